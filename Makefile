@@ -1,0 +1,159 @@
+# The one entry for developers: `make help`.
+# A new machine needs git and make; the rest is installed from here and by the role `hypervisor`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BUILD := $(CURDIR)/.build
+VENV := $(BUILD)/venv
+PYTHON := /usr/bin/python3
+TALLY := $(VENV)/bin/python tests/tools/tally.py
+TOOLS := $(VENV)/.installed-$(shell sha256sum requirements-dev.txt | cut -c1-16)
+SOURCE_TREE := $(BUILD)/ansible_collections/homelab/hybrid
+VERSION := $(shell sed -n 's/^version: //p' galaxy.yml)
+ARTIFACT := $(BUILD)/dist/homelab-hybrid-$(VERSION).tar.gz
+DEMO := $(BUILD)/demo
+PURGE ?= 0
+INVENTORY ?= playbooks/inventory/demo
+VIA ?= auto
+
+# The venv comes first: molecule and ansible-lint start ansible's own commands by name.
+export PATH := $(VENV)/bin:$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(BUILD)
+export ANSIBLE_HOME := $(BUILD)/ansible-home
+export ANSIBLE_INJECT_FACT_VARS := false
+export ANSIBLE_NOCOWS := true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONDONTWRITEBYTECODE := 1
+
+# The demo runs what a user installs, not the work tree.
+DEMO_ENV := ANSIBLE_COLLECTIONS_PATH=$(DEMO)/collections ANSIBLE_CALLBACKS_ENABLED=homelab.hybrid.progress \
+  ANSIBLE_CALLBACK_RESULT_FORMAT=yaml ANSIBLE_DISPLAY_SKIPPED_HOSTS=false ANSIBLE_LOCALHOST_WARNING=false
+DEMO_PLAYBOOK = $(DEMO_ENV) ansible-playbook -i playbooks/inventory/demo $(DEMO_ARGS)
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+
+# ---- tools ----------------------------------------------------------------------------------------------------------
+
+.PHONY: tools
+tools: $(TOOLS) $(SOURCE_TREE)
+
+$(TOOLS):
+	@tests/tools/debian-packages bindep.txt
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv --system-site-packages $(VENV)
+	@echo "installing the tools of requirements-dev.txt into .build/venv"
+	@$(VENV)/bin/pip install -qq -r requirements-dev.txt
+	@rm -f $(VENV)/.installed-* && touch $@
+
+$(SOURCE_TREE):
+	@mkdir -p $(dir $@) && ln -sfn ../../.. $@
+
+# ---- lint and sanity ------------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: tools ## Style, types, documentation, changelog, ansible-lint (profile production)
+	@$(TALLY) start lint
+	@status=0; check() { $(TALLY) run lint "$$@" || status=1; }; \
+	check "ruff check" -- ruff check -q .; \
+	check "ruff format" -- ruff format -q --check .; \
+	check "mypy --strict" -- tests/tools/typecheck; \
+	check "shellcheck" -- tests/tools/shell-scripts; \
+	check "changelog" -- antsibull-changelog lint; \
+	check "documentation" -- antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self --check-extra-docs-refs --skip-rstcheck .; \
+	check "ansible-lint production" -- ansible-lint --offline -q; \
+	exit $$status
+
+.PHONY: fix
+fix: tools ## Format the Python code and repair what ruff can
+	@ruff check -q --fix . ; ruff format .
+
+.PHONY: sanity
+sanity: tools ## ansible-test sanity, build, galaxy-importer, an install that runs; all offline
+	@$(TALLY) start sanity
+	@status=0; check() { $(TALLY) run sanity "$$@" || status=1; }; \
+	check "ansible-test sanity" --count '^Running sanity test ' -- $(VENV)/bin/python tests/tools/in_real_tree.py sanity --color no; \
+	check "build" -- tests/tools/build $(ARTIFACT); \
+	check "galaxy-importer" --refuse '^(WARNING|ERROR)' -- tests/tools/galaxy-import $(ARTIFACT); \
+	check "installed artifact" -- tests/tools/installed $(ARTIFACT); \
+	exit $$status
+
+# ---- tests ----------------------------------------------------------------------------------------------------------
+
+.PHONY: unit
+unit: tools ## Unit tests: no host, no root
+	@$(TALLY) start unit
+	@$(TALLY) pytest unit -- -q tests/unit
+
+.PHONY: host
+host: tools ## Prepare this host: the role hypervisor
+	@if [ "$$(id -u)" -ne 0 ]; then echo "make host: run it as root; it installs packages and starts libvirt" >&2; exit 1; fi
+	@ansible-playbook -i localhost, -c local -e ansible_python_interpreter=$(PYTHON) tests/tools/host.yml
+
+.PHONY: matrix
+matrix: host ## Every option on the real host, driven from pytest
+	@$(TALLY) start matrix
+	@$(TALLY) pytest matrix -- -q tests/matrix
+
+.PHONY: integration
+integration: host ## Integration targets through ansible-playbook; then demo, demo again, destroy
+	@$(TALLY) start integration
+	@$(TALLY) run integration "targets" --stream --count '^TASK \[\S+ : Run \| ' -- $(VENV)/bin/python tests/tools/in_real_tree.py integration --color no --allow-destructive
+	@$(TALLY) run integration "demo, demo again, destroy" --stream --count '^demo ok: ' -- tests/integration/demo.sh
+
+.PHONY: test
+test: tools ## lint, sanity, unit, matrix, integration; fails early; ends with the count of tests
+	@rm -f $(BUILD)/summary; status=0; \
+	for tier in lint sanity unit matrix integration; do \
+	  echo "==== $$tier"; $(MAKE) $$tier || { status=1; break; }; \
+	done; \
+	$(TALLY) report || status=1; exit $$status
+
+.PHONY: bench
+bench: host ## The cost of a no-op task of each module, as a ratio to ping, and what each module imports
+	@$(VENV)/bin/python tests/benchmarks/bench.py
+
+.PHONY: mutants
+mutants: host ## Remove drawn lines of apply one by one and show that the tests fail
+	@$(VENV)/bin/python tests/harness/mutants.py
+
+.PHONY: docs
+docs: tools ## Render the documentation into .build/docs, and write the README's table of apply paths
+	@$(VENV)/bin/python tests/tools/apply_paths.py --write
+	@$(VENV)/bin/python tests/tools/layout_docs.py
+	@rm -rf $(BUILD)/docs && mkdir -p $(BUILD)/docs && chmod 755 $(BUILD)/docs
+	@antsibull-docs collection --use-current --dest-dir $(BUILD)/docs --output-format simplified-rst homelab.hybrid
+	@echo "the pages are in .build/docs"
+
+# ---- demo -----------------------------------------------------------------------------------------------------------
+
+.PHONY: artifact
+artifact: tools
+	@tests/tools/build $(ARTIFACT)
+	@$(DEMO_ENV) ansible-galaxy collection install --offline --force -p $(DEMO)/collections $(ARTIFACT) > $(BUILD)/demo-install.log || { cat $(BUILD)/demo-install.log; exit 1; }
+
+.PHONY: demo
+demo: artifact ## Build the demo lab on this host and show it
+	@$(DEMO_PLAYBOOK) homelab.hybrid.demo
+
+.PHONY: demo-check
+demo-check: artifact ## Say what make demo would change, and change nothing
+	@$(DEMO_PLAYBOOK) homelab.hybrid.site --check --diff
+
+.PHONY: demo-destroy
+demo-destroy: artifact ## Take the demo lab away (PURGE=1: the image cache too)
+	@$(DEMO_PLAYBOOK) homelab.hybrid.destroy -e purge=$(PURGE)
+
+# ---- guests ---------------------------------------------------------------------------------------------------------
+
+.PHONY: enter
+enter: tools ## A shell in a guest, ssh or console of a VM: GUEST=name [INVENTORY=...] [VIA=shell|ssh|console]
+	@test -n "$(GUEST)" || { echo "make enter: name the guest, as in make enter GUEST=resolver" >&2; exit 2; }
+	@PYTHONPATH=$(BUILD) $(VENV)/bin/python tools/enter.py -i '$(INVENTORY)' --via '$(VIA)' '$(GUEST)'
+
+.PHONY: clean
+clean: ## Remove what make built, except the demo lab itself
+	@rm -rf $(BUILD)/{ansible-home,ansible-test,demo,dist,docs,importer,installed,logs,mypy_cache,reports,summary,venv} tests/output

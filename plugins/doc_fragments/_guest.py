@@ -1,0 +1,58 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  name:
+    description:
+      - The name of the guest. 1 to 63 letters, digits, C(_), C(.) and C(-), the first a letter or digit.
+      - Virtual machines and containers of one host share one namespace.
+    type: str
+    required: true
+  description:
+    description:
+      - What the guest is for. Any text.
+    type: str
+  tags:
+    description:
+      - Words that group guests, shown by M(homelab.hybrid.guest_info). The list is compared whole; its order does not matter.
+    type: list
+    elements: str
+  protection:
+    description:
+      - Whether O(state=absent) is refused. Take the protection off first.
+    type: bool
+  autostart:
+    description:
+      - Whether the guest is started with the host. A new guest is not, unless this says so.
+    type: bool
+    aliases: [onboot, start_on_boot]
+  wait_timeout:
+    description:
+      - How many seconds each condition in O(wait_for) may take.
+    type: int
+    default: 300
+  shutdown_timeout:
+    description:
+      - How many seconds the guest gets to shut down by itself. After that the task fails, unless O(force_stop) is set.
+    type: int
+    default: 60
+  force_stop:
+    description:
+      - Whether a guest that did not shut down within O(shutdown_timeout) is switched off hard.
+    type: bool
+    default: false
+  restart_policy:
+    description:
+      - V(never) leaves the guest running when a change needs a restart. The change is written, and listed in RV(ignore:restart_required)
+        until the guest was restarted.
+      - V(if_needed) restarts the guest once when there is such a change, also one from an earlier run.
+    type: str
+    choices: [never, if_needed]
+    default: never
+"""

@@ -1,0 +1,130 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: lab_guests
+short_description: The guests of the inventory as their hypervisors see them
+version_added: 0.1.0
+author:
+  - homelab.hybrid contributors (@homelab)
+description:
+  - Joins what M(homelab.hybrid.guest_info) told of each hypervisor with what the inventory says of each guest.
+  - The service roles make names and pages from it, and C(homelab.hybrid.show) a table.
+positional: _input, names, hostvars
+options:
+  _input:
+    description: The C(results) of a loop of M(homelab.hybrid.guest_info) over the hypervisors, with the hypervisor as C(item).
+    type: list
+    elements: dict
+    required: true
+  names:
+    description: The guests of the inventory.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description: The variable C(hostvars). Of a guest C(guest_hypervisor), C(guest_kind), C(guest_services) and C(guest_aliases) are read.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Ask the hypervisors for their guests
+  homelab.hybrid.guest_info:
+  delegate_to: "{{ item }}"
+  loop: "{{ groups['hypervisors'] }}"
+  register: lab_read
+
+- name: Sum up the lab
+  ansible.builtin.set_fact:
+    lab_guests: "{{ lab_read.results | homelab.hybrid.lab_guests(groups['guests'], hostvars) }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - One dictionary for each guest, by name, with C(name), C(kind), C(state), C(hypervisor), C(description), C(tags), C(addresses), C(cpus),
+      C(memory), C(disk), C(pool), C(uptime), C(services) and C(aliases).
+    - A guest that is not there has the state C(absent). Addresses of a link alone are left out.
+  type: list
+  elements: dict
+"""
+
+import ipaddress
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+GIB = 2**30
+MIB = 2**20
+Facts = t.Mapping[str, t.Any]
+
+
+def lab_guests(results: t.Iterable[Facts], names: t.Iterable[str], hostvars: Facts) -> list[dict[str, t.Any]]:
+    """The guests *names*, in the order of their names.
+
+    :raises AnsibleFilterError: when a result is none of guest_info.
+    """
+    seen: dict[tuple[str, str], Facts] = {}
+    for result in results:
+        if "guests" not in result or "item" not in result:
+            raise AnsibleFilterError(
+                "lab_guests: takes the results of a loop of homelab.hybrid.guest_info over the hypervisors"
+            )
+        for guest in result["guests"]:
+            seen[str(result["item"]), str(guest["name"])] = guest
+    return [entry(name, hostvars[name], seen) for name in sorted(names)]
+
+
+def entry(name: str, variables: Facts, seen: t.Mapping[tuple[str, str], Facts]) -> dict[str, t.Any]:
+    hypervisor = str(variables.get("guest_hypervisor", ""))
+    guest = seen.get((hypervisor, name), {})
+    disks = guest.get("disks") or []
+    sizes = [disk["size_bytes"] for disk in disks if disk.get("size_bytes")]
+    return {
+        "name": name,
+        "kind": guest.get("kind") or variables.get("guest_kind", ""),
+        "state": guest.get("state") or "absent",
+        "hypervisor": hypervisor,
+        "description": guest.get("description") or "",
+        "tags": list(guest.get("tags") or []),
+        "addresses": [address for address in guest.get("addresses") or [] if is_routable(address)],
+        "cpus": guest.get("vcpus") or "",
+        "memory": guest.get("memory") or "",
+        "disk": show_bytes(sum(sizes)) if sizes else "",
+        "pool": ", ".join(sorted({disk["pool"] for disk in disks if disk.get("pool")})),
+        "uptime": show_uptime(guest.get("uptime_seconds")),
+        "services": list(variables.get("guest_services") or []),
+        "aliases": list(variables.get("guest_aliases") or []),
+    }
+
+
+def is_routable(address: str) -> bool:
+    """Whether others can use it: an address of the link alone, or of the guest itself, is none of its names."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    return not (parsed.is_link_local or parsed.is_loopback)
+
+
+def show_bytes(size: int) -> str:
+    return f"{size / GIB:g}GiB" if size % (GIB // 4) == 0 else f"{size // MIB}MiB"
+
+
+def show_uptime(seconds: float | None) -> str:
+    """``3 d 4 h``, ``5 min 12 s``: the two largest units."""
+    if seconds is None:
+        return ""
+    rest = int(seconds)
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, rest = divmod(rest, length)
+        if count or parts or unit == "s":
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"lab_guests": lab_guests}

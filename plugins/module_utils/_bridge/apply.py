@@ -1,0 +1,169 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The only code that writes bridges."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .._core import libraries
+from .._core.converge import Work
+from .._core.errors import ApplyError, HybridError
+from .._core.plan import Change, How, Plan, Step
+from .._core.record import Record
+from .._host.libvirt import Network, errors_of
+from . import forwarding, network_xml, ports
+from .observe import State, find_network
+from .plan import NOTHING
+from .spec import Spec, merge, with_create_defaults
+
+
+def apply_bridge(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+    """Carry out *plan*, yielding each change that stands.
+
+    :raises ApplyError: when libvirt refuses a step.
+    """
+    record = work.host.record("bridges", spec.name)
+    network = find_network(spec.name, work.host)
+    if spec.state == "absent":
+        yield from _remove(spec, plan, work, record, network)
+    elif network is None or not state.is_defined:
+        yield from _create(with_create_defaults(spec), plan, work, record, network)
+    else:
+        yield from _change(spec, state, plan, work, record, network)
+
+
+def _create(spec: Spec, plan: Plan, work: Work, record: Record, half_made: Network | None) -> t.Iterator[Change | Step]:
+    record.save(building=True, made=True, network=spec.name)
+    yield Step("record written")
+    if half_made is not None:
+        _unregister(spec.name, half_made.handle)
+        yield Step("half-made network removed")
+    with errors_of(f"define the network of the bridge {spec.name}", ApplyError):
+        handle = work.host.connection.networkDefineXML(network_xml.new(spec.name, merge(NOTHING, spec)))
+    yield Step("network defined")
+    _set_autostart(spec.name, handle, bool(spec.autostart))
+    yield Step("autostart set")
+    if spec.state != "stopped":
+        _start(spec.name, handle, record)
+        yield Step("network started")
+    record.save(building=None)
+    yield from plan.changes
+
+
+def _change(
+    spec: Spec, state: State, plan: Plan, work: Work, record: Record, network: Network
+) -> t.Iterator[Change | Step]:
+    power = plan.get("state")
+    definition = network_xml.edit(network.xml, merge(network_xml.read(network.xml), spec))
+    defined = [change for change in plan.changes if change.path not in ("state", "autostart")]
+    if power is not None and power.after == "stopped":
+        _stop(spec.name, network.handle)
+        record.save(replug=None)
+        yield power
+    if defined and definition != network_xml.edit(network.xml, network_xml.read(network.xml)):
+        _define(spec.name, work, definition)
+        yield Step("definition written")
+    autostart = plan.get("autostart")
+    if autostart is not None:
+        _set_autostart(spec.name, network.handle, bool(autostart.after))
+        yield autostart
+    if any(change.how is How.RESTART for change in defined):
+        yield from _restart(spec.name, work, network, record)
+    elif state.is_active and network.live_xml is not None and (power is None or power.after != "stopped"):
+        _update(spec.name, network, network_xml.edit(network.live_xml, merge(network_xml.read(network.live_xml), spec)))
+    yield from defined
+    if power is not None and power.after == "started":
+        _start(spec.name, network.handle, record)
+        yield Step("network started")
+        _plug_in(spec.name, record)
+        yield power
+
+
+def _define(name: str, work: Work, xml: str) -> None:
+    with errors_of(f"change the network of the bridge {name}", ApplyError):
+        work.host.connection.networkDefineXML(xml)
+
+
+def _set_autostart(name: str, handle: t.Any, autostart: bool) -> None:
+    with errors_of(f"set autostart of the bridge {name}", ApplyError):
+        handle.setAutostart(int(autostart))
+
+
+def _update(name: str, network: Network, wanted: str) -> None:
+    library = libraries.libvirt()
+    commands = {"delete": library.VIR_NETWORK_UPDATE_COMMAND_DELETE, "add": library.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST}
+    sections = {
+        "dhcp_range": library.VIR_NETWORK_SECTION_IP_DHCP_RANGE,
+        "dhcp_host": library.VIR_NETWORK_SECTION_IP_DHCP_HOST,
+        "dns_host": library.VIR_NETWORK_SECTION_DNS_HOST,
+    }
+    for update in network_xml.updates(t.cast(str, network.live_xml), wanted):
+        with errors_of(f"{update.command} {update.xml} on the running bridge {name}", ApplyError):
+            # -1 is the <ip> that DHCP belongs to, else the first one of IPv4.
+            command, section = commands[update.command], sections[update.section]
+            network.handle.update(command, section, -1, update.xml, library.VIR_NETWORK_UPDATE_AFFECT_LIVE)
+
+
+def _restart(name: str, work: Work, network: Network, record: Record) -> t.Iterator[Step]:
+    """libvirt takes these changes with the start of the network only, and a bridge that goes drops what is plugged into it."""
+    before = record.data.get("replug") or []
+    known = {port["link"] for port in before}
+    record.save(
+        network=network.name, replug=[*before, *(port for port in ports.remember(name) if port["link"] not in known)]
+    )
+    yield Step("ports remembered")
+    _stop(name, network.handle)
+    yield Step("network stopped")
+    try:
+        _start(name, network.handle, record)
+    except HybridError:
+        _define(name, work, network.xml)
+        _start(name, network.handle, record)
+        _plug_in(name, record)
+        raise
+    yield Step("network started")
+    _plug_in(name, record)
+    yield Step("ports plugged in")
+
+
+def _plug_in(name: str, record: Record) -> None:
+    ports.plug_in(name, record.data.get("replug") or [])
+    record.save(replug=None)
+
+
+def _start(name: str, handle: t.Any, record: Record) -> None:
+    with errors_of(f"start the network of the bridge {name}", ApplyError):
+        if handle.isActive():
+            if os.path.isdir(f"/sys/class/net/{name}"):
+                return
+            # Somebody took the link away under libvirt, which believes that it is still there.
+            handle.destroy()
+        forwarding.remember(record)
+        handle.create()
+
+
+def _stop(name: str, handle: t.Any) -> None:
+    with errors_of(f"stop the network of the bridge {name}", ApplyError):
+        if handle.isActive():
+            handle.destroy()
+
+
+def _unregister(name: str, handle: t.Any) -> None:
+    _stop(name, handle)
+    with errors_of(f"undefine the network of the bridge {name}", ApplyError):
+        if handle.isPersistent():
+            handle.undefine()
+
+
+def _remove(spec: Spec, plan: Plan, work: Work, record: Record, network: Network | None) -> t.Iterator[Change | Step]:
+    if network is not None:
+        _unregister(spec.name, network.handle)
+        yield Step("network undefined")
+    forwarding.give_back(record)
+    yield Step("forwarding given back")
+    record.remove()
+    yield from plan.changes

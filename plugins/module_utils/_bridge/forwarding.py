@@ -1,0 +1,49 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The kernel's switch for forwarding: libvirt turns it on with the first network, and never off again."""
+
+from __future__ import annotations
+
+import os
+
+from .._core import atomic, lock, record
+from .._core.record import Record
+from .._host import links
+
+SWITCH = "/proc/sys/net/ipv4/ip_forward"
+
+
+def is_on() -> bool:
+    return (atomic.read_text(SWITCH) or "").strip() == "1"
+
+
+def remember(own: Record) -> None:
+    """Note in the record of a bridge that forwarding was off before it starts, and which bridges did without it."""
+    if not is_on():
+        own.save(bridges_without_forwarding=sorted(_bridges()))
+
+
+def give_back(own: Record) -> None:
+    """Switch forwarding off again when it was off before the first bridge of this collection and nobody needs it now.
+
+    Called when the bridge of *own* is gone and its record still stands. While others of our bridges are left, the next of
+    them inherits the note. It stays on where a bridge came since then: its owner may rely on it.
+    """
+    before = own.data.get("bridges_without_forwarding")
+    if before is None:
+        return
+    with lock.allocations():
+        others = [
+            other for name, other in record.load_all("bridges").items() if name != own.name and other.data.get("made")
+        ]
+        if others:
+            others[0].save(bridges_without_forwarding=before)
+        elif is_on() and not _bridges() - {own.name, *before}:
+            with open(SWITCH, "w", encoding="ascii") as stream:
+                stream.write("0\n")
+
+
+def _bridges() -> set[str]:
+    return {name for name in os.listdir("/sys/class/net") if links.is_bridge(name)}

@@ -1,0 +1,258 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The libvirt network that carries a bridge, as XML: read into settings, edited in place, and compared for live updates. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import typing as t
+from xml.etree import ElementTree
+
+from .settings import Range, Settings, StaticHost
+
+Element = ElementTree.Element
+MODE_OF_FORWARD = {"nat": "nat", "route": "routed", "open": "open"}
+FORWARD_OF_MODE = {"nat": "nat", "routed": "route", "open": "open"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """One live update: *command* is delete or add, *section* is dhcp_range, dhcp_host or dns_host."""
+
+    command: str
+    section: str
+    xml: str
+
+
+def new(name: str, settings: Settings) -> str:
+    """The definition of a network that makes the bridge *name*, and bears its name."""
+    root = ElementTree.Element("network")
+    ElementTree.SubElement(root, "name").text = name
+    # A bridge of guests has no loops, and none of them should wait for a port to forward.
+    ElementTree.SubElement(root, "bridge", name=name, stp="on", delay="0")
+    return edit(ElementTree.tostring(root, encoding="unicode"), settings)
+
+
+def read(xml: str) -> Settings:
+    """What the network is set to."""
+    root = ElementTree.fromstring(xml)
+    forward, domain, mtu, ip = root.find("forward"), root.find("domain"), root.find("mtu"), _ip(root)
+    mode = (
+        "isolated" if forward is None else MODE_OF_FORWARD.get(forward.get("mode", "nat"), forward.get("mode", "nat"))
+    )
+    return Settings(
+        mode=mode,
+        address=_address(ip),
+        ranges=tuple(_range(element) for element in _all(ip, "dhcp/range")),
+        hosts=tuple(_static_host(element) for element in _all(ip, "dhcp/host")),
+        domain="" if domain is None else domain.get("name", ""),
+        dns_hosts=tuple(
+            (name.text or "", host.get("ip", ""))
+            for host in root.iterfind("dns/host")
+            for name in host.iterfind("hostname")
+        ),
+        forwarders=tuple(element.get("addr", "") for element in _forwarders(root)),
+        mtu=0 if mtu is None else int(mtu.get("size", "0")),
+    )
+
+
+def edit(xml: str, wanted: Settings) -> str:
+    """*xml* with what differs from *wanted* changed. Elements, attributes and addresses of another kind stay."""
+    root = ElementTree.fromstring(xml)
+    current = read(xml)
+    if wanted.mode != current.mode:
+        _set_mode(root, wanted.mode)
+    if wanted.mtu != current.mtu:
+        _set_one(root, "mtu", {"size": str(wanted.mtu)} if wanted.mtu else None)
+    if wanted.domain != current.domain:
+        # Questions for the lab's own domain never leave the host.
+        _set_one(root, "domain", {"name": wanted.domain, "localOnly": "yes"} if wanted.domain else None)
+    if wanted.forwarders != current.forwarders:
+        _set_forwarders(root, wanted.forwarders)
+    if wanted.dns_hosts != current.dns_hosts:
+        _set_dns_hosts(root, wanted.dns_hosts)
+    if wanted.address != current.address:
+        _set_address(root, wanted.address)
+    if wanted.ranges != current.ranges:
+        _set_ranges(root, wanted.ranges)
+    if wanted.hosts != current.hosts:
+        _set_hosts(root, wanted.hosts)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def updates(before: str, after: str) -> list[Update]:
+    """What takes a running network from *before* to *after*: all that goes first, since nothing may be there twice."""
+    old, new = ElementTree.fromstring(before), ElementTree.fromstring(after)
+    found: list[Update] = []
+    for command, source, other in (("delete", old, new), ("add", new, old)):
+        for section, elements, others in (
+            ("dhcp_range", _all(_ip(source), "dhcp/range"), _all(_ip(other), "dhcp/range")),
+            ("dhcp_host", _all(_ip(source), "dhcp/host"), _all(_ip(other), "dhcp/host")),
+            ("dns_host", source.findall("dns/host"), other.findall("dns/host")),
+        ):
+            known = {_canonical(element) for element in others}
+            for element in elements:
+                if _canonical(element) not in known:
+                    found.append(Update(command, section, _update_xml(command, section, element)))
+    return found
+
+
+def _canonical(element: Element) -> str:
+    return ElementTree.canonicalize(ElementTree.tostring(element, encoding="unicode"), strip_text=True)
+
+
+def _update_xml(command: str, section: str, element: Element) -> str:
+    if (command, section) == ("delete", "dns_host"):
+        # libvirt takes an entry off that shares the address or any name: the address alone names exactly one.
+        element = ElementTree.Element("host", ip=element.get("ip", ""))
+    return _canonical(element)
+
+
+def _ip(root: Element) -> Element | None:
+    return next((ip for ip in root.iterfind("ip") if ip.get("family", "ipv4") == "ipv4"), None)
+
+
+def _all(parent: Element | None, path: str) -> list[Element]:
+    return [] if parent is None else parent.findall(path)
+
+
+def _address(ip: Element | None) -> str:
+    if ip is None or not ip.get("address"):
+        return ""
+    return str(ipaddress.IPv4Interface(f"{ip.get('address')}/{ip.get('prefix') or ip.get('netmask') or '32'}"))
+
+
+def _range(element: Element) -> Range:
+    return element.get("start", ""), element.get("end", "")
+
+
+def _static_host(element: Element) -> StaticHost:
+    mac = element.get("mac")
+    return StaticHost(element.get("name"), None if mac is None else mac.lower(), element.get("ip"))
+
+
+def _forwarders(root: Element) -> list[Element]:
+    """The servers for all names; one for a domain of its own is another thing."""
+    return [element for element in root.iterfind("dns/forwarder") if element.get("addr") and not element.get("domain")]
+
+
+def _set_one(root: Element, tag: str, attributes: t.Mapping[str, str] | None) -> None:
+    element = root.find(tag)
+    if attributes is None:
+        if element is not None:
+            root.remove(element)
+    elif element is None:
+        ElementTree.SubElement(root, tag, dict(attributes))
+    else:
+        first = next(iter(attributes))
+        element.set(first, attributes[first])
+
+
+def _set_mode(root: Element, mode: str) -> None:
+    forward = root.find("forward")
+    if mode == "isolated":
+        if forward is not None:
+            root.remove(forward)
+        return
+    if forward is None:
+        forward = ElementTree.SubElement(root, "forward")
+    forward.set("mode", FORWARD_OF_MODE.get(mode, mode))
+
+
+def _make(parent: Element, tag: str) -> Element:
+    found = parent.find(tag)
+    return ElementTree.SubElement(parent, tag) if found is None else found
+
+
+def _set_forwarders(root: Element, servers: t.Sequence[str]) -> None:
+    dns = _make(root, "dns")
+    for element in _forwarders(root):
+        dns.remove(element)
+    for address in reversed(servers):
+        dns.insert(0, ElementTree.Element("forwarder", addr=address))
+    _drop_if_empty(root, dns)
+
+
+def _set_dns_hosts(root: Element, pairs: t.Sequence[tuple[str, str]]) -> None:
+    dns = _make(root, "dns")
+    left = list(pairs)
+    for host in dns.findall("host"):
+        for hostname in host.findall("hostname"):
+            pair = (hostname.text or "", host.get("ip", ""))
+            if pair in left:
+                left.remove(pair)
+            else:
+                host.remove(hostname)
+        if host.find("hostname") is None:
+            dns.remove(host)
+    for name, address in left:
+        same = next((host for host in dns.iterfind("host") if host.get("ip") == address), None)
+        host = ElementTree.SubElement(dns, "host", ip=address) if same is None else same
+        ElementTree.SubElement(host, "hostname").text = name
+    _drop_if_empty(root, dns)
+
+
+def _drop_if_empty(parent: Element, element: Element) -> None:
+    if len(element) == 0 and not element.attrib:
+        parent.remove(element)
+
+
+def _set_address(root: Element, address: str) -> None:
+    ip = _ip(root)
+    if ip is None:
+        ip = ElementTree.SubElement(root, "ip")
+    interface = ipaddress.IPv4Interface(address)
+    ip.attrib.pop("netmask", None)
+    ip.set("address", str(interface.ip))
+    ip.set("prefix", str(interface.network.prefixlen))
+
+
+def _set_ranges(root: Element, ranges: t.Sequence[Range]) -> None:
+    ip = _ip(root)
+    if ip is None:
+        return
+    dhcp = _make(ip, "dhcp")
+    elements = dhcp.findall("range")
+    for element in elements[len(ranges) :]:
+        dhcp.remove(element)
+    for place, (first, last) in enumerate(ranges):
+        element = elements[place] if place < len(elements) else ElementTree.SubElement(dhcp, "range")
+        element.set("start", first)
+        element.set("end", last)
+    _drop_if_empty(ip, dhcp)
+
+
+def _set_hosts(root: Element, hosts: t.Sequence[StaticHost]) -> None:
+    ip = _ip(root)
+    if ip is None:
+        return
+    dhcp = _make(ip, "dhcp")
+    free = dhcp.findall("host")
+    for host in hosts:
+        element = _take(free, host)
+        if element is None:
+            element = ElementTree.SubElement(dhcp, "host")
+        for key, value in (("mac", host.mac), ("name", host.name), ("ip", host.ip)):
+            if value is not None and value != getattr(_static_host(element), key):
+                element.set(key, value)
+    for element in free:
+        dhcp.remove(element)
+    _drop_if_empty(ip, dhcp)
+
+
+def _take(free: list[Element], host: StaticHost) -> Element | None:
+    """Take the element of *host* out of those that no host has yet: the same one, else by its name, else by its MAC address."""
+    known = [_static_host(element) for element in free]
+    rules: tuple[t.Callable[[StaticHost], bool], ...] = (
+        lambda other: other == host,
+        lambda other: host.name is not None and other.name == host.name,
+        lambda other: host.mac is not None and other.mac == host.mac,
+    )
+    for same in rules:
+        for place, other in enumerate(known):
+            if same(other):
+                return free.pop(place)
+    return None

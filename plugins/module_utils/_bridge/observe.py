@@ -1,0 +1,104 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What stands of a bridge on the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .._host import links
+from .._host.libvirt import Network
+from .._host.snapshot import Host, bridge_users
+from . import network_xml
+from .settings import Settings
+from .spec import Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """A bridge as it is. *users* are the guests that are plugged into it, by name, and whether each runs.
+
+    *network* is the libvirt network that carries it. *is_defined*: it stands, no creation of it was interrupted.
+    *is_recorded*: there is an ownership record, also where the network is gone. *is_restarting*: a restart of it was
+    interrupted. *persistent* is what is defined, *live* what runs. *ports* are the links that are plugged in. *subnets*
+    are the addresses of all other links, as (link, CIDR). *obstacle* says why the bridge cannot be made.
+    """
+
+    network: str | None = None
+    is_defined: bool = False
+    is_active: bool = False
+    is_building: bool = False
+    is_recorded: bool = False
+    is_restarting: bool = False
+    autostart: bool = False
+    persistent: Settings | None = None
+    live: Settings | None = None
+    mac: str | None = None
+    ports: tuple[str, ...] = ()
+    subnets: tuple[tuple[str, str], ...] = ()
+    users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
+    obstacle: str | None = None
+
+
+def find_network(name: str, host: Host) -> Network | None:
+    """The libvirt network that carries the bridge *name*, whatever it is called itself."""
+    return next((network for network in host.networks.values() if network.bridge == name), None)
+
+
+def observe(spec: Spec, host: Host) -> State:
+    """Read the bridge of *spec* through *host*.
+
+    :raises ObserveError:
+    """
+    record = host.record("bridges", spec.name)
+    network = find_network(spec.name, host)
+    others = {name: link for name, link in host.links.items() if name != spec.name}
+    subnets = tuple(links.subnets_of(others))
+    if network is None:
+        return State(
+            is_building=record.is_building,
+            is_recorded=record.exists,
+            subnets=subnets,
+            obstacle=_obstacle(spec.name, host),
+        )
+    link = host.links.get(spec.name)
+    is_active = network.is_active and link is not None
+    return State(
+        network=network.name,
+        is_defined=not record.is_building,
+        is_active=is_active,
+        is_building=record.is_building,
+        is_recorded=record.exists,
+        is_restarting="replug" in record.data,
+        autostart=network.autostart,
+        persistent=network_xml.read(network.xml),
+        live=_live(network, link) if is_active and link is not None else None,
+        mac=link.get("address") if link else None,
+        ports=tuple(links.ports_of(spec.name)),
+        subnets=subnets,
+        users=bridge_users(host, {spec.name, network.name}),
+    )
+
+
+def _live(network: Network, link: links.Link) -> Settings:
+    """What runs: as libvirt started it, unless the kernel says that somebody changed it since."""
+    settings = network_xml.read(network.live_xml or network.xml)
+    addresses = {address for dummy, address in links.subnets_of({network.name: link})}
+    return dataclasses.replace(
+        settings,
+        address=settings.address if settings.address in addresses else "",
+        mtu=int(link.get("mtu", 0)) if settings.mtu else 0,
+    )
+
+
+def _obstacle(name: str, host: Host) -> str | None:
+    namesake = host.networks.get(name)
+    if namesake is not None:
+        other = f"the bridge {namesake.bridge}" if namesake.bridge else "no bridge of its own"
+        return f"name: libvirt has a network {name} already, and it makes {other}. Choose another name for this bridge"
+    if name in host.links:
+        return f"name: this host has a link {name} already that no libvirt network made. Choose another name for this bridge"
+    return None

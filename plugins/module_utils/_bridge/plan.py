@@ -1,0 +1,191 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What is to do on a bridge."""
+
+from __future__ import annotations
+
+from .._core.decide import NEVER_PERMITTED, Draft, Power
+from .._core.plan import Plan
+from .observe import State
+from .settings import Settings, StaticHost, check_fits, network_of, overlapping
+from .spec import OPTIONS, DnsItem, HostItem, Spec, merge, with_create_defaults
+
+NOTHING = Settings(mode="")
+
+
+def plan_bridge(spec: Spec, state: State) -> Plan:
+    """The plan from *state* to *spec*. Pure.
+
+    :raises SpecError: when what is declared does not fit to what is there.
+    """
+    if spec.state == "absent":
+        draft = Draft(OPTIONS, Power(is_running=True, will_run=True))
+        _plan_removal(draft, spec, state)
+        return draft.finish()
+    if not state.is_defined or state.persistent is None:
+        return _plan_creation(with_create_defaults(spec), state)
+    return _plan_change(spec, state, state.persistent)
+
+
+def _plan_creation(spec: Spec, state: State) -> Plan:
+    draft = Draft(OPTIONS, Power(is_running=True, will_run=True), unset=spec.unset)
+    check_fits(merge(NOTHING, spec))
+    if state.obstacle:
+        draft.add("name", None, spec.name, permit=NEVER_PERMITTED, reason=state.obstacle)
+    draft.add("state", "absent", "stopped" if spec.state == "stopped" else "started")
+    draft.compare("mode", spec.mode, None)
+    draft.compare("address", spec.address, None)
+    _refuse_overlap(draft, spec.address or "", state)
+    first, last = spec.range or (None, None)
+    draft.compare("dhcp.start", first, None)
+    draft.compare("dhcp.end", last, None)
+    for item in spec.hosts or ():
+        _compare_host(draft, item, None, None)
+    draft.compare("dns.domain", spec.domain, None)
+    for entry in spec.dns_hosts or ():
+        _compare_dns_host(draft, entry, NOTHING, NOTHING)
+    draft.compare("dns.forwarders", spec.forwarders, None)
+    draft.compare("mtu", spec.mtu, None)
+    draft.compare("autostart", spec.autostart, None)
+    return draft.finish()
+
+
+def _plan_change(spec: Spec, state: State, persistent: Settings) -> Plan:
+    will_run = spec.state == "started" or state.is_restarting or (state.is_active and spec.state != "stopped")
+    draft = Draft(OPTIONS, Power(state.is_active, will_run), unset=spec.unset)
+    wanted, live = merge(persistent, spec), state.live or persistent
+    check_fits(wanted)
+    draft.compare("mode", spec.mode, persistent.mode, live.mode)
+    draft.compare("address", spec.address, persistent.address, live.address)
+    _compare_dhcp(draft, spec, persistent, live)
+    draft.compare("dns.domain", spec.domain, persistent.domain, live.domain)
+    _compare_dns(draft, spec, persistent, live)
+    draft.compare("dns.forwarders", spec.forwarders, persistent.forwarders, live.forwarders)
+    draft.compare("mtu", spec.mtu, persistent.mtu, live.mtu)
+    draft.compare("autostart", spec.autostart, state.autostart)
+    if (spec.address is not None and spec.address != live.address) or (will_run and not state.is_active):
+        _refuse_overlap(draft, wanted.address, state)
+    _plan_power(draft, spec, state)
+    return draft.finish(restart=True)
+
+
+def _refuse_overlap(draft: Draft, address: str, state: State) -> None:
+    for link, other in overlapping(address, state.subnets) if address else ():
+        reason = f"address: the subnet {network_of(address)} overlaps with {network_of(other)} of the link {link}. Choose another subnet"
+        draft.add("address", None, address, permit=NEVER_PERMITTED, reason=reason)
+
+
+def _compare_dhcp(draft: Draft, spec: Spec, persistent: Settings, live: Settings) -> None:
+    if "dhcp" in spec.unset:
+        draft.compare("dhcp", None, _dhcp_of(persistent), _dhcp_of(live))
+        return
+    if spec.range is not None:
+        before, running = persistent.range_of(spec.range), live.range_of(spec.range)
+        for place, key in enumerate(("dhcp.start", "dhcp.end")):
+            draft.compare(
+                key, spec.range[place], before[place] if before else None, running[place] if running else None
+            )
+    declared: set[StaticHost | None] = set()
+    for item in spec.hosts or ():
+        known, running_one = _known(spec, item, persistent), _known(spec, item, live)
+        _compare_host(draft, item, known, running_one)
+        declared |= {known, running_one}
+    for host in dict.fromkeys((*persistent.hosts, *live.hosts)):
+        if host in declared or spec.hosts is None:
+            continue
+        if "dhcp.hosts" in spec.exact:
+            draft.item(
+                f"dhcp.hosts[{host.label}]", False, host in persistent.hosts, host in live.hosts, before=host.shown()
+            )
+        else:
+            draft.plan.unmanaged.append(f"dhcp.hosts[{host.label}]")
+
+
+def _dhcp_of(settings: Settings) -> tuple[object, ...]:
+    return (settings.ranges, settings.hosts) if settings.ranges or settings.hosts else ()
+
+
+def _known(spec: Spec, item: HostItem, settings: Settings) -> StaticHost | None:
+    return settings.host(item.name, item.match_mac, spec.host_names)
+
+
+def _compare_host(draft: Draft, item: HostItem, before: StaticHost | None, running: StaticHost | None) -> None:
+    path = f"dhcp.hosts[{item.name}]"
+    if item.is_absent or before is None or running is None:
+        after = None if item.is_absent else StaticHost(None, item.mac, item.ip).shown()
+        shown = before or running
+        draft.item(
+            path,
+            not item.is_absent,
+            before is not None,
+            running is not None,
+            before=shown.shown() if shown else None,
+            after=after,
+        )
+        return
+    for key in ("name", "mac", "ip"):
+        draft.compare(f"{path}.{key}", getattr(item, key), getattr(before, key), getattr(running, key))
+
+
+def _compare_dns(draft: Draft, spec: Spec, persistent: Settings, live: Settings) -> None:
+    if spec.dns_hosts is None:
+        return
+    for item in spec.dns_hosts:
+        _compare_dns_host(draft, item, persistent, live)
+    declared = {item.name for item in spec.dns_hosts}
+    for name in dict.fromkeys(name for name, dummy in (*persistent.dns_hosts, *live.dns_hosts) if name not in declared):
+        before, running = persistent.dns_address(name), live.dns_address(name)
+        if "dns.hosts" in spec.exact:
+            draft.item(
+                f"dns.hosts[{name}]", False, before is not None, running is not None, before={"ip": before or running}
+            )
+        else:
+            draft.plan.unmanaged.append(f"dns.hosts[{name}]")
+
+
+def _compare_dns_host(draft: Draft, item: DnsItem, persistent: Settings, live: Settings) -> None:
+    path = f"dns.hosts[{item.name}]"
+    before, running = persistent.dns_address(item.name), live.dns_address(item.name)
+    if item.is_absent or before is None or running is None:
+        draft.item(
+            path,
+            not item.is_absent,
+            before is not None,
+            running is not None,
+            before={"ip": before or running},
+            after={"ip": item.ip},
+        )
+        return
+    draft.compare(f"{path}.ip", item.ip, before, running)
+
+
+def _plan_power(draft: Draft, spec: Spec, state: State) -> None:
+    if spec.state == "stopped":
+        if state.is_active or state.is_restarting:
+            reason = _in_use(spec.name, state, running_only=True)
+            draft.add("state", "started", "stopped", permit=NEVER_PERMITTED if reason else None, reason=reason)
+    elif state.is_restarting:
+        draft.add("state", "restarting", "started")
+    elif spec.state == "started" and not state.is_active:
+        draft.add("state", "stopped", "started")
+
+
+def _plan_removal(draft: Draft, spec: Spec, state: State) -> None:
+    if state.network is None and not state.is_recorded:
+        return
+    before = "started" if state.is_active else "stopped" if state.is_defined else "half-made"
+    reason = _in_use(spec.name, state, running_only=False)
+    draft.add("state", before, "absent", permit=NEVER_PERMITTED if reason else None, reason=reason)
+
+
+def _in_use(name: str, state: State, *, running_only: bool) -> str | None:
+    """Who would lose its network, as a sentence."""
+    guests = sorted(guest for guest, is_running in state.users.items() if is_running or not running_only)
+    if guests:
+        kind = "running guests" if running_only else "guests"
+        return f"state: the bridge {name} is in use by {kind}: {', '.join(guests)}"
+    if state.ports:
+        return f"state: the bridge {name} is in use by {', '.join(state.ports)}, plugged in by somebody else"
+    return None

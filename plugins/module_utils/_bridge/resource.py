@@ -1,0 +1,72 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The bridge as a resource that converges."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core.converge import Work
+from .._core.plan import Change, Plan, Step
+from .._core.reference import Reference
+from .._host.snapshot import SERVICE_LIBVIRT, Host
+from .apply import apply_bridge
+from .observe import State, observe
+from .plan import plan_bridge
+from .settings import Settings
+from .spec import Spec, parse
+
+
+class Bridge:
+    """See ``_core.converge.Resource``."""
+
+    def parse(self, params: t.Mapping[str, t.Any]) -> Spec:
+        return parse(params)
+
+    def requires(self, spec: Spec) -> tuple[Reference, ...]:
+        return (SERVICE_LIBVIRT,)
+
+    def provides(self, spec: Spec) -> tuple[Reference, ...]:
+        return (Reference("bridge", spec.name),)
+
+    def observe(self, spec: Spec, host: Host) -> State:
+        return observe(spec, host)
+
+    def plan(self, spec: Spec, state: State) -> Plan:
+        return plan_bridge(spec, state)
+
+    def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        return apply_bridge(spec, state, plan, work)
+
+    def settled(self, spec: Spec) -> Spec:
+        return spec
+
+    def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
+        """The bridge as it runs, or as it is defined while it is stopped."""
+        settings = state.live or state.persistent or Settings(mode="")
+        power = "started" if state.is_active else "stopped"
+        first, last = settings.ranges[0] if settings.ranges else (None, None)
+        bridge = {
+            "name": spec.name,
+            "state": power if state.is_defined else "absent",
+            "mode": settings.mode or None,
+            "address": settings.address or None,
+            "dhcp": {"start": first, "end": last, "hosts": [host.shown() for host in settings.hosts]},
+            "dns": {
+                "domain": settings.domain or None,
+                "hosts": [{"name": name, "ip": ip} for name, ip in settings.dns_hosts],
+                "forwarders": list(settings.forwarders),
+            },
+            "mtu": settings.mtu or None,
+            "autostart": state.autostart,
+            "mac": state.mac,
+            "network": state.network,
+            "ports": list(state.ports),
+            "users": sorted(state.users),
+        }
+        return {"bridge": bridge}
+
+    def wait(self, spec: Spec, host: Host) -> None:
+        """A bridge is there when apply ends."""

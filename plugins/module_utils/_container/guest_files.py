@@ -1,0 +1,144 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The texts of the files that a guest is given: pure, from what is there to what shall be there."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import typing as t
+
+RESOLV_CONF = "/etc/resolv.conf"
+KEYS = "/root/.ssh/authorized_keys"
+NETWORKD_LINKS = (
+    (
+        "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
+        "/lib/systemd/system/systemd-networkd.service",
+    ),
+    ("/etc/systemd/system/sockets.target.wants/systemd-networkd.socket", "/lib/systemd/system/systemd-networkd.socket"),
+    ("/etc/systemd/system/dbus-org.freedesktop.network1.service", "/lib/systemd/system/systemd-networkd.service"),
+)
+_HEADER = "# Kept by homelab.hybrid.lxc_container\n"
+_LOCALHOST = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """An interface as the guest sees it. *ip* is ``dhcp``, ``none`` or an address with its prefix length; *gateway* may be empty."""
+
+    name: str
+    device: str
+    ip: str
+    gateway: str = ""
+
+
+def hosts(old: str | None, hostname: str) -> str:
+    """``/etc/hosts`` in which 127.0.1.1 is the guest itself, as Debian's installer has it."""
+    short = hostname.partition(".")[0]
+    names = hostname if short == hostname else f"{hostname} {short}"
+    kept = [line for line in (old or _LOCALHOST).splitlines() if line.split()[:1] != ["127.0.1.1"]]
+    place = 1 + max((number for number, line in enumerate(kept) if line.split()[:1] == ["127.0.0.1"]), default=-1)
+    return "\n".join([*kept[:place], f"127.0.1.1 {names}", *kept[place:]]) + "\n"
+
+
+def resolver(text: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The servers and search domains of a ``resolv.conf``."""
+    servers: list[str] = []
+    search: list[str] = []
+    for line in (text or "").splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == "nameserver":
+            servers.append(words[1])
+        elif words and words[0] in ("search", "domain"):
+            search = words[1:]
+    return tuple(servers), tuple(search)
+
+
+def resolv_conf(old: str | None, servers: t.Sequence[str], search: t.Sequence[str]) -> str:
+    """``resolv.conf`` with these *servers* and *search* domains; its options and comments stay."""
+    ours = ("nameserver", "search", "domain")
+    kept = [line for line in (old or "").splitlines() if line.split()[:1] and line.split()[0] not in ours]
+    new = [f"search {' '.join(search)}"] if search else []
+    return "\n".join([*kept, *new, *(f"nameserver {server}" for server in servers)]) + "\n"
+
+
+def host_resolver(texts: t.Iterable[str | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a guest can use of the host's own resolver files, the first that names a server which is not the host's own loopback."""
+    for text in texts:
+        servers, search = resolver(text)
+        usable = tuple(server for server in servers if not _is_loopback(server))
+        if usable:
+            return usable, tuple(domain for domain in search if domain != ".")
+    return (), ()
+
+
+def _is_loopback(server: str) -> bool:
+    try:
+        return ipaddress.ip_address(server.partition("%")[0]).is_loopback
+    except ValueError:
+        return True
+
+
+def keys_there(text: str | None, declared: t.Sequence[str], ours: t.Sequence[str]) -> tuple[str, ...]:
+    """Those of the *declared* keys and of *ours* that a file of authorized keys holds, in the order in which they were declared."""
+    lines = {line.strip() for line in (text or "").splitlines()}
+    return tuple(key for key in dict.fromkeys([*declared, *ours]) if key in lines)
+
+
+def authorized_keys(old: str | None, keys: t.Sequence[str], ours: t.Sequence[str]) -> str:
+    """The file with *keys*, without those of *ours* that are no longer among them, and with all other lines as they are."""
+    gone = set(ours) - set(keys)
+    kept = [line for line in (old or "").splitlines() if line.strip() not in gone]
+    there = {line.strip() for line in kept}
+    lines = [*kept, *(key for key in keys if key not in there)]
+    return "".join(line + "\n" for line in lines)
+
+
+def networkd_path(name: str) -> str:
+    return f"/etc/systemd/network/10-homelab-{name}.network"
+
+
+def networkd(net: Net) -> str | None:
+    """The unit of systemd-networkd; ``None`` where it shall leave the interface alone."""
+    if net.ip == "none":
+        return None
+    lines = ["[Match]", f"Name={net.device}", "", "[Network]"]
+    if net.ip == "dhcp":
+        lines.append("DHCP=yes")
+    else:
+        lines.append(f"Address={net.ip}")
+        lines += [f"Gateway={net.gateway}"] if net.gateway else []
+    # resolv.conf is kept by the host (option dns), and udev does not run in a container.
+    lines += ["", "[DHCPv4]", "ClientIdentifier=mac"] if net.ip == "dhcp" else []
+    return _HEADER + "\n".join(lines) + "\n"
+
+
+def ifupdown_path(name: str) -> str:
+    return f"/etc/network/interfaces.d/homelab-{name}"
+
+
+def ifupdown(net: Net) -> str | None:
+    """The stanza of ifupdown; ``None`` where it shall leave the interface alone."""
+    if net.ip == "none":
+        return None
+    lines = [f"auto {net.device}"]
+    if net.ip == "dhcp":
+        lines.append(f"iface {net.device} inet dhcp")
+    else:
+        family = "inet6" if ":" in net.ip else "inet"
+        lines += [f"iface {net.device} {family} static", f"    address {net.ip}"]
+        lines += [f"    gateway {net.gateway}"] if net.gateway else []
+    return _HEADER + "\n".join(lines) + "\n"
+
+
+def ifupdown_main(old: str | None) -> str:
+    """``/etc/network/interfaces`` that reads the folder beside it."""
+    return (old or "auto lo\niface lo inet loopback\n") + "source /etc/network/interfaces.d/*\n"
+
+
+def names_interfaces(text: str | None) -> bool:
+    """Whether an ``interfaces`` file configures more than the loopback."""
+    stanzas = [line.split() for line in (text or "").splitlines()]
+    return any(words[:1] == ["iface"] and words[1:2] != ["lo"] for words in stanzas)

@@ -1,0 +1,85 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""Ranges of user and group ids: every unprivileged container has one of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+
+COUNT = 65536
+_LINE = re.compile(r"([ug]|b)\s+(\d+)\s+(\d+)\s+(\d+)")
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Range:
+    """Ids of the host from *start* on."""
+
+    start: int
+    count: int = COUNT
+
+    @property
+    def end(self) -> int:
+        """The first id behind it."""
+        return self.start + self.count
+
+    def overlaps(self, other: Range) -> bool:
+        return self.start < other.end and other.start < self.end
+
+    def holds(self, other: Range) -> bool:
+        return self.start <= other.start and other.end <= self.end
+
+
+def parse_subids(text: str, owner: str = "root") -> list[Range]:
+    """The ranges that a file such as ``/etc/subuid`` gives to *owner*, by name or as uid 0."""
+    found = []
+    for line in text.splitlines():
+        fields = line.strip().split(":")
+        if (
+            len(fields) == 3
+            and fields[0] in (owner, "0")
+            and fields[1].isdecimal()
+            and fields[2].isdecimal()
+            and int(fields[2]) > 0
+        ):
+            found.append(Range(int(fields[1]), int(fields[2])))
+    return found
+
+
+def parse_idmap(values: t.Iterable[str]) -> list[Range]:
+    """The ranges of the host that the ``lxc.idmap`` lines of one container use."""
+    matches = (_LINE.fullmatch(value.strip()) for value in values)
+    return sorted({Range(int(match.group(3)), int(match.group(4))) for match in matches if match})
+
+
+def root_of(values: t.Iterable[str]) -> tuple[int, int] | None:
+    """The uid and gid of the host that root of the container is; ``None`` without a map (privileged)."""
+    found: dict[str, int] = {}
+    for value in values:
+        match = _LINE.fullmatch(value.strip())
+        if match and int(match.group(2)) == 0:
+            for kind in "ug" if match.group(1) == "b" else match.group(1):
+                found[kind] = int(match.group(3))
+    return (found["u"], found["g"]) if len(found) == 2 else None
+
+
+def allocate(
+    uids: t.Sequence[Range], gids: t.Sequence[Range], taken: t.Iterable[Range], count: int = COUNT
+) -> Range | None:
+    """The lowest range of *count* ids that root owns as uids and as gids and nobody has taken; ``None`` when none is left."""
+    claimed = sorted(taken)
+    starts = {area.start for area in (*uids, *gids)} | {other.end for other in claimed}
+    for start in sorted(starts):
+        wanted = Range(start, count)
+        is_ours = any(area.holds(wanted) for area in uids) and any(area.holds(wanted) for area in gids)
+        if is_ours and not any(wanted.overlaps(other) for other in claimed):
+            return wanted
+    return None
+
+
+def lines(area: Range) -> list[str]:
+    """The values of ``lxc.idmap`` that map the whole container to *area*."""
+    return [f"u 0 {area.start} {area.count}", f"g 0 {area.start} {area.count}"]

@@ -1,0 +1,71 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The namespaces of a running container: what is done in them is done in a child of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import typing as t
+
+from .._core.errors import ApplyError, HybridError
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def in_namespaces(
+    pid: int, kinds: t.Sequence[str], do: t.Callable[[], t.Any], *, error: type[HybridError] = ApplyError
+) -> t.Any:
+    """Run *do* in the namespaces *kinds* (``net``, ``uts``, ``mnt``) of *pid*. Returns what it returns, as JSON carries it.
+
+    :raises HybridError: of the class *error*, with the message of what went wrong there.
+    """
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        _be_child(pid, kinds, do, reading, writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        said = stream.read()
+    os.waitpid(child, 0)
+    answer: dict[str, t.Any] = json.loads(said) if said else {"error": "the child ended without a word"}
+    if "error" in answer:
+        raise error(answer["error"])
+    return answer["value"]
+
+
+def _be_child(pid: int, kinds: t.Sequence[str], do: t.Callable[[], t.Any], reading: int, writing: int) -> t.NoReturn:
+    status = 1
+    try:
+        os.close(reading)
+        answer = json.dumps({"value": _enter_and_do(pid, kinds, do)})
+        status = 0
+    except HybridError as exc:
+        answer = json.dumps({"error": exc.message})
+    except BaseException as exc:
+        answer = json.dumps({"error": f"{type(exc).__name__}: {exc}"})
+    try:
+        os.write(writing, answer.encode())
+    finally:
+        os._exit(status)
+
+
+def _enter_and_do(pid: int, kinds: t.Sequence[str], do: t.Callable[[], t.Any]) -> t.Any:
+    descriptors = [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds]
+    for descriptor in descriptors:
+        checked(_libc.setns(descriptor, 0), f"enter a namespace of process {pid}")
+    return do()
+
+
+def checked(result: int, what: str) -> int:
+    """*result* of a call of libc.
+
+    :raises OSError: when it is -1.
+    """
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, f"could not {what}: {os.strerror(number)}")
+    return result

@@ -1,0 +1,63 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The container as a resource that converges."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .._core.converge import Work
+from .._core.plan import Change, Plan, Step
+from .._core.reference import Reference
+from .._host.snapshot import SERVICE_LXC, Host
+from . import wait
+from .apply import apply_container
+from .observe import facts_of, guest_facts, observe
+from .plan import plan_container
+from .spec import Spec, parse
+from .state import State
+
+
+class LxcContainer:
+    """See ``_core.converge.Resource``."""
+
+    def parse(self, params: t.Mapping[str, t.Any]) -> Spec:
+        return parse(params)
+
+    def requires(self, spec: Spec) -> tuple[Reference, ...]:
+        """An absent container requires nothing: it can be taken away from a host that lacks everything."""
+        if spec.state == "absent":
+            return ()
+        bridges = dict.fromkeys(item.bridge for item in spec.networks or () if item.is_present and item.bridge)
+        named = [Reference("bridge", bridge) for bridge in bridges]
+        named += [Reference("pool", spec.pool)] if spec.pool else []
+        named += [Reference("image", spec.image)] if spec.image else []
+        return (SERVICE_LXC, *named)
+
+    def provides(self, spec: Spec) -> tuple[Reference, ...]:
+        return (Reference("guest", spec.name),)
+
+    def observe(self, spec: Spec, host: Host) -> State:
+        return observe(spec, host)
+
+    def plan(self, spec: Spec, state: State) -> Plan:
+        return plan_container(spec, state)
+
+    def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        return apply_container(spec, state, plan, work)
+
+    def settled(self, spec: Spec) -> Spec:
+        return dataclasses.replace(spec, state="started") if spec.state == "restarted" else spec
+
+    def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
+        return {"guest": facts_of(spec.name, state)}
+
+    def wait(self, spec: Spec, host: Host) -> dict[str, t.Any] | None:
+        if not spec.wait_for or spec.state in ("absent", "stopped", "paused"):
+            return None
+        wait.wait_for(spec, host)
+        host.drop()
+        return {"guest": guest_facts(spec.name, host)}

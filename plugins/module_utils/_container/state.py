@@ -1,0 +1,133 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What stands of a container: its state as the plan reads it. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .config import Config
+from .idmap import Range
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """An address with its prefix length. *is_leased*: it has a lifetime, so the guest asked for it."""
+
+    cidr: str
+    is_leased: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Nic:
+    """An interface of a running container: *device* inside, *host* its other end, plugged into *bridge* unless that is empty."""
+
+    device: str
+    mac: str
+    host: str = ""
+    bridge: str = ""
+    mtu: int = 1500
+    addresses: tuple[Address, ...] = ()
+    gateways: tuple[str, ...] = ()
+
+    def has(self, cidr: str) -> bool:
+        return any(address.cidr == cidr for address in self.addresses)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mounted:
+    """What is mounted inside: *place* is the device and the folder in it, the same for the same folder of the host."""
+
+    place: str
+    is_readonly: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Live:
+    """A running container. *items* are its control group's files, *memory_in_use* what no reclaim can free, in KiB."""
+
+    pid: int
+    items: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    hostname: str = ""
+    nics: tuple[Nic, ...] = ()
+    mounts: t.Mapping[str, Mounted] = dataclasses.field(default_factory=dict)
+    memory_in_use: int = 0
+    uptime_seconds: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Inside:
+    """Files of the guest. *asks_dhcp* are the interfaces whose file of ours asks for an address."""
+
+    hostname: str | None = None
+    resolv_conf: str | None = None
+    keys: str | None = None
+    asks_dhcp: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True)
+class HostState:
+    """What of the host a plan depends on. *cpus* are online; *cpu_claims* are the CPUs that other containers are bound to."""
+
+    is_v2: bool = False
+    has_swap_limit: bool = True
+    has_apparmor: bool = False
+    cpus: tuple[int, ...] = (0,)
+    cpu_claims: tuple[tuple[int, ...], ...] = ()
+    uids: tuple[Range, ...] = ()
+    gids: tuple[Range, ...] = ()
+    taken_ids: tuple[Range, ...] = ()
+    machine_id: str = ""
+    macs: frozenset[str] = frozenset()
+    link_names: frozenset[str] = frozenset()
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """A container as it is.
+
+    *is_registered*: it has a configuration. *is_defined*: it stands, no creation of it was interrupted. *power* is
+    ``stopped``, ``started`` or ``paused``. *rootfs* is where its root is, or was when it was taken away. *pool_path* is
+    that of the pool which the user named, *target* the place in it for the root, *has_target* whether something is there.
+    *places* has the ``Mounted.place`` of each source of a mount that exists, *files* are those of them that are no folders.
+    """
+
+    is_registered: bool = False
+    is_defined: bool = False
+    is_building: bool = False
+    is_vm: bool = False
+    power: str = "stopped"
+    config: Config = dataclasses.field(default_factory=Config)
+    record: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    live: Live | None = None
+    inside: Inside = dataclasses.field(default_factory=Inside)
+    rootfs: str | None = None
+    has_rootfs: bool = False
+    mounts_in_rootfs: tuple[str, ...] = ()
+    left_overs: tuple[str, ...] = ()
+    pool_path: str | None = None
+    pool_type: str | None = None
+    closed_folder: str | None = None
+    target: str | None = None
+    has_target: bool = False
+    places: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    files: frozenset[str] = frozenset()
+    host: HostState = dataclasses.field(default_factory=HostState)
+
+    @property
+    def is_unprivileged(self) -> bool:
+        return bool(self.config.values("lxc.idmap"))
+
+    @property
+    def volume(self) -> t.Mapping[str, t.Any]:
+        """What the record says of the root: its ``pool`` and ``path``, whether it was ``made`` and is ``new`` (still being made)."""
+        return (self.record.get("volumes") or {}).get("rootfs") or {}
+
+    @property
+    def owns_rootfs(self) -> bool:
+        return bool(self.volume.get("made")) and bool(self.volume.get("path"))

@@ -1,0 +1,61 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What a user waits for: each condition bounded and named."""
+
+from __future__ import annotations
+
+from .._core import command
+from .._core.errors import ObserveError
+from .._core.waiting import wait_until
+from .._host.snapshot import Host
+from . import live
+from .items import claim_networks, live_nic, net_lines
+from .observe import observe_guest
+from .spec import Spec
+
+# What `systemctl is-system-running` says when the boot is over: a failed unit does not make it go on.
+_BOOTED = ("running", "degraded")
+
+
+def wait_for(spec: Spec, host: Host) -> None:
+    """Wait for what *spec* names.
+
+    :raises WaitTimeout: naming what did not come in time.
+    """
+    if "ip" in spec.wait_for:
+        wait_until(
+            f"an address of the container {spec.name}",
+            lambda: _has_address(spec.name, host),
+            timeout_seconds=spec.wait_timeout,
+        )
+    if "systemd" in spec.wait_for:
+        wait_until(
+            f"systemd of the container {spec.name} to finish its boot",
+            lambda: _is_booted(spec.name),
+            timeout_seconds=spec.wait_timeout,
+        )
+
+
+def _has_address(name: str, host: Host) -> bool:
+    """Whether each interface that is to have an address has one; any interface where the container configures them itself."""
+    host.drop()
+    try:
+        state = observe_guest(name, host)
+    except ObserveError:
+        return False
+    if state.live is None:
+        return False
+    numbers = claim_networks((), state.config, state.record.get("macs") or {})
+    wanted = [net_lines(item, number, state) for item, number in numbers.items()]
+    wanted = [lines for lines in wanted if lines.ip != "none" and lines.link == "up"]
+    nics = [live_nic(lines, state.live) for lines in wanted]
+    if not nics:
+        return any(nic.addresses for nic in state.live.nics)
+    return all(nic is not None and nic.addresses for nic in nics)
+
+
+def _is_booted(name: str) -> bool:
+    answer = command.run(live.attach(name, ["systemctl", "is-system-running"]), timeout=30, check=False)
+    return answer.strip() in _BOOTED

@@ -1,0 +1,200 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The one run of every resource: parse, lock, observe, plan, apply, and plan again until nothing is left. Knows no Ansible."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import typing as t
+
+from . import lock
+from .decide import NEVER_PERMITTED
+from .errors import ApplyError, HybridError, MissingRequirement, NotConverged, RefusedError, shorten
+from .plan import Change, How, Plan, Step
+from .reference import Reference
+
+SpecT = t.TypeVar("SpecT")
+StateT = t.TypeVar("StateT")
+Params = t.Mapping[str, t.Any]
+Report = t.Callable[["Change | Step"], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What ``apply`` works with: the host, and the locks that its writing children inherit."""
+
+    host: t.Any
+    held: lock.Held
+
+
+class Resource(t.Protocol[SpecT, StateT]):
+    """One kind of thing that converges. ``parse``, ``requires``, ``provides``, ``settled`` and ``plan`` are pure."""
+
+    def parse(self, params: Params) -> SpecT:
+        """What the user wrote, normalised. Raises ``SpecError``."""
+
+    def requires(self, spec: SpecT) -> t.Sequence[Reference]:
+        """What must exist before; it is locked shared."""
+
+    def provides(self, spec: SpecT) -> t.Sequence[Reference]:
+        """What this makes; it is locked exclusively."""
+
+    def observe(self, spec: SpecT, host: t.Any) -> StateT:
+        """Read the host through its snapshot. Raises ``ObserveError``."""
+
+    def plan(self, spec: SpecT, state: StateT) -> Plan:
+        """What is to do."""
+
+    def apply(self, spec: SpecT, state: StateT, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        """The only code that writes: yields each change of *plan* that stands, and named steps between."""
+
+    def settled(self, spec: SpecT) -> SpecT:
+        """What must hold after apply: *spec*, with a one-time wish (``restarted``) turned into what it leads to."""
+
+    def facts(self, spec: SpecT, state: StateT) -> dict[str, t.Any]:
+        """What is returned of the resource."""
+
+    def wait(self, spec: SpecT, host: t.Any) -> dict[str, t.Any] | None:
+        """The waits that the user named, without locks. Returns the facts anew where it waited. Raises ``WaitTimeout``."""
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a run ended. ``changed`` of a failed run says whether anything was written."""
+
+    plan: Plan
+    changed: bool
+    facts: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    error: HybridError | None = None
+
+    def result(self) -> dict[str, t.Any]:
+        """Everything that a module returns."""
+        told: dict[str, t.Any] = {"changed": self.changed, **self.plan.result(), **self.facts}
+        if self.error is not None:
+            told.update(self.error.facts)
+            told["msg"] = self.error.message
+        return told
+
+
+class _Run:
+    """What must survive a failure: the plan, and whether anything was written."""
+
+    def __init__(self, report: Report | None) -> None:
+        self.report = report
+        self.plan = Plan()
+        self.has_written = False
+        self.facts: dict[str, t.Any] = {}
+
+    def note(self, step: Change | Step) -> None:
+        self.has_written = True
+        if isinstance(step, Change):
+            step.done = True
+        if self.report is not None:
+            self.report(step)
+
+
+def converge(
+    resource: Resource[t.Any, t.Any],
+    params: Params,
+    *,
+    host: t.Any,
+    dry_run: bool,
+    report: Report | None = None,
+    lock_seconds: float = lock.WAIT_SECONDS,
+) -> Outcome:
+    """Converge one resource, or with *dry_run* say what would be done.
+
+    *report* is called for each change and step that stands. Errors of the collection are returned in the outcome;
+    anything else is a bug and keeps its traceback.
+    """
+    run = _Run(report)
+    try:
+        spec = resource.parse(params)
+        if dry_run:
+            _rehearse(resource, spec, host, run)
+        else:
+            with lock.hold(resource.provides(spec), resource.requires(spec), wait_seconds=lock_seconds) as held:
+                _perform(resource, spec, Work(host, held), run)
+            host.drop()
+            run.facts = resource.wait(spec, host) or run.facts
+    except HybridError as exc:
+        return Outcome(run.plan, run.has_written, run.facts, error=exc)
+    return Outcome(run.plan, run.plan.changed, run.facts)
+
+
+def _rehearse(resource: Resource[t.Any, t.Any], spec: t.Any, host: t.Any, run: _Run) -> None:
+    state = resource.observe(spec, host)
+    run.plan = resource.plan(spec, state)
+    run.plan.assumed.extend(str(item) for item in resource.requires(spec) if host.missing(item))
+    refuse(run.plan)
+    run.facts = resource.facts(spec, state)
+
+
+def _perform(resource: Resource[t.Any, t.Any], spec: t.Any, work: Work, run: _Run) -> None:
+    host = work.host
+    host.drop()  # what was read before the locks were held may be old
+    missing = {str(item): why for item in resource.requires(spec) if (why := host.missing(item))}
+    state = resource.observe(spec, host)
+    run.plan = resource.plan(spec, state)
+    refuse(run.plan)
+    if missing:
+        raise MissingRequirement("; ".join(missing.values()), missing=list(missing))
+    if run.plan.changed:
+        _apply(resource, spec, state, work, run)
+        host.drop()
+        settled = resource.settled(spec)
+        state = resource.observe(settled, host)
+        again = resource.plan(settled, state)
+        run.plan.kept = again.kept or run.plan.kept
+        run.plan.unmanaged = again.unmanaged
+        check_converged(again, run.plan)
+    run.facts = resource.facts(spec, state)
+
+
+def _apply(resource: Resource[t.Any, t.Any], spec: t.Any, state: t.Any, work: Work, run: _Run) -> None:
+    steps = t.cast("t.Generator[Change | Step, None, None]", resource.apply(spec, state, run.plan, work))
+    with contextlib.closing(steps):
+        try:
+            for step in steps:
+                run.note(step)
+        except OSError as exc:
+            raise ApplyError(f"{type(exc).__name__}: {exc}") from exc
+
+
+def refuse(plan: Plan) -> None:
+    """Stop here when the plan holds a loss that nobody permitted.
+
+    :raises RefusedError: naming each path, what it would become, and the word that permits it.
+    """
+    if not plan.refused:
+        return
+    sentences, words = [], set()
+    for change in plan.refused:
+        before, after = change.shown()
+        sentence = change.reason or f"{change.path}: {shorten(before)} -> {shorten(after)} is refused"
+        if change.permit and change.permit != NEVER_PERMITTED:
+            sentence += f". Permit it with allow: [{change.permit}]"
+            words.add(change.permit)
+        sentences.append(sentence)
+    raise RefusedError("; ".join(sentences), needed=sorted(words))
+
+
+def check_converged(again: Plan, applied: Plan) -> None:
+    """Nothing may be left of the *applied* plan in the one made *again*, except what waits for a restart.
+
+    :raises NotConverged:
+    """
+    left = {change.path: change.shown() for change in again.changes}
+    if left:
+        told = ", ".join(f"{path} ({shorten(before)}, not {shorten(after)})" for path, (before, after) in left.items())
+        raise NotConverged(f"applied, and yet these differ still: {told}", left=list(left))
+    undone = [change.path for change in applied.changes if not change.done]
+    if undone:
+        raise NotConverged(f"these changes were planned and never confirmed: {', '.join(undone)}", left=undone)
+    known = {change.path for change in applied.changes if change.how is How.NEXT_BOOT} | {
+        change.path for change in applied.pending
+    }
+    applied.pending.extend(change for change in again.pending if change.path not in known)

@@ -1,0 +1,260 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The one decision: how a declared value that differs reaches a resource. Per key, and then once over the whole plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+import typing as t
+
+from .errors import SpecError
+from .plan import Change, How, Plan, Unknown
+
+
+class Verdict(enum.Enum):
+    """What ``decide`` says besides a ``How``."""
+
+    NOTHING = "nothing"
+    PENDING = "pending"
+
+
+class _Same(enum.Enum):
+    SAME = "the live value is the persistent one"
+
+
+SAME = _Same.SAME
+NEVER_PERMITTED = "nothing permits it"
+
+
+class _NoOff(enum.Enum):
+    NO_OFF = "the option cannot be taken off"
+
+
+NO_OFF = _NoOff.NO_OFF
+
+LiveRule = t.Callable[[t.Any, t.Any], bool]
+LossRule = t.Callable[[t.Any, t.Any], "str | None"]
+
+
+def always(live: t.Any, declared: t.Any) -> bool:
+    """Can be changed while the guest runs."""
+    return True
+
+
+def never(live: t.Any, declared: t.Any) -> bool:
+    """Needs a restart."""
+    return False
+
+
+def grows(live: t.Any, declared: t.Any) -> bool:
+    """Can grow while the guest runs, a shrink needs a restart."""
+    return live is None or declared >= live
+
+
+def is_added(live: t.Any, declared: t.Any) -> bool:
+    """The item can be added while the guest runs, not removed."""
+    return bool(declared) and not live
+
+
+def no_loss(before: t.Any, after: t.Any) -> str | None:
+    """No value of this option loses anything."""
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """How one option behaves: its row in the documentation's table of apply paths.
+
+    *path* has ``[]`` for an item (``networks[].vlan``). An item itself (``networks[]``) is compared as present (True) or
+    not (False). *live* answers whether live value -> declared value works while the guest runs. *loss* names the word of
+    ``allow`` that permits before -> after, ``NEVER_PERMITTED``, or None where nothing is lost. *off* is the value that
+    ``unset`` stands for. *show* turns the canonical value into the user's form. *note* goes into the documentation.
+    """
+
+    path: str
+    live: LiveRule = never
+    loss: LossRule = no_loss
+    show: t.Callable[[t.Any], t.Any] = lambda value: value
+    off: t.Any = NO_OFF
+    secret: bool = False
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Power:
+    """Whether the resource runs now, whether it will when the run ends, and whether a running one takes changes at all.
+
+    Bridges, pools and images are always ``Power(True, True)``. A managed-saved guest runs, but takes nothing.
+    """
+
+    is_running: bool
+    will_run: bool
+    takes_changes: bool = True
+
+
+def decide(
+    option: Option,
+    declared: t.Any,
+    persistent: t.Any,
+    live: t.Any,
+    *,
+    power: Power,
+    allow: t.Collection[str],
+    is_declined: bool = False,
+) -> How | Verdict:
+    """What becomes of one key. ``None`` is not declared; an ``Unknown`` compares as equal."""
+    if declared is None or isinstance(declared, Unknown) or persistent == live == declared:
+        return Verdict.NOTHING
+    permit = option.loss(persistent, declared)
+    if permit is not None and permit not in allow and (persistent != declared or live != declared):
+        return How.REFUSED
+    if not (power.is_running and power.will_run):
+        return How.OFFLINE if persistent != declared else Verdict.NOTHING
+    if live == declared:
+        return How.LIVE
+    if power.takes_changes and not is_declined and option.live(live, declared):
+        return How.LIVE
+    return How.NEXT_BOOT if persistent != declared else Verdict.PENDING
+
+
+class Draft:
+    """Builds a plan key by key with ``decide``; ``finish`` takes the one decision over the whole."""
+
+    def __init__(
+        self,
+        options: t.Iterable[Option],
+        power: Power,
+        *,
+        allow: t.Collection[str] = (),
+        unset: t.Collection[str] = (),
+        declined: t.Collection[str] = (),
+    ) -> None:
+        self.options = {option.path: option for option in options}
+        self.power = power
+        self.allow = allow
+        self.unset = unset
+        self.declined = declined
+        self.plan = Plan()
+
+    def option(self, path: str) -> Option:
+        return self.options[pattern(path)]
+
+    def compare(
+        self, path: str, declared: t.Any, persistent: t.Any, live: t.Any = SAME, *, reason: str | None = None
+    ) -> None:
+        """Compare one key in canonical form. A key in ``unset`` is declared to be its off value."""
+        option = self.option(path)
+        if live is SAME or not self.power.is_running:
+            live = persistent
+        if path in self.unset:
+            declared = option.off
+            if persistent == live == declared:
+                return
+        verdict = self._decide(path, option, declared, persistent, live)
+        before = persistent if persistent != declared else live
+        self._note(
+            verdict,
+            path,
+            option,
+            (option.show(before), option.show(declared)),
+            option.loss(persistent, declared),
+            reason,
+        )
+
+    def item(
+        self,
+        path: str,
+        wanted: bool,
+        in_persistent: bool,
+        in_live: bool | _Same = SAME,
+        *,
+        before: t.Any = None,
+        after: t.Any = None,
+    ) -> How | Verdict:
+        """Compare the presence of an item. One that is added is one change with its keys as *after*, one that goes has them as *before*."""
+        option = self.option(path)
+        present_live = in_persistent if in_live is SAME or not self.power.is_running else bool(in_live)
+        verdict = self._decide(path, option, wanted, in_persistent, present_live)
+        shown = (None, after) if wanted else (before, None)
+        self._note(verdict, path, option, shown, option.loss(in_persistent, wanted), None)
+        return verdict
+
+    def add(
+        self,
+        path: str,
+        before: t.Any,
+        after: t.Any,
+        how: How = How.LIVE,
+        *,
+        permit: str | None = None,
+        reason: str | None = None,
+    ) -> Change:
+        """A change that is no comparison of a key: creation, power, removal."""
+        if permit is not None and permit not in self.allow:
+            how = How.REFUSED
+        change = Change(path, before, after, how, permit=permit, reason=reason)
+        self.plan.changes.append(change)
+        return change
+
+    def finish(self, *, restart: bool = False, restart_if_needed: bool = False) -> Plan:
+        """The plan, with what waits for a restart turned into a restart where one is due."""
+        waiting = [change for change in self.plan.changes if change.how is How.NEXT_BOOT]
+        runs_through = self.power.is_running and self.power.will_run
+        if runs_through and (restart or (restart_if_needed and (waiting or self.plan.pending))):
+            for change in waiting:
+                change.how = How.RESTART
+            for change in self.plan.pending:
+                change.how = How.RESTART
+                self.plan.changes.append(change)
+            self.plan.pending = []
+        return self.plan
+
+    def _decide(self, path: str, option: Option, declared: t.Any, persistent: t.Any, live: t.Any) -> How | Verdict:
+        return decide(
+            option, declared, persistent, live, power=self.power, allow=self.allow, is_declined=path in self.declined
+        )
+
+    def _note(
+        self,
+        verdict: How | Verdict,
+        path: str,
+        option: Option,
+        shown: tuple[t.Any, t.Any],
+        permit: str | None,
+        reason: str | None,
+    ) -> None:
+        if verdict is Verdict.NOTHING:
+            return
+        how = verdict if isinstance(verdict, How) else How.NEXT_BOOT
+        change = Change(path, shown[0], shown[1], how, permit=permit, secret=option.secret, reason=reason)
+        (self.plan.pending if verdict is Verdict.PENDING else self.plan.changes).append(change)
+
+
+def pattern(path: str) -> str:
+    """The row of the table that *path* belongs to: ``networks[lan].vlan`` -> ``networks[].vlan``."""
+    return re.sub(r"\[[^\]]*\]", "[]", path)
+
+
+def check_unset(
+    unset: t.Collection[str], options: t.Iterable[Option], declared: t.Callable[[str], t.Any]
+) -> tuple[str, ...]:
+    """The paths of ``unset`` when each can be taken off and none is declared as well.
+
+    :raises SpecError: for a path that is no option, one that has no off value, and one that is declared too.
+    """
+    table = {option.path: option for option in options}
+    can = (
+        ", ".join(sorted(path for path, option in table.items() if option.off is not NO_OFF))
+        or "none of this module's options"
+    )
+    for path in unset:
+        option = table.get(pattern(path))
+        if option is None or option.off is NO_OFF:
+            raise SpecError(f"unset: {path!r} cannot be taken off. These can: {can}", key="unset")
+        if declared(path) is not None:
+            raise SpecError(f"unset: {path} is declared and unset at once. Write one of the two", key="unset")
+    return tuple(unset)

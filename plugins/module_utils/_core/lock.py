@@ -1,0 +1,104 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""Kernel locks on what a resource provides (exclusive) and requires (shared). They vanish with their last holder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+import typing as t
+
+from . import paths
+from .errors import LockTimeout
+from .reference import Reference, in_lock_order
+
+WAIT_SECONDS = 300.0
+_STEP_SECONDS = 0.05
+
+
+class Held:
+    """The locks of one run. *fds* go to the children that write."""
+
+    def __init__(self) -> None:
+        self.fds: tuple[int, ...] = ()
+
+    def add(self, descriptor: int) -> None:
+        self.fds += (descriptor,)
+
+
+@contextlib.contextmanager
+def hold(
+    provides: t.Iterable[Reference], requires: t.Iterable[Reference], *, wait_seconds: float = WAIT_SECONDS
+) -> t.Iterator[Held]:
+    """Hold all locks at once, taken in the fixed order.
+
+    :raises LockTimeout: when another process holds one for longer than *wait_seconds*; it names that process.
+    """
+    exclusive = set(provides)
+    deadline = time.monotonic() + wait_seconds
+    held = Held()
+    with contextlib.ExitStack() as stack:
+        for reference in in_lock_order([*exclusive, *requires]):
+            operation = fcntl.LOCK_EX if reference in exclusive else fcntl.LOCK_SH
+            path = os.path.join(paths.LOCKS, reference.kind, reference.name + ".lock")
+            held.add(stack.enter_context(_locked(path, operation, deadline, wait_seconds, str(reference))))
+        yield held
+
+
+@contextlib.contextmanager
+def allocations(*, wait_seconds: float = 30.0) -> t.Iterator[None]:
+    """The one leaf lock under which id ranges, ports and MACs are claimed: re-read the claims, write the record, release."""
+    path = os.path.join(paths.LOCKS, "allocations.lock")
+    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, "the list of allocations"):
+        yield
+
+
+@contextlib.contextmanager
+def journal(*, wait_seconds: float = 10.0) -> t.Iterator[None]:
+    """The leaf lock under which a line is added to the journal."""
+    path = os.path.join(paths.LOCKS, "journal.lock")
+    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, "the journal"):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: str, operation: int, deadline: float, wait_seconds: float, what: str) -> t.Iterator[int]:
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    # A lock file is never removed: who opened it just before would hold a lock that nobody else sees.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not _try_lock(descriptor, operation):
+            if time.monotonic() >= deadline:
+                pids = ", ".join(map(str, holders(descriptor))) or "unknown"
+                raise LockTimeout(
+                    f"{what} is in use by another run (process {pids}); waited {wait_seconds:g} s for it", holders=pids
+                )
+            time.sleep(_STEP_SECONDS)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int, operation: int) -> bool:
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def holders(descriptor: int) -> list[int]:
+    """The processes that took a lock on the file of *descriptor*, from /proc/locks."""
+    inode = str(os.fstat(descriptor).st_ino)
+    found = set()
+    with open("/proc/locks", encoding="ascii") as stream:
+        for line in stream:
+            # "1: FLOCK  ADVISORY  WRITE 1234 fe:00:56789 0 EOF"; one that waits has "->" behind the number
+            words = line.split()
+            if len(words) > 5 and words[1] == "FLOCK" and words[5].rsplit(":", 1)[-1] == inode:
+                found.add(int(words[4]))
+    return sorted(found)

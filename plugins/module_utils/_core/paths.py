@@ -1,0 +1,29 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""Where the collection keeps what it remembers. The one place of these names."""
+
+from __future__ import annotations
+
+import posixpath
+
+STATE = "/var/lib/homelab_hybrid"
+RUN = "/run/homelab_hybrid"
+LOCKS = "/run/lock/homelab_hybrid"
+IMAGES = STATE + "/image_store"
+JOURNAL = STATE + "/journal"
+
+
+def record_folder(kind: str) -> str:
+    """The folder of the ownership records of one kind (``guests``, ``images``, ``pools``, ``bridges``)."""
+    return posixpath.join(STATE, kind)
+
+
+def record_path(kind: str, name: str) -> str:
+    return posixpath.join(record_folder(kind), name + ".json")
+
+
+def volume_name(guest: str, item: str) -> str:
+    """Our volumes carry the guest they belong to: ``jellyfin.rootfs``."""
+    return f"{guest}.{item}"

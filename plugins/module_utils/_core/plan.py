@@ -1,0 +1,135 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The plan: an ordered list of changes in the user's option paths. It is the diff, the check-mode answer and the return value."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import typing as t
+
+
+class How(str, enum.Enum):
+    """How a change reaches the resource."""
+
+    LIVE = "live"
+    OFFLINE = "offline"
+    NEXT_BOOT = "next_boot"
+    RESTART = "restart"
+    REFUSED = "refused"
+
+
+@dataclasses.dataclass(frozen=True)
+class Unknown:
+    """A value that stands only after apply, since it depends on something that does not exist yet. Compares as equal."""
+
+    text: str = "(known after apply)"
+
+
+UNKNOWN = Unknown()
+
+
+@dataclasses.dataclass
+class Change:
+    """One difference that apply removes. *before* and *after* are in the user's form."""
+
+    path: str
+    before: t.Any
+    after: t.Any
+    how: How = How.LIVE
+    permit: str | None = None
+    secret: bool = False
+    done: bool = False
+    reason: str | None = None
+
+    def report(self) -> dict[str, t.Any]:
+        """The change as it is returned, secrets masked so that before and after stay different."""
+        before, after = self.shown()
+        told: dict[str, t.Any] = {"path": self.path, "before": before, "after": after, "how": self.how.value}
+        if self.permit:
+            told["permit"] = self.permit
+        return {**told, "done": self.done}
+
+    def shown(self) -> tuple[t.Any, t.Any]:
+        """*before* and *after* as they may be printed."""
+        before, after = self.before, self.after
+        if self.secret:
+            before = None if before is None else "(secret)"
+            after = None if after is None else "(secret, changed)" if before else "(secret)"
+        return _printable(before), _printable(after)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A named moment of apply that is not a change of its own: after it, something more stands on the host."""
+
+    name: str
+
+
+@dataclasses.dataclass
+class Plan:
+    """What is to do, what only a restart can do, and what is left as it stands."""
+
+    changes: list[Change] = dataclasses.field(default_factory=list)
+    pending: list[Change] = dataclasses.field(default_factory=list)
+    kept: list[str] = dataclasses.field(default_factory=list)
+    unmanaged: list[str] = dataclasses.field(default_factory=list)
+    assumed: list[str] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.changes)
+
+    @property
+    def refused(self) -> list[Change]:
+        return [change for change in self.changes if change.how is How.REFUSED]
+
+    @property
+    def restart_required(self) -> list[str]:
+        """The paths that a restart would bring into force: those that wait for it and those that were pending before."""
+        waiting = [change.path for change in self.changes if change.how is How.NEXT_BOOT]
+        return waiting + [change.path for change in self.pending]
+
+    def has(self, *paths: str) -> bool:
+        return any(change.path in paths for change in self.changes)
+
+    def get(self, path: str) -> Change | None:
+        return next((change for change in self.changes if change.path == path), None)
+
+    def under(self, prefix: str) -> list[Change]:
+        """The changes of *prefix* itself and of what lies in it (``cpu`` gives ``cpu`` and ``cpu.limit``)."""
+        return [
+            change
+            for change in self.changes
+            if change.path == prefix or change.path.startswith((prefix + ".", prefix + "["))
+        ]
+
+    def result(self) -> dict[str, t.Any]:
+        """The plan as every module returns it."""
+        shown = {change.path: change.shown() for change in self.changes}
+        return {
+            "plan": [change.report() for change in self.changes],
+            "diff": {
+                "before": {path: before for path, (before, dummy) in shown.items()},
+                "after": {path: after for path, (dummy, after) in shown.items()},
+            },
+            "restart_required": self.restart_required,
+            "kept": self.kept,
+            "unmanaged": self.unmanaged,
+            "assumed": self.assumed,
+        }
+
+
+def _printable(value: t.Any) -> t.Any:
+    if isinstance(value, Unknown):
+        return value.text
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, t.Mapping):
+        return {key: _printable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_printable(item) for item in value]
+    return value

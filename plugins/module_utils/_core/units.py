@@ -1,0 +1,86 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""Sizes and durations: read in the user's form, computed in one unit, shown in the user's form again."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .errors import bad_value
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+
+_FACTORS: dict[str, int | None] = {
+    "": None,
+    "B": 1,
+    "K": KIB,
+    "KIB": KIB,
+    "M": MIB,
+    "MIB": MIB,
+    "G": GIB,
+    "GIB": GIB,
+    "T": TIB,
+    "TIB": TIB,
+}
+_SIZE = re.compile(r" *(\d+(?:\.\d+)?) *([A-Za-z]*) *", re.ASCII)
+_ALLOWED = "a number (in {unit}), or a number with K, M, G, T, KiB, MiB, GiB or TiB (powers of 1024)"
+
+
+def parse_size(key: str, value: t.Any, *, unit: int) -> int:
+    """*value* in bytes. A bare number counts in *unit* bytes (``MIB`` for memory, ``GIB`` for disks).
+
+    :raises SpecError: for "GB" and its like (they are powers of 1000 to some and of 1024 to others), fractions of a
+        byte, zero and negative numbers.
+    """
+    allowed = _ALLOWED.format(unit="MiB" if unit == MIB else "GiB" if unit == GIB else "bytes")
+    match = _SIZE.fullmatch(str(value)) if not isinstance(value, bool) else None
+    if match is None:
+        raise bad_value(key, value, allowed)
+    number, suffix = match.group(1), match.group(2)
+    if suffix.upper() not in _FACTORS:
+        raise bad_value(key, value, allowed)
+    factor = _FACTORS[suffix.upper()] or unit
+    whole, dummy, fraction = number.partition(".")
+    if fraction:
+        scaled: int = int(whole + fraction) * factor
+        parts: int = 10 ** len(fraction)
+        size, rest = divmod(scaled, parts)
+        if rest:
+            raise bad_value(key, value, allowed)
+    else:
+        size = int(whole) * factor
+    if size <= 0:
+        raise bad_value(key, value, "more than zero")
+    return size
+
+
+def show_size(size: int | None) -> str | None:
+    """*size* in bytes as the user writes it: in the largest unit that divides it (``2GiB``, ``1536MiB``, ``513``)."""
+    if size is None:
+        return None
+    for name, factor in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if size and size % factor == 0:
+            return f"{size // factor}{name}"
+    return str(size)
+
+
+def parse_memory_kib(key: str, value: t.Any) -> int:
+    """Memory in KiB from MiB as a number or a size with a unit.
+
+    :raises SpecError: for what is not a size or not whole KiB.
+    """
+    size = parse_size(key, value, unit=MIB)
+    if size % KIB:
+        raise bad_value(key, value, "whole KiB")
+    return size // KIB
+
+
+def show_memory_kib(memory_kib: int | None) -> str | None:
+    """Memory of *memory_kib* KiB as the user writes it."""
+    return None if memory_kib is None else show_size(memory_kib * KIB)

@@ -1,0 +1,178 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What libvirt keeps on this host: pools, networks and domains, each listed with one call."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import typing as t
+from xml.etree import ElementTree
+
+from .._core import libraries
+from .._core.errors import HybridError, ObserveError
+
+SYSTEM_URI = "qemu:///system"
+Domain = t.Any
+Connection = t.Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """A storage pool as libvirt has it. Sizes in bytes, known while it is active."""
+
+    name: str
+    type: str
+    path: str | None
+    autostart: bool
+    is_active: bool
+    capacity: int | None
+    available: int | None
+    handle: t.Any = dataclasses.field(compare=False, repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A virtual network as libvirt has it. *live_xml* is ``None`` while it is inactive.
+
+    *bridge* is the one that it makes itself; a network that only lends the bridge of somebody else has none.
+    """
+
+    name: str
+    bridge: str | None
+    autostart: bool
+    is_active: bool
+    xml: str = dataclasses.field(repr=False)
+    live_xml: str | None = dataclasses.field(repr=False)
+    handle: t.Any = dataclasses.field(compare=False, repr=False)
+
+
+def connect() -> Connection:
+    """A connection to the system's libvirt.
+
+    :raises MissingLibrary: without python3-libvirt.
+    :raises ObserveError: when no libvirtd answers.
+    """
+    library = libraries.libvirt()
+    try:
+        return library.open(SYSTEM_URI)
+    except library.libvirtError as exc:
+        raise ObserveError(f"libvirt does not answer ({exc}). The role homelab.hybrid.hypervisor starts it") from exc
+
+
+@contextlib.contextmanager
+def errors_of(what: str, error: type[HybridError]) -> t.Iterator[None]:
+    """Turn an error of libvirt into *error*: a sentence that says *what* was tried."""
+    library = libraries.libvirt()
+    try:
+        yield
+    except library.libvirtError as exc:
+        raise error(f"could not {what}: {exc.get_error_message()}", libvirt_code=exc.get_error_code()) from exc
+
+
+Found = t.TypeVar("Found")
+
+
+def read_each(handles: t.Iterable[t.Any], read: t.Callable[[t.Any], Found]) -> t.Iterator[Found]:
+    """What *read* makes of each handle of a listing, without those that somebody has removed since."""
+    library = libraries.libvirt()
+    gone = (library.VIR_ERR_NO_DOMAIN, library.VIR_ERR_NO_NETWORK, library.VIR_ERR_NO_STORAGE_POOL)
+    for handle in handles:
+        try:
+            yield read(handle)
+        except library.libvirtError as exc:
+            if exc.get_error_code() not in gone:
+                raise
+
+
+def read_pools(connection: Connection) -> dict[str, Pool]:
+    """All pools by name.
+
+    :raises ObserveError:
+    """
+    with errors_of("list the storage pools", ObserveError):
+        return {pool.name: pool for pool in read_each(connection.listAllStoragePools(), _pool)}
+
+
+def _pool(pool: t.Any) -> Pool:
+    root = ElementTree.fromstring(pool.XMLDesc(libraries.libvirt().VIR_STORAGE_XML_INACTIVE))
+    is_active = bool(pool.isActive())
+    dummy, capacity, dummy, available = pool.info() if is_active else (None, None, None, None)
+    return Pool(
+        name=pool.name(),
+        type=root.get("type", ""),
+        path=root.findtext("target/path"),
+        autostart=bool(pool.autostart()),
+        is_active=is_active,
+        capacity=capacity,
+        available=available,
+        handle=pool,
+    )
+
+
+def read_networks(connection: Connection) -> dict[str, Network]:
+    """All virtual networks by name.
+
+    :raises ObserveError:
+    """
+    with errors_of("list the virtual networks", ObserveError):
+        return {network.name: network for network in read_each(connection.listAllNetworks(), _network)}
+
+
+def _network(network: t.Any) -> Network:
+    is_active = bool(network.isActive())
+    live_xml = network.XMLDesc(0) if is_active else None
+    xml = network.XMLDesc(libraries.libvirt().VIR_NETWORK_XML_INACTIVE) if is_active else network.XMLDesc(0)
+    return Network(
+        name=network.name(),
+        bridge=_own_bridge(live_xml or xml),
+        autostart=bool(network.autostart()),
+        is_active=is_active,
+        xml=xml,
+        live_xml=live_xml,
+        handle=network,
+    )
+
+
+def _own_bridge(xml: str) -> str | None:
+    root = ElementTree.fromstring(xml)
+    forward, bridge = root.find("forward"), root.find("bridge")
+    is_lent = forward is not None and forward.get("mode", "nat") not in ("nat", "route", "open")
+    return None if bridge is None or is_lent else bridge.get("name")
+
+
+def read_domains(connection: Connection) -> dict[str, Domain]:
+    """All domains by name, as libvirt's handles: their XML is read where it is needed.
+
+    :raises ObserveError:
+    """
+    with errors_of("list the domains", ObserveError):
+        return {domain.name(): domain for domain in connection.listAllDomains()}
+
+
+def read_definitions(domains: t.Iterable[Domain]) -> dict[str, tuple[str, bool]]:
+    """The XML of each domain by name, as it runs or else as it is defined, and whether it runs."""
+    return {
+        name: (xml, is_running)
+        for name, xml, is_running in read_each(
+            domains, lambda domain: (domain.name(), domain.XMLDesc(0), bool(domain.isActive()))
+        )
+    }
+
+
+def disk_sources(xml: str) -> list[str]:
+    """The files and block devices that the disks of a domain's XML stand on."""
+    sources = []
+    for source in ElementTree.fromstring(xml).iterfind("devices/disk/source"):
+        path = source.get("file") or source.get("dev")
+        if path:
+            sources.append(path)
+    return sources
+
+
+def nic_sources(xml: str) -> set[str]:
+    """The bridges and the virtual networks that the interfaces of a domain's XML are plugged into."""
+    sources = ElementTree.fromstring(xml).iterfind("devices/interface/source")
+    return {name for source in sources for name in (source.get("bridge"), source.get("network")) if name}

@@ -1,0 +1,133 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""One look at the host for a whole run: each area is read when it is first asked for, and kept until ``drop``."""
+
+from __future__ import annotations
+
+import functools
+import typing as t
+
+from .._core import record
+from .._core.errors import HybridError, MissingLibrary
+from .._core.reference import Reference
+from . import libvirt, links, lxc
+
+SERVICE_LIBVIRT = Reference("service", "libvirt")
+SERVICE_LXC = Reference("service", "lxc")
+
+
+class Host:
+    """The host as it was at the first look. A resource opens no connection of its own.
+
+    Where libvirt is missing its areas are empty: check mode works on a bare host, and ``requires`` says what is missing.
+    """
+
+    @functools.cached_property
+    def connection(self) -> libvirt.Connection:
+        """The connection to libvirt. Stays open over ``drop``.
+
+        :raises MissingLibrary, ObserveError:
+        """
+        return libvirt.connect()
+
+    @functools.cached_property
+    def pools(self) -> dict[str, libvirt.Pool]:
+        return {} if self.missing(SERVICE_LIBVIRT) else libvirt.read_pools(self.connection)
+
+    @functools.cached_property
+    def networks(self) -> dict[str, libvirt.Network]:
+        return {} if self.missing(SERVICE_LIBVIRT) else libvirt.read_networks(self.connection)
+
+    @functools.cached_property
+    def domains(self) -> dict[str, libvirt.Domain]:
+        return {} if self.missing(SERVICE_LIBVIRT) else libvirt.read_domains(self.connection)
+
+    @functools.cached_property
+    def containers(self) -> dict[str, lxc.Container]:
+        return lxc.read_containers()
+
+    @functools.cached_property
+    def links(self) -> dict[str, links.Link]:
+        return links.read_links()
+
+    @functools.cached_property
+    def guest_records(self) -> dict[str, record.Record]:
+        return record.load_all("guests")
+
+    def record(self, kind: str, name: str) -> record.Record:
+        """The ownership record of one resource, read anew."""
+        return record.load(kind, name)
+
+    def drop(self) -> None:
+        """Forget what was read; the connection stays."""
+        for area in ("pools", "networks", "domains", "containers", "links", "guest_records"):
+            self.__dict__.pop(area, None)
+
+    def missing(self, reference: Reference) -> str | None:
+        """Why *reference* cannot be used, as a sentence; ``None`` when it can."""
+        look = {
+            "service": self._missing_service,
+            "pool": self._missing_pool,
+            "bridge": self._missing_bridge,
+            "image": self._missing_image,
+            "guest": self._missing_guest,
+        }[reference.kind]
+        return look(reference.name)
+
+    def _missing_service(self, name: str) -> str | None:
+        if name == SERVICE_LXC.name:
+            return lxc.missing()
+        try:
+            dummy = self.connection
+        except (MissingLibrary, HybridError) as exc:
+            return exc.message
+        return None
+
+    def _missing_pool(self, name: str) -> str | None:
+        pool = self.pools.get(name)
+        if pool is None:
+            return f"there is no storage pool {name}. Make it with homelab.hybrid.storage_pool"
+        return None if pool.is_active else f"the storage pool {name} is not started"
+
+    def _missing_bridge(self, name: str) -> str | None:
+        return (
+            None if links.is_bridge(name) else f"there is no bridge {name}. Make or start it with homelab.hybrid.bridge"
+        )
+
+    def _missing_image(self, name: str) -> str | None:
+        image = record.load("images", name)
+        if not image.exists or image.is_building:
+            return f"there is no image {name}. Make it with homelab.hybrid.image"
+        return None
+
+    def _missing_guest(self, name: str) -> str | None:
+        return None if name in self.domains or name in self.containers else f"there is no guest {name}"
+
+
+def path_users(host: Host, folder: str) -> dict[str, bool]:
+    """The guests that stand on something below *folder*, by name, and whether each runs."""
+    users: dict[str, bool] = {}
+    prefix = folder.rstrip("/") + "/"
+
+    def is_below(paths: t.Iterable[str]) -> bool:
+        return any(path == folder or path.startswith(prefix) for path in paths)
+
+    for name, container in host.containers.items():
+        if is_below(container.sources):
+            users[name] = container.is_running
+    for name, (xml, is_running) in libvirt.read_definitions(host.domains.values()).items():
+        if is_below(libvirt.disk_sources(xml)):
+            users[name] = is_running
+    return users
+
+
+def bridge_users(host: Host, names: t.Collection[str]) -> dict[str, bool]:
+    """The guests that are plugged into a bridge, by name, and whether each runs. *names* are those of the bridge and its network."""
+    wanted = set(names)
+    users = {name: container.is_running for name, container in host.containers.items() if container.bridges & wanted}
+    for name, (xml, is_running) in libvirt.read_definitions(host.domains.values()).items():
+        if libvirt.nic_sources(xml) & wanted:
+            users[name] = is_running
+    return users

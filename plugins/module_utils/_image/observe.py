@@ -1,0 +1,86 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What stands of an image on the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .._core.record import Record
+from .._host.libvirt import disk_sources
+from .._host.snapshot import Host
+from . import source_file, store
+from .source_file import SourceFile
+from .spec import Spec
+from .store import StoredImage
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """An image as it is. *image* is ``None`` while none stands.
+
+    *origin* is what the record says that it was made of: ``{"build": {...}}`` or ``{"path": ..., "digest": ...}``.
+    *is_recorded*: something of it was begun or is left. *is_foreign*: its folder in the store is there without a record.
+    *source* is the file that ``path`` names, ``None`` where there is none. *is_same_source*: the file has the content that
+    the image was made of; ``None`` where that cannot be told. *users* are the guests that need it, read for ``absent`` only.
+    """
+
+    image: StoredImage | None = None
+    origin: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    is_recorded: bool = False
+    is_foreign: bool = False
+    source: SourceFile | None = None
+    is_same_source: bool | None = None
+    users: tuple[str, ...] = ()
+
+
+def observe(spec: Spec, host: Host) -> State:
+    """Read the image of *spec* through *host*.
+
+    :raises ObserveError: when the record cannot be read.
+    :raises SpecError: when ``path`` names a file that no image can be made of.
+    """
+    record = host.record("images", spec.name)
+    image = store.stored(record)
+    origin = record.data.get("origin", {})
+    kind = image.kind if image else spec.kind
+    is_looked_at = spec.state == "present" and spec.path is not None and kind is not None
+    source = source_file.look(t.cast(str, spec.path), t.cast(str, kind)) if is_looked_at else None
+    return State(
+        image=image,
+        origin=origin,
+        is_recorded=record.exists or store.has_left_overs(spec.name),
+        is_foreign=not record.exists and store.has_folder(spec.name),
+        source=source,
+        is_same_source=is_same_source(source, origin),
+        users=users_of(spec.name, record, host) if spec.state == "absent" else (),
+    )
+
+
+def is_same_source(source: SourceFile | None, origin: t.Mapping[str, t.Any]) -> bool | None:
+    """Whether *source* has the content that *origin* records; it is read only if its size or time of change differs."""
+    if source is None or "digest" not in origin:
+        return None
+    if (source.path, source.size, source.mtime_ns) == (origin["path"], origin["size"], origin["mtime_ns"]):
+        return True
+    return source.size == origin["size"] and source_file.digest_of(source.path) == str(origin["digest"])
+
+
+def users_of(name: str, record: Record, host: Host) -> tuple[str, ...]:
+    """The guests that were made of the image and are still there, and the disks, attached or kept, that stand on it."""
+    folder = store.folder_of(name)
+    users = set()
+    for guest, its in host.guest_records.items():
+        is_there = its.is_building or guest in host.containers or guest in host.domains
+        if is_there and its.data.get("image") == name:
+            users.add(guest)
+        for item, volume in (its.data.get("volumes") or {}).items():
+            if store.stands_on(str(volume.get("path", "")), folder):
+                users.add(guest if is_there else f"{guest} (its kept disk {item})")
+    for guest, domain in host.domains.items():
+        if any(store.stands_on(path, folder) for path in disk_sources(domain.XMLDesc(0))):
+            users.add(guest)
+    return tuple(sorted(users))

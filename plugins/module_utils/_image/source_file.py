@@ -1,0 +1,156 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""An image from a file of this host: what it is, whether it can be used, and its copy in the store."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import typing as t
+
+from .._core import command
+from .._core.errors import ApplyError, SpecError, shorten
+from .._core.plan import Step
+
+_TAR_MAGICS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz"}
+_QCOW2 = b"QFI\xfb"
+_BLOCK = 4096
+_ALLOWED = {
+    "container": "a root file system as tar, tar.gz, tar.xz or tar.zst",
+    "vm": "a disk as qcow2, or as raw with a partition table",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceFile:
+    """A file that an image is made of, as it was seen. *packing* is ``qcow2``, ``raw``, ``tar``, ``gzip``, ``xz`` or ``zstd``."""
+
+    path: str
+    packing: str
+    size: int
+    mtime_ns: int
+
+
+def look(path: str, kind: str) -> SourceFile | None:
+    """The file *path* as the source of an image; ``None`` where there is no such file.
+
+    :raises SpecError: when it is something that no image of *kind* can be made of.
+    """
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(512)
+            status = os.fstat(stream.fileno())
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise SpecError(
+            f"path: {shorten(path)} cannot be read: {exc.strerror}. Allowed: {_ALLOWED[kind]}", key="path"
+        ) from exc
+    packing = _container_packing(head) if kind == "container" else _disk_packing(head)
+    if packing is None:
+        raise SpecError(f"path: {shorten(path)} is no image of kind {kind}. Allowed: {_ALLOWED[kind]}", key="path")
+    return SourceFile(path, packing, status.st_size, status.st_mtime_ns)
+
+
+def _container_packing(head: bytes) -> str | None:
+    if head[257:262] == b"ustar":
+        return "tar"
+    return next((packing for magic, packing in _TAR_MAGICS.items() if head.startswith(magic)), None)
+
+
+def _disk_packing(head: bytes) -> str | None:
+    if head.startswith(_QCOW2):
+        return "qcow2"
+    return "raw" if head[510:512] == b"\x55\xaa" else None
+
+
+def digest_of(path: str) -> str:
+    """``sha256:`` and the hexadecimal digest of the content of *path*."""
+    with open(path, "rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
+def copy_container_root(source: SourceFile, target: str, keep_fds: t.Sequence[int]) -> t.Iterator[Step]:
+    """Write *source* to the new file *target* as tar.zst.
+
+    :raises ApplyError, CommandError: when it is damaged, or changes meanwhile.
+    """
+    if source.packing == "zstd":
+        _copy(source.path, target, keep_fds)
+    else:
+        plain = source.path if source.packing == "tar" else os.path.join(os.path.dirname(target), "root.tar")
+        if source.packing != "tar":
+            command.run(["zstd", "-q", "-d", source.path, "-o", plain], keep_fds=keep_fds)
+            yield Step("source unpacked")
+        command.run(["zstd", "-q", "-T0", plain, "-o", target], keep_fds=keep_fds)
+        if plain != source.path:
+            os.unlink(plain)
+    _check_unchanged(source)
+    yield Step("source copied")
+
+
+def copy_vm_disk(source: SourceFile, target: str, keep_fds: t.Sequence[int]) -> t.Iterator[Step]:
+    """Write *source* to the new file *target* as qcow2.
+
+    :raises ApplyError, CommandError: when it is damaged, stands on another file, or changes meanwhile.
+    """
+    if source.packing == "qcow2":
+        _copy(source.path, target, keep_fds)
+        # Other files that a header names would be read by QEMU, which is none of the image's business.
+        info = _disk_info(target)
+        data = info.get("format-specific", {}).get("data", {})
+        foreign = info.get("backing-filename") or data.get("data-file")
+        if foreign:
+            raise ApplyError(
+                f"path: {source.path} stands on {foreign}. Make one file of it first, with qemu-img convert -O qcow2"
+            )
+    else:
+        command.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", source.path, target], keep_fds=keep_fds)
+    _check_unchanged(source)
+    yield Step("source copied")
+
+
+def _copy(source: str, target: str, keep_fds: t.Sequence[int]) -> None:
+    command.run(["cp", "--reflink=auto", "--sparse=auto", "--", source, target], keep_fds=keep_fds)
+
+
+def _check_unchanged(source: SourceFile) -> None:
+    status = os.stat(source.path)
+    if (status.st_size, status.st_mtime_ns) != (source.size, source.mtime_ns):
+        raise ApplyError(f"path: {source.path} was changed while it was copied. Run again when it is complete")
+
+
+def size_of_root(path: str) -> int:
+    """Bytes that the root file system in the archive *path* takes unpacked, in blocks of 4 KiB.
+
+    :raises ApplyError, CommandError: when it is damaged or no root file system.
+    """
+    listing = command.run(["tar", "--list", "--verbose", "--numeric-owner", "--quoting-style=escape", "--file", path])
+    total, tops = 0, set()
+    for line in listing.splitlines():
+        # "-rwxr-xr-x 0/0    1234 2026-01-01 00:00 ./usr/bin/env"; a device has its numbers in place of the size.
+        dummy, dummy, size, dummy, dummy, name = line.split(None, 5)
+        tops.add(name.removeprefix("./").partition("/")[0].partition(" -> ")[0])
+        if size.isdigit():
+            total += -(-int(size) // _BLOCK) * _BLOCK + 256
+    if not {"etc", "usr"} <= tops:
+        raise ApplyError("path: the archive holds no root file system: it has no etc and usr at its top")
+    return total
+
+
+def size_of_disk(path: str) -> int:
+    """The virtual size in bytes of the disk in *path*.
+
+    :raises CommandError: when it is damaged.
+    """
+    return int(_disk_info(path)["virtual-size"])
+
+
+def _disk_info(path: str) -> dict[str, t.Any]:
+    return t.cast(
+        "dict[str, t.Any]", json.loads(command.run(["qemu-img", "info", "-f", "qcow2", "--output=json", path]))
+    )

@@ -1,0 +1,149 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""Items at work: in the order of their dependencies, as many at once as allowed, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+import typing as t
+
+from .._core.errors import ApplyError
+from .plan import Item, dependencies, in_order, skip_reason
+from .spawner import Message, Spawner
+
+Report = t.Callable[[Message], None]
+
+# Those that only wait for their guests hold no lock and cost little but memory.
+MOST_WAITING = 32
+
+
+class _Job:
+    """One item at work, as far as its worker has told."""
+
+    def __init__(self, item: Item, channel: socket.socket) -> None:
+        self.item = item
+        self.channel = channel
+        self.rest = b""
+        self.stands: list[str] = []
+        self.has_written = False
+        self.is_waiting = False
+        self.result: Message | None = None
+
+
+class Crew:
+    """Brings items to their end. *parallel* is how many write at once; *report* hears of every step."""
+
+    def __init__(
+        self, spawner: Spawner, items: t.Sequence[Item], *, parallel: int, report: Report | None = None
+    ) -> None:
+        self._spawner = spawner
+        self._items = in_order(items)
+        self._before = dict(zip(map(id, self._items), dependencies(self._items), strict=True))
+        self._parallel = parallel
+        self._report = report or (lambda message: None)
+        self._open = [item for item in self._items if item.needs_worker]
+        self._selector = selectors.DefaultSelector()
+        self._jobs: list[_Job] = []
+
+    def work(self) -> None:
+        """Run every item that has something to do. What comes of each is in its ``told``, ``has_failed`` and ``skipped``."""
+        try:
+            while self._open or self._jobs:
+                self._start_ready()
+                if self._jobs:
+                    for key, dummy in self._selector.select():
+                        self._hear(key.data)
+        finally:
+            for job in self._jobs:
+                job.channel.close()
+            self._selector.close()
+
+    def _start_ready(self) -> None:
+        # A skip makes others ready to be skipped: look again until nothing moves.
+        is_moving = True
+        while is_moving:
+            is_moving = False
+            for item in list(self._open):
+                before = self._before[id(item)]
+                if any(self._is_under_way(other) for other in before):
+                    continue
+                item.skipped = skip_reason(before)
+                if item.skipped is None and not self._has_room():
+                    continue
+                self._open.remove(item)
+                is_moving = True
+                if item.skipped is None:
+                    self._start(item)
+                else:
+                    self._report({"item": item.declared.path, "skipped": item.skipped})
+
+    def _is_under_way(self, item: Item) -> bool:
+        return any(item is other for other in self._open) or any(item is job.item for job in self._jobs)
+
+    def _has_room(self) -> bool:
+        waiting = sum(job.is_waiting for job in self._jobs)
+        return len(self._jobs) - waiting < self._parallel and waiting < MOST_WAITING
+
+    def _start(self, item: Item) -> None:
+        declared = item.declared
+        self._report({"item": declared.path, "started": True})
+        try:
+            channel = self._spawner.start(
+                {"kind": declared.kind, "name": declared.name, "params": dict(declared.params)}
+            )
+        except ApplyError as exc:
+            self._fail(item, exc.message, changed=False)
+            return
+        job = _Job(item, channel)
+        self._jobs.append(job)
+        self._selector.register(channel, selectors.EVENT_READ, job)
+
+    def _hear(self, job: _Job) -> None:
+        try:
+            data = job.channel.recv(65536)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self._finish(job)
+            return
+        *lines, job.rest = (job.rest + data).split(b"\n")
+        for line in lines:
+            self._take(job, json.loads(line))
+
+    def _take(self, job: _Job, message: Message) -> None:
+        if "result" in message:
+            job.result = message["result"]
+            return
+        job.has_written = job.has_written or "stands" in message or "step" in message
+        job.is_waiting = job.is_waiting or "waiting" in message
+        if "stands" in message:
+            job.stands.append(message["stands"])
+        self._report({"item": job.item.declared.path, **message})
+
+    def _finish(self, job: _Job) -> None:
+        self._selector.unregister(job.channel)
+        job.channel.close()
+        self._jobs.remove(job)
+        item, result = job.item, job.result
+        if result is None:
+            for change in item.told.get("plan") or ():
+                change["done"] = change["path"] in job.stands
+            why = "the process that was at work on it ended before it was done (killed?). Run it again: it goes on from there"
+            self._fail(item, why, changed=job.has_written)
+        elif "exception" in result:
+            self._fail(item, result["msg"], changed=job.has_written, exception=result["exception"])
+        else:
+            item.warnings = result.pop("warnings", [])
+            item.told, item.has_failed = result, "msg" in result
+            self._report(
+                {"item": item.declared.path, "finished": True, **({"msg": result["msg"]} if item.has_failed else {})}
+            )
+
+    def _fail(self, item: Item, why: str, *, changed: bool, **more: t.Any) -> None:
+        item.told = {**item.told, "msg": why, "changed": changed, **more}
+        item.has_failed = True
+        self._report({"item": item.declared.path, "finished": True, "msg": why})

@@ -1,0 +1,250 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What the guests of a host lay claim to: those of the layout as declared, all others as they are."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import typing as t
+from xml.etree import ElementTree
+
+from .._bridge.spec import Spec as BridgeSpec
+from .._container.cgroup import read_memory as read_limit
+from .._container.config import Config
+from .._container.observe import persistent_items
+from .._container.spec import Spec as ContainerSpec
+from .._core.errors import ObserveError, SpecError
+from .._host.features import read_memory
+from .._host.libvirt import errors_of
+from .._host.snapshot import Host
+from .._image.store import stored
+from .._storage.spec import Spec as PoolSpec
+from .._vm.observe import volume_paths
+from .._vm.spec import Item as VmItem
+from .._vm.spec import Spec as VmSpec
+from .._vm.spec import with_create_defaults
+from .plan import Item
+from .refusals import Claim, NewVolume, Place
+
+Specs = t.Mapping[int, t.Any]
+_CONTAINER, _VM = "container", "vm"
+
+
+def host_memory_kib() -> int:
+    return read_memory() // 1024
+
+
+def read_claims(items: t.Sequence[Item], specs: Specs, host: Host) -> list[Claim]:
+    """The claims of all guests that will be there, and of the bridges of the layout for themselves.
+
+    *specs* has what an item declares by its identity; an item without one could not be read and claims nothing new.
+
+    :raises ObserveError:
+    """
+    declared = {item.declared.name: item for item in items if item.declared.kind in (_CONTAINER, _VM)}
+    claims = []
+    for name, config in ((name, Config.parse(entry.config)) for name, entry in host.containers.items()):
+        claims.append(_container(name, config, declared.pop(name, None), specs, host))
+    for name, domain in host.domains.items():
+        with errors_of(f"read the domain {name}", ObserveError):
+            claims.append(_vm(name, domain, declared.pop(name, None), specs, host))
+    for name, item in declared.items():
+        new = _container if item.declared.kind == _CONTAINER else _vm
+        claims.append(new(name, None, item, specs, host))
+    found = [claim for claim in claims if claim is not None]
+    return found + _bridges(items, specs, {mac: claim for claim in found for mac in claim.macs})
+
+
+def links_of(item: Item, host: Host) -> set[str]:
+    """The links of the host that go when the guest goes."""
+    if item.declared.kind == _CONTAINER:
+        networks = item.told.get("guest", {}).get("networks", ())
+        return {net["host_device"] for net in networks if net.get("host_device")}
+    domain = host.domains.get(item.declared.name)
+    if domain is None:
+        return set()
+    with errors_of(f"read the domain {item.declared.name}", ObserveError):
+        targets = ElementTree.fromstring(domain.XMLDesc(0)).iterfind("devices/interface/target")
+    return {target.get("dev", "") for target in targets}
+
+
+def _container(name: str, config: Config | None, item: Item | None, specs: Specs, host: Host) -> Claim | None:
+    spec: ContainerSpec | None = specs.get(id(item))
+    if item is not None and item.is_removed:
+        return None
+    nets = list(config.nets().values()) if config else []
+    kept = read_limit(persistent_items(config, os.path.exists("/sys/fs/cgroup/cgroup.controllers"))) if config else 0
+    given = [net for net in (spec.networks if spec else None) or () if net.is_present]
+    replaced = {net.name for net in (spec.networks if spec else None) or () if net.mac or not net.is_present}
+    readdressed = {net.name for net in (spec.networks if spec else None) or () if net.ip or not net.is_present}
+    names = _names_by_mac(name, host)
+    macs = {net["hwaddr"].lower() for net in nets if "hwaddr" in net}
+    addresses = {
+        (net.get("link", ""), address)
+        for net in nets
+        if names.get(net.get("hwaddr", "").lower()) not in readdressed
+        for address in _addresses(net.get("ipv4.address"), net.get("ipv6.address"))
+    }
+    bridges = {names.get(net.get("hwaddr", "").lower()): net.get("link", "") for net in nets}
+    declared = {
+        (net.bridge or bridges.get(net.name, ""), address)
+        for net in given
+        if net.ip and "/" in net.ip
+        for address in _addresses(net.ip)
+    }
+    memory = kept if spec is None or spec.memory is None else spec.memory
+    return Claim(
+        label=f"container {name}",
+        is_listed=item is not None,
+        macs=frozenset({mac for mac in macs if names.get(mac) not in replaced} | {net.mac for net in given if net.mac}),
+        addresses=frozenset(addresses | declared),
+        memory=memory,
+        memory_before=kept,
+    )
+
+
+def _vm(name: str, domain: t.Any, item: Item | None, specs: Specs, host: Host) -> Claim | None:
+    spec: VmSpec | None = specs.get(id(item))
+    if item is not None and item.is_removed:
+        return None
+    nets: tuple[VmItem, ...] = (spec.networks if spec else None) or ()
+    replaced = {net.name for net in nets if "mac" in net.values or not net.is_wanted}
+    names = _names_by_mac(name, host)
+    root = ElementTree.fromstring(domain.XMLDesc(0)) if domain is not None else None
+    found = (
+        {mac.get("address", "").lower() for mac in root.iterfind("devices/interface/mac")} if root is not None else ()
+    )
+    given = {str(net.values["mac"]) for net in nets if net.is_wanted and "mac" in net.values}
+    kept = int(domain.maxMemory()) if domain is not None else 0
+    return Claim(
+        label=f"vm {name}",
+        is_listed=item is not None,
+        macs=frozenset({mac for mac in found if mac and names.get(mac) not in replaced} | given),
+        memory=_vm_memory(spec, kept, is_new=domain is None),
+        memory_before=kept,
+    )
+
+
+def _vm_memory(spec: VmSpec | None, kept: int, *, is_new: bool) -> int:
+    if spec is None:
+        return kept
+    if is_new:
+        with contextlib.suppress(SpecError):
+            spec = with_create_defaults(spec)
+    if "memory_max" in spec.values:
+        return t.cast(int, spec.values["memory_max"])
+    return max(kept, t.cast(int, spec.values.get("memory", 0)))
+
+
+def _names_by_mac(guest: str, host: Host) -> dict[str, str]:
+    record = host.guest_records.get(guest)
+    macs = (record.data.get("macs") or {}) if record else {}
+    return {str(mac).lower(): name for name, mac in macs.items()}
+
+
+def _addresses(*texts: str | None) -> list[str]:
+    found = []
+    for text in texts:
+        try:
+            found.append(str(ipaddress.ip_interface((text or "").split(" ")[0]).ip))
+        except ValueError:
+            continue
+    return found
+
+
+def _bridges(items: t.Sequence[Item], specs: Specs, owners: t.Mapping[str, Claim]) -> list[Claim]:
+    """A bridge claims its own address, and those that it keeps for MAC addresses of no guest that is known."""
+    claims = []
+    for item in items:
+        spec: BridgeSpec | None = specs.get(id(item))
+        if item.declared.kind != "bridge" or spec is None or item.is_removed:
+            continue
+        claims.append(
+            Claim(item.label, True, addresses=frozenset((spec.name, address) for address in _addresses(spec.address)))
+        )
+        for host in spec.hosts or ():
+            if host.is_absent or not host.ip:
+                continue
+            owner = owners.get(host.mac or "")
+            label = f"the DHCP host {host.name} of {item.label}"
+            if owner is None or (spec.name, host.ip) not in owner.addresses:
+                claims.append(Claim(label, True, addresses=frozenset({(spec.name, host.ip)})))
+    return claims
+
+
+def read_volumes(items: t.Sequence[Item], specs: Specs, host: Host) -> tuple[list[NewVolume], dict[str, Place]]:
+    """The disks and roots that the layout makes, and the file systems on which its pools lie."""
+    folders = {name: pool.path for name, pool in host.pools.items() if pool.path}
+    for item in items:
+        pool: PoolSpec | None = specs.get(id(item))
+        if item.declared.kind == "storage_pool" and pool is not None and pool.path and not item.is_removed:
+            folders.setdefault(pool.name, pool.path)
+    volumes = [
+        NewVolume(label, place, size)
+        for item in items
+        if item.is_planned and not item.is_removed and id(item) in specs
+        for label, name, size in _new_volumes(item, specs[id(item)], folders)
+        if (place := _place_of(folders.get(name)))
+    ]
+    places: dict[str, Place] = {}
+    for name, folder in sorted(folders.items()):
+        key = _place_of(folder)
+        if key is not None and any(volume.place == key for volume in volumes):
+            known = places.get(key, Place((), _free(key)))
+            places[key] = Place((*known.pools, name), known.free)
+    return volumes, places
+
+
+def _new_volumes(item: Item, spec: t.Any, folders: t.Mapping[str, str]) -> t.Iterator[tuple[str, str, int]]:
+    """What the item makes: label, pool, size in bytes."""
+    after = item.told["diff"]["after"]
+    if isinstance(spec, ContainerSpec):
+        if "image" in after and "rootfs" not in after and spec.pool:
+            yield item.label, spec.pool, spec.size or _image_size(spec.image)
+        return
+    if not isinstance(spec, VmSpec):
+        return
+    images = [disk.text("image") for disk in spec.items("disks")]
+    for disk in spec.items("disks"):
+        pool, size = disk.text("pool"), t.cast("int | None", disk.values.get("size"))
+        is_there = any(os.path.exists(path) for path in volume_paths(spec.name, disk, folders))
+        if pool is None or is_there or not after.get(f"disks[{disk.name}]"):
+            continue
+        is_root = disk is spec.items("disks")[0] and not any(images)
+        yield (
+            f"{disk.name} of {item.label}",
+            pool,
+            size or _image_size(disk.text("image") or (spec.image if is_root else None)),
+        )
+
+
+def _image_size(name: str | None) -> int:
+    """What is made of the image *name* takes; nothing is known of one that is to be made."""
+    image = stored(Host().record("images", name)) if name else None
+    return image.size_bytes if image else 0
+
+
+def _existing(folder: str) -> str:
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _place_of(folder: str | None) -> str | None:
+    """The file system that *folder* lies on, or will: by a folder on it that is there."""
+    if folder is None:
+        return None
+    folder = _existing(folder)
+    device = os.stat(folder).st_dev
+    while folder != "/" and os.stat(os.path.dirname(folder)).st_dev == device:
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _free(place: str) -> int:
+    status = os.statvfs(place)
+    return status.f_bavail * status.f_frsize

@@ -1,0 +1,171 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The plan of a whole host: what waits for what, what is told of each item, and all of it as one plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .._core.reference import Reference
+from .spec import GUESTS, Declared
+
+Told = dict[str, t.Any]
+
+# What an item is told with, always and in this form; everything else that a module returns are its facts.
+LIST_KEYS = ("plan", "restart_required", "kept", "unmanaged", "assumed")
+_ERROR_KEYS = ("msg", "needed", "exception")
+_FACTS = ("bridge", "storage_pool", "image", "guest")
+
+
+@dataclasses.dataclass
+class Item:
+    """One item of the layout on its way.
+
+    *told* is what its module would return: of its plan at first, of its run at last. *users* are the guests that stand on
+    what is to be taken away. *waits*: there is something to wait for, also where nothing is to change.
+    """
+
+    declared: Declared
+    told: Told
+    provides: tuple[Reference, ...] = ()
+    requires: tuple[Reference, ...] = ()
+    users: frozenset[str] = frozenset()
+    is_removed: bool = False
+    has_failed: bool = False
+    waits: bool = False
+    skipped: str | None = None
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        return self.declared.label
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether its plan stands and says that something is to be done."""
+        return not self.has_failed and bool(self.told.get("plan"))
+
+    @property
+    def needs_worker(self) -> bool:
+        return self.is_planned or (self.waits and not self.has_failed)
+
+    @property
+    def makes(self) -> bool:
+        """Whether what it provides stands after it, where it does not stand now."""
+        return (
+            self.is_planned and any(change["path"] == "state" for change in self.told["plan"]) and not self.is_removed
+        )
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether what depends on it must be left alone."""
+        return self.has_failed or self.skipped is not None
+
+
+def dependencies(items: t.Sequence[Item]) -> list[list[Item]]:
+    """For each of *items*, those that come before it.
+
+    A guest comes after the bridges, pools and images that it requires, and what is taken away after the guests that are
+    taken away from it. There are no circles: guests require no guests.
+    """
+    providers = {reference: item for item in items for reference in item.provides}
+    gone = {item.declared.name: item for item in items if item.declared.kind in GUESTS and item.is_removed}
+    found = []
+    for item in items:
+        before = [providers[reference] for reference in item.requires if reference in providers]
+        before = [other for other in before if other is not item and not other.is_removed]
+        if item.is_removed and item.declared.kind not in GUESTS:
+            before += [gone[name] for name in sorted(item.users) if name in gone]
+        found.append(before)
+    return found
+
+
+def in_order(items: t.Sequence[Item]) -> list[Item]:
+    """*items*, each after what it depends on, in the order of the lists otherwise."""
+    before = dict(zip(map(id, items), dependencies(items), strict=True))
+    placed: dict[int, Item] = {}
+
+    def place(item: Item) -> None:
+        for other in before[id(item)]:
+            if id(other) not in placed:
+                place(other)
+        placed.setdefault(id(item), item)
+
+    for item in items:
+        place(item)
+    return list(placed.values())
+
+
+def skip_reason(before: t.Iterable[Item]) -> str | None:
+    """Why an item that comes after *before* is left alone; ``None`` where it can go on."""
+    lost = [item for item in before if item.is_lost]
+    if not lost:
+        return None
+    words = [f"{item.label}, which {'failed' if item.has_failed else 'was skipped'}" for item in lost]
+    return f"depends on {' and on '.join(words)}"
+
+
+def settle(items: t.Sequence[Item]) -> None:
+    """Mark what is skipped because of what failed. Nothing is run."""
+    ordered = in_order(items)
+    before = dict(zip(map(id, ordered), dependencies(ordered), strict=True))
+    for item in ordered:
+        if item.needs_worker:
+            item.skipped = skip_reason(before[id(item)])
+
+
+def drop_assumed(items: t.Sequence[Item]) -> None:
+    """What another item makes is not assumed: it is planned."""
+    made = {str(reference) for item in items if item.makes for reference in item.provides}
+    for item in items:
+        item.told["assumed"] = [what for what in item.told.get("assumed") or () if what not in made]
+
+
+def tell(item: Item, *, with_facts: bool) -> Told:
+    """What is returned of one item."""
+    told = item.told
+    found: Told = {"kind": item.declared.kind, "name": item.declared.name, "changed": bool(told.get("changed"))}
+    if item.skipped is not None:
+        return {**found, "changed": False, "failed": False, "skipped": item.skipped, **empty()}
+    found["failed"] = item.has_failed
+    found.update(empty())
+    found.update({key: told[key] for key in (*LIST_KEYS, "diff", *_ERROR_KEYS) if key in told})
+    if with_facts:
+        found["facts"] = next((told[key] for key in _FACTS if key in told), {})
+    return found
+
+
+def empty() -> Told:
+    """The plan of an item that has none."""
+    return {**{key: [] for key in LIST_KEYS}, "diff": {"before": {}, "after": {}}}
+
+
+def merge(items: t.Sequence[Item]) -> Told:
+    """The plans of all items as one, each path below the path of its item."""
+    whole = empty()
+    for item in items:
+        if item.skipped is not None:
+            continue
+        prefix, told = item.declared.path, item.told
+        whole["plan"] += [{**change, "path": f"{prefix}.{change['path']}"} for change in told.get("plan") or ()]
+        for side in ("before", "after"):
+            values = (told.get("diff") or {}).get(side) or {}
+            whole["diff"][side].update({f"{prefix}.{path}": value for path, value in values.items()})
+        for key in ("restart_required", "unmanaged"):
+            whole[key] += [f"{prefix}.{path}" for path in told.get(key) or ()]
+        for key in ("kept", "assumed"):
+            whole[key] += [what for what in told.get(key) or () if what not in whole[key]]
+    return whole
+
+
+def failure(items: t.Sequence[Item]) -> str | None:
+    """One sentence for all that failed and all that was skipped; ``None`` where nothing was."""
+    failed = [f"{item.label}: {item.told.get('msg', 'failed')}" for item in items if item.has_failed]
+    if not failed:
+        return None
+    skipped = [f"{item.label} ({item.skipped})" for item in items if item.skipped is not None]
+    text = f"{len(failed)} of {len(items)} failed: {'; '.join(failed)}"
+    return text + (f". Skipped: {'; '.join(skipped)}" if skipped else "")

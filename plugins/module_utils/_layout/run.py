@@ -1,0 +1,292 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The run of a whole host: one look, one plan, refusals, and then every item through the one run of every resource."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import traceback
+import typing as t
+
+from .._bridge.resource import Bridge
+from .._container.resource import LxcContainer
+from .._core import journal
+from .._core.converge import Resource, converge
+from .._core.errors import HybridError
+from .._core.plan import Change, Step
+from .._host.snapshot import Host
+from .._image.resource import Image
+from .._storage.resource import StoragePool
+from .._vm.resource import KvmVm
+from . import claims, refusals
+from .apply import Crew, Report
+from .plan import Item, Told, drop_assumed, empty, failure, in_order, merge, settle, tell
+from .spawner import Message, Spawner, Tell
+from .spec import DELETE_OF, GUESTS, KINDS, Declared, Params, Spec, as_written, parse
+
+AnyResource = Resource[t.Any, t.Any]
+Resources = t.Mapping[str, AnyResource]
+MakeHost = t.Callable[[], Host]
+
+RESOURCES: dict[str, AnyResource] = {
+    "bridge": Bridge(),
+    "storage_pool": StoragePool(),
+    "image": Image(),
+    "vm": KvmVm(),
+    "container": LxcContainer(),
+}
+_RESTING = ("absent", "stopped", "paused", "suspended")
+
+
+@dataclasses.dataclass
+class LayoutOutcome:
+    """How the run ended. *told* is what the module returns."""
+
+    told: Told
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    error: HybridError | None = None
+
+    def result(self) -> Told:
+        return self.told
+
+
+class LayoutError(HybridError):
+    """Some items failed; the others stand."""
+
+
+class Foreseen(Host):
+    """The host as it will be without the guests *gone*, of which those *forgotten* leave nothing. Shares what was read."""
+
+    def __init__(self, host: Host, gone: t.Collection[str], forgotten: t.Collection[str]) -> None:
+        self.__dict__.update({area: getattr(host, area) for area in ("pools", "networks", "links")})
+        if "connection" in host.__dict__:
+            self.__dict__["connection"] = host.connection
+        for area, names in (("domains", gone), ("containers", gone), ("guest_records", forgotten)):
+            known: dict[str, t.Any] = getattr(host, area)
+            self.__dict__[area] = {name: its for name, its in known.items() if name not in names}
+
+
+class _Later:
+    """A resource as it will be found when the guests on it are gone: without the ports *links* that go with them."""
+
+    def __init__(self, resource: AnyResource, links: t.Collection[str]) -> None:
+        self._resource = resource
+        self._links = links
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._resource, name)
+
+    def observe(self, spec: t.Any, host: t.Any) -> t.Any:
+        state = self._resource.observe(spec, host)
+        ports = getattr(state, "ports", ())
+        left = tuple(port for port in ports if port not in self._links)
+        return state if left == ports else dataclasses.replace(state, ports=left)
+
+
+class _Telling:
+    """A resource whose worker says when it begins to wait: it holds no locks any more, and another item may begin."""
+
+    def __init__(self, resource: AnyResource, tell_it: Tell) -> None:
+        self._resource = resource
+        self._tell = tell_it
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._resource, name)
+
+    def wait(self, spec: t.Any, host: t.Any) -> dict[str, t.Any] | None:
+        self._tell({"waiting": True})
+        return self._resource.wait(spec, host)
+
+
+def converge_layout(
+    params: Params,
+    *,
+    host: MakeHost = Host,
+    dry_run: bool,
+    report: Report | None = None,
+    resources: Resources | None = None,
+) -> LayoutOutcome:
+    """Converge a whole host, or with *dry_run* say what would be done; then no process is started and no lock taken.
+
+    *report* hears of the plan and of every step, as dictionaries.
+    """
+    known = RESOURCES if resources is None else resources
+    try:
+        spec = parse(params)
+    except HybridError as exc:
+        return _refused(params, exc, [])
+    if dry_run:
+        return _run(spec, params, host(), None, report, known)
+    spawner = Spawner(lambda order, tell_it: _work(order, tell_it, known, host))
+    try:
+        return _run(spec, params, host(), spawner, report, known)
+    finally:
+        spawner.close()
+
+
+def _run(
+    spec: Spec, params: Params, host: Host, spawner: Spawner | None, report: Report | None, resources: Resources
+) -> LayoutOutcome:
+    items: list[Item] = []
+    try:
+        unlisted = find_unlisted(spec, host)
+        pruned = _pruned(spec, unlisted) if spec.prune else ()
+        specs: dict[int, t.Any] = {}
+        items = plan_items((*spec.items, *pruned), host, resources, specs)
+        refusals.refuse(_conflicts(spec, items, specs, host))
+    except HybridError as exc:
+        return _refused(params, exc, items)
+    drop_assumed(items)
+    items = in_order(items)
+    if report is not None:
+        report({"plan": merge(items)["plan"]})
+    if spawner is None:
+        settle(items)
+    else:
+        Crew(spawner, items, parallel=spec.parallel or default_parallel(), report=report).work()
+    left = [] if spec.prune else unlisted
+    return _outcome(params, items, left, with_facts=spec.facts)
+
+
+def default_parallel() -> int:
+    return max(2, min(8, len(os.sched_getaffinity(0))))
+
+
+def find_unlisted(spec: Spec, host: Host) -> list[tuple[str, str]]:
+    """The guests that this collection made, that are there, and that a list which is written does not name, as (kind, name)."""
+    named = {item.name for item in spec.items if item.kind in GUESTS}
+    found = []
+    for name, record in sorted(host.guest_records.items()):
+        kind = record.data.get("kind")
+        # Only a creation writes these; a record of a guest that somebody else made has neither.
+        is_ours = record.is_building or "uuid" in record.data or (kind == "container" and "image" in record.data)
+        is_there = record.is_building or name in (host.domains if kind == "vm" else host.containers)
+        if kind in GUESTS and is_ours and is_there and name not in named and KINDS[kind] in spec.listed:
+            found.append((kind, name))
+    return found
+
+
+def _pruned(spec: Spec, unlisted: t.Iterable[tuple[str, str]]) -> tuple[Declared, ...]:
+    return tuple(
+        Declared(
+            kind,
+            name,
+            {"name": name, "state": "absent", "delete": [what for what in spec.delete if what in DELETE_OF[kind]]},
+        )
+        for kind, name in unlisted
+    )
+
+
+def plan_items(declared: t.Sequence[Declared], host: Host, resources: Resources, specs: dict[int, t.Any]) -> list[Item]:
+    """The plan of each item against one look at the host. *specs* gets what each one declares, by its identity.
+
+    Guests are planned first: a bridge, pool or image that is taken away is planned as if the guests that are taken away
+    were gone, since they go first.
+    """
+    items = {each.path: _parsed(each, resources, specs) for each in declared}
+    late = [item for item in items.values() if item.is_removed and item.declared.kind not in GUESTS]
+    for item in items.values():
+        if item not in late and not item.has_failed:
+            _plan(item, resources[item.declared.kind], specs, host)
+    if late:
+        going = [
+            item for item in items.values() if item.declared.kind in GUESTS and item.is_removed and not item.has_failed
+        ]
+        forgotten = {item.declared.name for item in going if not item.told["kept"]}
+        foreseen = Foreseen(host, {item.declared.name for item in going}, forgotten)
+        links = {link for item in going for link in claims.links_of(item, host)}
+        for item in late:
+            resource = resources[item.declared.kind]
+            users = getattr(resource.observe(specs[id(item)], host), "users", ())
+            # The users of an image say beside a guest's name what it has of it.
+            item.users = frozenset(user.partition(" ")[0] for user in users)
+            _plan(item, t.cast(AnyResource, _Later(resource, links)), specs, foreseen)
+    return list(items.values())
+
+
+def _parsed(declared: Declared, resources: Resources, specs: dict[int, t.Any]) -> Item:
+    resource = resources[declared.kind]
+    item = Item(declared, told={})
+    try:
+        spec = resource.parse(declared.params)
+    except HybridError as exc:
+        item.told, item.has_failed = {**empty(), "changed": False, **exc.facts, "msg": exc.message}, True
+        return item
+    specs[id(item)] = spec
+    item.provides, item.requires = tuple(resource.provides(spec)), tuple(resource.requires(spec))
+    item.is_removed = spec.state == "absent"
+    return item
+
+
+def _plan(item: Item, resource: AnyResource, specs: t.Mapping[int, t.Any], host: Host) -> None:
+    try:
+        outcome = converge(resource, item.declared.params, host=host, dry_run=True)
+    except Exception as exc:
+        # One guest's failure is never another's, not even where it is a bug.
+        why = {"msg": f"{type(exc).__name__}: {exc}", "exception": traceback.format_exc()}
+        item.told, item.has_failed = {**empty(), "changed": False, **why}, True
+        return
+    item.told = outcome.result()
+    item.has_failed = outcome.error is not None
+    item.warnings = list(outcome.plan.warnings)
+    item.waits = not item.has_failed and has_to_wait(specs[id(item)], outcome.facts)
+
+
+def has_to_wait(spec: t.Any, facts: t.Mapping[str, t.Any]) -> bool:
+    """Whether a worker must look for what the user waits for: not for an address that is known already."""
+    wanted = set(getattr(spec, "wait_for", ()))
+    if not wanted or spec.state in _RESTING:
+        return False
+    return wanted != {"ip"} or not facts.get("guest", {}).get("addresses")
+
+
+def _conflicts(spec: Spec, items: t.Sequence[Item], specs: t.Mapping[int, t.Any], host: Host) -> list[str]:
+    """Everything that cannot be, as sentences."""
+    found = refusals.check_requirements(items, host.missing)
+    guests = claims.read_claims(items, specs, host)
+    found += refusals.check_doubles(guests)
+    found += refusals.check_memory(guests, claims.host_memory_kib(), spec.memory_overcommit)
+    volumes, places = claims.read_volumes(items, specs, host)
+    return found + refusals.check_storage(volumes, places, spec.storage_overcommit)
+
+
+def _work(order: Message, tell_it: Tell, resources: Resources, host: MakeHost) -> Message:
+    """What a worker does: one item, planned again under its own locks, and its line in the journal."""
+
+    def report(step: Change | Step) -> None:
+        tell_it({"step": step.name} if isinstance(step, Step) else {"stands": step.path})
+
+    resource = t.cast(AnyResource, _Telling(resources[order["kind"]], tell_it))
+    outcome = converge(resource, order["params"], host=host(), dry_run=False, report=report)
+    result = outcome.result()
+    warnings = list(outcome.plan.warnings)
+    if outcome.changed:
+        warnings += journal.note("layout", f"{KINDS[order['kind']]}[{order['name']}]", result)
+    return {**result, "warnings": warnings}
+
+
+def _outcome(
+    params: Params, items: t.Sequence[Item], unlisted: t.Iterable[tuple[str, str]], *, with_facts: bool
+) -> LayoutOutcome:
+    told: Told = {
+        "changed": any(item.told.get("changed") for item in items if item.skipped is None),
+        **merge(items),
+        "resources": [tell(item, with_facts=with_facts) for item in items],
+        "unlisted": [{"kind": kind, "name": name} for kind, name in unlisted],
+        "invocation": {"module_args": as_written(params)},
+    }
+    warnings = [warning for item in items for warning in item.warnings]
+    message = failure(items)
+    if message is None:
+        return LayoutOutcome(told, warnings)
+    return LayoutOutcome({**told, "msg": message}, warnings, LayoutError(message))
+
+
+def _refused(params: Params, error: HybridError, items: t.Sequence[Item]) -> LayoutOutcome:
+    """Nothing was applied."""
+    outcome = _outcome(params, (), (), with_facts=False)
+    warnings = [warning for item in items for warning in item.warnings]
+    return LayoutOutcome({**outcome.told, **error.facts, "msg": error.message}, warnings, error)

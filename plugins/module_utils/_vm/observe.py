@@ -1,0 +1,389 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What stands of a virtual machine on the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import typing as t
+
+from .._core import atomic, command, libraries
+from .._core.errors import MissingRequirement, ObserveError
+from .._core.paths import volume_name
+from .._core.record import Record
+from .._host import accelerator
+from .._host.libvirt import disk_sources, errors_of, read_definitions
+from .._host.snapshot import Host
+from .._image.store import find
+from . import addresses, domain_xml, process, seed
+from .domain_xml import Domain
+from .elements.disk import Disk
+from .elements.interface import Nic
+from .naming import name_devices, name_live_devices
+from .spec import SEED, Item, Spec, Value
+
+EXTENSIONS = {"qcow2": "qcow2", "raw": "raw", "iso": "iso"}
+SeedValues = t.Mapping[str, "str | tuple[str, ...]"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Volume:
+    """A disk file that is there. *is_ours*: the record of this guest says that we made it; *is_fresh*: for this very creation."""
+
+    path: str
+    format: str
+    size: int
+    is_ours: bool
+    is_fresh: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """The definition, or the running domain: options by path in canonical form, and devices by name."""
+
+    values: t.Mapping[str, Value]
+    disks: t.Mapping[str, Disk]
+    nics: t.Mapping[str, Nic]
+    domain: Domain
+
+    def devices(self, kind: str) -> t.Mapping[str, Disk] | t.Mapping[str, Nic]:
+        return self.disks if kind == "disks" else self.nics
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """A virtual machine as it is.
+
+    *power* is ``absent``, ``stopped``, ``started``, ``paused`` or ``suspended``. *exists*: libvirt knows it, and no creation
+    of it was interrupted. *live* is ``None`` while it is stopped. *bridges* are the bridges of virtual networks by name,
+    *pools* the folders of the pools, *sizes* the virtual sizes of the disks by path in bytes, *found* the files that stand
+    where a declared disk would be made, *image_sizes* in bytes. *recorded* are our volumes that are there, by disk;
+    *fresh* are the disks of which a creation that was interrupted made the volume.
+    """
+
+    power: str = "absent"
+    exists: bool = False
+    is_building: bool = False
+    wants_start: bool = False
+    persistent: Side | None = None
+    live: Side | None = None
+    declined: tuple[str, ...] = ()
+    seed: SeedValues | None = None
+    live_seed: SeedValues | None = None
+    seed_path: str | None = None
+    other_kind: str | None = None
+    bridges: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    pools: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sizes: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
+    found: t.Mapping[str, Volume] = dataclasses.field(default_factory=dict)
+    image_sizes: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
+    recorded: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    fresh: frozenset[str] = frozenset()
+    users_of_volumes: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    macs: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    taken_macs: frozenset[str] = frozenset()
+    machine_id: str = ""
+    accelerator: str = "tcg"
+    accelerator_reason: str = ""
+    snapshots: int = 0
+    image: str | None = None
+    is_managed: bool = False
+    run: process.Run | None = None
+    addresses: t.Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    def bridge_of(self, nic: Nic) -> str:
+        """The bridge that *nic* is plugged into, also through a virtual network."""
+        return self.bridges.get(nic.source, nic.source) if nic.type == "network" else nic.source
+
+
+def observe(spec: Spec, host: Host) -> State:
+    """Read the virtual machine of *spec* through *host*.
+
+    :raises ObserveError:
+    """
+    record = host.record("guests", spec.name)
+    domain = host.domains.get(spec.name)
+    state = _read_surroundings(spec, host, record)
+    if domain is None or state.other_kind:
+        state = dataclasses.replace(state, found=_find_volumes(spec, state))
+        return state if spec.state == "absent" else with_accelerator(state)
+    with errors_of(f"read the domain {spec.name}", ObserveError):
+        state = _read_domain(spec, host, record, domain, state)
+    state = dataclasses.replace(state, found=_find_volumes(spec, state))
+    return state if state.exists else with_accelerator(state)
+
+
+def _read_surroundings(spec: Spec, host: Host, record: Record) -> State:
+    """What is known of a guest that is not there: the record, its kept volumes, and what a new one needs to know."""
+    pools = {name: pool.path for name, pool in host.pools.items() if pool.path}
+    is_container = spec.name in host.containers or record.data.get("kind") == "container"
+    state = State(
+        is_building=record.is_building,
+        other_kind="container" if is_container else None,
+        bridges={network.name: network.bridge for network in host.networks.values() if network.bridge},
+        pools=pools,
+        recorded={} if is_container else recorded_volumes(record),
+        fresh=frozenset(name for name, volume in (record.data.get("volumes") or {}).items() if volume.get("fresh")),
+        macs=record.data.get("macs") or {},
+        image=record.data.get("image"),
+        is_managed=record.exists and not is_container,
+    )
+    if spec.state == "absent":
+        return dataclasses.replace(state, users_of_volumes=_other_users(host, spec.name, state.recorded.values()))
+    return dataclasses.replace(
+        state,
+        image_sizes=_image_sizes(spec),
+        machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
+        taken_macs=frozenset(taken_macs(host, spec.name)) if _needs_mac(spec, state) else frozenset(),
+    )
+
+
+def _read_domain(spec: Spec, host: Host, record: Record, domain: t.Any, state: State) -> State:
+    library = libraries.libvirt()
+    xml = domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE | library.VIR_DOMAIN_XML_SECURE)
+    power = read_power(domain)
+    run = process.find_run(spec.name) if power in ("started", "paused") else None
+    notes = process.notes_of(record, run)
+    claims = record.data.get("names") or {}
+    # A domain that bears the name of one that we were making, and is another, is somebody else's.
+    is_half_made = (
+        record.is_building and not domain.isActive() and record.data.get("uuid") in (None, domain.UUIDString())
+    )
+    persistent = _read_side(spec, state, xml, claims, None)
+    live_xml = _live_xml(domain, power)
+    live = None if live_xml is None else _read_side(spec, state, live_xml, claims, persistent)
+    if live is not None:
+        live = _with_requested_memory(live, notes)
+    seed_disk = persistent.disks.get(SEED)
+    seed_path = seed_disk.source if seed_disk else None
+    flags: dict[str, Value] = {
+        "autostart": bool(domain.autostart()) if domain.isPersistent() else False,
+        "tags": tuple(record.data.get("tags") or ()),
+        "protection": bool(record.data.get("protection")),
+    }
+    return dataclasses.replace(
+        state,
+        power=power,
+        exists=not is_half_made,
+        is_building=record.is_building,
+        wants_start=bool(record.data.get("wants_start")),
+        persistent=dataclasses.replace(persistent, values={**persistent.values, **flags}),
+        live=None if live is None else dataclasses.replace(live, values={**live.values, **flags}),
+        declined=tuple(notes.get("declined") or ()),
+        seed=read_seed(_read_file(seed_path), spec.name),
+        live_seed=read_seed(process.read_open_file(run, seed_path), spec.name) if run and seed_path else None,
+        seed_path=seed_path,
+        sizes=_sizes(domain, persistent),
+        snapshots=domain.snapshotNum(0),
+        run=run,
+        addresses=addresses.read(host, domain, live) if live is not None and run is not None else {},
+    )
+
+
+def read_power(domain: t.Any) -> str:
+    """``started``, ``paused``, ``suspended`` (saved to disk) or ``stopped``."""
+    library = libraries.libvirt()
+    if domain.isActive():
+        state, reason = domain.state()
+        is_starting = reason == library.VIR_DOMAIN_PAUSED_STARTING_UP
+        is_held = state == library.VIR_DOMAIN_PAUSED and not is_starting
+        return "paused" if is_held or state == library.VIR_DOMAIN_PMSUSPENDED else "started"
+    return "suspended" if domain.hasManagedSaveImage() else "stopped"
+
+
+def _live_xml(domain: t.Any, power: str) -> str | None:
+    library = libraries.libvirt()
+    if power == "suspended":
+        return t.cast(str, domain.managedSaveGetXMLDesc(library.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE))
+    return None if power == "stopped" else t.cast(str, domain.XMLDesc(library.VIR_DOMAIN_XML_SECURE))
+
+
+def _read_side(spec: Spec, state: State, xml: str, claims: t.Mapping[str, t.Any], persistent: Side | None) -> Side:
+    domain = domain_xml.read(domain_xml.parse(xml))
+    if persistent is None:
+        disks = name_devices(
+            "disks", domain.disks, spec.items("disks"), claims.get("disks") or {}, _hints(spec, state, "disks")
+        )
+        nics = name_devices(
+            "networks",
+            domain.nics,
+            spec.items("networks"),
+            claims.get("networks") or {},
+            _hints(spec, state, "networks"),
+        )
+    else:
+        disks = name_live_devices("disks", domain.disks, persistent.disks, claims.get("disks") or {})
+        nics = name_live_devices("networks", domain.nics, persistent.nics, claims.get("networks") or {})
+    numbers = {name: disk.boot_order for name, disk in disks.items()} | {
+        name: nic.boot_order for name, nic in nics.items()
+    }
+    ordered = sorted((number, name) for name, number in numbers.items() if number)
+    order = tuple(name for dummy, name in ordered) or tuple(f"class:{word}" for word in domain.boot_classes)
+    return Side({**domain.values, "boot.order": order}, disks, nics, domain)
+
+
+def _hints(spec: Spec, state: State, kind: str) -> dict[str, set[str]]:
+    """What a declared item says that a device of its own would have."""
+    hints: dict[str, set[str]] = {}
+    for item in spec.items(kind):
+        keys = ("source", "serial") if kind == "disks" else ("mac", "bridge")
+        hints[item.name] = {str(item.values[key]) for key in keys if item.values.get(key)}
+        if kind == "disks":
+            hints[item.name] |= set(volume_paths(spec.name, item, state.pools))
+        else:
+            bridge = item.text("bridge")
+            hints[item.name] |= {network for network, its in state.bridges.items() if its == bridge}
+    return hints
+
+
+def volume_paths(guest: str, item: Item, pools: t.Mapping[str, str]) -> list[str]:
+    """Where the volume of a declared disk lies or would lie, the likeliest first; nowhere while its pool is not known."""
+    folder = pools.get(item.text("pool") or "")
+    if folder is None or "source" in item.values:
+        return []
+    wanted = item.text("format") or "qcow2"
+    return [
+        volume_path(folder, guest, item.name, format_) for format_ in (wanted, *(set(EXTENSIONS) - {wanted, "iso"}))
+    ]
+
+
+def volume_path(folder: str, guest: str, disk: str, format_: str) -> str:
+    return os.path.join(folder, f"{volume_name(guest, disk)}.{EXTENSIONS[format_]}")
+
+
+def recorded_volumes(record: Record) -> dict[str, str]:
+    """Our volumes that are there, by disk."""
+    volumes = record.data.get("volumes") or {}
+    return {
+        name: volume["path"]
+        for name, volume in volumes.items()
+        if volume.get("made") and os.path.exists(volume["path"])
+    }
+
+
+def _find_volumes(spec: Spec, state: State) -> dict[str, Volume]:
+    found = {}
+    plugged = state.persistent.disks if state.exists and state.persistent else {}
+    for item in spec.items("disks"):
+        if item.name in plugged:
+            continue
+        for path in volume_paths(spec.name, item, state.pools):
+            if item.is_wanted and os.path.exists(path):
+                size, format_ = read_volume(path)
+                found[item.name] = Volume(
+                    path, format_, size, path in state.recorded.values(), item.name in state.fresh
+                )
+                break
+    return found
+
+
+def read_volume(path: str) -> tuple[int, str]:
+    """The virtual size in bytes and the format of a disk file.
+
+    :raises ObserveError: when it is no disk file.
+    """
+    try:
+        # -U: QEMU may have it open.
+        said = json.loads(command.run(["qemu-img", "info", "-U", "--output=json", path]))
+    except (command.CommandError, ValueError) as exc:
+        raise ObserveError(f"{path} cannot be read as a disk: {exc}") from exc
+    return said["virtual-size"], said["format"]
+
+
+def _image_sizes(spec: Spec) -> dict[str, int]:
+    names = {spec.image, *(item.text("image") for item in spec.items("disks"))} - {None}
+    sizes = {}
+    for name in sorted(t.cast("set[str]", names)):
+        try:
+            image = find(name)
+        except MissingRequirement:
+            continue
+        if image.kind != "vm":
+            raise ObserveError(f"image: {name} is an image for containers; a virtual machine needs one of kind vm")
+        sizes[name] = image.size_bytes
+    return sizes
+
+
+def _needs_mac(spec: Spec, state: State) -> bool:
+    """Whether a card may get an address that it does not have yet."""
+    cards = [item for item in spec.items("networks") if item.is_wanted]
+    return any(state.macs.get(item.name) != item.values.get("mac", state.macs.get(item.name, "")) for item in cards)
+
+
+def taken_macs(host: Host, except_guest: str) -> set[str]:
+    """The MACs that other guests have, by their records and their definitions."""
+    taken: set[str] = set()
+    for name, record in host.guest_records.items():
+        if name != except_guest:
+            taken.update((record.data.get("macs") or {}).values())
+    with errors_of("read the domains", ObserveError):
+        definitions = read_definitions(host.domains.values()) if host.domains else {}
+    for name, (xml, dummy) in definitions.items():
+        if name != except_guest:
+            taken.update(nic.mac for nic in domain_xml.read(domain_xml.parse(xml)).nics)
+    return taken
+
+
+def _other_users(host: Host, name: str, volumes: t.Iterable[str]) -> dict[str, str]:
+    """Which other domain has one of *volumes* plugged in, by path."""
+    wanted = set(volumes)
+    users: dict[str, str] = {}
+    if not wanted:
+        return users
+    with errors_of("read the domains", ObserveError):
+        definitions = read_definitions(host.domains.values())
+    for other, (xml, dummy) in definitions.items():
+        if other != name:
+            users.update((path, other) for path in disk_sources(xml) if path in wanted)
+    return users
+
+
+def _sizes(domain: t.Any, side: Side) -> dict[str, int]:
+    """The virtual sizes of the disks by path; of one whose file is gone there is none."""
+    library = libraries.libvirt()
+    sizes = {}
+    for disk in side.disks.values():
+        if not disk.source:
+            continue
+        try:
+            sizes[disk.source] = domain.blockInfo(disk.source, 0)[0]
+        except library.libvirtError:
+            # Of a running machine libvirt tells only of the disks that are plugged in now.
+            if os.path.exists(disk.source):
+                sizes[disk.source] = read_volume(disk.source)[0]
+    return sizes
+
+
+def _with_requested_memory(live: Side, notes: t.Mapping[str, t.Any]) -> Side:
+    """The balloon as it was asked for in this run: on its way there, or where the guest keeps more, it is no difference."""
+    balloon = notes.get("balloon")
+    if not balloon or "memory" in (notes.get("declined") or ()):
+        return live
+    least, most = sorted((balloon["requested"], balloon["before"]))
+    if not least <= t.cast(int, live.values["memory"]) <= most:
+        return live
+    return dataclasses.replace(live, values={**live.values, "memory": balloon["requested"]})
+
+
+def with_accelerator(state: State) -> State:
+    """*state* with what a new machine would run with, and why."""
+    found = accelerator.probe()
+    return dataclasses.replace(state, accelerator=found.kind, accelerator_reason=found.reason)
+
+
+def _read_file(path: str | None) -> bytes | None:
+    try:
+        with open(path or "", "rb") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def read_seed(data: bytes | None, guest: str) -> dict[str, str | tuple[str, ...]] | None:
+    """What a seed says, by option path; ``None`` where there is none."""
+    files = None if data is None else seed.unpack(data)
+    return None if files is None else seed.read(files, guest)

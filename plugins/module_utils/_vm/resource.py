@@ -1,0 +1,64 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The virtual machine as a resource that converges."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .._core.converge import Work
+from .._core.plan import Change, Plan, Step
+from .._core.reference import Reference
+from .._host.snapshot import SERVICE_LIBVIRT, Host
+from .apply import apply_vm
+from .facts import facts_of, guest_facts
+from .observe import State, observe
+from .plan import plan_vm
+from .spec import Spec, parse
+from .wait import wait_for
+
+
+class KvmVm:
+    """See ``_core.converge.Resource``."""
+
+    def parse(self, params: t.Mapping[str, t.Any]) -> Spec:
+        return parse(params)
+
+    def requires(self, spec: Spec) -> tuple[Reference, ...]:
+        if spec.state == "absent":
+            return (SERVICE_LIBVIRT,)
+        named = [("image", spec.image)]
+        for item in spec.items("disks"):
+            if item.is_wanted:
+                named += [("pool", item.text("pool")), ("image", item.text("image"))]
+        named += [("bridge", item.text("bridge")) for item in spec.items("networks") if item.is_wanted]
+        found = dict.fromkeys(Reference(kind, name) for kind, name in named if name is not None)
+        return (SERVICE_LIBVIRT, *found)
+
+    def provides(self, spec: Spec) -> tuple[Reference, ...]:
+        return (Reference("guest", spec.name),)
+
+    def observe(self, spec: Spec, host: Host) -> State:
+        return observe(spec, host)
+
+    def plan(self, spec: Spec, state: State) -> Plan:
+        return plan_vm(spec, state)
+
+    def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        return apply_vm(spec, state, plan, work)
+
+    def settled(self, spec: Spec) -> Spec:
+        return dataclasses.replace(spec, state="started") if spec.state == "restarted" else spec
+
+    def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
+        return {"guest": facts_of(spec.name, state)}
+
+    def wait(self, spec: Spec, host: Host) -> dict[str, t.Any] | None:
+        if not spec.wait_for or spec.state in ("absent", "stopped", "paused", "suspended"):
+            return None
+        wait_for(spec, host)
+        host.drop()
+        return {"guest": guest_facts(spec.name, host)}

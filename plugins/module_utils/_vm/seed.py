@@ -1,0 +1,171 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The NoCloud seed of cloud-init: a small ISO, read back as what was declared."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import typing as t
+
+from .._core import libraries
+from .spec import CLOUD_INIT, Values
+
+LABEL = "cidata"
+_FILES = ("user-data", "meta-data", "network-config", "vendor-data")
+_HEAD = "#cloud-config\n"
+_SHELL = "/bin/bash"
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """A network card that the seed configures when nothing else is written: DHCP on each."""
+
+    name: str
+    mac: str
+
+
+def render(guest: str, values: Values, cards: t.Sequence[Card]) -> dict[str, str]:
+    """The files of the seed by name, the same text for the same input.
+
+    The shortcuts (user, ssh_keys, packages) are the user data. Where user data is written too they become vendor data, which
+    cloud-init merges below it.
+    """
+    own = _HEAD + _dump(_shortcuts(values))
+    user_data = _text(values, "user_data")
+    network = _text(values, "network_config") or _dump(_all_by_dhcp(cards))
+    files = {
+        "meta-data": _text(values, "meta_data") or _dump({"instance-id": guest, "local-hostname": guest}),
+        "network-config": network,
+        "user-data": user_data or own,
+    }
+    if user_data:
+        files["vendor-data"] = own
+    return files
+
+
+def read(files: t.Mapping[str, str], guest: str) -> dict[str, str | tuple[str, ...]]:
+    """What the files of a seed say, by option path. What ``render`` made up itself reads as not written."""
+    user_data = files.get("user-data", "")
+    own = files.get("vendor-data", user_data)
+    shortcuts = _load(own)
+    user_data = "" if own is user_data and shortcuts is not None else user_data
+    said = shortcuts or {}
+    users = said.get("users") or [{}]
+    user = users[-1] if isinstance(users[-1], dict) else {}
+    meta = files.get("meta-data", "")
+    network = files.get("network-config", "")
+    return {
+        "cloud_init.user": str(user.get("name", "")),
+        "cloud_init.ssh_keys": tuple(user.get("ssh_authorized_keys") or said.get("ssh_authorized_keys") or ()),
+        "cloud_init.packages": tuple(said.get("packages") or ()),
+        "cloud_init.user_data": user_data,
+        "cloud_init.meta_data": "" if meta == _dump({"instance-id": guest, "local-hostname": guest}) else meta,
+        "cloud_init.network_config": "" if _is_all_by_dhcp(network) else network,
+    }
+
+
+def merged(values: Values, before: t.Mapping[str, str | tuple[str, ...]] | None, unset: t.Collection[str]) -> Values:
+    """What the seed says after the change: what is declared over what was there."""
+    result: dict[str, t.Any] = dict(before or {})
+    for path in CLOUD_INIT:
+        if path in values:
+            result[path] = values[path]
+        elif path in unset:
+            result.pop(path, None)
+    return result
+
+
+def build(files: t.Mapping[str, str]) -> bytes:
+    """An ISO 9660 image with the label that cloud-init looks for; Rock Ridge and Joliet carry the names."""
+    image = libraries.pycdlib().PyCdlib()
+    image.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=LABEL, sys_ident="LINUX")
+    for name in _FILES:
+        if name not in files:
+            continue
+        data = files[name].encode()
+        short = name.replace("-", "").upper()[:8]
+        image.add_fp(io.BytesIO(data), len(data), f"/{short}.;1", rr_name=name, joliet_path=f"/{name}")
+    stream = io.BytesIO()
+    image.write_fp(stream)
+    image.close()
+    return stream.getvalue()
+
+
+def unpack(data: bytes) -> dict[str, str] | None:
+    """The files of a seed by name; ``None`` for what is no seed."""
+    library = libraries.pycdlib()
+    image = library.PyCdlib()
+    found: dict[str, str] = {}
+    try:
+        image.open_fp(io.BytesIO(data))
+        for child in image.list_children(rr_path="/"):
+            if child is not None and child.is_file():
+                name = child.rock_ridge.name().decode()
+                content = io.BytesIO()
+                image.get_file_from_iso_fp(content, rr_path=f"/{name}")
+                found[name] = content.getvalue().decode(errors="replace")
+        image.close()
+    except (library.pycdlibexception.PyCdlibException, AttributeError):
+        return None
+    return found
+
+
+def _text(values: Values, key: str) -> str:
+    value = values.get(f"cloud_init.{key}", "")
+    return value if isinstance(value, str) else ""
+
+
+def _list(values: Values, key: str) -> list[str]:
+    value = values.get(f"cloud_init.{key}", ())
+    return list(value) if isinstance(value, tuple) else []
+
+
+def _shortcuts(values: Values) -> dict[str, t.Any]:
+    user, keys, packages = _text(values, "user"), _list(values, "ssh_keys"), _list(values, "packages")
+    said: dict[str, t.Any] = {}
+    if user:
+        account = {
+            "name": user,
+            "groups": ["sudo"],
+            "shell": _SHELL,
+            "sudo": "ALL=(ALL) NOPASSWD:ALL",
+            "lock_passwd": True,
+        }
+        said["users"] = [{**account, "ssh_authorized_keys": keys}]
+    elif keys:
+        said["ssh_authorized_keys"] = keys
+    if packages:
+        said.update(package_update=True, packages=packages)
+    return said
+
+
+def _all_by_dhcp(cards: t.Sequence[Card]) -> dict[str, t.Any]:
+    return {
+        "version": 2,
+        "ethernets": {card.name: {"match": {"macaddress": card.mac}, "dhcp4": True} for card in cards},
+    }
+
+
+def _is_all_by_dhcp(text: str) -> bool:
+    said = _load(text)
+    ethernets = (said or {}).get("ethernets")
+    return isinstance(ethernets, dict) and text == _dump(
+        _all_by_dhcp([Card(name, str((card.get("match") or {}).get("macaddress"))) for name, card in ethernets.items()])
+    )
+
+
+def _dump(value: t.Any) -> str:
+    # JSON is YAML.
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def _load(text: str) -> dict[str, t.Any] | None:
+    try:
+        value = json.loads(text.removeprefix(_HEAD))
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,62 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The conditions that ``wait_for`` names, each bounded and named in the error."""
+
+from __future__ import annotations
+
+import socket
+import typing as t
+
+from .._core import libraries
+from .._core.waiting import wait_until
+from .._host.snapshot import Host
+from .observe import observe
+from .spec import Spec
+
+_SSH_PORT = 22
+_CONNECT_SECONDS = 2.0
+_EVERY_SECONDS = 0.5
+
+
+def wait_for(spec: Spec, host: Host) -> None:
+    """Wait for each condition in the order in which it is written.
+
+    :raises WaitTimeout: naming the first that did not come true.
+    """
+    conditions: dict[str, tuple[str, t.Callable[[], t.Any]]] = {
+        "agent": (f"the agent in {spec.name} to answer", lambda: answers(host.domains[spec.name])),
+        "ip": (f"an address of {spec.name}", lambda: addresses(spec, host)),
+        "ssh": (f"ssh in {spec.name} to answer", lambda: any(greets(address) for address in addresses(spec, host))),
+    }
+    for name in spec.wait_for:
+        what, ask = conditions[name]
+        wait_until(what, ask, timeout_seconds=spec.wait_timeout, every_seconds=_EVERY_SECONDS)
+
+
+def answers(domain: t.Any) -> bool:
+    """Whether the guest agent answers; a command that it refuses is an answer too."""
+    library = libraries.libvirt()
+    try:
+        domain.hostname(library.VIR_DOMAIN_GET_HOSTNAME_AGENT)
+    except library.libvirtError as exc:
+        # What libvirt makes of an error that the agent itself sent.
+        return bool(exc.get_error_code() == library.VIR_ERR_INTERNAL_ERROR)
+    return True
+
+
+def addresses(spec: Spec, host: Host) -> list[str]:
+    """The addresses that the guest has now."""
+    host.drop()
+    state = observe(Spec(spec.name), host)
+    return [address for its in state.addresses.values() for address in its]
+
+
+def greets(address: str) -> bool:
+    """Whether something at *address* speaks ssh."""
+    try:
+        with socket.create_connection((address, _SSH_PORT), timeout=_CONNECT_SECONDS) as connection:
+            return connection.recv(4).startswith(b"SSH-")
+    except OSError:
+        return False

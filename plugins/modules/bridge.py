@@ -1,0 +1,314 @@
+#!/usr/bin/python
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: bridge
+short_description: Keep a bridge that virtual machines and containers are plugged into
+version_added: 0.1.0
+description:
+  - Makes, changes and removes a bridge with address, DHCP, DNS and network address translation for the guests on it.
+  - The bridge is carried by a libvirt network that bears its name. A network that somebody made by hand is found by the name of its
+    bridge, and changed in place; what this module has no option for stays as it is.
+  - Firewall rules and the forwarding of packets come and go with the network.
+author:
+  - homelab.hybrid contributors (@homelab)
+extends_documentation_fragment:
+  - homelab.hybrid._attributes
+  - homelab.hybrid._requirements
+  - homelab.hybrid._requirements.libvirt
+  - homelab.hybrid._plan
+options:
+  name:
+    description:
+      - The name of the bridge as Linux shows it. 1 to 15 letters, digits, C(_), C(.) and C(-), the first a letter or digit.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) makes the bridge or changes it, and leaves a bridge that is there started or stopped as it is. A new bridge is started.
+      - V(started) and V(stopped) also say whether it is up. Stopping is refused while running guests are plugged in.
+      - V(absent) takes the bridge away. It is refused while it is the bridge of any guest, running or not.
+      - Both are refused too while a link is plugged in that belongs to no guest.
+      - With the last bridge that this module made, C(net.ipv4.ip_forward) becomes what it was before the first one, unless another bridge
+        came since then.
+    type: str
+    choices: [present, started, stopped, absent]
+    default: present
+  mode:
+    description:
+      - How guests reach the network of the host. A new bridge has mode V(nat) unless another is written.
+      - V(nat) gives them the address of the host for what they send.
+      - V(routed), V(isolated) and V(ports) are to come, and refused until then.
+    type: str
+    choices: [nat, routed, isolated, ports]
+  address:
+    description:
+      - The IPv4 address of the bridge with the length of its prefix, such as V(10.20.0.1/24). Needed to make a bridge.
+      - Refused where the subnet overlaps with that of another link of the host.
+    type: str
+  dhcp:
+    description:
+      - The addresses that guests are given. Changes while guests are running reach them with their next request.
+      - C(unset=[dhcp]) takes it off as a whole.
+    type: dict
+    suboptions:
+      start:
+        description:
+          - The first address of the range. Needed together with O(dhcp.end).
+          - Where a network made by hand has several ranges, this is the first of them.
+        type: str
+      end:
+        description:
+          - The last address of the range.
+        type: str
+      hosts:
+        description:
+          - Guests that always get the same address. Entries that are not listed stay, and are named in RV(unmanaged), unless O(exact) has
+            V(dhcp.hosts).
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - The host name of the guest, without a domain. An entry of another name with the same MAC address is renamed.
+            type: str
+            required: true
+          mac:
+            description:
+              - The MAC address of the guest. Needed unless the entry goes.
+            type: str
+          ip:
+            description:
+              - Its address, in the subnet of the bridge. Needed unless the entry goes.
+            type: str
+          state:
+            description:
+              - V(absent) takes the entry off.
+            type: str
+            choices: [present, absent]
+            default: present
+  dns:
+    description:
+      - The name server on the address of the bridge. It knows the names of guests that got their address by DHCP.
+    type: dict
+    suboptions:
+      domain:
+        description:
+          - The domain of the guests, such as V(lab.internal). Questions about it are never passed on.
+        type: str
+      hosts:
+        description:
+          - Further names. Entries that are not listed stay, and are named in RV(unmanaged), unless O(exact) has V(dns.hosts).
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - The name.
+            type: str
+            required: true
+          ip:
+            description:
+              - Its IPv4 address. Needed unless the entry goes.
+            type: str
+          state:
+            description:
+              - V(absent) takes the entry off.
+            type: str
+            choices: [present, absent]
+            default: present
+      forwarders:
+        description:
+          - The addresses of the servers that all other questions are passed on to, in their order. Without them it is those of the host.
+        type: list
+        elements: str
+  mtu:
+    description:
+      - The largest packet that the bridge takes, 576 to 65535 bytes. The links of guests that are plugged in keep what they have.
+    type: int
+  autostart:
+    description:
+      - Whether the bridge is started with the host. A new bridge is, unless this says otherwise.
+    type: bool
+  exact:
+    description:
+      - The lists of which nothing may be there but what is declared.
+    type: list
+    elements: str
+    choices: [dhcp.hosts, dns.hosts]
+    default: []
+notes:
+  - libvirt takes a change of O(mode), O(address), O(dns.domain), O(dns.forwarders) and O(mtu) only when it starts the network. The module then
+    restarts it, which takes a moment, and plugs in again what hung on the bridge, with the flags of each port. Such a change is shown with
+    C(how=restart). Everything else is changed while guests are running.
+seealso:
+  - module: homelab.hybrid.kvm_vm
+  - module: homelab.hybrid.lxc_container
+"""
+
+EXAMPLES = r"""
+- name: Keep a bridge for all guests
+  homelab.hybrid.bridge:
+    name: lab0
+    address: 10.20.0.1/24
+    dhcp:
+      start: 10.20.0.100
+      end: 10.20.0.199
+    dns:
+      domain: lab.internal
+
+- name: Give one guest always the same address, and a name to the bridge itself
+  homelab.hybrid.bridge:
+    name: lab0
+    dhcp:
+      hosts:
+        - {name: adguard, mac: "52:54:00:20:00:05", ip: 10.20.0.5}
+    dns:
+      hosts:
+        - {name: gateway.lab.internal, ip: 10.20.0.1}
+
+- name: Leave no other fixed address than these
+  homelab.hybrid.bridge:
+    name: lab0
+    dhcp:
+      hosts:
+        - {name: adguard, mac: "52:54:00:20:00:05", ip: 10.20.0.5}
+    exact: [dhcp.hosts]
+
+- name: Ask the host's own name servers again
+  homelab.hybrid.bridge:
+    name: lab0
+    unset: [dns.forwarders]
+
+- name: Take the bridge away
+  homelab.hybrid.bridge:
+    name: lab0
+    state: absent
+"""
+
+RETURN = r"""
+plan:
+  description: What the run does, or with C(--check) would do, in the order of its steps.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The option, as it is written.
+      type: str
+      returned: always
+    before:
+      description: Its value before.
+      type: raw
+      returned: always
+    after:
+      description: Its value after.
+      type: raw
+      returned: always
+    how:
+      description: V(live), V(offline) while the bridge is stopped, V(restart) when its network is restarted, or V(refused).
+      type: str
+      returned: always
+    permit:
+      description: What would permit it. Nothing permits what this module refuses.
+      type: str
+      returned: when the change is refused
+    done:
+      description: Whether it stands. Always false with C(--check).
+      type: bool
+      returned: always
+  sample: [{path: dhcp.end, before: 10.20.0.199, after: 10.20.0.220, how: live, done: true}]
+restart_required:
+  description: The options that only a restart brings into force. Always empty for a bridge, which is restarted at once.
+  returned: always
+  type: list
+  elements: str
+kept:
+  description: What O(state=absent) left on the host. Always empty for a bridge.
+  returned: always
+  type: list
+  elements: str
+unmanaged:
+  description: The entries of a declared list that are there and not declared.
+  returned: always
+  type: list
+  elements: str
+  sample: ["dhcp.hosts[printer]"]
+assumed:
+  description: What does not exist yet and was taken as given. Only with C(--check).
+  returned: always
+  type: list
+  elements: str
+bridge:
+  description: The bridge as it is after the run, or with C(--check) as it is now.
+  returned: always
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+      returned: always
+    state:
+      description: V(started), V(stopped) or V(absent).
+      type: str
+      returned: always
+    mode:
+      description: Its mode. A network made by hand can also be V(open).
+      type: str
+      returned: always
+    address:
+      description: Its address with the length of the prefix.
+      type: str
+      returned: always
+    dhcp:
+      description: The first and the last address of the range as C(start) and C(end), and the fixed ones as C(hosts).
+      type: dict
+      returned: always
+    dns:
+      description: The C(domain), the further names as C(hosts), and the C(forwarders).
+      type: dict
+      returned: always
+    mtu:
+      description: The largest packet, where one is set.
+      type: int
+      returned: always
+    autostart:
+      description: Whether it starts with the host.
+      type: bool
+      returned: always
+    mac:
+      description: Its MAC address, while it is started.
+      type: str
+      returned: always
+    network:
+      description: The libvirt network that carries it.
+      type: str
+      returned: always
+    ports:
+      description: The links that are plugged in.
+      type: list
+      elements: str
+      returned: always
+    users:
+      description: The guests that have it as a bridge.
+      type: list
+      elements: str
+      returned: always
+"""
+
+from ..module_utils._bridge.resource import Bridge
+from ..module_utils._bridge.spec import ARGUMENTS, CONSTRAINTS
+from ..module_utils._core.module import run
+from ..module_utils._host.snapshot import Host
+
+
+def main() -> None:
+    run(Bridge(), ARGUMENTS, host=Host, libraries=("libvirt",), **CONSTRAINTS)
+
+
+if __name__ == "__main__":
+    main()

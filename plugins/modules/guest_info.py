@@ -1,0 +1,162 @@
+#!/usr/bin/python
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: guest_info
+short_description: Tell what virtual machines and containers a host has
+version_added: 0.1.0
+description:
+  - Tells of each guest of the host what it is, whether it runs, what it has and where it is reached, in one shape for virtual machines and
+    containers.
+  - Guests that somebody made by hand are among them.
+  - A host without libvirt has no virtual machines and one without LXC no containers; neither is an error.
+author:
+  - homelab.hybrid contributors (@homelab)
+extends_documentation_fragment:
+  - homelab.hybrid._attributes.info
+  - homelab.hybrid._requirements
+options:
+  name:
+    description:
+      - The names of the guests to tell about. One that is not there is left out. All of them, unless this says otherwise.
+    type: list
+    elements: str
+  kind:
+    description:
+      - Only guests of this kind.
+    type: str
+    choices: [vm, container]
+seealso:
+  - module: homelab.hybrid.kvm_vm
+  - module: homelab.hybrid.lxc_container
+  - module: homelab.hybrid.host_info
+"""
+
+EXAMPLES = r"""
+- name: Look at all guests
+  homelab.hybrid.guest_info:
+  register: lab
+
+- name: Print where they are reached
+  ansible.builtin.debug:
+    msg: "{{ item.name }} ({{ item.kind }}, {{ item.state }}): {{ item.addresses | join(', ') }}"
+  loop: "{{ lab.guests }}"
+
+- name: Look at two containers
+  homelab.hybrid.guest_info:
+    name: [adguard, jellyfin]
+    kind: container
+"""
+
+RETURN = r"""
+guests:
+  description: The guests, by name.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+      returned: always
+    kind:
+      description: V(vm) or V(container).
+      type: str
+      returned: always
+    state:
+      description: V(started), V(stopped), V(paused) or V(suspended).
+      type: str
+      returned: always
+    description:
+      description: Its description, empty where it has none.
+      type: str
+      returned: always
+    tags:
+      description: Its tags.
+      type: list
+      elements: str
+      returned: always
+    autostart:
+      description: Whether it starts with the host.
+      type: bool
+      returned: always
+    vcpus:
+      description: How many CPUs it has now. Those of the host for a container without a limit.
+      type: int
+      returned: always
+    memory_kib:
+      description: Its memory in KiB. Null for a container without a limit.
+      type: int
+      returned: always
+    memory:
+      description: Its memory, for a person to read.
+      type: str
+      returned: always
+    networks:
+      description: Its interfaces, with their name, their C(bridge), C(mac), C(addresses) and whether the C(link) is up.
+      type: list
+      elements: dict
+      returned: always
+    disks:
+      description: Its disks, or the root of a container, with their name, C(pool), C(path), C(size_bytes) and C(size).
+      type: list
+      elements: dict
+      returned: always
+    mounts:
+      description: What is mounted into it.
+      type: list
+      elements: dict
+      returned: for containers
+    unprivileged:
+      description: Whether its root is an ordinary user of the host.
+      type: bool
+      returned: for containers
+    addresses:
+      description: The addresses of all its interfaces.
+      type: list
+      elements: str
+      returned: always
+    uptime_seconds:
+      description: For how long it runs.
+      type: int
+      returned: always
+    pid:
+      description: The process of the host that it is.
+      type: int
+      returned: always
+    image:
+      description: The image that it was made from, where this collection made it.
+      type: str
+      returned: always
+    managed:
+      description: Whether this collection keeps a record of it.
+      type: bool
+      returned: always
+  sample:
+    - name: adguard
+      kind: container
+      state: started
+      autostart: true
+      vcpus: 1
+      memory_kib: 524288
+      memory: 512MiB
+      addresses: [10.20.0.5]
+      managed: true
+"""
+
+from ..module_utils._core.module import run_info
+from ..module_utils._guests.read import read_guests
+from ..module_utils._guests.spec import ARGUMENTS
+from ..module_utils._host.snapshot import Host
+
+
+def main() -> None:
+    run_info(read_guests, ARGUMENTS, host=Host, libraries=("libvirt", "lxc"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+#!/usr/bin/python
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_info
+short_description: Tell what a hypervisor can do, and what it lacks
+version_added: 0.1.0
+description:
+  - Tells whether KVM really works, which family of control groups is mounted, which versions are installed, which daemons answer,
+    and which features the kernel has.
+  - Whether KVM works is tried by starting a virtual CPU, once per boot; that C(/dev/kvm) exists proves nothing.
+  - Reads only. What has to be tried is tried in a network namespace that is gone at once.
+  - Works on a bare host too, where nothing is installed yet.
+author:
+  - homelab.hybrid contributors (@homelab)
+extends_documentation_fragment:
+  - homelab.hybrid._attributes.info
+  - homelab.hybrid._requirements
+options:
+  journal:
+    description:
+      - How many of the latest entries of the host's journal to return. The modules of this collection write one for each resource that they change.
+      - The journal is in C(/var/lib/homelab_hybrid/journal), readable by root alone. Beyond some megabytes the oldest entries go.
+    type: int
+    default: 0
+seealso:
+  - module: homelab.hybrid.guest_info
+"""
+
+EXAMPLES = r"""
+- name: Look at the hypervisor
+  homelab.hybrid.host_info:
+  register: hypervisor
+
+- name: Say what guests will be slow, and why
+  ansible.builtin.debug:
+    msg: "{{ hypervisor.host.accelerator.reason }}"
+  when: hypervisor.host.accelerator.kind == 'tcg'
+
+- name: See what was changed last, by whom and when
+  homelab.hybrid.host_info:
+    journal: 20
+  register: hypervisor
+"""
+
+RETURN = r"""
+host:
+  description: What the host can do, and what it lacks.
+  returned: always
+  type: dict
+  contains:
+    accelerator:
+      description:
+        - What virtual machines run with. Its C(kind) is V(kvm) or V(tcg), which is emulation; its C(reason) is the sentence that says why.
+      returned: always
+      type: dict
+      sample: {kind: kvm, reason: "a virtual CPU of the host's own model starts with KVM"}
+    architecture:
+      description: The architecture of the machine.
+      returned: always
+      type: str
+      sample: x86_64
+    cgroup:
+      description: The family of control groups (V(v1), V(hybrid) or V(v2)) and the controllers that can limit guests.
+      returned: always
+      type: dict
+      sample: {family: v2, controllers: [cpu, cpuset, io, memory, pids]}
+    cpus:
+      description: The processors that are usable.
+      returned: always
+      type: int
+    features:
+      description: Features of the kernel by name, and whether it has them.
+      returned: always
+      type: dict
+      sample: {apparmor: true, bridge: true, filesystem_btrfs: true, vlan_filtering: true, zfs: false}
+    init:
+      description: The name of the first process.
+      returned: always
+      type: str
+      sample: systemd
+    kernel:
+      description: The release of the kernel.
+      returned: always
+      type: str
+    lacks:
+      description: The names of what it has not, V(kvm) included.
+      returned: always
+      type: list
+      elements: str
+      sample: [zfs]
+    memory:
+      description: The memory, for a person to read.
+      returned: always
+      type: str
+      sample: 24105MiB
+    memory_bytes:
+      description: The memory.
+      returned: always
+      type: int
+    services:
+      description: The daemons that guests need, and whether they answer.
+      returned: always
+      type: dict
+      sample: {libvirtd: true, lxcfs: true, virtlogd: true}
+    subordinate_ids:
+      description: The ranges of user and group ids that root may give to unprivileged containers.
+      returned: always
+      type: dict
+      sample: {gid: [{count: 65536000, start: 100000}], uid: [{count: 65536000, start: 100000}]}
+    versions:
+      description: What is installed; null for what is not.
+      returned: always
+      type: dict
+      sample: {dnsmasq: "2.90", libvirt: 9.0.0, lxc: 5.0.2, lxcfs: 5.0.3, python: 3.11.2, qemu: 7.2.22}
+journal:
+  description: The latest entries of the journal, the oldest first.
+  returned: when O(journal) is not 0
+  type: list
+  elements: dict
+  contains:
+    time:
+      description: When it was written, in UTC.
+      returned: always
+      type: str
+    user:
+      description: The user that the module ran as.
+      returned: always
+      type: str
+    uid:
+      description: The number of that user.
+      returned: always
+      type: int
+    sudo_user:
+      description: Who became that user by sudo.
+      returned: when it is known
+      type: str
+    login_user:
+      description: Who logged in.
+      returned: when the kernel keeps it
+      type: str
+    from:
+      description: The address of the control node.
+      returned: when it came by ssh and the environment says so
+      type: str
+    module:
+      description: The module that made the change.
+      returned: always
+      type: str
+    name:
+      description: What was changed.
+      returned: always
+      type: str
+    plan:
+      description: The changes, as the module returned them. Secrets are masked.
+      returned: always
+      type: list
+      elements: dict
+    restart_required:
+      description: The options that wait for a restart.
+      returned: always
+      type: list
+      elements: str
+    result:
+      description: V(ok), or V(failed) where the run failed after a change.
+      returned: always
+      type: str
+    msg:
+      description: Why it failed.
+      returned: when it failed
+      type: str
+  sample: [{time: "2026-11-24T00:41:20.123+00:00", user: root, uid: 0, module: bridge, name: br0, plan: [], restart_required: [], result: ok}]
+"""
+
+from ..module_utils._core.module import run_info
+from ..module_utils._host.features import ARGUMENTS, read_host
+from ..module_utils._host.snapshot import Host
+
+
+def main() -> None:
+    run_info(read_host, ARGUMENTS, host=Host, libraries=("libvirt",))
+
+
+if __name__ == "__main__":
+    main()

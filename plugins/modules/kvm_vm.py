@@ -1,0 +1,511 @@
+#!/usr/bin/python
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_vm
+short_description: Keep a KVM virtual machine
+version_added: 0.1.0
+description:
+  - Makes, changes and removes a virtual machine of libvirt, with its disks on storage pools and its network cards on bridges.
+  - Every change reaches a running machine where QEMU can take it live. What cannot waits for the next boot and is listed in
+    RV(restart_required) until then; the machine is never restarted unless O(restart_policy) or O(state) says so.
+  - What is not written is not compared and not touched. A machine that was made by hand can be changed like any other; what libvirt
+    keeps of it and this module does not know stays as it is.
+  - No disk is ever deleted, shrunk or replaced unless O(delete) or O(allow) says so.
+  - Where KVM does not work the machine is emulated, with a warning. What a machine runs with is decided when it is made.
+author:
+  - homelab.hybrid contributors (@homelab)
+extends_documentation_fragment:
+  - homelab.hybrid._attributes
+  - homelab.hybrid._requirements
+  - homelab.hybrid._requirements.libvirt
+  - homelab.hybrid._guest
+  - homelab.hybrid._plan
+options:
+  state:
+    description:
+      - V(present) makes the machine or changes it, and leaves one that is there running or stopped as it is. A new machine is not started.
+      - V(started) (or V(running)) and V(stopped) (or V(shutdown)) also say whether it runs. It is stopped by asking the guest; see
+        O(shutdown_timeout) and O(force_stop).
+      - V(restarted) stops and starts a machine that runs, on every run, and starts one that does not.
+      - V(paused) holds its CPUs. V(suspended) saves a running machine to disk; V(started) wakes it up again.
+      - V(absent) stops the machine and takes it away. Its disks and its seed stay, and are named in RV(kept), unless O(delete) names them.
+    type: str
+    choices: [present, started, running, stopped, shutdown, restarted, paused, suspended, absent]
+    default: present
+  vcpus:
+    description:
+      - How many virtual CPUs the machine has. A new one has 1. More come live up to O(cpu.max_cores), fewer with the next boot.
+      - Short for O(cpu.cores).
+    type: int
+  cpu:
+    description:
+      - The virtual CPUs, where more than their number is said.
+    type: dict
+    suboptions:
+      cores:
+        description:
+          - How many virtual CPUs the machine has.
+        type: int
+      max_cores:
+        description:
+          - Up to how many can be added while it runs. A new machine can have no more than it starts with.
+        type: int
+  memory:
+    description:
+      - The memory of the guest, in MiB or as a size such as V(4GiB). A new machine has V(1GiB).
+      - Changed live through the balloon, up to O(memory_max). More than that waits for the next boot, and raises O(memory_max).
+      - The balloon is compared as it was asked for, not as far as the guest has come.
+    type: str
+  memory_max:
+    description:
+      - Up to where O(memory) can grow while the machine runs. A new machine has no more than O(memory).
+    type: str
+  image:
+    description:
+      - The image (see M(homelab.hybrid.image), kind C(vm)) of the first disk that has neither an image nor a source of its own.
+      - Used when the machine is made, and never compared later.
+    type: str
+    aliases: [ostemplate]
+  disks:
+    description:
+      - The disks, by name. A disk that is not listed is left and named in RV(unmanaged), unless O(exact) says otherwise.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - The name of the disk. Its volume is called C(GUEST.NAME). The disks of a machine that was made by hand are called
+            C(disk0), C(disk1) and so on until they get a name here by their source or serial.
+        type: str
+        required: true
+      state:
+        description:
+          - V(absent) unplugs the disk. Its file stays, and is named in RV(kept).
+        type: str
+        choices: [present, absent]
+        default: present
+      pool:
+        description:
+          - The storage pool in which the disk is made.
+        type: str
+      size:
+        description:
+          - The size, in GiB or as a size such as V(500MiB). Needed for an empty disk; a disk with an image has at least the size of that.
+          - A disk grows live. A shrink is refused.
+        type: str
+      format:
+        description:
+          - The format of the file. A new disk is V(qcow2). A V(raw) disk with an image is a full copy of it.
+        type: str
+        choices: [qcow2, raw]
+      image:
+        description:
+          - The image that the disk starts from. A V(qcow2) disk keeps only what differs from it. Never compared later.
+        type: str
+      source:
+        description:
+          - A file or block device that is there already, instead of a disk that is made. It is never deleted.
+          - Another source for a disk that has one is refused without O(allow=replace_disk).
+        type: str
+      bus:
+        description:
+          - How the disk is plugged in. A new disk is V(virtio).
+        type: str
+        choices: [virtio, scsi, sata]
+      serial:
+        description:
+          - The serial number that the guest sees.
+        type: str
+      cache:
+        description:
+          - How the host caches the disk.
+        type: str
+        choices: [default, none, writeback, writethrough, directsync, unsafe]
+      discard:
+        description:
+          - Whether blocks that the guest frees are given back to the host. True for a new disk that is made in a pool.
+        type: bool
+      readonly:
+        description:
+          - Whether the guest may only read. True for a new disk whose O(disks[].source) ends in C(.iso).
+        type: bool
+  networks:
+    description:
+      - The network cards, by name. A card that is not listed is left and named in RV(unmanaged), unless O(exact) says otherwise.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - The name of the card. The cards of a machine that was made by hand are called C(net0), C(net1) and so on until they get a
+            name here by their MAC or bridge.
+        type: str
+        required: true
+      state:
+        description:
+          - V(absent) unplugs the card.
+        type: str
+        choices: [present, absent]
+        default: present
+      bridge:
+        description:
+          - The bridge that the card is plugged into. Needed for a new card. Changed live.
+        type: str
+      mac:
+        description:
+          - The MAC address. One that is not written is derived when the card is made, and stays.
+        type: str
+        aliases: [hwaddr]
+      model:
+        description:
+          - What the guest sees. A new card is V(virtio).
+        type: str
+        choices: [virtio, e1000, e1000e, rtl8139]
+      link:
+        description:
+          - Whether the cable is plugged in. Changed live.
+        type: str
+        choices: [up, down]
+      mtu:
+        description:
+          - The MTU of the card.
+        type: int
+  cloud_init:
+    description:
+      - What cloud-init in the guest finds on its first boot, on a small read-only disk (NoCloud) that lies beside the first disk.
+      - A change is written at once, reaches the guest with its next boot, and is done there as far as cloud-init does things again.
+    type: dict
+    suboptions:
+      user:
+        description:
+          - A user who may use sudo without a password.
+        type: str
+      ssh_keys:
+        description:
+          - The public keys with which O(cloud_init.user) can log in, or the image's own user where none is written.
+        type: list
+        elements: str
+      packages:
+        description:
+          - Packages to install.
+        type: list
+        elements: str
+      user_data:
+        description:
+          - The user data as text, of any kind that cloud-init knows. The shortcuts above are vendor data beside it, which it overrides.
+          - May hold secrets, and is never shown. At least 8 characters.
+        type: str
+      meta_data:
+        description:
+          - The meta data as YAML text. Otherwise the guest's name is its instance and its host name.
+        type: str
+      network_config:
+        description:
+          - The network configuration as YAML text (version 1 or 2). Otherwise every card that the machine is made with asks by DHCP.
+        type: str
+  boot:
+    description:
+      - Where the machine boots from.
+    type: dict
+    suboptions:
+      order:
+        description:
+          - Names of disks and network cards, the first to try first.
+        type: list
+        elements: str
+      kernel:
+        description:
+          - A kernel on the host that is booted directly.
+        type: str
+      initrd:
+        description:
+          - The initial RAM disk for O(boot.kernel), on the host.
+        type: str
+      cmdline:
+        description:
+          - The command line for O(boot.kernel).
+        type: str
+  graphics:
+    description:
+      - The screen. V(vnc) listens on 127.0.0.1 of the host; V(none) is a machine without a screen, as a new one is.
+    type: str
+    choices: [none, vnc]
+  serial:
+    description:
+      - Whether there is a serial console (C(virsh console)). A new machine has one.
+    type: bool
+  agent:
+    description:
+      - Whether there is a channel for the QEMU guest agent. A new machine has one.
+    type: bool
+  wait_for:
+    description:
+      - What to wait for when the machine runs, one after another, V(agent) for an answer of the guest agent, V(ip) for an address (told
+        by the agent, a DHCP lease or the host's neighbours), V(ssh) for an ssh server that greets. Each is bounded by O(wait_timeout).
+    type: list
+    elements: str
+    choices: [agent, ip, ssh]
+    default: []
+  allow:
+    description:
+      - The losses that are permitted in this run.
+      - V(adopt) lets a new disk take a volume that is there already, kept of an earlier guest of this name or made by somebody else. It
+        belongs to this guest then, and O(delete) can delete it.
+      - V(replace_disk) lets a disk get another O(disks[].source).
+    type: list
+    elements: str
+    choices: [adopt, replace_disk]
+    default: []
+  delete:
+    description:
+      - What O(state=absent) deletes of what this module made, V(disks) for the volumes, V(seed) for the disk of O(cloud_init).
+    type: list
+    elements: str
+    choices: [disks, seed]
+    default: []
+  exact:
+    description:
+      - The lists that are complete. What such a list does not name is unplugged. Nothing is deleted by that.
+    type: list
+    elements: str
+    choices: [disks, networks]
+    default: []
+seealso:
+  - module: homelab.hybrid.lxc_container
+  - module: homelab.hybrid.image
+  - module: homelab.hybrid.storage_pool
+  - module: homelab.hybrid.bridge
+"""
+
+EXAMPLES = r"""
+- name: Keep a Debian machine, and wait until it can be reached
+  homelab.hybrid.kvm_vm:
+    name: builder
+    memory: 2GiB
+    memory_max: 4GiB
+    cpu:
+      cores: 2
+      max_cores: 4
+    disks:
+      - name: root
+        pool: main
+        image: debian-13-vm
+        size: 20GiB
+      - name: data
+        pool: main
+        size: 100GiB
+    networks:
+      - name: lan
+        bridge: br0
+    cloud_init:
+      user: admin
+      ssh_keys:
+        - "{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"
+    autostart: true
+    wait_for: [agent, ssh]
+
+- name: Give it more memory and a larger disk while it runs
+  homelab.hybrid.kvm_vm:
+    name: builder
+    memory: 3GiB
+    disks:
+      - name: data
+        size: 200GiB
+
+- name: Install from an ISO, with a screen
+  homelab.hybrid.kvm_vm:
+    name: appliance
+    memory: 4GiB
+    disks:
+      - name: root
+        pool: main
+        size: 32GiB
+      - name: installer
+        source: /srv/iso/appliance.iso
+        bus: sata
+    boot:
+      order: [root, installer]
+    graphics: vnc
+    networks:
+      - name: wan
+        bridge: br1
+      - name: lan
+        bridge: br0
+
+- name: Unplug the installer again, and restart for what needs it
+  homelab.hybrid.kvm_vm:
+    name: appliance
+    disks:
+      - name: installer
+        state: absent
+    restart_policy: if_needed
+
+- name: Pull the cable of a machine
+  homelab.hybrid.kvm_vm:
+    name: builder
+    networks:
+      - name: lan
+        link: down
+
+- name: Take a machine away and keep its disks
+  homelab.hybrid.kvm_vm:
+    name: builder
+    state: absent
+
+- name: Take a machine away with all that was made for it
+  homelab.hybrid.kvm_vm:
+    name: builder
+    state: absent
+    delete: [disks, seed]
+"""
+
+RETURN = r"""
+plan:
+  description: What the run does, or with C(--check) would do, in the order of its steps.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The option, as it is written.
+      type: str
+      returned: always
+    before:
+      description: Its value before.
+      type: raw
+      returned: always
+    after:
+      description: Its value after.
+      type: raw
+      returned: always
+    how:
+      description: One of V(live), V(offline), V(next_boot), V(restart) and V(refused).
+      type: str
+      returned: always
+    permit:
+      description: The word for O(allow) that permits it.
+      type: str
+      returned: when the change is refused
+    done:
+      description: Whether it stands. Always false with C(--check).
+      type: bool
+      returned: always
+  sample: [{path: memory, before: 2GiB, after: 3GiB, how: live, done: true}]
+restart_required:
+  description: The options that only a restart brings into force, of this run and of earlier ones.
+  returned: always
+  type: list
+  elements: str
+kept:
+  description: The files that were left on the host when a disk was unplugged or the machine taken away.
+  returned: always
+  type: list
+  elements: str
+  sample: [/srv/guests/builder.data.qcow2]
+unmanaged:
+  description: Disks and network cards that are there and not in a list that is written.
+  returned: always
+  type: list
+  elements: str
+assumed:
+  description: What does not exist yet and was taken as given. Only with C(--check).
+  returned: always
+  type: list
+  elements: str
+needed:
+  description: The words for O(allow) that would permit what was refused.
+  returned: when a change was refused
+  type: list
+  elements: str
+guest:
+  description: The machine as it is after the run and its waits, or with C(--check) as it is now.
+  returned: always
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+      returned: always
+    kind:
+      description: Always V(vm).
+      type: str
+      returned: always
+    state:
+      description: V(started), V(stopped), V(paused), V(suspended) or V(absent).
+      type: str
+      returned: always
+    description:
+      description: Its description.
+      type: str
+      returned: always
+    tags:
+      description: Its tags.
+      type: list
+      elements: str
+      returned: always
+    autostart:
+      description: Whether it starts with the host.
+      type: bool
+      returned: always
+    vcpus:
+      description: How many virtual CPUs it has.
+      type: int
+      returned: always
+    memory_kib:
+      description: Its memory.
+      type: int
+      returned: always
+    memory:
+      description: Its memory, for a person to read.
+      type: str
+      returned: always
+    networks:
+      description: Its network cards, each with its name, bridge, mac, addresses and link.
+      type: list
+      elements: dict
+      returned: always
+    disks:
+      description: Its disks, each with its name, pool, path, size_bytes and size.
+      type: list
+      elements: dict
+      returned: always
+    addresses:
+      description: All its addresses that are known.
+      type: list
+      elements: str
+      returned: always
+    uptime_seconds:
+      description: For how long it has run.
+      type: int
+      returned: always
+    pid:
+      description: The process of QEMU.
+      type: int
+      returned: always
+    image:
+      description: The image that it was made of.
+      type: str
+      returned: always
+    managed:
+      description: Whether this collection keeps a record of it.
+      type: bool
+      returned: always
+"""
+
+from ..module_utils._core.module import run
+from ..module_utils._host.snapshot import Host
+from ..module_utils._vm.resource import KvmVm
+from ..module_utils._vm.spec import ARGUMENTS, CONSTRAINTS
+
+
+def main() -> None:
+    run(KvmVm(), ARGUMENTS, host=Host, libraries=("libvirt", "lxml"), **CONSTRAINTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1272 @@
+#!/usr/bin/python
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# DOCUMENTATION is made by "make docs" from the modules of the items.
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: layout
+short_description: Keep a whole host, its bridges, pools, images and guests
+version_added: 0.1.0
+description:
+  - Converges everything that a hypervisor has in one run, from lists whose items are the options of M(homelab.hybrid.bridge),
+    M(homelab.hybrid.storage_pool), M(homelab.hybrid.image), M(homelab.hybrid.kvm_vm) and M(homelab.hybrid.lxc_container).
+    An item does what its module would do with these options, no more and no less. What no list names is left as it stands.
+  - The host is read once. Everything is planned before anything is touched. Then each item is planned again under its own
+    locks and applied, in the order of what it requires, up to O(parallel) at once. Where nothing is to be done no process
+    is started.
+  - A failed item stops only what depends on it. The task fails when all others are done, and names what failed and what was
+    skipped.
+  - Before anything is applied the whole run is refused where two guests have one address, MAC address or name; where guests
+    are promised more memory than the host has (O(overcommit.memory)); where new disks do not fit their pool (O(overcommit.storage));
+    and where a bridge, pool or image is required that is not there and that no list makes. Guests that are there count, listed
+    or not.
+  - An item whose O(vms[].wait_for) or O(containers[].wait_for) is written is waited for on every run; only an address that
+    is known already is not asked for again. An item that waits makes room for the next.
+  - When the connection to the control node breaks, the items that are being worked on are finished. The next run waits for
+    their locks.
+author:
+  - homelab.hybrid contributors (@homelab)
+extends_documentation_fragment:
+  - homelab.hybrid._attributes
+  - homelab.hybrid._requirements
+  - homelab.hybrid._requirements.libvirt
+  - homelab.hybrid._requirements.lxc
+options:
+  bridges:
+    description:
+      - The bridges of the host. An item has the options of M(homelab.hybrid.bridge).
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - The name of the bridge as Linux shows it. 1 to 15 letters, digits, C(_), C(.) and C(-), the first a letter or
+            digit.
+        type: str
+        required: true
+      state:
+        description:
+          - V(present) makes the bridge or changes it, and leaves a bridge that is there started or stopped as it is. A new
+            bridge is started.
+          - V(started) and V(stopped) also say whether it is up. Stopping is refused while running guests are plugged in.
+          - V(absent) takes the bridge away. It is refused while it is the bridge of any guest, running or not.
+          - Both are refused too while a link is plugged in that belongs to no guest.
+          - With the last bridge that this module made, C(net.ipv4.ip_forward) becomes what it was before the first one, unless
+            another bridge came since then.
+        type: str
+        choices:
+          - present
+          - started
+          - stopped
+          - absent
+        default: present
+      mode:
+        description:
+          - How guests reach the network of the host. A new bridge has mode V(nat) unless another is written.
+          - V(nat) gives them the address of the host for what they send.
+          - V(routed), V(isolated) and V(ports) are to come, and refused until then.
+        type: str
+        choices:
+          - nat
+          - routed
+          - isolated
+          - ports
+      address:
+        description:
+          - The IPv4 address of the bridge with the length of its prefix, such as V(10.20.0.1/24). Needed to make a bridge.
+          - Refused where the subnet overlaps with that of another link of the host.
+        type: str
+      dhcp:
+        description:
+          - The addresses that guests are given. Changes while guests are running reach them with their next request.
+          - C(unset=[dhcp]) takes it off as a whole.
+        type: dict
+        suboptions:
+          start:
+            description:
+              - The first address of the range. Needed together with O(bridges[].dhcp.end).
+              - Where a network made by hand has several ranges, this is the first of them.
+            type: str
+          end:
+            description:
+              - The last address of the range.
+            type: str
+          hosts:
+            description:
+              - Guests that always get the same address. Entries that are not listed stay, and are named in RV(ignore:unmanaged),
+                unless O(bridges[].exact) has V(dhcp.hosts).
+            type: list
+            elements: dict
+            suboptions:
+              name:
+                description:
+                  - The host name of the guest, without a domain. An entry of another name with the same MAC address is renamed.
+                type: str
+                required: true
+              mac:
+                description:
+                  - The MAC address of the guest. Needed unless the entry goes.
+                type: str
+              ip:
+                description:
+                  - Its address, in the subnet of the bridge. Needed unless the entry goes.
+                type: str
+              state:
+                description:
+                  - V(absent) takes the entry off.
+                type: str
+                choices:
+                  - present
+                  - absent
+                default: present
+      dns:
+        description:
+          - The name server on the address of the bridge. It knows the names of guests that got their address by DHCP.
+        type: dict
+        suboptions:
+          domain:
+            description:
+              - The domain of the guests, such as V(lab.internal). Questions about it are never passed on.
+            type: str
+          hosts:
+            description:
+              - Further names. Entries that are not listed stay, and are named in RV(ignore:unmanaged), unless O(bridges[].exact)
+                has V(dns.hosts).
+            type: list
+            elements: dict
+            suboptions:
+              name:
+                description:
+                  - The name.
+                type: str
+                required: true
+              ip:
+                description:
+                  - Its IPv4 address. Needed unless the entry goes.
+                type: str
+              state:
+                description:
+                  - V(absent) takes the entry off.
+                type: str
+                choices:
+                  - present
+                  - absent
+                default: present
+          forwarders:
+            description:
+              - The addresses of the servers that all other questions are passed on to, in their order. Without them it is
+                those of the host.
+            type: list
+            elements: str
+      mtu:
+        description:
+          - The largest packet that the bridge takes, 576 to 65535 bytes. The links of guests that are plugged in keep what
+            they have.
+        type: int
+      autostart:
+        description:
+          - Whether the bridge is started with the host. A new bridge is, unless this says otherwise.
+        type: bool
+      exact:
+        description:
+          - The lists of which nothing may be there but what is declared.
+        type: list
+        elements: str
+        choices:
+          - dhcp.hosts
+          - dns.hosts
+        default: []
+      unset:
+        description:
+          - Paths of options to take off again, such as V(description) or V(networks[lan].vlan).
+          - An option that is simply no longer written is left as it stands.
+          - Declaring an option and naming it here is refused.
+        type: list
+        elements: str
+        default: []
+  storage_pools:
+    description:
+      - The storage pools of the host. An item has the options of M(homelab.hybrid.storage_pool).
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - The name of the pool. 1 to 63 letters, digits, C(_), C(.) and C(-), the first a letter or digit.
+        type: str
+        required: true
+      state:
+        description:
+          - V(present) makes the pool or changes it, and leaves a pool that is there started or stopped as it is. A new pool
+            is started.
+          - V(started) and V(stopped) also say whether it is active. Stopping is refused while running guests use it.
+          - V(absent) takes the pool away. It is refused while guests use it. A folder with content stays, and is named in
+            RV(ignore:kept), unless this module made the folder and O(storage_pools[].allow=delete_data) is set. An empty
+            folder that this module made goes.
+        type: str
+        choices:
+          - present
+          - started
+          - stopped
+          - absent
+        default: present
+      type:
+        description:
+          - What the pool is made of. V(dir) is a folder.
+          - A new pool is of type V(dir) unless another is written. The type of a pool cannot be changed.
+        type: str
+        choices:
+          - dir
+      path:
+        description:
+          - The folder of the pool, an absolute path. Needed to make a pool. It is made when it is missing.
+          - The folder of a pool cannot be changed; give the new pool another name.
+        type: str
+      autostart:
+        description:
+          - Whether the pool is started with the host. A new pool is, unless this says otherwise.
+        type: bool
+      warn_free:
+        description:
+          - Warn on every run while less than this is free, a percentage such as V(10%) or a size such as V(20G) (a bare number
+            is in GiB).
+        type: str
+      allow:
+        description:
+          - The losses that are permitted in this run.
+          - V(delete_data) lets O(storage_pools[].state=absent) delete the folder with all its content, if this module made
+            the folder.
+        type: list
+        elements: str
+        choices:
+          - delete_data
+        default: []
+      unset:
+        description:
+          - Paths of options to take off again, such as V(description) or V(networks[lan].vlan).
+          - An option that is simply no longer written is left as it stands.
+          - Declaring an option and naming it here is refused.
+        type: list
+        elements: str
+        default: []
+  images:
+    description:
+      - The images that guests are made of. An item has the options of M(homelab.hybrid.image).
+      - Of an item, O(images[].build) and O(images[].path) exclude each other.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - The name of the image. 1 to 63 letters, digits, C(_), C(.) and C(-), the first a letter or digit.
+        type: str
+        required: true
+      state:
+        description:
+          - V(present) makes the image unless it is there.
+          - V(absent) deletes it from the store. It is refused while guests that were made of it are there, and while a disk
+            stands on it. A file that O(images[].path) names stays.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
+      kind:
+        description:
+          - What guests are made of it. Needed to make an image. The kind of an image cannot be changed.
+        type: str
+        choices:
+          - container
+          - vm
+      build:
+        description:
+          - Build the image of Debian, from the mirrors in the host's own apt sources. The guests get the same sources, the
+            host's apt proxy, and the certificate authorities that the administrator added in C(/usr/local/share/ca-certificates).
+          - Every image has systemd with systemd-networkd, dbus, sudo, an OpenSSH server that makes its host keys at the first
+            start, python3 and python3-apt for Ansible, iproute2, ping, and no manuals and translations. An image for virtual
+            machines has Debian's cloud kernel, GRUB, cloud-init (seeds from a disk only), qemu-guest-agent and systemd-resolved
+            as well.
+          - Needed to make an image, unless O(images[].path) is written. Read once, on creation; afterwards a difference is
+            reported in RV(ignore:image.stale).
+        type: dict
+        suboptions:
+          suite:
+            description:
+              - The Debian release.
+            type: str
+            choices:
+              - bookworm
+              - trixie
+            required: true
+          packages:
+            description:
+              - Debian packages beside those that every image has, without recommended ones.
+            type: list
+            elements: str
+          firmware:
+            description:
+              - The firmware that the disk of a virtual machine boots with. V(bios) unless another is written.
+            type: str
+            choices:
+              - bios
+      path:
+        description:
+          - Take the image from this file of the managed host, an absolute path. It is copied (as a reflink where the file
+            system can).
+          - For a container a root file system as tar, tar.gz, tar.xz or tar.zst; for a virtual machine a disk as qcow2 without
+            a backing file, or as raw.
+          - Read once, on creation; afterwards another content is reported in RV(ignore:image.stale).
+        type: str
+  vms:
+    description:
+      - The virtual machines of the host. An item has the options of M(homelab.hybrid.kvm_vm).
+      - Of an item, O(vms[].vcpus) and O(vms[].cpu) exclude each other.
+    type: list
+    elements: dict
+    suboptions:
+      state:
+        description:
+          - V(present) makes the machine or changes it, and leaves one that is there running or stopped as it is. A new machine
+            is not started.
+          - V(started) (or V(running)) and V(stopped) (or V(shutdown)) also say whether it runs. It is stopped by asking the
+            guest; see O(vms[].shutdown_timeout) and O(vms[].force_stop).
+          - V(restarted) stops and starts a machine that runs, on every run, and starts one that does not.
+          - V(paused) holds its CPUs. V(suspended) saves a running machine to disk; V(started) wakes it up again.
+          - V(absent) stops the machine and takes it away. Its disks and its seed stay, and are named in RV(ignore:kept),
+            unless O(vms[].delete) names them.
+        type: str
+        choices:
+          - present
+          - started
+          - running
+          - stopped
+          - shutdown
+          - restarted
+          - paused
+          - suspended
+          - absent
+        default: present
+      vcpus:
+        description:
+          - How many virtual CPUs the machine has. A new one has 1. More come live up to O(vms[].cpu.max_cores), fewer with
+            the next boot.
+          - Short for O(vms[].cpu.cores).
+        type: int
+      cpu:
+        description:
+          - The virtual CPUs, where more than their number is said.
+        type: dict
+        suboptions:
+          cores:
+            description:
+              - How many virtual CPUs the machine has.
+            type: int
+          max_cores:
+            description:
+              - Up to how many can be added while it runs. A new machine can have no more than it starts with.
+            type: int
+      memory:
+        description:
+          - The memory of the guest, in MiB or as a size such as V(4GiB). A new machine has V(1GiB).
+          - Changed live through the balloon, up to O(vms[].memory_max). More than that waits for the next boot, and raises
+            O(vms[].memory_max).
+          - The balloon is compared as it was asked for, not as far as the guest has come.
+        type: str
+      memory_max:
+        description:
+          - Up to where O(vms[].memory) can grow while the machine runs. A new machine has no more than O(vms[].memory).
+        type: str
+      image:
+        description:
+          - The image (see M(homelab.hybrid.image), kind C(vm)) of the first disk that has neither an image nor a source of
+            its own.
+          - Used when the machine is made, and never compared later.
+        type: str
+        aliases:
+          - ostemplate
+      disks:
+        description:
+          - The disks, by name. A disk that is not listed is left and named in RV(ignore:unmanaged), unless O(vms[].exact)
+            says otherwise.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - The name of the disk. Its volume is called C(GUEST.NAME). The disks of a machine that was made by hand are
+                called C(disk0), C(disk1) and so on until they get a name here by their source or serial.
+            type: str
+            required: true
+          state:
+            description:
+              - V(absent) unplugs the disk. Its file stays, and is named in RV(ignore:kept).
+            type: str
+            choices:
+              - present
+              - absent
+            default: present
+          pool:
+            description:
+              - The storage pool in which the disk is made.
+            type: str
+          size:
+            description:
+              - The size, in GiB or as a size such as V(500MiB). Needed for an empty disk; a disk with an image has at least
+                the size of that.
+              - A disk grows live. A shrink is refused.
+            type: str
+          format:
+            description:
+              - The format of the file. A new disk is V(qcow2). A V(raw) disk with an image is a full copy of it.
+            type: str
+            choices:
+              - qcow2
+              - raw
+          image:
+            description:
+              - The image that the disk starts from. A V(qcow2) disk keeps only what differs from it. Never compared later.
+            type: str
+          source:
+            description:
+              - A file or block device that is there already, instead of a disk that is made. It is never deleted.
+              - Another source for a disk that has one is refused without O(vms[].allow=replace_disk).
+            type: str
+          bus:
+            description:
+              - How the disk is plugged in. A new disk is V(virtio).
+            type: str
+            choices:
+              - virtio
+              - scsi
+              - sata
+          serial:
+            description:
+              - The serial number that the guest sees.
+            type: str
+          cache:
+            description:
+              - How the host caches the disk.
+            type: str
+            choices:
+              - default
+              - none
+              - writeback
+              - writethrough
+              - directsync
+              - unsafe
+          discard:
+            description:
+              - Whether blocks that the guest frees are given back to the host. True for a new disk that is made in a pool.
+            type: bool
+          readonly:
+            description:
+              - Whether the guest may only read. True for a new disk whose O(vms[].disks[].source) ends in C(.iso).
+            type: bool
+      networks:
+        description:
+          - The network cards, by name. A card that is not listed is left and named in RV(ignore:unmanaged), unless O(vms[].exact)
+            says otherwise.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - The name of the card. The cards of a machine that was made by hand are called C(net0), C(net1) and so on until
+                they get a name here by their MAC or bridge.
+            type: str
+            required: true
+          state:
+            description:
+              - V(absent) unplugs the card.
+            type: str
+            choices:
+              - present
+              - absent
+            default: present
+          bridge:
+            description:
+              - The bridge that the card is plugged into. Needed for a new card. Changed live.
+            type: str
+          mac:
+            description:
+              - The MAC address. One that is not written is derived when the card is made, and stays.
+            type: str
+            aliases:
+              - hwaddr
+          model:
+            description:
+              - What the guest sees. A new card is V(virtio).
+            type: str
+            choices:
+              - virtio
+              - e1000
+              - e1000e
+              - rtl8139
+          link:
+            description:
+              - Whether the cable is plugged in. Changed live.
+            type: str
+            choices:
+              - up
+              - down
+          mtu:
+            description:
+              - The MTU of the card.
+            type: int
+      cloud_init:
+        description:
+          - What cloud-init in the guest finds on its first boot, on a small read-only disk (NoCloud) that lies beside the
+            first disk.
+          - A change is written at once, reaches the guest with its next boot, and is done there as far as cloud-init does
+            things again.
+        type: dict
+        suboptions:
+          user:
+            description:
+              - A user who may use sudo without a password.
+            type: str
+          ssh_keys:
+            description:
+              - The public keys with which O(vms[].cloud_init.user) can log in, or the image's own user where none is written.
+            type: list
+            elements: str
+          packages:
+            description:
+              - Packages to install.
+            type: list
+            elements: str
+          user_data:
+            description:
+              - The user data as text, of any kind that cloud-init knows. The shortcuts above are vendor data beside it, which
+                it overrides.
+              - May hold secrets, and is never shown. At least 8 characters.
+            type: str
+          meta_data:
+            description:
+              - The meta data as YAML text. Otherwise the guest's name is its instance and its host name.
+            type: str
+          network_config:
+            description:
+              - The network configuration as YAML text (version 1 or 2). Otherwise every card that the machine is made with
+                asks by DHCP.
+            type: str
+      boot:
+        description:
+          - Where the machine boots from.
+        type: dict
+        suboptions:
+          order:
+            description:
+              - Names of disks and network cards, the first to try first.
+            type: list
+            elements: str
+          kernel:
+            description:
+              - A kernel on the host that is booted directly.
+            type: str
+          initrd:
+            description:
+              - The initial RAM disk for O(vms[].boot.kernel), on the host.
+            type: str
+          cmdline:
+            description:
+              - The command line for O(vms[].boot.kernel).
+            type: str
+      graphics:
+        description:
+          - The screen. V(vnc) listens on 127.0.0.1 of the host; V(none) is a machine without a screen, as a new one is.
+        type: str
+        choices:
+          - none
+          - vnc
+      serial:
+        description:
+          - Whether there is a serial console (C(virsh console)). A new machine has one.
+        type: bool
+      agent:
+        description:
+          - Whether there is a channel for the QEMU guest agent. A new machine has one.
+        type: bool
+      wait_for:
+        description:
+          - What to wait for when the machine runs, one after another, V(agent) for an answer of the guest agent, V(ip) for
+            an address (told by the agent, a DHCP lease or the host's neighbours), V(ssh) for an ssh server that greets. Each
+            is bounded by O(vms[].wait_timeout).
+        type: list
+        elements: str
+        choices:
+          - agent
+          - ip
+          - ssh
+        default: []
+      allow:
+        description:
+          - The losses that are permitted in this run.
+          - V(adopt) lets a new disk take a volume that is there already, kept of an earlier guest of this name or made by
+            somebody else. It belongs to this guest then, and O(vms[].delete) can delete it.
+          - V(replace_disk) lets a disk get another O(vms[].disks[].source).
+        type: list
+        elements: str
+        choices:
+          - adopt
+          - replace_disk
+        default: []
+      delete:
+        description:
+          - What O(vms[].state=absent) deletes of what this module made, V(disks) for the volumes, V(seed) for the disk of
+            O(vms[].cloud_init).
+        type: list
+        elements: str
+        choices:
+          - disks
+          - seed
+        default: []
+      exact:
+        description:
+          - The lists that are complete. What such a list does not name is unplugged. Nothing is deleted by that.
+        type: list
+        elements: str
+        choices:
+          - disks
+          - networks
+        default: []
+      name:
+        description:
+          - The name of the guest. 1 to 63 letters, digits, C(_), C(.) and C(-), the first a letter or digit.
+          - Virtual machines and containers of one host share one namespace.
+        type: str
+        required: true
+      description:
+        description:
+          - What the guest is for. Any text.
+        type: str
+      tags:
+        description:
+          - Words that group guests, shown by M(homelab.hybrid.guest_info). The list is compared whole; its order does not
+            matter.
+        type: list
+        elements: str
+      protection:
+        description:
+          - Whether O(vms[].state=absent) is refused. Take the protection off first.
+        type: bool
+      autostart:
+        description:
+          - Whether the guest is started with the host. A new guest is not, unless this says so.
+        type: bool
+        aliases:
+          - onboot
+          - start_on_boot
+      wait_timeout:
+        description:
+          - How many seconds each condition in O(vms[].wait_for) may take.
+        type: int
+        default: 300
+      shutdown_timeout:
+        description:
+          - How many seconds the guest gets to shut down by itself. After that the task fails, unless O(vms[].force_stop)
+            is set.
+        type: int
+        default: 60
+      force_stop:
+        description:
+          - Whether a guest that did not shut down within O(vms[].shutdown_timeout) is switched off hard.
+        type: bool
+        default: false
+      restart_policy:
+        description:
+          - V(never) leaves the guest running when a change needs a restart. The change is written, and listed in RV(ignore:restart_required)
+            until the guest was restarted.
+          - V(if_needed) restarts the guest once when there is such a change, also one from an earlier run.
+        type: str
+        choices:
+          - never
+          - if_needed
+        default: never
+      unset:
+        description:
+          - Paths of options to take off again, such as V(description) or V(networks[lan].vlan).
+          - An option that is simply no longer written is left as it stands.
+          - Declaring an option and naming it here is refused.
+        type: list
+        elements: str
+        default: []
+  containers:
+    description:
+      - The containers of the host. An item has the options of M(homelab.hybrid.lxc_container).
+    type: list
+    elements: dict
+    suboptions:
+      state:
+        description:
+          - V(present) makes the container or changes it, and leaves one that is there running or stopped as it is. A new
+            one is not started.
+          - V(started) and V(running) are the same, so are V(stopped) and V(shutdown), and V(paused) and V(frozen).
+          - V(restarted) stops and starts it on every run, which reads its configuration anew.
+          - V(absent) stops it and takes its definition away. Its root stays, and is named in RV(ignore:kept), unless O(containers[].delete)
+            names it.
+        type: str
+        choices:
+          - present
+          - started
+          - running
+          - stopped
+          - shutdown
+          - restarted
+          - paused
+          - frozen
+          - absent
+        default: present
+      image:
+        description:
+          - The image that a new container is made of, by its name in M(homelab.hybrid.image). Needed to make one.
+          - It is not looked at once the container is there.
+        type: str
+        aliases:
+          - template
+          - ostemplate
+      rootfs:
+        description:
+          - Where the root file system of the container is.
+        type: dict
+        suboptions:
+          pool:
+            description:
+              - The storage pool, by its name in M(homelab.hybrid.storage_pool). Needed to make a container. The root is not
+                moved to another one.
+            type: str
+          size:
+            description:
+              - How large the root may grow. Refused with pools of type V(ignore:dir), which cannot limit it.
+            type: str
+      unprivileged:
+        description:
+          - Whether root of the container is an ordinary user of the host, with a range of ids that no other container has.
+          - A new container is unprivileged, unless this says otherwise. It cannot be changed later.
+        type: bool
+      networks:
+        description:
+          - The network interfaces. Those that are not listed are left as they are, and named in RV(ignore:unmanaged), unless
+            O(containers[].exact) says otherwise.
+          - They are added, removed and changed while the container runs.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - A name for the interface. It is not that of the device inside, which is C(eth0) and so on.
+              - An interface of a container that was made by hand is called V(ignore:net0) and so on, or by any name beside
+                its O(containers[].networks[].mac).
+            type: str
+            required: true
+          state:
+            description:
+              - V(absent) removes the interface.
+            type: str
+            choices:
+              - present
+              - absent
+            default: present
+          bridge:
+            description:
+              - The bridge that it is plugged into. Needed to add an interface.
+            type: str
+          mac:
+            description:
+              - The hardware address. Where it is not given, one is derived when the interface is added, and kept.
+              - A change waits for a restart.
+            type: str
+            aliases:
+              - hwaddr
+          ip:
+            description:
+              - V(dhcp), V(none), or an IPv4 or IPv6 address with its prefix length. A new interface asks by DHCP.
+              - V(dhcp) needs systemd-networkd or ifupdown in the image. With V(none) the container configures the interface
+                itself.
+            type: str
+          gateway:
+            description:
+              - The default gateway of a fixed address.
+            type: str
+          mtu:
+            description:
+              - The largest packet, in bytes.
+            type: int
+          link:
+            description:
+              - V(down) takes the interface out of its bridge, as pulling the cable does.
+            type: str
+            choices:
+              - up
+              - down
+      mounts:
+        description:
+          - Folders and files of the host that are seen inside. Their content is never touched.
+          - Those that are not listed are left as they are, and named in RV(ignore:unmanaged), unless O(containers[].exact)
+            says otherwise.
+          - They are added, removed and changed while the container runs.
+          - In an unprivileged container the owners are mapped, so that what is root's on the host is root's inside. The file
+            system of the source has to know mounts with mapped owners, as ext4, btrfs and xfs do.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - A name for the mount. A mount of a container that was made by hand is found by its path.
+            type: str
+            required: true
+          state:
+            description:
+              - V(absent) takes the mount away. A program that has a file of it open keeps that.
+            type: str
+            choices:
+              - present
+              - absent
+            default: present
+          source:
+            description:
+              - The folder or file of the host. It has to exist.
+            type: str
+          path:
+            description:
+              - Where it is seen inside. Missing folders are made.
+            type: str
+            aliases:
+              - mp
+          readonly:
+            description:
+              - Whether it can only be read inside.
+            type: bool
+      memory:
+        description:
+          - How much memory it may use. A number is in MiB; sizes such as V(2GiB) and V(512M) count in powers of 1024.
+          - While the container runs, a limit below what it uses is refused.
+        type: str
+      swap:
+        description:
+          - How much swap it may use on top of O(containers[].memory), which has to be limited too. V(0) is none.
+        type: str
+      vcpus:
+        description:
+          - The same as O(containers[].cpu.cores).
+        type: int
+      cpu:
+        description:
+          - Which CPUs it may use, and how much of them.
+        type: dict
+        suboptions:
+          cores:
+            description:
+              - How many CPUs it sees and may use. They are chosen once, those that the fewest other containers have.
+            type: int
+          limit:
+            description:
+              - How much CPU time it may use, in CPUs. V(1.5) is one and a half.
+            type: float
+          weight:
+            description:
+              - Its share of CPU time when CPUs are short, from 1 to 10000. Everybody has 100.
+            type: int
+          pin:
+            description:
+              - The CPUs that it may use, such as V(0-1,3), instead of a number in O(containers[].cpu.cores).
+            type: str
+      pids:
+        description:
+          - How many processes it may have.
+        type: int
+      hostname:
+        description:
+          - Its host name. A new container has its own name.
+        type: str
+      dns:
+        description:
+          - The resolver of the container, written to its C(/etc/resolv.conf).
+          - A new container whose image has no such file gets the name servers of the host, unless this says otherwise.
+        type: dict
+        suboptions:
+          servers:
+            description:
+              - The addresses of the name servers.
+            type: list
+            elements: str
+          search:
+            description:
+              - The domains that short names are looked for in.
+            type: list
+            elements: str
+      ssh_keys:
+        description:
+          - The public keys with which root may log in. Keys that were added by others stay; those that were listed here and
+            no longer are go.
+        type: list
+        elements: str
+      wait_for:
+        description:
+          - What to wait for when the container is started or runs. V(ip) is an address of each interface that is to have
+            one, V(systemd) the end of its boot.
+        type: list
+        elements: str
+        choices:
+          - ip
+          - systemd
+        default: []
+      allow:
+        description:
+          - The losses that are permitted in this run.
+          - V(adopt) uses the root again that an earlier container of that name left, with all that is in it.
+        type: list
+        elements: str
+        choices:
+          - adopt
+        default: []
+      delete:
+        description:
+          - What O(containers[].state=absent) may delete. V(rootfs) and V(volumes) are the root file system, if this module
+            made it.
+        type: list
+        elements: str
+        choices:
+          - rootfs
+          - volumes
+        default: []
+      exact:
+        description:
+          - Which lists are complete, so that what is there and not listed is taken away.
+        type: list
+        elements: str
+        choices:
+          - networks
+          - mounts
+        default: []
+      name:
+        description:
+          - The name of the guest. 1 to 63 letters, digits, C(_), C(.) and C(-), the first a letter or digit.
+          - Virtual machines and containers of one host share one namespace.
+        type: str
+        required: true
+      description:
+        description:
+          - What the guest is for. Any text.
+        type: str
+      tags:
+        description:
+          - Words that group guests, shown by M(homelab.hybrid.guest_info). The list is compared whole; its order does not
+            matter.
+        type: list
+        elements: str
+      protection:
+        description:
+          - Whether O(containers[].state=absent) is refused. Take the protection off first.
+        type: bool
+      autostart:
+        description:
+          - Whether the guest is started with the host. A new guest is not, unless this says so.
+        type: bool
+        aliases:
+          - onboot
+          - start_on_boot
+      wait_timeout:
+        description:
+          - How many seconds each condition in O(containers[].wait_for) may take.
+        type: int
+        default: 300
+      shutdown_timeout:
+        description:
+          - How many seconds the guest gets to shut down by itself. After that the task fails, unless O(containers[].force_stop)
+            is set.
+        type: int
+        default: 60
+      force_stop:
+        description:
+          - Whether a guest that did not shut down within O(containers[].shutdown_timeout) is switched off hard.
+        type: bool
+        default: false
+      restart_policy:
+        description:
+          - V(never) leaves the guest running when a change needs a restart. The change is written, and listed in RV(ignore:restart_required)
+            until the guest was restarted.
+          - V(if_needed) restarts the guest once when there is such a change, also one from an earlier run.
+        type: str
+        choices:
+          - never
+          - if_needed
+        default: never
+      unset:
+        description:
+          - Paths of options to take off again, such as V(description) or V(networks[lan].vlan).
+          - An option that is simply no longer written is left as it stands.
+          - Declaring an option and naming it here is refused.
+        type: list
+        elements: str
+        default: []
+  parallel:
+    description:
+      - How many items are worked on at once, 1 to 64.
+      - Where it is not written, as many as the host has CPUs, at least 2 and at most 8.
+    type: int
+  prune:
+    description:
+      - Whether guests are taken away that this collection made and that O(vms) or O(containers) no longer name. They are
+        told in RV(ignore:unlisted) where this is false.
+      - A list that is not written prunes nothing of its kind; an empty list prunes all of it.
+    type: bool
+    default: false
+  delete:
+    description:
+      - What O(prune) deletes of a guest, as the option of this name of its module. What is not named is kept, and told in
+        RV(ignore:kept).
+      - For what an item with O(vms[].state=absent) deletes, write it in the item.
+    type: list
+    elements: str
+    choices:
+      - disks
+      - seed
+      - rootfs
+      - volumes
+    default: []
+  overcommit:
+    description:
+      - How many times what is there may be promised. A run that adds nothing is not refused.
+    type: dict
+    suboptions:
+      memory:
+        description:
+          - The memory of all guests that are there or will be, running or not, as a factor of the memory of the host. A virtual
+            machine counts with its O(vms[].memory_max), a container with its limit, and not at all without one.
+          - It is V(1) where it is not written.
+        type: float
+      storage:
+        description:
+          - What the run makes in a file system, as a factor of what is free there. Disks are thin, and what is there counts
+            as what it takes now. A new disk counts with its full size, a new root of a container with the size of its image.
+          - It is V(1) where it is not written.
+        type: float
+  facts:
+    description:
+      - Whether what the modules tell of each item is returned too.
+    type: bool
+    default: false
+seealso:
+  - module: homelab.hybrid.bridge
+  - module: homelab.hybrid.storage_pool
+  - module: homelab.hybrid.image
+  - module: homelab.hybrid.kvm_vm
+  - module: homelab.hybrid.lxc_container
+  - module: homelab.hybrid.host_info
+"""
+
+EXAMPLES = r"""
+- name: Keep a host with a virtual machine and two containers
+  homelab.hybrid.layout:
+    bridges:
+      - name: lab0
+        mode: nat
+        address: 10.20.0.1/24
+        dhcp: {start: 10.20.0.100, end: 10.20.0.199}
+    storage_pools:
+      - name: main
+        path: /srv/guests
+    images:
+      - name: debian-12
+        kind: container
+        build: {suite: bookworm}
+      - name: debian-12-vm
+        kind: vm
+        build: {suite: bookworm}
+    containers:
+      - name: adguard
+        image: debian-12
+        rootfs: {pool: main}
+        memory: 512MiB
+        networks: [{name: lan, bridge: lab0, ip: 10.20.0.53/24, gateway: 10.20.0.1}]
+        state: started
+      - name: jellyfin
+        image: debian-12
+        rootfs: {pool: main}
+        memory: 2GiB
+        networks: [{name: lan, bridge: lab0}]
+        state: started
+        wait_for: [ip]
+    vms:
+      - name: builder
+        image: debian-12-vm
+        memory: 2GiB
+        disks: [{name: root, pool: main, size: 20G}]
+        networks: [{name: lan, bridge: lab0}]
+        state: started
+  register: host
+
+- name: Say what failed, item by item
+  ansible.builtin.debug:
+    msg: "{{ host.resources | selectattr('failed') | map(attribute='msg') }}"
+
+- name: Let there be these containers and no others, and delete the roots of those that go
+  homelab.hybrid.layout:
+    containers:
+      - name: adguard
+    prune: true
+    delete: [rootfs]
+
+- name: Make room for more guests than can be full at once
+  homelab.hybrid.layout:
+    vms:
+      - name: scratch
+        memory: 8GiB
+        disks: [{name: root, pool: main, size: 200G}]
+    overcommit: {memory: 1.5, storage: 3}
+    parallel: 4
+"""
+
+RETURN = r"""
+plan:
+  description: What the run does, or with C(--check) would do, of all items in the order of their dependencies. What was skipped is not in it.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The option below its item, as it is written.
+      type: str
+      returned: always
+    before:
+      description: Its value before.
+      type: raw
+      returned: always
+    after:
+      description: Its value after.
+      type: raw
+      returned: always
+    how:
+      description: One of V(live), V(offline), V(next_boot), V(restart) and V(refused).
+      type: str
+      returned: always
+    permit:
+      description: The word for the C(allow) of the item that permits it.
+      type: str
+      returned: when the change is refused
+    done:
+      description: Whether it stands. Always false with C(--check).
+      type: bool
+      returned: always
+  sample: [{path: "containers[adguard].memory", before: 256MiB, after: 512MiB, how: live, done: true}]
+resources:
+  description: Every item, in the order of the dependencies.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: V(bridge), V(storage_pool), V(image), V(vm) or V(container).
+      type: str
+      returned: always
+    name:
+      description: Its name.
+      type: str
+      returned: always
+    changed:
+      description: Whether it was changed, or with C(--check) would be. Of a failed one, whether anything was written.
+      type: bool
+      returned: always
+    failed:
+      description: Whether it failed.
+      type: bool
+      returned: always
+    msg:
+      description: Why it failed.
+      type: str
+      returned: when it failed
+    needed:
+      description: The words for its C(allow) that would permit what was refused.
+      type: list
+      elements: str
+      returned: when a change was refused
+    exception:
+      description: Where a bug stopped it.
+      type: str
+      returned: when it failed because of a bug
+    skipped:
+      description: Why it was left alone.
+      type: str
+      returned: when something failed that it depends on
+    plan:
+      description: Its own plan, with the paths of its module.
+      type: list
+      elements: dict
+      returned: always
+    diff:
+      description: The same as before and after, by path.
+      type: dict
+      returned: always
+    restart_required:
+      description: Its options that only a restart brings into force.
+      type: list
+      elements: str
+      returned: always
+    kept:
+      description: What was left of it on the host.
+      type: list
+      elements: str
+      returned: always
+    unmanaged:
+      description: What is there of it and not declared.
+      type: list
+      elements: str
+      returned: always
+    assumed:
+      description: What was taken as given for it. Only with C(--check).
+      type: list
+      elements: str
+      returned: always
+    facts:
+      description: What its module tells of it.
+      type: dict
+      returned: when O(facts) is true
+unlisted:
+  description: The guests that this collection made and that a list which is written does not name, each with C(kind) and C(name). Empty with O(prune).
+  returned: always
+  type: list
+  elements: dict
+  sample: [{kind: container, name: old}]
+restart_required:
+  description: The options that only a restart brings into force, below their items.
+  returned: always
+  type: list
+  elements: str
+  sample: ["vms[builder].cpu.max_cores"]
+kept:
+  description: What was left on the host of what was taken away.
+  returned: always
+  type: list
+  elements: str
+unmanaged:
+  description: What is there and not declared, where a list of an item is written.
+  returned: always
+  type: list
+  elements: str
+assumed:
+  description: What does not exist yet, is made by no item, and was taken as given. Only with C(--check).
+  returned: always
+  type: list
+  elements: str
+conflicts:
+  description: Why the whole run was refused, a sentence each.
+  returned: when it was refused before anything was applied
+  type: list
+  elements: str
+"""
+
+from ..module_utils._core.module import run_whole
+from ..module_utils._layout.run import converge_layout
+from ..module_utils._layout.spec import ARGUMENTS, CONSTRAINTS
+
+
+def main() -> None:
+    run_whole(converge_layout, ARGUMENTS, libraries=("libvirt", "lxc", "lxml"), **CONSTRAINTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,443 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lxc_container
+short_description: Keep an LXC container
+version_added: 0.1.0
+description:
+  - Makes, changes, starts, stops and removes a system container.
+  - What can be changed while the container runs is changed in it and in its configuration, all in one run. What is not written is left as it is.
+  - A container that somebody made by hand is changed in place. Every line of its configuration that is not concerned stays, comments and order among them.
+author:
+  - homelab.hybrid contributors (@homelab)
+extends_documentation_fragment:
+  - homelab.hybrid._attributes
+  - homelab.hybrid._guest
+  - homelab.hybrid._requirements
+  - homelab.hybrid._requirements.lxc
+  - homelab.hybrid._plan
+options:
+  state:
+    description:
+      - V(present) makes the container or changes it, and leaves one that is there running or stopped as it is. A new one is not started.
+      - V(started) and V(running) are the same, so are V(stopped) and V(shutdown), and V(paused) and V(frozen).
+      - V(restarted) stops and starts it on every run, which reads its configuration anew.
+      - V(absent) stops it and takes its definition away. Its root stays, and is named in RV(kept), unless O(delete) names it.
+    type: str
+    choices: [present, started, running, stopped, shutdown, restarted, paused, frozen, absent]
+    default: present
+  image:
+    description:
+      - The image that a new container is made of, by its name in M(homelab.hybrid.image). Needed to make one.
+      - It is not looked at once the container is there.
+    type: str
+    aliases: [template, ostemplate]
+  rootfs:
+    description:
+      - Where the root file system of the container is.
+    type: dict
+    suboptions:
+      pool:
+        description:
+          - The storage pool, by its name in M(homelab.hybrid.storage_pool). Needed to make a container. The root is not moved to another one.
+        type: str
+      size:
+        description:
+          - How large the root may grow. Refused with pools of type V(ignore:dir), which cannot limit it.
+        type: str
+  unprivileged:
+    description:
+      - Whether root of the container is an ordinary user of the host, with a range of ids that no other container has.
+      - A new container is unprivileged, unless this says otherwise. It cannot be changed later.
+    type: bool
+  networks:
+    description:
+      - The network interfaces. Those that are not listed are left as they are, and named in RV(unmanaged), unless O(exact) says otherwise.
+      - They are added, removed and changed while the container runs.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - A name for the interface. It is not that of the device inside, which is C(eth0) and so on.
+          - An interface of a container that was made by hand is called V(ignore:net0) and so on, or by any name beside its O(networks[].mac).
+        type: str
+        required: true
+      state:
+        description:
+          - V(absent) removes the interface.
+        type: str
+        choices: [present, absent]
+        default: present
+      bridge:
+        description:
+          - The bridge that it is plugged into. Needed to add an interface.
+        type: str
+      mac:
+        description:
+          - The hardware address. Where it is not given, one is derived when the interface is added, and kept.
+          - A change waits for a restart.
+        type: str
+        aliases: [hwaddr]
+      ip:
+        description:
+          - V(dhcp), V(none), or an IPv4 or IPv6 address with its prefix length. A new interface asks by DHCP.
+          - V(dhcp) needs systemd-networkd or ifupdown in the image. With V(none) the container configures the interface itself.
+        type: str
+      gateway:
+        description:
+          - The default gateway of a fixed address.
+        type: str
+      mtu:
+        description:
+          - The largest packet, in bytes.
+        type: int
+      link:
+        description:
+          - V(down) takes the interface out of its bridge, as pulling the cable does.
+        type: str
+        choices: [up, down]
+  mounts:
+    description:
+      - Folders and files of the host that are seen inside. Their content is never touched.
+      - Those that are not listed are left as they are, and named in RV(unmanaged), unless O(exact) says otherwise.
+      - They are added, removed and changed while the container runs.
+      - In an unprivileged container the owners are mapped, so that what is root's on the host is root's inside.
+        The file system of the source has to know mounts with mapped owners, as ext4, btrfs and xfs do.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - A name for the mount. A mount of a container that was made by hand is found by its path.
+        type: str
+        required: true
+      state:
+        description:
+          - V(absent) takes the mount away. A program that has a file of it open keeps that.
+        type: str
+        choices: [present, absent]
+        default: present
+      source:
+        description:
+          - The folder or file of the host. It has to exist.
+        type: str
+      path:
+        description:
+          - Where it is seen inside. Missing folders are made.
+        type: str
+        aliases: [mp]
+      readonly:
+        description:
+          - Whether it can only be read inside.
+        type: bool
+  memory:
+    description:
+      - How much memory it may use. A number is in MiB; sizes such as V(2GiB) and V(512M) count in powers of 1024.
+      - While the container runs, a limit below what it uses is refused.
+    type: str
+  swap:
+    description:
+      - How much swap it may use on top of O(memory), which has to be limited too. V(0) is none.
+    type: str
+  vcpus:
+    description:
+      - The same as O(cpu.cores).
+    type: int
+  cpu:
+    description:
+      - Which CPUs it may use, and how much of them.
+    type: dict
+    suboptions:
+      cores:
+        description:
+          - How many CPUs it sees and may use. They are chosen once, those that the fewest other containers have.
+        type: int
+      limit:
+        description:
+          - How much CPU time it may use, in CPUs. V(1.5) is one and a half.
+        type: float
+      weight:
+        description:
+          - Its share of CPU time when CPUs are short, from 1 to 10000. Everybody has 100.
+        type: int
+      pin:
+        description:
+          - The CPUs that it may use, such as V(0-1,3), instead of a number in O(cpu.cores).
+        type: str
+  pids:
+    description:
+      - How many processes it may have.
+    type: int
+  hostname:
+    description:
+      - Its host name. A new container has its own name.
+    type: str
+  dns:
+    description:
+      - The resolver of the container, written to its C(/etc/resolv.conf).
+      - A new container whose image has no such file gets the name servers of the host, unless this says otherwise.
+    type: dict
+    suboptions:
+      servers:
+        description:
+          - The addresses of the name servers.
+        type: list
+        elements: str
+      search:
+        description:
+          - The domains that short names are looked for in.
+        type: list
+        elements: str
+  ssh_keys:
+    description:
+      - The public keys with which root may log in. Keys that were added by others stay; those that were listed here and no longer are go.
+    type: list
+    elements: str
+  wait_for:
+    description:
+      - What to wait for when the container is started or runs. V(ip) is an address of each interface that is to have one,
+        V(systemd) the end of its boot.
+    type: list
+    elements: str
+    choices: [ip, systemd]
+    default: []
+  allow:
+    description:
+      - The losses that are permitted in this run.
+      - V(adopt) uses the root again that an earlier container of that name left, with all that is in it.
+    type: list
+    elements: str
+    choices: [adopt]
+    default: []
+  delete:
+    description:
+      - What O(state=absent) may delete. V(rootfs) and V(volumes) are the root file system, if this module made it.
+    type: list
+    elements: str
+    choices: [rootfs, volumes]
+    default: []
+  exact:
+    description:
+      - Which lists are complete, so that what is there and not listed is taken away.
+    type: list
+    elements: str
+    choices: [networks, mounts]
+    default: []
+seealso:
+  - module: homelab.hybrid.image
+  - module: homelab.hybrid.storage_pool
+  - module: homelab.hybrid.bridge
+  - module: homelab.hybrid.kvm_vm
+  - plugin: homelab.hybrid.lxc
+    plugin_type: connection
+"""
+
+EXAMPLES = r"""
+- name: Keep a container with a fixed address
+  homelab.hybrid.lxc_container:
+    name: adguard
+    state: started
+    image: debian-12
+    rootfs:
+      pool: main
+    memory: 512MiB
+    cpu:
+      cores: 1
+    networks:
+      - name: lan
+        bridge: br0
+        ip: 192.168.1.10/24
+        gateway: 192.168.1.1
+    dns:
+      servers: [192.168.1.1]
+    autostart: true
+    wait_for: [ip, systemd]
+
+- name: Give a running container more memory and a folder of the host
+  homelab.hybrid.lxc_container:
+    name: jellyfin
+    memory: 4GiB
+    mounts:
+      - name: media
+        source: /srv/media
+        path: /media
+        readonly: true
+
+- name: Take the limit of its memory off
+  homelab.hybrid.lxc_container:
+    name: jellyfin
+    unset: [memory]
+
+- name: Take a container away and keep its root
+  homelab.hybrid.lxc_container:
+    name: adguard
+    state: absent
+
+- name: Take it away with its root
+  homelab.hybrid.lxc_container:
+    name: adguard
+    state: absent
+    delete: [rootfs]
+"""
+
+RETURN = r"""
+plan:
+  description: What the run does, or with C(--check) would do, in the order of its steps.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The option, as it is written.
+      type: str
+      returned: always
+    before:
+      description: Its value before.
+      type: raw
+      returned: always
+    after:
+      description: Its value after.
+      type: raw
+      returned: always
+    how:
+      description: One of V(live), V(offline), V(next_boot), V(restart) and V(refused).
+      type: str
+      returned: always
+    permit:
+      description: The word for O(allow) that permits it.
+      type: str
+      returned: when the change is refused
+    done:
+      description: Whether it stands. Always false with C(--check).
+      type: bool
+      returned: always
+  sample: [{path: memory, before: 512MiB, after: 1GiB, how: live, done: true}]
+restart_required:
+  description: The options that only a restart brings into force.
+  returned: always
+  type: list
+  elements: str
+  sample: ["networks[lan].mac"]
+kept:
+  description: What O(state=absent) left on the host.
+  returned: always
+  type: list
+  elements: str
+  sample: [/srv/guests/adguard.rootfs]
+unmanaged:
+  description: The interfaces and mounts that are there and not listed, where the list is written.
+  returned: always
+  type: list
+  elements: str
+  sample: ["networks[net1]"]
+assumed:
+  description: What does not exist yet and was taken as given. Only with C(--check).
+  returned: always
+  type: list
+  elements: str
+needed:
+  description: The words for O(allow) that would permit what was refused.
+  returned: when a change was refused
+  type: list
+  elements: str
+guest:
+  description: The container as it is after the run, or with C(--check) as it is now.
+  returned: always
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+      returned: always
+    kind:
+      description: Always V(container).
+      type: str
+      returned: always
+    state:
+      description: V(started), V(stopped), V(paused) or V(absent).
+      type: str
+      returned: always
+    description:
+      description: What it is for.
+      type: str
+      returned: always
+    tags:
+      description: The words that group it.
+      type: list
+      elements: str
+      returned: always
+    autostart:
+      description: Whether it starts with the host.
+      type: bool
+      returned: always
+    vcpus:
+      description: How many CPUs it may use.
+      type: int
+      returned: always
+    memory_kib:
+      description: The limit of its memory in KiB. Not set without one.
+      type: int
+      returned: always
+    memory:
+      description: The limit of its memory, for a person to read.
+      type: str
+      returned: always
+    networks:
+      description: Its interfaces, each with O(networks[].name), C(bridge), C(mac), C(device) inside, C(host_device), C(addresses) and C(link).
+      type: list
+      elements: dict
+      returned: always
+    mounts:
+      description: Its mounts, each with C(name), C(source), C(path) and C(readonly).
+      type: list
+      elements: dict
+      returned: always
+    disks:
+      description: Its root, with C(name), C(pool), C(path), C(size_bytes) and C(size). The sizes are not set where nothing limits it.
+      type: list
+      elements: dict
+      returned: always
+    addresses:
+      description: Its addresses, without prefix lengths.
+      type: list
+      elements: str
+      returned: always
+    uptime_seconds:
+      description: For how long it has run. Not set while it does not run.
+      type: int
+      returned: always
+    pid:
+      description: The process of its init on the host. Not set while it does not run.
+      type: int
+      returned: always
+    image:
+      description: The image that it was made of.
+      type: str
+      returned: always
+    unprivileged:
+      description: Whether root inside is an ordinary user of the host.
+      type: bool
+      returned: always
+    managed:
+      description: Whether this collection has a record of it.
+      type: bool
+      returned: always
+"""
+
+from ..module_utils._container.resource import LxcContainer
+from ..module_utils._container.spec import ARGUMENTS, CONSTRAINTS
+from ..module_utils._core.module import run
+from ..module_utils._host.snapshot import Host
+
+
+def main() -> None:
+    run(LxcContainer(), ARGUMENTS, host=Host, libraries=("lxc", "libvirt"), **CONSTRAINTS)
+
+
+if __name__ == "__main__":
+    main()

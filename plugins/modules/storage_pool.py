@@ -1,0 +1,212 @@
+#!/usr/bin/python
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: storage_pool
+short_description: Keep a storage pool for virtual machines and containers
+version_added: 0.1.0
+description:
+  - Makes, changes and removes a storage pool that virtual machines and containers share.
+  - The pool is registered with libvirt, so that C(virsh) and virt-manager see it too.
+  - Content is never lost by this module unless O(allow=delete_data) says so.
+author:
+  - homelab.hybrid contributors (@homelab)
+extends_documentation_fragment:
+  - homelab.hybrid._attributes
+  - homelab.hybrid._requirements
+  - homelab.hybrid._requirements.libvirt
+  - homelab.hybrid._plan
+options:
+  name:
+    description:
+      - The name of the pool. 1 to 63 letters, digits, C(_), C(.) and C(-), the first a letter or digit.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) makes the pool or changes it, and leaves a pool that is there started or stopped as it is. A new pool is started.
+      - V(started) and V(stopped) also say whether it is active. Stopping is refused while running guests use it.
+      - V(absent) takes the pool away. It is refused while guests use it. A folder with content stays, and is named in RV(ignore:kept),
+        unless this module made the folder and O(allow=delete_data) is set. An empty folder that this module made goes.
+    type: str
+    choices: [present, started, stopped, absent]
+    default: present
+  type:
+    description:
+      - What the pool is made of. V(dir) is a folder.
+      - A new pool is of type V(dir) unless another is written. The type of a pool cannot be changed.
+    type: str
+    choices: [dir]
+  path:
+    description:
+      - The folder of the pool, an absolute path. Needed to make a pool. It is made when it is missing.
+      - The folder of a pool cannot be changed; give the new pool another name.
+    type: str
+  autostart:
+    description:
+      - Whether the pool is started with the host. A new pool is, unless this says otherwise.
+    type: bool
+  warn_free:
+    description:
+      - Warn on every run while less than this is free, a percentage such as V(10%) or a size such as V(20G) (a bare number is in GiB).
+    type: str
+  allow:
+    description:
+      - The losses that are permitted in this run.
+      - V(delete_data) lets O(state=absent) delete the folder with all its content, if this module made the folder.
+    type: list
+    elements: str
+    choices: [delete_data]
+    default: []
+seealso:
+  - module: homelab.hybrid.image
+  - module: homelab.hybrid.kvm_vm
+  - module: homelab.hybrid.lxc_container
+"""
+
+EXAMPLES = r"""
+- name: Keep a pool for all guests, and warn when it gets full
+  homelab.hybrid.storage_pool:
+    name: main
+    path: /srv/guests
+    warn_free: 10%
+
+- name: Take the warning off again
+  homelab.hybrid.storage_pool:
+    name: main
+    unset: [warn_free]
+
+- name: Take a pool away and keep what is in it
+  homelab.hybrid.storage_pool:
+    name: old
+    state: absent
+
+- name: Take a pool away with all its content
+  homelab.hybrid.storage_pool:
+    name: scratch
+    state: absent
+    allow: [delete_data]
+"""
+
+RETURN = r"""
+plan:
+  description: What the run does, or with C(--check) would do, in the order of its steps.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The option, as it is written.
+      type: str
+      returned: always
+    before:
+      description: Its value before.
+      type: raw
+      returned: always
+    after:
+      description: Its value after.
+      type: raw
+      returned: always
+    how:
+      description: One of V(live), V(offline), V(next_boot), V(restart) and V(refused).
+      type: str
+      returned: always
+    permit:
+      description: The word for O(allow) that permits it.
+      type: str
+      returned: when the change is refused
+    done:
+      description: Whether it stands. Always false with C(--check).
+      type: bool
+      returned: always
+  sample: [{path: autostart, before: false, after: true, how: live, done: true}]
+restart_required:
+  description: The options that only a restart brings into force. Always empty for a storage pool.
+  returned: always
+  type: list
+  elements: str
+kept:
+  description: What O(state=absent) left on the host.
+  returned: always
+  type: list
+  elements: str
+  sample: ["/srv/guests (3 entries)"]
+unmanaged:
+  description: What is there and not declared. Always empty for a storage pool.
+  returned: always
+  type: list
+  elements: str
+assumed:
+  description: What does not exist yet and was taken as given. Only with C(--check).
+  returned: always
+  type: list
+  elements: str
+needed:
+  description: The words for O(allow) that would permit what was refused.
+  returned: when a change was refused
+  type: list
+  elements: str
+storage_pool:
+  description: The pool as it is after the run, or with C(--check) as it is now.
+  returned: always
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+      returned: always
+    state:
+      description: V(started), V(stopped) or V(absent).
+      type: str
+      returned: always
+    type:
+      description: Its type.
+      type: str
+      returned: always
+    path:
+      description: Its folder.
+      type: str
+      returned: always
+    autostart:
+      description: Whether it starts with the host.
+      type: bool
+      returned: always
+    warn_free:
+      description: The threshold of the warning.
+      type: str
+      returned: always
+    capacity_bytes:
+      description: The size of the file system that it lies on.
+      type: int
+      returned: always
+    available_bytes:
+      description: What is free there.
+      type: int
+      returned: always
+    available:
+      description: What is free there, for a person to read.
+      type: str
+      returned: always
+    users:
+      description: The guests that stand on it.
+      type: list
+      elements: str
+      returned: always
+"""
+
+from ..module_utils._core.module import run
+from ..module_utils._host.snapshot import Host
+from ..module_utils._storage.resource import StoragePool
+from ..module_utils._storage.spec import ARGUMENTS, CONSTRAINTS
+
+
+def main() -> None:
+    run(StoragePool(), ARGUMENTS, host=Host, libraries=("libvirt",), **CONSTRAINTS)
+
+
+if __name__ == "__main__":
+    main()

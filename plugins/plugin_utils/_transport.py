@@ -1,0 +1,131 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""How the control node runs a program on a hypervisor: here, or through ssh. Knows nothing of what runs there."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shlex
+import subprocess
+import typing as t
+
+# What the connection variables of a hypervisor are called in the inventory.
+VARIABLES = {
+    "host": ("ansible_host", "ansible_ssh_host"),
+    "port": ("ansible_port", "ansible_ssh_port"),
+    "user": ("ansible_user", "ansible_ssh_user"),
+    "private_key_file": ("ansible_ssh_private_key_file", "ansible_private_key_file"),
+    "common_args": ("ansible_ssh_common_args",),
+    "extra_args": ("ansible_ssh_extra_args",),
+    "ssh_args": ("ansible_ssh_args",),
+    "executable": ("ansible_ssh_executable",),
+    "connection": ("ansible_connection",),
+}
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+DEFAULT_SSH_ARGS = "-o ControlMaster=auto -o ControlPersist=60s"
+
+
+class Unreachable(Exception):
+    """The hypervisor, or ssh itself, did not answer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hypervisor:
+    """Where a hypervisor is. Without a *host* it is this machine. *timeout* in seconds is for the connection alone."""
+
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    private_key_file: str | None = None
+    executable: str = "ssh"
+    ssh_args: str = DEFAULT_SSH_ARGS
+    common_args: str = ""
+    extra_args: str = ""
+    checks_host_key: bool = True
+    timeout: int = 10
+    control_folder: str = "~/.ansible/cp"
+
+    @property
+    def shown(self) -> str:
+        return self.host or "this machine"
+
+    def argv(self, argv: t.Sequence[str]) -> list[str]:
+        """The command line that runs *argv* there, word for word."""
+        if self.host is None:
+            return list(argv)
+        options = [*shlex.split(self.ssh_args), *shlex.split(self.common_args), *shlex.split(self.extra_args)]
+        if "ControlPersist" in self.ssh_args and "ControlPath" not in " ".join(options):
+            options += ["-o", f"ControlPath={self._control_path()}"]
+        options += ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={self.timeout}"]
+        options += [] if self.checks_host_key else ["-o", "StrictHostKeyChecking=no"]
+        options += ["-p", str(self.port)] if self.port else []
+        options += ["-l", self.user] if self.user else []
+        options += ["-i", os.path.expanduser(self.private_key_file)] if self.private_key_file else []
+        # ssh hands one text to the login shell there.
+        return [self.executable, *options, "--", self.host, shlex.join(argv)]
+
+    def _control_path(self) -> str:
+        key = "\0".join(
+            (self.host or "", str(self.port), self.user or "", self.private_key_file or "", self.common_args)
+        )
+        folder = os.path.expanduser(self.control_folder)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        # A socket's path may have some hundred characters.
+        return os.path.join(folder, "lxc-" + hashlib.sha256(key.encode()).hexdigest()[:12])
+
+    def run(
+        self,
+        argv: t.Sequence[str],
+        *,
+        input: bytes | None = None,
+        source: t.IO[bytes] | None = None,
+        target: t.IO[bytes] | None = None,
+        limit: float | None = None,
+    ) -> tuple[int, bytes, bytes]:
+        """Run *argv* there. Returns its status, what it printed and what it complained about.
+
+        It reads *input*, or the file *source*; what it prints goes into the file *target* where there is one. *limit* is in seconds, for all of it.
+
+        :raises Unreachable: when the hypervisor, or ssh itself, does not answer, or not within *limit*.
+        """
+        feed: dict[str, t.Any] = {"stdin": source} if source is not None else {"input": input or b""}
+        command = self.argv(argv)
+        try:
+            done = subprocess.run(
+                command, stdout=target or subprocess.PIPE, stderr=subprocess.PIPE, check=False, timeout=limit, **feed
+            )
+        except subprocess.TimeoutExpired as exc:
+            raise Unreachable(f"{self.shown} did not answer within {limit:g} s") from exc
+        except FileNotFoundError as exc:
+            raise Unreachable(
+                f"{command[0]} is not on {self.shown if self.host is None else 'the control node'}"
+            ) from exc
+        # ssh says everything that is its own fault with 255.
+        if self.host is not None and done.returncode == 255:
+            raise Unreachable(f"ssh to {self.host}: {_last_lines(done.stderr)}")
+        return done.returncode, done.stdout or b"", done.stderr
+
+
+def hypervisor(name: str | None, variables: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> Hypervisor:
+    """The hypervisor *name* of the inventory by its connection *variables*; what is set in *options* goes before them."""
+    found = {
+        key: next((variables[each] for each in names if variables.get(each) not in (None, "")), None)
+        for key, names in VARIABLES.items()
+    }
+    found.update({key: value for key, value in options.items() if value not in (None, "")})
+    connection = str(found.pop("connection") or "").rpartition(".")[2]
+    host = found.pop("host") or name
+    if connection == "local" or (not connection and (host is None or host in LOCAL_HOSTS)):
+        return Hypervisor()
+    port = found.pop("port")
+    given = {key: value for key, value in found.items() if value is not None}
+    return Hypervisor(host=host, port=int(port) if port else None, **given)
+
+
+def _last_lines(stderr: bytes) -> str:
+    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    return "; ".join(lines[-3:]) or "it ended without a word"

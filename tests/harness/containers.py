@@ -1,0 +1,158 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of containers stand on: a pool, two bridges, the tiny image; and a look at a container with other tools."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+import libvirt
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.resource import LxcContainer
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
+from ansible_collections.homelab.hybrid.tests.harness import tiny_root
+from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now
+
+PREFIX = "hlct"
+NAME = f"{PREFIX}-a"
+POOL, IMAGE = f"{PREFIX}-pool", f"{PREFIX}-tiny"
+BRIDGES = {f"{PREFIX}br0": "10.91.7.1/24", f"{PREFIX}br1": "10.91.8.1/24"}
+FOLDER = Path("/srv") / PREFIX
+LXC = Path("/var/lib/lxc")
+CONTAINER = LxcContainer()
+LAN = {"name": "lan", "bridge": f"{PREFIX}br0", "ip": "10.91.7.10/24", "gateway": "10.91.7.1"}
+BASE: dict[str, t.Any] = {"name": NAME, "state": "started", "image": IMAGE, "rootfs": {"pool": POOL}}
+
+
+def run(*argv: str, check: bool = True) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, f"{argv}: {done.stderr}"
+    return done.stdout
+
+
+def inside(*argv: str, name: str = NAME, check: bool = True) -> str:
+    """What *argv* prints in the container."""
+    path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+    return run("lxc-attach", "-n", name, "--clear-env", "-v", path, "--", *argv, check=check).strip()
+
+
+def state(name: str = NAME) -> str:
+    """``RUNNING``, ``STOPPED``, ``FROZEN``, or nothing where there is no container."""
+    return run("lxc-info", "-n", name, "-s", "-H", check=False).strip() if (LXC / name / "config").exists() else ""
+
+
+def config(name: str = NAME) -> str:
+    return (LXC / name / "config").read_text()
+
+
+def values(key: str, name: str = NAME) -> list[str]:
+    """The values of *key* in the file, read without the collection's model."""
+    found = []
+    for line in config(name).splitlines():
+        left, equals, right = line.partition("=")
+        if equals and left.strip() == key:
+            found.append(right.strip())
+    return found
+
+
+def record(name: str = NAME) -> dict[str, t.Any]:
+    path = Path(paths.record_path("guests", name))
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def rootfs(name: str = NAME) -> Path:
+    return FOLDER / "pool" / f"{name}.rootfs"
+
+
+def cgroup(item: str, name: str = NAME) -> str:
+    return run("lxc-cgroup", "-n", name, item).strip()
+
+
+def links() -> dict[str, t.Any]:
+    return {link["ifname"]: link for link in json.loads(run("ip", "-j", "-d", "addr"))}
+
+
+def ends() -> list[str]:
+    """The host's ends of the interfaces of containers."""
+    return [
+        name
+        for name, link in links().items()
+        if name.startswith(PREFIX) and link.get("linkinfo", {}).get("info_kind") == "veth"
+    ]
+
+
+def pid(name: str = NAME) -> int:
+    return int(run("lxc-info", "-n", name, "-p", "-H"))
+
+
+def network(*argv: str, name: str = NAME) -> str:
+    """What the host's own ``ip`` says in the network namespace of the container."""
+    return run("nsenter", "-t", str(pid(name)), "-n", "ip", *argv).strip()
+
+
+def set_up() -> None:
+    """The host as all tests of containers need it; nothing of an earlier run is left."""
+    tear_down()
+    FOLDER.mkdir(parents=True)
+    for bridge, address in BRIDGES.items():
+        run("ip", "link", "add", bridge, "type", "bridge")
+        run("ip", "address", "add", address, "dev", bridge)
+        run("ip", "link", "set", bridge, "up")
+    outcome = converge_now(StoragePool(), {"name": POOL, "path": str(FOLDER / "pool")})
+    assert outcome.error is None, outcome.error
+    tiny_root.build(FOLDER / "tiny.tar.zst")
+    tiny_root.store(IMAGE, FOLDER / "tiny.tar.zst")
+
+
+def clean() -> None:
+    """Take the containers of the tests away, whatever they became."""
+    for folder in LXC.glob(f"{PREFIX}*"):
+        if state(folder.name) not in ("", "STOPPED"):
+            run("lxc-stop", "-n", folder.name, "-k", check=False)
+        shutil.rmtree(folder)
+    for path in Path(paths.record_folder("guests")).glob(f"{PREFIX}*"):
+        path.unlink()
+    for name in ends():
+        run("ip", "link", "delete", name, check=False)
+    for path in (FOLDER / "pool").glob("*"):
+        shutil.rmtree(path)
+    for path in (FOLDER / "pool").glob(".*"):
+        shutil.rmtree(path)
+
+
+def tear_down() -> None:
+    clean()
+    connection = libvirt.open("qemu:///system")
+    with contextlib.suppress(libvirt.libvirtError):
+        pool = connection.storagePoolLookupByName(POOL)
+        if pool.isActive():
+            pool.destroy()
+        pool.undefine()
+    connection.close()
+    for kind in ("pools", "images"):
+        for path in Path(paths.record_folder(kind)).glob(f"{PREFIX}*"):
+            path.unlink()
+    for bridge in BRIDGES:
+        run("ip", "link", "delete", bridge, check=False)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+def left_behind() -> list[str]:
+    """What must not be there once the containers are gone: mounts, links, control groups, folders."""
+    mounts = Path("/proc/self/mountinfo").read_text()
+    found = [line for line in mounts.splitlines() if f"/{PREFIX}-" in line]
+    found += ends()
+    for parent, names, dummy in os.walk("/sys/fs/cgroup"):
+        found += [os.path.join(parent, name) for name in names if name.startswith(f"lxc.payload.{PREFIX}")]
+        names[:] = []
+    found += [str(path) for path in LXC.glob(f"{PREFIX}*")]
+    found += [str(path) for path in (FOLDER / "pool").glob(".*")]
+    return found

@@ -1,0 +1,113 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A crash is a pause: SIGKILL at every named step and at random moments, after which the next run converges."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import Outcome
+from ansible_collections.homelab.hybrid.tests.harness.cases import AnyResource, Params, converge_now, unchanged
+
+CHILD = Path(__file__).with_name("child.py")
+SEED = int(os.environ.get("HARNESS_SEED") or time.time())
+
+
+class Child:
+    """A run in a process of its own."""
+
+    def __init__(self, resource: AnyResource, params: Params, kill_at: int | None = None) -> None:
+        kind = type(resource)
+        self.process = subprocess.Popen(
+            [sys.executable, str(CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            start_new_session=True,
+        )
+        assert self.process.stdin is not None
+        json.dump(
+            {"resource": [kind.__module__, kind.__name__], "params": dict(params), "kill_at": kill_at},
+            self.process.stdin,
+        )
+        self.process.stdin.close()
+        self.process.stdin = None
+
+    def finish(self) -> tuple[list[str], dict[str, t.Any] | None]:
+        """The steps that stood, and the result unless the run was killed."""
+        out, err = self.process.communicate(timeout=300)
+        lines = out.splitlines()
+        if lines and lines[-1].startswith("RESULT "):
+            return lines[:-1], json.loads(lines[-1].removeprefix("RESULT "))
+        assert self.process.returncode == -signal.SIGKILL, err
+        return lines, None
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+
+
+def survive_kills(
+    resource: AnyResource,
+    params: Params,
+    *,
+    begin: t.Callable[[], None],
+    verify: t.Callable[[Outcome], None],
+    moments: int = 3,
+    seed: int = SEED,
+) -> int:
+    """Kill the run at each of its steps and at *moments* random moments. Returns how many kills there were.
+
+    *begin* brings the host to where the run starts from. After each kill the next run must converge, *verify* must accept
+    what stands, and a further run must find nothing to do.
+    """
+    begin()
+    started = time.monotonic()
+    steps, result = Child(resource, params).finish()
+    duration = time.monotonic() - started
+    assert result is not None and "msg" not in result, result
+    draw = random.Random(seed)
+    print(f"kills: {len(steps)} steps {steps}, then {moments} moments of {duration:.2f} s, seed {seed}")
+    for number in range(1, len(steps) + 1):
+        begin()
+        stood, killed = Child(resource, params, kill_at=number).finish()
+        assert killed is None and len(stood) == number
+        _converges(resource, params, verify, f"killed after step {number} ({stood[-1]})")
+    for dummy in range(moments):
+        begin()
+        moment = draw.uniform(0.0, duration)
+        child = Child(resource, params)
+        time.sleep(moment)
+        child.kill()
+        child.finish()
+        _converges(resource, params, verify, f"killed after {moment:.3f} s (seed {seed})")
+    return len(steps) + moments
+
+
+def _converges(resource: AnyResource, params: Params, verify: t.Callable[[Outcome], None], when: str) -> None:
+    outcome = converge_now(resource, params)
+    assert outcome.error is None, f"{when}: the next run fails: {outcome.error}"
+    try:
+        verify(outcome)
+        unchanged(resource, params)
+    except AssertionError as exc:
+        raise AssertionError(f"{when}: {exc}") from exc
+
+
+def at_once(resource: AnyResource, *params: Params) -> list[dict[str, t.Any]]:
+    """Runs of *resource* started together. Returns their results in the order of *params*."""
+    children = [Child(resource, each) for each in params]
+    results = [child.finish()[1] for child in children]
+    return [t.cast("dict[str, t.Any]", result) for result in results]

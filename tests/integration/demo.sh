@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The demo as a user runs it: demo, demo again, a check, destroy. The second run and the check change nothing, and the host is as it was before.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+log=.build/logs/demo
+mkdir -p "$log"
+rm -f "$log/added.yml"
+
+ok() { echo "demo ok: $1"; }
+footprint() { /usr/bin/python3 tests/integration/footprint.py "$log/$1"; }
+
+# Whether every host of the recap in a log reports changed=0.
+unchanged() {
+  if grep -E '^[^ ]+ +: ok=' "$1" | grep -v ' changed=0 '; then
+    echo "$1: these hosts report changes" >&2
+    return 1
+  fi
+  grep -qE '^[^ ]+ +: ok=' "$1"
+}
+
+taken() { echo "demo took: $1 $((SECONDS - begin)) s"; }
+
+destroy() { make demo-destroy DEMO_ARGS="$([ ! -e "$log/added.yml" ] || echo "-i $log/added.yml")" 2>&1 | tee "$log/destroy"; }
+trap 'destroy || true' EXIT
+
+if [ -e /var/lib/homelab_hybrid/guests/sandbox.json ]; then
+  destroy
+fi
+footprint before
+
+begin=$SECONDS
+make demo 2>&1 | tee "$log/first"
+grep -q 'The lab is answering: 3 guests, 4 checks passed.' "$log/first"
+taken "first run"
+ok "the lab is built and answers"
+
+begin=$SECONDS
+make demo 2>&1 | tee "$log/second"
+unchanged "$log/second"
+taken "second run"
+ok "the second run changes nothing"
+
+# The names of the lab and its page follow a guest that is added.
+cat > "$log/added.yml" <<'INVENTORY'
+all:
+  children:
+    containers:
+      hosts:
+        workshop:
+          guest_spec:
+            image: debian-12
+            rootfs: {pool: lab}
+            memory: 128MiB
+            networks:
+              - {name: lan, bridge: labbr0, ip: 10.77.50.12/24, gateway: 10.77.50.1}
+            wait_for: [ip]
+INVENTORY
+begin=$SECONDS
+make demo DEMO_ARGS="-i $log/added.yml --limit lab,workshop,resolver,proxy" 2>&1 | tee "$log/added"
+grep -qE 'workshop.lab.home.arpa at 10.77.50.10 +10.77.50.12 +yes' "$log/added"
+grep -q '4 of 4 guests running' "$log/added"
+taken "run with a guest added"
+ok "a guest that is added is answered by the resolver and shown on the page"
+
+make demo-check DEMO_ARGS="-i $log/added.yml" 2>&1 | tee "$log/check"
+unchanged "$log/check"
+ok "check mode sees nothing to change"
+
+trap - EXIT
+begin=$SECONDS
+destroy
+taken "destroy"
+footprint after
+if ! diff -u "$log/before" "$log/after"; then
+  echo "the demo left something behind, or took away what it had not made" >&2
+  exit 1
+fi
+ok "the host is as it was before"

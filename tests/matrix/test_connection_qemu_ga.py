@@ -1,0 +1,215 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tasks in a virtual machine through its agent: a tiny one, booted once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import typing as t
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import pytest
+
+from ansible_collections.homelab.hybrid.tests.harness.tiny_vm import tiny_vm
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "hlinv-agent"
+OFF = "hlinv-off"
+DOMAIN = """\
+<domain type='qemu'><name>{name}</name><memory unit='MiB'>256</memory><vcpu>1</vcpu>
+<os><type arch='x86_64' machine='q35'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd><cmdline>{cmdline}</cmdline></os>
+<features><acpi/></features><cpu mode='custom'><model>qemu64</model></cpu>
+<devices><emulator>/usr/bin/qemu-system-x86_64</emulator><serial type='pty'/><console type='pty'/>
+<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel><memballoon model='none'/></devices></domain>
+"""
+# An ssh that runs the command here: everything of the way is real but the network.
+SSH = """\
+#!/bin/sh
+while [ "$1" != -- ]; do shift; done
+[ "$2" = far ] || exit 255
+exec /bin/sh -c "$3"
+"""
+
+
+def virsh(*argv: str, check: bool = True) -> str:
+    done = subprocess.run(("virsh", "-q", "-c", "qemu:///system", *argv), capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def remove() -> None:
+    for name in (NAME, OFF):
+        virsh("destroy", name, check=False)
+        virsh("undefine", name, check=False)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[str]:
+    remove()
+    vm = tiny_vm(ROOT / ".build" / "tiny")
+    xml = tmp_path_factory.mktemp("domain") / "domain.xml"
+    try:
+        for name in (NAME, OFF):
+            xml.write_text(DOMAIN.format(name=name, kernel=vm.kernel, initrd=vm.initrd, cmdline=escape(vm.cmdline)))
+            virsh("define", str(xml))
+        virsh("start", NAME)
+        deadline = time.monotonic() + 90
+        while not virsh("qemu-agent-command", NAME, '{"execute": "guest-ping"}', check=False):
+            assert time.monotonic() < deadline, "the agent of the tiny machine did not answer within 90 s"
+            time.sleep(0.5)
+        yield NAME
+    finally:
+        remove()
+
+
+class Play:
+    """Ad-hoc tasks on the machines, as a user runs them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        ssh = folder / "ssh"
+        ssh.write_text(SSH)
+        ssh.chmod(0o755)
+        (folder / "hosts").write_text(f"""\
+[guests]
+{NAME}
+{OFF}
+missing
+remote ansible_qemu_ga_name={NAME} ansible_qemu_ga_host=far ansible_qemu_ga_transport=ssh ansible_qemu_ga_ssh_executable={ssh}
+closed ansible_qemu_ga_host=127.0.0.1 ansible_qemu_ga_port=1 ansible_qemu_ga_transport=ssh
+[guests:vars]
+ansible_connection=homelab.hybrid.qemu_ga
+""")
+
+    def __call__(self, host: str, module: str, arguments: str, *more: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"), "ANSIBLE_NOCOLOR": "1"}
+        argv = [str(ROOT / ".build/venv/bin/ansible"), "-i", str(self.folder / "hosts"), host, "-m", module]
+        return subprocess.run([*argv, "-a", arguments, *more], capture_output=True, text=True, env=env, check=False)
+
+    def book(self) -> subprocess.CompletedProcess[str]:
+        """Run the playbook of the folder."""
+        env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build")}
+        argv = [str(ROOT / ".build/venv/bin/ansible-playbook"), "-i", str(self.folder / "hosts")]
+        return subprocess.run(
+            [*argv, str(self.folder / "play.yml")], capture_output=True, text=True, env=env, check=False
+        )
+
+
+@pytest.fixture
+def play(machine: str, tmp_path: Path) -> Play:
+    return Play(tmp_path)
+
+
+@pytest.mark.parametrize("host", [NAME, "remote"])
+def test_a_command_its_status_and_what_it_says(play: Play, host: str) -> None:
+    done = play(host, "raw", "id -u; echo $HOME; echo bad >&2; exit 255")
+    assert done.returncode == 2
+    assert f"{host} | FAILED | rc=255 >>\n0\n/root\nbad\n" in done.stdout
+
+
+def test_become_works_inside(play: Play) -> None:
+    done = play(NAME, "raw", "id -un", "--become", "--become-method", "su")
+    assert "rc=0 >>\nroot\n" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        (OFF, "hlinv-off does not run"),
+        ("missing", "there is no virtual machine missing"),
+        ("closed", "the hypervisor of closed cannot be reached: ssh to 127.0.0.1"),
+    ],
+)
+def test_who_cannot_be_asked_is_unreachable(play: Play, host: str, said: str) -> None:
+    done = play(host, "raw", "true")
+    assert done.returncode == 4
+    assert f"{host} | UNREACHABLE!" in done.stdout
+    assert said in done.stdout
+
+
+DELEGATED = f"""\
+- hosts: missing
+  gather_facts: false
+  tasks:
+    - ansible.builtin.raw: "true"
+      delegate_to: {NAME}
+"""
+FILES = """\
+- hosts: {host}
+  gather_facts: false
+  tasks:
+    - ansible.builtin.script: {script} one
+      register: told
+    - ansible.builtin.assert:
+        that:
+          - told.stdout == 'ran with one'
+"""
+
+
+@pytest.mark.parametrize("host", [NAME, "remote"])
+def test_a_file_is_put_and_run(play: Play, host: str) -> None:
+    # The module `script` puts a file and runs it; it needs no Python in the guest.
+    script = play.folder / "script"
+    script.write_text('#!/bin/sh\nprintf "ran with $1"\nexit\n' + "# filled up\n" * 20000)
+    (play.folder / "play.yml").write_text(FILES.format(host=host, script=script))
+    done = play.book()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+PLUGIN = """\
+import sys
+from ansible.playbook.play_context import PlayContext
+from ansible.plugins.loader import connection_loader, init_plugin_loader
+init_plugin_loader()
+connection = connection_loader.get("homelab.hybrid.qemu_ga", PlayContext())
+connection.set_options(var_options={"inventory_hostname": sys.argv[1]})
+data = bytes(range(256)) * 1200
+with open(sys.argv[2], "wb") as stream:
+    stream.write(data)
+connection.put_file(sys.argv[2], "/root/a file")
+connection.fetch_file("/root/a file", sys.argv[2] + ".back")
+with open(sys.argv[2] + ".back", "rb") as stream:
+    assert stream.read() == data
+rc, out, err = connection.exec_command("stat -c '%a %s' '/root/a file'; cat > /root/piped; cat '/root/a file' /root/piped", in_data=data)
+assert (rc, err) == (0, b""), (rc, err)
+assert out == b"600 307200\\n" + data + data, out[:200]
+rc, out, err = connection.exec_command("ls /tmp | wc -l; kill -9 $$")
+assert rc == 137, rc
+try:
+    connection.fetch_file("/root/none", sys.argv[2])
+except Exception as exc:
+    print(type(exc).__name__, exc)
+"""
+
+
+def test_any_bytes_go_in_and_out_in_pieces(play: Play) -> None:
+    program = play.folder / "program.py"
+    program.write_text(PLUGIN)
+    env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build")}
+    argv = [str(ROOT / ".build/venv/bin/python"), str(program), NAME, str(play.folder / "data")]
+    done = subprocess.run(argv, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "AnsibleError" in done.stdout
+    assert "No such file" in done.stdout
+
+
+def test_a_delegated_task_runs_in_the_other_machine(play: Play) -> None:
+    (play.folder / "play.yml").write_text(DELEGATED)
+    done = play.book()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_paused_machine_is_not_waited_for(play: Play) -> None:
+    virsh("suspend", NAME)
+    try:
+        begin = time.monotonic()
+        done = play(NAME, "raw", "true")
+        assert done.returncode == 4
+        assert "is paused" in done.stdout
+        assert time.monotonic() - begin < 20
+    finally:
+        virsh("resume", NAME)

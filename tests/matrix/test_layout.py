@@ -1,0 +1,348 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A whole small host in one run, proven with virsh, lxc-info and ip."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import journal, paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import LayoutOutcome, converge_layout
+from ansible_collections.homelab.hybrid.tests.harness import tiny_root
+from ansible_collections.homelab.hybrid.tests.harness.fingerprint import differences, narrowed
+
+PREFIX = "hlly"
+BRIDGE, POOL, IMAGE, VM = f"{PREFIX}br0", f"{PREFIX}-pool", f"{PREFIX}-tiny", f"{PREFIX}-vm"
+NAMES = [f"{PREFIX}-a", f"{PREFIX}-b", f"{PREFIX}-c"]
+LXC = Path("/var/lib/lxc")
+RUN = """
+import json, sys
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
+said = lambda message: print(json.dumps(message, default=str), flush=True)
+outcome = converge_layout(json.load(sys.stdin), dry_run=False, report=said)
+said({"result": outcome.result()})
+"""
+
+Params = dict[str, t.Any]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("layout") / "tiny.tar.zst"
+    tiny_root.build(path)
+    return path
+
+
+@pytest.fixture
+def folder() -> t.Iterator[Path]:
+    folder = Path("/srv") / PREFIX
+    clean(folder)
+    folder.mkdir()
+    yield folder
+    clean(folder)
+
+
+@pytest.fixture
+def layout(folder: Path, archive: Path) -> Params:
+    """A bridge, a pool, an image, a machine without an operating system and three containers."""
+    net = {"name": "lan", "bridge": BRIDGE}
+    return {
+        "bridges": [{"name": BRIDGE, "mode": "nat", "address": "10.91.9.1/24"}],
+        "storage_pools": [{"name": POOL, "path": str(folder / "pool")}],
+        "images": [{"name": IMAGE, "kind": "container", "path": str(archive)}],
+        "vms": [
+            {
+                "name": VM,
+                "memory": "64",
+                "state": "stopped",
+                "disks": [{"name": "root", "pool": POOL, "size": "16M"}],
+                "networks": [net],
+            }
+        ],
+        "containers": [
+            {
+                "name": name,
+                "image": IMAGE,
+                "rootfs": {"pool": POOL},
+                "state": "started" if name == NAMES[0] else "stopped",
+                "networks": [{**net, "ip": f"10.91.9.{number}/24"}],
+                "shutdown_timeout": 1,
+                "force_stop": True,
+            }
+            for number, name in enumerate(NAMES, 10)
+        ],
+        "parallel": 2,
+    }
+
+
+def command(*argv: str, check: bool = True) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, f"{argv}: {done.stderr}"
+    return done.stdout.strip()
+
+
+def virsh(*argv: str, check: bool = True) -> str:
+    return command("virsh", "-q", "-c", "qemu:///system", *argv, check=check)
+
+
+def clean(folder: Path) -> None:
+    for place in LXC.glob(f"{PREFIX}*"):
+        command("lxc-stop", "-n", place.name, "-k", check=False)
+        shutil.rmtree(place)
+    connection = libvirt.open("qemu:///system")
+    for listed in (connection.listAllDomains(), connection.listAllNetworks(), connection.listAllStoragePools()):
+        for thing in listed:
+            if thing.name().startswith(PREFIX):
+                if thing.isActive():
+                    thing.destroy()
+                thing.undefine()
+    connection.close()
+    for kind in ("guests", "images", "pools", "bridges"):
+        for record in Path(paths.record_folder(kind)).glob(f"{PREFIX}*"):
+            record.unlink()
+    for pattern in (f"{PREFIX}*", f".attempts/{PREFIX}*"):
+        for path in Path(paths.IMAGES).glob(pattern):
+            shutil.rmtree(path)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def power(name: str) -> str:
+    return command("lxc-info", "-n", name, "-s", "-H", check=False)
+
+
+def run(params: Params, *, dry_run: bool = False) -> LayoutOutcome:
+    return converge_layout(params, dry_run=dry_run)
+
+
+def item(outcome: LayoutOutcome | dict[str, t.Any], name: str) -> dict[str, t.Any]:
+    told = outcome if isinstance(outcome, dict) else outcome.told
+    (found,) = [each for each in told["resources"] if each["name"] == name]
+    return found
+
+
+def child(params: Params) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdin is not None
+    json.dump(params, process.stdin)
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def result_of(process: subprocess.Popen[str]) -> dict[str, t.Any]:
+    out, dummy = process.communicate(timeout=300)
+    return t.cast("dict[str, t.Any]", json.loads(out.splitlines()[-1])["result"])
+
+
+def assert_stands(layout: Params) -> None:
+    assert os.path.isdir(f"/sys/class/net/{BRIDGE}/bridge")
+    assert POOL in virsh("pool-list", "--name").split()
+    assert virsh("domstate", VM) == "shut off"
+    assert [power(name) for name in NAMES] == ["RUNNING", "STOPPED", "STOPPED"]
+    again = run(layout)
+    assert again.error is None, again.error
+    assert not again.told["changed"], again.told["plan"]
+
+
+def test_a_whole_host_is_checked_made_and_then_left_alone(layout):
+    before = narrowed(PREFIX)
+    check = run(layout, dry_run=True)
+    assert check.error is None, check.error
+    assert not differences(before, narrowed(PREFIX)), "the check changed the host"
+    assert check.told["assumed"] == []
+    done = run(layout)
+    assert done.error is None, done.error
+    assert check.told["changed"] and done.told["changed"]
+    assert [change["path"] for change in check.told["plan"]] == [change["path"] for change in done.told["plan"]]
+    assert check.told["diff"] == done.told["diff"]
+    assert all(change["done"] for change in done.told["plan"])
+    assert not any(change["done"] for change in check.told["plan"])
+    assert f"containers[{NAMES[0]}].networks[lan]" in done.told["diff"]["after"]
+    assert "10.91.9.10/24" in command("lxc-attach", "-n", NAMES[0], "--", "/bin/ip", "addr")
+    assert_stands(layout)
+
+
+def test_every_change_is_in_the_journal(layout, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "JOURNAL", str(tmp_path / "journal"))
+    run({"storage_pools": layout["storage_pools"]})
+    run({"storage_pools": layout["storage_pools"]})
+    (entry,) = journal.read(9)
+    assert (entry["module"], entry["name"], entry["result"]) == ("layout", f"storage_pools[{POOL}]", "ok")
+
+
+def test_a_failed_item_stops_only_what_depends_on_it(layout):
+    layout["images"].append({"name": f"{PREFIX}-none", "kind": "container", "path": "/nonexistent/root.tar"})
+    layout["containers"][1]["image"] = f"{PREFIX}-none"
+    outcome = run(layout)
+    assert outcome.error is not None
+    assert f"image {PREFIX}-none: " in outcome.error.message
+    assert f"Skipped: container {NAMES[1]} (depends on image {PREFIX}-none, which failed)" in outcome.error.message
+    assert outcome.told["changed"]
+    assert item(outcome, f"{PREFIX}-none")["failed"] and "skipped" in item(outcome, NAMES[1])
+    assert (power(NAMES[0]), power(NAMES[2])) == ("RUNNING", "STOPPED")
+    assert virsh("domstate", VM) == "shut off"
+    assert not (LXC / NAMES[1]).exists()
+
+
+def test_a_refused_change_of_one_guest_is_not_another_ones(layout):
+    assert run(layout).error is None
+    layout["vms"][0]["disks"][0]["size"] = "8M"
+    layout["containers"][1]["memory"] = "64"
+    check, done = run(layout, dry_run=True), run(layout)
+    for outcome in (check, done):
+        assert outcome.error is not None and "vms" not in outcome.error.message
+        assert item(outcome, VM)["failed"] and not item(outcome, VM)["changed"]
+        assert item(outcome, NAMES[1])["changed"] and not item(outcome, NAMES[1])["failed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "saying"),
+    [
+        (lambda it: it["containers"][1]["networks"][0].update(ip="10.91.9.10/24"), "have both the address 10.91.9.10"),
+        (lambda it: it["containers"][1]["networks"][0].update(ip="10.91.9.1/24"), "have both the address 10.91.9.1 "),
+        (
+            lambda it: [
+                each["networks"][0].update(mac="52:54:00:91:00:01") for each in it["containers"][:2] + it["vms"]
+            ],
+            "have both the MAC address 52:54:00:91:00:01",
+        ),
+        (lambda it: it["containers"][1].update(name=VM), "share one namespace of names"),
+        (lambda it: it["containers"][1].update(name=NAMES[0]), f"{NAMES[0]} is there twice"),
+        (lambda it: it["vms"][0].update(memory="60T"), "all guests of this host would be promised"),
+        (lambda it: it["vms"][0]["disks"][0].update(size="500T"), "root of vm hlly-vm (500TiB)"),
+        (lambda it: it["bridges"].clear(), f"container {NAMES[0]} needs bridge {BRIDGE}: there is no bridge"),
+        (lambda it: it["storage_pools"].clear(), f"needs pool {POOL}"),
+        (lambda it: it["images"].clear(), f"needs image {IMAGE}"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_applied(layout, change, saying):
+    change(layout)
+    before = narrowed(PREFIX)
+    check, done = run(layout, dry_run=True), run(layout)
+    for outcome in (check, done):
+        assert outcome.error is not None and saying in outcome.error.message, outcome.error
+        assert not outcome.told["changed"]
+    assert not differences(before, narrowed(PREFIX))
+
+
+def test_overcommit_lets_more_be_promised(layout):
+    layout["vms"][0]["disks"][0]["size"] = "2T"
+    layout["overcommit"] = {"storage": 1000}
+    assert run(layout, dry_run=True).error is None
+
+
+def test_all_is_taken_away_in_the_order_that_its_users_go(layout):
+    assert run(layout).error is None
+    gone: Params = {
+        "bridges": [{"name": BRIDGE, "state": "absent"}],
+        "storage_pools": [{"name": POOL, "state": "absent", "allow": ["delete_data"]}],
+        "images": [{"name": IMAGE, "state": "absent"}],
+        "vms": [{"name": VM, "state": "absent", "delete": ["disks"]}],
+        "containers": [
+            {"name": name, "state": "absent", "delete": ["rootfs"], "shutdown_timeout": 1, "force_stop": True}
+            for name in NAMES
+        ],
+    }
+    check, done = run(gone, dry_run=True), run(gone)
+    assert check.error is None and done.error is None, (check.error, done.error)
+    assert not os.path.exists(f"/sys/class/net/{BRIDGE}")
+    assert not [name for name in virsh("list", "--all", "--name").split() if name.startswith(PREFIX)]
+    assert not list(LXC.glob(f"{PREFIX}*"))
+    assert not run(gone).told["changed"]
+
+
+def test_guests_that_no_list_names_are_told_and_go_with_prune_alone(layout):
+    assert run(layout).error is None
+    everyone = {"kind": "container", "name": NAMES[2]}
+    others = [record.stem for record in Path(paths.record_folder("guests")).glob("*.json")]
+    fewer = {"containers": [{"name": name} for name in others if name != NAMES[2] and (LXC / name / "config").exists()]}
+    told = run(fewer)
+    assert told.error is None, told.error
+    assert everyone in told.told["unlisted"] and not told.told["changed"]
+    assert not [each for each in told.told["unlisted"] if each["kind"] == "vm"]
+    check = run({**fewer, "prune": True, "delete": ["rootfs"]}, dry_run=True)
+    assert {each["name"] for each in check.told["resources"] if each["changed"]} == {NAMES[2]}
+    done = run({**fewer, "prune": True})
+    assert done.error is None, done.error
+    assert not (LXC / NAMES[2]).exists() and any(NAMES[2] in kept for kept in done.told["kept"])
+    assert (LXC / NAMES[1]).exists()
+
+
+@pytest.mark.parametrize("steps", [3, 9, 16])
+def test_a_run_that_is_killed_goes_on_with_the_next(layout, steps):
+    process = child(layout)
+    assert process.stdout is not None
+    for dummy in range(steps):
+        process.stdout.readline()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    outcome = run(layout)
+    assert outcome.error is None, outcome.error
+    assert_stands(layout)
+
+
+def test_a_worker_that_is_killed_fails_its_item_alone(layout):
+    process = child(layout)
+    assert process.stdout is not None
+    killed = None
+    for line in process.stdout:
+        message = json.loads(line)
+        if message.get("item") == f"containers[{NAMES[1]}]" and message.get("step") and killed is None:
+            killed = kill_worker(process.pid, NAMES[1])
+        if "result" in message:
+            break
+    process.wait()
+    result = message["result"]
+    assert killed, "no worker was found"
+    assert "ended before it was done" in item(result, NAMES[1])["msg"]
+    assert item(result, NAMES[1])["changed"] and not item(result, NAMES[2])["failed"]
+    assert run(layout).error is None
+    assert_stands(layout)
+
+
+def kill_worker(main: int, name: str) -> int | None:
+    """End the worker that holds the lock of the guest *name*."""
+    lock = os.path.join(paths.LOCKS, "guest", name + ".lock")
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            held = [os.readlink(link) for link in (place / "fd").iterdir()]
+        except OSError:
+            continue
+        if lock in held and int(place.name) not in (main, os.getpid()) and "python" in os.readlink(place / "exe"):
+            os.kill(int(place.name), signal.SIGKILL)
+            return int(place.name)
+    return None
+
+
+def test_two_layouts_at_once_make_one_host(layout):
+    first, second = child(layout), child(layout)
+    results = [result_of(first), result_of(second)]
+    assert not [each["msg"] for each in results if "msg" in each]
+    for name in (*NAMES, VM, POOL, IMAGE, BRIDGE):
+        assert sum(item(each, name)["changed"] for each in results) == 1, name
+    assert_stands(layout)
+
+
+def test_nothing_to_do_starts_no_worker_and_reads_once(layout, monkeypatch):
+    from ansible_collections.homelab.hybrid.plugins.module_utils._layout import spawner
+
+    assert run(layout).error is None
+    monkeypatch.setattr(spawner.Spawner, "start", lambda *dummy: pytest.fail("a worker was started"))
+    layout["containers"][0]["wait_for"] = ["ip"]
+    outcome = run({**layout, "facts": True})
+    assert outcome.error is None and not outcome.told["changed"]
+    assert item(outcome, NAMES[0])["facts"]["addresses"] == ["10.91.9.10"]

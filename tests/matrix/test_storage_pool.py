@@ -1,0 +1,303 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Storage pools on the real host, proven with virsh and the file system."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock, paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.spec import ARGUMENTS
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.hostile import HostileCase, assert_harmless, hostile_cases
+from ansible_collections.homelab.hybrid.tests.harness.kill import at_once, survive_kills
+
+PREFIX = "hlpool"
+NAME = f"{PREFIX}-main"
+POOL = StoragePool()
+PATHS_OF_CREATION = ["state", "type", "path", "autostart"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> t.Iterator[Path]:
+    os.chmod(tmp_path, 0o711)
+    clean()
+    yield tmp_path / f"{PREFIX}-folder"
+    clean()
+
+
+def clean() -> None:
+    connection = libvirt.open("qemu:///system")
+    for pool in connection.listAllStoragePools():
+        if pool.name().startswith(PREFIX):
+            if pool.isActive():
+                pool.destroy()
+            pool.undefine()
+    for domain in connection.listAllDomains():
+        if domain.name().startswith(PREFIX):
+            domain.undefine()
+    connection.close()
+    for record in Path(paths.record_folder("pools")).glob(f"{PREFIX}*"):
+        record.unlink()
+
+
+def virsh(*argv: str) -> str:
+    return subprocess.run(
+        ["virsh", "-q", "-c", "qemu:///system", *argv], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def pool_info(name: str = NAME) -> dict[str, str]:
+    return {
+        key.strip(): value.strip()
+        for key, dummy, value in (line.partition(":") for line in virsh("pool-info", name).splitlines())
+    }
+
+
+def names() -> list[str]:
+    return [name for name in virsh("pool-list", "--all", "--name").split() if name.startswith(PREFIX)]
+
+
+def defined_by_hand(folder: Path, name: str = NAME) -> None:
+    folder.mkdir(exist_ok=True)
+    virsh("pool-define-as", name, "dir", "--target", str(folder))
+    virsh("pool-start", name)
+
+
+def domain_by_hand(disk: Path) -> None:
+    xml = f"""<domain type='qemu'><name>{PREFIX}-vm</name><memory unit='MiB'>16</memory><os><type arch='x86_64'>hvm</type></os>
+      <devices><disk type='file'><source file='{disk}'/><target dev='vda' bus='virtio'/></disk></devices></domain>"""
+    connection = libvirt.open("qemu:///system")
+    connection.defineXML(xml)
+    connection.close()
+
+
+def test_a_new_pool_is_active_and_starts_with_the_host(folder):
+    outcome = check_run_again(
+        POOL, {"name": NAME, "path": str(folder), "warn_free": "1%"}, [*PATHS_OF_CREATION, "warn_free"]
+    )
+    info = pool_info()
+    assert (info["State"], info["Autostart"], info["Persistent"]) == ("running", "yes", "yes")
+    assert f"<path>{folder}</path>" in virsh("pool-dumpxml", NAME)
+    assert folder.stat().st_mode & 0o777 == 0o711
+    assert outcome.facts["storage_pool"]["capacity_bytes"] == shutil.disk_usage(folder).total
+
+
+def test_a_new_pool_takes_volumes(folder):
+    check_run_again(POOL, {"name": NAME, "path": str(folder)})
+    virsh("vol-create-as", NAME, "disk.qcow2", "1M", "--format", "qcow2")
+    assert (folder / "disk.qcow2").is_file()
+
+
+def test_a_new_pool_can_be_left_stopped(folder):
+    check_run_again(
+        POOL, {"name": NAME, "path": str(folder), "state": "stopped", "autostart": False}, PATHS_OF_CREATION
+    )
+    assert (pool_info()["State"], pool_info()["Autostart"]) == ("inactive", "no")
+
+
+@pytest.mark.parametrize("is_active", [True, False])
+@pytest.mark.parametrize(
+    ("declared", "undeclared", "path"),
+    [
+        ({"autostart": False}, {"autostart": True}, "autostart"),
+        ({"warn_free": "5%"}, {"unset": ["warn_free"]}, "warn_free"),
+        ({"warn_free": "2G"}, {"warn_free": "5%"}, "warn_free"),
+    ],
+)
+def test_an_option_changes_and_changes_back(folder, is_active, declared, undeclared, path):
+    state = "started" if is_active else "stopped"
+    converge_now(POOL, {"name": NAME, "path": str(folder), "state": state, "autostart": True})
+    check_run_again(POOL, {"name": NAME, **declared}, [path])
+    assert pool_info()["State"] == ("running" if is_active else "inactive")
+    assert (pool_info()["Autostart"] == "yes") is (path != "autostart")
+    check_run_again(POOL, {"name": NAME, **undeclared}, [path])
+    assert pool_info()["Autostart"] == "yes"
+
+
+def test_a_pool_is_started_and_stopped(folder):
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    check_run_again(POOL, {"name": NAME, "state": "stopped"}, ["state"])
+    assert pool_info()["State"] == "inactive"
+    unchanged(POOL, {"name": NAME, "state": "present"})
+    check_run_again(POOL, {"name": NAME, "state": "started"}, ["state"])
+    assert pool_info()["State"] == "running"
+
+
+def test_an_empty_pool_leaves_nothing_behind(folder):
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    check_run_again(POOL, {"name": NAME, "state": "absent"}, ["state", "path"])
+    assert names() == []
+    assert not folder.exists()
+    assert not Path(paths.record_path("pools", NAME)).exists()
+
+
+def test_content_is_kept_and_named_and_taken_up_again(folder):
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    (folder / "precious").write_text("data")
+    outcome = check_run_again(POOL, {"name": NAME, "state": "absent"}, ["state"])
+    assert outcome.plan.kept == [f"{folder} (1 entry)"]
+    assert (folder / "precious").read_text() == "data"
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    check_run_again(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, ["state", "path"])
+    assert not folder.exists()
+
+
+def test_kept_content_can_be_deleted_later(folder):
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    (folder / "precious").write_text("data")
+    converge_now(POOL, {"name": NAME, "state": "absent"})
+    check_run_again(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, ["path"])
+    assert not folder.exists()
+    assert not Path(paths.record_path("pools", NAME)).exists()
+
+
+def test_a_folder_that_was_there_before_is_never_deleted(folder):
+    folder.mkdir()
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    check_run_again(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, ["state"])
+    assert folder.is_dir()
+    assert not Path(paths.record_path("pools", NAME)).exists()
+
+
+def test_a_pool_made_by_hand_is_changed_without_permission_and_owned_never(folder):
+    defined_by_hand(folder)
+    (folder / "precious").write_text("data")
+    check_run_again(
+        POOL, {"name": NAME, "path": str(folder), "autostart": True, "warn_free": "1%"}, ["autostart", "warn_free"]
+    )
+    assert json.loads(Path(paths.record_path("pools", NAME)).read_text()).get("owns_folder") is None
+    check_run_again(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, ["state"])
+    assert (folder / "precious").exists()
+
+
+def test_another_pool_is_left_as_it_stands(folder, tmp_path):
+    defined_by_hand(tmp_path / f"{PREFIX}-other", f"{PREFIX}-other")
+    before = virsh("pool-dumpxml", f"{PREFIX}-other")
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    converge_now(POOL, {"name": NAME, "state": "absent"})
+    assert virsh("pool-dumpxml", f"{PREFIX}-other") == before
+
+
+def test_a_pool_cannot_become_another(folder):
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    refuse(POOL, {"name": NAME, "path": str(folder) + "2", "autostart": False}, "is another pool. Give it another name")
+
+
+def test_a_pool_that_a_guest_stands_on_is_not_removed(folder):
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    domain_by_hand(folder / "disk.qcow2")
+    refuse(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, f"in use by {PREFIX}-vm")
+    check_run_again(POOL, {"name": NAME, "state": "stopped"}, ["state"])
+
+
+def test_a_mount_in_a_pool_keeps_it_from_being_deleted(folder):
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    (folder / "nfs").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder / "nfs")], check=True)
+    try:
+        refuse(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, "is mounted in the storage pool")
+    finally:
+        subprocess.run(["umount", str(folder / "nfs")], check=True)
+
+
+def test_a_pool_without_a_path_is_refused():
+    refuse(POOL, {"name": NAME}, "path: is needed to make the storage pool")
+
+
+def test_creation_survives_every_kill(folder):
+    def begin() -> None:
+        clean()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def verify(outcome: t.Any) -> None:
+        info = pool_info()
+        assert (info["State"], info["Autostart"]) == ("running", "yes")
+        assert json.loads(Path(paths.record_path("pools", NAME)).read_text()) == {
+            "owns_folder": True,
+            "path": str(folder),
+            "schema": 1,
+            "warn_free": "1%",
+        }
+        assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
+
+    survive_kills(POOL, {"name": NAME, "path": str(folder), "warn_free": "1%"}, begin=begin, verify=verify, moments=6)
+
+
+def test_removal_survives_every_kill(folder):
+    def begin() -> None:
+        clean()
+        shutil.rmtree(folder, ignore_errors=True)
+        converge_now(POOL, {"name": NAME, "path": str(folder)})
+        for number in range(50):
+            (folder / f"file{number}").write_text("data")
+
+    def verify(outcome: t.Any) -> None:
+        assert names() == []
+        assert not folder.exists()
+
+    survive_kills(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, begin=begin, verify=verify)
+
+
+def test_a_kill_keeps_the_content(folder):
+    def begin() -> None:
+        clean()
+        folder.mkdir(exist_ok=True)
+        (folder / "precious").write_text("data")
+        converge_now(POOL, {"name": NAME, "path": str(folder)})
+
+    def verify(outcome: t.Any) -> None:
+        assert (folder / "precious").read_text() == "data"
+
+    survive_kills(POOL, {"name": NAME, "state": "absent"}, begin=begin, verify=verify)
+
+
+def test_two_runs_at_once_make_one_pool(folder):
+    params = {"name": NAME, "path": str(folder)}
+    first, second = at_once(POOL, params, params)
+    assert "msg" not in first
+    assert "msg" not in second
+    assert sorted([first["changed"], second["changed"]]) == [False, True]
+    assert names() == [NAME]
+
+
+def test_a_run_waits_for_the_one_that_holds_the_pool(folder):
+    with lock.hold([Reference("pool", NAME)], []):
+        outcome = converge_locked({"name": NAME, "path": str(folder)})
+    assert outcome.error is not None
+    assert f"pool {NAME} is in use by another run (process {os.getpid()})" in outcome.error.message
+    assert names() == []
+
+
+def converge_locked(params: dict[str, t.Any]) -> t.Any:
+    from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import converge
+    from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+
+    return converge(POOL, params, host=Host(), dry_run=False, lock_seconds=0.2)
+
+
+HOSTILE = hostile_cases(ARGUMENTS, {"name": NAME, "path": f"/run/{PREFIX}/pool"})
+
+
+@pytest.mark.parametrize("case", HOSTILE, ids=str)
+def test_hostile_text_is_refused_or_kept_to_the_letter(case: HostileCase):
+    def remove() -> None:
+        path = case.params["path"] if case.params["path"].startswith(f"/run/{PREFIX}/") else None
+        converge_now(POOL, {"name": case.params["name"], "state": "absent"})
+        clean()
+        if path:
+            shutil.rmtree(f"/run/{PREFIX}", ignore_errors=True)
+
+    is_ours = bool(case.params["name"].startswith(PREFIX) and str(case.params["path"]).startswith(f"/run/{PREFIX}"))
+    assert_harmless(POOL, case, is_ours=lambda params: is_ours, remove=remove)

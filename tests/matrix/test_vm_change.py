@@ -1,0 +1,285 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every option of a virtual machine, on one that is stopped and on one that runs: how it gets there, and that it does."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.decide import pattern
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import OPTIONS
+from ansible_collections.homelab.hybrid.tests.harness import machines
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.machines import (
+    BRIDGES,
+    PAPER,
+    POOL,
+    attribute,
+    definition,
+    device,
+    running,
+    virsh,
+    volume,
+)
+
+VM = KvmVm()
+STOPPED, RUNNING = f"{machines.PREFIX}-stopped", f"{machines.PREFIX}-running"
+Proof = t.Callable[[t.Any], t.Any]
+
+
+@pytest.fixture(scope="module")
+def folder() -> t.Iterator[Path]:
+    with machines.surroundings() as folder:
+        (folder / "kernel").write_bytes(b"no kernel")
+        for name in ("first.img", "second.img"):
+            machines.command("qemu-img", "create", "-q", "-f", "raw", str(folder / name), "1M")
+        for name, state in ((STOPPED, "stopped"), (RUNNING, "started")):
+            outcome = converge_now(VM, {"name": name, "state": state, **PAPER, **given(folder)})
+            assert outcome.error is None, outcome.error
+        yield folder
+
+
+def given(folder: Path) -> dict[str, t.Any]:
+    return {
+        "cpu": {"cores": 1, "max_cores": 4},
+        "memory_max": "128",
+        "disks": [
+            {"name": "root", "pool": POOL, "size": "4M"},
+            {"name": "raw", "pool": POOL, "size": "1M", "format": "raw"},
+            {"name": "old", "pool": POOL, "size": "1M"},
+            {"name": "iso", "source": str(folder / "first.img")},
+        ],
+        "networks": [{"name": "lan", "bridge": BRIDGES[0]}, {"name": "two", "bridge": BRIDGES[0]}],
+    }
+
+
+class Case(t.NamedTuple):
+    """*params* change a machine, of which *path* is planned, as *live* on one that runs. *proof* reads *value* from its XML."""
+
+    path: str
+    params: t.Callable[[Path], dict[str, t.Any]]
+    live: str
+    proof: Proof
+    value: t.Any
+
+    def __str__(self) -> str:
+        return f"{self.path}={self.value}"
+
+
+def disk(name: str, **keys: t.Any) -> t.Callable[[Path], dict[str, t.Any]]:
+    return lambda folder: {"disks": [{"name": name, **keys}]}
+
+
+def network(name: str, **keys: t.Any) -> t.Callable[[Path], dict[str, t.Any]]:
+    return lambda folder: {"networks": [{"name": name, **keys}]}
+
+
+def plain(**params: t.Any) -> t.Callable[[Path], dict[str, t.Any]]:
+    return lambda folder: params
+
+
+def of(tag: str, name: str, path: str, attribute_: str) -> Proof:
+    def read(root: t.Any) -> str | None:
+        found = attribute(device(root, tag, name), path, attribute_)
+        return found.rpartition("/")[2] if found and attribute_ == "file" else found
+
+    return read
+
+
+def text(path: str) -> Proof:
+    return lambda root: root.findtext(path)
+
+
+def file(path: str) -> Proof:
+    return lambda root: (root.findtext(path) or "").rpartition("/")[2]
+
+
+def second_image(folder: Path) -> dict[str, t.Any]:
+    return {"disks": [{"name": "iso", "source": str(folder / "second.img")}], "allow": ["replace_disk"]}
+
+
+CASES = [
+    Case("description", plain(description="<b> & ]]>\n two"), "live", text("description"), "<b> & ]]>\n two"),
+    Case("description", plain(unset=["description"]), "live", text("description"), None),
+    Case("vcpus", plain(vcpus=2), "live", lambda root: root.find("vcpu").get("current"), "2"),
+    Case("cpu.cores", plain(cpu={"cores": 3}), "live", lambda root: root.find("vcpu").get("current"), "3"),
+    Case("cpu.cores", plain(cpu={"cores": 1}), "next_boot", lambda root: root.find("vcpu").get("current"), "1"),
+    Case("cpu.max_cores", plain(cpu={"max_cores": 6}), "next_boot", text("vcpu"), "6"),
+    Case("cpu.cores", plain(cpu={"cores": 8}), "next_boot", text("vcpu"), "8"),
+    Case("memory_max", plain(memory_max="256"), "next_boot", text("memory"), str(256 * 1024)),
+    Case("memory", plain(memory="512"), "next_boot", text("currentMemory"), str(512 * 1024)),
+    Case("boot.cmdline", plain(boot={"cmdline": "a=\"b\" <c>"}), "next_boot", text("os/cmdline"), 'a="b" <c>'),
+    Case("boot.kernel", lambda folder: {"boot": {"kernel": str(folder / "kernel")}}, "next_boot", file("os/kernel"), "kernel"),
+    Case("boot.kernel", plain(unset=["boot.kernel"]), "next_boot", text("os/kernel"), None),
+    Case("boot.initrd", lambda folder: {"boot": {"initrd": str(folder / "kernel")}}, "next_boot", file("os/initrd"), "kernel"),
+    Case("boot.initrd", plain(unset=["boot.initrd", "boot.cmdline"]), "next_boot", text("os/initrd"), None),
+    Case("boot.order", plain(boot={"order": ["lan", "root"]}), "next_boot", of("disk", "root", "boot", "order"), "2"),
+    Case("boot.order", plain(boot={"order": ["root"]}), "next_boot", of("disk", "root", "boot", "order"), "1"),
+    Case("boot.order", plain(unset=["boot.order"]), "next_boot", of("disk", "root", "boot", "order"), None),
+    Case("graphics", plain(graphics="vnc"), "next_boot", lambda root: attribute(root, "devices/graphics", "listen"), "127.0.0.1"),
+    Case("graphics", plain(graphics="none"), "next_boot", lambda root: root.find("devices/video") is None, True),
+    Case("serial", plain(serial=False), "next_boot", lambda root: root.find("devices/serial") is None, True),
+    Case("serial", plain(serial=True), "next_boot", lambda root: attribute(root, "devices/serial", "type"), "pty"),
+    Case("agent", plain(agent=False), "next_boot", lambda root: root.find("devices/channel") is None, True),
+    Case("agent", plain(agent=True), "live", lambda root: attribute(root, "devices/channel", "type"), "unix"),
+    Case("disks[data]", disk("data", pool=POOL, size="2M", serial="S 1"), "live", lambda xml: device(xml, "disk", "data").findtext("serial"), "S 1"),
+    Case("disks[copy]", disk("copy", pool=POOL, image=machines.IMAGE, format="raw"), "live", of("disk", "copy", "driver", "type"), "raw"),
+    Case("disks[scsi]", disk("scsi", pool=POOL, size="1M", bus="scsi"), "live", of("disk", "scsi", "target", "bus"), "scsi"),
+    Case("disks[sata]", disk("sata", pool=POOL, size="1M", bus="sata"), "next_boot", of("disk", "sata", "target", "bus"), "sata"),
+    Case("disks[linked]", disk("linked", pool=POOL, image=machines.IMAGE), "live", of("disk", "linked", "driver", "type"), "qcow2"),
+    Case("disks[root].serial", disk("root", serial="abc.1"), "next_boot", lambda root: device(root, "disk", "root").findtext("serial"), "abc.1"),
+    Case("disks[root].serial", plain(unset=["disks[root].serial"]), "next_boot", lambda root: device(root, "disk", "root").findtext("serial"), None),
+    Case("disks[root].cache", disk("root", cache="writethrough"), "next_boot", of("disk", "root", "driver", "cache"), "writethrough"),
+    Case("disks[root].cache", plain(unset=["disks[root].cache"]), "next_boot", of("disk", "root", "driver", "cache"), None),
+    Case("disks[root].discard", disk("root", discard=False), "next_boot", of("disk", "root", "driver", "discard"), None),
+    Case("disks[raw].bus", disk("raw", bus="scsi"), "next_boot", of("disk", "raw", "target", "bus"), "scsi"),
+    Case("disks[iso].readonly", disk("iso", readonly=True), "next_boot", lambda root: device(root, "disk", "iso").find("readonly") is not None, True),
+    Case("disks[iso].source", second_image, "next_boot", of("disk", "iso", "source", "file"), "second.img"),
+    Case("networks[dmz]", network("dmz", bridge=BRIDGES[1], link="down", mtu=1400), "live", of("interface", "dmz", "link", "state"), "down"),
+    Case("networks[dmz].link", network("dmz", link="up"), "live", of("interface", "dmz", "link", "state"), None),
+    Case("networks[dmz].mtu", network("dmz", mtu=1300), "next_boot", of("interface", "dmz", "mtu", "size"), "1300"),
+    Case("networks[dmz].mtu", plain(unset=["networks[dmz].mtu"]), "next_boot", of("interface", "dmz", "mtu", "size"), None),
+    Case("networks[lan].bridge", network("lan", bridge=BRIDGES[1]), "live", of("interface", "lan", "source", "bridge"), BRIDGES[1]),
+    Case("networks[lan].link", network("lan", link="down"), "live", of("interface", "lan", "link", "state"), "down"),
+    Case("networks[lan].link", plain(unset=["networks[lan].link"]), "live", of("interface", "lan", "link", "state"), None),
+    Case("networks[lan].model", network("lan", model="e1000e"), "next_boot", of("interface", "lan", "model", "type"), "e1000e"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_stopped(folder: Path, case: Case) -> None:
+    run = check_run_again(VM, {"name": STOPPED, **PAPER_TIMES, **case.params(folder)})
+    change = run.plan.get(case.path)
+    assert change is not None and change.how.value == "offline"
+    assert not run.plan.restart_required
+    assert case.proof(definition(STOPPED)) == case.value
+    assert virsh("domstate", STOPPED) == "shut off"
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_running(folder: Path, case: Case) -> None:
+    before = case.proof(running(RUNNING)) if case.live == "next_boot" and not is_item(case.path) else None
+    pid = Path(f"/run/libvirt/qemu/{RUNNING}.pid").read_text()
+    run = check_run_again(VM, {"name": RUNNING, **PAPER_TIMES, **case.params(folder)})
+    change = run.plan.get(case.path)
+    # What runs already as declared needs its definition alone.
+    expected = "live" if case.live == "next_boot" and not is_item(case.path) and before == case.value else case.live
+    assert change is not None and change.how.value == expected
+    assert case.proof(definition(RUNNING)) == case.value
+    if expected == "live":
+        assert case.proof(running(RUNNING)) == case.value
+    elif not is_item(case.path):
+        assert case.proof(running(RUNNING)) == before
+        assert case.path in run.plan.restart_required
+    assert Path(f"/run/libvirt/qemu/{RUNNING}.pid").read_text() == pid, "it was restarted"
+
+
+PAPER_TIMES = {"shutdown_timeout": 0, "force_stop": True}
+
+
+def is_item(path: str) -> bool:
+    return path.endswith("]")
+
+
+@pytest.mark.parametrize("name", [STOPPED, RUNNING])
+def test_flags_and_words(folder: Path, name: str) -> None:
+    run = check_run_again(VM, {"name": name, "tags": ["b", "a"], "autostart": True, "protection": True})
+    assert {change.path: change.how.value for change in run.plan.changes}.keys() == {"tags", "autostart", "protection"}
+    assert not run.plan.restart_required
+    assert "enable" in virsh("dominfo", name).split("Autostart:")[1].splitlines()[0]
+    unchanged(VM, {"name": name, "tags": ["a", "b"]})
+    record = json.loads(Path(f"/var/lib/homelab_hybrid/guests/{name}.json").read_text())
+    assert record["tags"] == ["a", "b"]
+    check_run_again(VM, {"name": name, "autostart": False, "unset": ["tags", "protection"]})
+    assert "tags" not in json.loads(Path(f"/var/lib/homelab_hybrid/guests/{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", [STOPPED, RUNNING])
+def test_a_disk_grows(folder: Path, name: str) -> None:
+    for disk_name, size, path in (("root", "6M", f"{name}.root.qcow2"), ("raw", "3M", f"{name}.raw.raw")):
+        run = check_run_again(
+            VM, {"name": name, "disks": [{"name": disk_name, "size": size}]}, [f"disks[{disk_name}].size"]
+        )
+        assert run.plan.changes[0].how.value == ("live" if name == RUNNING else "offline")
+        assert volume(folder / path)["virtual-size"] == int(size[:-1]) << 20
+    assert "6291456" in virsh("domblkinfo", name, "vda")
+
+
+def test_a_disk_is_unplugged_and_kept(folder: Path) -> None:
+    params = {"name": STOPPED, "disks": [{"name": "old", "state": "absent"}]}
+    run = check_run_again(VM, params, ["disks[old]"])
+    file = folder / f"{STOPPED}.old.qcow2"
+    assert run.plan.kept == [str(file)] and file.exists()
+    assert device(definition(STOPPED), "disk", "old") is None
+    check_run_again(VM, {"name": STOPPED, "disks": [{"name": "old", "pool": POOL}]}, ["disks[old]"])
+    assert attribute(device(definition(STOPPED), "disk", "old"), "source", "file") == str(file)
+
+
+def test_what_a_guest_does_not_let_go_is_pending(folder: Path) -> None:
+    params = {
+        "name": RUNNING,
+        "disks": [{"name": "old", "state": "absent"}],
+        "networks": [{"name": "two", "state": "absent"}],
+    }
+    run = converge_now(VM, params)
+    assert run.error is None and run.changed
+    assert device(definition(RUNNING), "disk", "old") is None and device(running(RUNNING), "disk", "old") is not None
+    again = unchanged(VM, params)
+    assert set(again.plan.restart_required) == {"disks[old]", "networks[two]"}
+    balloon = {"name": RUNNING, "memory": "32"}
+    assert converge_now(VM, balloon).error is None
+    assert unchanged(VM, balloon).plan.restart_required == ["memory"]
+
+
+@pytest.mark.parametrize(("name", "mac"), [(STOPPED, "52-54-00-00-CC-01"), (RUNNING, "52:54:00:00:cc:02")])
+def test_a_mac_is_changed_with_the_next_boot(folder: Path, name: str, mac: str) -> None:
+    run = check_run_again(VM, {"name": name, "networks": [{"name": "lan", "mac": mac}]}, ["networks[lan].mac"])
+    assert run.plan.changes[0].how.value == ("next_boot" if name == RUNNING else "offline")
+    plain = mac.lower().replace("-", ":")
+    assert attribute(device(definition(name), "interface", "lan"), "mac", "address") == plain
+
+
+def test_exact_lists_unplug_what_is_not_named(folder: Path) -> None:
+    params = {"name": STOPPED, "networks": [{"name": "lan"}], "exact": ["networks"]}
+    listed = unchanged(VM, {"name": STOPPED, "networks": [{"name": "lan"}]}).plan.unmanaged
+    assert "networks[two]" in listed
+    check_run_again(VM, params, listed)
+    assert [attribute(node, "alias", "name") for node in definition(STOPPED).iterfind("devices/interface")] == [
+        "ua-lan"
+    ]
+
+
+def test_live_drift_is_repaired_live(folder: Path) -> None:
+    target = attribute(device(running(RUNNING), "interface", "lan"), "target", "dev")
+    virsh("domif-setlink", RUNNING, str(target), "down")
+    run = check_run_again(VM, {"name": RUNNING, "networks": [{"name": "lan", "link": "up"}]}, ["networks[lan].link"])
+    assert run.plan.changes[0].how.value == "live"
+
+
+def test_if_needed_restarts_once_for_what_waits(folder: Path) -> None:
+    pid = Path(f"/run/libvirt/qemu/{RUNNING}.pid").read_text()
+    params = {
+        "name": RUNNING,
+        "disks": [{"name": "old", "state": "absent"}],
+        "networks": [{"name": "lan", "model": "virtio"}],
+        **PAPER,
+    }
+    params["memory"] = "512"
+    run = check_run_again(VM, {**params, "restart_policy": "if_needed"})
+    assert not unchanged(VM, params).plan.restart_required
+    assert run.plan.has("disks[old]", "networks[lan].model")
+    assert Path(f"/run/libvirt/qemu/{RUNNING}.pid").read_text() != pid
+    assert running(RUNNING).findtext("memory") == str(512 * 1024)
+
+
+def test_every_option_has_a_case() -> None:
+    elsewhere = {"tags", "protection", "autostart", "disks[].size", "disks[].pool", "disks[].format", "networks[].mac"}
+    cloud_init = {option.path for option in OPTIONS if option.path.startswith("cloud_init.")}
+    covered = {pattern(case.path) for case in CASES}
+    assert {option.path for option in OPTIONS} - covered == elsewhere | cloud_init

@@ -1,0 +1,114 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What needs a guest that answers: the waits, and devices, CPUs and memory that it must take or let go. One boot for all."""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
+from ansible_collections.homelab.hybrid.tests.harness import machines
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.machines import BRIDGES, POOL, device, running, state_of, virsh
+from ansible_collections.homelab.hybrid.tests.harness.tiny_vm import tiny_vm
+
+VM = KvmVm()
+NAME = f"{machines.PREFIX}-tiny"
+ADDRESS = "10.219.77.5"
+CACHE = Path(__file__).resolve().parents[2] / ".build" / "tiny"
+
+
+@pytest.fixture(scope="module")
+def guest() -> t.Iterator[dict[str, t.Any]]:
+    tiny = tiny_vm(CACHE)
+    with machines.surroundings():
+        machines.command("ip", "addr", "add", "10.219.77.1/24", "dev", BRIDGES[0])
+        params = {
+            "name": NAME,
+            "state": "started",
+            "memory": "256",
+            "cpu": {"cores": 1, "max_cores": 2},
+            "boot": {
+                "kernel": str(tiny.kernel),
+                "initrd": str(tiny.initrd),
+                "cmdline": f"{tiny.cmdline} tiny.ip={ADDRESS}/24",
+            },
+            "disks": [{"name": "data", "pool": POOL, "size": "8M"}],
+            "networks": [{"name": "lan", "bridge": BRIDGES[0]}, {"name": "two", "bridge": BRIDGES[1]}],
+            "wait_for": ["agent", "ip", "ssh"],
+            "wait_timeout": 120,
+        }
+        outcome = converge_now(VM, params)
+        assert outcome.error is None, outcome.error
+        yield t.cast("dict[str, t.Any]", outcome.facts["guest"])
+
+
+def agent(command: str, **arguments: t.Any) -> t.Any:
+    request = json.dumps({"execute": command, "arguments": arguments})
+    return json.loads(virsh("qemu-agent-command", NAME, request))["return"]
+
+
+def in_time(ask: t.Callable[[], bool], seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while not ask():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.3)
+    return True
+
+
+def test_the_waits_came_true_and_the_facts_tell(guest: dict[str, t.Any]) -> None:
+    assert guest["addresses"] == [ADDRESS] and guest["state"] == "started"
+    assert guest["networks"][0]["addresses"] == [ADDRESS] and guest["uptime_seconds"] >= 0
+    assert str(guest["pid"]) == Path(f"/run/libvirt/qemu/{NAME}.pid").read_text().strip()
+    assert agent("guest-ping") == {}
+    timeout = converge_now(
+        VM, {"name": f"{NAME}-none", "wait_for": ["agent"], "wait_timeout": 0, "state": "started", **machines.PAPER}
+    )
+    assert timeout.error is not None and "the agent in" in timeout.error.message and timeout.changed
+
+
+def test_the_guest_takes_a_cpu(guest: dict[str, t.Any]) -> None:
+    run = check_run_again(VM, {"name": NAME, "vcpus": 2}, ["vcpus"])
+    assert run.plan.changes[0].how.value == "live"
+    assert in_time(lambda: len([cpu for cpu in agent("guest-get-vcpus") if cpu["online"]]) == 2)
+
+
+def test_the_guest_gives_memory_back(guest: dict[str, t.Any]) -> None:
+    # The tiny guest loads the driver after its agent has answered.
+    assert in_time(lambda: "rss" in virsh("dommemstat", NAME) and "usable" in virsh("dommemstat", NAME))
+    params = {"name": NAME, "memory": "216"}
+    run = check_run_again(VM, params, ["memory"])
+    assert run.plan.changes[0].how.value == "live" and not unchanged(VM, params).plan.restart_required
+    assert in_time(lambda: f"actual {216 * 1024}" in virsh("dommemstat", NAME))
+    check_run_again(VM, {"name": NAME, "memory": "256"}, ["memory"])
+
+
+def test_the_guest_lets_devices_go_and_takes_others(guest: dict[str, t.Any]) -> None:
+    gone = {
+        "name": NAME,
+        "disks": [{"name": "data", "state": "absent"}],
+        "networks": [{"name": "two", "state": "absent"}],
+    }
+    check_run_again(VM, gone, ["disks[data]", "networks[two]"])
+    assert not unchanged(VM, gone).plan.restart_required
+    assert device(running(NAME), "disk", "data") is None and device(running(NAME), "interface", "two") is None
+    new = {
+        "name": NAME,
+        "disks": [{"name": "more", "pool": POOL, "size": "8M"}],
+        "networks": [{"name": "third", "bridge": BRIDGES[0]}],
+    }
+    check_run_again(VM, new, ["disks[more]", "networks[third]"])
+    mac = device(running(NAME), "interface", "third").find("mac").get("address")
+    assert in_time(lambda: mac in [card.get("hardware-address") for card in agent("guest-network-get-interfaces")])
+
+
+def test_the_guest_shuts_down_when_it_is_asked(guest: dict[str, t.Any]) -> None:
+    check_run_again(VM, {"name": NAME, "state": "stopped", "shutdown_timeout": 60}, ["state"])
+    assert state_of(NAME) == "shut off"

@@ -1,0 +1,435 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of a virtual machine: made, switched, taken away, and what is refused; proven with virsh and the file system."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import libvirt
+import pycdlib
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import ARGUMENTS
+from ansible_collections.homelab.hybrid.tests.harness import machines
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.hostile import assert_harmless, hostile_cases
+from ansible_collections.homelab.hybrid.tests.harness.kill import Child, at_once, survive_kills
+from ansible_collections.homelab.hybrid.tests.harness.machines import (
+    BRIDGES,
+    IMAGE,
+    PAPER,
+    POOL,
+    attribute,
+    definition,
+    device,
+    running,
+    state_of,
+    virsh,
+    volume,
+)
+
+VM = KvmVm()
+NAME = f"{machines.PREFIX}-main"
+OTHER = f"{machines.PREFIX}-other"
+RECORDS = Path("/var/lib/homelab_hybrid/guests")
+STOPPED: dict[str, t.Any] = {"name": NAME, "state": "stopped", **PAPER}
+FULL: dict[str, t.Any] = {
+    **STOPPED,
+    "vcpus": 2,
+    "image": IMAGE,
+    "disks": [{"name": "root", "pool": POOL, "size": "16M"}, {"name": "data", "pool": POOL, "size": "2M"}],
+    "networks": [{"name": "lan", "bridge": BRIDGES[0]}],
+    "cloud_init": {
+        "user": "admin",
+        "ssh_keys": ["ssh-ed25519 AAAA me"],
+        "user_data": "#cloud-config\nfinal_message: x\n",
+    },
+    "description": "all of it",
+    "tags": ["one"],
+    "autostart": True,
+}
+
+
+@pytest.fixture(scope="module")
+def pool() -> t.Iterator[Path]:
+    with machines.surroundings() as folder:
+        yield folder
+
+
+@pytest.fixture
+def folder(pool: Path) -> t.Iterator[Path]:
+    machines.remove_machines()
+    yield pool
+    machines.remove_machines()
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
+def made(**params: t.Any) -> None:
+    outcome = converge_now(VM, {**STOPPED, **params})
+    assert outcome.error is None, outcome.error
+
+
+def seed_files(path: Path) -> dict[str, str]:
+    iso = pycdlib.PyCdlib()
+    iso.open(str(path))
+    found = {}
+    for child in iso.list_children(rr_path="/"):
+        if child.is_file():
+            name, stream = child.rock_ridge.name().decode(), io.BytesIO()
+            iso.get_file_from_iso_fp(stream, rr_path="/" + name)
+            found[name] = stream.getvalue().decode()
+    iso.close()
+    return found
+
+
+def test_it_is_made_as_declared(folder: Path) -> None:
+    run = check_run_again(VM, FULL)
+    assert run.plan.changes[0].report()["before"] == "absent"
+    root = definition(NAME)
+    assert state_of(NAME) == "shut off"
+    assert (root.findtext("vcpu"), root.findtext("memory")) == ("2", "65536")
+    assert attribute(root, "os/type", "machine").startswith("pc-q35")
+    disk = device(root, "disk", "root")
+    path = folder / f"{NAME}.root.qcow2"
+    assert attribute(disk, "source", "file") == str(path) and attribute(disk, "target", "dev") == "vda"
+    assert volume(path)["virtual-size"] == 16 << 20 and volume(path)["full-backing-filename"].endswith(
+        "image/disk.qcow2"
+    )
+    assert "backing-filename" not in volume(folder / f"{NAME}.data.qcow2")
+    seed = device(root, "disk", "seed")
+    assert seed.find("readonly") is not None and attribute(seed, "target", "bus") == "virtio"
+    assert attribute(device(root, "interface", "lan"), "source", "bridge") == BRIDGES[0]
+    assert attribute(device(root, "interface", "lan"), "mac", "address").startswith("52:54:00:")
+    assert len([line for line in virsh("vol-list", POOL).splitlines() if NAME in line]) == 3
+    said = seed_files(folder / f"{NAME}.seed.iso")
+    assert said["user-data"] == FULL["cloud_init"]["user_data"] and '"admin"' in said["vendor-data"]
+    assert json.loads(said["meta-data"])["local-hostname"] == NAME
+    assert os.stat(folder / f"{NAME}.seed.iso").st_mode & 0o777 == 0o600
+    secret = run.plan.get("cloud_init.user_data").report()
+    assert (secret["before"], secret["after"]) == (None, "(secret)")
+
+
+def test_what_is_not_written_gets_the_defaults(folder: Path) -> None:
+    check_run_again(VM, {"name": NAME, "state": "stopped"})
+    root = definition(NAME)
+    assert root.findtext("memory") == str(1024 * 1024) and root.findtext("vcpu") == "1"
+    assert root.find("devices/graphics") is None and root.find("devices/serial") is not None
+    assert attribute(root, "devices/channel/target", "name") == "org.qemu.guest_agent.0"
+    assert root.get("type") in ("qemu", "kvm")
+
+
+def test_a_mac_stays_and_is_nobody_elses(folder: Path) -> None:
+    made(networks=[{"name": "lan", "bridge": BRIDGES[0]}])
+    mac = attribute(device(definition(NAME), "interface", "lan"), "mac", "address")
+    refuse(
+        VM,
+        {**STOPPED, "name": OTHER, "networks": [{"name": "x", "bridge": BRIDGES[0], "mac": mac}]},
+        "belongs to another guest",
+    )
+    check_run_again(VM, {**STOPPED, "name": OTHER, "networks": [{"name": "lan", "bridge": BRIDGES[0]}]})
+    assert attribute(device(definition(OTHER), "interface", "lan"), "mac", "address") != mac
+    check_run_again(VM, {"name": NAME, "state": "absent"})
+    made(networks=[{"name": "lan", "bridge": BRIDGES[0]}])
+    assert attribute(device(definition(NAME), "interface", "lan"), "mac", "address") == mac
+
+
+def test_it_is_switched(folder: Path) -> None:
+    made(disks=[{"name": "root", "pool": POOL, "size": "1M"}])
+    for state, shown in (
+        ("started", "running"), ("paused", "paused"), ("started", "running"), ("suspended", "shut off"), ("running", "running"),
+        ("suspended", "shut off"), ("stopped", "shut off"), ("paused", "paused"), ("shutdown", "shut off"),
+    ):  # fmt: skip
+        check_run_again(VM, {"name": NAME, "state": state, **PAPER_TIMES}, ["state"])
+        assert state_of(NAME) == shown, state
+        unchanged(VM, {"name": NAME})
+    refuse(VM, {"name": NAME, "state": "suspended"}, "nothing to suspend")
+    check_run_again(VM, {"name": NAME, "state": "started"}, ["state"])
+    pid = Path(f"/run/libvirt/qemu/{NAME}.pid").read_text()
+    check_run_again(VM, {"name": NAME, "state": "restarted", **PAPER_TIMES}, ["state"])
+    assert Path(f"/run/libvirt/qemu/{NAME}.pid").read_text() != pid
+
+
+PAPER_TIMES = {"shutdown_timeout": 0, "force_stop": True}
+
+
+def test_a_saved_machine_takes_changes_with_its_next_boot(folder: Path) -> None:
+    made(state="started", memory_max="128", networks=[{"name": "lan", "bridge": BRIDGES[0]}])
+    check_run_again(VM, {"name": NAME, "state": "suspended"}, ["state"])
+    change = {"name": NAME, "networks": [{"name": "lan", "link": "down"}], "description": "later"}
+    run = check_run_again(VM, change)
+    assert {item.how.value for item in run.plan.changes} == {"next_boot"}
+    woken = check_run_again(VM, {**change, "state": "started"})
+    assert woken.plan.has("state", "networks[lan].link")
+    assert attribute(device(running(NAME), "interface", "lan"), "link", "state") == "down"
+
+
+def test_a_guest_that_does_not_shut_down_is_left_running(folder: Path) -> None:
+    made(state="started")
+    outcome = converge_now(VM, {"name": NAME, "state": "stopped", "shutdown_timeout": 1})
+    assert outcome.error is not None and "force_stop" in outcome.error.message
+    assert state_of(NAME) == "running"
+
+
+def test_absent_keeps_what_it_made(folder: Path) -> None:
+    made(**{key: value for key, value in FULL.items() if key not in STOPPED})
+    kept = [str(folder / f"{NAME}.{item}") for item in ("root.qcow2", "data.qcow2", "seed.iso")]
+    run = check_run_again(VM, {"name": NAME, "state": "absent"}, ["state"])
+    assert sorted(run.plan.kept) == sorted(kept) and all(map(os.path.exists, kept))
+    assert state_of(NAME) == "" and (RECORDS / f"{NAME}.json").exists()
+    refuse(VM, FULL, "allow: [adopt]")
+    (folder / f"{NAME}.data.qcow2").touch()
+    before = os.stat(kept[0]).st_ino
+    check_run_again(VM, {**FULL, "allow": ["adopt"]})
+    assert os.stat(kept[0]).st_ino == before
+    check_run_again(VM, {"name": NAME, "state": "absent", "delete": ["disks"]}, ["state", "disks[root]", "disks[data]"])
+    assert [name for name in files(folder) if NAME in name] == [f"{NAME}.seed.iso"]
+    check_run_again(VM, {"name": NAME, "state": "absent", "delete": ["seed", "disks"]}, ["disks[seed]"])
+    assert not [name for name in files(folder) if NAME in name] and not (RECORDS / f"{NAME}.json").exists()
+    assert NAME not in virsh("vol-list", POOL)
+
+
+def test_what_is_not_ours_is_never_deleted(folder: Path) -> None:
+    source = folder / "hlvm-foreign.img"
+    source.write_bytes(bytes(1 << 20))
+    made(disks=[{"name": "root", "source": str(source)}])
+    run = check_run_again(VM, {"name": NAME, "state": "absent", "delete": ["disks", "seed"]}, ["state"])
+    assert source.exists() and run.plan.kept == [f"{source} (not made by this collection)"]
+
+
+def test_losses_and_nonsense_are_refused(folder: Path) -> None:
+    made(disks=[{"name": "root", "pool": POOL, "size": "2M"}], protection=True)
+    disk = {"name": "root"}
+    refuse(VM, {"name": NAME, "disks": [{**disk, "size": "1M"}]}, "never made smaller")
+    refuse(VM, {"name": NAME, "disks": [{**disk, "format": "raw"}]}, "not moved or converted")
+    refuse(VM, {"name": NAME, "disks": [{**disk, "source": "/etc/hostname"}]}, "allow: [replace_disk]")
+    refuse(VM, {"name": NAME, "state": "absent"}, "protected")
+    refuse(VM, {"name": NAME, "memory_max": "32"}, "is less than memory")
+    refuse(VM, {"name": NAME, "boot": {"order": ["nothing"]}}, "no disk or network card nothing")
+    refuse(VM, {"name": NAME, "disks": [{"name": "new", "pool": POOL}]}, "is needed to make an empty disk")
+    refuse(VM, {"name": NAME, "networks": [{"name": "new"}]}, "networks[new].bridge")
+    refuse(
+        VM,
+        {**STOPPED, "name": OTHER, "disks": [{"name": "a", "pool": POOL, "size": "1M", "image": IMAGE}]},
+        "less than the image",
+    )
+    refuse(VM, {**STOPPED, "name": OTHER, "image": IMAGE}, "needs a disk")
+    refuse(VM, {**STOPPED, "name": "with blank"}, "name")
+    refuse(VM, {**STOPPED, "cloud_init": {"user_data": "{'a': 1}"}}, "must be text")
+    refuse(VM, {"name": NAME, "exact": ["disks"]}, "not declared")
+    assert state_of(OTHER) == ""
+
+
+def test_a_missing_requirement_is_assumed_by_the_check_and_refused_by_the_run(folder: Path) -> None:
+    params = {
+        **STOPPED,
+        "disks": [{"name": "root", "pool": "hlvm-none", "size": "1M"}],
+        "networks": [{"name": "lan", "bridge": "hlvmnone"}],
+    }
+    check = converge_now(VM, params, dry_run=True)
+    assert check.error is None and set(check.plan.assumed) == {"pool hlvm-none", "bridge hlvmnone"}
+    run = converge_now(VM, params)
+    assert run.error is not None and not run.changed and "hlvm-none" in run.error.message
+    assert state_of(NAME) == "" and not (RECORDS / f"{NAME}.json").exists()
+
+
+def test_a_seed_is_read_back_and_changed(folder: Path) -> None:
+    made(disks=[{"name": "root", "pool": POOL, "size": "1M"}])
+    check_run_again(VM, {"name": NAME, "cloud_init": {"packages": ["vim"]}}, ["cloud_init.packages"])
+    change = {
+        "name": NAME,
+        "cloud_init": {"user": "joe", "user_data": "a secret text"},
+        "unset": ["cloud_init.packages"],
+    }
+    run = check_run_again(VM, change, ["cloud_init.user", "cloud_init.user_data", "cloud_init.packages"])
+    assert "a secret text" not in json.dumps(run.result())
+    said = seed_files(folder / f"{NAME}.seed.iso")
+    assert said["user-data"] == "a secret text" and "vim" not in said["vendor-data"] and "joe" in said["vendor-data"]
+    check_run_again(VM, {"name": NAME, "state": "started"}, ["state"])
+    later = {"name": NAME, "cloud_init": {"meta_data": "instance-id: two\n", "network_config": "version: 2\n"}}
+    run = check_run_again(VM, later)
+    assert {item.how.value for item in run.plan.changes} == {"next_boot"}
+    check_run_again(VM, {**later, "state": "restarted", **PAPER_TIMES})
+    assert not unchanged(VM, later).plan.restart_required
+    refuse(VM, {"name": NAME, "cloud_init": {"user_data": "short"}}, "at least 8 characters")
+
+
+BY_HAND = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>{name}</name><title>made by hand</title>
+  <metadata><own:note xmlns:own='https://example.org/own'>keep me</own:note></metadata>
+  <memory unit='MiB'>64</memory><vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type><boot dev='network'/><boot dev='hd'/><bootmenu enable='yes' timeout='5'/></os>
+  <features><acpi/><vmport state='off'/></features>
+  <cpu mode='custom' match='exact' check='none'><model fallback='allow'>qemu64</model>
+    <topology sockets='1' dies='1' cores='1' threads='1'/></cpu>
+  <devices>
+    <disk type='file' device='disk'><driver name='qemu' type='raw' cache='writeback' io='threads'/><source file='{disk}'/>
+      <target dev='vda' bus='virtio'/><iotune><total_iops_sec>500</total_iops_sec></iotune></disk>
+    <interface type='bridge'><mac address='52:54:00:99:00:01'/><source bridge='{bridge}'/><model type='virtio'/>
+      <filterref filter='clean-traffic'/></interface>
+    <watchdog model='i6300esb' action='reset'/>
+  </devices>
+  <qemu:commandline><qemu:arg value='-name'/><qemu:arg value='{name},debug-threads=on'/></qemu:commandline>
+</domain>"""
+
+
+def test_a_machine_made_by_hand_is_changed_and_keeps_the_rest(folder: Path) -> None:
+    disk = folder / f"{NAME}-byhand.img"
+    disk.write_bytes(bytes(1 << 20))
+    xml = folder / "by-hand.xml"
+    xml.write_text(BY_HAND.format(name=NAME, disk=disk, bridge=BRIDGES[0]))
+    virsh("define", str(xml))
+    xml.unlink()
+    found = unchanged(VM, {"name": NAME, "disks": [], "networks": []})
+    assert found.plan.unmanaged == ["disks[disk0]", "networks[net0]"] and not (RECORDS / f"{NAME}.json").exists()
+    unchanged(VM, {"name": NAME, "networks": [{"name": "lan", "mac": "52:54:00:99:00:01"}]})
+    params = {
+        "name": NAME,
+        "description": "adopted",
+        "cpu": {"max_cores": 4},
+        "disks": [{"name": "disk0", "size": "2M"}],
+        "networks": [{"name": "lan", "bridge": BRIDGES[1], "mac": "52:54:00:99:00:01"}],
+    }
+    check_run_again(VM, params, ["description", "cpu.max_cores", "disks[disk0].size", "networks[lan].bridge"])
+    root = definition(NAME)
+    assert root.findtext("title") == "made by hand" and "keep me" in virsh("dumpxml", NAME)
+    assert root.find("os/bootmenu").get("timeout") == "5" and [
+        node.get("dev") for node in root.iterfind("os/boot")
+    ] == ["network", "hd"]
+    assert root.findtext("devices/disk/iotune/total_iops_sec") == "500"
+    assert attribute(root, "devices/disk/driver", "io") == "threads"
+    assert attribute(root, "devices/interface/filterref", "filter") == "clean-traffic"
+    assert root.find("devices/watchdog") is not None and "debug-threads" in virsh("dumpxml", NAME)
+    assert attribute(root, "cpu/topology", "sockets") == "4"
+    record = json.loads((RECORDS / f"{NAME}.json").read_text())
+    assert not record.get("volumes") and record["names"]["networks"] == {"lan": "52:54:00:99:00:01"}
+    check_run_again(
+        VM, {"name": NAME, "networks": [{"name": "lan", "mac": "52:54:00:99:00:02"}]}, ["networks[lan].mac"]
+    )
+    check_run_again(VM, {"name": NAME, "state": "absent", "delete": ["disks"]}, ["state"])
+    assert disk.exists() and not (RECORDS / f"{NAME}.json").exists()
+
+
+def test_killed_anywhere_while_it_is_made(folder: Path) -> None:
+    keys = ("image", "disks", "networks", "cloud_init", "autostart")
+    params = {**STOPPED, **{key: FULL[key] for key in keys}, "cloud_init": {"user": "joe"}}
+
+    def verify(outcome: t.Any) -> None:
+        assert state_of(NAME) == "shut off"
+        ours = [name for name in files(folder) if NAME in name]
+        assert ours == [f"{NAME}.data.qcow2", f"{NAME}.root.qcow2", f"{NAME}.seed.iso"]
+        record = json.loads((RECORDS / f"{NAME}.json").read_text())
+        assert not {"building", "wants_start"} & record.keys()
+        assert not any("fresh" in its for its in record["volumes"].values())
+        with lock.hold([Reference("guest", NAME)], [], wait_seconds=0):
+            pass
+
+    survive_kills(VM, params, begin=machines.remove_machines, verify=verify, moments=2)
+
+
+def test_killed_before_its_first_start_it_is_started_by_any_next_run(folder: Path) -> None:
+    steps, killed = Child(VM, {**STOPPED, "state": "started"}, kill_at=3).finish()
+    assert killed is None and steps[-1] == "record complete" and state_of(NAME) == "shut off"
+    check_run_again(VM, {**STOPPED, "state": "present"}, ["state"])
+    assert state_of(NAME) == "running"
+    check_run_again(VM, STOPPED, ["state"])
+    unchanged(VM, {**STOPPED, "state": "present"})
+
+
+def test_killed_anywhere_while_it_is_changed(folder: Path) -> None:
+    change = {
+        "name": NAME,
+        "vcpus": 2,
+        "description": "after",
+        "tags": ["new"],
+        "disks": [{"name": "root", "size": "3M"}, {"name": "more", "pool": POOL, "size": "1M"}],
+        "networks": [{"name": "lan", "link": "down"}],
+        "cloud_init": {"user": "joe"},
+    }
+
+    def begin() -> None:
+        machines.remove_machines()
+        made(
+            state="started",
+            cpu={"cores": 1, "max_cores": 2},
+            disks=[{"name": "root", "pool": POOL, "size": "2M"}],
+            networks=[{"name": "lan", "bridge": BRIDGES[0]}],
+        )
+
+    def verify(outcome: t.Any) -> None:
+        root = running(NAME)
+        assert (
+            root.find("vcpu").get("current", root.findtext("vcpu")) == "2" and root.findtext("description") == "after"
+        )
+        assert device(root, "disk", "more") is not None
+        assert attribute(device(root, "interface", "lan"), "link", "state") == "down"
+        assert volume(folder / f"{NAME}.root.qcow2")["virtual-size"] == 3 << 20
+        assert "joe" in seed_files(folder / f"{NAME}.seed.iso")["user-data"]
+        assert not [name for name in files(folder) if name.startswith(".new")]
+
+    survive_kills(VM, change, begin=begin, verify=verify, moments=2)
+
+
+def test_killed_anywhere_while_it_is_taken_away(folder: Path) -> None:
+    def begin() -> None:
+        machines.remove_machines()
+        made(**{key: value for key, value in FULL.items() if key not in STOPPED})
+
+    def verify(outcome: t.Any) -> None:
+        assert state_of(NAME) == "" and not [name for name in files(folder) if NAME in name]
+        assert not (RECORDS / f"{NAME}.json").exists()
+
+    survive_kills(
+        VM, {"name": NAME, "state": "absent", "delete": ["disks", "seed"]}, begin=begin, verify=verify, moments=2
+    )
+
+
+def test_two_runs_at_once(folder: Path) -> None:
+    results = at_once(VM, FULL, FULL, {**FULL, "name": OTHER})
+    assert [result.get("msg") for result in results] == [None, None, None]
+    assert sorted(result["changed"] for result in results[:2]) == [False, True]
+    unchanged(VM, FULL)
+    macs = {attribute(device(definition(name), "interface", "lan"), "mac", "address") for name in (NAME, OTHER)}
+    assert len(macs) == 2
+
+
+BASE: dict[str, t.Any] = {
+    **STOPPED,
+    "disks": [{"name": "root", "pool": POOL, "size": "1M"}],
+    "networks": [{"name": "lan", "bridge": BRIDGES[0]}],
+}
+
+
+@pytest.mark.parametrize("option", sorted({case.path for case in hostile_cases(ARGUMENTS, BASE)}))
+def test_hostile_text_is_refused_or_kept(folder: Path, option: str) -> None:
+    def is_ours(params: t.Mapping[str, t.Any]) -> bool:
+        return str(params["name"]).startswith(machines.PREFIX)
+
+    def remove() -> None:
+        machines.remove_machines()
+
+    ends = {}
+    for case in hostile_cases(ARGUMENTS, BASE):
+        if case.path == option:
+            ends[case.kind] = assert_harmless(VM, case, is_ours=is_ours, remove=remove)
+    print(option, ends)
+
+
+def test_nothing_is_left_of_a_hostile_description(folder: Path) -> None:
+    text = "]]></description><devices/><!-- & \"'"
+    made(description=text)
+    connection = libvirt.open(machines.URI)
+    found = connection.lookupByName(NAME).metadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, None, 0)
+    connection.close()
+    assert found == text

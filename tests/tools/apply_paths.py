@@ -1,0 +1,79 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The README's table of options with their apply paths, made from the OPTIONS that plan and decide use.
+
+``apply_paths.py`` prints it, ``apply_paths.py --write`` puts it between the marks in README.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import typing as t
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+BEGIN, END = "<!-- apply paths: written by make docs -->", "<!-- end of apply paths -->"
+UTILS = "ansible_collections.homelab.hybrid.plugins.module_utils"
+MODULES = {
+    "kvm_vm": "_vm",
+    "lxc_container": "_container",
+    "bridge": "_bridge",
+    "storage_pool": "_storage",
+    "image": "_image",
+}
+RULES = {
+    "always": "live",
+    "never": "next boot",
+    "grows": "grow: live; shrink: next boot",
+    "is_added": "add: live; remove: next boot",
+    "is_new": "restart of the bridge",
+}
+# A note that begins so says when the option counts at all.
+FIXED = ("never", "only at creation", "on creation", "a disk is not moved")
+
+
+def table() -> str:
+    """One table a module."""
+    parts = []
+    for module, folder in MODULES.items():
+        options = importlib.import_module(f"{UTILS}.{folder}.spec").OPTIONS
+        rows = "\n".join(
+            f"| `{option.path}` | {applies(option)} | {takes_off(option)} | {option.note or ''} |" for option in options
+        )
+        parts.append(f"**`{module}`**\n\n| option | on a running one | `unset` | note |\n|---|---|---|---|\n{rows}\n")
+    return "\n".join(parts)
+
+
+def row(option: t.Any) -> str:
+    when, note = (option.note, "") if option.note.startswith(FIXED) else (applies(option), option.note)
+    return f"| `{option.path}` | {when} | {takes_off(option)} | {note} |"
+
+
+def applies(option: t.Any) -> str:
+    """How a change of the option reaches a running guest, and what it is refused for."""
+    name = option.live.__name__
+    words = RULES.get(name) or " ".join((option.live.__doc__ or name).split()).rstrip(".")
+    loss = " ".join((option.loss.__doc__ or "").split()).rstrip(".") if option.loss.__name__ != "no_loss" else ""
+    return f"{words}; {loss}" if loss else words
+
+
+def takes_off(option: t.Any) -> str:
+    return "" if getattr(option.off, "name", None) == "NO_OFF" else "yes"
+
+
+def with_table(readme: str) -> str:
+    """*readme* with the table as it should be between the marks."""
+    head, dummy, rest = readme.partition(BEGIN)
+    dummy, dummy, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n\n{table()}\n{END}{tail}"
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / ".build"))
+    if sys.argv[1:] == ["--write"]:
+        README.write_text(with_table(README.read_text()))
+    else:
+        print(table())

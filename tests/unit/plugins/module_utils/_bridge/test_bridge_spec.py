@@ -1,0 +1,119 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import HostItem, parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
+
+ITEM = {"name": "alpha", "mac": "52:54:00:00:00:01", "ip": "10.20.0.10"}
+
+
+def test_everything_is_brought_into_one_form():
+    spec = parse(
+        {
+            "name": "lab0",
+            "address": "10.20.0.1/255.255.255.0",
+            "dhcp": {"start": "10.20.0.100", "end": "10.20.0.199", "hosts": [{**ITEM, "mac": "52:54:00:AB:CD:EF"}]},
+            "dns": {"domain": "Lab.Internal", "forwarders": ["2001:DB8::0:53"]},
+        }
+    )
+    assert spec.address == "10.20.0.1/24"
+    assert spec.range == ("10.20.0.100", "10.20.0.199")
+    assert spec.hosts == (HostItem("alpha", "52:54:00:ab:cd:ef", "10.20.0.10"),)
+    assert (spec.domain, spec.forwarders) == ("lab.internal", ("2001:db8::53",))
+
+
+def test_what_is_not_written_is_none():
+    spec = parse({"name": "lab0", "dhcp": None, "dns": {"domain": None}, "exact": None, "unset": None})
+    assert (spec.mode, spec.address, spec.range, spec.hosts, spec.domain, spec.dns_hosts) == (None,) * 6
+    assert (spec.forwarders, spec.mtu, spec.autostart) == (None,) * 3
+
+
+@pytest.mark.parametrize("name", ["lab0", "br-lan", "vmbr0.1", "a" * 15])
+def test_names_that_linux_takes(name):
+    assert parse({"name": name}).name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a" * 16, "../x", "br 0", "br:0", "-br", ".", "all", "default", "lo", "br\n", "bré"]
+)
+def test_names_that_linux_does_not_take(name):
+    with pytest.raises(SpecError, match=r"^name: "):
+        parse({"name": name})
+
+
+@pytest.mark.parametrize("mode", ["routed", "isolated", "ports"])
+def test_modes_that_are_to_come(mode):
+    with pytest.raises(SpecError, match=rf"^mode: '{mode}' is to come, and not there yet\. Allowed now: nat"):
+        parse({"name": "lab0", "mode": mode})
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({"address": "10.20.0.1"}, "address: '10.20.0.1' is not allowed"),
+        ({"address": "10.20.0.0/24"}, "an address of a host in 10.20.0.0/24"),
+        ({"address": "10.20.0.255/24"}, "an address of a host in 10.20.0.0/24"),
+        ({"address": "10.20.0.1/31"}, "/8 to /30"),
+        ({"address": "10.20.0.1/7"}, "/8 to /30"),
+        ({"address": "fd00::1/64"}, "an IPv4 address"),
+        ({"address": "127.0.0.1/8"}, "an address that guests can reach"),
+        ({"address": "224.0.0.1/24"}, "an address that guests can reach"),
+        ({"address": "10.20.0.1/24; id"}, "an IPv4 address"),
+        ({"dhcp": {"start": "10.20.0.5"}}, "dhcp: start and end are needed together"),
+        ({"dhcp": {"end": "10.20.0.5"}}, "dhcp: start and end are needed together"),
+        ({"dhcp": {"start": "10.20.0.5", "end": "10.20.0.4"}}, "a range of 1 to 65535 addresses from 10.20.0.5"),
+        ({"dhcp": {"start": "10.0.0.0", "end": "10.1.0.0"}}, "a range of 1 to 65535 addresses"),
+        ({"dhcp": {"start": "10.20.0.x", "end": "10.20.0.9"}}, "dhcp.start: '10.20.0.x' is not allowed"),
+        (
+            {"address": "10.20.0.1/24", "dhcp": {"start": "10.20.0.1", "end": "10.20.0.9"}},
+            "is the address of the bridge itself",
+        ),
+        (
+            {"address": "10.20.0.5/24", "dhcp": {"start": "10.20.0.1", "end": "10.20.0.9"}},
+            "holds the address of the bridge",
+        ),
+        ({"address": "10.20.0.1/24", "dhcp": {"start": "10.20.1.1", "end": "10.20.1.9"}}, "is no address for a guest"),
+        (
+            {"address": "10.20.0.10/24", "dhcp": {"hosts": [ITEM]}},
+            "dhcp.hosts[alpha].ip: 10.20.0.10 is the address of the bridge",
+        ),
+        ({"dhcp": {"hosts": [{"name": "alpha", "mac": ITEM["mac"]}]}}, "dhcp.hosts[alpha]: mac and ip are needed"),
+        ({"dhcp": {"hosts": [{"name": "alpha", "ip": ITEM["ip"]}]}}, "dhcp.hosts[alpha]: mac and ip are needed"),
+        ({"dhcp": {"hosts": [ITEM, ITEM]}}, "dhcp.hosts: the name 'alpha' is there twice"),
+        ({"dhcp": {"hosts": [ITEM, {**ITEM, "name": "b"}]}}, "dhcp.hosts: the mac '52:54:00:00:00:01' is there twice"),
+        (
+            {"dhcp": {"hosts": [ITEM, {**ITEM, "name": "b", "mac": "52:54:00:00:00:02"}]}},
+            "the ip '10.20.0.10' is there twice",
+        ),
+        ({"dhcp": {"hosts": [{**ITEM, "name": "4ever"}]}}, "dhcp.hosts[].name: '4ever' is not allowed"),
+        ({"dhcp": {"hosts": [{**ITEM, "name": "a.b"}]}}, "without a domain"),
+        ({"dhcp": {"hosts": [{**ITEM, "name": "a-"}]}}, "dhcp.hosts[].name"),
+        ({"dhcp": {"hosts": [{**ITEM, "mac": "53:54:00:00:00:01"}]}}, "dhcp.hosts[alpha].mac"),
+        ({"dhcp": {"hosts": [{**ITEM, "mac": "00:00:00:00:00:00"}]}}, "dhcp.hosts[alpha].mac"),
+        ({"dhcp": {"hosts": [{**ITEM, "mac": "52:54:00:00:00"}]}}, "such as 52:54:00:12:34:56"),
+        ({"dhcp": {"hosts": [{**ITEM, "mac": "52:54:00:00:00:01\n"}]}}, "dhcp.hosts[alpha].mac"),
+        ({"dns": {"domain": "lab..internal"}}, "a DNS name such as lab.internal"),
+        ({"dns": {"domain": "lab.internal."}}, "a DNS name such as lab.internal"),
+        ({"dns": {"domain": "x" * 64}}, "a DNS name"),
+        ({"dns": {"hosts": [{"name": "gw"}]}}, "dns.hosts[gw]: ip is needed"),
+        ({"dns": {"hosts": [{"name": "gw", "ip": "::1"}]}}, "dns.hosts[gw].ip: '::1' is not allowed"),
+        ({"dns": {"hosts": [{"name": "gw", "ip": "10.0.0.1"}] * 2}}, "dns.hosts: the name 'gw' is there twice"),
+        ({"dns": {"forwarders": ["dns.example"]}}, "dns.forwarders: 'dns.example' is not allowed"),
+        ({"dns": {"forwarders": ["192.0.2.1", "192.0.2.1"]}}, "there twice"),
+        ({"mtu": 100}, "mtu: 100 is not allowed. Allowed: 576 to 65535"),
+        ({"exact": ["dhcp.hosts"]}, "exact: dhcp.hosts is not declared"),
+        ({"unset": ["address"]}, "unset: 'address' cannot be taken off"),
+        ({"unset": ["mtu"], "mtu": 1400}, "declared and unset at once"),
+        ({"unset": ["dhcp"], "dhcp": {"hosts": []}}, "declared and unset at once"),
+        ({"unset": ["dns.domain"], "dns": {"domain": "lab.internal"}}, "declared and unset at once"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_sentence(params, sentence):
+    with pytest.raises(SpecError) as caught:
+        parse({"name": "lab0", **params})
+    assert sentence in caught.value.message

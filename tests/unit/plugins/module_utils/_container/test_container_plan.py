@@ -1,0 +1,258 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the user wrote, and the plan from a state to it: tables without a host."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._container import definition, guest_files, items
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.config import Config
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.idmap import Range
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.plan import plan_container, resolved
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.spec import OPTIONS, default_hostname, parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.state import (
+    Address,
+    HostState,
+    Inside,
+    Live,
+    Nic,
+    State,
+)
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
+
+MAC = "00:16:3e:aa:bb:cc"
+CONFIG = f"""\
+lxc.idmap = u 0 100000 65536
+lxc.idmap = g 0 100000 65536
+lxc.uts.name = one
+lxc.rootfs.path = dir:/pool/one.rootfs
+lxc.cgroup.memory.limit_in_bytes = 67108864
+lxc.cgroup2.memory.max = 67108864
+lxc.net.0.type = veth
+lxc.net.0.link = br0
+lxc.net.0.name = eth0
+lxc.net.0.veth.pair = one.0
+lxc.net.0.hwaddr = {MAC}
+lxc.net.0.ipv4.address = 192.0.2.5/24
+lxc.net.0.ipv4.gateway = 192.0.2.1
+"""
+HOST = HostState(
+    cpus=(0, 1, 2, 3),
+    uids=(Range(100000, 6553600),),
+    gids=(Range(100000, 6553600),),
+    machine_id="0" * 32,
+    link_names=frozenset({"one.0"}),
+)
+STOPPED = State(
+    is_registered=True,
+    is_defined=True,
+    config=Config.parse(CONFIG),
+    record={"macs": {"lan": MAC}, "volumes": {"rootfs": {"pool": "p", "path": "/pool/one.rootfs", "made": True}}},
+    rootfs="/pool/one.rootfs",
+    has_rootfs=True,
+    inside=Inside(hostname="one"),
+    host=HOST,
+)
+NIC = Nic("eth0", MAC, "one.0", "br0", 1500, (Address("192.0.2.5/24"),), ("192.0.2.1",))
+LIVE = Live(pid=1, items={"memory.limit_in_bytes": "67108864"}, hostname="one", nics=(NIC,), memory_in_use=40960)
+RUNNING = dataclasses.replace(STOPPED, power="started", live=LIVE)
+ABSENT = State(host=HOST, pool_path="/pool", pool_type="dir", target="/pool/one.rootfs")
+
+
+def plan(there: State, **params: t.Any) -> t.Any:
+    return plan_container(parse({"name": "one", **params}), there)
+
+
+def paths(there: State, **params: t.Any) -> list[str]:
+    return [change.path for change in plan(there, **params).changes]
+
+
+@pytest.mark.parametrize("state", [STOPPED, RUNNING], ids=["stopped", "running"])
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({}, []),
+        ({"memory": "64MiB", "hostname": "one", "unprivileged": True, "rootfs": {"pool": "p"}}, []),
+        ({"networks": [{"name": "lan", "mac": MAC.upper(), "bridge": "br0", "ip": "192.0.2.5/24"}]}, []),
+        ({"memory": 128}, ["memory"]),
+        ({"unset": ["memory"]}, ["memory"]),
+        ({"vcpus": 2}, ["vcpus"]),
+        ({"tags": ["b", "a"], "description": "x"}, ["description", "tags"]),
+        ({"networks": [{"name": "lan", "ip": "dhcp"}]}, ["networks[lan].ip", "networks[lan].gateway"]),
+        ({"networks": [{"name": "lan", "state": "absent"}]}, ["networks[lan]"]),
+        ({"networks": [{"name": "new", "bridge": "br1"}]}, ["networks[new]"]),
+        ({"networks": [], "exact": ["networks"]}, ["networks[lan]"]),
+        ({"mounts": [{"name": "x", "source": "/x", "path": "/y"}]}, ["mounts[x]"]),
+        ({"mounts": [{"name": "x", "state": "absent"}]}, []),
+    ],
+)
+def test_what_differs_is_in_the_plan(state, params, expected):
+    assert paths(state, **params) == expected
+
+
+def test_how_a_change_reaches_a_container():
+    assert [change.how.value for change in plan(RUNNING, memory=128, autostart=True).changes] == ["live", "live"]
+    assert [change.how.value for change in plan(STOPPED, memory=128).changes] == ["offline"]
+    assert [change.how.value for change in plan(RUNNING, memory=128, state="stopped").changes] == ["offline", "live"]
+    mac = {"networks": [{"name": "lan", "mac": "00:16:3e:00:00:01"}]}
+    assert plan(RUNNING, **mac).restart_required == ["networks[lan].mac"]
+    assert plan(RUNNING, **mac, restart_policy="if_needed").changes[0].how.value == "restart"
+
+
+@pytest.mark.parametrize(
+    ("live", "params", "expected"),
+    [
+        ({"items": {"memory.limit_in_bytes": "134217728"}}, {"memory": 64}, ["memory"]),
+        ({"hostname": "drifted"}, {"hostname": "one"}, ["hostname"]),
+        ({"nics": ()}, {"networks": [{"name": "lan"}]}, ["networks[lan]"]),
+        (
+            {"nics": (dataclasses.replace(NIC, bridge="br9"),)},
+            {"networks": [{"name": "lan", "bridge": "br0"}]},
+            ["networks[lan].bridge"],
+        ),
+        (
+            {"nics": (dataclasses.replace(NIC, addresses=()),)},
+            {"networks": [{"name": "lan", "ip": "192.0.2.5/24"}]},
+            ["networks[lan].ip"],
+        ),
+        ({"nics": (dataclasses.replace(NIC, addresses=()),)}, {"networks": [{"name": "lan", "bridge": "br0"}]}, []),
+    ],
+)
+def test_drift_is_repaired_where_it_is_declared(live, params, expected):
+    state = dataclasses.replace(RUNNING, live=dataclasses.replace(LIVE, **live))
+    found = plan(state, **params).changes
+    assert [change.path for change in found] == expected and {change.how.value for change in found} <= {"live"}
+
+
+@pytest.mark.parametrize(
+    ("state", "params", "reason"),
+    [
+        (RUNNING, {"memory": 32}, "processes of it would be killed"),
+        (RUNNING, {"unprivileged": False}, "was made unprivileged"),
+        (STOPPED, {"rootfs": {"pool": "other"}}, "is not moved"),
+        (STOPPED, {"rootfs": {"size": "5G"}}, "cannot limit the size"),
+        (STOPPED, {"networks": [{"name": "lan", "ip": "198.51.100.1/24"}]}, "is not in the network of"),
+        (STOPPED, {"vcpus": 5}, "has 4 CPUs"),
+        (STOPPED, {"cpu": {"pin": "3-4"}}, "not all online"),
+        (
+            dataclasses.replace(STOPPED, record={**STOPPED.record, "protection": True}),
+            {"state": "absent"},
+            "is protected",
+        ),
+        (dataclasses.replace(ABSENT, is_vm=True), {"image": "i", "rootfs": {"pool": "p"}}, "is a virtual machine"),
+        (
+            dataclasses.replace(ABSENT, has_target=True),
+            {"image": "i", "rootfs": {"pool": "p"}},
+            "no record says what it is",
+        ),
+        (
+            dataclasses.replace(ABSENT, host=dataclasses.replace(HOST, uids=(Range(1, 9),))),
+            {"image": "i", "rootfs": {"pool": "p"}},
+            "are left of root's",
+        ),
+    ],
+)
+def test_what_is_refused(state, params, reason):
+    assert any(reason in str(change.reason) for change in plan(state, **params).refused)
+
+
+@pytest.mark.parametrize(
+    ("params", "key"),
+    [
+        ({"name": "../x"}, "name"),
+        ({"networks": [{"name": "a.b"}]}, "networks[].name"),
+        ({"networks": [{"name": "a", "mac": "01:00:00:00:00:00"}]}, "networks[a].mac"),
+        ({"networks": [{"name": "a", "bridge": "x/y"}]}, "networks[a].bridge"),
+        ({"networks": [{"name": "a", "ip": "192.0.2.1"}]}, "networks[a].ip"),
+        ({"networks": [{"name": "a", "ip": "dhcp", "gateway": "192.0.2.1"}]}, "networks[a].gateway"),
+        ({"networks": [{"name": "a", "ip": "192.0.2.9/24", "gateway": "198.51.100.1"}]}, "networks[a].gateway"),
+        ({"mounts": [{"name": "a", "path": "/../etc"}]}, "mounts[a].path"),
+        ({"mounts": [{"name": "a", "path": "/x"}, {"name": "b", "path": "/x/"}]}, "mounts"),
+        ({"vcpus": 1, "cpu": {"cores": 2}}, "vcpus"),
+        ({"cpu": {"cores": 2, "pin": "0"}}, "cpu.pin"),
+        ({"cpu": {"pin": "a"}}, "cpu.pin"),
+        ({"cpu": {"limit": 0.0}}, "cpu.limit"),
+        ({"memory": "1GB"}, "memory"),
+        ({"hostname": "a\nb"}, "hostname"),
+        ({"hostname": "-a"}, "hostname"),
+        ({"dns": {"servers": ["x"]}}, "dns.servers"),
+        ({"ssh_keys": ["rm -rf /"]}, "ssh_keys"),
+        ({"exact": ["mounts"]}, "exact"),
+        ({"unset": ["autostart"]}, "unset"),
+        ({"unset": ["memory"], "memory": 5}, "unset"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_key(params, key):
+    with pytest.raises(SpecError) as caught:
+        parse({"name": "one", **params})
+    assert caught.value.message.startswith(key)
+
+
+def test_everything_new_is_complete_before_the_first_start():
+    spec = parse(
+        {
+            "name": "one",
+            "image": "i",
+            "rootfs": {"pool": "p"},
+            "networks": [{"name": "lan", "bridge": "br0"}],
+            "memory": 64,
+            "vcpus": 2,
+        }
+    )
+    made = plan_container(spec, ABSENT)
+    assert made.changes[0].after == "stopped"
+    wanted = resolved(spec, ABSENT)
+    config = definition.new_config("one", "/pool/one.rootfs", Range(100000), has_apparmor=False)
+    text = definition.edit(config, wanted, ABSENT, made).text
+    for line in (
+        "lxc.idmap = u 0 100000 65536",
+        "lxc.cap.drop = sys_rawio",
+        "lxc.mount.auto = sys:mixed",
+        "lxc.cgroup.memory.limit_in_bytes = 67108864",
+        "lxc.cgroup2.memory.max = 67108864",
+        "lxc.cgroup.cpuset.cpus = 0-1",
+        "lxc.net.0.link = br0",
+        f"lxc.net.0.hwaddr = {items.derived_mac(HOST.machine_id, 'one', 'lan', ())}",
+    ):
+        assert line in text.splitlines()
+    assert "lxc.apparmor.profile = generated" in definition.new_config("one", "/x", None, has_apparmor=True).text
+
+
+def test_a_mac_is_the_same_on_each_try_and_nobody_elses():
+    first = items.derived_mac("m", "guest", "lan", ())
+    assert first == items.derived_mac("m", "guest", "lan", ()) != items.derived_mac("m", "guest", "dmz", ())
+    assert items.derived_mac("m", "guest", "lan", {first}) != first and first.startswith("00:16:3e:")
+
+
+@pytest.mark.parametrize("guest", ["a", "a" * 13, "a" * 14, "a" * 63])
+def test_the_name_of_a_link_fits(guest):
+    name = items.pair_name(guest, 1, ())
+    assert len(name) <= 15 and items.pair_name(guest, 1, {name}) != name
+
+
+def test_the_files_of_a_guest():
+    assert default_hostname("my_guest.x") == "my-guest.x"
+    assert (
+        guest_files.hosts("127.0.0.1 localhost\n127.0.1.1 old\n# x\n", "new.lan")
+        == "127.0.0.1 localhost\n127.0.1.1 new.lan new\n# x\n"
+    )
+    assert guest_files.hosts(None, "a").startswith("127.0.0.1 localhost\n127.0.1.1 a\n")
+    net = guest_files.Net("lan", "eth0", "192.0.2.5/24", "192.0.2.1")
+    assert "Address=192.0.2.5/24\nGateway=192.0.2.1\n" in str(guest_files.networkd(net))
+    assert "DHCP=yes" in str(guest_files.networkd(guest_files.Net("lan", "eth0", "dhcp")))
+    assert guest_files.networkd(guest_files.Net("lan", "eth0", "none")) is None
+    assert guest_files.host_resolver(["nameserver 127.0.0.53\n", "search lan .\nnameserver 192.0.2.1\n"]) == (
+        ("192.0.2.1",),
+        ("lan",),
+    )
+    assert guest_files.names_interfaces("iface lo inet loopback\n") is False
+    assert guest_files.names_interfaces("iface eth0 inet dhcp\n") is True
+
+
+def test_every_option_has_one_row():
+    assert len({option.path for option in OPTIONS}) == len(OPTIONS)

@@ -1,0 +1,75 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import command, lock
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import LockTimeout
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference, in_lock_order
+
+POOL = Reference("pool", "main")
+GUEST = Reference("guest", "web")
+
+
+@pytest.fixture(autouse=True)
+def _own_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock.paths, "LOCKS", str(tmp_path))
+
+
+def is_free(reference, *, shared=False):
+    try:
+        with lock.hold([] if shared else [reference], [reference] if shared else [], wait_seconds=0.0):
+            return True
+    except LockTimeout:
+        return False
+
+
+def test_locks_are_taken_in_one_order():
+    references = [
+        GUEST,
+        Reference("service", "libvirt"),
+        Reference("bridge", "z"),
+        POOL,
+        Reference("bridge", "a"),
+        POOL,
+    ]
+    assert [str(item) for item in in_lock_order(references)] == ["bridge a", "bridge z", "pool main", "guest web"]
+
+
+def test_what_is_provided_is_exclusive_and_what_is_required_is_shared():
+    with lock.hold([GUEST], [POOL]):
+        assert not is_free(GUEST)
+        assert not is_free(GUEST, shared=True)
+        assert is_free(POOL, shared=True)
+        assert not is_free(POOL)
+    assert is_free(POOL)
+    assert is_free(GUEST)
+
+
+def test_a_writing_child_inherits_the_lock_and_a_staying_one_does_not():
+    with lock.hold([GUEST], []) as held:
+        inherits = command.run(
+            [sys.executable, "-c", f"import os; os.fstat({held.fds[0]}); print('has it')"], keep_fds=held.fds
+        )
+        with pytest.raises(command.CommandError, match="Bad file descriptor"):
+            command.run([sys.executable, "-c", f"import os; os.fstat({held.fds[0]})"])
+    assert inherits == "has it\n"
+
+
+def test_the_lock_holds_until_the_last_writer_ended():
+    with lock.hold([GUEST], []) as held:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=held.fds)
+    assert not is_free(GUEST)
+    child.communicate(b"\n")
+    assert is_free(GUEST)
+
+
+def test_allocations_are_one_at_a_time():
+    with lock.allocations(), pytest.raises(LockTimeout, match="allocations"), lock.allocations(wait_seconds=0.0):
+        pass

@@ -1,0 +1,100 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import atomic, declared, record, secrets
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ObserveError, SpecError
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path, monkeypatch):
+    monkeypatch.setattr(record.paths, "STATE", str(tmp_path))
+    return tmp_path
+
+
+def test_a_record_is_for_root_alone_and_comes_back_as_it_was(state):
+    record.Record("pools", "main").save(building=True, path="/srv")
+    loaded = record.load("pools", "main")
+    assert (loaded.exists, loaded.is_building, loaded.data["path"]) == (True, True, "/srv")
+    assert stat.S_IMODE(os.stat(state / "pools" / "main.json").st_mode) == 0o600
+
+
+def test_none_takes_a_key_off():
+    item = record.Record("pools", "main")
+    item.save(building=True, path="/srv")
+    item.save(building=None)
+    assert not record.load("pools", "main").is_building
+
+
+def test_a_record_that_does_not_change_is_not_written_again(state):
+    item = record.Record("pools", "main")
+    item.save(path="/srv")
+    before = os.stat(state / "pools" / "main.json").st_mtime_ns
+    item.save(path="/srv")
+    assert os.stat(state / "pools" / "main.json").st_mtime_ns == before
+
+
+def test_the_record_of_a_newer_version_is_refused(state):
+    (state / "pools").mkdir()
+    (state / "pools" / "main.json").write_text(json.dumps({"schema": 99}))
+    with pytest.raises(ObserveError, match="schema 99"):
+        record.load("pools", "main")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"schema": "x"}'])
+def test_what_is_no_record_is_named(state, text):
+    (state / "pools").mkdir()
+    (state / "pools" / "main.json").write_text(text)
+    with pytest.raises(ObserveError, match=r"main\.json is no ownership record"):
+        record.load("pools", "main")
+
+
+def test_all_records_of_a_kind():
+    for name in ("b", "a"):
+        record.Record("guests", name).save(kind="vm")
+    assert list(record.load_all("guests")) == ["a", "b"]
+    assert record.load_all("bridges") == {}
+
+
+def test_a_removed_record_is_gone():
+    item = record.Record("pools", "main")
+    item.save(path="/srv")
+    item.remove()
+    item.remove()
+    assert not record.load("pools", "main").exists
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(TypeError):
+        atomic.write_file(str(path), 5)  # type: ignore[arg-type]
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_mode_and_owner_are_set_before_the_file_is_seen(tmp_path):
+    path = tmp_path / "new" / "file"
+    atomic.write_file(str(path), "text", mode=0o640, owner=(os.getuid(), os.getgid()))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("value", ["pa55wd", "{'a': 'a dictionary'}", "with\x07bell-character"])
+def test_a_bad_secret_is_refused_without_being_shown(value):
+    with pytest.raises(SpecError) as caught:
+        declared.check_secret("password", value)
+    assert value not in caught.value.message
+
+
+def test_a_digest_tells_change_and_not_content():
+    assert secrets.digest("correct horse") == secrets.digest("correct horse")
+    assert secrets.digest("correct horse") != secrets.digest("battery staple")
+    assert "correct" not in secrets.digest("correct horse")

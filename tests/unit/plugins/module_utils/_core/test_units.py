@@ -1,0 +1,61 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.units import (
+    GIB,
+    KIB,
+    MIB,
+    parse_memory_kib,
+    parse_size,
+    show_memory_kib,
+    show_size,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "size"),
+    [
+        (512, MIB, 512 * MIB),
+        ("512", MIB, 512 * MIB),
+        ("4GiB", MIB, 4 * GIB),
+        ("4G", MIB, 4 * GIB),
+        ("20G", GIB, 20 * GIB),
+        (20, GIB, 20 * GIB),
+        ("1.5GiB", GIB, 1536 * MIB),
+        ("  2 TiB ", GIB, 2048 * GIB),
+        ("64k", GIB, 64 * KIB),
+        ("7B", GIB, 7),
+    ],
+)
+def test_a_size_in_bytes(value, unit, size):
+    assert parse_size("size", value, unit=unit) == size
+
+
+@pytest.mark.parametrize(
+    "value", ["4GB", "4MB", "1e3", "-1", "0", "", "GiB", "1.0001KiB", True, None, [], "4 G iB", "٣", "4GiB\n4"]
+)
+def test_what_is_no_size_is_refused_with_its_key(value):
+    with pytest.raises(SpecError, match=r"^disks\.size: "):
+        parse_size("disks.size", value, unit=GIB)
+
+
+@given(st.integers(min_value=1, max_value=2**60))
+def test_a_size_that_is_shown_can_be_read_again(size):
+    shown = show_size(size)
+    assert parse_size("size", shown if not str(shown).isdigit() else f"{shown}B", unit=GIB) == size
+
+
+def test_memory_counts_in_mib_and_is_kept_in_kib():
+    assert parse_memory_kib("memory", 512) == 512 * 1024
+    assert parse_memory_kib("memory", "2GiB") == 2 * 1024 * 1024
+    assert show_memory_kib(2 * 1024 * 1024) == "2GiB"
+    with pytest.raises(SpecError, match="whole KiB"):
+        parse_memory_kib("memory", "1025B")

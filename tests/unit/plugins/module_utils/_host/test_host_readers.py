@@ -1,0 +1,38 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+from __future__ import annotations
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._host import libvirt, lxc
+
+CONFIG = """\
+# lxc.rootfs.path = dir:/old
+lxc.rootfs.path = dir:/srv/pool/web.rootfs
+lxc.mount.entry = /srv/my\\040music media none bind,create=dir 0 0
+lxc.mount.entry = tmpfs tmp tmpfs size=10m 0 0
+"""
+
+
+def test_a_container_stands_on_its_root_and_on_what_is_bound_into_it():
+    assert lxc.Container("web", CONFIG).sources == ["/srv/pool/web.rootfs", "/srv/my music"]
+
+
+def test_a_container_runs_when_its_monitor_listens():
+    lines = [
+        "Num RefCount Protocol Flags Type St Inode Path\n",
+        "0000: 00000002 00000000 00010000 0001 01 12345 @/var/lib/lxc/web/command\n",
+        "0000: 00000002 00000000 00010000 0001 01 12346 @/other/db/command\n",
+        "0000: 00000002 00000000 00010000 0001 01 12347 /run/systemd/notify\n",
+    ]
+    assert lxc.running_names(lines) == {"web"}
+
+
+def test_a_disk_stands_on_a_file_or_a_device_and_a_network_disk_on_neither():
+    xml = """<domain><devices>
+      <disk type='file'><source file='/srv/pool/a.qcow2'/></disk>
+      <disk type='block'><source dev='/dev/vg/b'/></disk>
+      <disk type='network'><source protocol='rbd' name='pool/c'/></disk>
+      <disk type='file' device='cdrom'/>
+    </devices></domain>"""
+    assert libvirt.disk_sources(xml) == ["/srv/pool/a.qcow2", "/dev/vg/b"]

@@ -1,0 +1,197 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import RefusedError, SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout import plan, refusals
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.plan import Item
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.refusals import Claim, NewVolume, Place
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import Declared, as_written, parse
+
+REFERENCES = {"bridge": "bridge", "storage_pool": "pool", "image": "image", "vm": "guest", "container": "guest"}
+
+
+def changes(*paths, after="x"):
+    return {
+        "changed": bool(paths),
+        "plan": [{"path": path, "before": None, "after": after, "how": "live", "done": False} for path in paths],
+        "diff": {"before": dict.fromkeys(paths), "after": dict.fromkeys(paths, after)},
+    }
+
+
+def make(kind, name, *requires, paths=("state",), **more):
+    return Item(
+        Declared(kind, name, {"name": name}),
+        changes(*paths),
+        provides=(Reference(REFERENCES[kind], name),),
+        requires=tuple(Reference(*each.split(" ")) for each in requires),
+        **more,
+    )
+
+
+def names(items):
+    return [item.declared.name for item in items]
+
+
+def test_a_guest_comes_after_what_it_requires():
+    guest = make("vm", "web", "bridge br0", "pool main", "image debian", "service libvirt")
+    items = [guest, make("bridge", "br0"), make("storage_pool", "main"), make("image", "debian")]
+    assert names(plan.in_order(items)) == ["br0", "main", "debian", "web"]
+
+
+def test_what_is_taken_away_comes_after_the_guests_that_go():
+    pool = make("storage_pool", "main", is_removed=True, users=frozenset({"web", "stays"}))
+    items = [pool, make("container", "other", is_removed=True), make("container", "web", is_removed=True)]
+    assert names(plan.dependencies(items)[0]) == ["web"]
+    assert names(plan.in_order(items)) == ["web", "main", "other"]
+
+
+def test_a_failure_stops_what_depends_on_it_and_nothing_else():
+    bridge = make("bridge", "br0", has_failed=True)
+    items = [bridge, make("vm", "web", "bridge br0"), make("vm", "db"), make("vm", "old", "bridge br0", paths=())]
+    plan.settle(items)
+    assert items[1].skipped == "depends on bridge br0, which failed"
+    assert (items[2].skipped, items[3].skipped) == (None, None)
+
+
+def test_a_skip_is_handed_on():
+    image = make("image", "debian", has_failed=True)
+    pool = make("storage_pool", "main", "image debian")
+    guest = make("vm", "web", "pool main")
+    plan.settle([guest, pool, image])
+    assert guest.skipped == "depends on storage pool main, which was skipped"
+
+
+def test_what_another_item_makes_is_not_assumed():
+    guest = make("vm", "web", "bridge br0", "pool other")
+    guest.told["assumed"] = ["bridge br0", "pool other"]
+    plan.drop_assumed([guest, make("bridge", "br0")])
+    assert guest.told["assumed"] == ["pool other"]
+
+
+def test_plans_become_one_below_the_paths_of_their_items():
+    web = make("container", "web", paths=("memory",))
+    web.told.update(restart_required=["networks[lan].mac"], kept=["/srv/x"], unmanaged=["mounts[old]"])
+    gone = make("vm", "db", skipped="depends on it")
+    whole = plan.merge([web, gone])
+    assert [change["path"] for change in whole["plan"]] == ["containers[web].memory"]
+    assert whole["diff"] == {"before": {"containers[web].memory": None}, "after": {"containers[web].memory": "x"}}
+    assert whole["restart_required"] == ["containers[web].networks[lan].mac"]
+    assert (whole["kept"], whole["unmanaged"]) == (["/srv/x"], ["containers[web].mounts[old]"])
+
+
+def test_all_failures_are_told_together_with_what_was_skipped():
+    failed = [make("bridge", "br0", has_failed=True), make("vm", "db", has_failed=True)]
+    for item in failed:
+        item.told["msg"] = f"{item.declared.name} is broken"
+    skipped = make("vm", "web", skipped="depends on bridge br0, which failed")
+    assert plan.failure([*failed, skipped]) == (
+        "2 of 3 failed: bridge br0: br0 is broken; vm db: db is broken. Skipped: vm web (depends on bridge br0, which failed)"
+    )
+    assert plan.failure([make("vm", "web")]) is None
+
+
+def test_an_item_is_told_with_its_plan_and_with_facts_on_demand():
+    item = make("container", "web", paths=("memory",))
+    item.told["guest"] = {"name": "web"}
+    assert "facts" not in plan.tell(item, with_facts=False)
+    told = plan.tell(item, with_facts=True)
+    assert (told["facts"], told["changed"], told["failed"]) == ({"name": "web"}, True, False)
+    item.skipped = "depends on it"
+    assert (plan.tell(item, with_facts=True)["plan"], plan.tell(item, with_facts=True)["changed"]) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("lists", "saying"),
+    [
+        ({"vms": [{"name": "a"}], "containers": [{"name": "a"}]}, "share one namespace"),
+        ({"vms": [{"name": "a"}, {"name": "a"}]}, "vms: a is there twice"),
+        ({"overcommit": {"memory": 0.0}}, "overcommit.memory"),
+        ({"parallel": 65}, "parallel"),
+    ],
+)
+def test_what_the_lists_say_cannot_be(lists, saying):
+    with pytest.raises(SpecError, match=saying.replace(".", r"\.")):
+        parse(lists)
+
+
+def test_one_name_serves_a_bridge_and_a_guest():
+    assert len(parse({"bridges": [{"name": "a"}], "vms": [{"name": "a"}]}).items) == 2
+
+
+def test_a_list_that_is_not_written_is_not_an_empty_one():
+    assert parse({"vms": [], "containers": None}).listed == {"vms"}
+
+
+def test_only_what_was_written_is_echoed():
+    params = {"vms": [{"name": "a", "state": "present", "allow": [], "memory": None}], "prune": False, "facts": True}
+    assert as_written(params) == {"vms": [{"name": "a"}], "facts": True}
+
+
+def test_two_guests_cannot_have_one_mac_or_address():
+    one = Claim("vm a", True, macs=frozenset({"52:54:00:00:00:01"}), addresses=frozenset({("br0", "10.0.0.2")}))
+    other = Claim("container b", False, macs=one.macs, addresses=one.addresses)
+    assert refusals.check_doubles([one, other]) == [
+        "vm a and container b have both the MAC address 52:54:00:00:00:01",
+        "vm a and container b have both the address 10.0.0.2 on br0",
+    ]
+
+
+def test_guests_that_are_not_listed_are_left_alone_and_bridges_do_not_share_addresses():
+    one, other = (Claim(label, macs=frozenset({"52:54:00:00:00:01"})) for label in "ab")
+    assert refusals.check_doubles([one, other]) == []
+    listed = (Claim(label, True, addresses=frozenset({(f"br{label}", "10.0.0.2")})) for label in "ab")
+    assert refusals.check_doubles(list(listed)) == []
+
+
+GIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("memory", "before", "overcommit", "is_refused"),
+    [
+        (3 * GIB, 0, 1.0, True),
+        (2 * GIB, 0, 1.0, False),
+        (3 * GIB, 0, 1.5, False),
+        (3 * GIB, 3 * GIB, 1.0, False),
+        (3 * GIB, 2 * GIB, 1.0, True),
+    ],
+)
+def test_more_memory_than_the_host_has_is_not_promised(memory, before, overcommit, is_refused):
+    claims = [Claim("vm web", True, memory=memory, memory_before=before), Claim("vm other", memory=2 * GIB)]
+    found = refusals.check_memory(claims, 4 * GIB, overcommit)
+    assert bool(found) is is_refused
+    if found:
+        assert "promised 5GiB, and it has 4GiB" in found[0] and "adds vm web (3GiB)" in found[0]
+
+
+def test_new_disks_fit_the_file_system_of_their_pools():
+    volumes = [NewVolume("root of vm a", "/srv", 2**31), NewVolume("container b", "/srv", 2**30)]
+    places = {"/srv": Place(("main", "fast"), 2**31), "/": Place(("other",), 0)}
+    (sentence,) = refusals.check_storage(volumes, places, 1.0)
+    assert "main and fast has 2GiB free" in sentence and "3GiB to root of vm a (2GiB), container b (1GiB)" in sentence
+    assert refusals.check_storage(volumes, places, 1.5) == []
+
+
+def test_what_is_required_is_there_or_made_here():
+    def missing(reference):
+        return None if reference.name in ("br0", "libvirt") else f"there is no {reference}"
+
+    guest = make("vm", "web", "bridge br0", "pool main", "service libvirt")
+    (sentence,) = refusals.check_requirements([guest], missing)
+    assert sentence.startswith("vm web needs pool main: there is no pool main")
+    assert refusals.check_requirements([guest, make("storage_pool", "main")], missing) == []
+    assert refusals.check_requirements([guest, make("storage_pool", "main", has_failed=True)], missing) == []
+    assert refusals.check_requirements([guest, make("storage_pool", "main", paths=("autostart",))], missing)
+    (sentence,) = refusals.check_requirements([guest, make("storage_pool", "main", is_removed=True)], missing)
+    assert sentence == "vm web needs pool main, which this layout takes away"
+
+
+def test_refusals_are_one_error():
+    refusals.refuse([])
+    with pytest.raises(RefusedError, match="one; two"):
+        refusals.refuse(["one", "two"])

@@ -1,0 +1,154 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model of a definition: read typed, edited in place, everything else untouched."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import domain_xml
+
+BY_HAND = """<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <!-- made by hand -->
+  <name>nas</name>
+  <uuid>5830dfdb-37ea-4c1c-9731-790ac404b5ba</uuid>
+  <title>NAS</title>
+  <metadata><x:note xmlns:x='urn:x'>keep &amp; care</x:note></metadata>
+  <memory unit='GiB'>2</memory>
+  <currentMemory unit='MiB'>1536</currentMemory>
+  <vcpu placement='static' current='1'>4</vcpu>
+  <vcpus><vcpu id='0' enabled='yes'/></vcpus>
+  <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type><boot dev='network'/><boot dev='hd'/></os>
+  <cpu><topology sockets='1' dies='1' cores='2' threads='2'/></cpu>
+  <devices>
+    <!-- the fast one -->
+    <disk type='block' device='disk'><driver name='qemu' type='raw' io='native'/><source dev='/dev/sdx'/><target dev='vda' bus='virtio'/></disk>
+    <unknown future='yes'/>
+    <interface type='network'><mac address='52:54:00:AA:00:01'/><source network='default'/><model type='virtio'/></interface>
+    <graphics type='spice'/><channel type='spicevmc'/><video><model type='qxl'/></video>
+    <memballoon model='none'/>
+  </devices>
+  <qemu:commandline><qemu:arg value='-s'/></qemu:commandline>
+</domain>"""
+SCALARS = {
+    "description": "<b>&]]>",
+    "vcpus": 3,
+    "cpu.cores": 2,
+    "cpu.max_cores": 8,
+    "memory": 1048576,
+    "memory_max": 4194304,
+    "boot.kernel": "/k",
+    "boot.initrd": "/i",
+    "boot.cmdline": "a 'b' \"c\" <d>",
+    "graphics": "vnc",
+    "serial": True,
+    "agent": True,
+}
+
+
+def fresh():
+    root = domain_xml.new("vm", "5830dfdb-37ea-4c1c-9731-790ac404b5ba", "tcg", 2)
+    domain_xml.write_value(root, "memory_max", 262144)
+    domain_xml.write_value(root, "memory", 262144)
+    return root
+
+
+@pytest.mark.parametrize("source", [BY_HAND, domain_xml.to_text(fresh())], ids=["by hand", "new"])
+@pytest.mark.parametrize("path", SCALARS)
+def test_what_is_written_is_read_back(source, path):
+    root = domain_xml.parse(source)
+    domain_xml.write_value(root, path, SCALARS[path])
+    again = domain_xml.read(domain_xml.parse(domain_xml.to_text(root)))
+    assert again.values[path] == SCALARS[path]
+
+
+@pytest.mark.parametrize("path", SCALARS)
+def test_what_is_written_twice_changes_nothing(path):
+    root = domain_xml.parse(BY_HAND)
+    domain_xml.write_value(root, path, SCALARS[path])
+    once = domain_xml.to_text(root)
+    domain_xml.write_value(root, path, SCALARS[path])
+    assert domain_xml.to_text(root) == once
+
+
+@pytest.mark.parametrize("path", [path for path in SCALARS if path != "graphics"])
+def test_an_edit_keeps_everything_else(path):
+    root = domain_xml.parse(BY_HAND)
+    before = domain_xml.read(root)
+    domain_xml.write_value(root, path, SCALARS[path])
+    text = domain_xml.to_text(root)
+    for kept in (
+        "made by hand",
+        "the fast one",
+        'future="yes"',
+        "keep &amp; care",
+        'value="-s"',
+        'io="native"',
+        "<title>NAS</title>",
+    ):
+        assert kept in text
+    after = domain_xml.read(root)
+    assert after.disks == before.disks and after.nics == before.nics
+
+
+def test_a_definition_is_read_in_canonical_form():
+    domain = domain_xml.read(domain_xml.parse(BY_HAND))
+    assert (domain.values["memory"], domain.values["memory_max"]) == (1536 * 1024, 2048 * 1024)
+    assert (domain.values["vcpus"], domain.values["cpu.max_cores"]) == (1, 4)
+    assert domain.boot_classes == ("network", "hd") and not domain.has_balloon and domain.type == "kvm"
+    (disk,), (nic,) = domain.disks, domain.nics
+    assert (disk.source, disk.format, disk.cache, disk.discard) == ("/dev/sdx", "raw", "default", False)
+    assert (nic.mac, nic.type, nic.source, nic.link, nic.mtu) == ("52:54:00:aa:00:01", "network", "default", "up", 0)
+
+
+def test_no_screen_takes_off_what_needs_one():
+    root = domain_xml.parse(BY_HAND)
+    domain_xml.write_value(root, "graphics", "none")
+    assert [node.tag for node in root.find("devices") if node.tag in ("graphics", "channel", "video")] == []
+
+
+def test_the_maximum_follows_and_the_topology_fits():
+    root = domain_xml.parse(BY_HAND)
+    domain_xml.write_value(root, "vcpus", 8)
+    assert root.find("vcpu").text == "8" and root.find("vcpu").get("current") is None
+    assert root.find("cpu/topology").get("sockets") == "2" and root.find("vcpus") is None
+    domain_xml.write_value(root, "cpu.max_cores", 9)
+    assert root.find("cpu/topology") is None
+    domain_xml.write_value(root, "memory", 8 * 1024**2)
+    assert domain_xml.read(root).values["memory_max"] == 8 * 1024**2
+
+
+def test_a_new_machine_has_spare_ports():
+    root = fresh()
+    ports = [node for node in root.iterfind("devices/controller") if node.get("model") == "pcie-root-port"]
+    assert len(ports) == 2 + domain_xml.SPARE_PORTS and domain_xml.read(root).free_ports == len(ports)
+    assert root.find("cpu/model").text == "qemu64"
+    assert domain_xml.new("a", "b", "kvm", 0).find("cpu").get("mode") == "host-passthrough"
+
+
+def test_devices_bear_their_names_and_find_free_targets():
+    root = fresh()
+    keys = {"format": "qcow2", "bus": "virtio", "serial": "", "cache": "none", "discard": True, "readonly": True}
+    domain_xml.add_disk(root, "root", "/p/a.qcow2", keys)
+    domain_xml.add_disk(root, "data", "/dev/x", {**keys, "bus": "scsi"}, taken={"sda"})
+    domain_xml.add_disk(root, "late", "/p/b.qcow2", keys, taken={"vdb"})
+    domain_xml.add_nic(
+        root, "lan", {"bridge": "br0", "mac": "52:54:00:00:00:01", "model": "virtio", "mtu": 9000, "link": "down"}
+    )
+    domain = domain_xml.read(root)
+    assert [(disk.alias, disk.target) for disk in domain.disks] == [("root", "vda"), ("data", "sdb"), ("late", "vdc")]
+    assert root.find("devices/disk[2]").get("type") == "block" and domain.has_scsi
+    (nic,) = domain.nics
+    assert (nic.alias, nic.source, nic.link, nic.mtu) == ("lan", "br0", "down", 9000)
+    for disk in domain.disks:
+        assert (disk.cache, disk.discard, disk.readonly) == ("none", True, True)
+
+
+@pytest.mark.parametrize("text", ["]]></description><devices/>", "&lt;&#0;", "'\"<!--", "Zoë 🐍"])
+def test_no_text_becomes_markup(text):
+    root = fresh()
+    domain_xml.write_value(root, "description", text)
+    again = domain_xml.parse(domain_xml.to_text(root))
+    assert domain_xml.read(again).values["description"] == text
+    assert [node.tag for node in again] == [node.tag for node in root]

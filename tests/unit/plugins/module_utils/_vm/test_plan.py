@@ -1,0 +1,265 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a virtual machine: from what is declared and what stands to paths, and how each gets there."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import domain_xml
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.elements.disk import Disk
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.elements.interface import Nic
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.naming import name_devices, name_live_devices
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.observe import Side, State, Volume
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.plan import derive_mac, plan_vm
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import Item, parse
+
+DISK = Disk("root", "vda", "virtio", "disk", "/p/vm.root.qcow2", "qcow2", "", "default", True, False)
+NIC = Nic("lan", "52:54:00:00:00:01", "bridge", "br0", "virtio", "up", 0)
+
+
+def side(disks=(DISK,), nics=(NIC,), **values):
+    root = domain_xml.new("vm", "u", "tcg", 0)
+    for path, value in {
+        "memory_max": 2 << 20,
+        "memory": 1 << 20,
+        "cpu.max_cores": 4,
+        "cpu.cores": 2,
+        "serial": True,
+    }.items():
+        domain_xml.write_value(root, path, value)
+    domain = dataclasses.replace(domain_xml.read(root), disks=tuple(disks), nics=tuple(nics))
+    known = {**domain.values, "boot.order": (), "autostart": False, "tags": (), "protection": False}
+    known.update({path.replace("__", "."): value for path, value in values.items()})
+    if "cpu.cores" in known:
+        known["vcpus"] = known["cpu.cores"]
+    return Side(known, {disk.alias: disk for disk in disks}, {nic.alias: nic for nic in nics}, domain)
+
+
+def stopped(persistent=None, **keys):
+    found = State(
+        power="stopped",
+        exists=True,
+        persistent=persistent or side(),
+        pools={"main": "/p"},
+        sizes={DISK.source: 4 << 30},
+        machine_id="m",
+    )
+    return dataclasses.replace(found, **keys)
+
+
+def running(persistent=None, live=None, **keys):
+    return stopped(persistent, **{"power": "started", "live": live or persistent or side(), **keys})
+
+
+def plan(actual, **params):
+    return plan_vm(parse({"name": "vm", **params}), actual)
+
+
+def hows(actual, **params):
+    return {change.path: change.how.value for change in plan(actual, **params).changes}
+
+
+TABLE = [
+    ({"memory": "1GiB"}, {}),
+    ({"memory": "512"}, {"memory": "live"}),
+    ({"memory": "4GiB"}, {"memory": "next_boot"}),
+    ({"memory_max": "4GiB"}, {"memory_max": "next_boot"}),
+    ({"vcpus": 2}, {}),
+    ({"vcpus": 3}, {"vcpus": "live"}),
+    ({"vcpus": 1}, {"vcpus": "next_boot"}),
+    ({"cpu": {"cores": 5}}, {"cpu.cores": "next_boot"}),
+    ({"description": "x"}, {"description": "live"}),
+    ({"tags": ["b", "a", "b"]}, {"tags": "live"}),
+    ({"autostart": True}, {"autostart": "live"}),
+    ({"boot": {"kernel": "/k"}}, {"boot.kernel": "next_boot"}),
+    ({"boot": {"order": ["lan", "root"]}}, {"boot.order": "next_boot"}),
+    ({"graphics": "vnc"}, {"graphics": "next_boot"}),
+    ({"agent": True}, {"agent": "live"}),
+    ({"serial": False}, {"serial": "next_boot"}),
+    ({"disks": [{"name": "root", "size": "8"}]}, {"disks[root].size": "live"}),
+    ({"disks": [{"name": "root", "cache": "none", "discard": False}]}, {"disks[root].cache": "next_boot", "disks[root].discard": "next_boot"}),
+    ({"disks": [{"name": "root", "state": "absent"}]}, {"disks[root]": "live"}),
+    ({"disks": [{"name": "new", "pool": "main", "size": "1"}]}, {"disks[new]": "live"}),
+    ({"disks": [{"name": "new", "pool": "main", "size": "1", "bus": "sata"}]}, {"disks[new]": "next_boot"}),
+    ({"disks": [{"name": "root", "size": "1"}]}, {"disks[root].size": "refused"}),
+    ({"disks": [{"name": "root", "pool": "other"}]}, {"disks[root].pool": "refused"}),
+    ({"disks": [{"name": "root", "source": "/x"}]}, {"disks[root].source": "refused"}),
+    ({"disks": [{"name": "root", "source": "/x"}], "allow": ["replace_disk"]}, {"disks[root].source": "next_boot"}),
+    ({"disks": [], "exact": ["disks"]}, {"disks[root]": "live"}),
+    ({"networks": [{"name": "lan", "bridge": "br1", "link": "down"}]}, {"networks[lan].bridge": "live", "networks[lan].link": "live"}),
+    ({"networks": [{"name": "lan", "mac": "52:54:00:00:00:02"}]}, {"networks[lan].mac": "next_boot"}),
+    ({"networks": [{"name": "dmz", "bridge": "br1"}]}, {"networks[dmz]": "live"}),
+    ({"cloud_init": {"packages": []}}, {}),
+    ({"cloud_init": {"user": "joe"}}, {"cloud_init.user": "next_boot"}),
+    ({"state": "paused"}, {"state": "live"}),
+    ({"state": "restarted"}, {"state": "restart"}),
+    ({"graphics": "vnc", "restart_policy": "if_needed"}, {"graphics": "restart"}),
+    ({"graphics": "vnc", "state": "stopped"}, {"graphics": "offline", "state": "live"}),
+    ({"state": "absent"}, {"state": "live"}),
+]  # fmt: skip
+STATELESS = [(params, expected) for params, expected in TABLE if "state" not in params]
+
+
+@pytest.mark.parametrize(("params", "expected"), TABLE, ids=[str(params) for params, dummy in TABLE])
+def test_on_a_machine_that_runs(params, expected):
+    assert hows(running(), **params) == expected
+
+
+@pytest.mark.parametrize(("params", "expected"), STATELESS, ids=[str(params) for params, dummy in STATELESS])
+def test_on_a_machine_that_is_stopped(params, expected):
+    told = {path: how if how == "refused" else "offline" for path, how in expected.items()}
+    assert hows(stopped(), **params) == told
+
+
+def test_what_waits_stays_pending():
+    waiting = running(side(graphics="vnc"), side())
+    assert plan(waiting, graphics="vnc").changes == []
+    assert plan(waiting, graphics="vnc").restart_required == ["graphics"]
+    assert hows(waiting, graphics="vnc", restart_policy="if_needed") == {"graphics": "restart"}
+    assert hows(waiting, graphics="none") == {"graphics": "live"}
+
+
+def test_what_the_guest_declined_is_pending_until_its_run_ends():
+    params = {"disks": [{"name": "root", "state": "absent"}]}
+    declined = running(side(disks=()), side(), declined=("disks[root]",))
+    assert (plan(declined, **params).changes, plan(declined, **params).restart_required) == ([], ["disks[root]"])
+    assert hows(running(side(disks=()), side()), **params) == {"disks[root]": "live"}
+
+
+def test_a_saved_machine_takes_nothing_until_it_is_woken():
+    saved = running(side(), side(), power="suspended")
+    assert hows(saved, description="x") == {"description": "next_boot"}
+    assert hows(saved, description="x", state="started") == {"description": "live", "state": "live"}
+
+
+def test_no_free_port_waits_for_a_restart():
+    full = side()
+    full = dataclasses.replace(full, domain=dataclasses.replace(full.domain, free_ports=1))
+    state = running(side(), full)
+    two = [{"name": name, "bridge": "br1"} for name in ("one", "two")]
+    assert hows(state, networks=two) == {"networks[one]": "live", "networks[two]": "next_boot"}
+
+
+def test_unset_takes_off_and_only_what_is_there():
+    state = stopped(side(nics=(dataclasses.replace(NIC, mtu=9000),), description="x"))
+    unset = ["description", "networks[lan].mtu", "boot.kernel", "cloud_init.user"]
+    assert hows(state, unset=unset) == {"description": "offline", "networks[lan].mtu": "offline"}
+
+
+def test_what_is_not_listed_is_unmanaged():
+    found = plan(stopped(), disks=[], networks=[])
+    assert (found.changes, found.unmanaged) == ([], ["disks[root]", "networks[lan]"])
+    assert plan(stopped()).unmanaged == []
+
+
+def test_a_new_machine_is_the_plan_against_nothing():
+    params = {
+        "disks": [{"name": "root", "pool": "main"}],
+        "image": "deb",
+        "networks": [{"name": "lan", "bridge": "br0"}],
+    }
+    state = State(pools={"main": "/p"}, image_sizes={"deb": 2 << 30}, machine_id="m", accelerator_reason="no KVM")
+    found = plan(state, **params)
+    assert found.get("state").report()["after"] == "stopped"
+    assert found.get("disks[root]").after["size"] == "2GiB" and found.get("disks[root]").after["image"] == "deb"
+    assert found.get("networks[lan]").after["mac"] == derive_mac("m", "vm", "lan", ())
+    assert found.get("memory").after == "1GiB" and "no KVM" in found.warnings[0]
+    assert all(change.how.value in ("offline", "live") for change in found.changes)
+
+
+def test_a_volume_that_is_there_is_taken_only_with_permission():
+    params = {"disks": [{"name": "root", "pool": "main", "size": "1"}]}
+    kept = Volume("/p/vm.root.qcow2", "qcow2", 1 << 30, is_ours=True)
+    state = State(pools={"main": "/p"}, found={"root": kept}, machine_id="m")
+    assert [change.permit for change in plan(state, **params).refused] == ["adopt"]
+    assert not plan(state, **params, allow=["adopt"]).refused
+    larger = dataclasses.replace(state, found={"root": dataclasses.replace(kept, size=2 << 30)})
+    assert plan(larger, **params, allow=["adopt"]).refused
+    half_made = dataclasses.replace(state, is_building=True, found={"root": dataclasses.replace(kept, is_fresh=True)})
+    assert not plan(half_made, **params).refused
+
+
+def test_absent_deletes_only_what_is_ours_and_named():
+    state = stopped(recorded={"root": "/p/vm.root.qcow2", "seed": "/p/vm.seed.iso"})
+    found = plan(state, state="absent")
+    assert ([change.path for change in found.changes], found.kept) == (
+        ["state"],
+        ["/p/vm.root.qcow2", "/p/vm.seed.iso"],
+    )
+    found = plan(state, state="absent", delete=["disks"])
+    assert ([change.path for change in found.changes], found.kept) == (["state", "disks[root]"], ["/p/vm.seed.iso"])
+    foreign = plan(stopped(), state="absent", delete=["disks"])
+    assert foreign.kept == ["/p/vm.root.qcow2 (not made by this collection)"]
+    for refused in (stopped(side(protection=True)), stopped(snapshots=2)):
+        assert plan(refused, state="absent").refused
+    assert plan(State(other_kind="container"), state="absent").changes == []
+    assert plan(State(other_kind="container")).refused
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"name": "../../etc"},
+        {"name": "a\nb"},
+        {"memory": "2GB"},
+        {"memory": "1.5KiB"},
+        {"memory": "2GiB", "memory_max": "1GiB"},
+        {"cpu": {"cores": 4, "max_cores": 2}},
+        {"disks": [{"name": "a"}, {"name": "a"}]},
+        {"disks": [{"name": "seed", "pool": "main", "size": "1"}]},
+        {"disks": [{"name": "a", "source": "/x", "size": "1"}]},
+        {"disks": [{"name": "a", "source": "../x"}]},
+        {"disks": [{"name": "a", "serial": "<x>"}]},
+        {"networks": [{"name": "a", "mac": "01:00:00:00:00:00"}]},
+        {"networks": [{"name": "a", "bridge": "way-too-long-a-name"}]},
+        {"networks": [{"name": "a", "bridge": "b", "mtu": 1}]},
+        {"boot": {"cmdline": "a\nb"}},
+        {"boot": {"order": ["a", "a"]}},
+        {"cloud_init": {"user": "Root!"}},
+        {"cloud_init": {"ssh_keys": ["one"]}},
+        {"cloud_init": {"meta_data": "{'a': 1}"}},
+        {"unset": ["memory"]},
+        {"unset": ["description"], "description": "x"},
+        {"exact": ["networks"]},
+        {"disks": [{"name": "a", "pool": "main"}], "networks": [{"name": "a", "bridge": "br0"}]},
+    ],
+    ids=str,
+)
+def test_nonsense_is_refused_before_the_host_is_looked_at(params):
+    with pytest.raises(SpecError):
+        parse({"name": "vm", **params})
+
+
+def test_devices_are_named_by_alias_claim_mark_and_place():
+    disks = [
+        dataclasses.replace(DISK, alias=None, target=target, source=f"/{target}") for target in ("vda", "vdb", "vdc")
+    ]
+    disks.append(dataclasses.replace(DISK, alias="own", target="vdd"))
+    named = name_devices("disks", disks, (Item("by-source", True),), {"claimed": "vdb"}, {"by-source": {"/vdc"}})
+    assert {name: disk.target for name, disk in named.items()} == {
+        "disk0": "vda",
+        "claimed": "vdb",
+        "by-source": "vdc",
+        "own": "vdd",
+    }
+
+
+def test_a_live_device_has_the_name_of_its_definition():
+    persistent = {"data": dataclasses.replace(DISK, alias="data", target="sda", bus="scsi", source="/d")}
+    live = [
+        dataclasses.replace(DISK, alias=None, target="vdb", source="/d"),
+        dataclasses.replace(DISK, alias="gone", target="vdc", source="/g"),
+    ]
+    named = name_live_devices("disks", live, persistent, {})
+    assert {name: disk.target for name, disk in named.items()} == {"data": "vdb", "gone": "vdc"}
+
+
+def test_a_mac_is_stable_and_avoids_what_is_taken():
+    mac = derive_mac("m", "vm", "lan", ())
+    assert mac == derive_mac("m", "vm", "lan", ()) != derive_mac("m", "vm", "dmz", ())
+    assert derive_mac("m", "vm", "lan", {mac}) not in (mac, "") and mac.startswith("52:54:00:")

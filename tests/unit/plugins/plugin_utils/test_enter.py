@@ -1,0 +1,81 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command that opens a guest for a person."""
+
+from __future__ import annotations
+
+import shlex
+import typing as t
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._enter import CannotEnter, command
+
+ALPHA = {"ansible_host": "192.0.2.1", "ansible_user": "ops", "ansible_port": 2222}
+
+
+def guest(kind: str, **more: t.Any) -> dict[str, t.Any]:
+    facts = {
+        "name": "web",
+        "kind": kind,
+        "hypervisor": "alpha",
+        "connection": "homelab.hybrid.lxc" if kind == "container" else "ssh",
+        "has_address": kind == "vm",
+        "guest_variables": {"ansible_host": "10.0.0.5", "ansible_user": "debian"} if kind == "vm" else {},
+        "hypervisor_variables": ALPHA,
+    }
+    return {**facts, **more}
+
+
+def far(argv: list[str]) -> list[str]:
+    """What runs on the hypervisor."""
+    assert argv[:-1] == ["ssh", "-p", "2222", "-l", "ops", "-t", "--", "192.0.2.1"]
+    words = shlex.split(argv[-1])
+    assert words[:2] == ["/bin/sh", "-c"]
+    return words[4:]
+
+
+def test_a_shell_in_a_container() -> None:
+    words = far(command(guest("container"), "auto", "xterm"))
+    assert words[:4] == ["lxc-attach", "-n", "web", "--clear-env"]
+    assert "TERM=xterm" in words
+    assert words[-4:-1] == ["--", "/bin/sh", "-c"]
+
+
+def test_a_container_of_this_machine() -> None:
+    argv = command(guest("container", hypervisor_variables={"ansible_connection": "local"}), "auto", "xterm")
+    assert argv[:2] == ["/bin/sh", "-c"]
+    assert argv[4:7] == ["lxc-attach", "-n", "web"]
+
+
+def test_ssh_into_a_virtual_machine() -> None:
+    variables = {"ansible_host": "10.0.0.5", "ansible_ssh_common_args": "-o ProxyJump=ops@alpha"}
+    argv = command(guest("vm", guest_variables=variables), "auto", "xterm")
+    assert argv == ["ssh", "-o", "ProxyJump=ops@alpha", "--", "10.0.0.5"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "via"),
+    [({}, "console"), ({"has_address": False}, "auto"), ({"connection": "homelab.hybrid.qemu_ga"}, "auto")],
+)
+def test_the_console_of_a_virtual_machine(facts: dict[str, t.Any], via: str) -> None:
+    assert far(command(guest("vm", **facts), via, "xterm")) == ["virsh", "-c", "qemu:///system", "console", "web"]
+
+
+def test_the_console_of_a_container() -> None:
+    assert far(command(guest("container"), "console", "xterm")) == ["lxc-console", "-n", "web"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "via", "said"),
+    [
+        (guest("vm"), "shell", "is a virtual machine"),
+        (guest("vm", has_address=False), "ssh", "has no ansible_host"),
+        (guest(""), "auto", "web is no guest: guest_kind is ''"),
+        (guest("container", hypervisor="", hypervisor_variables={}), "auto", "which guest_hypervisor"),
+    ],
+)
+def test_what_cannot_be_entered(facts: dict[str, t.Any], via: str, said: str) -> None:
+    with pytest.raises(CannotEnter, match=said):
+        command(facts, via, "xterm")

@@ -1,0 +1,79 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a hypervisor is reached: from its connection variables to a command line."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.filter.connection_vars import connection_vars
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._transport import Hypervisor, Unreachable, hypervisor
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "options"),
+    [
+        (None, {}, {}),
+        ("localhost", {}, {}),
+        ("alpha", {"ansible_connection": "local"}, {}),
+        ("alpha", {"ansible_connection": "ansible.builtin.local", "ansible_host": "192.0.2.1"}, {}),
+        ("alpha", {"ansible_host": "192.0.2.1"}, {"connection": "local"}),
+        ("alpha", {"ansible_host": "127.0.0.1"}, {}),
+    ],
+)
+def test_this_machine_needs_no_ssh(name, variables, options):
+    found = hypervisor(name, variables, options)
+    assert found.host is None and found.argv(["a", "b c"]) == ["a", "b c"]
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "options", "host"),
+    [
+        ("alpha", {}, {}, "alpha"),
+        ("alpha", {"ansible_host": "192.0.2.1"}, {}, "192.0.2.1"),
+        ("alpha", {"ansible_host": "192.0.2.1"}, {"host": "192.0.2.2"}, "192.0.2.2"),
+        ("localhost", {}, {"connection": "ssh"}, "localhost"),
+    ],
+)
+def test_others_are_reached_by_their_address(name, variables, options, host):
+    assert hypervisor(name, variables, options).host == host
+
+
+def test_the_variables_of_the_hypervisor_reach_ssh(tmp_path):
+    variables = {
+        "ansible_host": "192.0.2.1",
+        "ansible_port": "2222",
+        "ansible_user": "admin",
+        "ansible_ssh_private_key_file": "/keys/id",
+        "ansible_ssh_common_args": "-o ProxyJump=jump",
+    }
+    found = hypervisor("alpha", variables, {"timeout": 7, "control_folder": str(tmp_path), "checks_host_key": False})
+    argv = found.argv(["sh", "-c", "echo 'a  b'; $x"])
+    assert argv[0] == "ssh" and argv[-2] == "192.0.2.1" and argv[-3] == "--"
+    assert shlex.split(argv[-1]) == ["sh", "-c", "echo 'a  b'; $x"]
+    text = " ".join(argv)
+    for part in (
+        "-p 2222",
+        "-l admin",
+        "-i /keys/id",
+        "ProxyJump=jump",
+        "ConnectTimeout=7",
+        "StrictHostKeyChecking=no",
+    ):
+        assert part in text
+    assert f"ControlPath={tmp_path}/lxc-" in text
+
+
+def test_a_hypervisor_that_is_not_there_is_unreachable(tmp_path):
+    with pytest.raises(Unreachable, match="is not on the control node"):
+        Hypervisor(host="x", executable=str(tmp_path / "none"), ssh_args="").run(["true"])
+
+
+def test_only_connection_variables_are_looked_at():
+    assert connection_vars({"ansible_host": "a", "ansible_user": "b", "other": 1}) == {
+        "ansible_host": "a",
+        "ansible_user": "b",
+    }

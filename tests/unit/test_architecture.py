@@ -1,0 +1,207 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The house stands as it was drawn: imports point one way, pure files stay pure, one file knows check mode."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from unit.tree import (
+    MODULES,
+    PLUGIN_FILES,
+    PLUGINS,
+    ROOT,
+    SHARED,
+    SHARED_FILES,
+    constant,
+    imports,
+    load,
+    parse,
+    path_of,
+    relative,
+)
+
+RANK = {
+    "_core": 0,
+    "_host": 1,
+    "_bridge": 2,
+    "_storage": 2,
+    "_image": 3,
+    "_vm": 4,
+    "_container": 4,
+    "_guests": 5,
+    "_layout": 6,
+}
+OWNERS = {
+    "_bridge": {"bridge"},
+    "_storage": {"storage_pool"},
+    "_image": {"image"},
+    "_vm": {"kvm_vm", "guest_info"},
+    "_container": {"lxc_container", "guest_info"},
+    "_guests": {"guest_info"},
+    "_layout": {"layout"},
+}
+PURE = frozenset("spec plan decide converge errors units declared paths domain_xml config idmap".split())
+EFFECTS = frozenset(
+    "os subprocess libvirt libvirt_qemu lxc ansible socket shutil pathlib tempfile fcntl ctypes multiprocessing".split()
+)
+THIRD_PARTY = {"libvirt", "libvirt_qemu", "lxc", "lxml", "pycdlib", "pyroute2", "yaml"}
+LIBRARIES = SHARED / "_core" / "libraries.py"
+MODULE = SHARED / "_core" / "module.py"
+COMMAND = SHARED / "_core" / "command.py"
+CONVERGE = SHARED / "_core" / "converge.py"
+
+each_shared_file = pytest.mark.parametrize("path", SHARED_FILES, ids=relative)
+each_plugin_file = pytest.mark.parametrize("path", PLUGIN_FILES, ids=relative)
+each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+
+
+def is_pure(path: Path) -> bool:
+    return path.stem in PURE or path.parent.name == "elements"
+
+
+def folder(path: Path) -> str:
+    return path.relative_to(SHARED).parts[0]
+
+
+def has_effects(path: Path) -> bool:
+    return any(found.top in EFFECTS for found in imports(path))
+
+
+@each_shared_file
+def test_imports_point_one_way(path: Path) -> None:
+    own = folder(path)
+    assert own in RANK, f"{own}: give it a rank, or put its files where they belong"
+    for found in imports(path):
+        inside = found.inside
+        if inside is None:
+            continue
+        where = f"{relative(path)}:{found.line}"
+        assert inside[:2] == ("plugins", "module_utils"), f"{where}: shared code imports only shared code"
+        other = inside[2] if len(inside) > 2 else found.name
+        assert other in RANK, f"{where}: {other} has no rank"
+        assert other == own or RANK[other] < RANK[own], f"{where}: {own} may not import {other}"
+        if other not in (own, "_core", "_host"):
+            assert not (found.name or "").startswith("_"), f"{where}: {found.name} is private to {other}"
+
+
+@each_module
+def test_a_module_is_wired_to_its_own_resource(path: Path) -> None:
+    for found in imports(path):
+        inside = found.inside
+        if inside is None:
+            assert found.top == "__future__", f"{relative(path)}:{found.line}: a module imports only the collection"
+            continue
+        assert inside[:2] == ("plugins", "module_utils"), f"{relative(path)}:{found.line}"
+        allowed = OWNERS.get(inside[2])
+        assert allowed is None or path.stem in allowed, f"{relative(path)}: {inside[2]} belongs to {sorted(allowed)}"
+
+
+@pytest.mark.parametrize("path", [path for path in SHARED_FILES if is_pure(path)], ids=relative)
+def test_pure_files_stay_pure(path: Path) -> None:
+    for found in imports(path):
+        where = f"{relative(path)}:{found.line}"
+        assert found.top not in EFFECTS, f"{where}: a pure file imports {found.module}"
+        target = path_of(found.module)
+        if target == LIBRARIES:
+            assert found.name == "etree", f"{where}: of the libraries only lxml is free of effects"
+        elif path == CONVERGE and target == SHARED / "_core" / "lock.py":
+            continue
+        elif target is not None and has_effects(target):
+            is_type = found.name is not None and re.fullmatch(r"[A-Z][A-Za-z]*[a-z][A-Za-z]*", found.name)
+            assert is_type, f"{where}: of a file with effects a pure one may use the types, not {found.name}"
+    for node in ast.walk(parse(path)):
+        is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        assert not (is_call and node.func.id in ("open", "print", "input")), (
+            f"{relative(path)}:{node.lineno}: input or output"
+        )
+
+
+def test_one_file_knows_check_mode() -> None:
+    assert [relative(path) for path in SHARED_FILES if "check_mode" in path.read_text(encoding="utf-8")] == [
+        relative(MODULE)
+    ]
+
+
+@each_shared_file
+def test_libraries_children_and_ansible_have_one_door_each(path: Path) -> None:
+    for found in imports(path):
+        where = f"{relative(path)}:{found.line}"
+        if found.top in THIRD_PARTY:
+            assert path == LIBRARIES, f"{where}: {found.module} is imported by _core/libraries.py alone"
+        elif found.top == "ansible":
+            assert path == MODULE, f"{where}: _core/module.py alone knows Ansible"
+        elif found.top == "subprocess":
+            assert path == COMMAND, f"{where}: children are started by _core/command.py alone"
+        elif found.inside is None:
+            assert found.top in sys.stdlib_module_names, f"{where}: {found.module} is no part of Python"
+
+
+def test_libraries_are_imported_lazily() -> None:
+    for node in parse(LIBRARIES).body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            assert not {name.partition(".")[0] for name in names} & THIRD_PARTY
+
+
+@each_plugin_file
+def test_imports_are_static(path: Path) -> None:
+    # AnsiballZ ships what it sees in the source.
+    for node in ast.walk(parse(path)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        assert name not in ("__import__", "exec", "eval", "import_module"), f"{relative(path)}:{node.lineno}: {name}"
+        assert not name.endswith(".import_module"), f"{relative(path)}:{node.lineno}: {name}"
+
+
+@each_module
+def test_a_module_file_is_documentation_and_wiring(path: Path) -> None:
+    (end,) = [
+        node.end_lineno
+        for node in parse(path).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "RETURN"
+    ]
+    lines = path.read_text(encoding="utf-8").splitlines()[end:]
+    code = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    assert len(code) <= 15
+    assert not any(
+        isinstance(node, (ast.If, ast.For, ast.While, ast.Try))
+        for node in ast.walk(parse(path))
+        if not is_main_guard(node)
+    )
+
+
+def is_main_guard(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+
+
+@each_plugin_file
+def test_every_file_says_licence_and_privacy(path: Path) -> None:
+    head = path.read_text(encoding="utf-8").splitlines()[:6]
+    assert "# SPDX-License-Identifier: GPL-3.0-or-later" in head
+    assert "from __future__ import annotations" in path.read_text(encoding="utf-8")
+    private = "# PRIVATE to the collection homelab.hybrid: may change at any time." in head
+    if path.is_relative_to(SHARED) or path.is_relative_to(PLUGINS / "plugin_utils"):
+        assert private
+
+
+def test_shared_folders_are_private_by_name() -> None:
+    assert not list(PLUGINS.rglob("__init__.py"))
+    assert not [relative(path) for path in SHARED_FILES if not folder(path).startswith("_")]
+    for shared in ("plugin_utils", "doc_fragments"):
+        names = [path.name for path in (PLUGINS / shared).glob("*")] if (PLUGINS / shared).is_dir() else []
+        assert not [name for name in names if not name.startswith("_")]
+
+
+def test_every_module_is_in_the_action_group() -> None:
+    group = set(load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))["action_groups"]["hybrid"])
+    assert {path.stem for path in MODULES} <= group
+    for path in MODULES:
+        fragments = load(constant(path, "DOCUMENTATION"))["extends_documentation_fragment"]
+        assert any(name.startswith("homelab.hybrid._attributes") for name in fragments), path.stem

@@ -1,0 +1,66 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No task pays for what it does not use: what a module may not load, when it is imported and when it finds nothing to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from unit.tree import MODULES, PACKAGE, ROOT
+
+LIBRARIES = {"libvirt", "lxc", "lxml", "pycdlib", "yaml"}
+COSTLY = {"ssl", "http", "email", "asyncio", "multiprocessing", "ctypes", "pyroute2", "requests"}
+RESOURCES = {"_bridge", "_storage", "_image", "_vm", "_container", "_guests", "_layout"}
+# Of the resources each module may load its own and those that it stands on.
+MAY_LOAD = {
+    "bridge": {"_bridge"},
+    "storage_pool": {"_storage"},
+    "image": {"_image", "_storage"},
+    "kvm_vm": {"_vm", "_storage", "_image"},
+    "lxc_container": {"_container", "_storage", "_image"},
+    "guest_info": {"_guests", "_vm", "_container", "_storage", "_image"},
+    "host_info": set(),
+    "layout": RESOURCES - {"_guests"},
+}
+IMPORT = """
+import importlib, json, sys
+import ansible.modules.ping
+before = set(sys.modules)
+module = importlib.import_module(sys.argv[1])
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+# What a run on a host without guests loads beyond: libvirt to ask it, no XML library, no LXC.
+ASK_A_BARE_HOST = """
+import json, sys
+from {package}.plugins.module_utils._guests.read import read_guests
+from {package}.plugins.module_utils._host.snapshot import Host
+Host.domains = Host.containers = {{}}
+assert read_guests({{}}, Host()) == {{"guests": []}}
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def loaded(script: str, *argv: str) -> set[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".build")}
+    command = [sys.executable, "-c", script, *argv]
+    output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return set(json.loads(output))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_what_a_module_may_not_load(path: Path) -> None:
+    modules = loaded(IMPORT, f"{PACKAGE}.plugins.modules.{path.stem}")
+    resources = {name.split(".")[5] for name in modules if name.startswith(f"{PACKAGE}.plugins.module_utils.")}
+    assert not modules & LIBRARIES, "libraries are loaded when they are needed"
+    assert not modules & COSTLY
+    assert resources & RESOURCES <= MAY_LOAD[path.stem]
+
+
+def test_a_host_without_guests_costs_no_library() -> None:
+    assert not loaded(ASK_A_BARE_HOST.format(package=PACKAGE)) & LIBRARIES
