@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""Whether KVM works on this host. That /dev/kvm exists proves nothing: only a virtual CPU that starts does."""
+"""Whether KVM works on this host. That /dev/kvm exists proves nothing: a CPU that virtualizes does, and a virtual CPU that starts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import platform
+import re
 import shutil
 import typing as t
 
@@ -42,6 +43,11 @@ def probe() -> Accelerator:
         return Accelerator(
             "tcg", f"there is no {DEVICE}: no virtualization by the CPU, or its kernel module is not loaded"
         )
+    if not can_virtualize(platform.machine(), atomic.read_text("/proc/cpuinfo") or ""):
+        return Accelerator(
+            "tcg",
+            f"there is {DEVICE}, but the CPU shows neither vmx nor svm: without them it runs firmware, and kernels hang",
+        )
     key = cache_key(emulator)
     known = read_cache(key)
     if known is not None:
@@ -51,6 +57,18 @@ def probe() -> Accelerator:
         return Accelerator("tcg", f"QEMU did not answer within {PROBE_SECONDS:g} s when it was started with KVM")
     write_cache(key, found)
     return found
+
+
+def can_virtualize(machine: str, cpuinfo: str) -> bool:
+    """Whether the CPU has what KVM needs, by the text of /proc/cpuinfo.
+
+    A KVM that its host's hypervisor emulates (PVM) has the device without the flags. A virtual CPU starts there, also
+    with the host's own model, but a kernel that knows nothing of it stops in its first steps.
+    """
+    if machine != "x86_64":
+        return True
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
+    return flags is not None and not {"vmx", "svm"}.isdisjoint(flags.group(1).split())
 
 
 def find_emulator() -> str | None:
