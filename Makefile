@@ -91,6 +91,7 @@ unit: tools ## Unit tests: no host, no root
 .PHONY: host
 host: tools ## Prepare this host: the role hypervisor
 	@if [ "$$(id -u)" -ne 0 ]; then echo "make host: run it as root; it installs packages and starts libvirt" >&2; exit 1; fi
+	@tests/tools/debian-packages tests/bindep.txt
 	@ansible-playbook -i localhost, -c local -e ansible_python_interpreter=$(PYTHON) tests/tools/host.yml
 
 .PHONY: matrix

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import typing as t
@@ -141,8 +142,9 @@ def test_cached_guests_outlive_their_hypervisor(inventory: Inventory) -> None:
     assert CONTAINER in inventory.read(**options)["containers"]["hosts"]
     assert inventory.asked() == 1
     Path(f"{inventory.ssh}.down").touch()
-    os.utime(next((inventory.folder / "cache").iterdir()), (0, 0))
-    found = inventory.read(**options, cache_timeout=1)
+    for file in (inventory.folder / "cache").iterdir():
+        file.write_text(re.sub(r'(read_at\\*": )[0-9.]+', r"\g<1>1.0", file.read_text()))
+    found = inventory.read(**options, cache_timeout=60)
     assert inventory.asked() == 2
     assert CONTAINER in found["containers"]["hosts"]
     assert "no route to" in found["said"]
