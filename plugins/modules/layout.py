@@ -1231,6 +1231,12 @@ unlisted:
   type: list
   elements: dict
   sample: [{kind: container, name: old}]
+waits:
+  description: The guests that are waited for, as their C(wait_for) says, whether or not something is to be done.
+  returned: always
+  type: list
+  elements: str
+  sample: ["vms[builder]"]
 restart_required:
   description: The options that only a restart brings into force, below their items.
   returned: always

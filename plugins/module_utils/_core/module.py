@@ -7,14 +7,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
 
-from . import journal
+from . import journal, progress
 from .converge import Resource, converge
 from .errors import HybridError
+from .plan import Change, Step
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 Arguments = t.Mapping[str, t.Any]
@@ -31,7 +33,9 @@ def run(
     """Run one resource as an Ansible module. *libraries* are the Python libraries that it cannot do without."""
     module = AnsibleModule(argument_spec=dict(arguments), supports_check_mode=True, **constraints)
     respawn_where_libraries_are(libraries)
-    outcome = converge(resource, module.params, host=host(), dry_run=module.check_mode)
+    with progress.telling(os.environ) as tell:
+        report = None if tell is None else _reporting(tell, str(module.params.get("name")))
+        outcome = converge(resource, module.params, host=host(), dry_run=module.check_mode, report=report)
     result = outcome.result()
     warnings = list(outcome.plan.warnings)
     if outcome.changed and not module.check_mode:
@@ -39,6 +43,13 @@ def run(
     for warning in warnings:
         module.warn(warning)
     finish(module, result, outcome.error)
+
+
+def _reporting(tell: progress.Tell, name: str) -> t.Callable[[Change | Step], None]:
+    def report(step: Change | Step) -> None:
+        tell({"item": name, **step.told()})
+
+    return report
 
 
 class Result(t.Protocol):
@@ -58,10 +69,11 @@ def run_whole(
     libraries: t.Sequence[str] = (),
     **constraints: t.Any,
 ) -> None:
-    """Run many resources as one Ansible module: *converge_whole* gets the parameters and ``dry_run``."""
+    """Run many resources as one Ansible module: *converge_whole* gets the parameters, ``dry_run`` and ``report``."""
     module = AnsibleModule(argument_spec=dict(arguments), supports_check_mode=True, **constraints)
     respawn_where_libraries_are(libraries)
-    outcome = converge_whole(module.params, dry_run=module.check_mode)
+    with progress.telling(os.environ) as tell:
+        outcome = converge_whole(module.params, dry_run=module.check_mode, report=tell)
     for warning in outcome.warnings:
         module.warn(warning)
     finish(module, outcome.result(), outcome.error)

@@ -10,6 +10,7 @@ import posixpath
 
 STATE = "/var/lib/homelab_hybrid"
 RUN = "/run/homelab_hybrid"
+PROGRESS = RUN + "/progress"
 LOCKS = "/run/lock/homelab_hybrid"
 IMAGES = STATE + "/image_store"
 JOURNAL = STATE + "/journal"

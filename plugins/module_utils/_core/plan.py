@@ -52,6 +52,10 @@ class Change:
             told["permit"] = self.permit
         return {**told, "done": self.done}
 
+    def told(self) -> dict[str, str]:
+        """What progress tells once it stands: the path alone."""
+        return {"stands": self.path}
+
     def shown(self) -> tuple[t.Any, t.Any]:
         """*before* and *after* as they may be printed."""
         before, after = self.before, self.after
@@ -66,6 +70,10 @@ class Step:
     """A named moment of apply that is not a change of its own: after it, something more stands on the host."""
 
     name: str
+
+    def told(self) -> dict[str, str]:
+        """What progress tells of it."""
+        return {"step": self.name}
 
 
 @dataclasses.dataclass

@@ -257,7 +257,7 @@ def _work(order: Message, tell_it: Tell, resources: Resources, host: MakeHost) -
     """What a worker does: one item, planned again under its own locks, and its line in the journal."""
 
     def report(step: Change | Step) -> None:
-        tell_it({"step": step.name} if isinstance(step, Step) else {"stands": step.path})
+        tell_it(step.told())
 
     resource = t.cast(AnyResource, _Telling(resources[order["kind"]], tell_it))
     outcome = converge(resource, order["params"], host=host(), dry_run=False, report=report)
@@ -276,6 +276,7 @@ def _outcome(
         **merge(items),
         "resources": [tell(item, with_facts=with_facts) for item in items],
         "unlisted": [{"kind": kind, "name": name} for kind, name in unlisted],
+        "waits": [item.declared.path for item in items if item.waits],
         "invocation": {"module_args": as_written(params)},
     }
     warnings = [warning for item in items for warning in item.warnings]

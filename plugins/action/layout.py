@@ -1,0 +1,12 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The control node's part of the module ``layout``: shows what the host does while it does it."""
+
+from __future__ import annotations
+
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._watched import WatchedAction
+
+
+class ActionModule(WatchedAction):
+    """Runs the module, and tells its steps as they come."""

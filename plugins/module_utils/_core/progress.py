@@ -1,0 +1,69 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What a long run tells while it runs: JSON lines in a file on the host, read by the control node as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+import typing as t
+
+from . import paths
+
+# The control node puts the name of the job into the environment of the module.
+VARIABLE = "HOMELAB_HYBRID_JOB"
+END: dict[str, t.Any] = {"end": True}
+_KEPT_SECONDS = 24 * 3600
+
+Message = t.Mapping[str, t.Any]
+Tell = t.Callable[[Message], None]
+
+
+def job_path(job: str) -> str:
+    """The file of *job*, a name of 16 hexadecimal digits."""
+    return os.path.join(paths.PROGRESS, f"{job}.jsonl")
+
+
+@contextlib.contextmanager
+def telling(environment: t.Mapping[str, str]) -> t.Iterator[Tell | None]:
+    """What tells the control node of a message, ``None`` where it does not listen. The last message is ``END``.
+
+    Progress never fails a run: what cannot be written is not told.
+    """
+    job = environment.get(VARIABLE, "")
+    descriptor = _open(job) if re.fullmatch(r"[0-9a-f]{16}", job) else None
+    if descriptor is None:
+        yield None
+        return
+
+    def tell(message: Message) -> None:
+        with contextlib.suppress(OSError):
+            os.write(descriptor, json.dumps(message, default=str, separators=(",", ":")).encode() + b"\n")
+
+    try:
+        yield tell
+    finally:
+        tell(END)
+        os.close(descriptor)
+
+
+def _open(job: str) -> int | None:
+    try:
+        os.makedirs(paths.PROGRESS, mode=0o700, exist_ok=True)
+        _remove_old(time.time() - _KEPT_SECONDS)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(job_path(job), flags, 0o600)
+    except OSError:
+        return None
+
+
+def _remove_old(before: float) -> None:
+    """The files that a control node never fetched, since it was interrupted."""
+    for entry in os.scandir(paths.PROGRESS):
+        if entry.name.endswith(".jsonl") and entry.stat(follow_symlinks=False).st_mtime < before:
+            os.unlink(entry.path)
