@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from unit.tree import MODULES, constant, documentation, imports, relative, tasks_of
+from unit.tree import MODULES, constant, documentation, dotted, imports, relative, tasks_of
 
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 ASPECTS = ("type", "elements", "choices", "default", "required", "aliases")
@@ -33,7 +33,11 @@ def imported(path: Path, wanted: str) -> t.Any:
 
 
 def arguments(path: Path) -> dict[str, t.Any]:
-    return imported(path, "ARGUMENTS") or {}
+    """What the module takes, or where its work is all done on the control node its action plugin."""
+    taken = imported(path, "ARGUMENTS")
+    if taken is None:
+        taken = importlib.import_module(dotted(path.parents[1] / "action" / path.name)).ARGUMENTS
+    return dict(taken)
 
 
 def resource(path: Path) -> t.Any:

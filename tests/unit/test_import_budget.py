@@ -25,6 +25,7 @@ MAY_LOAD = {
     "kvm_vm": {"_vm", "_storage", "_image"},
     "lxc_container": {"_container", "_storage", "_image"},
     "guest_info": {"_guests", "_vm", "_container", "_storage", "_image"},
+    "guest_result": set(),
     "host_info": set(),
     "layout": RESOURCES - {"_guests"},
 }

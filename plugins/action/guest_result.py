@@ -1,0 +1,55 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ends as one guest ended in the layout of its host. Works on the control node alone."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action import ActionBase
+
+Result = dict[str, t.Any]
+
+ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "layout": {"type": "dict"},
+    "name": {"type": "str", "required": True},
+    "hypervisor": {"type": "str", "required": True},
+}
+_OWN_WORDS = ("kind", "name", "skipped", "facts")
+
+
+class ActionModule(ActionBase):
+    """Tells a guest its own item."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
+        result: Result = super().run(tmp, task_vars)
+        dummy, arguments = self.validate_argument_spec(ARGUMENTS)
+        result.update(guest_result(arguments["layout"], arguments["name"], arguments["hypervisor"]))
+        return result
+
+
+def guest_result(layout: t.Mapping[str, t.Any] | None, name: str, hypervisor: str) -> Result:
+    """How the guest *name* ended, from the result of the *layout* of its host."""
+    if layout is None:
+        return _failed(f"{hypervisor} failed before its guests were looked at")
+    if layout.get("unreachable_host"):
+        return _failed(f"{hypervisor} is unreachable: {layout.get('msg', '')}".rstrip(": "))
+    items = [
+        item for item in layout.get("resources") or () if item["name"] == name and item["kind"] in ("vm", "container")
+    ]
+    if not items:
+        return _failed(str(layout.get("msg") or f"the layout of {hypervisor} has no guest {name}"))
+    item = items[0]
+    if item.get("skipped"):
+        return _failed(str(item["skipped"]))
+    return {key: value for key, value in item.items() if key not in _OWN_WORDS}
+
+
+def _failed(why: str) -> Result:
+    return {"changed": False, "failed": True, "msg": why}

@@ -1,0 +1,102 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: guest_conflicts
+short_description: What guests of different hypervisors cannot both have
+version_added: 0.1.0
+author:
+  - homelab.hybrid contributors (@homelab)
+description:
+  - Finds guests on different hypervisors that the inventory gives one MAC address or one address.
+  - One address is no conflict where one of them hangs on a bridge that hides it behind its host, as O(homelab.hybrid.bridge#module:mode=nat)
+    and O(homelab.hybrid.bridge#module:mode=isolated) do.
+  - M(homelab.hybrid.layout) refuses the same on one host, where it also sees the guests that no inventory names.
+positional: _input, hostvars, options
+options:
+  _input:
+    description: The names of the guests by hypervisor, as P(homelab.hybrid.guests_by_hypervisor#filter) tells them.
+    type: dict
+    required: true
+  hostvars:
+    description: The variable C(hostvars). C(hypervisor_bridges) of a hypervisor is read.
+    type: dict
+    required: true
+  options:
+    description: The options of all of these guests, as P(homelab.hybrid.guest_options#filter) makes them.
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Refuse guests that cannot be together
+  ansible.builtin.assert:
+    that: guest_conflicts_found | length == 0
+    fail_msg: "{{ guest_conflicts_found | join('; ') }}"
+  vars:
+    guest_names: "{{ groups['guests'] }}"
+    guest_list: "{{ guest_names | homelab.hybrid.guest_options(hostvars, 'vm') + guest_names | homelab.hybrid.guest_options(hostvars, 'container') }}"
+    guest_conflicts_found: "{{ guest_names | homelab.hybrid.guests_by_hypervisor(hostvars) | homelab.hybrid.guest_conflicts(hostvars, guest_list) }}"
+  run_once: true
+"""
+
+RETURN = r"""
+_value:
+  description: A sentence for each conflict. Empty where there is none.
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+HIDING_MODES = ("nat", "isolated")
+Options = t.Mapping[str, t.Any]
+
+
+def guest_conflicts(
+    guests: t.Mapping[str, t.Iterable[str]], hostvars: t.Mapping[str, t.Any], options: t.Iterable[Options]
+) -> list[str]:
+    """A sentence for each MAC address and each address that guests of different hypervisors would share."""
+    hypervisors = {name: hypervisor for hypervisor, names in guests.items() for name in names}
+    hidden = {hypervisor: hiding_bridges(hostvars, hypervisor) for hypervisor in guests}
+    seen: dict[tuple[str, str], str] = {}
+    found = []
+    for guest in options:
+        name = str(guest["name"])
+        for claim in claims(guest, hidden.get(hypervisors.get(name, ""), ())):
+            other = seen.setdefault(claim, name)
+            if hypervisors.get(other) != hypervisors.get(name):
+                found.append(
+                    f"{other} on {hypervisors[other]} and {name} on {hypervisors[name]} have both the {' '.join(claim)}"
+                )
+    return found
+
+
+def hiding_bridges(hostvars: t.Mapping[str, t.Any], hypervisor: str) -> frozenset[str]:
+    """The bridges behind which addresses are the host's own business."""
+    if hypervisor not in hostvars:
+        return frozenset()
+    bridges = hostvars[hypervisor].get("hypervisor_bridges") or ()
+    return frozenset(str(bridge.get("name")) for bridge in bridges if bridge.get("mode", "nat") in HIDING_MODES)
+
+
+def claims(guest: Options, hidden: t.Collection[str]) -> t.Iterator[tuple[str, str]]:
+    """What the guest wants for itself alone, as the kind and the value."""
+    for net in guest.get("networks") or ():
+        if net.get("state") == "absent":
+            continue
+        mac = net.get("mac") or net.get("hwaddr")
+        if mac:
+            yield "MAC address", str(mac).lower()
+        address = str(net.get("ip") or "").partition("/")[0]
+        if address not in ("", "dhcp", "none") and net.get("bridge") not in hidden:
+            yield "address", address
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"guest_conflicts": guest_conflicts}

@@ -1,0 +1,78 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: guest_options
+short_description: The options of many guests of one kind, from their inventory
+version_added: 0.1.0
+author:
+  - homelab.hybrid contributors (@homelab)
+description:
+  - Makes the list for O(homelab.hybrid.layout#module:vms) or O(homelab.hybrid.layout#module:containers) of the guests of the inventory.
+  - Each item is what P(homelab.hybrid.guest_spec#filter) makes of the guest's variables C(guest_spec), C(guest_profiles), C(guest_profile_catalog),
+    C(guest_allow) and C(guest_delete).
+positional: _input, hostvars, kind
+options:
+  _input:
+    description: The names of the guests. Those of another kind are left out.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description: The variable C(hostvars).
+    type: dict
+    required: true
+  kind:
+    description: The kind that a guest's variable C(guest_kind) says.
+    type: str
+    choices: [vm, container]
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Converge the containers of this host
+  homelab.hybrid.layout:
+    containers: "{{ guests_of[inventory_hostname] | homelab.hybrid.guest_options(hostvars, 'container') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: One dictionary of options for each guest, in the order given.
+  type: list
+  elements: dict
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from .guest_spec import guest_spec
+
+KINDS = ("vm", "container")
+
+
+def guest_options(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any], kind: str) -> list[dict[str, t.Any]]:
+    """The options of the guests *names* that are of *kind*.
+
+    :raises AnsibleFilterError: for a guest that does not say what it is.
+    """
+    if kind not in KINDS:
+        raise AnsibleFilterError(f"guest_options: kind is {kind!r}, it must be one of {', '.join(KINDS)}")
+    found = []
+    for name in names:
+        variables = hostvars[name]
+        its = variables.get("guest_kind")
+        if its not in KINDS:
+            raise AnsibleFilterError(f"{name}: guest_kind is {its!r}, it must be one of {', '.join(KINDS)}")
+        if its == kind:
+            given = {"allow": variables.get("guest_allow") or (), "delete": variables.get("guest_delete") or ()}
+            found.append(guest_spec(variables.get("guest_spec"), name=name, **given))
+    return found
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"guest_options": guest_options}

@@ -1,0 +1,58 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: guests_by_hypervisor
+short_description: Which guests each hypervisor has
+version_added: 0.1.0
+author:
+  - homelab.hybrid contributors (@homelab)
+description:
+  - Sorts guests of the inventory by their variable C(guest_hypervisor), in one pass over all of them.
+  - Asked once for all hypervisors, it takes as long as there are guests. Filtering all guests for each hypervisor takes guests times hypervisors.
+positional: _input, hostvars
+options:
+  _input:
+    description: The names of the guests.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description: The variable C(hostvars). Of a guest C(guest_hypervisor) is read.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Know which guests each hypervisor has
+  ansible.builtin.set_fact:
+    guests_of: "{{ groups['guests'] | homelab.hybrid.guests_by_hypervisor(hostvars) }}"
+  run_once: true
+"""
+
+RETURN = r"""
+_value:
+  description: The names of the guests by the name of their hypervisor, in the order given. A guest that names no hypervisor is left out.
+  type: dict
+  sample: {alpha: [adguard, jellyfin]}
+"""
+
+import typing as t
+
+
+def guests_by_hypervisor(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
+    """The names of *names* by hypervisor."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        hypervisor = hostvars[name].get("guest_hypervisor")
+        if hypervisor is not None:
+            found.setdefault(str(hypervisor), []).append(name)
+    return found
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"guests_by_hypervisor": guests_by_hypervisor}

@@ -1,0 +1,61 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.homelab.hybrid.plugins.action.guest_result import guest_result
+
+EMPTY: dict[str, t.Any] = {"plan": [], "restart_required": [], "kept": [], "unmanaged": [], "assumed": []}
+WEB = {
+    "kind": "container",
+    "name": "web",
+    "changed": True,
+    "failed": False,
+    "diff": {"before": {}, "after": {}},
+    **EMPTY,
+}
+DATABASE = {"kind": "vm", "name": "db", "changed": False, "failed": True, "msg": "vcpus: 0 is refused", **EMPTY}
+LATE = {
+    "kind": "vm",
+    "name": "late",
+    "changed": False,
+    "failed": False,
+    "skipped": "depends on pool main, which failed",
+    **EMPTY,
+}
+BRIDGE = {"kind": "bridge", "name": "same", "changed": True, "failed": False, **EMPTY}
+LAYOUT = {"changed": True, "failed": True, "msg": "1 of 4 failed", "resources": [BRIDGE, WEB, DATABASE, LATE]}
+
+
+def failure(layout: dict[str, t.Any] | None, name: str) -> str:
+    told = guest_result(layout, name, "alpha")
+    assert told["failed"] and not told["changed"]
+    return str(told["msg"])
+
+
+def test_a_guest_shows_its_own_change_where_another_failed():
+    told = guest_result(LAYOUT, "web", "alpha")
+    assert told == {"changed": True, "failed": False, "diff": {"before": {}, "after": {}}, **EMPTY}
+
+
+def test_a_guest_fails_for_its_own_reason():
+    assert failure(LAYOUT, "db") == "vcpus: 0 is refused"
+    assert failure(LAYOUT, "late") == "depends on pool main, which failed"
+
+
+def test_a_host_item_of_the_same_name_is_not_the_guest():
+    assert failure({**LAYOUT, "msg": "no"}, "same") == "no"
+
+
+def test_every_guest_of_a_refused_layout_says_why():
+    assert failure({"msg": "two guests have one address", "resources": []}, "web") == "two guests have one address"
+
+
+def test_the_guests_of_an_unreachable_host_say_so():
+    assert failure({"unreachable_host": True, "msg": "no route"}, "web") == "alpha is unreachable: no route"
+
+
+def test_the_guests_of_a_host_that_failed_before_say_so():
+    assert failure(None, "web") == "alpha failed before its guests were looked at"

@@ -1,0 +1,81 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.homelab.hybrid.plugins.filter.guest_conflicts import guest_conflicts
+from ansible_collections.homelab.hybrid.plugins.filter.guest_options import guest_options
+from ansible_collections.homelab.hybrid.plugins.filter.guests_by_hypervisor import guests_by_hypervisor
+
+Vars = dict[str, dict[str, t.Any]]
+NAT = {"hypervisor_bridges": [{"name": "br0", "mode": "nat", "address": "10.1.0.1/24"}]}
+OPEN = {"hypervisor_bridges": [{"name": "br0", "mode": "ports", "ports": ["eth0"]}]}
+
+
+def inventory(alpha: dict[str, t.Any], beta: dict[str, t.Any], **nets: dict[str, t.Any]) -> Vars:
+    """A guest on alpha and one on beta, each with a network card."""
+    guests = {
+        name: {
+            "guest_hypervisor": hypervisor,
+            "guest_kind": "container",
+            "guest_spec": {"networks": [{"name": "lan", "bridge": "br0", **nets.get(name, {})}]},
+        }
+        for name, hypervisor in (("one", "alpha"), ("two", "beta"))
+    }
+    return {"alpha": alpha, "beta": beta, **guests}
+
+
+def conflicts(hostvars: Vars) -> list[str]:
+    names = ["one", "two"]
+    options = guest_options(names, hostvars, "container")
+    return guest_conflicts(guests_by_hypervisor(names, hostvars), hostvars, options)
+
+
+def test_guests_are_sorted_in_one_pass():
+    hostvars: Vars = {
+        "a": {"guest_hypervisor": "alpha"},
+        "b": {"guest_hypervisor": "beta"},
+        "c": {},
+        "d": {"guest_hypervisor": "alpha"},
+    }
+    assert guests_by_hypervisor("abcd", hostvars) == {"alpha": ["a", "d"], "beta": ["b"]}
+
+
+def test_options_are_those_of_one_kind_with_the_permits_of_the_run():
+    hostvars: Vars = {
+        "a": {"guest_kind": "vm", "guest_spec": {"vcpus": 2}, "guest_allow": ["replace_disk"]},
+        "b": {"guest_kind": "container", "guest_spec": {}},
+    }
+    assert guest_options(["a", "b"], hostvars, "vm") == [
+        {"name": "a", "state": "started", "vcpus": 2, "allow": ["replace_disk"]}
+    ]
+
+
+def test_a_guest_without_a_kind_is_named():
+    with pytest.raises(AnsibleFilterError, match="web: guest_kind is 'jail'"):
+        guest_options(["web"], {"web": {"guest_kind": "jail", "guest_spec": {}}}, "vm")
+
+
+def test_one_address_on_one_network_is_a_conflict():
+    found = conflicts(inventory(OPEN, OPEN, one={"ip": "10.1.0.5/24"}, two={"ip": "10.1.0.5/16"}))
+    assert found == ["one on alpha and two on beta have both the address 10.1.0.5"]
+
+
+def test_one_address_behind_hosts_that_hide_it_is_none():
+    assert not conflicts(inventory(NAT, NAT, one={"ip": "10.1.0.5/24"}, two={"ip": "10.1.0.5/24"}))
+
+
+def test_one_mac_address_is_always_a_conflict():
+    found = conflicts(inventory(NAT, NAT, one={"mac": "52:54:00:aa:00:01"}, two={"mac": "52:54:00:AA:00:01"}))
+    assert found == ["one on alpha and two on beta have both the MAC address 52:54:00:aa:00:01"]
+
+
+def test_what_is_asked_for_or_taken_away_is_no_claim():
+    gone = {"ip": "10.1.0.5/24", "state": "absent"}
+    assert not conflicts(inventory(OPEN, OPEN, one={"ip": "10.1.0.5/24"}, two=gone))
+    assert not conflicts(inventory(OPEN, OPEN, one={"ip": "dhcp"}, two={"ip": "dhcp"}))
