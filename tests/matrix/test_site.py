@@ -1,0 +1,236 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook site on this host and on one that does not answer, as a user runs it; proven with lxc-info, virsh and the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+import libvirt
+import pytest
+import yaml
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.tests.harness import tiny_root
+
+ROOT = Path(__file__).resolve().parents[2]
+PREFIX = "hlsi"
+BRIDGE, POOL, IMAGE, VM = f"{PREFIX}br0", f"{PREFIX}-pool", f"{PREFIX}-tiny", f"{PREFIX}-vm"
+ONE, TWO, FAR = f"{PREFIX}-one", f"{PREFIX}-two", f"{PREFIX}-far"
+FOLDER = Path("/srv") / PREFIX
+LXC = Path("/var/lib/lxc")
+LAN = {"name": "lan", "bridge": BRIDGE}
+Inventory = dict[str, t.Any]
+
+
+def command(*argv: str) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def power(name: str) -> str:
+    return command("lxc-info", "-n", name, "-s", "-H")
+
+
+def limit_of(name: str) -> str:
+    found = re.search(r"^lxc\.cgroup2\.memory\.max = (\S+)$", (LXC / name / "config").read_text(), re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def clean() -> None:
+    for place in LXC.glob(f"{PREFIX}*"):
+        command("lxc-stop", "-n", place.name, "-k")
+        shutil.rmtree(place)
+    connection = libvirt.open("qemu:///system")
+    for listed in (connection.listAllDomains(), connection.listAllNetworks(), connection.listAllStoragePools()):
+        for thing in listed:
+            if thing.name().startswith(PREFIX):
+                if thing.isActive():
+                    thing.destroy()
+                thing.undefine()
+    connection.close()
+    for kind in ("guests", "images", "pools", "bridges"):
+        for record in Path(paths.record_folder(kind)).glob(f"{PREFIX}*"):
+            record.unlink()
+    for pattern in (f"{PREFIX}*", f".attempts/{PREFIX}*"):
+        for path in Path(paths.IMAGES).glob(pattern):
+            shutil.rmtree(path)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("site") / "tiny.tar.zst"
+    tiny_root.build(path)
+    return path
+
+
+@pytest.fixture
+def inventory(archive: Path) -> t.Iterator[Inventory]:
+    """A machine without an operating system and two containers on this host, and a container on a host that does not answer."""
+    clean()
+    FOLDER.mkdir()
+    container = {"image": IMAGE, "rootfs": {"pool": POOL}, "memory": "64MiB", "force_stop": True, "shutdown_timeout": 1}
+    alpha = {
+        "ansible_connection": "local",
+        "hypervisor_bridges": [{"name": BRIDGE, "mode": "nat", "address": "10.91.12.1/24"}],
+        "hypervisor_storage_pools": [{"name": POOL, "path": str(FOLDER / "pool")}],
+        "hypervisor_images": [{"name": IMAGE, "kind": "container", "path": str(archive)}],
+    }
+    far = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    vm = {
+        "memory": "64",
+        "state": "stopped",
+        "disks": [{"name": "root", "pool": POOL, "size": "16M"}],
+        "networks": [LAN],
+    }
+    guests = {
+        VM: {"guest_kind": "vm", "guest_spec": vm},
+        ONE: {"guest_kind": "container", "guest_spec": {**container, "networks": [{**LAN, "ip": "10.91.12.10/24"}]}},
+        TWO: {"guest_kind": "container", "guest_spec": {**container, "networks": [{**LAN, "ip": "10.91.12.11/24"}]}},
+    }
+    for variables in guests.values():
+        variables["guest_hypervisor"] = f"{PREFIX}-alpha"
+    yield {
+        "all": {
+            "vars": {"ansible_python_interpreter": "/usr/bin/python3"},
+            "children": {
+                "hypervisors": {"hosts": {f"{PREFIX}-alpha": alpha}},
+                "guests": {"hosts": guests},
+                "away": {"hosts": {f"{PREFIX}-beta": far}},
+            },
+        }
+    }
+    clean()
+
+
+def guest(inventory: Inventory, name: str) -> dict[str, t.Any]:
+    return t.cast("dict[str, t.Any]", inventory["all"]["children"]["guests"]["hosts"][name])
+
+
+class Run:
+    """One run of ansible-playbook and what it said."""
+
+    def __init__(self, inventory: Inventory, *argv: str, playbook: str = "site", **extra: t.Any) -> None:
+        file = FOLDER / "hosts.yml"
+        file.write_text(yaml.safe_dump(inventory))
+        env = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_INJECT_FACT_VARS": "false",
+            "ANSIBLE_SSH_TIMEOUT": "5",
+        }
+        program = str(ROOT / ".build/venv/bin/ansible-playbook")
+        done = subprocess.run(
+            [program, "-i", str(file), f"homelab.hybrid.{playbook}", "-e", json.dumps(extra), *argv],
+            capture_output=True,
+            text=True,
+            env=env,
+            check=False,
+        )
+        self.rc = done.returncode
+        self.said = done.stdout + done.stderr
+
+    def count(self, host: str, what: str) -> int | None:
+        """A number of the host's line in the recap, ``None`` where the host has none."""
+        line = re.search(rf"^{re.escape(host)}\s+: (.*)$", self.said, re.MULTILINE)
+        if line is None:
+            return None
+        found = re.search(rf"\b{what}=(\d+)", line.group(1))
+        return int(found.group(1)) if found else None
+
+    def changed(self) -> dict[str, int | None]:
+        return {name: self.count(name, "changed") for name in (f"{PREFIX}-alpha", VM, ONE, TWO)}
+
+
+def converge(inventory: Inventory, *argv: str, **more: t.Any) -> Run:
+    done = Run(inventory, *argv, **more)
+    assert done.rc == 0, done.said
+    return done
+
+
+def test_a_host_and_its_guests_converge_and_each_tells_its_own(inventory: Inventory) -> None:
+    planned = converge(inventory, "--check").changed()
+    assert not (LXC / ONE).exists()
+    first = converge(inventory)
+    assert first.changed() == planned
+    assert first.changed()[ONE] == 1
+    assert "containers[hlsi-one] done in" in first.said
+    assert [power(ONE), power(TWO)] == ["RUNNING", "RUNNING"]
+    assert command("virsh", "-c", "qemu:///system", "domstate", VM) == "shut off"
+    assert set(converge(inventory).changed().values()) == {0}
+
+
+def test_a_guest_alone_is_changed_and_no_other(inventory: Inventory) -> None:
+    converge(inventory)
+    for name in (ONE, TWO):
+        guest(inventory, name)["guest_spec"]["memory"] = "80MiB"
+    done = converge(inventory, "--limit", ONE)
+    assert done.changed() == {f"{PREFIX}-alpha": None, VM: None, ONE: 2, TWO: None}
+    assert [limit_of(ONE), limit_of(TWO)] == [str(80 << 20), str(64 << 20)]
+    assert converge(inventory, "--limit", ONE).count(ONE, "changed") == 0
+    whole = converge(inventory, "--limit", f"{PREFIX}-alpha")
+    assert (whole.count(f"{PREFIX}-alpha", "changed"), whole.count(TWO, "changed")) == (1, None)
+    assert limit_of(TWO) == str(80 << 20)
+
+
+def test_one_guests_failure_is_no_others(inventory: Inventory) -> None:
+    guest(inventory, ONE)["guest_spec"]["rootfs"] = {"pool": "hlsi-nowhere"}
+    inventory["all"]["children"]["hypervisors"]["hosts"][f"{PREFIX}-alpha"]["hypervisor_storage_pools"].append(
+        {"name": "hlsi-nowhere", "path": "/proc/hlsi"}
+    )
+    done = Run(inventory)
+    assert done.rc == 2
+    assert {name: done.count(name, "failed") for name in (VM, ONE, TWO)} == {VM: 0, ONE: 1, TWO: 0}
+    assert done.count(f"{PREFIX}-alpha", "failed") == 1
+    assert "depends on storage pool hlsi-nowhere, which failed" in done.said
+    assert power(TWO) == "RUNNING" and not (LXC / ONE).exists()
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["whole", "guests alone"])
+def test_guests_of_an_unreachable_host_say_so_and_others_go_on(inventory: Inventory, limited: bool) -> None:
+    beta, children = f"{PREFIX}-beta", inventory["all"]["children"]
+    children["hypervisors"]["hosts"][beta] = children.pop("away")["hosts"][beta]
+    children["guests"]["hosts"][FAR] = {**guest(inventory, TWO), "guest_hypervisor": beta}
+    converge(inventory, "--limit", f"{PREFIX}-alpha")
+    command("lxc-stop", "-n", ONE, "-k")
+    done = Run(inventory, *(["--limit", f"{ONE},{FAR}"] if limited else []))
+    assert done.rc != 0
+    assert {name: done.count(name, "failed") for name in (ONE, FAR)} == {ONE: 0, FAR: 1}
+    assert done.count(FAR, "unreachable") == 0
+    assert f"{beta} is unreachable: " in done.said
+    assert power(ONE) == "RUNNING"
+    assert done.count(beta, "failed") == (None if limited else 1)
+
+
+def test_guests_of_two_hosts_with_one_mac_address_are_refused(inventory: Inventory) -> None:
+    beta, children = f"{PREFIX}-beta", inventory["all"]["children"]
+    children["hypervisors"]["hosts"][beta] = children.pop("away")["hosts"][beta]
+    children["guests"]["hosts"][FAR] = {**guest(inventory, TWO), "guest_hypervisor": beta}
+    for name in (TWO, FAR):
+        spec = guest(inventory, name)["guest_spec"]
+        guest(inventory, name)["guest_spec"] = {**spec, "networks": [{**LAN, "mac": "52:54:00:12:00:01"}]}
+    done = Run(inventory)
+    assert done.rc != 0
+    assert f"{FAR} on {beta} and {TWO} on {PREFIX}-alpha have both the MAC address 52:54:00:12:00:01" in done.said
+    assert not (LXC / ONE).exists() and not (FOLDER / "pool").exists()
+
+
+def test_a_guest_that_no_inventory_names_stays_until_it_is_pruned(inventory: Inventory) -> None:
+    converge(inventory)
+    del inventory["all"]["children"]["guests"]["hosts"][TWO]
+    assert f"{TWO}: made by this collection, and in no inventory" in converge(inventory).said
+    assert power(TWO) == "RUNNING"
+    refused = Run(inventory, "--limit", ONE, guest_prune=True)
+    assert refused.rc == 2 and "not all guests of hlsi-alpha are in this run" in refused.said
+    assert power(TWO) == "RUNNING"
+    converge(inventory, guest_prune=True)
+    assert not (LXC / TWO).exists() and (FOLDER / "pool" / f"{TWO}.rootfs").exists()
+    assert power(ONE) == "RUNNING"
