@@ -42,12 +42,17 @@ options:
     description:
       - How guests reach the network of the host. A new bridge has mode V(nat) unless another is written.
       - V(nat) gives them the address of the host for what they send.
-      - V(routed), V(isolated) and V(ports) are to come, and refused until then.
+      - V(routed) lets them send with their own addresses. The router of the network beyond must know the way back to them.
+      - V(isolated) lets them reach each other and the host, and nothing else. DHCP tells them no gateway, and names outside of O(dns) are not
+        found unless O(dns.forwarders) has servers to ask.
+      - V(ports) is to come, and refused until then.
     type: str
     choices: [nat, routed, isolated, ports]
   address:
     description:
-      - The IPv4 address of the bridge with the length of its prefix, such as V(10.20.0.1/24). Needed to make a bridge.
+      - The IPv4 address of the bridge with the length of its prefix, such as V(10.20.0.1/24). Needed to make a bridge, except
+        with O(mode=isolated).
+      - Without it there is neither DHCP nor DNS. C(unset=[address]) takes it off an isolated bridge.
       - Refused where the subnet overlaps with that of another link of the host.
     type: str
   dhcp:
@@ -123,7 +128,8 @@ options:
             default: present
       forwarders:
         description:
-          - The addresses of the servers that all other questions are passed on to, in their order. Without them it is those of the host.
+          - The addresses of the servers that all other questions are passed on to, in their order. Without them it is those of the host, or nobody
+            with O(mode=isolated).
         type: list
         elements: str
   mtu:
@@ -183,6 +189,17 @@ EXAMPLES = r"""
   homelab.hybrid.bridge:
     name: lab0
     unset: [dns.forwarders]
+
+- name: Keep a bridge on which guests reach nobody but each other
+  homelab.hybrid.bridge:
+    name: backend
+    mode: isolated
+
+- name: Keep a bridge whose guests are seen with their own addresses
+  homelab.hybrid.bridge:
+    name: dmz0
+    mode: routed
+    address: 10.30.0.1/24
 
 - name: Take the bridge away
   homelab.hybrid.bridge:

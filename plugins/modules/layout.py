@@ -67,7 +67,11 @@ options:
         description:
           - How guests reach the network of the host. A new bridge has mode V(nat) unless another is written.
           - V(nat) gives them the address of the host for what they send.
-          - V(routed), V(isolated) and V(ports) are to come, and refused until then.
+          - V(routed) lets them send with their own addresses. The router of the network beyond must know the way back to
+            them.
+          - V(isolated) lets them reach each other and the host, and nothing else. DHCP tells them no gateway, and names outside
+            of O(bridges[].dns) are not found unless O(bridges[].dns.forwarders) has servers to ask.
+          - V(ports) is to come, and refused until then.
         type: str
         choices:
           - nat
@@ -76,7 +80,9 @@ options:
           - ports
       address:
         description:
-          - The IPv4 address of the bridge with the length of its prefix, such as V(10.20.0.1/24). Needed to make a bridge.
+          - The IPv4 address of the bridge with the length of its prefix, such as V(10.20.0.1/24). Needed to make a bridge,
+            except with O(bridges[].mode=isolated).
+          - Without it there is neither DHCP nor DNS. C(unset=[address]) takes it off an isolated bridge.
           - Refused where the subnet overlaps with that of another link of the host.
         type: str
       dhcp:
@@ -158,7 +164,7 @@ options:
           forwarders:
             description:
               - The addresses of the servers that all other questions are passed on to, in their order. Without them it is
-                those of the host.
+                those of the host, or nobody with O(bridges[].mode=isolated).
             type: list
             elements: str
       mtu:

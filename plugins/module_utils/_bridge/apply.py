@@ -142,7 +142,8 @@ def _start(name: str, handle: t.Any, record: Record) -> None:
                 return
             # Somebody took the link away under libvirt, which believes that it is still there.
             handle.destroy()
-        forwarding.remember(record)
+        if network_xml.read(handle.XMLDesc(0)).mode != "isolated":
+            forwarding.remember(record)
         handle.create()
 
 

@@ -160,6 +160,9 @@ def _set_mode(root: Element, mode: str) -> None:
     if forward is None:
         forward = ElementTree.SubElement(root, "forward")
     forward.set("mode", FORWARD_OF_MODE.get(mode, mode))
+    nat = forward.find("nat")
+    if mode != "nat" and nat is not None:
+        forward.remove(nat)
 
 
 def _make(parent: Element, tag: str) -> Element:
@@ -201,6 +204,11 @@ def _drop_if_empty(parent: Element, element: Element) -> None:
 
 
 def _set_address(root: Element, address: str) -> None:
+    if not address:
+        # A second address would be the first one then.
+        while (ip := _ip(root)) is not None:
+            root.remove(ip)
+        return
     ip = _ip(root)
     if ip is None:
         ip = ElementTree.SubElement(root, "ip")

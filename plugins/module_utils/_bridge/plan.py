@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from .._core.decide import NEVER_PERMITTED, Draft, Power
+from .._core.errors import SpecError
 from .._core.plan import Plan
 from .observe import State
 from .settings import Settings, StaticHost, check_fits, network_of, overlapping
@@ -31,7 +32,9 @@ def plan_bridge(spec: Spec, state: State) -> Plan:
 
 def _plan_creation(spec: Spec, state: State) -> Plan:
     draft = Draft(OPTIONS, Power(is_running=True, will_run=True), unset=spec.unset)
-    check_fits(merge(NOTHING, spec))
+    wanted = merge(NOTHING, spec)
+    check_fits(wanted)
+    _check_address_needed(spec, wanted, NOTHING)
     if state.obstacle:
         draft.add("name", None, spec.name, permit=NEVER_PERMITTED, reason=state.obstacle)
     draft.add("state", "absent", "stopped" if spec.state == "stopped" else "started")
@@ -57,6 +60,7 @@ def _plan_change(spec: Spec, state: State, persistent: Settings) -> Plan:
     draft = Draft(OPTIONS, Power(state.is_active, will_run), unset=spec.unset)
     wanted, live = merge(persistent, spec), state.live or persistent
     check_fits(wanted)
+    _check_address_needed(spec, wanted, persistent)
     draft.compare("mode", spec.mode, persistent.mode, live.mode)
     draft.compare("address", spec.address, persistent.address, live.address)
     _compare_dhcp(draft, spec, persistent, live)
@@ -69,6 +73,22 @@ def _plan_change(spec: Spec, state: State, persistent: Settings) -> Plan:
         _refuse_overlap(draft, wanted.address, state)
     _plan_power(draft, spec, state)
     return draft.finish(restart=True)
+
+
+def _check_address_needed(spec: Spec, wanted: Settings, before: Settings) -> None:
+    """Only an isolated bridge can do without an address. One made by hand may have an address of IPv6 alone.
+
+    :raises SpecError:
+    """
+    if wanted.address:
+        return
+    if wanted.mode in ("nat", "routed") and (before.address or wanted.mode != before.mode):
+        raise SpecError(
+            f"address: is needed with mode {wanted.mode}. Only a bridge with mode isolated can do without",
+            key="address",
+        )
+    if spec.domain or spec.dns_hosts or spec.forwarders:
+        raise SpecError("dns: needs an address of the bridge, such as 10.20.0.1/24, to answer on", key="dns")
 
 
 def _refuse_overlap(draft: Draft, address: str, state: State) -> None:

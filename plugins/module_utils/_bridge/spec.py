@@ -18,7 +18,7 @@ from .settings import Range, Settings, StaticHost, check_fits
 
 STATES = ("present", "started", "stopped", "absent")
 MODES = ("nat", "routed", "isolated", "ports")
-MODES_THERE = ("nat",)
+MODES_THERE = ("nat", "routed", "isolated")
 EXACT = ("dhcp.hosts", "dns.hosts")
 ITEM_STATES = ("present", "absent")
 # libvirt keeps no larger range: each of its addresses may become a lease.
@@ -94,7 +94,7 @@ def show_dhcp(value: tuple[tuple[Range, ...], tuple[StaticHost, ...]] | tuple[()
 
 OPTIONS = (
     Option("mode", live=is_new, note="guests are plugged in again"),
-    Option("address", live=is_new, show=lambda value: value or None, note="guests are plugged in again"),
+    Option("address", live=is_new, off="", show=lambda value: value or None, note="guests are plugged in again"),
     Option("dhcp", live=always, off=(), show=show_dhcp),
     Option("dhcp.start", live=always),
     Option("dhcp.end", live=always),
@@ -381,12 +381,13 @@ def _check_once(path: str, key: str, values: t.Sequence[str | None]) -> None:
 def with_create_defaults(spec: Spec) -> Spec:
     """*spec* with what a new bridge gets where the user wrote nothing.
 
-    :raises SpecError: without an address: nothing can stand in for it.
+    :raises SpecError: without an address where nothing can stand in for it.
     """
-    if spec.address is None:
-        raise SpecError(f"address: is needed to make the bridge {spec.name}", key="address")
+    mode = spec.mode or "nat"
+    if spec.address is None and mode != "isolated":
+        raise SpecError(f"address: is needed to make the bridge {spec.name} with mode {mode}", key="address")
     autostart = True if spec.autostart is None else spec.autostart
-    return dataclasses.replace(spec, mode=spec.mode or "nat", autostart=autostart)
+    return dataclasses.replace(spec, mode=mode, autostart=autostart)
 
 
 def merge(settings: Settings, spec: Spec) -> Settings:
@@ -399,7 +400,7 @@ def merge(settings: Settings, spec: Spec) -> Settings:
     mtu = 0 if "mtu" in spec.unset else spec.mtu
     return Settings(
         mode=spec.mode or settings.mode,
-        address=spec.address or settings.address,
+        address="" if "address" in spec.unset else spec.address or settings.address,
         ranges=ranges,
         hosts=hosts,
         domain=settings.domain if domain is None else domain,

@@ -178,6 +178,15 @@ def host(item, **changes):
         (standing(), {"unset": ["mtu"]}, [("mtu", 1400, None, "restart")]),
         (standing(PLAIN), {"mtu": 9000}, [("mtu", None, 9000, "restart")]),
         (standing(changed(FULL, mode="open")), {"mode": "nat"}, [("mode", "open", "nat", "restart")]),
+        (standing(), {"mode": "routed"}, [("mode", "nat", "routed", "restart")]),
+        (stopped(), {"mode": "isolated"}, [("mode", "nat", "isolated", "offline")]),
+        (
+            standing(PLAIN),
+            {"mode": "isolated", "unset": ["address"]},
+            [("mode", "nat", "isolated", "restart"), ("address", "10.20.0.1/24", None, "restart")],
+        ),
+        (standing(changed(PLAIN, mode="isolated", address="")), {"unset": ["address"]}, []),
+        (standing(changed(PLAIN, address="")), {"mode": "nat", "mtu": 1400}, [("mtu", None, 1400, "restart")]),
         (
             standing(PLAIN),
             {"address": "10.30.0.1/24"},
@@ -240,6 +249,14 @@ def test_a_new_bridge_translates_addresses_and_starts_with_the_host():
         ("state", "absent", "started", "live"),
         ("mode", None, "nat", "live"),
         ("address", None, "10.20.0.1/24", "live"),
+        ("autostart", None, True, "live"),
+    ]
+
+
+def test_a_new_isolated_bridge_needs_no_address():
+    assert steps(State(), mode="isolated") == [
+        ("state", "absent", "started", "live"),
+        ("mode", None, "isolated", "live"),
         ("autostart", None, True, "live"),
     ]
 
@@ -307,7 +324,20 @@ def test_entries_that_nobody_declares_are_left_and_named():
 @pytest.mark.parametrize(
     ("state", "params", "sentence"),
     [
-        (State(), {}, "address: is needed to make the bridge lab0"),
+        (State(), {}, "address: is needed to make the bridge lab0 with mode nat"),
+        (State(), {"mode": "routed"}, "address: is needed to make the bridge lab0 with mode routed"),
+        (standing(PLAIN), {"unset": ["address"]}, "address: is needed with mode nat. Only a bridge with mode isolated"),
+        (
+            standing(changed(PLAIN, mode="isolated", address="")),
+            {"mode": "routed"},
+            "address: is needed with mode routed",
+        ),
+        (State(), {"mode": "isolated", "dns": {"domain": "lab.internal"}}, "dns: needs an address of the bridge"),
+        (
+            standing(),
+            {"mode": "isolated", "unset": ["address"]},
+            "dhcp: needs an address of the bridge",
+        ),
         (
             standing(),
             {"dhcp": {"start": "10.9.0.1", "end": "10.9.0.9"}},

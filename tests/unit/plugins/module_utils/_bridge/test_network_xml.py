@@ -144,6 +144,21 @@ def test_an_edit_changes_what_is_declared_and_nothing_else(params, gone, come):
     assert difference(**params) == (gone, come)
 
 
+def test_a_network_becomes_isolated_and_loses_its_address():
+    gone, come = difference(mode="isolated", unset=["address", "dhcp"])
+    assert come == []
+    assert [line for line in gone if line.startswith(("<forward ", "<ip "))] == [
+        '<forward dev="eth0" mode="route">',
+        '<ip address="10.20.0.1" localPtr="yes" netmask="255.255.255.0">',
+        '<ip address="10.99.0.1" prefix="24"></ip>',
+    ]
+
+
+def test_what_libvirt_keeps_for_translation_goes_with_it():
+    xml = "<network><forward mode='nat'><nat><port start='1024' end='65535'/></nat></forward></network>"
+    assert network_xml.edit(xml, Settings(mode="routed")) == '<network><forward mode="route" /></network>'
+
+
 def test_what_was_edited_reads_back_as_what_was_wanted():
     settings = wanted(
         mode="nat",
