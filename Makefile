@@ -79,6 +79,7 @@ sanity: tools ## ansible-test sanity, build, galaxy-importer, an install that ru
 	check "build" -- tests/tools/build $(ARTIFACT); \
 	check "galaxy-importer" --refuse '^(WARNING|ERROR)' -- tests/tools/galaxy-import $(ARTIFACT); \
 	check "installed artifact" -- tests/tools/installed $(ARTIFACT); \
+	check "execution environment" --count '^(accepted|collected): ' -- tests/tools/execution-environment; \
 	exit $$status
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
