@@ -48,7 +48,8 @@ _value:
   description:
     - One dictionary for each guest, by name, with C(name), C(kind), C(state), C(hypervisor), C(description), C(tags), C(addresses), C(cpus),
       C(memory), C(disk), C(pool), C(uptime), C(services) and C(aliases).
-    - A guest that is not there has the state C(absent). Addresses of a link alone are left out.
+    - A guest that is not there has the state C(absent), one whose hypervisor could not be reached C(unknown), with the
+      fixed addresses of its C(guest_spec). Addresses of a link alone are left out.
   type: list
   elements: dict
 """
@@ -69,29 +70,38 @@ def lab_guests(results: t.Iterable[Facts], names: t.Iterable[str], hostvars: Fac
     :raises AnsibleFilterError: when a result is none of guest_info.
     """
     seen: dict[tuple[str, str], Facts] = {}
+    unheard = set()
     for result in results:
+        if result.get("unreachable") and "item" in result:
+            unheard.add(str(result["item"]))
+            continue
         if "guests" not in result or "item" not in result:
             raise AnsibleFilterError(
                 "lab_guests: takes the results of a loop of homelab.hybrid.guest_info over the hypervisors"
             )
         for guest in result["guests"]:
             seen[str(result["item"]), str(guest["name"])] = guest
-    return [entry(name, hostvars[name], seen) for name in sorted(names)]
+    return [entry(name, hostvars[name], seen, unheard) for name in sorted(names)]
 
 
-def entry(name: str, variables: Facts, seen: t.Mapping[tuple[str, str], Facts]) -> dict[str, t.Any]:
+def entry(
+    name: str, variables: Facts, seen: t.Mapping[tuple[str, str], Facts], unheard: t.Container[str]
+) -> dict[str, t.Any]:
     hypervisor = str(variables.get("guest_hypervisor", ""))
     guest = seen.get((hypervisor, name), {})
     disks = guest.get("disks") or []
+    is_unknown = not guest and hypervisor in unheard
     sizes = [disk["size_bytes"] for disk in disks if disk.get("size_bytes")]
     return {
         "name": name,
         "kind": guest.get("kind") or variables.get("guest_kind", ""),
-        "state": guest.get("state") or "absent",
+        "state": "unknown" if is_unknown else guest.get("state") or "absent",
         "hypervisor": hypervisor,
         "description": guest.get("description") or "",
         "tags": list(guest.get("tags") or []),
-        "addresses": [address for address in guest.get("addresses") or [] if is_routable(address)],
+        "addresses": declared_addresses(variables)
+        if is_unknown
+        else [address for address in guest.get("addresses") or [] if is_routable(address)],
         "cpus": guest.get("vcpus") or "",
         "memory": guest.get("memory") or "",
         "disk": show_bytes(sum(sizes)) if sizes else "",
@@ -100,6 +110,13 @@ def entry(name: str, variables: Facts, seen: t.Mapping[tuple[str, str], Facts]) 
         "services": list(variables.get("guest_services") or []),
         "aliases": list(variables.get("guest_aliases") or []),
     }
+
+
+def declared_addresses(variables: Facts) -> list[str]:
+    """The fixed addresses that the inventory gives the guest: its names outlive a hypervisor that does not answer."""
+    nets = (variables.get("guest_spec") or {}).get("networks") or []
+    given = [str(net.get("ip") or "").partition("/")[0] for net in nets]
+    return [address for address in given if address not in ("", "dhcp", "none")]
 
 
 def is_routable(address: str) -> bool:

@@ -25,8 +25,12 @@ description:
     or not.
   - An item whose O(vms[].wait_for) or O(containers[].wait_for) is written is waited for on every run; only an address that
     is known already is not asked for again. An item that waits makes room for the next.
-  - When the connection to the control node breaks, the items that are being worked on are finished. The next run waits for
-    their locks.
+  - The control node shows the plan as a whole and then the steps of each item as they come, also under ansible-runner and
+    AWX. For that it rehearses the run first, and only a run that has something to do or to wait for goes on, in the background
+    of the host.
+  - When the control node is interrupted, or the connection to it breaks, the run goes on. The next run waits for its locks.
+  - With C(ignore_unreachable) on the task, a host that cannot be reached is a result with RV(ignore:unreachable_host), and
+    does not end the inventory host that carries the task.
 author:
   - homelab.hybrid contributors (@homelab)
 extends_documentation_fragment:

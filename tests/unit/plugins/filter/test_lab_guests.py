@@ -62,6 +62,14 @@ def test_each_guest_is_seen_on_its_own_hypervisor() -> None:
     assert (late["state"], late["kind"], late["addresses"], late["hypervisor"]) == ("absent", "container", [], "beta")
 
 
+def test_a_guest_whose_hypervisor_does_not_answer_keeps_its_fixed_addresses() -> None:
+    networks = [{"name": "lan", "ip": "10.1.0.5/24"}, {"name": "dmz", "ip": "dhcp"}, {"name": "own"}]
+    late = {**HOSTVARS["late"], "guest_spec": {"networks": networks}}
+    results = [{"item": "alpha", "guests": [VM]}, {"item": "beta", "unreachable": True, "msg": "no route"}]
+    desk, found = lab_guests(results, ["late", "desk"], {**HOSTVARS, "late": late})
+    assert (found["state"], found["addresses"], desk["state"]) == ("unknown", ["10.1.0.5"], "started")
+
+
 def test_what_is_no_answer_of_guest_info_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="guest_info"):
         lab_guests([{"item": "alpha", "msg": "no"}], [], {})
