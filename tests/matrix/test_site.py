@@ -9,7 +9,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
@@ -114,29 +116,36 @@ def guest(inventory: Inventory, name: str) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", inventory["all"]["children"]["guests"]["hosts"][name])
 
 
+def start(inventory: Inventory, *argv: str, **extra: t.Any) -> subprocess.Popen[str]:
+    """ansible-playbook at work, as a process group of its own."""
+    file = FOLDER / "hosts.yml"
+    file.write_text(yaml.safe_dump(inventory))
+    env = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_INJECT_FACT_VARS": "false",
+        "ANSIBLE_SSH_TIMEOUT": "5",
+    }
+    program = str(ROOT / ".build/venv/bin/ansible-playbook")
+    return subprocess.Popen(
+        [program, "-i", str(file), "homelab.hybrid.site", "-e", json.dumps(extra), *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=env,
+        start_new_session=True,
+    )
+
+
 class Run:
     """One run of ansible-playbook and what it said."""
 
-    def __init__(self, inventory: Inventory, *argv: str, playbook: str = "site", **extra: t.Any) -> None:
-        file = FOLDER / "hosts.yml"
-        file.write_text(yaml.safe_dump(inventory))
-        env = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_INJECT_FACT_VARS": "false",
-            "ANSIBLE_SSH_TIMEOUT": "5",
-        }
-        program = str(ROOT / ".build/venv/bin/ansible-playbook")
-        done = subprocess.run(
-            [program, "-i", str(file), f"homelab.hybrid.{playbook}", "-e", json.dumps(extra), *argv],
-            capture_output=True,
-            text=True,
-            env=env,
-            check=False,
-        )
-        self.rc = done.returncode
-        self.said = done.stdout + done.stderr
+    def __init__(self, inventory: Inventory, *argv: str, **extra: t.Any) -> None:
+        with start(inventory, *argv, **extra) as process:
+            self.said = process.communicate()[0]
+        self.rc = process.returncode
 
     def count(self, host: str, what: str) -> int | None:
         """A number of the host's line in the recap, ``None`` where the host has none."""
@@ -165,6 +174,19 @@ def test_a_host_and_its_guests_converge_and_each_tells_its_own(inventory: Invent
     assert "containers[hlsi-one] done in" in first.said
     assert [power(ONE), power(TWO)] == ["RUNNING", "RUNNING"]
     assert command("virsh", "-c", "qemu:///system", "domstate", VM) == "shut off"
+    assert set(converge(inventory).changed().values()) == {0}
+
+
+def test_a_run_goes_on_when_the_control_node_is_interrupted(inventory: Inventory) -> None:
+    with start(inventory) as process:
+        assert process.stdout is not None
+        begun = any(f"images[{IMAGE}] begins" in line for line in process.stdout)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert begun and power(ONE) != "RUNNING"
+    limit = time.monotonic() + 60
+    while [power(ONE), power(TWO)] != ["RUNNING", "RUNNING"]:
+        assert time.monotonic() < limit, "the run ended with its control node"
+        time.sleep(0.2)
     assert set(converge(inventory).changed().values()) == {0}
 
 

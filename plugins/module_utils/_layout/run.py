@@ -97,7 +97,8 @@ class _Telling:
         return getattr(self._resource, name)
 
     def wait(self, spec: t.Any, host: t.Any) -> dict[str, t.Any] | None:
-        self._tell({"waiting": True})
+        if getattr(spec, "wait_for", ()):
+            self._tell({"waiting": True})
         return self._resource.wait(spec, host)
 
 
