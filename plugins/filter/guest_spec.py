@@ -6,15 +6,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: guest_spec
-short_description: The options of a guest, from its inventory
+short_description: The options of a guest, from its profiles and its inventory
 version_added: 0.1.0
 author:
   - homelab.hybrid contributors (@homelab)
 description:
-  - Makes the options of M(homelab.hybrid.kvm_vm) or M(homelab.hybrid.lxc_container) from the variable C(guest_spec) of a guest.
-  - A dictionary in C(cloud_init.user_data), C(cloud_init.meta_data) and C(cloud_init.network_config) becomes YAML text here, on the control node.
+  - Makes the options of M(homelab.hybrid.kvm_vm) or M(homelab.hybrid.lxc_container) from the variable C(guest_spec) of a guest and from the
+    profiles that it names.
+  - The profiles are laid over each other in the order in which they are named, and C(guest_spec) over them. What comes later goes first.
+  - Dictionaries are merged key by key. The lists whose items have a C(name) (C(disks), C(networks), C(mounts)) are merged item by item,
+    by that name. Other lists, texts and numbers are replaced as a whole. V(null) takes away what a profile says, as if nobody had written it.
+  - An option is one option by whichever of its names it is written; C(vcpus) and C(cpu.cores) are one too.
+  - A dictionary in C(cloud_init.user_data), C(cloud_init.meta_data) and C(cloud_init.network_config) becomes YAML text here, on the control node,
+    C(user_data) under the line C(#cloud-config).
     So the module gets one secret text, and not a dictionary whose words and digits would be masked everywhere.
-  - Permission to lose something is given for a run and not kept in inventory. C(allow) and C(delete) in the variable are refused.
+  - Permission to lose something is given for a run and not kept in inventory. C(allow) and C(delete) in the variable or a profile are refused.
 positional: _input
 options:
   _input:
@@ -25,6 +31,21 @@ options:
     description: The name of the guest.
     type: str
     required: true
+  profiles:
+    description: The names of the profiles, usually the variable C(guest_profiles).
+    type: list
+    elements: str
+    default: []
+  catalog:
+    description: The profiles by name, each a dictionary like C(guest_spec), usually the variable C(guest_profile_catalog).
+    type: dict
+    default: {}
+  kind:
+    description:
+      - Of which kind the guest is, usually the variable C(guest_kind).
+      - With it O(allow) and O(delete) may hold words for guests of the other kind too. They are left out here.
+    type: str
+    choices: [vm, container]
   allow:
     description: The losses that are permitted in this run, usually the extra variable C(guest_allow).
     type: list
@@ -38,16 +59,31 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Converge a container as its inventory says
-  homelab.hybrid.lxc_container:
-  module_defaults:
-    homelab.hybrid.lxc_container: "{{ guest_spec | homelab.hybrid.guest_spec(name=inventory_hostname, allow=guest_allow | default([])) }}"
-  delegate_to: "{{ guest_hypervisor }}"
+# group_vars/all.yml
+guest_profile_catalog:
+  small:
+    memory: 512MiB
+    vcpus: 1
+    networks: [{name: lan, bridge: br0}]
+  media:
+    memory: 2GiB
+    mounts: [{name: films, source: /srv/films, path: /films, readonly: true}]
+
+# host_vars/jellyfin.yml: 2 GiB, 4 CPUs, one network card on br0 with a fixed address, and one mount
+guest_profiles: [small, media]
+guest_spec:
+  vcpus: 4
+  networks: [{name: lan, ip: 10.20.0.12/24}]
+
+# what the playbooks give to the module
+guest_options: >-
+  {{ guest_spec | homelab.hybrid.guest_spec(name=inventory_hostname, kind=guest_kind, profiles=guest_profiles | default([]),
+                                            catalog=guest_profile_catalog | default({}), allow=guest_allow | default([])) }}
 """
 
 RETURN = r"""
 _value:
-  description: The options, with C(name), and with C(state=started) where the variable names no state.
+  description: The options, with C(name), and with C(state=started) where neither the variable nor a profile names a state.
   type: dict
 """
 
@@ -55,50 +91,87 @@ import typing as t
 
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible.parsing.yaml.dumper import AnsibleDumper
+
+from ..plugin_utils._profiles import ALLOW, DELETE, Layer, ProfileError, lay, mapping, pick, words_of
 
 GIVEN_FOR_A_RUN = {"allow": "guest_allow", "delete": "guest_delete"}
 TEXTS_OF_CLOUD_INIT = {"user_data": "#cloud-config\n", "meta_data": "", "network_config": ""}
 
 
 def guest_spec(
-    spec: t.Mapping[str, t.Any], name: str, allow: t.Sequence[str] = (), delete: t.Sequence[str] = ()
+    spec: t.Any,
+    name: str,
+    allow: t.Sequence[str] = (),
+    delete: t.Sequence[str] = (),
+    profiles: t.Sequence[str] = (),
+    catalog: t.Mapping[str, t.Any] | None = None,
+    kind: str | None = None,
 ) -> dict[str, t.Any]:
     """The module's options.
 
     :raises AnsibleFilterError: for what may not stand in inventory.
     """
-    if not isinstance(spec, t.Mapping):
-        raise AnsibleFilterError(f"guest_spec of {name}: {type(spec).__name__} is given, it must be a dictionary")
-    if spec.get("name", name) != name:
-        raise AnsibleFilterError(
-            f"guest_spec of {name}: name is {spec['name']!r}; a guest bears the name of its inventory host"
-        )
-    for key, variable in GIVEN_FOR_A_RUN.items():
-        if key in spec:
-            raise AnsibleFilterError(
-                f"guest_spec of {name}: {key} is given for a run and not kept in inventory; use the extra variable {variable}"
-            )
-    options: dict[str, t.Any] = {"state": "started", **spec, "name": name}
-    if isinstance(spec.get("cloud_init"), t.Mapping):
-        options["cloud_init"] = {key: as_text(key, value) for key, value in spec["cloud_init"].items()}
-    if allow:
-        options["allow"] = list(allow)
-    if delete:
-        options["delete"] = list(delete)
+    try:
+        own = Layer(f"guest_spec of {name}", mapping(f"guest_spec of {name}", spec))
+        layers = [*pick(profiles, catalog or {}, name), own]
+        for layer in layers:
+            check(layer, name if layer is own else None)
+        options: dict[str, t.Any] = {"state": "started", **lay(layers, kind), "name": name}
+    except ProfileError as exc:
+        raise AnsibleFilterError(str(exc)) from exc
+    if isinstance(options.get("cloud_init"), t.Mapping):
+        options["cloud_init"] = {key: as_text(key, value, name) for key, value in options["cloud_init"].items()}
+    if permitted := words_of(kind, allow, ALLOW):
+        options["allow"] = permitted
+    if deleted := words_of(kind, delete, DELETE):
+        options["delete"] = deleted
     return options
 
 
-def as_text(key: str, value: t.Any) -> t.Any:
-    """A dictionary given for a document of cloud-init as its text; every other value as it is."""
-    if key not in TEXTS_OF_CLOUD_INIT or not isinstance(value, t.Mapping):
+def check(layer: Layer, name: str | None) -> None:
+    """Refuse what no inventory may say. *name* is that of the guest; a profile is of no guest alone.
+
+    :raises ProfileError:
+    """
+    if layer.options.get("name", name) != name:
+        said = layer.options["name"]
+        raise ProfileError(f"{layer.where}: name is {said!r}; a guest bears the name of its inventory host")
+    for key, variable in GIVEN_FOR_A_RUN.items():
+        if key in layer.options:
+            raise ProfileError(
+                f"{layer.where}: {key} is given for a run and not kept in inventory; use the extra variable {variable}"
+            )
+
+
+def as_text(key: str, value: t.Any, name: str) -> t.Any:
+    """A dictionary given for a document of cloud-init as its text; every other value as it is.
+
+    :raises AnsibleFilterError: for a list, which is no document of cloud-init.
+    """
+    if key not in TEXTS_OF_CLOUD_INIT or isinstance(value, str):
         return value
-    text = yaml.dump(
-        value, Dumper=AnsibleDumper, default_flow_style=False, allow_unicode=True, sort_keys=False, width=1000
-    )
+    if isinstance(value, (list, tuple)):
+        raise AnsibleFilterError(f"guest_spec of {name}: cloud_init.{key} is a list; it must be a dictionary or text")
+    if not isinstance(value, t.Mapping):
+        return value
+    text = yaml.safe_dump(plain(value), default_flow_style=False, allow_unicode=True, sort_keys=False, width=1000)
     return TEXTS_OF_CLOUD_INIT[key] + text
 
 
+def plain(value: t.Any) -> t.Any:
+    """*value* without Ansible's marks on it. Ansible's own YAML writer would write what comes from a vault as it is encrypted."""
+    if isinstance(value, t.Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    for kind in (bool, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    return None if value is None else str(value)
+
+
 class FilterModule:
+    """The filter of this file."""
+
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {"guest_spec": guest_spec}
