@@ -49,7 +49,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from .guest_spec import guest_spec
+from .guest_spec import options_of
 
 KINDS = ("vm", "container")
 
@@ -68,8 +68,7 @@ def guest_options(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any], kind:
         if its not in KINDS:
             raise AnsibleFilterError(f"{name}: guest_kind is {its!r}, it must be one of {', '.join(KINDS)}")
         if its == kind:
-            given = {"allow": variables.get("guest_allow") or (), "delete": variables.get("guest_delete") or ()}
-            found.append(guest_spec(variables.get("guest_spec"), name=name, **given))
+            found.append(options_of(name, variables))
     return found
 
 

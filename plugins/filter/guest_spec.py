@@ -128,6 +128,22 @@ def guest_spec(
     return options
 
 
+def options_of(name: str, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The module's options of the guest *name* from its variables, with what the run permits.
+
+    :raises AnsibleFilterError: for what may not stand in inventory.
+    """
+    return guest_spec(
+        variables.get("guest_spec"),
+        name,
+        allow=variables.get("guest_allow") or (),
+        delete=variables.get("guest_delete") or (),
+        profiles=variables.get("guest_profiles") or (),
+        catalog=variables.get("guest_profile_catalog"),
+        kind=variables.get("guest_kind"),
+    )
+
+
 def check(layer: Layer, name: str | None) -> None:
     """Refuse what no inventory may say. *name* is that of the guest; a profile is of no guest alone.
 
