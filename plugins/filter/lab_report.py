@@ -1,0 +1,199 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: lab_report
+short_description: What the layouts of several hosts say, as one report
+version_added: 0.1.0
+author:
+  - homelab.hybrid contributors (@homelab)
+description:
+  - Sums up what M(homelab.hybrid.layout) returned on each hypervisor, in check mode or of a real run. It compares nothing itself. A difference is
+    a change in the module's own plan.
+positional: _input, parts, hostvars
+options:
+  _input:
+    description:
+      - A dictionary for each hypervisor, with its name as C(hypervisor) and what the task returned as C(result).
+    type: list
+    elements: dict
+    required: true
+  parts:
+    description:
+      - What the tasks were about, as P(homelab.hybrid.lab_parts#filter) returns it. With it the report has what the inventory declares too, without
+        its secrets.
+    type: dict
+    default: {}
+  hostvars:
+    description: The variable C(hostvars), for O(parts).
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+lab_report: "{{ [{'hypervisor': 'alpha', 'result': layout_of_alpha}] | homelab.hybrid.lab_report }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(drifted) says whether anything differs, failed or could not be asked. What only waits for a restart of its guest is as declared.
+    - C(hosts) has for each hypervisor C(drifted), C(error), C(unlisted) and its C(resources), each with C(kind), C(name), C(status), C(drifted),
+      C(declared), what C(is), C(plan), C(restart_required), C(unmanaged), C(kept) and C(error).
+    - C(status) is V(as declared), V(waits for a restart), V(missing), V(differs), V(changed), V(failed) or V(skipped).
+    - C(entries) has the same as lines for P(homelab.hybrid.table#filter), with C(host), C(kind), C(name), C(status) and C(differences).
+  type: dict
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ..module_utils._layout.spec import ARGUMENTS, KINDS
+from .guest_spec import options_of
+
+Told = dict[str, t.Any]
+LISTS = ("plan", "restart_required", "unmanaged", "kept")
+LONGEST = 60
+
+
+def lab_report(
+    results: t.Iterable[t.Mapping[str, t.Any]],
+    parts: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
+    hostvars: t.Mapping[str, t.Any] | None = None,
+) -> Told:
+    """All hosts as one.
+
+    :raises AnsibleFilterError: for what is no result of the module.
+    """
+    options = {part["hypervisor"]: declared(part, hostvars or {}) for part in (parts or {}).values()}
+    hosts: dict[str, Told] = {}
+    for each in results:
+        if not isinstance(each, t.Mapping) or "hypervisor" not in each or "result" not in each:
+            raise AnsibleFilterError("lab_report: takes a list of dictionaries with hypervisor and result")
+        told = host(each["result"], options.get(each["hypervisor"], {}))
+        known = hosts.setdefault(each["hypervisor"], told)
+        if known is not told:
+            known["resources"] += told["resources"]
+            known["drifted"] = known["drifted"] or told["drifted"]
+            known["error"] = known["error"] or told["error"]
+    return {
+        "drifted": any(told["drifted"] for told in hosts.values()),
+        "hosts": hosts,
+        "entries": [entry for name, told in hosts.items() for entry in lines(name, told)],
+    }
+
+
+def declared(part: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> dict[tuple[str, str], Told]:
+    """The options of each resource of the part by its kind and name, without secrets."""
+    found: dict[tuple[str, str], t.Any] = {}
+    for kind, key in KINDS.items():
+        for item in (hostvars[part["hypervisor"]].get(f"hypervisor_{key}") or ()) if part["is_whole"] else ():
+            found[kind, str(item.get("name"))] = item
+    for name in part["guests"]:
+        found[str(hostvars[name]["guest_kind"]), name] = options_of(name, hostvars[name])
+    return {key: without_secrets(options, ARGUMENTS[KINDS[key[0]]]["options"]) for key, options in found.items()}
+
+
+def without_secrets(options: t.Mapping[str, t.Any], arguments: t.Mapping[str, t.Any]) -> Told:
+    found: Told = {}
+    for key, value in options.items():
+        argument = arguments.get(key, {})
+        inner = argument.get("options")
+        if argument.get("no_log"):
+            value = "(secret)"
+        elif inner and isinstance(value, t.Mapping):
+            value = without_secrets(value, inner)
+        elif inner and isinstance(value, list):
+            value = [without_secrets(item, inner) for item in value]
+        found[str(key)] = value
+    return found
+
+
+def host(result: t.Mapping[str, t.Any], options: t.Mapping[tuple[str, str], Told]) -> Told:
+    if "resources" not in result:
+        return {"drifted": True, "error": why(result), "unlisted": [], "resources": []}
+    resources = [resource(item, options.get((item["kind"], item["name"]), {})) for item in result["resources"]]
+    # A layout that is refused as a whole has no resources to say why.
+    error = why(result) if "msg" in result and not resources else None
+    return {
+        "drifted": error is not None or any(each["drifted"] for each in resources),
+        "error": error,
+        "unlisted": list(result.get("unlisted") or ()),
+        "resources": resources,
+    }
+
+
+def why(result: t.Mapping[str, t.Any]) -> str:
+    # The action of layout says it in its own word: Ansible's would end the host that carries the task.
+    if result.get("unreachable") or result.get("unreachable_host"):
+        return f"unreachable: {result.get('msg', '')}".rstrip(": ")
+    return str(result.get("msg") or "it gave no answer")
+
+
+def resource(item: t.Mapping[str, t.Any], options: Told) -> Told:
+    word = status(item)
+    return {
+        "kind": item["kind"],
+        "name": item["name"],
+        "status": word,
+        "drifted": word not in ("as declared", "waits for a restart"),
+        "declared": options,
+        "is": item.get("facts") or {},
+        **{key: list(item.get(key) or ()) for key in LISTS},
+        "error": item.get("msg") or item.get("skipped"),
+    }
+
+
+def status(item: t.Mapping[str, t.Any]) -> str:
+    plan = item.get("plan") or ()
+    if item.get("skipped"):
+        return "skipped"
+    if item.get("failed"):
+        return "failed"
+    if plan and all(change["done"] for change in plan):
+        return "changed"
+    if any(change["path"] == "state" and change["before"] == "absent" for change in plan):
+        return "missing"
+    if plan:
+        return "differs"
+    return "waits for a restart" if item.get("restart_required") else "as declared"
+
+
+def lines(name: str, told: Told) -> t.Iterator[Told]:
+    if told["error"]:
+        yield {"host": name, "status": "failed", "differences": told["error"]}
+    for each in told["resources"]:
+        text = each["error"] or "; ".join(map(difference, each["plan"])) or "; ".join(each["restart_required"])
+        if each["status"] == "missing":
+            text = "is not there"
+        yield {
+            "host": name,
+            "kind": each["kind"].replace("_", " "),
+            "name": each["name"],
+            "status": each["status"],
+            "differences": text,
+            "kept": each["kept"],
+        }
+    for guest in told["unlisted"]:
+        yield {"host": name, "kind": guest["kind"], "name": guest["name"], "status": "not in the inventory"}
+
+
+def difference(change: t.Mapping[str, t.Any]) -> str:
+    """One change as a person reads it: what is, and what is declared or has become of it."""
+    return f"{change['path']}: {short(change['before'])} -> {short(change['after'])}"
+
+
+def short(value: t.Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"lab_report": lab_report}

@@ -1,0 +1,123 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What a play is about: which hypervisors, with which of their guests, and in which order guests start and stop."""
+
+from __future__ import annotations
+
+import typing as t
+
+Variables = t.Mapping[str, t.Any]
+Told = dict[str, t.Any]
+
+STATES = ("absent", "started", "stopped")
+STARTUP = ("order", "up_delay", "down_delay")
+# What else of its options a guest is told on its way to a state: how long it may take, and what may go with it.
+WORDS = {
+    "absent": ("shutdown_timeout", "force_stop", "delete"),
+    "started": ("wait_for", "wait_timeout"),
+    "stopped": ("shutdown_timeout", "force_stop"),
+}
+RUNNING = ("started", "paused")
+# A guest without an order starts after all that have one, and stops before them.
+LAST = 10**9
+
+
+class FleetError(ValueError):
+    """The inventory does not say what a guest is or where, or a name is none of its guests."""
+
+
+def share(
+    hostvars: t.Mapping[str, Variables],
+    play: t.Iterable[str],
+    guests: t.Sequence[str],
+    hypervisors: t.Iterable[str],
+    names: t.Collection[str] | None = None,
+) -> dict[str, Told]:
+    """Who of the *play* does which part, in one pass over the inventory.
+
+    A hypervisor that is in the play does all its guests. For one that is not, the first of its guests in the play does those
+    that are: so a limit to a guest means that guest, and one to a hypervisor the whole host. With *names* only these guests.
+
+    :raises FleetError: for a name that is no guest, and for a guest whose hypervisor or kind is not said.
+    """
+    if unknown := sorted(set(names or ()) - set(guests)):
+        raise FleetError(f"no guest of the inventory is called {', '.join(unknown)}")
+    in_play = set(play)
+    parts: dict[str, Told] = {
+        host: {"hypervisor": host, "is_whole": True, "guests": []} for host in hypervisors if host in in_play
+    }
+    makers = {host: host for host in parts}
+    for name in guests:
+        hypervisor = hostvars[name].get("guest_hypervisor")
+        if (names is not None and name not in names) or (name not in in_play and hypervisor not in parts):
+            continue
+        if hypervisor not in hostvars or hostvars[name].get("guest_kind") not in ("vm", "container"):
+            raise FleetError(
+                f"{name}: set guest_hypervisor to a host of the inventory, and guest_kind to vm or container"
+            )
+        maker = makers.setdefault(str(hypervisor), name)
+        part = parts.setdefault(maker, {"hypervisor": hypervisor, "is_whole": False, "guests": []})
+        part["guests"].append(name)
+    return parts if names is None else {maker: part for maker, part in parts.items() if part["guests"]}
+
+
+def steps(
+    guests: t.Iterable[tuple[str, Variables, Variables]], state: str, seen: t.Iterable[Variables] | None
+) -> list[Told]:
+    """What is to do to bring *guests* (name, variables, options) to *state*, a step for each order, by their ``rank``.
+
+    They start from the lowest order to the highest and then those that have none, and stop the other way round. *seen* are
+    the guests that are there: one that is not, or that is as it should be, is in no step. Only a guest that shall run is started.
+    What is taken away is one step, whatever is there: something may be kept of what is not.
+
+    :raises FleetError: for a ``guest_startup`` that cannot be.
+    """
+    there = {str(guest["name"]): guest["state"] for guest in seen or ()}
+    found: dict[int, Told] = {}
+    for name, variables, options in guests:
+        startup = read_startup(name, variables.get("guest_startup"))
+        if not is_concerned(state, there.get(name), options):
+            continue
+        order = startup.get("order", LAST)
+        rank = {"absent": 0, "started": order, "stopped": -order}[state]
+        step = found.setdefault(rank, {"rank": rank, "delay": 0, "vms": [], "containers": []})
+        its = {key: options[key] for key in WORDS[state] if options.get(key) is not None}
+        step[f"{variables['guest_kind']}s"].append({"name": name, "state": state, **its})
+        step["delay"] = max(step["delay"], startup.get({"started": "up_delay", "stopped": "down_delay"}.get(state), 0))
+    return [found[rank] for rank in sorted(found)]
+
+
+def is_concerned(state: str, now: str | None, options: Variables) -> bool:
+    """Whether a guest that is *now* has a step to *state* before it."""
+    if state == "absent":
+        return True
+    if state == "stopped":
+        return now in RUNNING
+    return now is not None and now != "started" and shall_run(options)
+
+
+def shall_run(options: Variables) -> bool:
+    """Whether the inventory wants the guest to run; one whose power it leaves open runs where it starts with the host."""
+    state = options["state"]
+    return state in ("started", "running", "restarted") or (state == "present" and bool(options.get("autostart")))
+
+
+def read_startup(name: str, written: t.Any) -> dict[str | None, int]:
+    """When the guest starts and stops among the others: whole numbers, each optional.
+
+    :raises FleetError:
+    """
+    if written is None:
+        return {}
+    if not isinstance(written, t.Mapping) or not set(written) <= set(STARTUP):
+        raise FleetError(f"guest_startup of {name}: must be a dictionary of {', '.join(STARTUP)}, not {written!r}")
+    found: dict[str | None, int] = {}
+    for key, value in written.items():
+        if value is None:
+            continue
+        if not str(value).isdecimal():
+            raise FleetError(f"guest_startup of {name}: {key} is {value!r}; it must be a whole number from 0")
+        found[str(key)] = int(value)
+    return found

@@ -1,0 +1,114 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What layouts returned, as one report."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.homelab.hybrid.plugins.filter.lab_report import lab_report
+
+
+def change(path: str, before: t.Any, after: t.Any, done: bool = False) -> dict[str, t.Any]:
+    return {"path": path, "before": before, "after": after, "how": "live", "done": done}
+
+
+def report(*resources: dict[str, t.Any], **result: t.Any) -> dict[str, t.Any]:
+    whole = [{"kind": "container", "name": "web", "plan": [], **resource} for resource in resources]
+    return lab_report([{"hypervisor": "alpha", "result": {"resources": whole, **result}}])
+
+
+MEMORY = change("memory", "1GiB", "2GiB")
+
+
+@pytest.mark.parametrize(
+    ("resource", "status", "has_drifted", "differences"),
+    [
+        ({}, "as declared", False, ""),
+        ({"restart_required": ["cpu.cores"]}, "waits for a restart", False, "cpu.cores"),
+        ({"plan": [MEMORY]}, "differs", True, "memory: 1GiB -> 2GiB"),
+        ({"plan": [{**MEMORY, "done": True}]}, "changed", True, "memory: 1GiB -> 2GiB"),
+        ({"plan": [change("state", "absent", "started"), MEMORY]}, "missing", True, "is not there"),
+        ({"plan": [change("state", "stopped", "started")]}, "differs", True, "state: stopped -> started"),
+        ({"plan": [MEMORY], "failed": True, "msg": "no"}, "failed", True, "no"),
+        ({"skipped": "depends on pool main"}, "skipped", True, "depends on pool main"),
+    ],
+)
+def test_each_resource_has_one_word(
+    resource: dict[str, t.Any], status: str, has_drifted: bool, differences: str
+) -> None:
+    found = report(resource)
+    (told,) = found["hosts"]["alpha"]["resources"]
+    assert (told["status"], told["drifted"], found["drifted"]) == (status, has_drifted, has_drifted)
+    assert found["entries"][0]["differences"] == differences
+    assert found["entries"][0]["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ({"unreachable": True, "msg": "no route"}, "unreachable: no route"),
+        ({"unreachable_host": True, "msg": "no route"}, "unreachable: no route"),
+        ({"msg": "MODULE FAILURE"}, "MODULE FAILURE"),
+        ({}, "it gave no answer"),
+        ({"msg": "web and dns have both the address 192.0.2.1", "resources": []}, "web and dns have both"),
+    ],
+)
+def test_a_host_without_an_answer_has_drifted(result: dict[str, t.Any], said: str) -> None:
+    found = lab_report([{"hypervisor": "alpha", "result": result}])
+    assert found["drifted"] is True
+    assert found["hosts"]["alpha"]["error"].startswith(said)
+    assert found["entries"][0]["differences"].startswith(said)
+
+
+def test_a_failure_of_one_resource_is_its_own() -> None:
+    assert report({"failed": True, "msg": "no"}, msg="1 of 1 failed")["hosts"]["alpha"]["error"] is None
+
+
+def test_guests_that_no_inventory_names_are_told_and_no_drift() -> None:
+    found = report({}, unlisted=[{"kind": "vm", "name": "old"}])
+    assert found["drifted"] is False
+    assert found["entries"][-1] == {"host": "alpha", "kind": "vm", "name": "old", "status": "not in the inventory"}
+
+
+def test_the_steps_of_one_host_are_one_host() -> None:
+    step = {"resources": [{"kind": "vm", "name": "desk", "plan": []}]}
+    failed = {"resources": [{"kind": "vm", "name": "web", "plan": [], "failed": True, "msg": "no"}]}
+    found = lab_report([{"hypervisor": "alpha", "result": result} for result in (step, failed)])
+    assert [each["name"] for each in found["hosts"]["alpha"]["resources"]] == ["desk", "web"]
+    assert found["hosts"]["alpha"]["drifted"] is True
+
+
+def test_what_is_declared_is_told_without_secrets() -> None:
+    hostvars = {
+        "alpha": {"hypervisor_storage_pools": [{"name": "main", "path": "/srv/a"}]},
+        "desk": {
+            "guest_kind": "vm",
+            "guest_spec": {
+                "disks": [{"name": "root", "size": "8GiB"}],
+                "cloud_init": {"user": "admin", "user_data": "#cloud-config\npassword: correct horse\n"},
+            },
+        },
+    }
+    parts = {"alpha": {"hypervisor": "alpha", "is_whole": True, "guests": ["desk"]}}
+    resources = [{"kind": kind, "name": name, "plan": []} for kind, name in (("storage_pool", "main"), ("vm", "desk"))]
+    found = lab_report([{"hypervisor": "alpha", "result": {"resources": resources}}], parts, hostvars)
+    pool, desk = found["hosts"]["alpha"]["resources"]
+    assert pool["declared"] == {"name": "main", "path": "/srv/a"}
+    assert desk["declared"]["cloud_init"] == {"user": "admin", "user_data": "(secret)"}
+    assert desk["declared"]["disks"] == [{"name": "root", "size": "8GiB"}]
+
+
+def test_long_values_are_cut_in_the_table_alone() -> None:
+    found = report({"plan": [change("description", None, "x" * 500)]})
+    assert found["entries"][0]["differences"] == f"description: nothing -> {'x' * 57}..."
+    assert len(found["hosts"]["alpha"]["resources"][0]["plan"][0]["after"]) == 500
+
+
+def test_what_is_no_result_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="hypervisor and result"):
+        lab_report([{"result": {}}])

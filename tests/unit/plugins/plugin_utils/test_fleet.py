@@ -1,0 +1,132 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who of a play takes care of which guests, and in which order they start and stop."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.homelab.hybrid.plugins.filter.lab_parts import lab_parts
+from ansible_collections.homelab.hybrid.plugins.filter.lab_steps import lab_steps
+
+HYPERVISORS = ["alpha", "beta"]
+GUESTS = ["web", "dns", "desk"]
+HOSTVARS: dict[str, dict[str, t.Any]] = {
+    "alpha": {},
+    "beta": {},
+    "web": {"guest_hypervisor": "alpha", "guest_kind": "container"},
+    "dns": {"guest_hypervisor": "alpha", "guest_kind": "container", "guest_startup": {"order": 1, "up_delay": 5}},
+    "desk": {"guest_hypervisor": "beta", "guest_kind": "vm", "guest_startup": {"order": 2, "down_delay": 7}},
+}
+
+
+def parts(*play: str, hostvars: t.Any = None, **given: t.Any) -> dict[str, tuple[str, bool, list[str]]]:
+    found = lab_parts(hostvars or HOSTVARS, play, GUESTS, HYPERVISORS, **given)
+    return {host: (part["hypervisor"], part["is_whole"], part["guests"]) for host, part in found.items()}
+
+
+def test_a_hypervisor_takes_care_of_all_its_guests() -> None:
+    whole = {"alpha": ("alpha", True, ["web", "dns"]), "beta": ("beta", True, ["desk"])}
+    assert parts("alpha", "beta", "web", "dns", "desk") == whole
+    assert parts("alpha", "beta") == whole
+    assert parts("alpha") == {"alpha": whole["alpha"]}
+
+
+def test_without_its_hypervisor_the_first_guest_takes_care_of_those_in_the_play() -> None:
+    assert parts("dns") == {"dns": ("alpha", False, ["dns"])}
+    assert parts("web", "dns", "beta") == {"beta": ("beta", True, ["desk"]), "web": ("alpha", False, ["web", "dns"])}
+
+
+def test_names_choose_among_the_guests() -> None:
+    assert parts("alpha", "beta", "web", names=["dns"]) == {"alpha": ("alpha", True, ["dns"])}
+    assert parts("alpha", "beta", names="dns, desk").keys() == {"alpha", "beta"}
+    with pytest.raises(AnsibleFilterError, match="no guest of the inventory is called dsn"):
+        parts("alpha", names=["dns", "dsn"])
+
+
+@pytest.mark.parametrize("broken", [{"guest_hypervisor": "gamma"}, {"guest_hypervisor": None}, {"guest_kind": "jail"}])
+def test_a_guest_that_is_nowhere_or_nothing_is_refused(broken: dict[str, t.Any]) -> None:
+    hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], **broken}}
+    with pytest.raises(AnsibleFilterError, match="web: set guest_hypervisor to a host of the inventory"):
+        parts("web", hostvars=hostvars)
+    assert parts("beta", hostvars=hostvars), "and is no business of a play that it is not in"
+
+
+def seen(state: str) -> list[dict[str, str]]:
+    return [{"name": name, "state": state} for name in GUESTS]
+
+
+def order(state: str, now: str, hostvars: t.Any = None) -> list[list[str]]:
+    steps = lab_steps(GUESTS, hostvars or HOSTVARS, state, seen(now))
+    return [[each["name"] for each in step["vms"] + step["containers"]] for step in steps]
+
+
+def test_guests_start_in_their_order_and_stop_the_other_way_round() -> None:
+    assert order("started", "stopped") == [["dns"], ["desk"], ["web"]]
+    assert order("stopped", "started") == [["web"], ["desk"], ["dns"]]
+    assert [step["delay"] for step in lab_steps(GUESTS, HOSTVARS, "started", seen("stopped"))] == [5, 0, 0]
+    assert [step["delay"] for step in lab_steps(GUESTS, HOSTVARS, "stopped", seen("started"))] == [0, 7, 0]
+
+
+@pytest.mark.parametrize(("state", "now"), [("started", "started"), ("stopped", "stopped"), ("stopped", "suspended")])
+def test_what_is_as_it_should_be_is_in_no_step(state: str, now: str) -> None:
+    assert lab_steps(GUESTS, HOSTVARS, state, seen(now)) == []
+
+
+def test_what_is_not_there_is_in_no_step_unless_it_is_to_go() -> None:
+    assert lab_steps(GUESTS, HOSTVARS, "started", []) == []
+    assert lab_steps(GUESTS, HOSTVARS, "stopped") == []
+    (step,) = lab_steps(GUESTS, HOSTVARS, "absent")
+    assert (len(step["vms"]), len(step["containers"])) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_started"),
+    [
+        ({}, True),
+        ({"state": "stopped"}, False),
+        ({"state": "present"}, False),
+        ({"state": "present", "onboot": True}, True),
+    ],
+)
+def test_only_what_the_inventory_wants_to_run_is_started(spec: dict[str, t.Any], is_started: bool) -> None:
+    hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], "guest_spec": spec}}
+    assert (["web"] in order("started", "stopped", hostvars)) is is_started
+
+
+def test_a_step_changes_nothing_else_of_a_guest() -> None:
+    spec = {"memory": "1GiB", "wait_for": ["ip"], "wait_timeout": 9, "shutdown_timeout": 3, "force_stop": True}
+    hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], "guest_spec": spec, "guest_delete": ["rootfs", "disks"]}}
+    of = {
+        state: lab_steps(["web"], hostvars, state, seen({"started": "stopped"}.get(state, "started")))[0]["containers"][
+            0
+        ]
+        for state in ("started", "stopped", "absent")
+    }
+    assert of["started"] == {"name": "web", "state": "started", "wait_for": ["ip"], "wait_timeout": 9}
+    assert of["stopped"] == {"name": "web", "state": "stopped", "shutdown_timeout": 3, "force_stop": True}
+    assert of["absent"] == {**of["stopped"], "state": "absent", "delete": ["rootfs"]}
+
+
+@pytest.mark.parametrize(
+    ("startup", "said"),
+    [
+        ({"order": "first"}, "order is 'first'; it must be a whole number from 0"),
+        ({"order": -1}, "order is -1"),
+        ({"delay": 3}, "must be a dictionary of order, up_delay, down_delay"),
+        (3, "must be a dictionary of"),
+    ],
+)
+def test_a_startup_that_cannot_be_is_refused(startup: t.Any, said: str) -> None:
+    hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], "guest_startup": startup}}
+    with pytest.raises(AnsibleFilterError, match=f"guest_startup of web: {said}"):
+        lab_steps(["web"], hostvars, "started", seen("stopped"))
+
+
+def test_a_state_that_there_is_not_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="must be one of absent, started, stopped"):
+        lab_steps(GUESTS, HOSTVARS, "frozen")
