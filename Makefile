@@ -101,9 +101,10 @@ matrix: host ## Every option on the real host, driven from pytest
 	@$(TALLY) pytest matrix -- -q tests/matrix
 
 .PHONY: integration
-integration: host artifact ## Integration targets through ansible-playbook; every playbook as AWX runs it; demo, demo again, destroy
+integration: host artifact ## Integration targets through ansible-playbook; playbooks on small labs; every playbook as AWX runs it; demo, demo again, destroy
 	@$(TALLY) start integration
 	@$(TALLY) run integration "targets" --stream --count '^TASK \[\S+ : Run \| ' -- $(VENV)/bin/python tests/tools/in_real_tree.py integration --color no --allow-destructive
+	@$(TALLY) pytest integration -- -q tests/integration
 	@$(TALLY) run integration "playbooks in AWX" --stream --count '^awx ok: ' -- $(VENV)/bin/python tests/integration/awx.py $(ARTIFACT)
 	@$(TALLY) run integration "demo, demo again, destroy" --stream --count '^demo ok: ' -- tests/integration/demo.sh
 

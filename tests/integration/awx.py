@@ -47,7 +47,11 @@ RUNS: tuple[tuple[str, str, dict[str, t.Any]], ...] = (
     ("guests", CHANGES, {}),
     ("services", CHANGES, {}),
     ("site", CHANGES, {"lab_memory": "272MiB"}),
+    ("report", READS, {"lab_memory": "272MiB"}),
     ("show", READS, {"hybrid_guests": "containers", "lab_memory": "272MiB"}),
+    ("shutdown", CHANGES, {}),
+    ("startup", CHANGES, {}),
+    ("decommission", CHANGES, {"decommission_guests": [SMALL], "guest_delete": ["rootfs"]}),
     ("demo", CHANGES, {"hybrid_guests": "containers", "lab_memory": "288MiB"}),
     ("destroy", CHANGES, {}),
 )

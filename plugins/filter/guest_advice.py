@@ -1,0 +1,168 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: guest_advice
+short_description: Which guests should be the other kind of guest, and why
+version_added: 0.1.0
+author:
+  - homelab.hybrid contributors (@homelab)
+description:
+  - Applies the guide of the README, when to take a virtual machine and when a container, to what an inventory declares. It looks at no host.
+  - A container should be a virtual machine where its C(guest_needs) name something that only a kernel of its own gives; where its name, tags or
+    image are those of another operating system or of an appliance; where a folder is mounted in it that is there to handle the kernel; or
+    where its tags call it untrusted.
+  - A privileged container is told of, because its root is the root of the host.
+  - A virtual machine should be a container where it is a small one of an image for a Debian machine, with nothing of its own that a container could
+    not have. It is not told of where its C(guest_needs) say why it is one.
+positional: _input, hostvars
+options:
+  _input:
+    description: The names of the guests.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description:
+      - The variable C(hostvars). Of a guest C(guest_kind), C(guest_needs) and those variables are read that P(homelab.hybrid.guest_options#filter)
+        reads.
+      - The words of C(guest_needs) are V(other_os), V(own_kernel), V(kernel_modules), V(isolation), V(appliance) and V(whole_device).
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+# host_vars/sandbox.yml: a virtual machine on purpose
+guest_needs: [isolation]
+
+# in a play
+advice: "{{ groups['guests'] | homelab.hybrid.guest_advice(hostvars) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: A dictionary for each reason, with C(guest), what it C(is), what would be C(better), and C(why).
+  type: list
+  elements: dict
+"""
+
+import re
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ..module_utils._core.errors import HybridError
+from ..module_utils._core.units import parse_memory_kib
+from .guest_spec import options_of
+
+Options = t.Mapping[str, t.Any]
+
+NEEDS = {
+    "other_os": "it runs another operating system, and a container has the kernel of its host",
+    "own_kernel": "it needs a kernel of its own, and a container has that of its host",
+    "kernel_modules": "it loads kernel modules, and in a container that would be into the host",
+    "isolation": "it must be isolated, and a container shares the kernel with its host",
+    "appliance": "it is an appliance with a kernel of its own",
+    "whole_device": "it drives a whole device, which only a virtual machine can be given",
+}
+# What people call such guests. Whole words only: a container `windows-exporter` is none of them.
+OTHERS = {
+    "other_os": "windows winserver win10 win11 freebsd openbsd netbsd macos".split(),
+    "appliance": "opnsense pfsense truenas freenas unraid haos proxmox pve esxi openwrt vyos".split(),
+    "isolation": "untrusted hostile malware".split(),
+}
+# A source below one of these is for handling the kernel or the host itself. The folder alone counts for the first.
+KERNEL_FOLDERS = ("/lib/modules", "/usr/lib/modules", "/boot", "/sys/kernel", "/sys/module")
+HOST_ITSELF = ("/", "/dev", "/proc", "/sys")
+# Up to this a virtual machine of a Debian image is taken for the home of a light service.
+LIGHT_KIB = 2 * 2**20
+
+
+def guest_advice(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> list[dict[str, str]]:
+    """The advice, in the order of the guests.
+
+    :raises AnsibleFilterError: for a need that there is not.
+    """
+    found = []
+    for name in names:
+        variables = hostvars[name]
+        needs, options = read_needs(name, variables.get("guest_needs")), options_of(name, variables)
+        if variables.get("guest_kind") == "container":
+            is_now = "container"
+            advice = [("virtual machine", why) for why in against_container(name, needs, options)]
+            advice += [("unprivileged container", why) for why in against_privilege(options)]
+        else:
+            is_now = "virtual machine"
+            advice = [("container", why) for why in against_vm(needs, options)]
+        found += [{"guest": name, "is": is_now, "better": better, "why": why} for better, why in advice]
+    return found
+
+
+def read_needs(name: str, written: t.Any) -> list[str]:
+    needs = [written] if isinstance(written, str) else list(written or ())
+    for need in needs:
+        if need not in NEEDS:
+            raise AnsibleFilterError(
+                f"guest_needs of {name}: {need!r} is not allowed; it must be one of {', '.join(NEEDS)}"
+            )
+    return needs
+
+
+def against_container(guest: str, needs: t.Sequence[str], options: Options) -> t.Iterator[str]:
+    yield from (NEEDS[need] for need in needs)
+    words = [*(options.get("tags") or ()), guest, options.get("image") or ""]
+    said = {str(word).lower() for word in words}
+    for need, names in OTHERS.items():
+        for name in names:
+            if name in said and need not in needs:
+                yield f"it is called {name}: {NEEDS[need]}"
+                break
+    for mount in options.get("mounts") or ():
+        source = re.sub(r"/+$", "", str(mount.get("source") or "-")) or "/"
+        if source in HOST_ITSELF or any(
+            source == folder or source.startswith(f"{folder}/") for folder in KERNEL_FOLDERS
+        ):
+            yield f"{source} of the host is mounted in it, with which it can handle the host's kernel"
+
+
+def against_privilege(options: Options) -> t.Iterator[str]:
+    if options.get("unprivileged") is False:
+        yield "it is privileged: its root is the root of the host, and what breaks out of it owns the host"
+
+
+def against_vm(needs: t.Sequence[str], options: Options) -> t.Iterator[str]:
+    disks = options.get("disks") or ()
+    image = options.get("image") or next((disk["image"] for disk in disks if disk.get("image")), None)
+    # An ISO or a disk of somebody else's, a kernel that is named, a screen: somebody has a reason.
+    is_special = (
+        any(disk.get("source") for disk in disks)
+        or (options.get("boot") or {}).get("kernel")
+        or options.get("graphics") not in (None, "none")
+        or options.get("devices")
+        or options.get("xml_overrides")
+    )
+    memory = memory_kib(options)
+    if needs or is_special or not image or memory is None or memory > LIGHT_KIB:
+        return
+    yield (
+        f"it is a small machine of the image {image}, with nothing that needs a kernel of its own. As a container it starts in "
+        "half a second and takes only the memory that it uses. Say why it is a machine in guest_needs, if there is a reason"
+    )
+
+
+def memory_kib(options: Options) -> int | None:
+    """How much memory it can have; 1 GiB where nothing is said. ``None`` where it cannot be read: the module says why."""
+    try:
+        return parse_memory_kib("memory", str(options.get("memory_max") or options.get("memory") or "1GiB"))
+    except HybridError:
+        return None
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"guest_advice": guest_advice}

@@ -1,0 +1,219 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""report, shutdown, startup and decommission as a user runs them, on real guests of this host."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.homelab.hybrid.tests.harness import labs
+from ansible_collections.homelab.hybrid.tests.harness.labs import FIRST, MACHINE, SECOND, Lab, changed, power
+
+RUNNING = {FIRST: "running", SECOND: "running", MACHINE: "running"}
+STOPPED = {FIRST: "stopped", SECOND: "stopped", MACHINE: "shut off"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _host() -> t.Iterator[None]:
+    try:
+        labs.set_up()
+        yield
+    finally:
+        labs.tear_down()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+def resources(report: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
+    return {each["name"]: each for each in report["hosts"]["alpha"]["resources"]}
+
+
+def test_a_lab_that_is_as_declared_has_drifted_in_nothing(lab: Lab) -> None:
+    done = lab.play("report")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert changed(done) == 0
+    report = lab.report()
+    assert report["drifted"] is False
+    assert {name: each["status"] for name, each in resources(report).items()} == dict.fromkeys(
+        (labs.BRIDGE, labs.POOL, labs.IMAGE, *labs.GUESTS), "as declared"
+    )
+    first = resources(report)[FIRST]
+    assert first["declared"]["memory"] == "32MiB"
+    assert first["is"]["state"] == "started"
+
+
+def test_a_report_tells_what_differs_and_fails(lab: Lab) -> None:
+    lab.spec(FIRST)["memory"] = "48MiB"
+    lab.hosts[f"{labs.PREFIX}-new"] = {**lab.hosts[SECOND], "guest_spec": {}}
+    done = lab.play("report")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "memory: 32MiB -> 48MiB" in done.stdout
+    assert "alpha is not as it is declared" in done.stdout
+    report = lab.report()
+    found = resources(report)
+    assert found[FIRST]["status"] == "differs"
+    assert [change["path"] for change in found[FIRST]["plan"]] == ["memory"]
+    assert found[f"{labs.PREFIX}-new"]["status"] == "missing"
+    assert found[SECOND]["status"] == "as declared"
+    assert report["drifted"] is True
+    assert labs.run("lxc-cgroup", "-n", FIRST, "memory.limit_in_bytes") == str(32 * 2**20), "a report changes nothing"
+
+
+def test_a_report_of_one_guest_leaves_the_others_out(lab: Lab) -> None:
+    lab.spec(SECOND)["memory"] = "48MiB"
+    done = lab.play("report", "--limit", FIRST)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(resources(lab.report("--limit", FIRST))) == {FIRST}
+    assert set(resources(lab.report("--limit", "alpha"))) >= set(labs.GUESTS)
+    assert lab.play("report", "--limit", "alpha").returncode == 2
+
+
+def test_what_is_refused_is_a_part_of_the_report(lab: Lab) -> None:
+    lab.hosts[MACHINE]["guest_spec"] = {"disks": [{"name": "root", "size": "8MiB"}]}
+    found = resources(lab.report())[MACHINE]
+    assert (found["status"], found["drifted"]) == ("failed", True)
+    assert "disks[root].size" in found["error"]
+
+
+def test_a_host_that_does_not_answer_is_a_part_of_the_report(lab: Lab) -> None:
+    path = lab.folder / "more.yml"
+    path.write_text(
+        "all: {children: {hypervisors: {hosts: {beta: {ansible_host: 127.0.0.1, ansible_port: 9, ansible_connection: ssh}}}}}"
+    )
+    report = lab.report("-i", str(path))
+    assert report["hosts"]["beta"]["error"].startswith("unreachable: ")
+    assert report["hosts"]["alpha"]["drifted"] is False
+    assert report["drifted"] is True
+
+
+def test_a_report_keeps_secrets(lab: Lab) -> None:
+    lab.hosts[MACHINE]["guest_spec"] = {"cloud_init": {"user_data": {"password": "correct horse"}}}
+    lab.report()
+    text = (lab.folder / "report.json").read_text()
+    assert "correct horse" not in text
+    assert "(secret)" in text
+
+
+def test_a_report_gives_advice(lab: Lab) -> None:
+    lab.hosts[FIRST]["guest_needs"] = ["kernel_modules"]
+    done = lab.play("report", "--tags", "advice")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(rf"{FIRST} +container +virtual machine +it loads kernel modules", done.stdout)
+    assert lab.report()["advice"][0]["guest"] == FIRST
+
+
+def test_guests_stop_and_start_in_their_order(lab: Lab) -> None:
+    rehearsed = lab.play("shutdown", "--check")
+    assert rehearsed.returncode == 0, rehearsed.stdout + rehearsed.stderr
+    assert power() == RUNNING
+    done = lab.play("shutdown", "-v")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert power() == STOPPED
+    assert changed(rehearsed) == changed(done) == 3
+    assert order_of(done) == [SECOND, MACHINE, FIRST]
+    again = lab.play("shutdown")
+    assert (again.returncode, changed(again)) == (0, 0), again.stdout
+    assert "No guest runs." in again.stdout
+
+    rehearsed = lab.play("startup", "--check")
+    assert rehearsed.returncode == 0, rehearsed.stdout + rehearsed.stderr
+    assert power() == STOPPED
+    done = lab.play("startup", "-v")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert power() == RUNNING
+    assert changed(rehearsed) == changed(done) == 3
+    assert order_of(done) == [FIRST, MACHINE, SECOND]
+    again = lab.play("startup")
+    assert (again.returncode, changed(again)) == (0, 0), again.stdout
+
+
+def order_of(done: t.Any) -> list[str]:
+    """The guests in the order of their steps, from the verbose output."""
+    parts = done.stdout.split("TASK [Bring the guests of this step to their state]")[1:]
+    return [re.findall(rf"name: ({labs.PREFIX}-\w+)", part)[0] for part in parts]
+
+
+def test_a_limit_to_a_guest_stops_it_alone(lab: Lab) -> None:
+    done = lab.play("shutdown", "--limit", SECOND)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert power() == {**RUNNING, SECOND: "stopped"}
+    lab.hosts[SECOND]["guest_spec"]["state"] = "stopped"
+    done = lab.play("startup")
+    assert (done.returncode, changed(done)) == (0, 0), "what the inventory wants stopped stays stopped"
+    del lab.hosts[SECOND]["guest_spec"]["state"]
+    assert lab.play("startup", "--limit", "alpha").returncode == 0
+    assert power() == RUNNING
+
+
+def test_a_guest_that_does_not_stop_stops_no_other(lab: Lab) -> None:
+    lab.spec(MACHINE)["force_stop"] = False
+    done = lab.play("shutdown")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert power() == {**STOPPED, MACHINE: "running"}
+    assert re.search(rf"vm +{MACHINE} +failed", done.stdout)
+    assert lab.play("startup").returncode == 0
+    assert power() == RUNNING
+
+
+def test_a_host_is_not_powered_off_below_its_guests(lab: Lab) -> None:
+    done = lab.play("shutdown", "--tags", "host", host_poweroff=True)
+    assert done.returncode == 2
+    assert re.search(r"still runs on alpha", done.stdout)
+    assert power() == RUNNING
+
+
+def test_nothing_is_taken_away_that_nobody_named(lab: Lab) -> None:
+    done = lab.play("decommission")
+    assert done.returncode == 2
+    assert "none is named" in done.stdout
+    done = lab.play("decommission", decommission_guests=["hlpb-secnd"])
+    assert done.returncode == 2
+    assert "no guest of the inventory is called hlpb-secnd" in done.stdout + done.stderr
+    assert power() == RUNNING
+
+
+def test_what_is_taken_away_keeps_its_data_until_it_is_named(lab: Lab) -> None:
+    disk, root = labs.FOLDER / "pool" / f"{MACHINE}.root.qcow2", labs.FOLDER / "pool" / f"{SECOND}.rootfs"
+    rehearsed = lab.play("decommission", "--check", decommission_guests=[MACHINE, SECOND])
+    assert rehearsed.returncode == 0, rehearsed.stdout + rehearsed.stderr
+    assert power() == RUNNING
+    done = lab.play("decommission", decommission_guests=f"{MACHINE},{SECOND}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert changed(rehearsed) == changed(done) == 1
+    assert power() == {FIRST: "running"}
+    assert disk.exists()
+    assert root.exists()
+    assert str(disk) in done.stdout
+    assert str(root) in done.stdout
+
+    named = lab.play("decommission", "--limit", f"{MACHINE},{SECOND}", guest_delete=["disks", "rootfs"])
+    assert named.returncode == 0, named.stdout + named.stderr
+    assert not disk.exists()
+    assert not root.exists()
+    again = lab.play("decommission", "--limit", f"{MACHINE},{SECOND}", guest_delete=["disks", "rootfs"])
+    assert (again.returncode, changed(again)) == (0, 0), again.stdout
+    assert power() == {FIRST: "running"}
+
+
+def test_what_comes_from_a_vault_reaches_cloud_init_plainly(tmp_path: Path) -> None:
+    key, tools = tmp_path / "key", labs.ROOT / ".build/venv/bin"
+    key.write_text("a key for this test")
+    vault = ("--vault-password-file", str(key))
+    secret = labs.run(str(tools / "ansible-vault"), "encrypt_string", *vault, "--name", "password", "correct horse")
+    (tmp_path / "spec.yml").write_text(
+        "guest_spec:\n  cloud_init:\n    user_data:\n" + "".join(f"      {line}\n" for line in secret.splitlines())
+    )
+    said = labs.run(
+        *("env", f"ANSIBLE_COLLECTIONS_PATH={labs.ROOT / '.build'}", str(tools / "ansible"), "localhost", *vault),
+        *("-i", "localhost,", "-e", f"@{tmp_path / 'spec.yml'}", "-m", "ansible.builtin.debug"),
+        *("-a", "msg={{ (guest_spec | homelab.hybrid.guest_spec(name='web')).cloud_init.user_data }}"),
+    )
+    assert "password: correct horse" in said
