@@ -320,12 +320,17 @@ def taken_macs(host: Host, except_guest: str) -> set[str]:
     for name, record in host.guest_records.items():
         if name != except_guest:
             taken.update((record.data.get("macs") or {}).values())
-    with errors_of("read the domains", ObserveError):
-        definitions = read_definitions(host.domains.values()) if host.domains else {}
-    for name, (xml, dummy) in definitions.items():
+    for name, (xml, dummy) in _definitions(host).items():
         if name != except_guest:
             taken.update(nic.mac for nic in domain_xml.read(domain_xml.parse(xml)).nics)
     return taken
+
+
+def _definitions(host: Host) -> dict[str, tuple[str, bool]]:
+    if not host.domains:
+        return {}  # a bare host has not even the library whose errors would be read
+    with errors_of("read the domains", ObserveError):
+        return read_definitions(host.domains.values())
 
 
 def _other_users(host: Host, name: str, volumes: t.Iterable[str]) -> dict[str, str]:
@@ -334,9 +339,7 @@ def _other_users(host: Host, name: str, volumes: t.Iterable[str]) -> dict[str, s
     users: dict[str, str] = {}
     if not wanted:
         return users
-    with errors_of("read the domains", ObserveError):
-        definitions = read_definitions(host.domains.values())
-    for other, (xml, dummy) in definitions.items():
+    for other, (xml, dummy) in _definitions(host).items():
         if other != name:
             users.update((path, other) for path in disk_sources(xml) if path in wanted)
     return users

@@ -1,0 +1,23 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host on which nothing is installed has no machines, and no library that could say so."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import libraries
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.observe import taken_macs
+
+
+def test_no_machine_has_a_mac_address_on_a_host_without_libvirt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "libvirt", None)
+    libraries.libvirt.cache_clear()
+    try:
+        assert taken_macs(types.SimpleNamespace(domains={}, guest_records={}), "web") == set()  # type: ignore[arg-type]
+    finally:
+        libraries.libvirt.cache_clear()
