@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
 import tempfile
 import typing as t
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 from ansible_collections.homelab.hybrid.plugins.module_utils._image import build, sources
 
 CACHE = Path(__file__).resolve().parents[2] / ".build" / "cache"
+# What the installer of Debian leaves when nothing is chosen, and the two words with which the README begins.
+BARE = ("ca-certificates", "git", "make", "systemd-sysv")
 
 
 def container_root(suite: str, packages: t.Sequence[str] = (), cache: Path = CACHE) -> Path:
@@ -26,11 +29,34 @@ def vm_disk(suite: str, packages: t.Sequence[str] = (), cache: Path = CACHE) -> 
     return _cached("vm", suite, packages, cache, "disk.qcow2", build.build_vm_disk)
 
 
+def bare_root(suite: str, packages: t.Sequence[str] = (), cache: Path = CACHE) -> Path:
+    """A Debian as its installer leaves it, with git and make: no Python, no SSH, nothing of this collection."""
+    return _cached("bare", suite, packages, cache, "root.tar.zst", _build_bare_root)
+
+
+def _build_bare_root(recipe: build.Recipe, target: str, dummy: t.Sequence[int]) -> t.Iterator[None]:
+    # The way to the mirror is this machine's: its sources, its proxies, the authorities that it trusts.
+    carried = " ".join(sources.local_authorities())
+    hooks = (
+        [f'mkdir -p "$1{sources.LOCAL_AUTHORITIES}"', f'cp {carried} "$1{sources.LOCAL_AUTHORITIES}"']
+        if carried
+        else []
+    )
+    hooks += ['chroot "$1" update-ca-certificates > /dev/null', 'rm -f "$1/etc/hostname" "$1/etc/resolv.conf"']
+    command = ["mmdebstrap", "--mode=root", "--variant=important", f"--include={','.join({*BARE, *recipe.packages})}"]
+    command += [f"--aptopt={setting.rstrip(';')}" for setting in sources.apt_settings()]
+    command += [f"--customize-hook={hook}" for hook in hooks]
+    lines = sources.debian_lines(sources.host_sources(), recipe.suite)
+    subprocess.run([*command, recipe.suite, target, *lines], check=True)
+    yield None
+
+
 def _cached(
     kind: str, suite: str, packages: t.Sequence[str], cache: Path, name: str, make: t.Callable[..., t.Any]
 ) -> Path:
     """The file of one recipe. What the code, the sources of the host and the recipe make is one key."""
-    code = b"".join(Path(module.__file__ or "").read_bytes() for module in (build, sources))
+    files = [Path(module.__file__ or "") for module in (build, sources)] + ([Path(__file__)] if kind == "bare" else [])
+    code = b"".join(path.read_bytes() for path in files)
     recipe = repr((suite, sorted(packages), sources.debian_lines(sources.host_sources(), suite))).encode()
     folder = cache / f"{kind}-{suite}-{hashlib.sha256(code + recipe).hexdigest()[:12]}"
     if not folder.is_dir():
