@@ -47,6 +47,7 @@ RUNS: tuple[tuple[str, str, dict[str, t.Any]], ...] = (
     ("guests", CHANGES, {}),
     ("services", CHANGES, {}),
     ("site", CHANGES, {"lab_memory": "272MiB"}),
+    ("outcome", READS, {}),
     ("report", READS, {"lab_memory": "272MiB"}),
     ("show", READS, {"hybrid_guests": "containers", "lab_memory": "272MiB"}),
     ("shutdown", CHANGES, {}),
