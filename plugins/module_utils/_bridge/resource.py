@@ -12,7 +12,6 @@ from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._host.snapshot import SERVICE_LIBVIRT, Host
-from .apply import apply_bridge
 from .observe import State, observe
 from .plan import plan_bridge
 from .settings import Settings
@@ -38,6 +37,8 @@ class Bridge:
         return plan_bridge(spec, state)
 
     def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        from .apply import apply_bridge  # most runs have nothing to apply, and do not pay for it
+
         return apply_bridge(spec, state, plan, work)
 
     def settled(self, spec: Spec) -> Spec:

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import typing as t
 
 from .._core import atomic
+from .._core.record import Record
 from .._core.units import show_memory_kib
 from .._host.snapshot import Host
 from .._storage.observe import mounts_in
@@ -40,7 +42,7 @@ def observe_guest(name: str, host: Host, spec: Spec | None = None) -> State:
     is_container = record.data.get("kind", "container") == "container"
     data = record.data if is_container else {}
     entry = host.containers.get(name)
-    config = Config.parse(entry.config if entry else "")
+    config = host.derived(configs).get(name, Config())
     power, running = _power(name, host) if entry else ("stopped", None)
     path = rootfs_path(config) or _volume_path(data)
     pool = host.pools.get(spec.pool) if spec and spec.pool else None
@@ -137,51 +139,80 @@ def _places(spec: Spec | None, config: Config) -> dict[str, str]:
     return {source: place for source, place in found.items() if place}
 
 
+@dataclasses.dataclass(frozen=True)
+class _Claim:
+    """What one guest has that no other may get."""
+
+    cpus: tuple[int, ...]
+    ids: tuple[Range, ...]
+    macs: tuple[str, ...]
+    links: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Everyone:
+    """What all plans for containers of this host depend on, read once: the *host* without claims, and those of each guest."""
+
+    host: HostState
+    claims: t.Mapping[str, _Claim]
+
+
+def configs(host: Host) -> dict[str, Config]:
+    """The configuration of every container. Ask for it through ``Host.derived``."""
+    return {name: Config.parse(entry.config) for name, entry in host.containers.items()}
+
+
 def read_host(name: str, host: Host) -> HostState:
-    """What a plan for *name* depends on."""
-    others = {other: Config.parse(entry.config) for other, entry in host.containers.items() if other != name}
-    is_v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
-    family = cgroup.V2 if is_v2 else cgroup.V1
-    claims = (cpuset.parse(config.get(f"{family}cpuset.cpus") or "") for config in others.values())
-    resolvers = [atomic.read_text(path) for path in _RESOLVERS]
-    servers, search = guest_files.host_resolver(resolvers)
-    return HostState(
-        is_v2=is_v2,
-        has_swap_limit=is_v2 or os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
-        has_apparmor=(atomic.read_text("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y",
-        cpus=cpuset.parse(atomic.read_text("/sys/devices/system/cpu/online") or "0"),
-        cpu_claims=tuple(claim for claim in claims if claim),
-        uids=tuple(parse_subids(atomic.read_text("/etc/subuid") or "")),
-        gids=tuple(parse_subids(atomic.read_text("/etc/subgid") or "")),
-        taken_ids=tuple(sorted(taken_ids(name, host))),
-        machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
-        macs=frozenset(taken_macs(name, host, others)),
-        link_names=frozenset(host.links)
-        | {net.get("veth.pair", "") for config in others.values() for net in config.nets().values()},
-        servers=servers,
-        search=search,
+    """What a plan for *name* depends on: the host, and what all other guests have."""
+    everyone = host.derived(_read_everyone)
+    others = [claim for other, claim in everyone.claims.items() if other != name]
+    return dataclasses.replace(
+        everyone.host,
+        cpu_claims=tuple(claim.cpus for claim in others if claim.cpus),
+        taken_ids=tuple(sorted({area for claim in others for area in claim.ids})),
+        macs=frozenset(mac for claim in others for mac in claim.macs),
+        link_names=frozenset(host.links) | {link for claim in others for link in claim.links},
     )
 
 
-def taken_ids(name: str, host: Host) -> set[Range]:
-    """The id ranges of all guests but *name*, those whose root was kept among them."""
-    found = set()
-    for other, entry in host.containers.items():
-        if other != name:
-            found.update(parse_idmap(Config.parse(entry.config).values("lxc.idmap")))
-    for other, record in host.guest_records.items():
-        claimed = record.data.get("idmap")
-        if other != name and claimed:
-            found.add(Range(int(claimed["start"]), int(claimed["count"])))
-    return found
+def _read_everyone(host: Host) -> _Everyone:
+    is_v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    servers, search = guest_files.host_resolver([atomic.read_text(path) for path in _RESOLVERS])
+    known = host.derived(configs)
+    return _Everyone(
+        HostState(
+            is_v2=is_v2,
+            has_swap_limit=is_v2 or os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
+            has_apparmor=(atomic.read_text("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y",
+            cpus=cpuset.parse(atomic.read_text("/sys/devices/system/cpu/online") or "0"),
+            uids=tuple(parse_subids(atomic.read_text("/etc/subuid") or "")),
+            gids=tuple(parse_subids(atomic.read_text("/etc/subgid") or "")),
+            machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
+            servers=servers,
+            search=search,
+        ),
+        {
+            name: _claim(known.get(name, Config()), host.guest_records.get(name), is_v2)
+            for name in {**known, **host.guest_records}
+        },
+    )
 
 
-def taken_macs(name: str, host: Host, others: t.Mapping[str, Config]) -> set[str]:
-    found = {net["hwaddr"].lower() for config in others.values() for net in config.nets().values() if "hwaddr" in net}
-    for other, record in host.guest_records.items():
-        if other != name:
-            found.update(str(mac) for mac in (record.data.get("macs") or {}).values())
-    return found
+def _claim(config: Config, record: Record | None, is_v2: bool) -> _Claim:
+    """Of a guest that was taken away the record still claims the ids of a root that was kept."""
+    data = record.data if record else {}
+    nets = config.nets().values()
+    kept = data.get("idmap")
+    ids = parse_idmap(config.values("lxc.idmap")) + ([Range(int(kept["start"]), int(kept["count"]))] if kept else [])
+    return _Claim(
+        cpus=cpuset.parse(config.get(f"{cgroup.V2 if is_v2 else cgroup.V1}cpuset.cpus") or ""),
+        ids=tuple(ids),
+        macs=(
+            *(net["hwaddr"].lower() for net in nets if "hwaddr" in net),
+            *map(str, (data.get("macs") or {}).values()),
+        ),
+        links=tuple(net.get("veth.pair", "") for net in nets),
+    )
 
 
 def guest_facts(name: str, host: Host) -> dict[str, t.Any]:

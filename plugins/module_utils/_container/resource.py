@@ -13,8 +13,6 @@ from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._host.snapshot import SERVICE_LXC, Host
-from . import wait
-from .apply import apply_container
 from .observe import facts_of, guest_facts, observe
 from .plan import plan_container
 from .spec import Spec, parse
@@ -47,6 +45,8 @@ class LxcContainer:
         return plan_container(spec, state)
 
     def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        from .apply import apply_container  # most runs have nothing to apply, and do not pay for it
+
         return apply_container(spec, state, plan, work)
 
     def settled(self, spec: Spec) -> Spec:
@@ -58,6 +58,8 @@ class LxcContainer:
     def wait(self, spec: Spec, host: Host) -> dict[str, t.Any] | None:
         if not spec.wait_for or spec.state in ("absent", "stopped", "paused"):
             return None
+        from . import wait  # as above
+
         wait.wait_for(spec, host)
         host.drop()
         return {"guest": guest_facts(spec.name, host)}

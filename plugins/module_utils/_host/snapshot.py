@@ -16,6 +16,7 @@ from . import libvirt, links, lxc
 
 SERVICE_LIBVIRT = Reference("service", "libvirt")
 SERVICE_LXC = Reference("service", "lxc")
+Derived = t.TypeVar("Derived")
 
 
 class Host:
@@ -45,6 +46,11 @@ class Host:
         return {} if self.missing(SERVICE_LIBVIRT) else libvirt.read_domains(self.connection)
 
     @functools.cached_property
+    def definitions(self) -> dict[str, tuple[str, bool]]:
+        """The XML of each domain, as it runs or else as it is defined, and whether it runs. Libvirt's errors are raised as they are."""
+        return libvirt.read_definitions(self.domains.values()) if self.domains else {}
+
+    @functools.cached_property
     def containers(self) -> dict[str, lxc.Container]:
         return lxc.read_containers()
 
@@ -60,9 +66,16 @@ class Host:
         """The ownership record of one resource, read anew."""
         return record.load(kind, name)
 
+    def derived(self, make: t.Callable[[Host], Derived]) -> Derived:
+        """What *make* makes of this look at the host, made once for all that ask and forgotten with it."""
+        known: dict[t.Any, t.Any] = self.__dict__.setdefault("_derived", {})
+        if make not in known:
+            known[make] = make(self)
+        return t.cast(Derived, known[make])
+
     def drop(self) -> None:
         """Forget what was read; the connection stays."""
-        for area in ("pools", "networks", "domains", "containers", "links", "guest_records"):
+        for area in ("pools", "networks", "domains", "definitions", "containers", "links", "guest_records", "_derived"):
             self.__dict__.pop(area, None)
 
     def missing(self, reference: Reference) -> str | None:
@@ -117,7 +130,7 @@ def path_users(host: Host, folder: str) -> dict[str, bool]:
     for name, container in host.containers.items():
         if is_below(container.sources):
             users[name] = container.is_running
-    for name, (xml, is_running) in libvirt.read_definitions(host.domains.values()).items():
+    for name, (xml, is_running) in host.definitions.items():
         if is_below(libvirt.disk_sources(xml)):
             users[name] = is_running
     return users
@@ -127,7 +140,7 @@ def bridge_users(host: Host, names: t.Collection[str]) -> dict[str, bool]:
     """The guests that are plugged into a bridge, by name, and whether each runs. *names* are those of the bridge and its network."""
     wanted = set(names)
     users = {name: container.is_running for name, container in host.containers.items() if container.bridges & wanted}
-    for name, (xml, is_running) in libvirt.read_definitions(host.domains.values()).items():
+    for name, (xml, is_running) in host.definitions.items():
         if libvirt.nic_sources(xml) & wanted:
             users[name] = is_running
     return users

@@ -13,7 +13,6 @@ from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._core.units import show_size
 from .._host.snapshot import Host
-from .apply import apply_image
 from .observe import State, observe
 from .plan import plan_image, stale_paths
 from .spec import Spec, parse
@@ -38,6 +37,8 @@ class Image:
         return plan_image(spec, state)
 
     def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        from .apply import apply_image  # most runs have nothing to apply, and do not pay for it
+
         return apply_image(spec, state, plan, work)
 
     def settled(self, spec: Spec) -> Spec:

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from .._bridge.spec import Spec as BridgeSpec
 from .._container.cgroup import read_memory as read_limit
 from .._container.config import Config
-from .._container.observe import persistent_items
+from .._container.observe import configs, persistent_items
 from .._container.spec import Spec as ContainerSpec
 from .._core.errors import ObserveError, SpecError
 from .._host.features import read_memory
@@ -47,7 +47,7 @@ def read_claims(items: t.Sequence[Item], specs: Specs, host: Host) -> list[Claim
     """
     declared = {item.declared.name: item for item in items if item.declared.kind in (_CONTAINER, _VM)}
     claims = []
-    for name, config in ((name, Config.parse(entry.config)) for name, entry in host.containers.items()):
+    for name, config in host.derived(configs).items():
         claims.append(_container(name, config, declared.pop(name, None), specs, host))
     for name, domain in host.domains.items():
         with errors_of(f"read the domain {name}", ObserveError):
@@ -114,7 +114,7 @@ def _vm(name: str, domain: t.Any, item: Item | None, specs: Specs, host: Host) -
     nets: tuple[VmItem, ...] = (spec.networks if spec else None) or ()
     replaced = {net.name for net in nets if "mac" in net.values or not net.is_wanted}
     names = _names_by_mac(name, host)
-    root = ElementTree.fromstring(domain.XMLDesc(0)) if domain is not None else None
+    root = ElementTree.fromstring(host.definitions[name][0]) if name in host.definitions else None
     found = (
         {mac.get("address", "").lower() for mac in root.iterfind("devices/interface/mac")} if root is not None else ()
     )

@@ -13,7 +13,6 @@ from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._core.units import show_size
 from .._host.snapshot import SERVICE_LIBVIRT, Host
-from .apply import apply_pool
 from .observe import State, observe
 from .plan import plan_pool
 from .spec import Spec, parse, show_warn_free
@@ -38,6 +37,8 @@ class StoragePool:
         return plan_pool(spec, state)
 
     def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        from .apply import apply_pool  # most runs have nothing to apply, and do not pay for it
+
         return apply_pool(spec, state, plan, work)
 
     def settled(self, spec: Spec) -> Spec:

@@ -16,7 +16,7 @@ from .._core.errors import MissingRequirement, ObserveError
 from .._core.paths import volume_name
 from .._core.record import Record
 from .._host import accelerator
-from .._host.libvirt import disk_sources, errors_of, read_definitions
+from .._host.libvirt import disk_sources, errors_of
 from .._host.snapshot import Host
 from .._image.store import find
 from . import addresses, domain_xml, process, seed
@@ -316,21 +316,21 @@ def _needs_mac(spec: Spec, state: State) -> bool:
 
 def taken_macs(host: Host, except_guest: str) -> set[str]:
     """The MACs that other guests have, by their records and their definitions."""
-    taken: set[str] = set()
-    for name, record in host.guest_records.items():
-        if name != except_guest:
-            taken.update((record.data.get("macs") or {}).values())
+    return {mac for name, macs in host.derived(_macs_of_all).items() if name != except_guest for mac in macs}
+
+
+def _macs_of_all(host: Host) -> dict[str, list[str]]:
+    found = {name: list((record.data.get("macs") or {}).values()) for name, record in host.guest_records.items()}
     for name, (xml, dummy) in _definitions(host).items():
-        if name != except_guest:
-            taken.update(nic.mac for nic in domain_xml.read(domain_xml.parse(xml)).nics)
-    return taken
+        found.setdefault(name, []).extend(nic.mac for nic in domain_xml.read(domain_xml.parse(xml)).nics)
+    return found
 
 
 def _definitions(host: Host) -> dict[str, tuple[str, bool]]:
     if not host.domains:
         return {}  # a bare host has not even the library whose errors would be read
     with errors_of("read the domains", ObserveError):
-        return read_definitions(host.domains.values())
+        return host.definitions
 
 
 def _other_users(host: Host, name: str, volumes: t.Iterable[str]) -> dict[str, str]:

@@ -13,12 +13,10 @@ from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._host.snapshot import SERVICE_LIBVIRT, Host
-from .apply import apply_vm
 from .facts import facts_of, guest_facts
 from .observe import State, observe
 from .plan import plan_vm
 from .spec import Spec, parse
-from .wait import wait_for
 
 
 class KvmVm:
@@ -48,6 +46,8 @@ class KvmVm:
         return plan_vm(spec, state)
 
     def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        from .apply import apply_vm  # most runs have nothing to apply, and do not pay for it
+
         return apply_vm(spec, state, plan, work)
 
     def settled(self, spec: Spec) -> Spec:
@@ -59,6 +59,8 @@ class KvmVm:
     def wait(self, spec: Spec, host: Host) -> dict[str, t.Any] | None:
         if not spec.wait_for or spec.state in ("absent", "stopped", "paused", "suspended"):
             return None
+        from .wait import wait_for  # as above
+
         wait_for(spec, host)
         host.drop()
         return {"guest": guest_facts(spec.name, host)}

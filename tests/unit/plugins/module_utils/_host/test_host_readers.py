@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import libvirt, lxc
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 
 CONFIG = """\
 # lxc.rootfs.path = dir:/old
@@ -36,3 +37,18 @@ def test_a_disk_stands_on_a_file_or_a_device_and_a_network_disk_on_neither():
       <disk type='file' device='cdrom'/>
     </devices></domain>"""
     assert libvirt.disk_sources(xml) == ["/srv/pool/a.qcow2", "/dev/vg/b"]
+
+
+def test_what_is_derived_of_a_look_is_made_once_and_forgotten_with_it():
+    made = []
+
+    def names(host: Host) -> list[str]:
+        made.append(1)
+        return sorted(host.containers)
+
+    host = Host()
+    host.__dict__["containers"] = {"web": lxc.Container("web", CONFIG)}
+    assert host.derived(names) is host.derived(names) and made == [1]
+    host.drop()
+    host.__dict__["containers"] = {}
+    assert host.derived(names) == [] and made == [1, 1]

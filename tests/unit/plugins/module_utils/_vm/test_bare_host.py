@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import sys
-import types
 
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import libraries
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.observe import taken_macs
 
 
@@ -18,6 +18,8 @@ def test_no_machine_has_a_mac_address_on_a_host_without_libvirt(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "libvirt", None)
     libraries.libvirt.cache_clear()
     try:
-        assert taken_macs(types.SimpleNamespace(domains={}, guest_records={}), "web") == set()  # type: ignore[arg-type]
+        host = Host()
+        host.__dict__["guest_records"] = {}
+        assert taken_macs(host, "web") == set()
     finally:
         libraries.libvirt.cache_clear()
