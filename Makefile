@@ -117,8 +117,13 @@ test: tools ## lint, sanity, unit, matrix, integration; fails early; ends with t
 	$(TALLY) report || status=1; exit $$status
 
 .PHONY: bench
-bench: host ## The cost of a no-op task of each module, as a ratio to ping, and what each module imports
+bench: host ## What a task without changes costs, whole hosts and a fleet, as ratios; beside it what others do to the same guests
 	@$(VENV)/bin/python tests/benchmarks/bench.py
+	@PYTHONPATH=$(BUILD) $(VENV)/bin/python tests/benchmarks/table.py
+
+.PHONY: bench-write
+bench-write: host ## The same of whole hosts and a fleet, written into the README
+	@PYTHONPATH=$(BUILD) $(VENV)/bin/python tests/benchmarks/table.py --write
 
 .PHONY: mutants
 mutants: host ## Remove drawn lines of apply one by one and show that the tests fail

@@ -1,0 +1,292 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a whole host costs: with nothing to do, and made anew; beside it what others do to the same guests.
+
+Ratios of one run, never limits in seconds: hosts differ, and so does their load. Everything made bears a prefix and goes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from xml.etree import ElementTree
+
+import lab
+import libvirt
+
+GUESTS = 50
+FEW = 5
+CONTAINERS = 20
+MACHINES = 10
+PARALLEL = 2
+BASE = f"{lab.PREFIX}-base"
+POOL = lab.FOLDER / "pool"
+
+# The processes that the module itself starts, by what Python tells of them.
+COUNT = """
+import json, sys
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
+started = []
+sys.addaudithook(lambda event, dummy: started.append(event) if event in ("subprocess.Popen", "os.fork", "os.posix_spawn") else None)
+outcome = converge_layout(json.load(sys.stdin), dry_run=True)
+assert outcome.error is None and not outcome.told["changed"], outcome.told
+print(len(started))
+"""
+
+# The module without Ansible around it, in a process of its own: it forks before it opens a library.
+MAKE = """
+import json, sys, time
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
+params, began = json.load(sys.stdin), time.monotonic()
+outcome = converge_layout(params, dry_run=False)
+assert outcome.error is None and outcome.told["changed"], outcome.told
+print(time.monotonic() - began)
+"""
+
+Row = tuple[str, str, str]
+
+
+def layout(vms: int, containers: int, **options: t.Any) -> lab.Params:
+    return {
+        **lab.surroundings(),
+        "vms": [lab.vm(number, **options) for number in range(vms)],
+        "containers": [lab.container(number, **options) for number in range(containers)],
+    }
+
+
+def task(params: lab.Params) -> lab.Task:
+    return {"name": "Converge the host", "homelab.hybrid.layout": params}
+
+
+def told_by(script: str, params: lab.Params) -> float:
+    """What *script* prints, run by a Python of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(lab.BUILD)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(params),
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)
+
+
+def nothing_to_do() -> t.Iterator[Row]:
+    """A host of 100 guests as it is declared."""
+    lab.converge(layout(GUESTS, GUESTS))
+    ping, few, many = lab.medians(
+        [lab.play({"ansible.builtin.ping": {}}), *(lab.play(task(layout(n, n))) for n in (FEW, GUESTS))], rounds=7
+    )
+    further = (many - few) / (2 * (GUESTS - FEW)) * 1000
+    more = told_by(COUNT, layout(GUESTS, GUESTS)) - told_by(COUNT, layout(FEW, FEW))
+    vms = {
+        "name": "Look at each machine",
+        "community.libvirt.virt": {"name": f"{lab.PREFIX}-vm{{{{ item }}}}", "state": "shutdown", "uri": lab.URI},
+        "loop": list(range(GUESTS)),
+    }
+    containers = {
+        "name": "Look at each container",
+        "community.general.lxc_container": {"name": f"{lab.PREFIX}-ct{{{{ item }}}}", "state": "stopped"},
+        "loop": list(range(GUESTS)),
+    }
+    machines, others = lab.of_peers(vms, changes=False), lab.of_peers(containers, changes=False)
+    yield "nothing to do: a playbook with one `ping`", f"{ping:.2f} s", "1.0"
+    yield f"nothing to do: `layout`, {2 * FEW} guests", f"{few:.2f} s", f"{few / ping:.1f}"
+    yield (
+        f"nothing to do: `layout`, {2 * GUESTS} guests ({further:.1f} ms and {more:.0f} processes for those further)",
+        f"{many:.2f} s",
+        f"{many / ping:.1f}",
+    )
+    yield (
+        f"nothing to do: a loop over `community.libvirt.virt`, {GUESTS} machines",
+        f"{machines:.1f} s",
+        f"{machines / ping:.1f}",
+    )
+    yield (
+        f"nothing to do: a loop over `community.general.lxc_container`, {GUESTS} containers",
+        f"{others:.1f} s",
+        f"{others / ping:.1f}",
+    )
+    lab.remove_guests()
+
+
+def containers_made() -> t.Iterator[Row]:
+    """20 containers created and started: by `layout`, by a shell loop, and by a loop over a module."""
+    params = {**layout(0, CONTAINERS, state="started"), "parallel": PARALLEL}
+    ours = lab.seconds(lab.play(task(params)), changes=True)
+    running = lab.command("lxc-ls", "--running", "-1").split()
+    if sum(name.startswith(lab.PREFIX) for name in running) != CONTAINERS:
+        raise SystemExit(f"not all run: {running}")
+    lab.remove_guests()
+    alone = told_by(MAKE, params)
+    lab.remove_guests()
+    make_base()
+    shell = lab.timed(lambda: in_pairs(copy_and_start, CONTAINERS))
+    lab.remove_guests()
+    make_base()
+    clones = {
+        "name": "Clone",
+        "community.general.lxc_container": {
+            "name": BASE,
+            "state": "stopped",
+            "clone_name": f"{lab.PREFIX}-ct{{{{ item }}}}",
+            "clone_snapshot": True,
+            "backing_store": "overlayfs",  # the state "clone" ends with an error of Python in community.general 11
+        },
+        "loop": list(range(CONTAINERS)),
+    }
+    starts = {
+        "name": "Start",
+        "community.general.lxc_container": {"name": f"{lab.PREFIX}-ct{{{{ item }}}}", "state": "started"},
+        "loop": list(range(CONTAINERS)),
+    }
+    community = lab.of_peers(clones, starts, changes=True)
+    lab.remove_guests()
+    what = f"{CONTAINERS} containers created and started"
+    yield f"{what}: `layout`, {PARALLEL} at a time, in a playbook", f"{ours:.1f} s", "1.0"
+    yield f"{what}: the same without Ansible around it", f"{alone:.1f} s", f"{alone / ours:.1f}"
+    yield (
+        f"{what}: `lxc-copy -s`, `lxc-start`, {PARALLEL} at a time, in a shell",
+        f"{shell:.1f} s",
+        f"{shell / ours:.1f}",
+    )
+    yield f"{what}: a loop over `community.general.lxc_container`", f"{community:.1f} s", f"{community / ours:.1f}"
+
+
+def make_base() -> None:
+    """A container to copy, privileged: the overlays of LXC do not serve others."""
+    folder = lab.LXC / BASE
+    if folder.exists():
+        return
+    (folder / "rootfs").mkdir(parents=True)
+    lab.command(
+        "tar", "--numeric-owner", "-I", "zstd", "-xf", str(lab.FOLDER / "tiny.tar.zst"), "-C", str(folder / "rootfs")
+    )
+    settings = {
+        "lxc.include": "/usr/share/lxc/config/common.conf",
+        "lxc.uts.name": BASE,
+        "lxc.rootfs.path": f"dir:{folder}/rootfs",
+        "lxc.net.0.type": "veth",
+        "lxc.net.0.link": lab.BRIDGE,
+        "lxc.net.0.flags": "up",
+    }
+    (folder / "config").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
+
+
+def copy_and_start(number: int) -> None:
+    name = f"{lab.PREFIX}-ct{number}"
+    lab.command("lxc-copy", "-n", BASE, "-N", name, "-s", "-B", "overlayfs")
+    lab.command("lxc-start", "-n", name)
+
+
+def in_pairs(work: t.Callable[[int], None], count: int) -> None:
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(work, range(count)))
+
+
+def machines_made() -> t.Iterator[Row]:
+    """10 machines with linked disks defined and started: by `layout`, by libvirt alone, and by a loop over a module."""
+    options = {
+        "state": "started",
+        "disks": [{"name": "root", "pool": lab.POOL, "image": lab.DISK_IMAGE, "size": "16M"}],
+    }
+    params = {**layout(MACHINES, 0, **options), "parallel": PARALLEL}
+    ours = lab.seconds(lab.play(task(params)), changes=True)
+    definition = lab.command("virsh", "-c", lab.URI, "dumpxml", f"{lab.PREFIX}-vm0", "--inactive")
+    image = json.loads(lab.command("qemu-img", "info", "-U", "--output=json", str(disk_of(definition))))[
+        "full-backing-filename"
+    ]
+    expect_running(MACHINES)
+    lab.remove_guests()
+    alone = told_by(MAKE, params)
+    lab.remove_guests()
+    raw = lab.timed(lambda: define_and_start(definition, image))
+    expect_running(MACHINES)
+    lab.remove_guests()
+    folder = lab.FOLDER / "definitions"
+    folder.mkdir()
+    for number in range(MACHINES):
+        (folder / f"{number}.xml").write_text(renamed(definition, number))
+    name, loop = f"{lab.PREFIX}-vm{{{{ item }}}}", list(range(MACHINES))
+    community = lab.of_peers(
+        {
+            "name": "Make the disks",
+            "ansible.builtin.command": {
+                "argv": [
+                    "qemu-img",
+                    "create",
+                    "-q",
+                    "-f",
+                    "qcow2",
+                    "-F",
+                    "qcow2",
+                    "-b",
+                    image,
+                    f"{POOL}/{name}.root.qcow2",
+                    "16M",
+                ]
+            },
+            "loop": loop,
+        },
+        {
+            "name": "Define the machines",
+            "community.libvirt.virt": {
+                "command": "define",
+                "xml": f"{{{{ lookup('file', '{folder}/' ~ item ~ '.xml') }}}}",
+            },
+            "loop": loop,
+        },
+        {"name": "Start them", "community.libvirt.virt": {"name": name, "state": "running"}, "loop": loop},
+        changes=True,
+    )
+    expect_running(MACHINES)
+    lab.remove_guests()
+    what = f"{MACHINES} machines with linked disks defined and started"
+    yield f"{what}: `layout`, {PARALLEL} at a time, in a playbook", f"{ours:.1f} s", "1.0"
+    yield f"{what}: the same without Ansible around it", f"{alone:.1f} s", f"{alone / ours:.1f}"
+    yield f"{what}: calls of libvirt, one after the other, in Python", f"{raw:.1f} s", f"{raw / ours:.1f}"
+    yield f"{what}: loops over `command` and `community.libvirt.virt`", f"{community:.1f} s", f"{community / ours:.1f}"
+
+
+def expect_running(count: int) -> None:
+    names = lab.command("virsh", "-c", lab.URI, "list", "--name").split()
+    if sum(name.startswith(lab.PREFIX) for name in names) != count:
+        raise SystemExit(f"not all run: {names}")
+
+
+def disk_of(definition: str) -> Path:
+    source = ElementTree.fromstring(definition).find("devices/disk/source")
+    assert source is not None
+    return Path(source.get("file", ""))
+
+
+def renamed(definition: str, number: int) -> str:
+    """The definition for another machine: without what libvirt gives to each."""
+    root = ElementTree.fromstring(definition.replace(f"{lab.PREFIX}-vm0", f"{lab.PREFIX}-vm{number}"))
+    for parent, tag in ((root, "uuid"), *((nic, "mac") for nic in root.iterfind("devices/interface"))):
+        found = parent.find(tag)
+        if found is not None:
+            parent.remove(found)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def define_and_start(definition: str, image: str) -> None:
+    connection = libvirt.open(lab.URI)
+    for number in range(MACHINES):
+        xml = renamed(definition, number)
+        lab.command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image, str(disk_of(xml)), "16M")
+        connection.defineXML(xml).create()
+    connection.close()
+
+
+def rows() -> t.Iterator[Row]:
+    with lab.lab():
+        for part in (nothing_to_do, containers_made, machines_made):
+            yield from part()

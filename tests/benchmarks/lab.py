@@ -1,0 +1,191 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the benchmarks stand on: a pool, a bridge, two small images; playbooks timed on this host; and nothing left afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+import libvirt
+import yaml
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
+from ansible_collections.homelab.hybrid.tests.harness import tiny_root
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / ".build"
+SYSTEM_PYTHON = "/usr/bin/python3"
+PREFIX = "hlbench"
+BRIDGE, POOL, IMAGE, DISK_IMAGE = f"{PREFIX}0", f"{PREFIX}-pool", f"{PREFIX}-tiny", f"{PREFIX}-disk"
+FOLDER = Path("/srv") / PREFIX
+LXC = Path("/var/lib/lxc")
+URI = "qemu:///system"
+
+Params = dict[str, t.Any]
+Task = dict[str, t.Any]
+
+
+def command(*argv: str, check: bool = True) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise SystemExit(f"{' '.join(argv)}: {done.stderr or done.stdout}")
+    return done.stdout
+
+
+def surroundings() -> Params:
+    """The lists of a layout without guests."""
+    return {
+        "bridges": [{"name": BRIDGE, "mode": "nat", "address": "10.91.40.1/22"}],
+        "storage_pools": [{"name": POOL, "path": str(FOLDER / "pool")}],
+        "images": [
+            {"name": IMAGE, "kind": "container", "path": str(FOLDER / "tiny.tar.zst")},
+            {"name": DISK_IMAGE, "kind": "vm", "path": str(FOLDER / "disk.qcow2")},
+        ],
+        # Paper guests: what they are promised is never used.
+        "overcommit": {"memory": 100, "storage": 1000},
+    }
+
+
+def vm(number: int, **options: t.Any) -> Params:
+    """A virtual machine without an operating system: firmware, one disk, one network."""
+    return {
+        "name": f"{PREFIX}-vm{number}",
+        "memory": "64MiB",
+        "vcpus": 1,
+        "state": "stopped",
+        "disks": [{"name": "root", "pool": POOL, "size": "16M"}],
+        "networks": [{"name": "lan", "bridge": BRIDGE}],
+        **options,
+    }
+
+
+def container(number: int, **options: t.Any) -> Params:
+    """A container of busybox with an address."""
+    return {
+        "name": f"{PREFIX}-ct{number}",
+        "image": IMAGE,
+        "state": "stopped",
+        "rootfs": {"pool": POOL},
+        "networks": [{"name": "lan", "bridge": BRIDGE, "ip": f"10.91.41.{number + 1}/22", "gateway": "10.91.40.1"}],
+        **options,
+    }
+
+
+def converge(params: Params) -> None:
+    outcome = converge_layout(params, dry_run=False)
+    if outcome.error is not None:
+        raise SystemExit(outcome.error.message)
+
+
+@contextlib.contextmanager
+def lab() -> t.Iterator[None]:
+    """The surroundings, for as long as it lasts. What an earlier run left is removed first."""
+    clean()
+    FOLDER.mkdir()
+    try:
+        FOLDER.chmod(0o711)
+        tiny_root.build(FOLDER / "tiny.tar.zst")
+        command("qemu-img", "create", "-q", "-f", "qcow2", str(FOLDER / "disk.qcow2"), "8M")
+        converge(surroundings())
+        yield
+    finally:
+        clean()
+
+
+def remove_guests() -> None:
+    """Every guest of the prefix, its disks and its record, with libvirt's and the kernel's own means."""
+    for place in LXC.glob(f"{PREFIX}*"):
+        command("lxc-stop", "-n", place.name, "-k", check=False)
+        shutil.rmtree(place)
+    connection = libvirt.open(URI)
+    for domain in connection.listAllDomains():
+        if domain.name().startswith(PREFIX):
+            if domain.isActive():
+                domain.destroy()
+            domain.undefine()
+    connection.close()
+    for record in Path(paths.record_folder("guests")).glob(f"{PREFIX}*"):
+        record.unlink()
+    for path in (FOLDER / "pool").glob(f"{PREFIX}-[vc]*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def clean() -> None:
+    remove_guests()
+    connection = libvirt.open(URI)
+    for thing in (*connection.listAllNetworks(), *connection.listAllStoragePools()):
+        if thing.name().startswith(PREFIX):
+            if thing.isActive():
+                thing.destroy()
+            thing.undefine()
+    connection.close()
+    for kind in ("images", "pools", "bridges"):
+        for record in Path(paths.record_folder(kind)).glob(f"{PREFIX}*"):
+            record.unlink()
+    for path in Path(paths.IMAGES).glob(f"{PREFIX}*"):
+        shutil.rmtree(path)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+def play(*tasks: Task, **keywords: t.Any) -> list[Params]:
+    return [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": list(tasks), **keywords}]
+
+
+def seconds(
+    plays: list[Params], *, changes: bool = False, collections: str = "", playbook: str = "ansible-playbook"
+) -> float:
+    """How long the plays take here. A run that changes what it must not, or the other way round, is no measurement."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as handle:
+        yaml.safe_dump(plays, handle)
+        handle.flush()
+        environment = {
+            **os.environ,
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_COLLECTIONS_PATH": collections or str(BUILD),
+        }
+        argv = [playbook, "-i", "localhost,", "-e", f"ansible_python_interpreter={SYSTEM_PYTHON}", handle.name]
+        began = time.monotonic()
+        done = subprocess.run(
+            argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        took = time.monotonic() - began
+    if done.returncode or changes != bool(re.search(r" changed=[1-9]", done.stdout)):
+        raise SystemExit(f"a run that should have {'changed' if changes else 'left'} the host:\n{done.stdout}")
+    return took
+
+
+def medians(playbooks: t.Sequence[list[Params]], rounds: int) -> list[float]:
+    """The median of each, run in turns: a busy moment of the host hits all alike."""
+    taken = [[seconds(plays) for plays in playbooks] for dummy in range(rounds)]
+    return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+
+def timed(work: t.Callable[[], object]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def peers() -> Path:
+    """ansible-playbook of the package `ansible`, which brings community.libvirt and community.general. For benchmarks alone."""
+    folder = BUILD / "peers"
+    if not (folder / ".installed").exists():
+        command(SYSTEM_PYTHON, "-m", "venv", str(folder))
+        command(str(folder / "bin" / "pip"), "install", "-qq", "ansible")
+        (folder / ".installed").touch()
+    return folder / "bin" / "ansible-playbook"
+
+
+def of_peers(*tasks: Task, changes: bool) -> float:
+    return seconds(play(*tasks), changes=changes, collections="/nonexistent", playbook=str(peers()))

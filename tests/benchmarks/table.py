@@ -1,0 +1,64 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All benchmarks of whole hosts and of a fleet as one table; with --write the README's."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import typing as t
+from pathlib import Path
+
+import fleet
+import hosts
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+BEGIN, END = "<!-- benchmarks: written by make bench-write -->", "<!-- end of benchmarks -->"
+HEAD = ["| what | time | ratio |", "|---|---|---|"]
+
+
+def fleet_rows(sizes: t.Sequence[int]) -> t.Iterator[hosts.Row]:
+    """The ratio is that of the time of one guest to the time of one in the smallest fleet."""
+    first: fleet.Cost | None = None
+    for cost in fleet.measure(sizes):
+        first = first or cost
+        what = f"control node: {cost.guests} guests on {cost.guests // fleet.GUESTS_EACH} hypervisors, {cost.mebibytes:.0f} MiB"
+        ratio = (cost.seconds / cost.guests) / (first.seconds / first.guests)
+        yield what, f"{cost.seconds:.0f} s", f"{ratio:.2f} for each guest"
+
+
+def show(rows: t.Iterable[hosts.Row]) -> list[str]:
+    lines = []
+    for row in rows:
+        lines.append(f"| {' | '.join(row)} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def write(lines: list[str]) -> None:
+    text = README.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    dummy, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"README.md has no {BEGIN} ... {END}")
+    host = f"Python {platform.python_version()}, {os.cpu_count()} CPUs shared with other work."
+    README.write_text(before + "\n".join([BEGIN, "", *HEAD, *lines, "", host, "", END]) + after, encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write the table into README.md")
+    parser.add_argument("--sizes", nargs="*", type=int, default=list(fleet.SIZES), help="guests in the fleets")
+    options = parser.parse_args()
+    print("\n".join(HEAD))
+    lines = [*show(hosts.rows()), *show(fleet_rows(options.sizes))]
+    if options.write:
+        write(lines)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
