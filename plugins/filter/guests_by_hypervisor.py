@@ -35,21 +35,27 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The names of the guests by the name of their hypervisor, in the order given. A guest that names no hypervisor is left out.
+  description: The names of the guests by the name of their hypervisor, in the order given.
   type: dict
   sample: {alpha: [adguard, jellyfin]}
 """
 
 import typing as t
 
+from ansible.errors import AnsibleFilterError
+
 
 def guests_by_hypervisor(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
-    """The names of *names* by hypervisor."""
+    """The names of *names* by hypervisor.
+
+    :raises AnsibleFilterError: for a guest that does not say where it lives.
+    """
     found: dict[str, list[str]] = {}
     for name in names:
         hypervisor = hostvars[name].get("guest_hypervisor")
-        if hypervisor is not None:
-            found.setdefault(str(hypervisor), []).append(name)
+        if hypervisor is None or hypervisor not in hostvars:
+            raise AnsibleFilterError(f"{name}: guest_hypervisor is {hypervisor!r}, it must be an inventory host")
+        found.setdefault(str(hypervisor), []).append(name)
     return found
 
 

@@ -37,13 +37,15 @@ def conflicts(hostvars: Vars) -> list[str]:
 
 
 def test_guests_are_sorted_in_one_pass():
-    hostvars: Vars = {
-        "a": {"guest_hypervisor": "alpha"},
-        "b": {"guest_hypervisor": "beta"},
-        "c": {},
-        "d": {"guest_hypervisor": "alpha"},
-    }
-    assert guests_by_hypervisor("abcd", hostvars) == {"alpha": ["a", "d"], "beta": ["b"]}
+    on_alpha, on_beta = {"guest_hypervisor": "alpha"}, {"guest_hypervisor": "beta"}
+    hostvars: Vars = {"alpha": {}, "beta": {}, "a": on_alpha, "b": on_beta, "d": on_alpha}
+    assert guests_by_hypervisor("abd", hostvars) == {"alpha": ["a", "d"], "beta": ["b"]}
+
+
+@pytest.mark.parametrize("variables", [{}, {"guest_hypervisor": "gamma"}])
+def test_a_guest_that_lives_nowhere_is_named(variables: dict[str, t.Any]):
+    with pytest.raises(AnsibleFilterError, match="web: guest_hypervisor is .*, it must be an inventory host"):
+        guests_by_hypervisor(["web"], {"web": variables})
 
 
 def test_options_are_those_of_one_kind_with_the_permits_of_the_run():
