@@ -10,10 +10,15 @@ module: bridge
 short_description: Keep a bridge that virtual machines and containers are plugged into
 version_added: 0.1.0
 description:
-  - Makes, changes and removes a bridge with address, DHCP, DNS and network address translation for the guests on it.
-  - The bridge is carried by a libvirt network that bears its name. A network that somebody made by hand is found by the name of its
-    bridge, and changed in place; what this module has no option for stays as it is.
-  - Firewall rules and the forwarding of packets come and go with the network.
+  - Makes, changes and removes a bridge with address, DHCP, DNS and network address translation for the guests on it, or with
+    O(mode=ports) a plain bridge that plugs the guests into the network of the host's own links.
+  - Except with O(mode=ports) the bridge is carried by a libvirt network that bears its name. A network that somebody made by hand is
+    found by the name of its bridge, and changed in place; what this module has no option for stays as it is. Firewall rules and the
+    forwarding of packets come and go with the network.
+  - With O(mode=ports) the bridge is changed with iproute2 while it is up, and written where the host keeps its network, so that it is
+    there after a reboot. That is C(systemd-networkd) or C(ifupdown), with files in C(/etc/systemd/network), or
+    C(/etc/network/interfaces) and what it sources. A bridge that is defined there by hand is changed in place. Comments, order and what
+    this module has no option for stay as they are.
 author:
   - homelab.hybrid contributors (@homelab)
 extends_documentation_fragment:
@@ -30,9 +35,10 @@ options:
   state:
     description:
       - V(present) makes the bridge or changes it, and leaves a bridge that is there started or stopped as it is. A new bridge is started.
-      - V(started) and V(stopped) also say whether it is up. Stopping is refused while running guests are plugged in.
+      - V(started) and V(stopped) also say whether it is up. Stopping is refused while running guests are plugged in, and with O(mode=ports).
       - V(absent) takes the bridge away. It is refused while it is the bridge of any guest, running or not.
-      - Both are refused too while a link is plugged in that belongs to no guest.
+      - Both are refused too while a link is plugged in that belongs to no guest and is none of O(ports).
+      - With O(mode=ports) only a bridge that this module made goes. Its ports get back the MTU that they had.
       - With the last bridge that this module made, C(net.ipv4.ip_forward) becomes what it was before the first one, unless another bridge
         came since then.
     type: str
@@ -45,14 +51,17 @@ options:
       - V(routed) lets them send with their own addresses. The router of the network beyond must know the way back to them.
       - V(isolated) lets them reach each other and the host, and nothing else. DHCP tells them no gateway, and names outside of O(dns) are not
         found unless O(dns.forwarders) has servers to ask.
-      - V(ports) is to come, and refused until then.
+      - V(ports) plugs them into the network that O(ports) lead to, as if they were machines beside this one.
+      - Where it is not written, a bridge that is there keeps its mode. V(ports) cannot become one of the others, nor they V(ports).
     type: str
     choices: [nat, routed, isolated, ports]
   address:
     description:
       - The IPv4 address of the bridge with the length of its prefix, such as V(10.20.0.1/24). Needed to make a bridge, except
         with O(mode=isolated).
-      - Without it there is neither DHCP nor DNS. C(unset=[address]) takes it off an isolated bridge.
+      - Without it there is neither DHCP nor DNS. V(none), or C(unset=[address]), takes it off an isolated bridge.
+      - With O(mode=ports) it is the address of this host, V(dhcp) where a server gives it, or V(none). A fixed one takes the place of the
+        first that is there.
       - Refused where the subnet overlaps with that of another link of the host.
     type: str
   dhcp:
@@ -132,25 +141,86 @@ options:
             with O(mode=isolated).
         type: list
         elements: str
+  ports:
+    description:
+      - The links that are plugged into the bridge, with O(mode=ports). They are network cards, bonds, VLANs and others that this host has.
+      - Links that are not listed stay, and are named in RV(unmanaged), unless O(exact) has V(ports). The links of guests are never listed.
+      - A link that is plugged in must have no address of its own and hang on nothing else.
+      - Refused for a link that carries the ssh connection to this host or its default route. Such a change can cut off the host, and needs
+        a switch that comes back by itself, which is to come.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - The name of the link.
+        type: str
+        required: true
+      pvid:
+        description:
+          - The VLAN of what comes without a tag, 1 to 4094, or V(0) to drop it. Needs O(vlan_aware). V(1) unless it is written.
+        type: int
+      vids:
+        description:
+          - The VLANs that pass with a tag, as numbers and ranges such as V(30-39). Compared as a whole.
+        type: list
+        elements: str
+      state:
+        description:
+          - V(absent) takes the link off the bridge.
+        type: str
+        choices: [present, absent]
+        default: present
+  address6:
+    description:
+      - The IPv6 address of this host on the bridge with the length of its prefix, V(dhcp), or V(none). With O(mode=ports).
+    type: str
+  gateway:
+    description:
+      - The IPv4 router that everything else goes through, in the subnet of O(address). With O(mode=ports).
+      - Refused while the default route of this host goes through another link.
+    type: str
+  gateway6:
+    description:
+      - The IPv6 router that everything else goes through. With O(mode=ports).
+    type: str
+  mac:
+    description:
+      - The MAC address of the bridge, with O(mode=ports). Without it the kernel takes that of a port, or networkd one of its own.
+    type: str
+  stp:
+    description:
+      - Whether the bridge takes part in the spanning tree protocol, with O(mode=ports). A new bridge does not.
+    type: bool
+  vlan_aware:
+    description:
+      - Whether the bridge keeps VLANs apart, with O(mode=ports). Refused where the kernel cannot.
+    type: bool
   mtu:
     description:
       - The largest packet that the bridge takes, 576 to 65535 bytes. The links of guests that are plugged in keep what they have.
+      - With O(mode=ports) the ports get it too, and what they had before when it is taken off.
     type: int
   autostart:
     description:
-      - Whether the bridge is started with the host. A new bridge is, unless this says otherwise.
+      - Whether the bridge is started with the host. A new bridge is, unless this says otherwise. One with O(mode=ports) always is.
     type: bool
   exact:
     description:
       - The lists of which nothing may be there but what is declared.
     type: list
     elements: str
-    choices: [dhcp.hosts, dns.hosts]
+    choices: [dhcp.hosts, dns.hosts, ports]
     default: []
 notes:
   - libvirt takes a change of O(mode), O(address), O(dns.domain), O(dns.forwarders) and O(mtu) only when it starts the network. The module then
     restarts it, which takes a moment, and plugs in again what hung on the bridge, with the flags of each port. Such a change is shown with
     C(how=restart). Everything else is changed while guests are running.
+  - A bridge with O(mode=ports) is never restarted, and needs no libvirt. While it carries the ssh connection to this host or its default
+    route, changes of its addresses, gateways and VLANs and the loss of a port are refused.
+  - C(ifupdown) makes bridges with the package C(bridge-utils). The module asks for it where it is missing.
+  - Links that C(NetworkManager) or C(netplan) owns are refused. So are files that this module cannot edit without guessing, such as those
+    with drop-ins.
 seealso:
   - module: homelab.hybrid.kvm_vm
   - module: homelab.hybrid.lxc_container
@@ -200,6 +270,23 @@ EXAMPLES = r"""
     name: dmz0
     mode: routed
     address: 10.30.0.1/24
+
+- name: Plug guests into the network behind a card of the host
+  homelab.hybrid.bridge:
+    name: vmbr0
+    mode: ports
+    ports:
+      - {name: enp3s0}
+    address: 192.0.2.10/24
+    mtu: 9000
+
+- name: Keep VLANs apart, and let a bond carry three of them
+  homelab.hybrid.bridge:
+    name: trunk
+    mode: ports
+    vlan_aware: true
+    ports:
+      - {name: bond0, pvid: 10, vids: [20, 30-31]}
 
 - name: Take the bridge away
   homelab.hybrid.bridge:
@@ -284,11 +371,35 @@ bridge:
     dhcp:
       description: The first and the last address of the range as C(start) and C(end), and the fixed ones as C(hosts).
       type: dict
-      returned: always
+      returned: unless it has ports
     dns:
       description: The C(domain), the further names as C(hosts), and the C(forwarders).
       type: dict
-      returned: always
+      returned: unless it has ports
+    address6:
+      description: Its IPv6 address with the length of the prefix.
+      type: str
+      returned: with O(mode=ports)
+    gateway:
+      description: The IPv4 router.
+      type: str
+      returned: with O(mode=ports)
+    gateway6:
+      description: The IPv6 router.
+      type: str
+      returned: with O(mode=ports)
+    stp:
+      description: Whether it takes part in the spanning tree protocol.
+      type: bool
+      returned: with O(mode=ports)
+    vlan_aware:
+      description: Whether it keeps VLANs apart.
+      type: bool
+      returned: with O(mode=ports)
+    backend:
+      description: What keeps it, V(systemd-networkd) or V(ifupdown).
+      type: str
+      returned: with O(mode=ports)
     mtu:
       description: The largest packet, where one is set.
       type: int
@@ -304,7 +415,7 @@ bridge:
     network:
       description: The libvirt network that carries it.
       type: str
-      returned: always
+      returned: unless it has ports
     ports:
       description: The links that are plugged in.
       type: list

@@ -55,9 +55,11 @@ options:
         description:
           - V(present) makes the bridge or changes it, and leaves a bridge that is there started or stopped as it is. A new
             bridge is started.
-          - V(started) and V(stopped) also say whether it is up. Stopping is refused while running guests are plugged in.
+          - V(started) and V(stopped) also say whether it is up. Stopping is refused while running guests are plugged in,
+            and with O(bridges[].mode=ports).
           - V(absent) takes the bridge away. It is refused while it is the bridge of any guest, running or not.
-          - Both are refused too while a link is plugged in that belongs to no guest.
+          - Both are refused too while a link is plugged in that belongs to no guest and is none of O(bridges[].ports).
+          - With O(bridges[].mode=ports) only a bridge that this module made goes. Its ports get back the MTU that they had.
           - With the last bridge that this module made, C(net.ipv4.ip_forward) becomes what it was before the first one, unless
             another bridge came since then.
         type: str
@@ -75,7 +77,9 @@ options:
             them.
           - V(isolated) lets them reach each other and the host, and nothing else. DHCP tells them no gateway, and names outside
             of O(bridges[].dns) are not found unless O(bridges[].dns.forwarders) has servers to ask.
-          - V(ports) is to come, and refused until then.
+          - V(ports) plugs them into the network that O(bridges[].ports) lead to, as if they were machines beside this one.
+          - Where it is not written, a bridge that is there keeps its mode. V(ports) cannot become one of the others, nor
+            they V(ports).
         type: str
         choices:
           - nat
@@ -86,7 +90,9 @@ options:
         description:
           - The IPv4 address of the bridge with the length of its prefix, such as V(10.20.0.1/24). Needed to make a bridge,
             except with O(bridges[].mode=isolated).
-          - Without it there is neither DHCP nor DNS. C(unset=[address]) takes it off an isolated bridge.
+          - Without it there is neither DHCP nor DNS. V(none), or C(unset=[address]), takes it off an isolated bridge.
+          - With O(bridges[].mode=ports) it is the address of this host, V(dhcp) where a server gives it, or V(none). A fixed
+            one takes the place of the first that is there.
           - Refused where the subnet overlaps with that of another link of the host.
         type: str
       dhcp:
@@ -171,14 +177,77 @@ options:
                 those of the host, or nobody with O(bridges[].mode=isolated).
             type: list
             elements: str
+      ports:
+        description:
+          - The links that are plugged into the bridge, with O(bridges[].mode=ports). They are network cards, bonds, VLANs
+            and others that this host has.
+          - Links that are not listed stay, and are named in RV(ignore:unmanaged), unless O(bridges[].exact) has V(ports).
+            The links of guests are never listed.
+          - A link that is plugged in must have no address of its own and hang on nothing else.
+          - Refused for a link that carries the ssh connection to this host or its default route. Such a change can cut off
+            the host, and needs a switch that comes back by itself, which is to come.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - The name of the link.
+            type: str
+            required: true
+          pvid:
+            description:
+              - The VLAN of what comes without a tag, 1 to 4094, or V(0) to drop it. Needs O(bridges[].vlan_aware). V(1) unless
+                it is written.
+            type: int
+          vids:
+            description:
+              - The VLANs that pass with a tag, as numbers and ranges such as V(30-39). Compared as a whole.
+            type: list
+            elements: str
+          state:
+            description:
+              - V(absent) takes the link off the bridge.
+            type: str
+            choices:
+              - present
+              - absent
+            default: present
+      address6:
+        description:
+          - The IPv6 address of this host on the bridge with the length of its prefix, V(dhcp), or V(none). With O(bridges[].mode=ports).
+        type: str
+      gateway:
+        description:
+          - The IPv4 router that everything else goes through, in the subnet of O(bridges[].address). With O(bridges[].mode=ports).
+          - Refused while the default route of this host goes through another link.
+        type: str
+      gateway6:
+        description:
+          - The IPv6 router that everything else goes through. With O(bridges[].mode=ports).
+        type: str
+      mac:
+        description:
+          - The MAC address of the bridge, with O(bridges[].mode=ports). Without it the kernel takes that of a port, or networkd
+            one of its own.
+        type: str
+      stp:
+        description:
+          - Whether the bridge takes part in the spanning tree protocol, with O(bridges[].mode=ports). A new bridge does not.
+        type: bool
+      vlan_aware:
+        description:
+          - Whether the bridge keeps VLANs apart, with O(bridges[].mode=ports). Refused where the kernel cannot.
+        type: bool
       mtu:
         description:
           - The largest packet that the bridge takes, 576 to 65535 bytes. The links of guests that are plugged in keep what
             they have.
+          - With O(bridges[].mode=ports) the ports get it too, and what they had before when it is taken off.
         type: int
       autostart:
         description:
-          - Whether the bridge is started with the host. A new bridge is, unless this says otherwise.
+          - Whether the bridge is started with the host. A new bridge is, unless this says otherwise. One with O(bridges[].mode=ports)
+            always is.
         type: bool
       exact:
         description:
@@ -188,6 +257,7 @@ options:
         choices:
           - dhcp.hosts
           - dns.hosts
+          - ports
         default: []
       unset:
         description:

@@ -33,7 +33,10 @@ RESOURCES = {
         ["apply.py", "driver_dir.py"],
         ["tests/unit/plugins/module_utils/_storage", "tests/matrix/test_storage_pool.py"],
     ),
-    "_bridge": (["apply.py"], ["tests/unit/plugins/module_utils/_bridge", "tests/matrix/test_bridge.py"]),
+    "_bridge": (
+        ["apply.py", "plain_apply.py"],
+        ["tests/unit/plugins/module_utils/_bridge", "tests/matrix/test_bridge*.py"],
+    ),
     "_image": (["apply.py"], ["tests/unit/plugins/module_utils/_image", "tests/matrix/test_image.py"]),
     "_container": (
         ["apply.py", "live.py"],

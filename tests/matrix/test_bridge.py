@@ -579,7 +579,7 @@ def test_a_failed_restart_brings_the_old_bridge_back(client):
 
 def test_what_cannot_be_made_is_refused():
     refuse(BRIDGE, {"name": NAME}, "address: is needed to make the bridge")
-    refuse(BRIDGE, {**PLAIN, "mode": "ports"}, "mode: 'ports' is to come")
+    refuse(BRIDGE, {**PLAIN, "stp": True}, "stp: a bridge with mode nat does not have it")
     run("ip", "link", "add", PORT, "type", "veth", "peer", "name", PEER)
     refuse(BRIDGE, {**PLAIN, "name": PORT}, f"this host has a link {PORT} already")
     run("ip", "addr", "add", "10.213.0.200/25", "dev", PORT)

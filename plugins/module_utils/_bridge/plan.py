@@ -11,7 +11,7 @@ from .._core.errors import SpecError
 from .._core.plan import Plan
 from .observe import State
 from .settings import Settings, StaticHost, check_fits, network_of, overlapping
-from .spec import OPTIONS, DnsItem, HostItem, Spec, merge, with_create_defaults
+from .spec import OPTIONS, DnsItem, HostItem, Spec, check_options, merge, with_create_defaults
 
 NOTHING = Settings(mode="")
 
@@ -25,7 +25,9 @@ def plan_bridge(spec: Spec, state: State) -> Plan:
         draft = Draft(OPTIONS, Power(is_running=True, will_run=True))
         _plan_removal(draft, spec, state)
         return draft.finish()
-    if not state.is_defined or state.persistent is None:
+    is_there = state.is_defined and state.persistent is not None
+    check_options(spec, spec.mode or (state.persistent.mode if is_there and state.persistent else "nat"))
+    if not is_there or state.persistent is None:
         return _plan_creation(with_create_defaults(spec), state)
     return _plan_change(spec, state, state.persistent)
 
@@ -39,7 +41,7 @@ def _plan_creation(spec: Spec, state: State) -> Plan:
         draft.add("name", None, spec.name, permit=NEVER_PERMITTED, reason=state.obstacle)
     draft.add("state", "absent", "stopped" if spec.state == "stopped" else "started")
     draft.compare("mode", spec.mode, None)
-    draft.compare("address", spec.address, None)
+    draft.compare("address", spec.address or None, None)
     _refuse_overlap(draft, spec.address or "", state)
     first, last = spec.range or (None, None)
     draft.compare("dhcp.start", first, None)

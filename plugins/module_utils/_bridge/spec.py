@@ -18,8 +18,11 @@ from .settings import Range, Settings, StaticHost, check_fits
 
 STATES = ("present", "started", "stopped", "absent")
 MODES = ("nat", "routed", "isolated", "ports")
-MODES_THERE = ("nat", "routed", "isolated")
-EXACT = ("dhcp.hosts", "dns.hosts")
+PORTS_MODE = "ports"
+EXACT = ("dhcp.hosts", "dns.hosts", "ports")
+# Which options only one of the two kinds of bridge has.
+ONLY_WITH_PORTS = ("ports", "address6", "gateway", "gateway6", "mac", "stp", "vlan_aware")
+NEVER_WITH_PORTS = ("dhcp", "dns")
 ITEM_STATES = ("present", "absent")
 # libvirt keeps no larger range: each of its addresses may become a lease.
 LARGEST_RANGE = 65535
@@ -62,6 +65,22 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
             "forwarders": {"type": "list", "elements": "str"},
         },
     },
+    "ports": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "name": {"type": "str", "required": True},
+            "pvid": {"type": "int"},
+            "vids": {"type": "list", "elements": "str"},
+            "state": {"type": "str", "choices": list(ITEM_STATES), "default": "present"},
+        },
+    },
+    "address6": {"type": "str"},
+    "gateway": {"type": "str"},
+    "gateway6": {"type": "str"},
+    "mac": {"type": "str"},
+    "stp": {"type": "bool"},
+    "vlan_aware": {"type": "bool"},
     "mtu": {"type": "int"},
     "autostart": {"type": "bool"},
     "exact": {"type": "list", "elements": "str", "choices": list(EXACT), "default": []},
@@ -72,6 +91,10 @@ CONSTRAINTS: dict[str, t.Any] = {}
 _LINK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 # The kernel has its sysctl values for all links and for new ones under these names.
 _NO_LINKS = ("all", "default", "lo")
+# Not written ("") and leased addresses beside fixed ones.
+DHCP = "dhcp"
+_NO_FIXED_ADDRESS = {DHCP: DHCP, "none": ""}
+_VIDS = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", re.ASCII)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 # dnsmasq takes what begins with a digit for a lease time or an address, and libvirt refuses it.
 _HOST_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -92,9 +115,28 @@ def show_dhcp(value: tuple[tuple[Range, ...], tuple[StaticHost, ...]] | tuple[()
     return {**shown, "hosts": [host.shown() for host in hosts]} if hosts else shown
 
 
+def show_vids(vids: tuple[int, ...] | None) -> list[str] | None:
+    """VLANs as they are written, neighbours as a range."""
+    if vids is None:
+        return None
+    runs: list[list[int]] = []
+    for vid in vids:
+        if runs and runs[-1][-1] == vid - 1:
+            runs[-1].append(vid)
+        else:
+            runs.append([vid])
+    return [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+
+
 OPTIONS = (
     Option("mode", live=is_new, note="guests are plugged in again"),
-    Option("address", live=is_new, off="", show=lambda value: value or None, note="guests are plugged in again"),
+    Option(
+        "address",
+        live=is_new,
+        off="",
+        show=lambda value: value or None,
+        note="guests are plugged in again; live with `mode: ports`",
+    ),
     Option("dhcp", live=always, off=(), show=show_dhcp),
     Option("dhcp.start", live=always),
     Option("dhcp.end", live=always),
@@ -117,10 +159,27 @@ OPTIONS = (
         live=is_new,
         off=0,
         show=lambda value: value or None,
-        note="guests are plugged in again; their own links keep what they have",
+        note="guests are plugged in again; live with `mode: ports`; their own links keep what they have",
     ),
     Option("autostart", live=always),
+    Option("ports[]", live=always),
+    Option("ports[].pvid", live=always, off=1, show=lambda value: value),
+    Option("ports[].vids", live=always, off=(), show=show_vids),
+    Option(
+        "address6",
+        live=always,
+        off="",
+        show=lambda value: value or None,
+        note="with `mode: ports`",
+    ),
+    Option("gateway", live=always, off="", show=lambda value: value or None),
+    Option("gateway6", live=always, off="", show=lambda value: value or None),
+    Option("mac", live=always, off="", show=lambda value: value or None, note="unset: the running bridge keeps it"),
+    Option("stp", live=always, off=False),
+    Option("vlan_aware", live=always, off=False),
 )
+# A plain bridge takes everything while it is up.
+PLAIN_OPTIONS = tuple(dataclasses.replace(option, live=always) for option in OPTIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +207,16 @@ class DnsItem:
 
 
 @dataclasses.dataclass(frozen=True)
+class PortItem:
+    """An item of ``ports``."""
+
+    name: str
+    pvid: int | None = None
+    vids: tuple[int, ...] | None = None
+    is_absent: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Spec:
     """A bridge as declared. ``None`` is not written. *range* is the first and the last address that DHCP hands out."""
 
@@ -162,6 +231,13 @@ class Spec:
     forwarders: tuple[str, ...] | None = None
     mtu: int | None = None
     autostart: bool | None = None
+    ports: tuple[PortItem, ...] | None = None
+    address6: str | None = None
+    gateway: str | None = None
+    gateway6: str | None = None
+    mac: str | None = None
+    stp: bool | None = None
+    vlan_aware: bool | None = None
     exact: tuple[str, ...] = ()
     unset: tuple[str, ...] = ()
 
@@ -180,7 +256,7 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
     spec = Spec(
         name=check_link_name("name", params["name"]),
         state=params.get("state") or "present",
-        mode=parse_mode(params.get("mode")),
+        mode=params.get("mode"),
         address=check_address(params.get("address")),
         range=parse_range(dhcp.get("start"), dhcp.get("end")),
         hosts=parse_hosts(dhcp.get("hosts")),
@@ -190,16 +266,25 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
         # The least MTU that IPv4 guests can be asked to live with; the kernel's bridges end at 65535.
         mtu=check_number("mtu", params.get("mtu"), least=576, most=65535),
         autostart=params.get("autostart"),
+        ports=parse_ports(params.get("ports")),
+        address6=check_address6(params.get("address6")),
+        gateway=None if params.get("gateway") is None else check_ip("gateway", params["gateway"]),
+        gateway6=check_gateway6(params.get("gateway6")),
+        mac=None if params.get("mac") is None else check_mac("mac", params["mac"]),
+        stp=params.get("stp"),
+        vlan_aware=params.get("vlan_aware"),
         exact=tuple(params.get("exact") or ()),
         unset=check_unset(params.get("unset") or (), OPTIONS, lambda path: _declared(params, path)),
     )
-    lists = {"dhcp.hosts": spec.hosts, "dns.hosts": spec.dns_hosts}
+    lists: dict[str, t.Any] = {"dhcp.hosts": spec.hosts, "dns.hosts": spec.dns_hosts, "ports": spec.ports}
     for path in spec.exact:
         if lists[path] is None:
             raise SpecError(
                 f"exact: {path} is not declared. Declare the list, an empty one to take all off", key="exact"
             )
-    if spec.address is not None:
+    if spec.mode is not None:
+        check_options(spec, spec.mode)
+    if spec.address and spec.address != DHCP:
         hosts = tuple(StaticHost(item.name, item.mac, item.ip) for item in spec.hosts or () if not item.is_absent)
         check_fits(Settings("nat", spec.address, ranges=(spec.range,) if spec.range else (), hosts=hosts))
     return spec
@@ -226,29 +311,130 @@ def check_link_name(key: str, value: t.Any) -> str:
     return value
 
 
-def parse_mode(mode: str | None) -> str | None:
-    """:raises SpecError: for a mode that is not there yet."""
-    if mode is not None and mode not in MODES_THERE:
-        raise SpecError(
-            f"mode: {mode!r} is to come, and not there yet. Allowed now: {', '.join(MODES_THERE)}", key="mode"
-        )
-    return mode
-
-
-def check_address(value: str | None) -> str | None:
-    """The address of the bridge and its subnet, such as 10.20.0.1/24.
+def check_options(spec: Spec, mode: str) -> None:
+    """Nothing is declared or taken off that a bridge of that mode does not have.
 
     :raises SpecError:
     """
+    is_plain = mode == PORTS_MODE
+    declared = {
+        **{key: getattr(spec, key) for key in ONLY_WITH_PORTS},
+        "dhcp": spec.range if spec.hosts is None else spec.hosts,
+        "dns": next((value for value in (spec.domain, spec.dns_hosts, spec.forwarders) if value is not None), None),
+    }
+    for key in NEVER_WITH_PORTS if is_plain else ONLY_WITH_PORTS:
+        if declared[key] is not None or any(re.split(r"[.\[]", path)[0] == key for path in spec.unset):
+            raise SpecError(f"{key}: a bridge with mode {mode} does not have it", key=key)
+    if is_plain and spec.state == "stopped":
+        raise SpecError(
+            f"state: a bridge with mode {mode} is up as long as it is there. Take it away with absent", key="state"
+        )
+    if is_plain and spec.autostart is False:
+        raise SpecError(f"autostart: a bridge with mode {mode} always starts with the host", key="autostart")
+    if not is_plain and spec.address == DHCP:
+        raise SpecError(
+            f"address: {DHCP} is for mode {PORTS_MODE}. A bridge with mode {mode} gives addresses itself", key="address"
+        )
+    if is_plain and spec.address == "" and spec.gateway:
+        raise SpecError("gateway: needs an address of the bridge", key="gateway")
+    for key, address in (("gateway", spec.address), ("gateway6", spec.address6)):
+        gateway = getattr(spec, key)
+        if gateway and address == DHCP:
+            raise SpecError(f"{key}: comes by DHCP. Write it with a fixed address only", key=key)
+
+
+def parse_ports(items: t.Sequence[t.Mapping[str, t.Any]] | None) -> tuple[PortItem, ...] | None:
+    """:raises SpecError: for what is no link, no VLAN, and for each link that is there twice."""
+    if items is None:
+        return None
+    found = []
+    for item in items:
+        name = check_link_name("ports[].name", item["name"])
+        path = f"ports[{name}]"
+        pvid = check_number(f"{path}.pvid", item.get("pvid"), least=0, most=4094)
+        vids = parse_vids(f"{path}.vids", item.get("vids"))
+        if vids and (pvid or 1) in vids and pvid != 0:
+            raise SpecError(
+                f"{path}.vids: {pvid or 1} is the VLAN of what comes without a tag (pvid). Write it there alone",
+                key=path,
+            )
+        found.append(PortItem(name, pvid, vids, item.get("state") == "absent"))
+    _check_once("ports", "name", [port.name for port in found])
+    return tuple(found)
+
+
+def parse_vids(key: str, values: t.Sequence[t.Any] | None) -> tuple[int, ...] | None:
+    """VLANs as numbers, from numbers and ranges such as 30-39.
+
+    :raises SpecError:
+    """
+    if values is None:
+        return None
+    found: set[int] = set()
+    for value in values:
+        match = _VIDS.fullmatch(str(value))
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last <= 4094:
+            raise bad_value(key, value, "VLANs from 1 to 4094 and ranges of them, such as 20 and 30-39")
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))
+
+
+def check_address6(value: str | None) -> str | None:
+    """The IPv6 address of the bridge with its prefix, dhcp, or none, which becomes "".
+
+    :raises SpecError:
+    """
+    if value is None or value in _NO_FIXED_ADDRESS:
+        return None if value is None else _NO_FIXED_ADDRESS[value]
+    try:
+        interface = ipaddress.IPv6Interface(value)
+    except ValueError:
+        interface = None
+    if (
+        interface is None
+        or "/" not in value
+        or interface.ip.scope_id
+        or interface.is_multicast
+        or interface.is_loopback
+        or interface.is_unspecified
+        or interface.is_link_local
+    ):
+        raise bad_value(
+            "address6", value, "an IPv6 address with the length of its prefix, such as fd00:20::1/64, dhcp or none"
+        )
+    return str(interface)
+
+
+def check_gateway6(value: str | None) -> str | None:
+    """:raises SpecError:"""
     if value is None:
         return None
+    try:
+        address = ipaddress.IPv6Address(value)
+        if not address.scope_id and not address.is_multicast:
+            return str(address)
+    except ValueError:
+        pass
+    raise bad_value("gateway6", value, "an IPv6 address, such as fd00:20::1 or fe80::1")
+
+
+def check_address(value: str | None) -> str | None:
+    """The address of the bridge and its subnet, such as 10.20.0.1/24, dhcp, or none, which becomes "".
+
+    :raises SpecError:
+    """
+    if value is None or value in _NO_FIXED_ADDRESS:
+        return None if value is None else _NO_FIXED_ADDRESS[value]
     try:
         interface = ipaddress.IPv4Interface(value)
     except ValueError:
         interface = None
     if interface is None or "/" not in value or not 8 <= interface.network.prefixlen <= 30:
         raise bad_value(
-            "address", value, "an IPv4 address with the length of its prefix, /8 to /30, such as 10.20.0.1/24"
+            "address",
+            value,
+            "an IPv4 address with the length of its prefix, /8 to /30, such as 10.20.0.1/24, dhcp or none",
         )
     if interface.ip in (interface.network.network_address, interface.network.broadcast_address):
         raise bad_value(
@@ -384,7 +570,7 @@ def with_create_defaults(spec: Spec) -> Spec:
     :raises SpecError: without an address where nothing can stand in for it.
     """
     mode = spec.mode or "nat"
-    if spec.address is None and mode != "isolated":
+    if not spec.address and mode != "isolated":
         raise SpecError(f"address: is needed to make the bridge {spec.name} with mode {mode}", key="address")
     autostart = True if spec.autostart is None else spec.autostart
     return dataclasses.replace(spec, mode=mode, autostart=autostart)
@@ -400,7 +586,7 @@ def merge(settings: Settings, spec: Spec) -> Settings:
     mtu = 0 if "mtu" in spec.unset else spec.mtu
     return Settings(
         mode=spec.mode or settings.mode,
-        address="" if "address" in spec.unset else spec.address or settings.address,
+        address="" if "address" in spec.unset else settings.address if spec.address is None else spec.address,
         ranges=ranges,
         hosts=hosts,
         domain=settings.domain if domain is None else domain,

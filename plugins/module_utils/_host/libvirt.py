@@ -77,6 +77,9 @@ Found = t.TypeVar("Found")
 
 def read_each(handles: t.Iterable[t.Any], read: t.Callable[[t.Any], Found]) -> t.Iterator[Found]:
     """What *read* makes of each handle of a listing, without those that somebody has removed since."""
+    handles = list(handles)
+    if not handles:
+        return
     library = libraries.libvirt()
     gone = (library.VIR_ERR_NO_DOMAIN, library.VIR_ERR_NO_NETWORK, library.VIR_ERR_NO_STORAGE_POOL)
     for handle in handles:

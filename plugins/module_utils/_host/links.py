@@ -10,7 +10,7 @@ import json
 import os
 import typing as t
 
-from .._core import command
+from .._core import atomic, command
 
 Link = t.Mapping[str, t.Any]
 
@@ -35,6 +35,64 @@ def ports_of(bridge: str) -> list[str]:
         return sorted(os.listdir(f"/sys/class/net/{bridge}/brif"))
     except FileNotFoundError:
         return []
+
+
+class DefaultRoute(t.NamedTuple):
+    """A way out of the host. *version* is 4 or 6; *gateway* is "" for a way without one."""
+
+    version: int
+    link: str
+    gateway: str
+
+
+def read_default_routes() -> list[DefaultRoute]:
+    """The ways out of the host, of both families."""
+    return [
+        DefaultRoute(version, str(hop.get("dev", "")), str(hop.get("gateway", "")))
+        for version in (4, 6)
+        for route in json.loads(command.run(["ip", "-j", f"-{version}", "route", "show", "default"]) or "[]")
+        for hop in route.get("nexthops") or [route]
+    ]
+
+
+def read_vlans() -> dict[str, list[dict[str, t.Any]]]:
+    """What ``bridge -j vlan`` says of each port."""
+    told = json.loads(command.run(["bridge", "-j", "vlan", "show"]) or "[]")
+    return {entry["ifname"]: entry.get("vlans", []) for entry in told}
+
+
+def below(name: str, links: t.Mapping[str, Link]) -> set[str]:
+    """*name* and the links that carry it: the one under a VLAN, the parts of a bond, the ports of a bridge."""
+    found, waiting = set(), [name]
+    while waiting:
+        link = waiting.pop()
+        if link in found or link not in links:
+            continue
+        found.add(link)
+        waiting += [str(links[link].get("link") or "")]
+        waiting += [other for other, seen in links.items() if seen.get("master") == link]
+    return found
+
+
+def read_connection_address() -> str | None:
+    """The address of this host that the connection from the control node came in on, where it is ssh.
+
+    sudo and su take SSH_CONNECTION away: a process further up still has it.
+    """
+    process = os.getpid()
+    told = os.environ.get("SSH_CONNECTION", "")
+    while process > 1:
+        if len(told.split()) == 4:
+            return told.split()[2].partition("%")[0]
+        status = (atomic.read_text(f"/proc/{process}/stat") or "").rpartition(")")[2].split()
+        process = int(status[1]) if len(status) > 1 else 0
+        try:
+            entries = (atomic.read_text(f"/proc/{process}/environ") or "").split("\0")
+        except OSError:
+            # In a container even root may not read that of a process from outside.
+            entries = []
+        told = next((entry.partition("=")[2] for entry in entries if entry.startswith("SSH_CONNECTION=")), "")
+    return None
 
 
 def subnets_of(links: t.Mapping[str, Link]) -> list[tuple[str, str]]:

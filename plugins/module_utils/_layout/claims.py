@@ -164,7 +164,11 @@ def _bridges(items: t.Sequence[Item], specs: Specs, owners: t.Mapping[str, Claim
         if item.declared.kind != "bridge" or spec is None or item.is_removed:
             continue
         claims.append(
-            Claim(item.label, True, addresses=frozenset((spec.name, address) for address in _addresses(spec.address)))
+            Claim(
+                item.label,
+                True,
+                addresses=frozenset((spec.name, address) for address in _addresses(spec.address, spec.address6)),
+            )
         )
         for host in spec.hosts or ():
             if host.is_absent or not host.ip:

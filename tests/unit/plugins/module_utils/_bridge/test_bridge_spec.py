@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import HostItem, parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import HostItem, PortItem, parse, show_vids
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 
 ITEM = {"name": "alpha", "mac": "52:54:00:00:00:01", "ip": "10.20.0.10"}
@@ -46,12 +46,30 @@ def test_names_that_linux_does_not_take(name):
         parse({"name": name})
 
 
-@pytest.mark.parametrize("mode", ["ports"])
-def test_modes_that_are_to_come(mode):
-    with pytest.raises(
-        SpecError, match=rf"^mode: '{mode}' is to come, and not there yet\. Allowed now: nat, routed, isolated"
-    ):
-        parse({"name": "lab0", "mode": mode})
+def test_ports_are_brought_into_one_form():
+    spec = parse(
+        {
+            "name": "vmbr0",
+            "mode": "ports",
+            "ports": [{"name": "eth1", "pvid": 7, "vids": ["30-32", 20, "20"]}, {"name": "bond0", "state": "absent"}],
+            "address": "dhcp",
+            "address6": "FD00:20::1/64",
+            "gateway6": "FE80::1",
+            "mac": "52:54:00:AB:CD:EF",
+        }
+    )
+    assert spec.ports == (PortItem("eth1", 7, (20, 30, 31, 32)), PortItem("bond0", is_absent=True))
+    assert (spec.address, spec.address6, spec.gateway6, spec.mac) == (
+        "dhcp",
+        "fd00:20::1/64",
+        "fe80::1",
+        "52:54:00:ab:cd:ef",
+    )
+    assert parse({"name": "vmbr0", "address": "none"}).address == ""
+    assert show_vids((20, 30, 31, 32)) == ["20", "30-32"]
+
+
+PORTS = {"mode": "ports"}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +127,30 @@ def test_modes_that_are_to_come(mode):
         ({"dns": {"forwarders": ["192.0.2.1", "192.0.2.1"]}}, "there twice"),
         ({"mtu": 100}, "mtu: 100 is not allowed. Allowed: 576 to 65535"),
         ({"exact": ["dhcp.hosts"]}, "exact: dhcp.hosts is not declared"),
+        ({**PORTS, "ports": [{"name": "eth 1"}]}, "ports[].name: 'eth 1' is not allowed"),
+        ({**PORTS, "ports": [{"name": "eth1"}] * 2}, "ports: the name 'eth1' is there twice"),
+        ({**PORTS, "ports": [{"name": "eth1", "pvid": 4095}]}, "ports[eth1].pvid: 4095 is not allowed"),
+        ({**PORTS, "ports": [{"name": "eth1", "vids": ["9-3"]}]}, "VLANs from 1 to 4094"),
+        ({**PORTS, "ports": [{"name": "eth1", "vids": ["1;id"]}]}, "VLANs from 1 to 4094"),
+        ({**PORTS, "ports": [{"name": "eth1", "pvid": 7, "vids": [7]}]}, "7 is the VLAN of what comes without a tag"),
+        ({**PORTS, "ports": [{"name": "eth1", "vids": [1]}]}, "1 is the VLAN of what comes without a tag"),
+        ({**PORTS, "address6": "fe80::1/64"}, "address6: 'fe80::1/64' is not allowed"),
+        ({**PORTS, "address6": "fd00::1"}, "address6: 'fd00::1' is not allowed"),
+        ({**PORTS, "gateway": "fd00::1"}, "gateway: 'fd00::1' is not allowed"),
+        ({**PORTS, "gateway6": "10.0.0.1"}, "gateway6: '10.0.0.1' is not allowed"),
+        ({**PORTS, "gateway6": "fe80::1%eth0"}, "gateway6"),
+        ({**PORTS, "mac": "01:00:5e:00:00:01"}, "mac: '01:00:5e:00:00:01' is not allowed"),
+        ({**PORTS, "address": "none", "gateway": "10.0.0.1"}, "gateway: needs an address of the bridge"),
+        ({**PORTS, "address": "dhcp", "gateway": "10.0.0.1"}, "gateway: comes by DHCP"),
+        ({**PORTS, "address6": "dhcp", "gateway6": "fe80::1"}, "gateway6: comes by DHCP"),
+        ({**PORTS, "dhcp": {"hosts": []}}, "dhcp: a bridge with mode ports does not have it"),
+        ({**PORTS, "unset": ["dns.domain"]}, "dns: a bridge with mode ports does not have it"),
+        ({**PORTS, "state": "stopped"}, "state: a bridge with mode ports is up as long as it is there"),
+        ({**PORTS, "autostart": False}, "autostart: a bridge with mode ports always starts"),
+        ({"mode": "nat", "stp": True}, "stp: a bridge with mode nat does not have it"),
+        ({"mode": "nat", "unset": ["ports[eth1].pvid"]}, "ports: a bridge with mode nat does not have it"),
+        ({"mode": "routed", "address": "dhcp"}, "address: dhcp is for mode ports"),
+        ({"exact": ["ports"]}, "exact: ports is not declared"),
         ({"unset": ["mode"]}, "unset: 'mode' cannot be taken off"),
         ({"unset": ["mtu"], "mtu": 1400}, "declared and unset at once"),
         ({"unset": ["dhcp"], "dhcp": {"hosts": []}}, "declared and unset at once"),

@@ -1,0 +1,309 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""A bridge with ports in the files of ifupdown: read from their text, and edited as text. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import posixpath
+import re
+import typing as t
+
+from .interfaces_file import InterfacesFile, Stanza
+from .plain import DEFAULT_PVID, Plain, PlainPort
+from .spec import DHCP, show_vids
+
+FOLDER = "/etc/network"
+MAIN = f"{FOLDER}/interfaces"
+OURS = f"{FOLDER}/interfaces.d"
+# Of the files in a source-directory ifupdown reads those with such names.
+DIRECTORY_NAMES = re.compile(r"[A-Za-z0-9_-]+")
+_YES = ("on", "yes", "true", "1")
+_PATTERNS = ("all", "regex", "noregex")
+_FAMILIES = (("inet", 4), ("inet6", 6))
+_VLAN = re.compile(r"bridge vlan (add|del) dev (\S+) vid ([0-9]+)(?:-([0-9]+))?( pvid untagged)?")
+
+Edits = dict[str, "str | None"]
+
+
+class Ifupdown:
+    """The bridge definitions in *files*: /etc/network/interfaces and what it sources, in that order."""
+
+    name = "ifupdown"
+
+    def __init__(self, files: t.Mapping[str, str]) -> None:
+        self.files = files
+        self.models = {path: InterfacesFile(text) for path, text in files.items()}
+
+    def read(self, bridge: str) -> Plain | None:
+        """The bridge as it is defined, ``None`` where it is not."""
+        stanzas = self._stanzas(bridge)
+        main = _main(stanzas)
+        if main is None:
+            return None
+        addresses = [_address(stanza) for stanza in stanzas]
+        gateways = [
+            str(ipaddress.ip_address(value))
+            for stanza in stanzas
+            for value in stanza.values("gateway")
+            if _is_ip(value)
+        ]
+        names = [name for value in main.values("bridge_ports") for name in value.split() if name != "none"]
+        mac = _first(stanzas, "hwaddress").split()[-1:] or _first(stanzas, "bridge_hw").split()[-1:]
+        mtu = _first(stanzas, "mtu")
+        return Plain(
+            addresses=tuple(a for a, stanza in zip(addresses, stanzas, strict=True) if a and stanza.words[2] == "inet"),
+            addresses6=tuple(
+                a for a, stanza in zip(addresses, stanzas, strict=True) if a and stanza.words[2] == "inet6"
+            ),
+            gateway=next((value for value in gateways if ":" not in value), ""),
+            gateway6=next((value for value in gateways if ":" in value), ""),
+            mtu=int(mtu) if mtu.isdecimal() else 0,
+            mac=mac[0].lower() if mac and mac[0].count(":") == 5 else "",
+            stp=_first(stanzas, "bridge_stp") in _YES,
+            vlan_aware=_first(stanzas, "bridge_vlan_aware") in _YES,
+            ports=tuple(_port(name, stanzas) for name in names),
+        )
+
+    def starts(self, bridge: str) -> bool:
+        """Whether it comes up with the host."""
+        return any(model.starts(bridge) for model in self.models.values())
+
+    def obstacles(self, bridge: str, new_ports: t.Collection[str], changed_ports: t.Collection[str] = ()) -> list[str]:
+        """Why the bridge or one of its *new_ports* cannot be defined, as sentences."""
+        found = []
+        stanzas = self._stanzas(bridge)
+        main = _main(stanzas)
+        if stanzas and main is None:
+            found.append(f"name: {self._path(bridge)} defines {bridge} without bridge_ports. Choose another name")
+        elif main is not None and set(_PATTERNS) & set(" ".join(main.values("bridge_ports")).split()):
+            found.append(
+                f"ports: {self._path(bridge)} chooses the ports of {bridge} by a pattern. Write their names there"
+            )
+        for port in new_ports:
+            for path, model in self.models.items():
+                for stanza in model.ifaces(port):
+                    if stanza.words[3:4] not in (("manual",), ("auto",)) or stanza.values("address"):
+                        found.append(
+                            f"ports[{port}]: {path} gives it an address of its own. Move that to the bridge, or make it manual first"
+                        )
+                found += [
+                    f"ports[{port}]: {path} plugs it into {stanza.words[1]}. Take it off there first"
+                    for stanza in model.stanzas
+                    if stanza.kind == "iface"
+                    and stanza.words[1] != bridge
+                    and port in " ".join(stanza.values("bridge_ports") + stanza.values("bond_slaves")).split()
+                ]
+        return found
+
+    def define(self, bridge: str, wanted: Plain) -> Edits:
+        """The files that change when the bridge is to be *wanted*, each with its new text."""
+        before = self.read(bridge)
+        path = self._path(bridge)
+        if before is None:
+            model = InterfacesFile(self.files.get(path, ""))
+            model.append("auto", bridge)
+            main = model.append("iface", bridge, "inet", "manual", parted=False)
+            before = Plain()
+            main.set("bridge_ports", ["none"])
+        else:
+            model = InterfacesFile(self.files[path])
+            main = t.cast(Stanza, _main(model.ifaces(bridge)))
+            if not self.starts(bridge):
+                model.stanzas.insert(model.stanzas.index(main), Stanza(("auto", bridge), [f"auto {bridge}"]))
+        for (family, dummy), addresses, old in zip(
+            _FAMILIES, (wanted.addresses, wanted.addresses6), (before.addresses, before.addresses6), strict=True
+        ):
+            if addresses != old:
+                _set_addresses(model, bridge, family, addresses)
+        for (family, dummy), gateway, old_gateway in zip(
+            _FAMILIES, (wanted.gateway, wanted.gateway6), (before.gateway, before.gateway6), strict=True
+        ):
+            if gateway != old_gateway:
+                _set_gateway(model, bridge, family, gateway)
+        _set_bridge_options(model.ifaces(bridge), main, before, wanted)
+        return {path: model.render()} if model.render() != self.files.get(path) else {}
+
+    def forget(self, bridge: str) -> Edits:
+        """The files that change, or go (``None``), when the bridge goes."""
+        edits: Edits = {}
+        for path, text in self.files.items():
+            model = InterfacesFile(text)
+            model.forget(bridge)
+            if model.render() != text:
+                edits[path] = None if model.is_blank() and path != MAIN else model.render()
+        return edits
+
+    def _stanzas(self, bridge: str) -> list[Stanza]:
+        return [stanza for model in self.models.values() for stanza in model.ifaces(bridge) if len(stanza.words) > 3]
+
+    def _path(self, bridge: str) -> str:
+        """The file that defines the bridge, or where it is to be defined."""
+        for path, model in self.models.items():
+            if _main(model.ifaces(bridge)) is not None:
+                return path
+        own = posixpath.join(OURS, bridge)
+        return own if self._is_read(own) else MAIN
+
+    def _is_read(self, path: str) -> bool:
+        for model in self.models.values():
+            for stanza in model.stanzas:
+                for word in stanza.words[1:] if stanza.kind in ("source", "source-directory") else ():
+                    pattern = posixpath.normpath(posixpath.join(FOLDER, word))
+                    if stanza.kind == "source" and fnmatch.fnmatchcase(path, pattern):
+                        return True
+                    is_below = posixpath.dirname(path) == pattern and DIRECTORY_NAMES.fullmatch(
+                        posixpath.basename(path)
+                    )
+                    if stanza.kind == "source-directory" and is_below:
+                        return True
+        return False
+
+
+def _main(stanzas: t.Sequence[Stanza]) -> Stanza | None:
+    """The stanza that makes it a bridge."""
+    return next((stanza for stanza in stanzas if stanza.values("bridge_ports")), None)
+
+
+def _first(stanzas: t.Sequence[Stanza], option: str) -> str:
+    return next((stanza.value(option) for stanza in stanzas if stanza.values(option)), "")
+
+
+def _is_ip(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _address(stanza: Stanza) -> str:
+    method = stanza.words[3]
+    if method == "dhcp":
+        return DHCP
+    address, mask = stanza.value("address"), stanza.value("netmask")
+    if method != "static" or not address:
+        return ""
+    try:
+        return str(ipaddress.ip_interface(f"{address}/{mask}" if mask and "/" not in address else address))
+    except ValueError:
+        return ""
+
+
+def _port(name: str, stanzas: t.Sequence[Stanza]) -> PlainPort:
+    pvid = DEFAULT_PVID
+    vids: set[int] = set()
+    for line in (value for stanza in stanzas for option in ("up", "post_up") for value in stanza.values(option)):
+        match = _VLAN.fullmatch(line)
+        if match is None or match[2] != name:
+            continue
+        numbers = range(int(match[3]), int(match[4] or match[3]) + 1)
+        if match[1] == "del":
+            pvid = 0 if pvid in numbers else pvid
+        elif match[5]:
+            pvid = numbers[0]
+        else:
+            vids.update(numbers)
+    return PlainPort(name, pvid, tuple(sorted(vids - {pvid})))
+
+
+def _vlan_lines(port: PlainPort) -> list[str]:
+    if not port.has_vlans:
+        return []
+    lines = [f"bridge vlan del dev {port.name} vid {DEFAULT_PVID}"] if port.pvid != DEFAULT_PVID else []
+    lines += (
+        [f"bridge vlan add dev {port.name} vid {port.pvid} pvid untagged"] if port.pvid not in (0, DEFAULT_PVID) else []
+    )
+    return lines + [f"bridge vlan add dev {port.name} vid {vid}" for vid in show_vids(port.vids) or ()]
+
+
+def _set_addresses(model: InterfacesFile, bridge: str, family: str, wanted: tuple[str, ...]) -> None:
+    """Stanzas whose address stays are left; the others get the new addresses, or go."""
+    left = list(wanted)
+    loose = []
+    for stanza in model.ifaces(bridge, family):
+        if _address(stanza) in left:
+            left.remove(_address(stanza))
+        else:
+            loose.append(stanza)
+    for stanza in loose:
+        if left:
+            _give(stanza, left.pop(0))
+        elif stanza.values("bridge_ports"):
+            _give(stanza, "")
+        else:
+            model.remove(stanza)
+    for address in left:
+        stanza = model.append("iface", bridge, family, "manual", parted=False)
+        model.stanzas.remove(stanza)
+        model.stanzas.insert(model.stanzas.index(model.ifaces(bridge)[-1]) + 1, stanza)
+        _give(stanza, address)
+
+
+def _give(stanza: Stanza, address: str) -> None:
+    method = "manual" if not address else DHCP if address == DHCP else "static"
+    if stanza.words[3] != method:
+        stanza.set_words(*stanza.words[:3], method, *stanza.words[4:])
+    for option in ("netmask", "broadcast", "network", *(() if method == "static" else ("gateway",))):
+        stanza.set(option, [])
+    _put_first(stanza, "address", [address] if method == "static" else [])
+
+
+def _put_first(stanza: Stanza, option: str, values: list[str]) -> None:
+    """Set an option; a new one comes before all others, as people write it."""
+    if stanza.values(option) or not values or not stanza.options():
+        stanza.set(option, values)
+        return
+    start = stanza.options()[0][0]
+    indent = re.match(r"\s*", stanza.lines[start])
+    stanza.lines[start:start] = [f"{indent[0] if indent else ''}{option} {value}" for value in values]
+
+
+def _set_gateway(model: InterfacesFile, bridge: str, family: str, gateway: str) -> None:
+    stanzas = [stanza for stanza in model.ifaces(bridge, family) if stanza.words[3:4] == ("static",)]
+    holders = [stanza for stanza in stanzas if stanza.values("gateway")] or stanzas[:1]
+    for stanza in holders[1:]:
+        stanza.set("gateway", [])
+    for stanza in holders[:1]:
+        at = [option[1] for option in stanza.options() if option[2] == "address"]
+        if gateway and not stanza.values("gateway") and at:
+            indent = re.match(r"\s*", stanza.lines[at[0] - 1])
+            stanza.lines.insert(at[0], f"{indent[0] if indent else ''}gateway {gateway}")
+        else:
+            stanza.set("gateway", [gateway] if gateway else [])
+
+
+def _set_bridge_options(stanzas: t.Sequence[Stanza], main: Stanza, before: Plain, wanted: Plain) -> None:
+    def holder(option: str) -> Stanza:
+        return next((stanza for stanza in stanzas if stanza.values(option)), main)
+
+    if [port.name for port in wanted.ports] != [port.name for port in before.ports]:
+        main.set("bridge_ports", [" ".join(port.name for port in wanted.ports) or "none"])
+    if wanted.stp != before.stp or not holder("bridge_stp").values("bridge_stp"):
+        holder("bridge_stp").set("bridge_stp", ["on" if wanted.stp else "off"])
+        # Without spanning tree a port would wait for nothing before it forwards; with it the kernel refuses so short a wait.
+        holder("bridge_fd").set("bridge_fd", [] if wanted.stp else ["0"])
+    if wanted.vlan_aware != before.vlan_aware:
+        holder("bridge_vlan_aware").set("bridge_vlan_aware", ["yes"] if wanted.vlan_aware else [])
+    if wanted.mac != before.mac:
+        for stanza in stanzas:
+            stanza.set("bridge_hw", [])
+        holder("hwaddress").set("hwaddress", [wanted.mac] if wanted.mac else [])
+    if wanted.mtu != before.mtu:
+        holder("mtu").set("mtu", [str(wanted.mtu)] if wanted.mtu else [])
+    for name in dict.fromkeys(port.name for port in (*before.ports, *wanted.ports)):
+        old, new = before.port(name) or PlainPort(name), wanted.port(name) or PlainPort(name)
+        if old == new:
+            continue
+        for stanza in stanzas:
+            for option in ("up", "post_up"):
+                stanza.set(option, [value for value in stanza.values(option) if not _is_vlan_line(value, name)])
+        main.set("up", [*main.values("up"), *_vlan_lines(new)])
+
+
+def _is_vlan_line(value: str, port: str) -> bool:
+    match = _VLAN.fullmatch(value)
+    return match is not None and match[2] == port

@@ -1,0 +1,248 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""Who configures the network of this host: what its files say, which of systemd-networkd and ifupdown is in use, and
+whether another tool owns a link."""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import os
+import posixpath
+import re
+import shutil
+import time
+import typing as t
+
+from .._core import atomic, command
+from .._core.command import CommandError
+from .._core.errors import ObserveError
+from .._host.links import Link
+from . import backend_ifupdown, backend_networkd
+from .backend_ifupdown import Ifupdown
+from .backend_networkd import Networkd
+from .interfaces_file import InterfacesFile
+
+Backend = Networkd | Ifupdown
+
+_UNITS = "/etc/systemd/system"
+_NETPLAN = ("/etc/netplan", "/run/netplan", "/lib/netplan")
+_NETWORK_MANAGER = ("/etc/NetworkManager/system-connections", "/run/NetworkManager/system-connections")
+_BRIDGE_SCRIPT = "/lib/bridge-utils/ifupdown.sh"
+_IFUPDOWN2 = "/usr/share/ifupdown2"
+_IFSTATE = "/run/network/ifstate"
+_SETTLE_SECONDS, _LEASE_SECONDS = 20.0, 5.0
+# networkd notes a new state a moment after it has begun: one look is not enough.
+_FINAL_LOOKS = 5
+_FINAL = ("ADMIN_STATE=configured", "ADMIN_STATE=unmanaged", "ADMIN_STATE=failed")
+
+
+def read_backends(links: t.Mapping[str, Link]) -> tuple[Networkd, Ifupdown]:
+    """Both backends, each with its files as they are now.
+
+    :raises ObserveError: for files of ifupdown that source each other without end.
+    """
+    known = {
+        name: {
+            "mac": link.get("address", ""),
+            "type": link.get("link_type", ""),
+            "kind": link.get("linkinfo", {}).get("info_kind", ""),
+        }
+        for name, link in links.items()
+    }
+    return Networkd(_networkd_files(), known), Ifupdown(_ifupdown_files())
+
+
+def _networkd_files() -> dict[str, str]:
+    files: dict[str, str] = {}
+    for folder in backend_networkd.FOLDERS:
+        for suffix in ("*.netdev", "*.network", "*.network.d/*.conf"):
+            for path in sorted(glob.glob(f"{folder}/{suffix}")):
+                text = atomic.read_text(path)
+                if text is not None:
+                    files[path] = text
+    return files
+
+
+def _ifupdown_files() -> dict[str, str]:
+    files: dict[str, str] = {}
+    waiting = [backend_ifupdown.MAIN]
+    while waiting:
+        path = waiting.pop(0)
+        text = None if path in files else atomic.read_text(path)
+        if text is None:
+            continue
+        files[path] = text
+        if len(files) > 1000:
+            raise ObserveError(f"{backend_ifupdown.MAIN} sources more than 1000 files")
+        for stanza in InterfacesFile(text).stanzas:
+            for word in stanza.words[1:] if stanza.kind in ("source", "source-directory") else ():
+                pattern = posixpath.normpath(posixpath.join(backend_ifupdown.FOLDER, word))
+                if stanza.kind == "source":
+                    waiting += [found for found in sorted(glob.glob(pattern)) if os.path.isfile(found)]
+                elif os.path.isdir(pattern):
+                    names = sorted(filter(backend_ifupdown.DIRECTORY_NAMES.fullmatch, os.listdir(pattern)))
+                    waiting += [posixpath.join(pattern, name) for name in names]
+    return files
+
+
+def choose(bridge: str, ports: t.Collection[str], networkd: Networkd, ifupdown: Ifupdown) -> tuple[Backend | None, str]:
+    """The backend for a bridge, or ``None`` and why there is none.
+
+    It is the one that defines the bridge or one of its ports, else the one that is in use.
+    """
+    for backend in (networkd, ifupdown):
+        if backend.read(bridge) is not None:
+            return backend, ""
+    has_ifupdown = shutil.which("ifup", path="/sbin:/usr/sbin:/bin:/usr/bin") is not None
+    ifaces = {
+        stanza.words[1]
+        for model in ifupdown.models.values()
+        for stanza in model.stanzas
+        if stanza.kind == "iface" and len(stanza.words) > 1
+    } - {"lo"}
+    is_enabled = is_networkd_enabled()
+    if has_ifupdown and (ifaces & set(ports) or (ifaces and not _claims(networkd, ports)) or not is_enabled):
+        if os.path.exists(_BRIDGE_SCRIPT) or os.path.isdir(_IFUPDOWN2):
+            return ifupdown, ""
+        return (
+            None,
+            "mode: ifupdown makes bridges with bridge-utils, and that is missing. The role homelab.hybrid.hypervisor installs it",
+        )
+    if is_enabled:
+        return networkd, ""
+    found = find_other_manager()
+    return None, (
+        f"mode: a bridge with ports is kept by systemd-networkd or ifupdown, and this host uses {found or 'neither'}. "
+        f"Enable systemd-networkd, or install ifupdown and bridge-utils"
+    )
+
+
+def _claims(networkd: Networkd, ports: t.Collection[str]) -> bool:
+    effective = [networkd.effective(port) for port in ports]
+    return any(path is not None and path.startswith(backend_networkd.OURS) for path in effective)
+
+
+def find_other_manager() -> str | None:
+    if os.path.isdir("/run/NetworkManager"):
+        return "NetworkManager"
+    return "netplan" if any(glob.glob(f"{folder}/*.yaml") for folder in _NETPLAN) else None
+
+
+def find_owner(link: str, index: int | None, networkd: Networkd) -> str | None:
+    """Which other tool owns *link*, as the place where it says so."""
+    for folder in _NETPLAN:
+        for path in sorted(glob.glob(f"{folder}/*.yaml")):
+            if re.search(rf"^\s+[\"']?{re.escape(link)}[\"']?\s*:", atomic.read_text(path) or "", re.MULTILINE):
+                return f"netplan ({path})"
+    effective = networkd.effective(link) or ""
+    if posixpath.basename(effective).startswith("10-netplan-"):
+        return f"netplan ({effective})"
+    for folder in _NETWORK_MANAGER:
+        for path in sorted(glob.glob(f"{folder}/*")):
+            if re.search(rf"^interface-name={re.escape(link)}$", atomic.read_text(path) or "", re.MULTILINE):
+                return f"NetworkManager ({path})"
+    device = f"/run/NetworkManager/devices/{index}"
+    if index is not None and "connection-uuid=" in (atomic.read_text(device) or ""):
+        return f"NetworkManager ({device})"
+    return None
+
+
+def is_networkd_enabled() -> bool:
+    """Whether it starts with the host."""
+    return bool(glob.glob(f"{_UNITS}/*.wants/systemd-networkd.service")) or os.path.exists(
+        f"{_UNITS}/dbus-org.freedesktop.network1.service"
+    )
+
+
+def is_networkd_running() -> bool:
+    if not os.path.isdir("/run/systemd/system"):
+        return False
+    try:
+        command.run(["systemctl", "is-active", "--quiet", "systemd-networkd.service"], timeout=20)
+    except CommandError:
+        return False
+    return True
+
+
+def can_lease(backend: Backend) -> bool:
+    """Whether the backend can ask a DHCP server now: this collection has no client of its own."""
+    return is_networkd_running() if isinstance(backend, Networkd) else os.path.isdir(os.path.dirname(_IFSTATE))
+
+
+def prepare(backend: Backend, bridge: str, ports: t.Collection[str], *, stops_client: bool, is_leased: bool) -> None:
+    """Let the backend know the new files before the kernel is changed: networkd would undo what its files do not say.
+
+    :raises CommandError:
+    """
+    if isinstance(backend, Ifupdown):
+        if stops_client:
+            _stop_client(bridge)
+        return
+    if not is_networkd_running():
+        return
+    command.run(["networkctl", "reload"], timeout=60)
+    # It acts on its own time, and puts in again what it has taken off. A lease may never come.
+    seconds = _LEASE_SECONDS if is_leased else _SETTLE_SECONDS
+    finals = 0
+    deadline = time.monotonic() + seconds
+    while finals < _FINAL_LOOKS and time.monotonic() < deadline:
+        time.sleep(0.1)
+        finals = finals + 1 if all(_is_final(link) for link in (bridge, *ports)) else 0
+
+
+def _is_final(link: str) -> bool:
+    """Whether networkd has done with *link* what its files say; a link that is not there has nothing to be done."""
+    index = (atomic.read_text(f"/sys/class/net/{link}/ifindex") or "").strip()
+    if not index:
+        return True
+    told = atomic.read_text(f"/run/systemd/netif/links/{index}") or ""
+    return any(line in _FINAL for line in told.splitlines())
+
+
+def finish(backend: Backend, bridge: str, *, starts_client: bool) -> None:
+    """Let ifupdown know that the bridge is up.
+
+    :raises CommandError:
+    """
+    if isinstance(backend, Ifupdown):
+        _note_state(bridge, is_up=True)
+        if starts_client:
+            command.run(["ifup", "--force", bridge], timeout=120)
+
+
+def forget(backend: Backend, bridge: str) -> None:
+    """Let ifupdown know that the bridge is gone."""
+    if isinstance(backend, Ifupdown):
+        _note_state(bridge, is_up=False)
+
+
+def _note_state(bridge: str, *, is_up: bool) -> None:
+    """ifupdown takes down only what it has noted as up, and would bring up the rest once more."""
+    if not os.path.isdir(os.path.dirname(_IFSTATE)):
+        return
+    own = f"{_IFSTATE}.{bridge}"
+    descriptor = os.open(f"{os.path.dirname(_IFSTATE)}/.ifstate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        lines = [line for line in (atomic.read_text(_IFSTATE) or "").splitlines() if line.partition("=")[0] != bridge]
+        lines += [f"{bridge}={bridge}"] if is_up else []
+        atomic.write_file(_IFSTATE, "".join(line + "\n" for line in lines))
+        if is_up:
+            atomic.write_file(own, f"{bridge}\n")
+        else:
+            atomic.remove_file(own)
+    finally:
+        os.close(descriptor)
+
+
+def _stop_client(bridge: str) -> None:
+    """The client that ifup started: as ifdown would, without taking the bridge down."""
+    if os.path.exists(f"/run/dhclient.{bridge}.pid"):
+        command.run(["dhclient", "-r", "-pf", f"/run/dhclient.{bridge}.pid", bridge], timeout=60, check=False)
+    elif shutil.which("dhcpcd"):
+        command.run(["dhcpcd", "-k", bridge], timeout=60, check=False)
+    # Not each client takes its lease along.
+    command.run(["ip", "-4", "address", "flush", "dev", bridge, "dynamic"], check=False)

@@ -1,0 +1,110 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""A bridge with ports in canonical form: the same shape for what is defined, what is up and what is wanted. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .spec import DHCP, Spec
+
+# The VLAN of what comes without a tag, unless the port says otherwise: the kernel's own default.
+DEFAULT_PVID = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainPort:
+    """A link that is plugged in. *pvid* 0: what comes without a tag is dropped. *vids* are those with a tag."""
+
+    name: str
+    pvid: int = DEFAULT_PVID
+    vids: tuple[int, ...] = ()
+
+    @property
+    def has_vlans(self) -> bool:
+        return self.pvid != DEFAULT_PVID or bool(self.vids)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """A plain Linux bridge. Addresses are in CIDR form, or ``dhcp``; *mtu* 0 and *mac* "" are left to the kernel."""
+
+    addresses: tuple[str, ...] = ()
+    addresses6: tuple[str, ...] = ()
+    gateway: str = ""
+    gateway6: str = ""
+    mtu: int = 0
+    mac: str = ""
+    stp: bool = False
+    vlan_aware: bool = False
+    ports: tuple[PlainPort, ...] = ()
+
+    def port(self, name: str) -> PlainPort | None:
+        return next((port for port in self.ports if port.name == name), None)
+
+
+def chosen(addresses: tuple[str, ...], wanted: str | None) -> str:
+    """The address that is compared with *wanted*: the same one where it is there, else the first; "" for none."""
+    if wanted and wanted in addresses:
+        return wanted
+    return addresses[0] if addresses else ""
+
+
+def _merge_addresses(addresses: tuple[str, ...], wanted: str | None, *, is_off: bool) -> tuple[str, ...]:
+    if is_off or wanted == "":
+        return ()
+    if wanted is None or wanted in addresses:
+        return addresses
+    return (wanted, *(address for address in addresses[1:] if DHCP not in (address, wanted)))
+
+
+def merge(plain: Plain, spec: Spec) -> Plain:
+    """*plain* with what *spec* declares or takes off; everything else stays."""
+
+    def value(key: str, off: t.Any) -> t.Any:
+        wanted = getattr(spec, key)
+        return off if key in spec.unset else getattr(plain, key) if wanted is None else wanted
+
+    addresses = _merge_addresses(plain.addresses, spec.address, is_off="address" in spec.unset)
+    addresses6 = _merge_addresses(plain.addresses6, spec.address6, is_off="address6" in spec.unset)
+    # A way out needs an address of its own, and DHCP brings its own way out.
+    has_gateway, has_gateway6 = (bool(found) and DHCP not in found for found in (addresses, addresses6))
+    return Plain(
+        addresses=addresses,
+        addresses6=addresses6,
+        gateway=value("gateway", "") if has_gateway else "",
+        gateway6=value("gateway6", "") if has_gateway6 else "",
+        mtu=value("mtu", 0),
+        mac=value("mac", ""),
+        stp=value("stp", False),
+        vlan_aware=value("vlan_aware", False),
+        ports=_merge_ports(plain, spec),
+    )
+
+
+def _merge_ports(plain: Plain, spec: Spec) -> tuple[PlainPort, ...]:
+    declared = {item.name: item for item in spec.ports or ()}
+    merged = []
+    for port in plain.ports:
+        item = declared.pop(port.name, None)
+        if item is None and "ports" not in spec.exact:
+            merged.append(port)
+        elif item is not None and not item.is_absent:
+            merged.append(_merge_port(port, item.pvid, item.vids, spec.unset))
+    for item in declared.values():
+        if not item.is_absent:
+            merged.append(_merge_port(PlainPort(item.name), item.pvid, item.vids, ()))
+    return tuple(merged)
+
+
+def _merge_port(port: PlainPort, pvid: int | None, vids: tuple[int, ...] | None, unset: t.Collection[str]) -> PlainPort:
+    if f"ports[{port.name}].pvid" in unset:
+        pvid = DEFAULT_PVID
+    if f"ports[{port.name}].vids" in unset:
+        vids = ()
+    pvid = port.pvid if pvid is None else pvid
+    vids = port.vids if vids is None else vids
+    return PlainPort(port.name, pvid, tuple(vid for vid in vids if vid != pvid))

@@ -1,0 +1,176 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The only code that writes bridges with ports: first the record, then the files, then the kernel."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+import typing as t
+
+from .._core import atomic, command, lock
+from .._core.converge import Work
+from .._core.errors import ApplyError
+from .._core.plan import Change, Plan, Step
+from .._core.record import Record
+from . import iproute, managers
+from .managers import Backend
+from .plain import Plain, merge
+from .plain_observe import PlainState, read_live
+from .spec import DHCP, PORTS_MODE, Spec
+
+
+def apply_plain(spec: Spec, state: PlainState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+    """Carry out *plan*, yielding each change that stands.
+
+    :raises ApplyError: when a step is refused.
+    """
+    record = work.host.record("bridges", spec.name)
+    if spec.state == "absent":
+        yield from _remove(spec, state, plan, record, work)
+        return
+    backend = _backend(state)
+    before = state.persistent if state.is_defined and state.persistent is not None else Plain()
+    wanted = merge(before, spec)
+    if not state.is_defined:
+        record.save(building=True, made=True, mode=PORTS_MODE, backend=backend.name)
+    _remember_ports(spec, record, wanted, work)
+    yield Step("record written")
+    with lock.allocations():
+        # Another bridge may have changed a common file since this run has read it.
+        backend = _read_again(backend, work)
+        edits = backend.define(spec.name, wanted)
+        for path, text in edits.items():
+            _write(path, text)
+    if edits:
+        yield Step("definition written")
+    if not state.is_defined or state.is_up or spec.state == "started":
+        yield from _bring_up(spec, state, wanted, record, backend, work)
+    _forget_ports(record, wanted)
+    record.save(building=None)
+    yield from plan.changes
+
+
+def _bring_up(
+    spec: Spec, state: PlainState, wanted: Plain, record: Record, backend: Backend, work: Work
+) -> t.Iterator[Step]:
+    before = state.live or Plain()
+    leases = [
+        (DHCP in old, DHCP in new)
+        for old, new in ((before.addresses, wanted.addresses), (before.addresses6, wanted.addresses6))
+    ]
+    managers.prepare(
+        backend,
+        spec.name,
+        {port.name for port in (*before.ports, *wanted.ports)},
+        stops_client=any(old and not new for old, new in leases),
+        is_leased=any(new for dummy, new in leases),
+    )
+    yield Step("manager told")
+    work.host.drop()
+    live = read_live(spec.name, work.host, wanted, record)
+    target = _target(spec, dataclasses.replace(state, live=live), wanted)
+    _batch("ip", iproute.link_lines(spec.name, live, target, record.data.get("ports") or {}))
+    yield Step("links set")
+    vlans = iproute.vlan_lines(live, target)
+    if vlans:
+        _batch("bridge", vlans)
+        yield Step("vlans set")
+    managers.finish(backend, spec.name, starts_client=any(new and not old for old, new in leases))
+    yield Step("bridge up")
+
+
+def _target(spec: Spec, state: PlainState, wanted: Plain) -> Plain:
+    """What is to be up: what is declared, and everything else as it is. A definition that is not up comes up as a whole.
+
+    The ports of guests are in no definition; a port that is pulled out for now cannot be plugged in.
+    """
+    live = state.live
+    if live is None:
+        target, guests = wanted, []
+    else:
+        target = merge(live, spec) if state.is_defined else wanted
+        defined = {port.name for port in (*(state.persistent or Plain()).ports, *wanted.ports)}
+        defined |= {item.name for item in spec.ports or ()}
+        defined |= set(state.released) if "ports" in spec.exact else set()
+        guests = [port for port in live.ports if port.name not in defined and target.port(port.name) is None]
+    there = [port for port in target.ports if os.path.isdir(f"/sys/class/net/{port.name}")]
+    return dataclasses.replace(target, ports=(*there, *guests))
+
+
+def _batch(program: str, lines: t.Sequence[str]) -> None:
+    try:
+        command.run([program, "-batch", "-"], input="".join(line + "\n" for line in lines))
+    except command.CommandError as exc:
+        raise ApplyError(f"{program} refused to change the bridge: {exc.message}") from exc
+
+
+def _backend(state: PlainState) -> Backend:
+    if state.backend is None:
+        raise ApplyError("no backend keeps this bridge")
+    return state.backend
+
+
+def _read_again(backend: Backend, work: Work) -> Backend:
+    networkd, ifupdown = managers.read_backends(work.host.links)
+    return networkd if backend.name == networkd.name else ifupdown
+
+
+def _write(path: str, text: str | None) -> None:
+    if text is None:
+        atomic.remove_file(path)
+        return
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        # networkd reads its files as a user of its own.
+        atomic.write_file(path, text)
+        return
+    atomic.write_file(path, text, mode=stat.S_IMODE(status.st_mode), owner=(status.st_uid, status.st_gid))
+
+
+def _remember_ports(spec: Spec, record: Record, wanted: Plain, work: Work) -> None:
+    """How a port is before it is plugged in, so that it can be given back."""
+    known = dict(record.data.get("ports") or {})
+    for port in wanted.ports:
+        link = work.host.links.get(port.name)
+        if link is not None and (port.name not in known or link.get("master") != spec.name):
+            known[port.name] = {"mtu": int(link.get("mtu", 0)), "up": "UP" in link.get("flags", ())}
+    record.save(ports=known or None, mode=PORTS_MODE)
+
+
+def _forget_ports(record: Record, wanted: Plain) -> None:
+    known = record.data.get("ports") or {}
+    record.save(ports={name: port for name, port in known.items() if wanted.port(name) is not None} or None)
+
+
+def _give_back(name: str, before: iproute.PortBefore) -> None:
+    lines = iproute.give_back_lines(name, before) if os.path.isdir(f"/sys/class/net/{name}") else []
+    if lines:
+        _batch("ip", lines)
+
+
+def _remove(spec: Spec, state: PlainState, plan: Plan, record: Record, work: Work) -> t.Iterator[Change | Step]:
+    backend = state.backend
+    if backend is not None and state.persistent is not None:
+        with lock.allocations():
+            for path, text in _read_again(backend, work).forget(spec.name).items():
+                _write(path, text)
+        yield Step("definition removed")
+    if backend is not None:
+        is_leased = DHCP in (state.live or Plain()).addresses
+        managers.prepare(backend, spec.name, state.ports, stops_client=is_leased, is_leased=False)
+        yield Step("manager told")
+    if os.path.isdir(f"/sys/class/net/{spec.name}/bridge"):
+        _batch("ip", [f"link delete dev {spec.name} type bridge"])
+        yield Step("bridge removed")
+    for name, before in (record.data.get("ports") or {}).items():
+        _give_back(name, before)
+    yield Step("ports given back")
+    if backend is not None:
+        managers.forget(backend, spec.name)
+    record.remove()
+    yield from plan.changes

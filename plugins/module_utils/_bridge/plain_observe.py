@@ -1,0 +1,264 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What stands of a bridge with ports: what the files define, what the kernel has, and what speaks against a change."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import typing as t
+
+from .._core.record import Record
+from .._host import features, links
+from .._host.links import DefaultRoute, Link
+from .._host.snapshot import Host, bridge_users
+from . import iproute, managers
+from .backend_networkd import Networkd
+from .managers import Backend
+from .plain import Plain, PlainPort, merge
+from .spec import DHCP, Spec
+
+_VLAN_PROBE = ("ip", "link", "add", "name", "probe0", "type", "bridge", "vlan_filtering", "1")
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainState:
+    """A bridge with ports as it is. *persistent* is what the files define, *live* what the kernel has.
+
+    *obstacles* are sentences that refuse what is new; *lifelines* the links that carry the connection to this host or its
+    way out, each with a word for which; *strangers* the ports that no definition names, without those of *users*;
+    *released* those that an interrupted run took out of the definition alone.
+    """
+
+    backend: Backend | None = None
+    persistent: Plain | None = None
+    live: Plain | None = None
+    starts: bool = False
+    is_building: bool = False
+    is_recorded: bool = False
+    is_made: bool = False
+    can_lease: bool = False
+    has_vlans: bool = True
+    mac: str | None = None
+    links: frozenset[str] = frozenset()
+    ports: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
+    default_routes: tuple[DefaultRoute, ...] = ()
+    lifelines: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    subnets: tuple[tuple[str, str], ...] = ()
+    users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
+    obstacles: tuple[str, ...] = ()
+
+    @property
+    def is_up(self) -> bool:
+        return self.live is not None
+
+    @property
+    def is_defined(self) -> bool:
+        return self.persistent is not None and not self.is_building
+
+
+def is_plain(spec: Spec, host: Host) -> bool:
+    """Whether the bridge of *spec* is one with ports, where no mode is written: by what made it."""
+    if spec.mode is not None:
+        return spec.mode == "ports"
+    if host.record("bridges", spec.name).data.get("mode") == "ports":
+        return True
+    if any(network.bridge == spec.name for network in host.networks.values()):
+        return False
+    return any(backend.read(spec.name) is not None for backend in managers.read_backends(host.links))
+
+
+def observe_plain(spec: Spec, host: Host) -> PlainState:
+    """Read the bridge of *spec* through *host*.
+
+    :raises ObserveError:
+    """
+    record = host.record("bridges", spec.name)
+    networkd, ifupdown = managers.read_backends(host.links)
+    wanted = [item.name for item in spec.ports or () if not item.is_absent]
+    backend, why = managers.choose(spec.name, wanted, networkd, ifupdown)
+    persistent = backend.read(spec.name) if backend is not None else None
+    link = host.links.get(spec.name)
+    routes = links.read_default_routes()
+    remembered = record.data.get("ports") or {}
+    live = read_live(spec.name, host, persistent, record)
+    new_ports = [
+        name
+        for name in wanted
+        if persistent is None or persistent.port(name) is None or (live is not None and live.port(name) is None)
+    ]
+    known = {port.name for port in persistent.ports} if persistent is not None else set()
+    plugged = tuple(links.ports_of(spec.name))
+    state = PlainState(
+        backend=backend,
+        persistent=persistent,
+        live=live,
+        starts=backend is not None and backend.starts(spec.name),
+        is_building=record.is_building,
+        is_recorded=record.exists,
+        is_made=bool(record.data.get("made")),
+        can_lease=_wants_lease(spec) and backend is not None and managers.can_lease(backend),
+        has_vlans=not _wants_vlans(spec) or features.works_apart(*_VLAN_PROBE),
+        mac=link.get("address") if link else None,
+        links=frozenset(host.links),
+        ports=plugged,
+        strangers=tuple(name for name in plugged if name not in {*known, *wanted, *remembered}),
+        released=tuple(name for name in plugged if name in remembered and name not in known and not record.is_building),
+        default_routes=tuple(routes),
+        lifelines=_lifelines(host.links, routes),
+        subnets=tuple(links.subnets_of({name: other for name, other in host.links.items() if name != spec.name})),
+        users=bridge_users(host, {spec.name}),
+    )
+    obstacles = _obstacles(spec, host, state, why, new_ports, networkd) if spec.state != "absent" else []
+    return dataclasses.replace(state, obstacles=tuple(obstacles))
+
+
+def _wants_lease(spec: Spec) -> bool:
+    return DHCP in (spec.address, spec.address6)
+
+
+def _wants_vlans(spec: Spec) -> bool:
+    return bool(spec.vlan_aware) or any(item.pvid is not None or item.vids for item in spec.ports or ())
+
+
+def read_live(name: str, host: Host, persistent: Plain | None, record: Record) -> Plain | None:
+    """What the kernel has of the bridge, ``None`` where it has none. *persistent* is what the files define.
+
+    :raises ObserveError:
+    """
+    link = host.links.get(name)
+    if link is None or not links.is_bridge(name):
+        return None
+    mtus = {port: int(before["mtu"]) for port, before in (record.data.get("ports") or {}).items()}
+    told = link.get("linkinfo", {}).get("info_data", {})
+    is_aware = bool(told.get("vlan_filtering"))
+    vlans = links.read_vlans() if is_aware else {}
+    addresses, addresses6 = (_addresses(link, family) for family in ("inet", "inet6"))
+    if persistent is not None:
+        # A lease comes and goes by itself: what is up is what is defined, unless something fixed stands in its place.
+        addresses = _with_lease(addresses, persistent.addresses)
+        addresses6 = _with_lease(addresses6, persistent.addresses6)
+    gateways = {route.version: route.gateway for route in reversed(links.read_default_routes()) if route.link == name}
+    return Plain(
+        addresses=addresses,
+        addresses6=addresses6,
+        gateway="" if DHCP in addresses else gateways.get(4, ""),
+        gateway6="" if DHCP in addresses6 else gateways.get(6, ""),
+        mtu=_mtu(name, link, host, persistent, mtus),
+        mac=str(link.get("address", "")),
+        stp=bool(told.get("stp_state")),
+        vlan_aware=is_aware,
+        ports=tuple(
+            PlainPort(port, *iproute.read_vlans(vlans.get(port, ()))) if is_aware else PlainPort(port)
+            for port in links.ports_of(name)
+        ),
+    )
+
+
+def _addresses(link: Link, family: str) -> tuple[str, ...]:
+    return tuple(
+        f"{entry['local']}/{entry['prefixlen']}"
+        for entry in link.get("addr_info", ())
+        if entry.get("family") == family and entry.get("scope") == "global" and not entry.get("dynamic")
+    )
+
+
+def _with_lease(live: tuple[str, ...], persistent: tuple[str, ...]) -> tuple[str, ...]:
+    return (DHCP, *live) if DHCP in persistent else live
+
+
+def _mtu(name: str, link: Link, host: Host, persistent: Plain | None, mtus: t.Mapping[str, int]) -> int:
+    """0 where nobody chose it: the least one of the ports, and those as they were before. *mtus* are theirs of then."""
+    mtu = int(link.get("mtu", 0))
+    ports = {port: int(host.links[port].get("mtu", 0)) for port in links.ports_of(name) if port in host.links}
+    if persistent is None or not persistent.mtu:
+        is_left = all(mtus.get(port, own) == own for port, own in ports.items())
+        return 0 if is_left and mtu == min(ports.values(), default=iproute.DEFAULT_MTU) else mtu
+    others = [own for port, own in ports.items() if persistent.port(port) is not None]
+    return next((value for value in (mtu, *others) if value != persistent.mtu), mtu)
+
+
+def _lifelines(known: t.Mapping[str, Link], routes: t.Sequence[DefaultRoute]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for route in routes:
+        found.update(dict.fromkeys(links.below(route.link, known), "the default route of this host"))
+    address = links.read_connection_address()
+    for name, link in known.items():
+        if address and any(_is_same(entry.get("local", ""), address) for entry in link.get("addr_info", ())):
+            found.update(dict.fromkeys(links.below(name, known), f"the connection to this host ({address})"))
+    return found
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return ipaddress.ip_address(one) == ipaddress.ip_address(other)
+    except ValueError:
+        return False
+
+
+def _obstacles(
+    spec: Spec,
+    host: Host,
+    state: PlainState,
+    why: str,
+    new_ports: t.Sequence[str],
+    networkd: Networkd,
+) -> list[str]:
+    name, found = spec.name, []
+    carrier = next((network.name for network in host.networks.values() if network.bridge == name), None)
+    if carrier is not None:
+        return [
+            f"mode: the bridge {name} is carried by the libvirt network {carrier}. Take it away first, or choose another name"
+        ]
+    if name in host.links and not links.is_bridge(name):
+        return [f"name: this host has a link {name} already that is no bridge. Choose another name"]
+    if state.live is not None and state.persistent is None and not state.is_building:
+        return [
+            (
+                f"name: this host has a bridge {name} that neither systemd-networkd nor ifupdown defines. "
+                f"Choose another name, or define it there first"
+            )
+        ]
+    for key, link in (("name", name), *((f"ports[{port}]", port) for port in new_ports)):
+        owner = managers.find_owner(link, host.links.get(link, {}).get("ifindex"), networkd)
+        if owner is not None:
+            found.append(f"{key}: {owner} owns the link {link}. Change it there, or take it out of its hands first")
+    if state.backend is None:
+        return [*found, why] if why else found
+    if found:
+        return found
+    before = state.persistent or Plain()
+    touched = {port.name for port in set(before.ports) ^ set(merge(before, spec).ports)}
+    found += state.backend.obstacles(name, new_ports, touched - set(new_ports))
+    for port in new_ports:
+        found += _port_obstacles(name, port, host.links.get(port), state)
+    return found
+
+
+def _port_obstacles(bridge: str, port: str, link: Link | None, state: PlainState) -> list[str]:
+    key = f"ports[{port}]"
+    if link is None:
+        return [f"{key}: this host has no link {port}"]
+    if link.get("master") == bridge:
+        return []
+    if port in state.lifelines:
+        return [
+            (
+                f"{key}: {port} carries {state.lifelines[port]}. A bridge does not take it over yet: that needs a switch that comes "
+                f"back by itself when the connection is lost. Choose another port"
+            )
+        ]
+    if port == bridge or links.is_bridge(port) or "LOOPBACK" in link.get("flags", ()):
+        return [f"{key}: {port} cannot be plugged into a bridge"]
+    if link.get("master"):
+        return [f"{key}: {port} hangs on {link['master']} already. Take it off there first"]
+    own = [*_addresses(link, "inet"), *_addresses(link, "inet6")]
+    leased = [entry for entry in link.get("addr_info", ()) if entry.get("family") == "inet"]
+    if own or leased:
+        told = own[0] if own else f"{leased[0]['local']}/{leased[0]['prefixlen']}"
+        return [f"{key}: {port} has the address {told} of its own, which would be cut off. Take it off first"]
+    return []

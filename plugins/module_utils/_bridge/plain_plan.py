@@ -1,0 +1,217 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What is to do on a bridge with ports. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+
+from .._core.decide import NEVER_PERMITTED, SAME, Draft, Power
+from .._core.errors import SpecError
+from .._core.plan import Change, How, Plan
+from .plain import Plain, PlainPort, chosen, merge
+from .plain_observe import PlainState
+from .settings import network_of, overlapping
+from .spec import DHCP, PLAIN_OPTIONS, PORTS_MODE, PortItem, Spec, check_options, show_vids
+
+_NOT_YET = (
+    "A change that can cut it is refused until there is a switch that comes back by itself when the connection is lost"
+)
+# A change of these can cut who reaches the host through the bridge.
+_CUTTING = ("address", "address6", "gateway", "gateway6", "vlan_aware", "ports")
+NOTHING = Plain()
+
+
+def plan_plain(spec: Spec, state: PlainState) -> Plan:
+    """The plan from *state* to *spec*.
+
+    :raises SpecError: when what is declared does not fit to what is there.
+    """
+    check_options(spec, PORTS_MODE)
+    if spec.state == "absent":
+        return _plan_removal(spec, state)
+    persistent = state.persistent if state.is_defined and state.persistent is not None else NOTHING
+    wanted = merge(persistent, spec)
+    _check_fits(spec, wanted)
+    is_new = not state.is_defined
+    will_run = is_new or state.is_up or spec.state == "started"
+    draft = Draft(PLAIN_OPTIONS, Power(is_running=is_new or state.is_up, will_run=will_run), unset=spec.unset)
+    for sentence in state.obstacles:
+        draft.add(sentence.partition(":")[0], None, spec.name, permit=NEVER_PERMITTED, reason=sentence)
+    _refuse_what_the_host_lacks(draft, spec, state, wanted)
+    if is_new:
+        draft.add("state", "absent", "started")
+    _compare(draft, spec, state, persistent, is_new=is_new)
+    if not is_new and spec.state == "started" and not state.is_up:
+        draft.add("state", "stopped", "started")
+    plan = draft.finish()
+    _refuse_cuts(plan, spec, state)
+    return plan
+
+
+def _compare(draft: Draft, spec: Spec, state: PlainState, persistent: Plain, *, is_new: bool) -> None:
+    before = None if is_new else persistent
+    live = before if is_new else state.live
+
+    def both(key: str) -> tuple[t.Any, t.Any]:
+        return (None if before is None else getattr(before, key), SAME if live is None else getattr(live, key, None))
+
+    draft.compare("mode", spec.mode or (PORTS_MODE if is_new else None), None if is_new else PORTS_MODE)
+    for key, addresses in (("address", "addresses"), ("address6", "addresses6")):
+        declared = getattr(spec, key)
+        if is_new:
+            draft.compare(key, declared or None, None)
+            continue
+        shown = chosen(getattr(persistent, addresses), declared)
+        up = shown if state.live is None else chosen(getattr(state.live, addresses), declared)
+        draft.compare(key, declared, shown, up)
+    for key in ("gateway", "gateway6", "mac", "mtu", "stp", "vlan_aware"):
+        before_it, live_it = both(key)
+        if key == "mac" and "mac" in spec.unset:
+            live_it = SAME
+        draft.compare(key, getattr(spec, key), before_it, live_it)
+        if (
+            key.startswith("gateway")
+            and before_it
+            and not getattr(merge(persistent, spec), key)
+            and key not in spec.unset
+        ):
+            # A way out goes with the address that it needs.
+            draft.add(key, before_it, None, How.LIVE if state.is_up else How.OFFLINE)
+    _compare_ports(draft, spec, state, persistent, is_new=is_new)
+    draft.compare("autostart", True if is_new or spec.autostart else None, None if is_new else state.starts)
+
+
+def _compare_ports(draft: Draft, spec: Spec, state: PlainState, persistent: Plain, *, is_new: bool) -> None:
+    live = persistent if is_new or state.live is None else state.live
+    for item in spec.ports or ():
+        _compare_port(draft, item, persistent, live, is_there=item.name in state.links)
+    declared = {item.name for item in spec.ports or ()}
+    for port in (*persistent.ports, *map(PlainPort, state.released)) if spec.ports is not None else ():
+        if port.name in declared:
+            continue
+        if port.name in state.released:
+            if "ports" in spec.exact:
+                draft.item(f"ports[{port.name}]", False, False, True, before={})
+            continue
+        if "ports" in spec.exact:
+            draft.item(f"ports[{port.name}]", False, True, live.port(port.name) is not None, before=_shown(port))
+        else:
+            draft.plan.unmanaged.append(f"ports[{port.name}]")
+
+
+def _compare_port(draft: Draft, item: PortItem, persistent: Plain, live: Plain, *, is_there: bool) -> None:
+    path = f"ports[{item.name}]"
+    before, up = persistent.port(item.name), live.port(item.name)
+    if not is_there:
+        # Its definition stands, and there is no link to plug in: it may be pulled out for now.
+        up = before
+    if item.is_absent or before is None or up is None:
+        new = PlainPort(item.name, 1 if item.pvid is None else item.pvid, item.vids or ())
+        draft.item(
+            path, not item.is_absent, before is not None, up is not None, before=_shown(before or up), after=_shown(new)
+        )
+        if item.is_absent or before is None:
+            return
+    draft.compare(f"{path}.pvid", item.pvid, before.pvid, (up or before).pvid)
+    draft.compare(f"{path}.vids", item.vids, before.vids, (up or before).vids)
+
+
+def _shown(port: PlainPort | None) -> dict[str, t.Any] | None:
+    if port is None:
+        return None
+    return {"pvid": port.pvid, "vids": show_vids(port.vids)} if port.has_vlans else {}
+
+
+def _check_fits(spec: Spec, wanted: Plain) -> None:
+    """:raises SpecError: where a way out does not fit to an address, or VLANs to a bridge that knows none."""
+    for key, gateway, addresses in (
+        ("gateway", wanted.gateway, wanted.addresses),
+        ("gateway6", wanted.gateway6, wanted.addresses6),
+    ):
+        declared = getattr(spec, key)
+        if declared and not gateway:
+            raise SpecError(f"{key}: needs a fixed address of the bridge of the same family", key=key)
+        if not gateway or ipaddress.ip_address(gateway).is_link_local:
+            continue
+        interfaces = [ipaddress.ip_interface(address) for address in addresses if address != DHCP]
+        if not any(ipaddress.ip_address(gateway) in interface.network for interface in interfaces):
+            raise SpecError(
+                f"{key}: {gateway} is in no subnet of the bridge ({', '.join(addresses)}). Write a gateway that is",
+                key=key,
+            )
+        if any(ipaddress.ip_address(gateway) == interface.ip for interface in interfaces):
+            raise SpecError(f"{key}: {gateway} is the address of the bridge itself", key=key)
+    for item in spec.ports or ():
+        if not wanted.vlan_aware and not item.is_absent and (item.vids or item.pvid not in (None, 1)):
+            raise SpecError(
+                f"ports[{item.name}]: has VLANs, and the bridge knows none. Write vlan_aware: true", key="ports"
+            )
+
+
+def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: PlainState, wanted: Plain) -> None:
+    before = state.persistent or NOTHING
+    if not state.has_vlans and wanted.vlan_aware:
+        reason = "vlan_aware: the kernel of this host has no VLAN filtering for bridges"
+        draft.add("vlan_aware", None, True, permit=NEVER_PERMITTED, reason=reason)
+    for key in ("address", "address6"):
+        if getattr(spec, key) == DHCP and not state.can_lease and state.backend is not None:
+            reason = f"{key}: dhcp needs {state.backend.name}, and that does not run on this host"
+            draft.add(key, None, DHCP, permit=NEVER_PERMITTED, reason=reason)
+    for key, gateway, version in (("gateway", spec.gateway, 4), ("gateway6", spec.gateway6, 6)):
+        others = [route.link for route in state.default_routes if route.version == version and route.link != spec.name]
+        if gateway and others and gateway != getattr(before, key):
+            reason = f"{key}: the default route of this host goes through {others[0]}. {_NOT_YET}"
+            draft.add(key, None, gateway, permit=NEVER_PERMITTED, reason=reason)
+    live = state.live.addresses if state.live is not None else ()
+    if spec.address and spec.address != DHCP and spec.address not in live:
+        for link, other in overlapping(spec.address, state.subnets):
+            reason = (
+                f"address: the subnet {network_of(spec.address)} overlaps with {network_of(other)} of the link {link}. "
+                f"Choose another subnet"
+            )
+            draft.add("address", None, spec.address, permit=NEVER_PERMITTED, reason=reason)
+
+
+def _refuse_cuts(plan: Plan, spec: Spec, state: PlainState) -> None:
+    """Who reaches the host through the bridge must not be cut off."""
+    if spec.name not in state.lifelines or not state.is_up or not state.is_defined:
+        return
+    for change in plan.changes:
+        if change.path.split("[")[0] in _CUTTING and not _only_adds(change):
+            _refuse(change, f"{change.path}: the bridge {spec.name} carries {state.lifelines[spec.name]}. {_NOT_YET}")
+
+
+def _only_adds(change: Change) -> bool:
+    return change.before is None and change.path.startswith("ports[") and change.path.endswith("]")
+
+
+def _refuse(change: Change, reason: str) -> None:
+    refused = Draft((), Power(is_running=True, will_run=True))
+    other = refused.add(change.path, change.before, change.after, permit=NEVER_PERMITTED, reason=reason)
+    change.how, change.permit, change.reason = other.how, other.permit, other.reason
+
+
+def _plan_removal(spec: Spec, state: PlainState) -> Plan:
+    draft = Draft(PLAIN_OPTIONS, Power(is_running=True, will_run=True))
+    if state.persistent is None and not state.is_recorded:
+        return draft.finish()
+    before = "started" if state.is_up else "half-made" if state.is_building else "stopped"
+    reason = _why_it_stays(spec.name, state)
+    draft.add("state", before, "absent", permit=NEVER_PERMITTED if reason else None, reason=reason)
+    return draft.finish()
+
+
+def _why_it_stays(name: str, state: PlainState) -> str | None:
+    if state.users:
+        return f"state: the bridge {name} is in use by guests: {', '.join(sorted(state.users))}"
+    if state.is_up and state.strangers:
+        return f"state: the bridge {name} is in use by {', '.join(state.strangers)}, plugged in by somebody else"
+    if not state.is_made and state.persistent is not None:
+        return f"state: this collection did not make the bridge {name}. Take it away where it is defined"
+    if state.is_up and name in state.lifelines:
+        return f"state: the bridge {name} carries {state.lifelines[name]}. {_NOT_YET}"
+    return None

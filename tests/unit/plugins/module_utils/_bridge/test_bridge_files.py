@@ -1,0 +1,321 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The files in which hosts keep bridges with ports: what they say, and what an edit leaves of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.backend_ifupdown import MAIN, OURS, Ifupdown
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.backend_networkd import Networkd
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.interfaces_file import InterfacesFile
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain import Plain, PlainPort
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.unit_file import UnitFile
+
+ETC = "/etc/systemd/network"
+ETH1, BOND = PlainPort("eth1"), PlainPort("bond0", 7, (20, 30, 31))
+FULL = Plain(
+    addresses=("192.0.2.10/24",),
+    addresses6=("fd00:20::10/64",),
+    gateway="192.0.2.1",
+    gateway6="fe80::1",
+    mtu=9000,
+    mac="52:54:00:00:00:01",
+    stp=True,
+    vlan_aware=True,
+    ports=(BOND, ETH1),
+)
+INTERFACES = """\
+# by hand
+source /etc/network/interfaces.d/*
+auto lo vmbr0
+iface lo inet loopback
+
+iface eth0 inet dhcp
+
+iface vmbr0 inet static
+\taddress 192.0.2.10
+\tnetmask 255.255.255.0
+\tgateway 192.0.2.1
+\tbridge-ports bond0 \\
+\t\teth1
+\tbridge_stp yes
+\thwaddress ether 52:54:00:00:00:01
+\tmtu 9000
+\tbridge-vlan-aware yes
+\tup echo "kept"
+\tpost-up bridge vlan del dev bond0 vid 1
+\tpost-up bridge vlan add dev bond0 vid 7 pvid untagged
+\tpost-up bridge vlan add dev bond0 vid 20
+\tpost-up bridge vlan add dev bond0 vid 30-31
+# six
+iface vmbr0 inet6 static
+\taddress fd00:20::10/64
+\tgateway fe80::1
+
+# the last word
+iface eth9 inet manual
+"""
+UNITS = {
+    f"{ETC}/10-vmbr0.netdev": "# by hand\n[NetDev]\nName = vmbr0\nKind=bridge\nMTUBytes=9000\nMACAddress=52:54:00:00:00:01\n"
+    "[Bridge]\nSTP=true\nVLANFiltering=1\nPriority=9\n",
+    f"{ETC}/10-vmbr0.network": "[Match]\nName=vmbr0\n\n[Network]\nAddress=192.0.2.10/24\nDescription=kept\nGateway=192.0.2.1\n"
+    "\n[Address]\nAddress=fd00:20::0010/64\nLabel=six\n\n[Route]\nGateway=fe80::1\n",
+    f"{ETC}/20-bond0.network": "[Match]\nName=bond0\n[Network]\nBridge=vmbr0\n[BridgeVLAN]\nPVID=7\nEgressUntagged=7\n"
+    "[BridgeVLAN]\nVLAN=20\nVLAN=30-31\n",
+    f"{ETC}/20-ports.network": "[Match]\nName=eth1\n\n[Network]\nBridge=vmbr0\n",
+    "/usr/lib/systemd/network/80-all.network": "[Match]\nType=ether\n\n[Network]\nDHCP=yes\n",
+}
+LINKS = {
+    name: {"mac": f"52:54:00:00:01:0{number}", "type": "ether", "kind": ""}
+    for number, name in enumerate(("eth0", "eth1", "bond0"))
+}
+
+
+def networkd(files=None, **more):
+    return Networkd({**(UNITS if files is None else files), **more}, LINKS)
+
+
+def ifupdown(text=INTERFACES, **more):
+    return Ifupdown({MAIN: text, **more})
+
+
+def difference(before, edits):
+    """The lines that go (-) and come (+), over all files."""
+    found = []
+    for path, text in edits.items():
+        old, new = before.get(path, "").splitlines(), (text or "").splitlines()
+        found += [line for line in difflib.ndiff(old, new) if line[0] in "+-"]
+    return found
+
+
+def test_what_networkd_has_is_read():
+    assert networkd().read("vmbr0") == FULL
+    assert networkd().read("vmbr1") is None
+
+
+def test_what_ifupdown_has_is_read():
+    assert ifupdown().read("vmbr0") == FULL
+    assert ifupdown().read("eth0") is None
+    assert (ifupdown().starts("vmbr0"), ifupdown().starts("eth9")) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "wanted", [Plain(), FULL, dataclasses.replace(FULL, addresses=("dhcp",), gateway="", stp=False)]
+)
+def test_what_is_defined_reads_back_as_what_was_wanted(wanted):
+    edits = networkd({}).define("vmbr0", wanted)
+    assert Networkd(edits, {**LINKS}).read("vmbr0") == wanted
+    assert Networkd(edits, LINKS).define("vmbr0", wanted) == {}
+    assert set(Networkd(edits, LINKS).forget("vmbr0").values()) == {None}
+    text = ifupdown("auto lo\niface lo inet loopback\n").define("vmbr0", wanted)[MAIN]
+    assert ifupdown(text).read("vmbr0") == wanted
+    assert ifupdown(text).define("vmbr0", wanted) == {}
+    assert ifupdown(text).forget("vmbr0")[MAIN].strip() == "auto lo\niface lo inet loopback"
+
+
+def test_a_new_bridge_in_the_files_of_ifupdown():
+    edits = ifupdown("source-directory interfaces.d\n").define("vmbr0", dataclasses.replace(FULL, mtu=0, mac=""))
+    assert edits == {
+        f"{OURS}/vmbr0": """\
+auto vmbr0
+iface vmbr0 inet static
+    address 192.0.2.10/24
+    gateway 192.0.2.1
+    bridge_ports bond0 eth1
+    bridge_stp on
+    bridge_vlan_aware yes
+    up bridge vlan del dev bond0 vid 1
+    up bridge vlan add dev bond0 vid 7 pvid untagged
+    up bridge vlan add dev bond0 vid 20
+    up bridge vlan add dev bond0 vid 30-31
+iface vmbr0 inet6 static
+    address fd00:20::10/64
+    gateway fe80::1
+"""
+    }
+    assert list(ifupdown("source-directory interfaces.d\n").define("vmbr0.1", Plain())) == [MAIN]
+
+
+def test_a_new_bridge_in_the_files_of_networkd():
+    assert networkd({}).define("vmbr0", FULL) == {
+        f"{ETC}/05-vmbr0.netdev": "[NetDev]\nName=vmbr0\nKind=bridge\nMTUBytes=9000\nMACAddress=52:54:00:00:00:01\n\n"
+        "[Bridge]\nSTP=yes\nVLANFiltering=yes\n",
+        f"{ETC}/05-vmbr0.network": "[Match]\nName=vmbr0\n\n[Network]\nConfigureWithoutCarrier=yes\nAddress=192.0.2.10/24\n"
+        "Address=fd00:20::10/64\nGateway=192.0.2.1\nGateway=fe80::1\n",
+        f"{ETC}/05-vmbr0-port-bond0.network": "[Match]\nName=bond0\n\n[Network]\nBridge=vmbr0\n\n[Link]\nMTUBytes=9000\n\n"
+        "[BridgeVLAN]\nPVID=7\nEgressUntagged=7\nVLAN=20\nVLAN=30-31\n",
+        f"{ETC}/05-vmbr0-port-eth1.network": "[Match]\nName=eth1\n\n[Network]\nBridge=vmbr0\n\n[Link]\nMTUBytes=9000\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"stp": False}, ["- \tbridge_stp yes", "+ \tbridge_stp off", "+ \tbridge_fd 0"]),
+        ({"mtu": 0}, ["- \tmtu 9000"]),
+        ({"vlan_aware": False}, ["- \tbridge-vlan-aware yes"]),
+        (
+            {"addresses": ("192.0.2.11/25",)},
+            ["- \taddress 192.0.2.10", "- \tnetmask 255.255.255.0", "+ \taddress 192.0.2.11/25"],
+        ),
+        (
+            {"addresses": (), "gateway": ""},
+            [
+                "- iface vmbr0 inet static",
+                "+ iface vmbr0 inet manual",
+                *("- \taddress 192.0.2.10", "- \tnetmask 255.255.255.0", "- \tgateway 192.0.2.1"),
+            ],
+        ),
+        (
+            {"addresses6": (), "gateway6": ""},
+            ["- iface vmbr0 inet6 static", "- \taddress fd00:20::10/64", "- \tgateway fe80::1"],
+        ),
+        (
+            {"addresses6": ("dhcp",), "gateway6": ""},
+            [
+                "- iface vmbr0 inet6 static",
+                "+ iface vmbr0 inet6 dhcp",
+                "- \taddress fd00:20::10/64",
+                "- \tgateway fe80::1",
+            ],
+        ),
+        ({"ports": (BOND,)}, ["- \tbridge-ports bond0 \\", "- \t\teth1", "+ \tbridge-ports bond0"]),
+        (
+            {"ports": (PlainPort("bond0", 7, (20,)), ETH1)},
+            [
+                *(
+                    f"- \tpost-up bridge vlan {line}"
+                    for line in (
+                        "del dev bond0 vid 1",
+                        "add dev bond0 vid 7 pvid untagged",
+                        "add dev bond0 vid 20",
+                        "add dev bond0 vid 30-31",
+                    )
+                ),
+                *(
+                    f"+ \tup bridge vlan {line}"
+                    for line in ("del dev bond0 vid 1", "add dev bond0 vid 7 pvid untagged", "add dev bond0 vid 20")
+                ),
+            ],
+        ),
+    ],
+)
+def test_an_edit_of_interfaces_changes_what_is_wanted_and_nothing_else(changes, expected):
+    wanted = dataclasses.replace(FULL, **changes)
+    edits = ifupdown().define("vmbr0", wanted)
+    assert sorted(difference({MAIN: INTERFACES}, edits)) == sorted(expected)
+    assert ifupdown({MAIN: INTERFACES, **edits}[MAIN]).read("vmbr0") == wanted
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"stp": False}, ["- STP=true", "+ STP=no", "+ ForwardDelaySec=0"]),
+        ({"mtu": 0}, ["- MTUBytes=9000"]),
+        ({"vlan_aware": False}, ["- VLANFiltering=1"]),
+        ({"addresses": ("192.0.2.11/25",)}, ["- Address=192.0.2.10/24", "+ Address=192.0.2.11/25"]),
+        ({"addresses": ("dhcp",), "gateway": ""}, ["- Address=192.0.2.10/24", "- Gateway=192.0.2.1", "+ DHCP=ipv4"]),
+        ({"gateway6": "fd00:20::1"}, ["- [Route]", "- Gateway=fe80::1", "+ Gateway=fd00:20::1"]),
+        ({"ports": (ETH1,)}, None),
+        (
+            {"ports": (*FULL.ports, PlainPort("eth0"))},
+            ["+ [Match]", "+ Name=eth0", "+ ", "+ [Network]", "+ Bridge=vmbr0", "+ ", "+ [Link]", "+ MTUBytes=9000"],
+        ),
+    ],
+)
+def test_an_edit_of_units_changes_what_is_wanted_and_nothing_else(changes, expected):
+    wanted = dataclasses.replace(FULL, **changes)
+    edits = networkd().define("vmbr0", wanted)
+    assert set(networkd({**UNITS, **edits}).read("vmbr0").ports) == set(wanted.ports)
+    assert dataclasses.replace(networkd({**UNITS, **edits}).read("vmbr0"), ports=()) == dataclasses.replace(
+        wanted, ports=()
+    )
+    if expected is not None:
+        ours = [line for line in difference(UNITS, edits) if "ConfigureWithoutCarrier" not in line]
+        assert sorted(ours) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("backend", "ports", "sentence"),
+    [
+        (
+            networkd({f"{ETC}/00-all.network": "[Match]\nName=eth*\n[Network]\nDHCP=yes\n"}),
+            ["eth0"],
+            "00-all.network claims the link eth0",
+        ),
+        (
+            networkd(**{f"{ETC}/30-eth0.network": "[Match]\nName=eth0\n[Network]\nDHCP=yes\n"}),
+            ["eth0"],
+            "gives it an address of its own",
+        ),
+        (
+            networkd(**{f"{ETC}/30-eth0.network": "[Match]\nName=eth0\n[Network]\nBridge=br9\n"}),
+            ["eth0"],
+            "plugs it into br9",
+        ),
+        (networkd(**{f"{ETC}/10-vmbr0.network.d/a.conf": "[Network]\nDNS=::1\n"}), [], "has drop-ins"),
+        (
+            networkd({"/run/systemd/network/x.netdev": "[NetDev]\nName=vmbr0\nKind=bridge\n"}),
+            [],
+            "belongs to another tool",
+        ),
+        (ifupdown(), ["eth0"], "gives it an address of its own"),
+        (ifupdown(INTERFACES + "iface br9 inet manual\n bridge_ports eth9\n"), ["eth9"], "plugs it into br9"),
+        (ifupdown(INTERFACES.replace("bridge-ports bond0", "bridge-ports regex bond.*")), [], "by a pattern"),
+        (ifupdown("iface vmbr0 inet manual\n"), [], "without bridge_ports"),
+    ],
+)
+def test_what_cannot_be_defined_is_told(backend, ports, sentence):
+    (found,) = backend.obstacles("vmbr0", ports)
+    assert sentence in found
+
+
+def test_a_file_for_more_links_than_one_is_not_edited_for_one_of_them():
+    shared = networkd(**{f"{ETC}/20-ports.network": "[Match]\nName=eth1 eth2\n\n[Network]\nBridge=vmbr0\n"})
+    assert {port.name for port in shared.read("vmbr0").ports} == {"bond0", "eth1", "eth2"}
+    (found,) = shared.obstacles("vmbr0", [], ["eth1"])
+    assert "plugs in more links than eth1" in found
+    assert shared.obstacles("vmbr0", [], ["bond0"]) == []
+
+
+def test_what_can_be_defined_is_not_refused():
+    assert networkd().obstacles("vmbr0", ["eth0"]) == []
+    assert ifupdown().obstacles("vmbr0", ["eth9"]) == []
+
+
+def test_the_first_unit_that_matches_wins():
+    assert networkd().effective("eth0") == "/usr/lib/systemd/network/80-all.network"
+    assert networkd().effective("eth1") == f"{ETC}/20-ports.network"
+    masked = networkd(
+        **{"/run/systemd/network/20-ports.network": "[Match]\nName=eth1\n", f"{ETC}/20-ports.network": ""}
+    )
+    assert masked.effective("eth1") == "/usr/lib/systemd/network/80-all.network"
+    excluded = networkd(
+        {
+            f"{ETC}/a.network": "[Match]\nName=!eth0 eth1\n",
+            f"{ETC}/b.network": "[Match]\nMACAddress=52-54-00-00-01-01\n",
+        }
+    )
+    assert (excluded.effective("eth0"), excluded.effective("eth1")) == (None, f"{ETC}/b.network")
+    assert excluded.effective("bond0") == f"{ETC}/a.network"
+
+
+@pytest.mark.parametrize("model", [UnitFile, InterfacesFile])
+@pytest.mark.parametrize("text", [INTERFACES, *UNITS.values(), "", "\n\n# only\n", "iface x inet manual \\\n"])
+def test_a_file_that_nobody_edits_stays_to_the_letter(model, text):
+    assert model(text).render() == text
+
+
+def test_what_goes_leaves_the_words_of_others():
+    text = ifupdown().forget("vmbr0")[MAIN]
+    assert "vmbr0" not in text
+    assert "auto lo\n" in text
+    assert "# six\n" in text
+    assert "# the last word\niface eth9 inet manual\n" in text
