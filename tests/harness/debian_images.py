@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import typing as t
 from pathlib import Path
@@ -70,3 +72,19 @@ def _cached(
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return folder / name
+
+
+def main() -> int:
+    """Build one and say where it is."""
+    makers = {"container": container_root, "hypervisor": container_root, "bare": bare_root, "vm": vm_disk}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=makers)
+    parser.add_argument("suite")
+    parser.add_argument("packages", nargs="*")
+    arguments = parser.parse_args()
+    print(makers[arguments.kind](arguments.suite, arguments.packages))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
