@@ -10,14 +10,14 @@ and a bootstrap script that installs a wheel which pip itself downloaded.
 
 from __future__ import annotations
 
-import ast
-import configparser
 import importlib.util
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pip_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".build"
@@ -61,29 +61,11 @@ def pip_version() -> str:
 
 def write_pip_settings() -> None:
     """What the environment and the files of this machine say about pip, as one file in the new home."""
-    output = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-    settings: dict[tuple[str, str], str] = {}
-    for line in output.splitlines():
-        key, dummy, value = line.partition("=")
-        section, dummy, option = key.rpartition(".")
-        value = ast.literal_eval(value)
-        if section == ":env:":
-            section = "global"
-        elif (section, option) in settings:
-            continue
-        settings[(section, option)] = value
-    parser = configparser.RawConfigParser()
-    for (section, option), value in settings.items():
-        if not parser.has_section(section):
-            parser.add_section(section)
-        parser.set(section, option, value)
     path = HOME / ".config" / "pip" / "pip.conf"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     with path.open("w", encoding="utf-8") as handle:
-        parser.write(handle)
+        pip_settings.read().write(handle)
 
 
 def prepare_bootstrap() -> None:
