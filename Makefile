@@ -108,10 +108,28 @@ integration: host artifact ## Integration targets through ansible-playbook; play
 	@$(TALLY) run integration "playbooks in AWX" --stream --count '^awx ok: ' -- $(VENV)/bin/python tests/integration/awx.py $(ARTIFACT)
 	@$(TALLY) run integration "demo, demo again, destroy" --stream --count '^demo ok: ' -- tests/integration/demo.sh
 
+# Without colours and borders a line of Ansible is a line. A step that molecule passes over is no success.
+SCENARIO = $(TALLY) run molecule $(1) --stream --count '^TASK \[Verify \| ' --refuse 'Missing playbook .Remove from test_sequence' \
+  -- env NO_COLOR=1 MOLECULE_COMMAND_BORDERS=0 molecule test -s $(2)
+
+.PHONY: molecule
+molecule: host ## Scenarios with real init systems: two hypervisors, and a newcomer on Debian 13
+	@$(TALLY) start molecule
+	@$(call SCENARIO,fleet,fleet)
+	@$(call SCENARIO,newcomer,newcomer --platform-name hlmo-bare-trixie)
+
+.PHONY: newcomer
+newcomer: host ## git, make and a clone of this repository: make demo, on Debian 12 and 13
+	@$(call SCENARIO,newcomer,newcomer)
+
+.PHONY: ordinary
+ordinary: host ## What a container cannot prove: an ordinary Debian 13 in a virtual machine, restarted
+	@$(call SCENARIO,ordinary,ordinary)
+
 .PHONY: test
-test: tools ## lint, sanity, unit, matrix, integration; fails early; ends with the count of tests
+test: tools ## lint, sanity, unit, matrix, integration, molecule; fails early; ends with the count of tests
 	@rm -f $(BUILD)/summary; status=0; \
-	for tier in lint sanity unit matrix integration; do \
+	for tier in lint sanity unit matrix integration molecule; do \
 	  echo "==== $$tier"; $(MAKE) $$tier || { status=1; break; }; \
 	done; \
 	$(TALLY) report || status=1; exit $$status

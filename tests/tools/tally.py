@@ -23,7 +23,7 @@ from pathlib import Path
 
 BUILD = Path(".build")
 SUMMARY = BUILD / "summary"
-TIERS = ("lint", "sanity", "unit", "matrix", "integration")
+TIERS = ("lint", "sanity", "unit", "matrix", "integration", "molecule")
 
 Record = dict[str, t.Any]
 
