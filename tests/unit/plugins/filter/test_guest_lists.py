@@ -44,7 +44,7 @@ def test_guests_are_sorted_in_one_pass():
 
 @pytest.mark.parametrize("variables", [{}, {"guest_hypervisor": "gamma"}])
 def test_a_guest_that_lives_nowhere_is_named(variables: dict[str, t.Any]):
-    with pytest.raises(AnsibleFilterError, match="web: guest_hypervisor is .*, it must be an inventory host"):
+    with pytest.raises(AnsibleFilterError, match=r"web: guest_hypervisor is .*, it must be an inventory host"):
         guests_by_hypervisor(["web"], {"web": variables})
 
 

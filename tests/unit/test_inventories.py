@@ -1,0 +1,78 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inventories that are shipped are what the modules accept, read as the playbooks read them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from unit.tree import ROOT
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import RESOURCES
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import ARGUMENTS, GUESTS, parse
+
+INVENTORIES = sorted(path for path in (ROOT / "playbooks" / "inventory").iterdir() if path.is_dir())
+READ = """
+- hosts: hypervisors
+  gather_facts: false
+  vars:
+    guests_of: "{{ groups['guests'] | homelab.hybrid.guests_by_hypervisor(hostvars) }}"
+    options_of_all: >-
+      {{ groups['guests'] | homelab.hybrid.guest_options(hostvars, 'vm') + groups['guests'] | homelab.hybrid.guest_options(hostvars, 'container') }}
+    layout:
+      bridges: "{{ hypervisor_bridges | default([]) }}"
+      storage_pools: "{{ hypervisor_storage_pools | default([]) }}"
+      images: "{{ hypervisor_images | default([]) }}"
+      vms: "{{ guests_of[inventory_hostname] | homelab.hybrid.guest_options(hostvars, 'vm') }}"
+      containers: "{{ guests_of[inventory_hostname] | homelab.hybrid.guest_options(hostvars, 'container') }}"
+  tasks:
+    - ansible.builtin.copy:
+        dest: "{{ folder }}/{{ inventory_hostname }}.json"
+        content: >-
+          {{ {'layout': layout, 'guests': guests_of[inventory_hostname],
+              'conflicts': guests_of | homelab.hybrid.guest_conflicts(hostvars, options_of_all)} | to_json }}
+      delegate_to: localhost
+      vars:
+        ansible_connection: local
+"""
+
+
+def read(inventory: Path, folder: Path) -> list[Path]:
+    playbook = folder / "read.yml"
+    playbook.write_text(READ)
+    subprocess.run(
+        [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "-i",
+            str(inventory),
+            "-e",
+            f"folder={folder}",
+            str(playbook),
+        ],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"), "ANSIBLE_LOCALHOST_WARNING": "false"},
+    )
+    return sorted(folder.glob("*.json"))
+
+
+@pytest.mark.parametrize("inventory", INVENTORIES, ids=lambda path: path.name)
+def test_every_host_and_guest_is_accepted(inventory: Path, tmp_path: Path) -> None:
+    hosts = read(inventory, tmp_path)
+    assert hosts
+    for host in hosts:
+        told = json.loads(host.read_text())
+        assert told["conflicts"] == []
+        result = ArgumentSpecValidator(ARGUMENTS).validate(told["layout"])
+        assert not result.error_messages
+        layout = parse(result.validated_parameters)
+        for item in layout.items:
+            RESOURCES[item.kind].parse(item.params)
+        assert sorted(item.name for item in layout.items if item.kind in GUESTS) == sorted(told["guests"])
