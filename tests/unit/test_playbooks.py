@@ -1,0 +1,28 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds for the plays that prepare others."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from unit.tree import ROOT
+
+CLEAR = {"ansible.builtin.meta": "clear_facts"}
+
+
+@pytest.mark.parametrize("name", ["hypervisors", "guests"])
+def test_hosts_have_facts_of_their_own_after_one_of_them_sets_a_fact_for_all(name: str) -> None:
+    play = yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text())[0]
+    tasks = [*play.get("pre_tasks", []), *play.get("tasks", [])]
+    shared = [
+        number
+        for number, task in enumerate(tasks)
+        if task.get("ansible.builtin.import_tasks") == "tasks/guests_of.yml"
+        or (task.get("run_once") and "ansible.builtin.set_fact" in task)
+    ]
+    cleared = [number for number, task in enumerate(tasks) if CLEAR.items() <= task.items()]
+    gathered = [number for number, task in enumerate(tasks) if "ansible.builtin.setup" in task]
+    assert shared and cleared and max(shared) < cleared[0]
+    assert all(cleared[0] < number for number in gathered)
