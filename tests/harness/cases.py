@@ -30,7 +30,7 @@ def check_run_again(resource: AnyResource, params: Params, paths: t.Collection[s
     before = fingerprint()
     check = converge_now(resource, params, dry_run=True)
     assert check.error is None, f"check: {check.error}"
-    assert not differences(before, fingerprint()), "the check changed the host"
+    assert not (found := differences(before, fingerprint())), f"the check changed the host: {found}"
     run = converge_now(resource, params)
     assert run.error is None, f"run: {run.error}"
     assert told(check) == told(run), "the run did not do what the check said"
@@ -63,7 +63,7 @@ def refuse(resource: AnyResource, params: Params, saying: str) -> str:
         assert not outcome.changed, f"the {name} failed after a change"
         assert saying in outcome.error.message, f"{name}: {outcome.error.message!r} does not say {saying!r}"
     assert check.error is not None and run.error is not None and check.error.message == run.error.message
-    assert not differences(before, fingerprint()), "a refused run changed the host"
+    assert not (found := differences(before, fingerprint())), f"a refused run changed the host: {found}"
     return run.error.message
 
 

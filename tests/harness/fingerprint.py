@@ -90,14 +90,14 @@ def domains(prefix: str) -> dict[str, t.Any]:
 def pools(prefix: str) -> dict[str, t.Any]:
     connection = libvirt.open("qemu:///system")
     try:
-        found = {}
+        found: dict[str, t.Any] = {}
         for pool in connection.listAllStoragePools():
             if pool.name().startswith(prefix):
                 xml = pool.XMLDesc(libvirt.VIR_STORAGE_XML_INACTIVE)
                 sizeless = re.sub(r"<(capacity|allocation|available) .*?\n", "", xml)
                 path = re.search(r"<path>(.*?)</path>", xml)
-                content = tree(Path(path.group(1)), content=False) if path else {}
-                found[pool.name()] = (sizeless, pool.isActive(), pool.autostart(), content)
+                found[pool.name()] = (sizeless, pool.isActive(), pool.autostart())
+                found.update(tree(Path(path.group(1)), content=False) if path else {})
         return found
     finally:
         connection.close()
@@ -140,6 +140,16 @@ def links(prefix: str) -> dict[str, t.Any]:
     return found
 
 
+def live_folders() -> set[str]:
+    """Where the system of a container that runs writes without anybody's doing."""
+    found = set()
+    for config, runs in containers("").values():
+        root = re.search(r"^lxc\.rootfs\.path *= *(?:dir:)?(/.+)$", config, re.MULTILINE)
+        if runs and root:
+            found.update(f"{root.group(1)}/{folder}" for folder in ("run", "tmp", "var"))
+    return found
+
+
 def firewall() -> str:
     return run("nft", "--stateless", "list", "ruleset")
 
@@ -147,7 +157,9 @@ def firewall() -> str:
 def tree(folder: Path, *, content: bool) -> dict[str, str]:
     """Every path below *folder* with its owner, mode, size and either the digest of its content or its time of change."""
     found = {}
+    live = live_folders()
     for parent, names, files in os.walk(folder):
+        names[:] = [name for name in names if os.path.join(parent, name) not in live]
         for name in names + files:
             path = os.path.join(parent, name)
             if VOLATILE.search(path):
