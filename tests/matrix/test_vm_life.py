@@ -200,6 +200,14 @@ def test_absent_keeps_what_it_made(folder: Path) -> None:
     assert NAME not in virsh("vol-list", POOL)
 
 
+def test_a_kept_disk_that_is_taken_again_grows(folder: Path) -> None:
+    disk = {"name": "data", "pool": POOL, "size": "16M"}
+    made(disks=[disk])
+    check_run_again(VM, {"name": NAME, "state": "absent"}, ["state"])
+    made(disks=[{**disk, "size": "24M"}], allow=["adopt"])
+    assert volume(folder / f"{NAME}.data.qcow2")["virtual-size"] == 24 << 20
+
+
 def test_what_is_not_ours_is_never_deleted(folder: Path) -> None:
     source = folder / "hlvm-foreign.img"
     source.write_bytes(bytes(1 << 20))
