@@ -249,7 +249,9 @@ def test_an_address_can_be_asked_for(power):
     change(["networks[lan].ip"], networks=[{"name": "lan", "ip": "dhcp"}])
     change(["networks[lan].ip"], networks=[{"name": "lan", "ip": "none"}])
     assert not stanza.exists()
+    change(["networks[lan].ip"], networks=[{"name": "lan", "ip": "dhcp"}])
     change(["networks[lan]"], networks=[], exact=["networks"])
+    assert not stanza.exists()
 
 
 def test_a_gateway_outside_of_the_network_is_refused(power):
