@@ -101,6 +101,8 @@ class Config:
         """The network interfaces by their number, each with its keys (``link``, ``veth.pair``)."""
         found: dict[int, dict[str, str]] = {}
         for line in self.lines:
+            if not (line.key or "").startswith("lxc.net"):
+                continue
             match = _NET.fullmatch(line.key or "")
             if line.key == "lxc.net" and not line.value:
                 found = {}

@@ -20,6 +20,7 @@ from .._core.atomic import sync_folder
 
 _CAPABILITY = "security.capability"
 _ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+_ATTEMPT = re.compile(r"[0-9a-f]{16}\.(new|gone)")
 _VFS_CAP_REVISION_3 = 0x03000000
 _VFS_CAP_EFFECTIVE = 0x1
 _ACL_USER, _ACL_GROUP = 0x02, 0x08
@@ -37,13 +38,17 @@ def attempt_path(path: str) -> str:
 
 def left_overs(path: str) -> list[str]:
     """What attempts that were killed left beside *path*."""
-    mine = re.compile(rf"\.{re.escape(os.path.basename(path))}\.[0-9a-f]{{16}}\.(new|gone)")
-    folder = os.path.dirname(path)
+    folder, name = os.path.split(path)
+    beginning = f".{name}."
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(os.path.join(folder, name) for name in names if mine.fullmatch(name))
+    return sorted(
+        os.path.join(folder, name)
+        for name in names
+        if name.startswith(beginning) and _ATTEMPT.fullmatch(name, len(beginning))
+    )
 
 
 def unpack(archive: str, folder: str, keep_fds: t.Sequence[int]) -> None:

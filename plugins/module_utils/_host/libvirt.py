@@ -155,13 +155,36 @@ def read_domains(connection: Connection) -> dict[str, Domain]:
         return {domain.name(): domain for domain in connection.listAllDomains()}
 
 
-def read_definitions(domains: t.Iterable[Domain]) -> dict[str, tuple[str, bool]]:
-    """The XML of each domain by name, as it runs or else as it is defined, and whether it runs."""
+@dataclasses.dataclass(frozen=True)
+class Listings:
+    """The names of the domains of which something holds: a call for each question, not one for each domain."""
+
+    active: frozenset[str]
+    autostarted: frozenset[str]
+    saved: frozenset[str]
+    with_snapshots: frozenset[str]
+
+
+def read_listings(connection: Connection) -> Listings:
+    """What libvirt says of all domains at once. Libvirt's errors are raised as they are."""
+    library = libraries.libvirt()
+
+    def names(flag: int) -> frozenset[str]:
+        return frozenset(domain.name() for domain in connection.listAllDomains(flag))
+
+    return Listings(
+        active=names(library.VIR_CONNECT_LIST_DOMAINS_ACTIVE),
+        autostarted=names(library.VIR_CONNECT_LIST_DOMAINS_AUTOSTART),
+        saved=names(library.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE),
+        with_snapshots=names(library.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT),
+    )
+
+
+def read_definitions(domains: t.Iterable[Domain], active: t.Collection[str]) -> dict[str, tuple[str, bool]]:
+    """The XML of each domain by name, as it runs or else as it is defined, and whether it is one of the *active*."""
     return {
-        name: (xml, is_running)
-        for name, xml, is_running in read_each(
-            domains, lambda domain: (domain.name(), domain.XMLDesc(0), bool(domain.isActive()))
-        )
+        name: (xml, name in active)
+        for name, xml in read_each(domains, lambda domain: (domain.name(), domain.XMLDesc(0)))
     }
 
 

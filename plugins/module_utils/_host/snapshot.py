@@ -17,6 +17,18 @@ from . import libvirt, links, lxc
 SERVICE_LIBVIRT = Reference("service", "libvirt")
 SERVICE_LXC = Reference("service", "lxc")
 Derived = t.TypeVar("Derived")
+_AREAS = (
+    "pools",
+    "networks",
+    "domains",
+    "definitions",
+    "listings",
+    "containers",
+    "links",
+    "guest_records",
+    "_derived",
+    "_missing",
+)
 
 
 class Host:
@@ -48,7 +60,12 @@ class Host:
     @functools.cached_property
     def definitions(self) -> dict[str, tuple[str, bool]]:
         """The XML of each domain, as it runs or else as it is defined, and whether it runs. Libvirt's errors are raised as they are."""
-        return libvirt.read_definitions(self.domains.values()) if self.domains else {}
+        return libvirt.read_definitions(self.domains.values(), self.listings.active) if self.domains else {}
+
+    @functools.cached_property
+    def listings(self) -> libvirt.Listings:
+        """Which domains run, start with the host, are saved to disk, have snapshots. Libvirt's errors are raised as they are."""
+        return libvirt.read_listings(self.connection)
 
     @functools.cached_property
     def containers(self) -> dict[str, lxc.Container]:
@@ -75,11 +92,17 @@ class Host:
 
     def drop(self) -> None:
         """Forget what was read; the connection stays."""
-        for area in ("pools", "networks", "domains", "definitions", "containers", "links", "guest_records", "_derived"):
+        for area in _AREAS:
             self.__dict__.pop(area, None)
 
     def missing(self, reference: Reference) -> str | None:
         """Why *reference* cannot be used, as a sentence; ``None`` when it can."""
+        known: dict[Reference, str | None] = self.__dict__.setdefault("_missing", {})
+        if reference not in known:
+            known[reference] = self._look_for(reference)
+        return known[reference]
+
+    def _look_for(self, reference: Reference) -> str | None:
         look = {
             "service": self._missing_service,
             "pool": self._missing_pool,

@@ -119,7 +119,8 @@ def _vm(name: str, domain: t.Any, item: Item | None, specs: Specs, host: Host) -
         {mac.get("address", "").lower() for mac in root.iterfind("devices/interface/mac")} if root is not None else ()
     )
     given = {str(net.values["mac"]) for net in nets if net.is_wanted and "mac" in net.values}
-    kept = int(domain.maxMemory()) if domain is not None else 0
+    # Libvirt writes it in KiB, whatever unit it was defined in.
+    kept = int(root.findtext("memory", "0")) if root is not None else 0
     return Claim(
         label=f"vm {name}",
         is_listed=item is not None,

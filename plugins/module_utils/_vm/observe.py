@@ -16,7 +16,7 @@ from .._core.errors import MissingRequirement, ObserveError
 from .._core.paths import volume_name
 from .._core.record import Record
 from .._host import accelerator
-from .._host.libvirt import disk_sources, errors_of
+from .._host.libvirt import Listings, disk_sources, errors_of
 from .._host.snapshot import Host
 from .._image.store import find
 from . import addresses, domain_xml, process, seed
@@ -145,13 +145,14 @@ def _read_surroundings(spec: Spec, host: Host, record: Record) -> State:
 def _read_domain(spec: Spec, host: Host, record: Record, domain: t.Any, state: State) -> State:
     library = libraries.libvirt()
     xml = domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE | library.VIR_DOMAIN_XML_SECURE)
-    power = read_power(domain)
+    listed = host.listings
+    power = read_power(domain, listed)
     run = process.find_run(spec.name) if power in ("started", "paused") else None
     notes = process.notes_of(record, run)
     claims = record.data.get("names") or {}
     # A domain that bears the name of one that we were making, and is another, is somebody else's.
     is_half_made = (
-        record.is_building and not domain.isActive() and record.data.get("uuid") in (None, domain.UUIDString())
+        record.is_building and spec.name not in listed.active and record.data.get("uuid") in (None, domain.UUIDString())
     )
     persistent = _read_side(spec, state, xml, claims, None)
     live_xml = _live_xml(domain, power)
@@ -161,7 +162,7 @@ def _read_domain(spec: Spec, host: Host, record: Record, domain: t.Any, state: S
     seed_disk = persistent.disks.get(SEED)
     seed_path = seed_disk.source if seed_disk else None
     flags: dict[str, Value] = {
-        "autostart": bool(domain.autostart()) if domain.isPersistent() else False,
+        "autostart": spec.name in listed.autostarted,
         "tags": tuple(record.data.get("tags") or ()),
         "protection": bool(record.data.get("protection")),
     }
@@ -178,21 +179,22 @@ def _read_domain(spec: Spec, host: Host, record: Record, domain: t.Any, state: S
         live_seed=read_seed(process.read_open_file(run, seed_path), spec.name) if run and seed_path else None,
         seed_path=seed_path,
         sizes=_sizes(domain, persistent),
-        snapshots=domain.snapshotNum(0),
+        snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
         run=run,
         addresses=addresses.read(host, domain, live) if live is not None and run is not None else {},
     )
 
 
-def read_power(domain: t.Any) -> str:
+def read_power(domain: t.Any, listed: Listings) -> str:
     """``started``, ``paused``, ``suspended`` (saved to disk) or ``stopped``."""
     library = libraries.libvirt()
-    if domain.isActive():
-        state, reason = domain.state()
+    name = domain.name()
+    state, reason = domain.state() if name in listed.active else (library.VIR_DOMAIN_SHUTOFF, 0)
+    if state != library.VIR_DOMAIN_SHUTOFF:
         is_starting = reason == library.VIR_DOMAIN_PAUSED_STARTING_UP
         is_held = state == library.VIR_DOMAIN_PAUSED and not is_starting
         return "paused" if is_held or state == library.VIR_DOMAIN_PMSUSPENDED else "started"
-    return "suspended" if domain.hasManagedSaveImage() else "stopped"
+    return "suspended" if name in listed.saved else "stopped"
 
 
 def _live_xml(domain: t.Any, power: str) -> str | None:
