@@ -28,6 +28,8 @@ description:
   - The control node shows the plan as a whole and then the steps of each item as they come, also under ansible-runner and
     AWX. For that it rehearses the run first, and only a run that has something to do or to wait for goes on, in the background
     of the host.
+  - The host keeps the code of the run, compiled, below C(/run) until it restarts or the code is not used for a day, and is
+    not sent it again. A check writes that too, and nothing else.
   - When the control node is interrupted, or the connection to it breaks, the run goes on. The next run waits for its locks.
   - With C(ignore_unreachable) on the task, a host that cannot be reached is a result with RV(ignore:unreachable_host), and
     does not end the inventory host that carries the task.
@@ -1345,13 +1347,12 @@ conflicts:
   elements: str
 """
 
-from ..module_utils._core.module import run_whole
-from ..module_utils._layout.run import converge_layout
+from ..module_utils._layout.entry import run_layout
 from ..module_utils._layout.spec import ARGUMENTS, CONSTRAINTS
 
 
 def main() -> None:
-    run_whole(converge_layout, ARGUMENTS, libraries=("libvirt", "lxc", "lxml"), **CONSTRAINTS)
+    run_layout(ARGUMENTS, **CONSTRAINTS)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-from ..module_utils._core import progress
-from . import _progress_text
+from ..module_utils._core import kept_code, progress
+from . import _progress_text, _shared_code
 
 Result = dict[str, t.Any]
 Vars = dict[str, t.Any]
@@ -35,6 +35,8 @@ class WatchedAction(ActionBase):
     TRANSFERS_FILES = False
     _supports_async = True
     _supports_check_mode = True
+    # A module that does the rehearsal with code that the host keeps, where there is one.
+    REHEARSAL: str | None = None
 
     def run(self, tmp: str | None = None, task_vars: Vars | None = None) -> Result:
         result: Result = super().run(tmp, task_vars)
@@ -63,18 +65,30 @@ class WatchedAction(ActionBase):
         before = self._task.check_mode
         self._task.check_mode = True
         try:
-            return t.cast(Result, self._execute_module(task_vars=task_vars))
+            if self.REHEARSAL is None:
+                return t.cast(Result, self._execute_module(task_vars=task_vars))
+            with self._environment(kept_code.VARIABLE, kept_code.folder(_shared_code.digest())):
+                told: Result = self._execute_module(self.REHEARSAL, task_vars=task_vars)
+                # Without the code, and with options that are refused, there is no plan.
+                return told if "plan" in told else t.cast(Result, self._execute_module(task_vars=task_vars))
         finally:
             self._task.check_mode = before
+
+    @contextlib.contextmanager
+    def _environment(self, variable: str, value: str) -> t.Iterator[None]:
+        self._task.environment.append({variable: value})
+        try:
+            yield
+        finally:
+            self._task.environment.pop()
 
     def _run_watched(self, task_vars: Vars) -> Result:
         job = secrets.token_hex(8)
         self._task.async_val = LIMIT_SECONDS
-        self._task.environment.append({progress.VARIABLE: job})
         try:
-            started: Result = self._execute_module(task_vars=task_vars, wrap_async=True)
+            with self._environment(progress.VARIABLE, job):
+                started: Result = self._execute_module(task_vars=task_vars, wrap_async=True)
         finally:
-            self._task.environment.pop()
             self._task.async_val = 0
         if "ansible_job_id" not in started:
             return started

@@ -54,6 +54,8 @@ THIRD_PARTY = {"libvirt", "libvirt_qemu", "lxc", "lxml", "pycdlib", "pyroute2", 
 LIBRARIES = SHARED / "_core" / "libraries.py"
 MODULE = SHARED / "_core" / "module.py"
 COMMAND = SHARED / "_core" / "command.py"
+KEPT_CODE = SHARED / "_core" / "kept_code.py"
+REHEARSAL = "layout_plan"
 CONVERGE = SHARED / "_core" / "converge.py"
 
 each_shared_file = pytest.mark.parametrize("path", SHARED_FILES, ids=relative)
@@ -94,6 +96,8 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_a_module_is_wired_to_its_own_resource(path: Path) -> None:
     for found in imports(path):
         inside = found.inside
+        if path.stem == REHEARSAL and found.top in ("os", "ansible"):
+            continue  # it is sent without the code that knows Ansible
         if inside is None:
             assert found.top == "__future__", f"{relative(path)}:{found.line}: a module imports only the collection"
             continue
@@ -157,7 +161,9 @@ def test_imports_are_static(path: Path) -> None:
             continue
         name = ast.unparse(node.func)
         assert name not in ("__import__", "exec", "eval", "import_module"), f"{relative(path)}:{node.lineno}: {name}"
-        assert not name.endswith(".import_module"), f"{relative(path)}:{node.lineno}: {name}"
+        # What is kept on the host is what AnsiballZ does not ship.
+        is_static = path == KEPT_CODE or not name.endswith(".import_module")
+        assert is_static, f"{relative(path)}:{node.lineno}: {name}"
 
 
 @each_module

@@ -28,6 +28,7 @@ MAY_LOAD = {
     "guest_result": set(),
     "host_info": set(),
     "layout": RESOURCES - {"_guests"},
+    "layout_plan": set(),
 }
 IMPORT = """
 import importlib, json, sys

@@ -13,7 +13,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
 
-from . import journal, progress
+from . import journal, kept_code, progress
 from .converge import Resource, converge
 from .errors import HybridError
 from .plan import Change, Step
@@ -74,6 +74,7 @@ def run_whole(
     respawn_where_libraries_are(libraries)
     with progress.telling(os.environ) as tell:
         outcome = converge_whole(module.params, dry_run=module.check_mode, report=tell)
+    kept_code.keep(os.environ)
     for warning in outcome.warnings:
         module.warn(warning)
     finish(module, outcome.result(), outcome.error)

@@ -11,6 +11,7 @@ import posixpath
 STATE = "/var/lib/homelab_hybrid"
 RUN = "/run/homelab_hybrid"
 PROGRESS = RUN + "/progress"
+CODE = RUN + "/code"
 LOCKS = "/run/lock/homelab_hybrid"
 IMAGES = STATE + "/image_store"
 JOURNAL = STATE + "/journal"

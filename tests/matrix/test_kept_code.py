@@ -1,0 +1,91 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host is sent the code of a layout once; proven by what ansible-playbook says that it sends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._shared_code import digest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTHING = {"storage_pools": [{"name": "hlkc-none", "state": "absent"}]}
+KEPT = Path(paths.CODE) / digest()
+
+
+@pytest.fixture(autouse=True)
+def _first() -> None:
+    shutil.rmtree(KEPT, ignore_errors=True)
+
+
+def converge(
+    folder: Path, options: dict[str, t.Any], python: str = "/usr/bin/python3"
+) -> tuple[list[str], dict[str, t.Any]]:
+    """The modules that were sent, and the result."""
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False}
+    task = {"name": "Converge", "homelab.hybrid.layout": options}
+    book = folder / "play.yml"
+    book.write_text(yaml.safe_dump([{**play, "tasks": [task]}]))
+    env = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    program = str(ROOT / ".build/venv/bin/ansible-playbook")
+    argv = [program, "-vvv", "-i", "localhost,", "-e", f"ansible_python_interpreter={python}", str(book)]
+    said = subprocess.run(argv, env=env, capture_output=True, text=True, check=False).stdout
+    sent = re.findall(r"^Using module file .*/(\w+)\.py$", re.sub(r"(?m)^<localhost> ", "", said), re.MULTILINE)
+    (result,) = re.findall(r"^(?:ok|fatal): \[localhost\](?:: FAILED!)? => (\{.*?^\})", said, re.MULTILINE | re.DOTALL)
+    return sent, json.loads(result)
+
+
+@pytest.mark.parametrize("has_libvirt", [True, False], ids=["system's Python", "respawned"])
+def test_code_is_sent_once(tmp_path: Path, has_libvirt: bool) -> None:
+    python = "/usr/bin/python3"
+    if not has_libvirt:
+        subprocess.run([python, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+        python = str(tmp_path / "bare/bin/python")
+    first, made = converge(tmp_path, NOTHING, python)
+    assert first == ["layout_plan", "layout"]
+    again, found = converge(tmp_path, NOTHING, python)
+    assert again == ["layout_plan"]
+    assert found == made and found["resources"][0]["name"] == "hlkc-none"
+
+
+def test_kept_code_is_roots_alone_and_goes_when_nobody_uses_it(tmp_path: Path) -> None:
+    old = KEPT.with_name("0" * 32)
+    old.mkdir(parents=True, exist_ok=True)
+    os.utime(old, (0, 0))
+    converge(tmp_path, NOTHING)
+    assert not old.exists() and KEPT.exists()
+    status = KEPT.parent.stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o700)
+    os.utime(KEPT, (0, 0))
+    converge(tmp_path, NOTHING)
+    assert KEPT.stat().st_mtime > 0, "what is used looks new"
+
+
+def test_options_that_are_no_options_are_told_by_the_layout_itself(tmp_path: Path) -> None:
+    converge(tmp_path, NOTHING)
+    sent, result = converge(tmp_path, {"storage_pool": []})
+    assert sent == ["layout_plan", "layout"]
+    assert "Unsupported parameters for (homelab.hybrid.layout) module: storage_pool" in result["msg"]
+
+
+def test_a_folder_that_is_no_code_is_not_run(tmp_path: Path) -> None:
+    KEPT.mkdir(parents=True)
+    sent, result = converge(tmp_path, NOTHING)
+    assert sent == ["layout_plan", "layout"] and not result["changed"]
