@@ -16,12 +16,10 @@ import time
 import typing as t
 from pathlib import Path
 
-import libvirt
 import yaml
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
-from ansible_collections.homelab.hybrid.tests.harness import tiny_root
+from ansible_collections.homelab.hybrid.tests.harness import leftovers, tiny_root
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".build"
@@ -104,38 +102,14 @@ def lab() -> t.Iterator[None]:
 
 
 def remove_guests() -> None:
-    """Every guest of the prefix, its disks and its record, with libvirt's and the kernel's own means."""
-    for place in LXC.glob(f"{PREFIX}*"):
-        command("lxc-stop", "-n", place.name, "-k", check=False)
-        shutil.rmtree(place)
-    connection = libvirt.open(URI)
-    for domain in connection.listAllDomains():
-        if domain.name().startswith(PREFIX):
-            if domain.isActive():
-                domain.destroy()
-            domain.undefine()
-    connection.close()
-    for record in Path(paths.record_folder("guests")).glob(f"{PREFIX}*"):
-        record.unlink()
+    """Every guest of the benchmarks, with its disks."""
+    leftovers.remove_guests(PREFIX)
     for path in (FOLDER / "pool").glob(f"{PREFIX}-[vc]*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def clean() -> None:
-    remove_guests()
-    connection = libvirt.open(URI)
-    for thing in (*connection.listAllNetworks(), *connection.listAllStoragePools()):
-        if thing.name().startswith(PREFIX):
-            if thing.isActive():
-                thing.destroy()
-            thing.undefine()
-    connection.close()
-    for kind in ("images", "pools", "bridges"):
-        for record in Path(paths.record_folder(kind)).glob(f"{PREFIX}*"):
-            record.unlink()
-    for path in Path(paths.IMAGES).glob(f"{PREFIX}*"):
-        shutil.rmtree(path)
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    leftovers.remove_host(PREFIX, FOLDER)
 
 
 def play(*tasks: Task, **keywords: t.Any) -> list[Params]:

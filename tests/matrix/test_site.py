@@ -8,20 +8,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
 import typing as t
 from pathlib import Path
 
-import libvirt
 import pytest
 import yaml
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock, paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
 from ansible_collections.homelab.hybrid.tests.harness import tiny_root
+from ansible_collections.homelab.hybrid.tests.harness.leftovers import remove_host
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "hlsi"
@@ -46,27 +45,6 @@ def limit_of(name: str) -> str:
     return found.group(1) if found else ""
 
 
-def clean() -> None:
-    for place in LXC.glob(f"{PREFIX}*"):
-        command("lxc-stop", "-n", place.name, "-k")
-        shutil.rmtree(place)
-    connection = libvirt.open("qemu:///system")
-    for listed in (connection.listAllDomains(), connection.listAllNetworks(), connection.listAllStoragePools()):
-        for thing in listed:
-            if thing.name().startswith(PREFIX):
-                if thing.isActive():
-                    thing.destroy()
-                thing.undefine()
-    connection.close()
-    for kind in ("guests", "images", "pools", "bridges"):
-        for record in Path(paths.record_folder(kind)).glob(f"{PREFIX}*"):
-            record.unlink()
-    for pattern in (f"{PREFIX}*", f".attempts/{PREFIX}*"):
-        for path in Path(paths.IMAGES).glob(pattern):
-            shutil.rmtree(path)
-    shutil.rmtree(FOLDER, ignore_errors=True)
-
-
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("site") / "tiny.tar.zst"
@@ -77,7 +55,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def inventory(archive: Path) -> t.Iterator[Inventory]:
     """A machine without an operating system and two containers on this host, and a container on a host that does not answer."""
-    clean()
+    remove_host(PREFIX, FOLDER)
     FOLDER.mkdir()
     container = {"image": IMAGE, "rootfs": {"pool": POOL}, "memory": "64MiB", "force_stop": True, "shutdown_timeout": 1}
     alpha = {
@@ -110,7 +88,7 @@ def inventory(archive: Path) -> t.Iterator[Inventory]:
             },
         }
     }
-    clean()
+    remove_host(PREFIX, FOLDER)
 
 
 def guest(inventory: Inventory, name: str) -> dict[str, t.Any]:

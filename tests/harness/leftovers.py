@@ -1,0 +1,56 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes away everything of a prefix that a test or a benchmark made, with libvirt's and the kernel's own means."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+import libvirt
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+
+LXC = Path("/var/lib/lxc")
+
+
+def remove_guests(prefix: str) -> None:
+    """Every guest whose name begins with *prefix*, and its record; its disks and its root stay in their pool."""
+    for place in LXC.glob(f"{prefix}*"):
+        subprocess.run(["lxc-stop", "-n", place.name, "-k"], capture_output=True, check=False)
+        shutil.rmtree(place)
+    connection = libvirt.open("qemu:///system")
+    _undefine(connection.listAllDomains(), prefix)
+    connection.close()
+    _forget("guests", prefix)
+
+
+def remove_host(prefix: str, folder: Path) -> None:
+    """Guests, images, pools and bridges of *prefix*, and the *folder* that they lie in."""
+    remove_guests(prefix)
+    connection = libvirt.open("qemu:///system")
+    _undefine(connection.listAllNetworks(), prefix)
+    _undefine(connection.listAllStoragePools(), prefix)
+    connection.close()
+    for kind in ("images", "pools", "bridges"):
+        _forget(kind, prefix)
+    for pattern in (f"{prefix}*", f".attempts/{prefix}*"):
+        for path in Path(paths.IMAGES).glob(pattern):
+            shutil.rmtree(path)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _undefine(things: t.Iterable[t.Any], prefix: str) -> None:
+    for thing in things:
+        if thing.name().startswith(prefix):
+            if thing.isActive():
+                thing.destroy()
+            thing.undefine()
+
+
+def _forget(kind: str, prefix: str) -> None:
+    for record in Path(paths.record_folder(kind)).glob(f"{prefix}*"):
+        record.unlink()
