@@ -71,7 +71,8 @@ def make_collection(folder: Path) -> None:
     for name in ("meta", "plugins", "playbooks", "roles"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "galaxy.yml", target)
-    (target / "plugins" / "modules" / "layout.py").write_text(STUB)
+    for module in ("layout_plan", "layout"):
+        (target / "plugins" / "modules" / f"{module}.py").write_text(STUB)
     role = target / "roles" / "hypervisor"
     shutil.rmtree(role)
     (role / "tasks").mkdir(parents=True)
