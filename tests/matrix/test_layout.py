@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
-import libvirt
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import journal, paths
-from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import LayoutOutcome, converge_layout
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, Step
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import (
+    RESOURCES,
+    LayoutOutcome,
+    converge_layout,
+)
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.tests.harness import tiny_root
 from ansible_collections.homelab.hybrid.tests.harness.fingerprint import differences, narrowed
+from ansible_collections.homelab.hybrid.tests.harness.leftovers import remove_host
 
 PREFIX = "hlly"
 BRIDGE, POOL, IMAGE, VM = f"{PREFIX}br0", f"{PREFIX}-pool", f"{PREFIX}-tiny", f"{PREFIX}-vm"
@@ -47,10 +52,10 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder() -> t.Iterator[Path]:
     folder = Path("/srv") / PREFIX
-    clean(folder)
+    remove_host(PREFIX, folder)
     folder.mkdir()
     yield folder
-    clean(folder)
+    remove_host(PREFIX, folder)
 
 
 @pytest.fixture
@@ -94,27 +99,6 @@ def command(*argv: str, check: bool = True) -> str:
 
 def virsh(*argv: str, check: bool = True) -> str:
     return command("virsh", "-q", "-c", "qemu:///system", *argv, check=check)
-
-
-def clean(folder: Path) -> None:
-    for place in LXC.glob(f"{PREFIX}*"):
-        command("lxc-stop", "-n", place.name, "-k", check=False)
-        shutil.rmtree(place)
-    connection = libvirt.open("qemu:///system")
-    for listed in (connection.listAllDomains(), connection.listAllNetworks(), connection.listAllStoragePools()):
-        for thing in listed:
-            if thing.name().startswith(PREFIX):
-                if thing.isActive():
-                    thing.destroy()
-                thing.undefine()
-    connection.close()
-    for kind in ("guests", "images", "pools", "bridges"):
-        for record in Path(paths.record_folder(kind)).glob(f"{PREFIX}*"):
-            record.unlink()
-    for pattern in (f"{PREFIX}*", f".attempts/{PREFIX}*"):
-        for path in Path(paths.IMAGES).glob(pattern):
-            shutil.rmtree(path)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def power(name: str) -> str:
@@ -312,6 +296,28 @@ def test_a_worker_that_is_killed_fails_its_item_alone(layout):
     assert item(result, NAMES[1])["changed"] and not item(result, NAMES[2])["failed"]
     assert run(layout).error is None
     assert_stands(layout)
+
+
+class BrokenPool(StoragePool):
+    """A storage pool whose code has a bug."""
+
+    def apply(self, spec: t.Any, state: t.Any, plan: t.Any, work: t.Any) -> t.Iterator[Change | Step]:
+        yield Step("begun")
+        raise RuntimeError("a bug")
+
+
+def test_a_bug_fails_its_item_alone_and_keeps_its_traceback(layout):
+    extra = [{"name": f"{PREFIX}-broken", "path": f"/srv/{PREFIX}/broken"}]
+    outcome = converge_layout(
+        {"bridges": layout["bridges"], "storage_pools": extra},
+        dry_run=False,
+        resources={**RESOURCES, "storage_pool": BrokenPool()},
+    )
+    broken = item(outcome, f"{PREFIX}-broken")
+    assert broken["failed"] and broken["changed"]
+    assert broken["msg"] == "RuntimeError: a bug" and "in apply" in broken["exception"]
+    assert "storage pool hlly-broken: RuntimeError: a bug" in outcome.told["msg"]
+    assert not item(outcome, BRIDGE)["failed"] and virsh("net-info", BRIDGE)
 
 
 def kill_worker(main: int, name: str) -> int | None:
