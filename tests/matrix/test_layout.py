@@ -279,7 +279,16 @@ def test_a_run_that_is_killed_goes_on_with_the_next(layout, steps):
     assert_stands(layout)
 
 
-def test_a_worker_that_is_killed_fails_its_item_alone(layout):
+def test_a_worker_that_is_killed_fails_its_item_alone(layout, archive, tmp_path):
+    # Its root takes long enough to unpack that the worker can be found at work.
+    large = tmp_path / "large.tar"
+    command("zstd", "-q", "-d", str(archive), "-o", str(large))
+    with (tmp_path / "zeros").open("wb") as stream:
+        stream.truncate(500 << 20)
+    command("tar", "-r", "-f", str(large), "-C", str(tmp_path), "zeros")
+    command("zstd", "-q", "-1", "--rm", str(large))
+    layout["images"].append({"name": f"{PREFIX}-large", "kind": "container", "path": f"{large}.zst"})
+    layout["containers"][1]["image"] = f"{PREFIX}-large"
     process = child(layout)
     assert process.stdout is not None
     killed = None
