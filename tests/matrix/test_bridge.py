@@ -151,7 +151,7 @@ def answer(name: str, server: str = "10.213.0.1") -> str | None:
 def eventually(read: t.Callable[[], t.Any], wanted: t.Any) -> None:
     """dnsmasq reads its files again a moment after libvirt asks it to."""
     got = None
-    for dummy in range(30):
+    for dummy in range(150):
         with contextlib.suppress(OSError):
             got = read()
         if got == wanted:

@@ -88,7 +88,7 @@ def plug_in() -> None:
 def wait_until_forwarding() -> None:
     """A port of a bridge with spanning tree listens for a moment before it forwards."""
     state = Path(f"/sys/class/net/{GUEST_PORT}/brport/state")
-    for dummy in range(100):
+    for dummy in range(400):
         if state.read_text() == "3\n":
             return
         time.sleep(0.1)

@@ -117,7 +117,7 @@ def start() -> None:
 
 
 def wait_until_up() -> None:
-    for dummy in range(300):
+    for dummy in range(900):
         if inside("systemctl", "is-system-running", check=False) in ("running", "degraded"):
             return
         time.sleep(0.1)
@@ -171,7 +171,7 @@ def addresses() -> list[str]:
 
 
 def eventually(read: t.Callable[[], t.Any], wanted: t.Callable[[t.Any], bool]) -> t.Any:
-    for dummy in range(100):
+    for dummy in range(300):
         got = read()
         if wanted(got):
             return got
