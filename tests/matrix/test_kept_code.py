@@ -25,7 +25,9 @@ KEPT = Path(paths.CODE) / digest()
 
 
 @pytest.fixture(autouse=True)
-def _first() -> None:
+def _first() -> t.Iterator[None]:
+    shutil.rmtree(KEPT, ignore_errors=True)
+    yield
     shutil.rmtree(KEPT, ignore_errors=True)
 
 
