@@ -94,7 +94,8 @@ def claims(guest: Options, hidden: t.Collection[str]) -> t.Iterator[tuple[str, s
             yield "MAC address", str(mac).lower()
         address = str(net.get("ip") or "").partition("/")[0]
         if address not in ("", "dhcp", "none") and net.get("bridge") not in hidden:
-            yield "address", address
+            vlan = net.get("vlan") or net.get("tag")
+            yield "address", f"{address} in VLAN {vlan}" if vlan else address
 
 
 class FilterModule:

@@ -97,7 +97,7 @@ guests:
       type: str
       returned: always
     networks:
-      description: Its interfaces, with their name, their C(bridge), C(mac), C(addresses) and whether the C(link) is up.
+      description: Its interfaces, with their name, their C(bridge), C(vlan), C(mac), C(addresses) and whether the C(link) is up.
       type: list
       elements: dict
       returned: always

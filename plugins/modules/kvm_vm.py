@@ -156,6 +156,14 @@ options:
         description:
           - The bridge that the card is plugged into. Needed for a new card. Changed live.
         type: str
+      vlan:
+        description:
+          - The VLAN of the card, from 1 to 4094. The guest sends and gets its packets without a tag. Changed live.
+          - The bridge has to know VLANs (O(homelab.hybrid.bridge#module:vlan_aware)), and the hypervisor needs libvirt 11.0 or newer,
+            as Debian 13 has it. It is refused where one of the two is missing.
+          - Where it is not given, a new card is in the VLAN that the bridge gives to all its ports.
+        type: int
+        aliases: [tag]
       mac:
         description:
           - The MAC address. One that is not written is derived when the card is made, and stays.

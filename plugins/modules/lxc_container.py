@@ -77,6 +77,13 @@ options:
         description:
           - The bridge that it is plugged into. Needed to add an interface.
         type: str
+      vlan:
+        description:
+          - The VLAN of the interface, from 1 to 4094. The container sends and gets its packets without a tag.
+          - The bridge has to know VLANs (O(homelab.hybrid.bridge#module:vlan_aware)). It is refused with one that does not.
+          - Where it is not given, a new interface is in the VLAN that the bridge gives to all its ports.
+        type: int
+        aliases: [tag]
       mac:
         description:
           - The hardware address. Where it is not given, one is derived when the interface is added, and kept.
@@ -267,6 +274,15 @@ EXAMPLES = r"""
         source: /srv/media
         path: /media
         readonly: true
+
+- name: Put a container into the VLAN of the cameras
+  homelab.hybrid.lxc_container:
+    name: frigate
+    networks:
+      - name: cameras
+        bridge: br0
+        vlan: 30
+        ip: 192.168.30.5/24
 
 - name: Take the limit of its memory off
   homelab.hybrid.lxc_container:

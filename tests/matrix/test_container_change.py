@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._guests.read import read_guests
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.kill import survive_kills
@@ -235,6 +238,30 @@ def test_networks_come_change_and_go(power):
     change(["networks[dmz]"], networks=[{"name": "dmz", "state": "absent"}])
     assert "lxc.net" not in ct.config() and "dmz" not in ct.record().get("macs", {})
     assert pair not in ct.links()
+
+
+def test_a_vlan_is_refused_where_the_kernel_or_the_bridge_knows_none(power):
+    probe = ["unshare", "--net", "ip", "link", "add", "x0", "type", "bridge", "vlan_filtering", "1"]
+    kernel_knows = subprocess.run(probe, capture_output=True, check=False).returncode == 0
+    why = "the bridge hlctbr0 knows no VLANs" if kernel_knows else "the kernel of this host has no VLAN filtering"
+    saying = f"networks[lan].vlan: 10 is refused, as {why}"
+    refuse(ct.CONTAINER, {"name": ct.NAME, "memory": 64, "networks": [{**ct.LAN, "vlan": 10}]}, saying)
+    change(["networks[lan]"], networks=[ct.LAN])
+    refuse(ct.CONTAINER, {"name": ct.NAME, "memory": 64, "networks": [{"name": "lan", "vlan": 10}]}, saying)
+    new = {**ct.BASE, "name": f"{ct.PREFIX}-b", "networks": [{**ct.LAN, "vlan": 10}]}
+    refuse(ct.CONTAINER, new, saying)
+    change(["networks[lan]"], networks=[{"name": "lan", "state": "absent"}])
+
+
+def test_a_vlan_that_somebody_wrote_is_told_and_taken_off(power):
+    change(["networks[lan]"], networks=[ct.LAN])
+    path = ct.LXC / ct.NAME / "config"
+    path.write_text(ct.config() + "lxc.net.0.veth.vlan.id = 10\n")
+    (guest,) = read_guests({"name": [ct.NAME]}, Host())["guests"]
+    assert [net["vlan"] for net in guest["networks"]] == [10]
+    change(["networks[lan].vlan"], unset=["networks[lan].vlan"])
+    assert ct.values("lxc.net.0.veth.vlan.id") == [] and ct.values("lxc.net.0.link") == ["hlctbr0"]
+    change(["networks[lan]"], networks=[{"name": "lan", "state": "absent"}])
 
 
 def test_an_address_can_be_asked_for(power):

@@ -122,7 +122,7 @@ def test_both_kinds_have_one_shape():
             None,
             None,
         )
-        assert {"name", "bridge", "mac", "addresses", "link"} <= set(guest["networks"][0])
+        assert {"name", "bridge", "vlan", "mac", "addresses", "link"} <= set(guest["networks"][0])
         assert {"name", "pool", "path", "size_bytes", "size"} <= set(guest["disks"][0])
 
 

@@ -222,6 +222,16 @@ def test_what_cannot_be_is_refused_before_anything_is_applied(layout, change, sa
     assert not differences(before, narrowed(PREFIX))
 
 
+def test_a_vlan_on_a_bridge_that_will_know_none_fails_its_guests_alone_before_they_are_made(layout):
+    layout["containers"][1]["networks"][0]["vlan"] = layout["vms"][0]["networks"][0]["vlan"] = 10
+    for outcome in (run(layout, dry_run=True), run(layout)):
+        assert outcome.error is not None
+        assert outcome.error.message.count("networks[lan].vlan: 10 is refused, as ") == 2
+        assert {each["name"] for each in outcome.told["resources"] if each["failed"]} == {VM, NAMES[1]}
+    assert (power(NAMES[0]), power(NAMES[2])) == ("RUNNING", "STOPPED")
+    assert not (LXC / NAMES[1]).exists() and VM not in virsh("list", "--all", "--name").split()
+
+
 def test_overcommit_lets_more_be_promised(layout):
     layout["vms"][0]["disks"][0]["size"] = "2T"
     layout["overcommit"] = {"storage": 1000}

@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import typing as t
 from pathlib import Path
+from xml.etree import ElementTree
 
+import libvirt
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.decide import pattern
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import OPTIONS
 from ansible_collections.homelab.hybrid.tests.harness import machines
-from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.machines import (
     BRIDGES,
     PAPER,
@@ -245,6 +247,32 @@ def test_a_mac_is_changed_with_the_next_boot(folder: Path, name: str, mac: str) 
     assert attribute(device(definition(name), "interface", "lan"), "mac", "address") == plain
 
 
+@pytest.mark.parametrize("name", [STOPPED, RUNNING])
+def test_a_vlan_is_refused_where_libvirt_is_old_or_the_bridge_knows_none(folder: Path, name: str) -> None:
+    version = libvirt.open(machines.URI).getLibVersion()
+    old = f"libvirt {version // 1_000_000}.{version // 1000 % 1000}.{version % 1000} of this host has no VLANs on Linux bridges"
+    for item in ({"name": "lan", "vlan": 10}, {"name": "new", "bridge": BRIDGES[1], "vlan": 10}):
+        why = old if version < 11_000_000 else f"the bridge {item.get('bridge', BRIDGES[0])} knows no VLANs"
+        saying = f"networks[{item['name']}].vlan: 10 is refused, as {why}"
+        refuse(VM, {"name": name, "description": "not written", "networks": [item]}, saying)
+
+
+@pytest.mark.parametrize("name", [STOPPED, RUNNING])
+def test_a_vlan_that_somebody_wrote_is_told_and_taken_off(folder: Path, name: str) -> None:
+    root = definition(name)
+    card = device(root, "interface", "lan")
+    assert card is not None
+    card.append(ElementTree.fromstring("<vlan><tag id='10'/></vlan>"))
+    (folder / "with-vlan.xml").write_text(ElementTree.tostring(root, encoding="unicode"))
+    virsh("define", str(folder / "with-vlan.xml"))
+    run = check_run_again(VM, {"name": name, "unset": ["networks[lan].vlan"]}, ["networks[lan].vlan"])
+    (change,) = run.plan.changes
+    assert (change.before, change.after) == (10, None)
+    assert change.how.value == ("live" if name == RUNNING else "offline")
+    card = device(definition(name), "interface", "lan")
+    assert card is not None and card.find("vlan") is None
+
+
 def test_exact_lists_unplug_what_is_not_named(folder: Path) -> None:
     params = {"name": STOPPED, "networks": [{"name": "lan"}], "exact": ["networks"]}
     listed = unchanged(VM, {"name": STOPPED, "networks": [{"name": "lan"}]}).plan.unmanaged
@@ -280,6 +308,7 @@ def test_if_needed_restarts_once_for_what_waits(folder: Path) -> None:
 
 def test_every_option_has_a_case() -> None:
     elsewhere = {"tags", "protection", "autostart", "disks[].size", "disks[].pool", "disks[].format", "networks[].mac"}
+    elsewhere |= {"networks[].vlan"}
     cloud_init = {option.path for option in OPTIONS if option.path.startswith("cloud_init.")}
     covered = {pattern(case.path) for case in CASES}
     assert {option.path for option in OPTIONS} - covered == elsewhere | cloud_init

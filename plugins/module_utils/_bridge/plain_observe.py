@@ -20,8 +20,6 @@ from .managers import Backend
 from .plain import Plain, PlainPort, merge
 from .spec import DHCP, Spec
 
-_VLAN_PROBE = ("ip", "link", "add", "name", "probe0", "type", "bridge", "vlan_filtering", "1")
-
 
 @dataclasses.dataclass(frozen=True)
 class PlainState:
@@ -102,7 +100,7 @@ def observe_plain(spec: Spec, host: Host) -> PlainState:
         is_recorded=record.exists,
         is_made=bool(record.data.get("made")),
         can_lease=_wants_lease(spec) and backend is not None and managers.can_lease(backend),
-        has_vlans=not _wants_vlans(spec) or features.works_apart(*_VLAN_PROBE),
+        has_vlans=not _wants_vlans(spec) or features.works_apart(*features.VLAN_PROBE),
         mac=link.get("address") if link else None,
         links=frozenset(host.links),
         ports=plugged,

@@ -16,6 +16,7 @@ from .._core.converge import Work
 from .._core.errors import ApplyError, MissingRequirement
 from .._core.plan import Change, How, Plan, Step
 from .._core.record import Record
+from .._host import links
 from .._host.lxc import LXC_PATH, config_path
 from .._image import store
 from . import definition, guest_files, idmap, inside, live, power, rootfs
@@ -374,6 +375,9 @@ def _change_nic(job: _Job, name: str) -> Steps:
     old = net_lines(name, wanted.number, job.state) if wanted.number in job.state.config.nets() else wanted
     if nic.host and job.plan.has(f"{path}.bridge", f"{path}.link"):
         live.plug(nic.host, wanted.bridge if wanted.link == "up" else None)
+    if nic.host and job.plan.has(f"{path}.bridge", f"{path}.link", f"{path}.vlan"):
+        # A port that leaves its bridge forgets its VLAN.
+        links.put_into_vlan(nic.host, wanted.vlan)
     if nic.host and job.plan.has(f"{path}.mtu"):
         live.set_mtu(pid, nic, wanted.mtu)
     if job.plan.has(f"{path}.ip"):

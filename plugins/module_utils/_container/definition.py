@@ -132,6 +132,7 @@ def wanted_network(item: Network, spec: Spec, state: State) -> NetLines:
     return NetLines(
         number=number,
         bridge=item.bridge or (there.bridge if there else ""),
+        vlan=0 if f"networks[{item.name}].vlan" in spec.unset else item.vlan or (there.vlan if there else 0),
         mac=item.mac or (there.mac if there else ""),
         ip=address,
         gateway="" if f"networks[{item.name}].gateway" in spec.unset else gateway,
@@ -169,6 +170,9 @@ def write_network(config: Config, lines: NetLines) -> Config:
         "veth.pair": lines.pair,
         "hwaddr": lines.mac,
         "mtu": str(lines.mtu) if lines.mtu else "",
+        # The default, which no line needs to say that was there without a VLAN.
+        **({"veth.mode": "bridge"} if lines.vlan else {}),
+        "veth.vlan.id": str(lines.vlan) if lines.vlan else "",
         "ipv4.address": lines.ip if is_static and family == "ipv4" else "",
         "ipv4.gateway": lines.gateway if is_static and family == "ipv4" else "",
         "ipv6.address": lines.ip if is_static and family == "ipv6" else "",

@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 import typing as t
 
+from .._host import vlans
 from .config import Config, MountEntry, parse_entry
 from .spec import Mount, Network
 from .state import Live, Nic, State
@@ -20,10 +21,11 @@ ENTRY = "lxc.mount.entry"
 
 @dataclasses.dataclass(frozen=True)
 class NetLines:
-    """An interface by its lines in the configuration, canonical: *gateway* empty and *mtu* 0 for none."""
+    """An interface by its lines in the configuration, canonical: *gateway* empty, *mtu* and *vlan* 0 for none."""
 
     number: int
     bridge: str
+    vlan: int
     mac: str
     ip: str
     gateway: str
@@ -65,14 +67,19 @@ def net_lines(name: str, number: int, state: State) -> NetLines:
     return NetLines(
         number=number,
         bridge=net.get("link") or unplugged,
+        vlan=_number(net.get("veth.vlan.id", "")),
         mac=net.get("hwaddr", "").lower(),
         ip=canonical_ip(static.split()[0]) if static.split() else asks,
         gateway=net.get("ipv4.gateway") or net.get("ipv6.gateway") or "",
-        mtu=int(net["mtu"]) if net.get("mtu", "").isdecimal() else 0,
+        mtu=_number(net.get("mtu", "")),
         link="up" if net.get("link") else "down",
         device=net.get("name") or f"eth{number}",
         pair=net.get("veth.pair", ""),
     )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def canonical_ip(text: str) -> str:
@@ -91,6 +98,13 @@ def live_nic(lines: NetLines, live: Live | None) -> Nic | None:
         *(nic for nic in nics if not lines.mac and nic.device == lines.device),
     )
     return next(iter(found), None)
+
+
+def live_vlan(lines: NetLines, nic: Nic | None) -> int | None:
+    """The VLAN that the running interface is in, in the form of the option; that of *lines* where nothing tells another."""
+    if nic is None or nic.vlan is None:
+        return lines.vlan
+    return vlans.canonical(nic.vlan, lines.vlan, nic.default_vlan)
 
 
 def derived_mac(machine_id: str, guest: str, item: str, taken: t.Collection[str]) -> str:

@@ -17,6 +17,7 @@ import typing as t
 from .._core import atomic, command, libraries
 from .._core.errors import ApplyError, HybridError, ObserveError
 from .._core.waiting import wait_until
+from .._host import links, vlans
 from . import cgroup
 from .config import unescape_path
 from .idmap import root_of
@@ -66,8 +67,10 @@ def _as_error(error: type[HybridError]) -> t.Iterator[None]:
         raise error(exc.message, **exc.facts) from exc
 
 
-def observe(container: t.Any, host_links: t.Mapping[str, t.Mapping[str, t.Any]]) -> Live:
-    """What the running container has now.
+def observe(
+    container: t.Any, host_links: t.Mapping[str, t.Mapping[str, t.Any]], port_vlans: t.Mapping[str, int]
+) -> Live:
+    """What the running container has now. *port_vlans* are those of ``Host``.
 
     :raises ObserveError:
     """
@@ -80,7 +83,7 @@ def observe(container: t.Any, host_links: t.Mapping[str, t.Mapping[str, t.Any]])
         pid=pid,
         items=items,
         hostname=seen["hostname"],
-        nics=nics_of(seen["links"], seen["routes"], host_links),
+        nics=nics_of(seen["links"], seen["routes"], host_links, port_vlans),
         mounts=mounts_of(f"/proc/{pid}/mountinfo"),
         memory_in_use=memory_in_use(get_item(container, "memory.stat") or ""),
         uptime_seconds=uptime(pid),
@@ -144,6 +147,7 @@ def nics_of(
     links: t.Iterable[t.Mapping[str, t.Any]],
     routes: t.Sequence[t.Mapping[str, t.Any]],
     host_links: t.Mapping[str, t.Mapping[str, t.Any]],
+    port_vlans: t.Mapping[str, int],
 ) -> tuple[Nic, ...]:
     """The interfaces inside, each with its end on the host (by the index that both ends know of each other)."""
     by_index = {link.get("ifindex"): link for link in host_links.values()}
@@ -161,6 +165,8 @@ def nics_of(
                 mac=link.get("address", ""),
                 host=other["ifname"] if is_pair else "",
                 bridge=other.get("master", "") if is_pair else "",
+                vlan=port_vlans.get(other["ifname"]) if is_pair else None,
+                default_vlan=vlans.default_vlan(other.get("master", ""), host_links) or 0,
                 mtu=int(link.get("mtu", 1500)),
                 addresses=tuple(
                     _address(entry) for entry in link.get("addr_info", ()) if entry.get("scope") == "global"
@@ -233,9 +239,10 @@ def add_nic(pid: int, lines: NetLines) -> None:
     here = ["ip", "link", "add", lines.pair, "address", "fe" + lines.mac[2:], *mtu]
     there = ["peer", "name", lines.device, "address", lines.mac, *mtu, "netns", str(pid)]
     command.run([*here, "type", "veth", *there])
-    command.run(["ip", "link", "set", lines.pair, "up"])
     if lines.link == "up":
         plug(lines.pair, lines.bridge)
+        links.put_into_vlan(lines.pair, lines.vlan)
+    command.run(["ip", "link", "set", lines.pair, "up"])
     in_namespaces(pid, ("net",), lambda: command.run(["ip", "link", "set", lines.device, "up"]))
     if lines.ip not in ("dhcp", "none"):
         set_address(pid, lines.device, None, lines.ip)

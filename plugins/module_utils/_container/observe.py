@@ -18,7 +18,7 @@ from .._storage.observe import mounts_in
 from . import cgroup, cpuset, guest_files, inside, live, rootfs
 from .config import Config
 from .idmap import Range, parse_idmap, parse_subids, root_of
-from .items import bind_entries, claim_mounts, claim_networks, live_nic, net_lines
+from .items import bind_entries, claim_mounts, claim_networks, live_nic, live_vlan, net_lines
 from .spec import Spec
 from .state import HostState, Inside, Live, State
 
@@ -49,6 +49,7 @@ def observe_guest(name: str, host: Host, spec: Spec | None = None) -> State:
     target = rootfs.path_in(pool.path, name) if pool and pool.path else None
     names = _net_names(config, data, spec)
     places = _places(spec, config)
+    bridges = _bridges_of_vlans(spec, config)
     mine = [place for place in dict.fromkeys((path, target, _volume_path(data))) if place]
     return State(
         is_registered=entry is not None,
@@ -70,6 +71,7 @@ def observe_guest(name: str, host: Host, spec: Spec | None = None) -> State:
         target=target,
         has_target=bool(target) and os.path.lexists(str(target)),
         places=places,
+        vlan_obstacles={bridge: why for bridge in bridges if (why := host.vlan_obstacle(bridge))},
         files=frozenset(source for source in places if not os.path.isdir(source)),
         host=read_host(name, host) if spec else HostState(),
     )
@@ -82,7 +84,7 @@ def _power(name: str, host: Host) -> tuple[str, Live | None]:
     state = live.settled_state(container)
     if state == "STOPPED":
         return "stopped", None
-    return ("paused" if state == "FROZEN" else "started"), live.observe(container, host.links)
+    return ("paused" if state == "FROZEN" else "started"), live.observe(container, host.links, host.port_vlans)
 
 
 def rootfs_path(config: Config) -> str | None:
@@ -102,6 +104,15 @@ def _volume_path(data: t.Mapping[str, t.Any]) -> str | None:
 def _net_names(config: Config, data: t.Mapping[str, t.Any], spec: Spec | None) -> set[str]:
     declared = {item.name for item in (spec.networks if spec else None) or ()}
     return declared | set(data.get("macs") or {}) | set(claim_networks((), config, data.get("macs") or {}))
+
+
+def _bridges_of_vlans(spec: Spec | None, config: Config) -> set[str]:
+    """The bridges that may have to know VLANs: none where nobody speaks of any."""
+    declared = (spec.networks if spec else None) or ()
+    nets = config.nets().values()
+    if not spec or not (any(item.vlan for item in declared) or any("veth.vlan.id" in net for net in nets)):
+        return set()
+    return {bridge for bridge in (*(item.bridge for item in declared), *(net.get("link") for net in nets)) if bridge}
 
 
 def read_inside(path: str, net_names: t.Iterable[str]) -> Inside:
@@ -268,6 +279,7 @@ def _network_facts(net: str, number: int, state: State) -> dict[str, t.Any]:
     return {
         "name": net,
         "bridge": (nic.bridge if nic else "") or lines.bridge or None,
+        "vlan": live_vlan(lines, nic) or None,
         "mac": (nic.mac if nic else lines.mac) or None,
         "device": nic.device if nic else lines.device,
         "host_device": (nic.host if nic else lines.pair) or None,

@@ -15,7 +15,7 @@ from .._core.decide import NEVER_PERMITTED, SAME, Draft, Power, Verdict
 from .._core.plan import How, Plan
 from .._core.units import show_memory_kib
 from . import cgroup, cpuset, guest_files, idmap
-from .items import NetLines, claim_mounts, claim_networks, derived_mac, live_nic, net_lines
+from .items import NetLines, claim_mounts, claim_networks, derived_mac, live_nic, live_vlan, net_lines
 from .spec import OPTIONS, Mount, Network, Spec, with_create_defaults, with_mount_defaults, with_network_defaults
 from .state import Nic, State
 
@@ -274,6 +274,7 @@ def _plan_networks(draft: Draft, spec: Spec, state: State) -> None:
             declared.setdefault(name, Network(name))
     for name, item in declared.items():
         lines = net_lines(name, claims[name], state) if name in claims else None
+        _check_vlan(draft, item, lines, state.vlan_obstacles)
         _plan_network(draft, item, lines, live_nic(lines, state.live) if lines else _stray_nic(item, state))
     for name, number in claims.items():
         if spec.networks is None or name in declared:
@@ -289,6 +290,16 @@ def _stray_nic(item: Network, state: State) -> Nic | None:
     """An interface that runs without lines in the configuration: a run was killed, or somebody took the lines away."""
     nics = state.live.nics if state.live else ()
     return next((nic for nic in nics if item.mac and nic.mac == item.mac and nic.host), None)
+
+
+def _check_vlan(draft: Draft, item: Network, lines: NetLines | None, obstacles: t.Mapping[str, str]) -> None:
+    path = f"networks[{item.name}].vlan"
+    bridge = item.bridge or (lines.bridge if lines else "")
+    kept = lines.vlan if lines and path not in draft.unset else 0
+    is_concerned = item.vlan is not None or (lines is not None and item.bridge not in (None, lines.bridge))
+    vlan = item.vlan or kept
+    if item.is_present and vlan and is_concerned and bridge in obstacles:
+        _refuse(draft, path, kept or None, vlan, f"{path}: {vlan} is refused, as {obstacles[bridge]}")
 
 
 def _plan_network(draft: Draft, item: Network, lines: NetLines | None, nic: Nic | None) -> None:
@@ -310,6 +321,7 @@ def _plan_network(draft: Draft, item: Network, lines: NetLines | None, nic: Nic 
         lines.bridge,
         (nic.bridge or (lines.bridge if lines.link == "down" else "")) if nic else SAME,
     )
+    draft.compare(f"{path}.vlan", item.vlan, lines.vlan, live_vlan(lines, nic))
     draft.compare(f"{path}.mac", item.mac, lines.mac, nic.mac if nic else SAME)
     draft.compare(f"{path}.link", item.link, lines.link, ("up" if nic.bridge else "down") if nic else SAME)
     draft.compare(f"{path}.mtu", item.mtu, lines.mtu, _live_mtu(item, lines, nic))
@@ -318,7 +330,7 @@ def _plan_network(draft: Draft, item: Network, lines: NetLines | None, nic: Nic 
 
 
 def _network_values(item: Network, lines: NetLines | None) -> dict[str, t.Any]:
-    keys = ("bridge", "mac", "ip", "gateway", "mtu", "link")
+    keys = ("bridge", "vlan", "mac", "ip", "gateway", "mtu", "link")
     return {key: getattr(item, key) if getattr(item, key) is not None else getattr(lines, key, None) for key in keys}
 
 

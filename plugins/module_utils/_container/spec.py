@@ -40,6 +40,7 @@ _NETWORK = {
     "name": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "bridge": {"type": "str"},
+    "vlan": {"type": "int", "aliases": ["tag"]},
     "mac": {"type": "str", "aliases": ["hwaddr"]},
     "ip": {"type": "str"},
     "gateway": {"type": "str"},
@@ -140,6 +141,7 @@ OPTIONS = (
     Option("protection", live=always, off=False),
     Option("networks[]", live=always),
     Option("networks[].bridge", live=always),
+    Option("networks[].vlan", live=always, show=_show_number, off=0),
     Option("networks[].mac", live=never),
     Option("networks[].ip", live=always),
     Option("networks[].gateway", live=always, show=_show_number, off=""),
@@ -159,6 +161,7 @@ class Network:
     name: str
     is_present: bool = True
     bridge: str | None = None
+    vlan: int | None = None
     mac: str | None = None
     ip: str | None = None
     gateway: str | None = None
@@ -356,6 +359,7 @@ def _parse_network(item: t.Mapping[str, t.Any]) -> Network:
         name=name,
         is_present=check_choice(f"{key}.state", item.get("state") or "present", ("present", "absent")) == "present",
         bridge=bridge,
+        vlan=check_number(f"{key}.vlan", item.get("vlan"), least=1, most=4094),
         mac=mac,
         ip=address,
         gateway=_parse_gateway(f"{key}.gateway", item.get("gateway"), address),

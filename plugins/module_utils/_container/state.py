@@ -23,7 +23,11 @@ class Address:
 
 @dataclasses.dataclass(frozen=True)
 class Nic:
-    """An interface of a running container: *device* inside, *host* its other end, plugged into *bridge* unless that is empty."""
+    """An interface of a running container: *device* inside, *host* its other end, plugged into *bridge* unless that is empty.
+
+    *vlan* is that of its port, 0 for none, *default_vlan* what the bridge gives to each new port; ``None`` where the bridge
+    knows no VLANs.
+    """
 
     device: str
     mac: str
@@ -32,6 +36,8 @@ class Nic:
     mtu: int = 1500
     addresses: tuple[Address, ...] = ()
     gateways: tuple[str, ...] = ()
+    vlan: int | None = None
+    default_vlan: int = 0
 
     def has(self, cidr: str) -> bool:
         return any(address.cidr == cidr for address in self.addresses)
@@ -95,6 +101,7 @@ class State:
     ``stopped``, ``started`` or ``paused``. *rootfs* is where its root is, or was when it was taken away. *pool_path* is
     that of the pool which the user named, *target* the place in it for the root, *has_target* whether something is there.
     *places* has the ``Mounted.place`` of each source of a mount that exists, *files* are those of them that are no folders.
+    *vlan_obstacles* says of bridges why none of their ports can be in a VLAN.
     """
 
     is_registered: bool = False
@@ -116,6 +123,7 @@ class State:
     target: str | None = None
     has_target: bool = False
     places: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    vlan_obstacles: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: frozenset[str] = frozenset()
     host: HostState = dataclasses.field(default_factory=HostState)
 

@@ -18,6 +18,7 @@ from .._core.declared import check_number
 from .._core.errors import HybridError
 from .._core.units import MIB, show_size
 from . import accelerator
+from .libvirt import dotted
 from .snapshot import SERVICE_LIBVIRT, Host
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {"journal": {"type": "int", "default": 0}}
@@ -29,6 +30,7 @@ SOCKETS = {
 LXCFS = "/var/lib/lxcfs"
 FILE_SYSTEMS = ("btrfs", "xfs", "overlay", "squashfs", "nfsd")
 CAP_SYS_RESOURCE = 24
+VLAN_PROBE = ("ip", "link", "add", "name", "probe0", "type", "bridge", "vlan_filtering", "1")
 
 
 def read_host(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
@@ -95,11 +97,6 @@ def read_versions(host: Host) -> dict[str, str | None]:
     }
 
 
-def dotted(number: int) -> str:
-    """libvirt writes 9.0.1 as 9000001."""
-    return f"{number // 1000000}.{number // 1000 % 1000}.{number % 1000}"
-
-
 def said_by(argv: list[str], pattern: str) -> str | None:
     try:
         match = re.search(pattern, command.run(argv, timeout=20))
@@ -149,7 +146,7 @@ def read_features() -> dict[str, bool]:
     features.update(
         apparmor=(atomic.read_text("/sys/module/apparmor/parameters/enabled") or "").startswith("Y"),
         bridge=works_apart("ip", "link", "add", "name", "probe0", "type", "bridge"),
-        vlan_filtering=works_apart("ip", "link", "add", "name", "probe0", "type", "bridge", "vlan_filtering", "1"),
+        vlan_filtering=works_apart(*VLAN_PROBE),
         vlan=works_apart("ip", "link", "add", "link", "lo", "name", "probe0", "type", "vlan", "id", "5"),
         nftables=works_apart("nft", "add", "table", "inet", "probe0"),
         traffic_fair_queue=works_apart("tc", "qdisc", "add", "dev", "lo", "root", "sfq"),

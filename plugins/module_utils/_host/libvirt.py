@@ -188,6 +188,11 @@ def read_definitions(domains: t.Iterable[Domain], active: t.Collection[str]) -> 
     }
 
 
+def dotted(number: int) -> str:
+    """libvirt writes 9.0.1 as 9000001."""
+    return f"{number // 1000000}.{number // 1000 % 1000}.{number % 1000}"
+
+
 def disk_sources(xml: str) -> list[str]:
     """The files and block devices that the disks of a domain's XML stand on."""
     sources = []

@@ -11,6 +11,7 @@ import os
 import typing as t
 
 from .._core import atomic, command
+from . import vlans
 
 Link = t.Mapping[str, t.Any]
 
@@ -59,6 +60,27 @@ def read_vlans() -> dict[str, list[dict[str, t.Any]]]:
     """What ``bridge -j vlan`` says of each port."""
     told = json.loads(command.run(["bridge", "-j", "vlan", "show"]) or "[]")
     return {entry["ifname"]: entry.get("vlans", []) for entry in told}
+
+
+def read_port_vlans(links: t.Mapping[str, Link]) -> dict[str, int]:
+    """The VLAN of each port of a bridge that knows VLANs, 0 for none. Nothing is asked where there is no such bridge."""
+    ports = [name for name, link in links.items() if vlans.default_vlan(link.get("master", ""), links) is not None]
+    told = read_vlans() if ports else {}
+    return {port: vlans.vlan_of(told.get(port, ())) for port in ports}
+
+
+def put_into_vlan(port: str, vlan: int) -> None:
+    """Bring *port* into *vlan*, with 0 into the one that its bridge gives to each new port.
+
+    :raises CommandError:
+    """
+    bridge = f"/sys/class/net/{port}/master/bridge"
+    if (atomic.read_text(f"{bridge}/vlan_filtering") or "").strip() != "1":
+        return
+    wanted = vlan or int(atomic.read_text(f"{bridge}/default_pvid") or 0)
+    lines = vlans.port_lines(port, read_vlans().get(port, []), wanted)
+    if lines:
+        command.run(["bridge", "-batch", "-"], input="".join(line + "\n" for line in lines))
 
 
 def below(name: str, links: t.Mapping[str, Link]) -> set[str]:

@@ -12,7 +12,7 @@ import typing as t
 from .._core import record
 from .._core.errors import HybridError, MissingLibrary
 from .._core.reference import Reference
-from . import libvirt, links, lxc
+from . import libvirt, links, lxc, vlans
 
 SERVICE_LIBVIRT = Reference("service", "libvirt")
 SERVICE_LXC = Reference("service", "lxc")
@@ -25,6 +25,7 @@ _AREAS = (
     "listings",
     "containers",
     "links",
+    "port_vlans",
     "guest_records",
     "_derived",
     "_missing",
@@ -74,6 +75,26 @@ class Host:
     @functools.cached_property
     def links(self) -> dict[str, links.Link]:
         return links.read_links()
+
+    @functools.cached_property
+    def port_vlans(self) -> dict[str, int]:
+        """The VLAN of each port of a bridge that knows VLANs: what comes without a tag belongs to it. 0 for none."""
+        return links.read_port_vlans(self.links)
+
+    @functools.cached_property
+    def expected_vlans(self) -> dict[str, bool]:
+        """Whether bridges will know VLANs by the time that guests are changed, as far as a layout says. Stays over ``drop``."""
+        return {}
+
+    def vlan_obstacle(self, bridge: str) -> str | None:
+        """Why no guest on *bridge* can be in a VLAN, and what permits it; ``None`` where it can, or nothing is known yet."""
+
+        def probe() -> bool:
+            from . import features  # asked only on a host that has no bridge at all
+
+            return features.works_apart(*features.VLAN_PROBE)
+
+        return vlans.obstacle(bridge, self.links, self.expected_vlans, probe)
 
     @functools.cached_property
     def guest_records(self) -> dict[str, record.Record]:

@@ -16,6 +16,7 @@ from .._bridge.spec import Spec as BridgeSpec
 from .._container.cgroup import read_memory as read_limit
 from .._container.config import Config
 from .._container.observe import configs, persistent_items
+from .._container.spec import Network
 from .._container.spec import Spec as ContainerSpec
 from .._core.errors import ObserveError, SpecError
 from .._host.features import read_memory
@@ -84,14 +85,14 @@ def _container(name: str, config: Config | None, item: Item | None, specs: Specs
     names = _names_by_mac(name, host)
     macs = {net["hwaddr"].lower() for net in nets if "hwaddr" in net}
     addresses = {
-        (net.get("link", ""), address)
+        (_segment(net.get("link", ""), net.get("veth.vlan.id")), address)
         for net in nets
         if names.get(net.get("hwaddr", "").lower()) not in readdressed
         for address in _addresses(net.get("ipv4.address"), net.get("ipv6.address"))
     }
-    bridges = {names.get(net.get("hwaddr", "").lower()): net.get("link", "") for net in nets}
+    there = {names.get(net.get("hwaddr", "").lower()): net for net in nets}
     declared = {
-        (net.bridge or bridges.get(net.name, ""), address)
+        (_declared_segment(net, there.get(net.name, {}), spec), address)
         for net in given
         if net.ip and "/" in net.ip
         for address in _addresses(net.ip)
@@ -105,6 +106,17 @@ def _container(name: str, config: Config | None, item: Item | None, specs: Specs
         memory=memory,
         memory_before=kept,
     )
+
+
+def _declared_segment(net: Network, there: t.Mapping[str, str], spec: ContainerSpec | None) -> str:
+    is_unset = spec is not None and f"networks[{net.name}].vlan" in spec.unset
+    vlan = net.vlan or (None if is_unset else there.get("veth.vlan.id"))
+    return _segment(net.bridge or there.get("link", ""), vlan)
+
+
+def _segment(bridge: str, vlan: str | int | None) -> str:
+    """Where an address must be alone: VLANs of one bridge do not see each other."""
+    return f"{bridge} in VLAN {vlan}" if vlan else bridge
 
 
 def _vm(name: str, domain: t.Any, item: Item | None, specs: Specs, host: Host) -> Claim | None:
@@ -179,6 +191,18 @@ def _bridges(items: t.Sequence[Item], specs: Specs, owners: t.Mapping[str, Claim
             if owner is None or (spec.name, host.ip) not in owner.addresses:
                 claims.append(Claim(label, True, addresses=frozenset({(spec.name, host.ip)})))
     return claims
+
+
+def expected_vlans(items: t.Sequence[Item], specs: Specs, host: Host) -> dict[str, bool]:
+    """Of the bridges that the layout makes or changes before their guests, whether they will know VLANs then."""
+    found = {}
+    for item in items:
+        spec: BridgeSpec | None = specs.get(id(item))
+        if item.declared.kind != "bridge" or spec is None or item.is_removed:
+            continue
+        if spec.vlan_aware is not None or "vlan_aware" in spec.unset or spec.name not in host.links:
+            found[spec.name] = bool(spec.vlan_aware)
+    return found
 
 
 def read_volumes(items: t.Sequence[Item], specs: Specs, host: Host) -> tuple[list[NewVolume], dict[str, Place]]:

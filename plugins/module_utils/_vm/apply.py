@@ -22,6 +22,7 @@ from .._core.errors import ApplyError, WaitTimeout
 from .._core.plan import Change, How, Plan, Step
 from .._core.record import Record
 from .._core.waiting import wait_until
+from .._host import links
 from .._host.libvirt import errors_of
 from . import domain_xml, power, process, seed, storage
 from .elements import boot, channel, controller, interface
@@ -549,11 +550,14 @@ class _Changing:
         node = None if device is None else self._live_node(kind, device.ident)
         if node is None or kind != "networks":
             return
-        before = domain_xml.to_text(node)
-        interface.write(node, key, self.value(f"{kind}[{name}].{key}"))
+        before, value = domain_xml.to_text(node), self.value(f"{kind}[{name}].{key}")
+        interface.write(node, key, value)
         if domain_xml.to_text(node) != before:
             with errors_of(f"change {kind}[{name}].{key} of {self.spec.name}", ApplyError):
                 self.domain.updateDeviceFlags(domain_xml.to_text(node), libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
+        if key == "vlan":
+            # libvirt knows nothing of what somebody else set on the port, and leaves it.
+            links.put_into_vlan(interface.read(node).tap, value)
 
     def _change_live_values(self) -> Steps:
         library = libraries.libvirt()

@@ -63,6 +63,7 @@ def _networks(side: Side, state: State) -> list[dict[str, t.Any]]:
         {
             "name": name,
             "bridge": state.bridge_of(nic),
+            "vlan": nic.vlan or None,
             "mac": nic.mac,
             "addresses": list(state.addresses.get(nic.mac, ())),
             "link": nic.link,

@@ -15,9 +15,9 @@ from .._core import atomic, command, libraries
 from .._core.errors import MissingRequirement, ObserveError
 from .._core.paths import volume_name
 from .._core.record import Record
-from .._host import accelerator
-from .._host.libvirt import Listings, disk_sources, errors_of
-from .._host.snapshot import Host
+from .._host import accelerator, vlans
+from .._host.libvirt import Listings, disk_sources, dotted, errors_of
+from .._host.snapshot import SERVICE_LIBVIRT, Host
 from .._image.store import find
 from . import addresses, domain_xml, process, seed
 from .domain_xml import Domain
@@ -26,6 +26,7 @@ from .elements.interface import Nic
 from .naming import name_devices, name_live_devices
 from .spec import SEED, Item, Spec, Value
 
+LEAST_LIBVIRT_FOR_VLANS = 11_000_000
 EXTENSIONS = {"qcow2": "qcow2", "raw": "raw", "iso": "iso"}
 SeedValues = t.Mapping[str, "str | tuple[str, ...]"]
 
@@ -62,7 +63,8 @@ class State:
     of it was interrupted. *live* is ``None`` while it is stopped. *bridges* are the bridges of virtual networks by name,
     *pools* the folders of the pools, *sizes* the virtual sizes of the disks by path in bytes, *found* the files that stand
     where a declared disk would be made, *image_sizes* in bytes. *recorded* are our volumes that are there, by disk;
-    *fresh* are the disks of which a creation that was interrupted made the volume.
+    *fresh* are the disks of which a creation that was interrupted made the volume. *vlan_obstacles* says of bridges why no
+    card on them can be in a VLAN.
     """
 
     power: str = "absent"
@@ -94,6 +96,7 @@ class State:
     is_managed: bool = False
     run: process.Run | None = None
     addresses: t.Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    vlan_obstacles: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def bridge_of(self, nic: Nic) -> str:
         """The bridge that *nic* is plugged into, also through a virtual network."""
@@ -105,6 +108,13 @@ def observe(spec: Spec, host: Host) -> State:
 
     :raises ObserveError:
     """
+    state = _observe(spec, host)
+    if spec.state == "absent":
+        return state
+    return dataclasses.replace(state, vlan_obstacles=_vlan_obstacles(spec, state, host))
+
+
+def _observe(spec: Spec, host: Host) -> State:
     record = host.record("guests", spec.name)
     domain = host.domains.get(spec.name)
     state = _read_surroundings(spec, host, record)
@@ -158,7 +168,7 @@ def _read_domain(spec: Spec, host: Host, record: Record, domain: t.Any, state: S
     live_xml = _live_xml(domain, power)
     live = None if live_xml is None else _read_side(spec, state, live_xml, claims, persistent)
     if live is not None:
-        live = _with_requested_memory(live, notes)
+        live = _with_port_vlans(_with_requested_memory(live, notes), spec, host)
     seed_disk = persistent.disks.get(SEED)
     seed_path = seed_disk.source if seed_disk else None
     flags: dict[str, Value] = {
@@ -372,6 +382,44 @@ def _with_requested_memory(live: Side, notes: t.Mapping[str, t.Any]) -> Side:
     if not least <= t.cast(int, live.values["memory"]) <= most:
         return live
     return dataclasses.replace(live, values={**live.values, "memory": balloon["requested"]})
+
+
+def _with_port_vlans(live: Side, spec: Spec, host: Host) -> Side:
+    """The VLANs as the ports have them: libvirt says what it once set."""
+    is_declared = any("vlan" in item.values for item in spec.items("networks"))
+    is_unset = any(path.endswith("].vlan") for path in spec.unset)
+    if not (is_declared or is_unset or any(nic.vlan for nic in live.nics.values())):
+        return live
+    return dataclasses.replace(live, nics={name: _with_port_vlan(nic, host) for name, nic in live.nics.items()})
+
+
+def _with_port_vlan(nic: Nic, host: Host) -> Nic:
+    default = vlans.default_vlan(host.links.get(nic.tap, {}).get("master", ""), host.links)
+    if default is None or not isinstance(nic.vlan, int):
+        return nic
+    return dataclasses.replace(nic, vlan=vlans.canonical(host.port_vlans.get(nic.tap, 0), nic.vlan, default))
+
+
+def _vlan_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
+    """Nothing is asked where no declared card is in a VLAN or is to be in one."""
+    items = [item for item in spec.items("networks") if item.is_wanted]
+    defined = state.persistent.nics if state.persistent else {}
+    nics = [defined[item.name] for item in items if item.name in defined]
+    if not any("vlan" in item.values for item in items) and not any(nic.vlan for nic in nics):
+        return {}
+    old = _too_old_for_vlans(host)
+    bridges = {item.text("bridge") for item in items} | {state.bridge_of(nic) for nic in nics}
+    return {bridge: why for bridge in bridges if bridge and (why := old or host.vlan_obstacle(bridge))}
+
+
+def _too_old_for_vlans(host: Host) -> str | None:
+    if host.missing(SERVICE_LIBVIRT):
+        return None
+    with errors_of("ask libvirt for its version", ObserveError):
+        version = host.connection.getLibVersion()
+    if version >= LEAST_LIBVIRT_FOR_VLANS:
+        return None
+    return f"libvirt {dotted(version)} of this host has no VLANs on Linux bridges. 11.0 or newer permits it, as Debian 13 has it"
 
 
 def with_accelerator(state: State) -> State:

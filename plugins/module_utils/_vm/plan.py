@@ -190,12 +190,27 @@ def _compare_items(draft: Draft, kind: str, wanted: Spec, state: State) -> None:
     ]
     for item in items:
         before, now = defined.get(item.name), live.get(item.name)
+        if kind == "networks" and item.is_wanted:
+            _check_vlan(draft, item, before, state)
         if not item.is_wanted:
             _detach(draft, kind, item.name, before, now, state)
         elif before is None:
             _attach(draft, kind, item, wanted, state, is_live=now is not None)
         else:
             _compare_item(draft, kind, item, before, now, state)
+
+
+def _check_vlan(draft: Draft, item: Item, before: Disk | Nic | None, state: State) -> None:
+    path = f"networks[{item.name}].vlan"
+    nic = before if isinstance(before, Nic) else None
+    now = state.bridge_of(nic) if nic else ""
+    bridge = item.text("bridge") or now
+    kept = nic.vlan if nic and path not in draft.unset else 0
+    vlan = item.values.get("vlan", kept if bridge != now else 0)
+    if vlan and bridge in state.vlan_obstacles:
+        shown = _show("networks[].vlan", vlan)
+        reason = f"{path}: {shown} is refused, as {state.vlan_obstacles[bridge]}"
+        draft.add(path, _show("networks[].vlan", kept), shown, permit=NEVER_PERMITTED, reason=reason)
 
 
 def _is_unset(draft: Draft, prefix: str) -> bool:
@@ -365,7 +380,8 @@ def value_of(device: Disk | Nic, key: str, state: State) -> Value | None:
 def shown_device(device: Disk | Nic, state: State) -> dict[str, t.Any]:
     """A device in the user's form."""
     kind = "disks" if isinstance(device, Disk) else "networks"
-    keys = ("source", "size", "format", "bus") if kind == "disks" else ("bridge", "mac", "model")
+    keys = ["source", "size", "format", "bus"] if kind == "disks" else ["bridge", "mac", "model"]
+    keys += ["vlan"] if isinstance(device, Nic) and device.vlan else []
     return {key: _show(f"{kind}[].{key}", value_of(device, key, state)) for key in keys}
 
 

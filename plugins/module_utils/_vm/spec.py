@@ -80,6 +80,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "bridge": {"type": "str"},
+            "vlan": {"type": "int", "aliases": ["tag"]},
             "mac": {"type": "str", "aliases": ["hwaddr"]},
             "model": {"type": "str", "choices": list(NIC_MODELS)},
             "link": {"type": "str", "choices": list(LINKS)},
@@ -138,6 +139,10 @@ def _listed(value: t.Any) -> t.Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def _show_vlan(value: t.Any) -> t.Any:
+    return value or None
+
+
 OPTIONS = (
     Option("description", live=always, off=""),
     Option("tags", live=always, show=_listed, off=()),
@@ -165,6 +170,7 @@ OPTIONS = (
     Option("disks[].readonly", live=never, off=False),
     Option("networks[]", live=always, note="what the guest does not let go waits for a restart"),
     Option("networks[].bridge", live=always),
+    Option("networks[].vlan", live=always, show=_show_vlan, off=0, note="needs libvirt 11.0 on the hypervisor"),
     Option("networks[].mac", live=never),
     Option("networks[].model", live=never),
     Option("networks[].link", live=always, off="up"),
@@ -462,6 +468,7 @@ def _parse_network(item: t.Mapping[str, t.Any]) -> Item:
     mtu = check_number(f"{key}.mtu", item.get("mtu"), least=68, most=65535)
     found: dict[str, Value | None] = {
         "bridge": check_bridge(f"{key}.bridge", item.get("bridge")),
+        "vlan": check_number(f"{key}.vlan", item.get("vlan"), least=1, most=4094),
         "mac": check_mac(f"{key}.mac", item.get("mac")),
         "model": check_choice(f"{key}.model", item.get("model"), NIC_MODELS),
         "link": check_choice(f"{key}.link", item.get("link"), LINKS),

@@ -9,12 +9,15 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from .node import Node, address_of, attribute, boot_order, make, name_of, remove, set_attribute, set_name
+from .node import Node, address_of, attribute, boot_order, child, make, name_of, remove, set_attribute, set_name
 
 
 @dataclasses.dataclass(frozen=True)
 class Nic:
-    """A network card of a domain in canonical form. *source* is a bridge, or for type ``network`` a virtual network."""
+    """A network card of a domain in canonical form. *source* is a bridge, or for type ``network`` a virtual network.
+
+    *vlan* is 0 for none, and text for a trunk: ``10,20``. ``None``: its port takes nothing without a tag.
+    """
 
     alias: str | None
     mac: str
@@ -23,6 +26,7 @@ class Nic:
     model: str
     link: str
     mtu: int
+    vlan: int | str | None = 0
     boot_order: int = 0
     address: str = ""
     tap: str = ""
@@ -33,7 +37,13 @@ class Nic:
 
     def value(self, key: str) -> str | int | None:
         """The value of an option of ``networks`` that the definition holds. The bridge is resolved by who knows the networks."""
-        found: dict[str, str | int] = {"mac": self.mac, "model": self.model, "link": self.link, "mtu": self.mtu}
+        found: dict[str, str | int | None] = {
+            "vlan": self.vlan,
+            "mac": self.mac,
+            "model": self.model,
+            "link": self.link,
+            "mtu": self.mtu,
+        }
         return found.get(key)
 
 
@@ -47,16 +57,24 @@ def read(node: Node) -> Nic:
         model=attribute(node, "model", "type"),
         link=attribute(node, "link", "state", "up"),
         mtu=int(attribute(node, "mtu", "size", "0")),
+        vlan=read_vlan(node),
         boot_order=boot_order(node),
         address=address_of(node),
         tap=attribute(node, "target", "dev"),
     )
 
 
+def read_vlan(node: Node) -> int | str:
+    """The VLAN of the card, or as text those of a trunk."""
+    tags = [tag.get("id", "0") for tag in node.iterfind("vlan/tag")]
+    is_plain = attribute(node, "vlan", "trunk") != "yes" and node.find("vlan/tag[@nativeMode]") is None
+    return int("".join(tags) or 0) if len(tags) < 2 and is_plain else ",".join(tags)
+
+
 def build(name: str, values: t.Mapping[str, t.Any]) -> Node:
     """A new network card called *name* with the keys of ``networks``."""
     node = make("interface", type="bridge")
-    for key in ("mac", "bridge", "model", "mtu", "link"):
+    for key in ("mac", "bridge", "vlan", "model", "mtu", "link"):
         if key in values:
             write(node, key, values[key])
     set_name(node, name)
@@ -67,6 +85,8 @@ def write(node: Node, key: str, value: t.Any) -> None:
     """Set one option of a card that is there."""
     if key == "bridge":
         set_bridge(node, value)
+    elif key == "vlan":
+        write_vlan(node, value)
     elif key == "mac":
         set_attribute(node, "mac", "address", value)
     elif key == "model":
@@ -81,6 +101,15 @@ def write(node: Node, key: str, value: t.Any) -> None:
             set_attribute(node, "mtu", "size", str(value))
         else:
             remove(node.find("mtu"))
+
+
+def write_vlan(node: Node, vlan: int) -> None:
+    """What the card sends and gets without a tag belongs to *vlan*; 0 takes the element away, with what it said of a trunk."""
+    if vlan == read_vlan(node):
+        return
+    remove(node.find("vlan"))
+    if vlan:
+        child(node, "vlan").append(make("tag", id=str(vlan)))
 
 
 def set_bridge(node: Node, bridge: str) -> None:

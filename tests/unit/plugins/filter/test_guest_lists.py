@@ -36,6 +36,14 @@ def conflicts(hostvars: Vars) -> list[str]:
     return guest_conflicts(guests_by_hypervisor(names, hostvars), hostvars, options)
 
 
+def test_an_address_is_another_one_in_another_vlan():
+    both = {"ip": "192.0.2.9/24", "vlan": 10}
+    assert conflicts(inventory(OPEN, OPEN, one=both, two={**both, "vlan": 20})) == []
+    assert conflicts(inventory(OPEN, OPEN, one=both, two={"ip": both["ip"], "tag": 10})) == [
+        "one on alpha and two on beta have both the address 192.0.2.9 in VLAN 10"
+    ]
+
+
 def test_guests_are_sorted_in_one_pass():
     on_alpha, on_beta = {"guest_hypervisor": "alpha"}, {"guest_hypervisor": "beta"}
     hostvars: Vars = {"alpha": {}, "beta": {}, "a": on_alpha, "b": on_beta, "d": on_alpha}

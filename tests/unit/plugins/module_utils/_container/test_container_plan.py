@@ -86,6 +86,8 @@ def paths(there: State, **params: t.Any) -> list[str]:
         ({"networks": [{"name": "lan", "ip": "dhcp"}]}, ["networks[lan].ip", "networks[lan].gateway"]),
         ({"networks": [{"name": "lan", "state": "absent"}]}, ["networks[lan]"]),
         ({"networks": [{"name": "new", "bridge": "br1"}]}, ["networks[new]"]),
+        ({"networks": [{"name": "lan", "vlan": 10}]}, ["networks[lan].vlan"]),
+        ({"unset": ["networks[lan].vlan"]}, []),
         ({"networks": [], "exact": ["networks"]}, ["networks[lan]"]),
         ({"mounts": [{"name": "x", "source": "/x", "path": "/y"}]}, ["mounts[x]"]),
         ({"mounts": [{"name": "x", "state": "absent"}]}, []),
@@ -168,6 +170,8 @@ def test_what_is_refused(state, params, reason):
         ({"networks": [{"name": "a.b"}]}, "networks[].name"),
         ({"networks": [{"name": "a", "mac": "01:00:00:00:00:00"}]}, "networks[a].mac"),
         ({"networks": [{"name": "a", "bridge": "x/y"}]}, "networks[a].bridge"),
+        ({"networks": [{"name": "a", "vlan": 4095}]}, "networks[a].vlan"),
+        ({"networks": [{"name": "a", "vlan": 0}]}, "networks[a].vlan"),
         ({"networks": [{"name": "a", "ip": "192.0.2.1"}]}, "networks[a].ip"),
         ({"networks": [{"name": "a", "ip": "dhcp", "gateway": "192.0.2.1"}]}, "networks[a].gateway"),
         ({"networks": [{"name": "a", "ip": "192.0.2.9/24", "gateway": "198.51.100.1"}]}, "networks[a].gateway"),
@@ -191,6 +195,91 @@ def test_what_cannot_be_is_refused_by_its_key(params, key):
     with pytest.raises(SpecError) as caught:
         parse({"name": "one", **params})
     assert caught.value.message.startswith(key)
+
+
+def in_vlan(vlan: int | None, there: State = STOPPED) -> State:
+    """The container *there* in *vlan* by its configuration."""
+    config = there.config if vlan is None else there.config.set("lxc.net.0.veth.vlan.id", str(vlan))
+    return dataclasses.replace(there, config=config)
+
+
+def on_port(vlan: int | None) -> State:
+    """A running container on a port in *vlan*; its bridge gives 1 to every port."""
+    nic = dataclasses.replace(NIC, vlan=vlan, default_vlan=1)
+    return dataclasses.replace(RUNNING, live=dataclasses.replace(LIVE, nics=(nic,)))
+
+
+@pytest.mark.parametrize(
+    ("vlan", "seen", "params", "expected"),
+    [
+        (None, 1, {"networks": [{"name": "lan", "vlan": 10}]}, (None, 10)),
+        (10, 10, {"networks": [{"name": "lan", "vlan": 10}]}, None),
+        (10, 20, {"networks": [{"name": "lan", "vlan": 10}]}, (20, 10)),
+        (10, 20, {"networks": [{"name": "lan"}]}, None),
+        (10, 1, {"networks": [{"name": "lan", "vlan": 10}]}, (1, 10)),
+        (10, 0, {"networks": [{"name": "lan", "vlan": 10}]}, (None, 10)),
+        (10, 10, {"unset": ["networks[lan].vlan"]}, (10, None)),
+        (None, 1, {"unset": ["networks[lan].vlan"]}, None),
+        (None, 20, {"unset": ["networks[lan].vlan"]}, (20, None)),
+        (None, None, {"unset": ["networks[lan].vlan"]}, None),
+        (10, None, {"networks": [{"name": "lan", "vlan": 10}]}, None),
+    ],
+)
+def test_the_vlan_of_a_running_container_is_that_of_its_port(vlan, seen, params, expected):
+    found = plan(in_vlan(vlan, on_port(seen)), **params).changes
+    assert [change.shown() for change in found] == ([expected] if expected else [])
+    assert {change.how.value for change in found} <= {"live"}
+
+
+@pytest.mark.parametrize("there", [STOPPED, on_port(10)], ids=["stopped", "running"])
+@pytest.mark.parametrize(
+    ("vlan", "item", "is_refused"),
+    [
+        (None, {"vlan": 10}, True),
+        (10, {"vlan": 10}, True),
+        (10, {}, False),
+        (10, {"bridge": "br0"}, False),
+        (None, {"vlan": 10, "bridge": "br1"}, False),
+        (10, {"bridge": "br9"}, True),
+    ],
+)
+def test_a_vlan_is_refused_on_a_bridge_that_cannot_have_it(there, vlan, item, is_refused):
+    obstacles = {"br0": "it is old", "br9": "it is older"}
+    state = dataclasses.replace(in_vlan(vlan, there), vlan_obstacles=obstacles)
+    refused = plan(state, networks=[{"name": "lan", **item}]).refused
+    assert [change.path for change in refused] == ["networks[lan].vlan"] * is_refused
+    assert all(change.reason.startswith("networks[lan].vlan: 10 is refused, as it is old") for change in refused)
+
+
+def test_a_vlan_of_a_new_interface_is_refused_too_and_taken_off_together_with_a_move():
+    obstacles = {"br9": "it is old"}
+    new = {"networks": [{"name": "dmz", "bridge": "br9", "vlan": 10}]}
+    made = {"image": "i", "rootfs": {"pool": "p"}}
+    assert plan(dataclasses.replace(ABSENT, vlan_obstacles=obstacles), **made, **new).refused
+    assert plan(dataclasses.replace(RUNNING, vlan_obstacles=obstacles), **new).refused
+    moved = dataclasses.replace(in_vlan(10), vlan_obstacles=obstacles)
+    params = {"networks": [{"name": "lan", "bridge": "br9"}], "unset": ["networks[lan].vlan"]}
+    assert not plan(moved, **params).refused
+
+
+def lines_of(there: State, **params: t.Any) -> list[str]:
+    spec = parse({"name": "one", **params})
+    wanted = resolved(spec, there)
+    text = definition.edit(there.config, wanted, there, plan_container(spec, there)).text
+    return [line for line in text.splitlines() if line.startswith(("lxc.net.0.veth.", "lxc.net.1."))]
+
+
+def test_a_vlan_is_written_behind_what_it_belongs_to():
+    pair = "lxc.net.0.veth.pair = one.0"
+    mode, ten = "lxc.net.0.veth.mode = bridge", "lxc.net.0.veth.vlan.id = 10"
+    assert lines_of(STOPPED, networks=[{"name": "lan", "vlan": 10}]) == [pair, mode, ten]
+    assert lines_of(STOPPED, networks=[{"name": "lan", "mtu": 9000}]) == [pair]
+    assert lines_of(in_vlan(10), networks=[{"name": "lan", "mtu": 9000}]) == [pair, ten, mode]
+    assert lines_of(in_vlan(10), unset=["networks[lan].vlan"]) == [pair]
+    new = lines_of(STOPPED, networks=[{"name": "dmz", "bridge": "br1", "vlan": 20}])
+    # liblxc takes the keys of a type only after the type.
+    assert new.index("lxc.net.1.type = veth") < new.index("lxc.net.1.veth.mode = bridge")
+    assert "lxc.net.1.veth.vlan.id = 20" in new
 
 
 def test_everything_new_is_complete_before_the_first_start():

@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.resource import LxcContainer
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import RefusedError, SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
-from ansible_collections.homelab.hybrid.plugins.module_utils._layout import plan, refusals
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.lxc import Container
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout import claims, plan, refusals
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.plan import Item
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.refusals import Claim, NewVolume, Place
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import Declared, as_written, parse
@@ -146,6 +151,52 @@ def test_guests_that_are_not_listed_are_left_alone_and_bridges_do_not_share_addr
     assert refusals.check_doubles([one, other]) == []
     listed = (Claim(label, True, addresses=frozenset({(f"br{label}", "10.0.0.2")})) for label in "ab")
     assert refusals.check_doubles(list(listed)) == []
+
+
+def read(kind, name, resource, **params):
+    """An item of the layout with what it declares, as (item, specs)."""
+    item = make(kind, name)
+    return item, {id(item): resource.parse({"name": name, **params})}
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"mode": "ports", "vlan_aware": True}, {"br0": True}),
+        ({"vlan_aware": False}, {"br0": False}),
+        ({"unset": ["vlan_aware"]}, {"br0": False}),
+        ({"mtu": 9000}, {}),
+    ],
+)
+def test_guests_are_planned_on_bridges_as_the_layout_will_have_changed_them(params, expected):
+    host = Host()
+    host.__dict__["links"] = {"br0": {}}
+    item, specs = read("bridge", "br0", Bridge(), **params)
+    assert claims.expected_vlans([item], specs, host) == expected
+    host.__dict__["links"] = {}
+    assert claims.expected_vlans([item], specs, host) == {"br0": expected.get("br0", False)}
+    item.is_removed = True
+    assert claims.expected_vlans([item], specs, host) == {}
+
+
+def test_one_address_in_two_vlans_of_a_bridge_is_no_conflict():
+    host = Host()
+    config = (
+        "lxc.net.0.link = br0\nlxc.net.0.veth.vlan.id = 10\n"
+        "lxc.net.0.hwaddr = 00:16:3e:00:00:01\nlxc.net.0.ipv4.address = 10.0.0.2/24\n"
+    )
+    record = Record("guests", "old", {"macs": {"lan": "00:16:3e:00:00:01"}})
+    areas = {"containers": {"old": Container("old", config)}, "domains": {}, "guest_records": {"old": record}}
+    host.__dict__.update(areas)
+
+    def conflicts(name, **keys):
+        item, specs = read("container", name, LxcContainer(), networks=[{"name": "lan", "ip": "10.0.0.2/24", **keys}])
+        return refusals.check_doubles(claims.read_claims([item], specs, host))
+
+    assert conflicts("new", bridge="br0") == conflicts("new", bridge="br0", vlan=20) == conflicts("old", vlan=20) == []
+    assert conflicts("new", bridge="br0", vlan=10) == [
+        "container old and container new have both the address 10.0.0.2 on br0 in VLAN 10"
+    ]
 
 
 GIB = 1024 * 1024

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import domain_xml
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.elements import interface
 
 BY_HAND = """<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <!-- made by hand -->
@@ -134,15 +135,47 @@ def test_devices_bear_their_names_and_find_free_targets():
     domain_xml.add_disk(root, "data", "/dev/x", {**keys, "bus": "scsi"}, taken={"sda"})
     domain_xml.add_disk(root, "late", "/p/b.qcow2", keys, taken={"vdb"})
     domain_xml.add_nic(
-        root, "lan", {"bridge": "br0", "mac": "52:54:00:00:00:01", "model": "virtio", "mtu": 9000, "link": "down"}
+        root,
+        "lan",
+        {"bridge": "br0", "vlan": 10, "mac": "52:54:00:00:00:01", "model": "virtio", "mtu": 9000, "link": "down"},
     )
     domain = domain_xml.read(root)
     assert [(disk.alias, disk.target) for disk in domain.disks] == [("root", "vda"), ("data", "sdb"), ("late", "vdc")]
     assert root.find("devices/disk[2]").get("type") == "block" and domain.has_scsi
     (nic,) = domain.nics
-    assert (nic.alias, nic.source, nic.link, nic.mtu) == ("lan", "br0", "down", 9000)
+    assert (nic.alias, nic.source, nic.vlan, nic.link, nic.mtu) == ("lan", "br0", 10, "down", 9000)
     for disk in domain.disks:
         assert (disk.cache, disk.discard, disk.readonly) == ("none", True, True)
+
+
+CARD = "<interface type='bridge'><source bridge='br0'/>{}<model type='virtio'/></interface>"
+
+
+@pytest.mark.parametrize(
+    ("vlan", "read"),
+    [
+        ("", 0),
+        ("<vlan><tag id='10'/></vlan>", 10),
+        ("<vlan trunk='yes'><tag id='10'/></vlan>", "10"),
+        ("<vlan trunk='yes'><tag id='10'/><tag id='20'/></vlan>", "10,20"),
+        ("<vlan><tag id='10' nativeMode='untagged'/><tag id='20'/></vlan>", "10,20"),
+    ],
+)
+def test_a_card_is_in_one_vlan_or_none_and_a_trunk_gives_way(vlan, read):
+    node = domain_xml.parse(CARD.format(vlan))
+    assert interface.read(node).vlan == read
+    for wanted, written in ((30, "<vlan><tag id='30'/></vlan>"), (0, ""), (0, "")):
+        interface.write(node, "vlan", wanted)
+        (again, expected) = (domain_xml.parse(xml) for xml in (domain_xml.to_text(node), CARD.format(written)))
+        assert sorted(map(domain_xml.to_text, again)) == sorted(map(domain_xml.to_text, expected))
+
+
+def test_a_vlan_that_stands_is_left_as_it_is_written():
+    text = CARD.format('<vlan><!-- the cameras --><tag id="10"/></vlan>')
+    node = domain_xml.parse(text)
+    before = domain_xml.to_text(node)
+    interface.write(node, "vlan", 10)
+    assert domain_xml.to_text(node) == before
 
 
 @pytest.mark.parametrize("text", ["]]></description><devices/>", "&lt;&#0;", "'\"<!--", "Zoë 🐍"])

@@ -93,6 +93,7 @@ TABLE = [
     ({"disks": [], "exact": ["disks"]}, {"disks[root]": "live"}),
     ({"networks": [{"name": "lan", "bridge": "br1", "link": "down"}]}, {"networks[lan].bridge": "live", "networks[lan].link": "live"}),
     ({"networks": [{"name": "lan", "mac": "52:54:00:00:00:02"}]}, {"networks[lan].mac": "next_boot"}),
+    ({"networks": [{"name": "lan", "vlan": 10}]}, {"networks[lan].vlan": "live"}),
     ({"networks": [{"name": "dmz", "bridge": "br1"}]}, {"networks[dmz]": "live"}),
     ({"cloud_init": {"packages": []}}, {}),
     ({"cloud_init": {"user": "joe"}}, {"cloud_init.user": "next_boot"}),
@@ -149,6 +150,54 @@ def test_unset_takes_off_and_only_what_is_there():
     state = stopped(side(nics=(dataclasses.replace(NIC, mtu=9000),), description="x"))
     unset = ["description", "networks[lan].mtu", "boot.kernel", "cloud_init.user"]
     assert hows(state, unset=unset) == {"description": "offline", "networks[lan].mtu": "offline"}
+
+
+def in_vlan(vlan):
+    return side(nics=(dataclasses.replace(NIC, vlan=vlan),))
+
+
+def test_a_vlan_is_taken_off_and_so_is_a_trunk():
+    for vlan in (10, "10,20"):
+        (change,) = plan(running(in_vlan(vlan)), unset=["networks[lan].vlan"]).changes
+        assert change.shown() == (vlan, None) and change.how.value == "live"
+    assert plan(running(), unset=["networks[lan].vlan"]).changes == []
+
+
+def test_a_vlan_that_somebody_changed_on_the_port_is_drift():
+    for seen in (20, None):
+        drifted = running(in_vlan(10), in_vlan(seen))
+        assert hows(drifted, networks=[{"name": "lan", "vlan": 10}]) == {"networks[lan].vlan": "live"}
+        assert hows(drifted, networks=[{"name": "lan"}]) == {}
+    assert hows(running(in_vlan(0), in_vlan(20)), unset=["networks[lan].vlan"]) == {"networks[lan].vlan": "live"}
+
+
+@pytest.mark.parametrize("state", [stopped, running])
+@pytest.mark.parametrize(
+    ("vlan", "item", "is_refused"),
+    [
+        (0, {"vlan": 10}, True),
+        (10, {"vlan": 10}, True),
+        (10, {}, False),
+        (10, {"bridge": "br0"}, False),
+        (0, {"vlan": 10, "bridge": "br1"}, False),
+        (10, {"bridge": "br9"}, True),
+    ],
+)
+def test_a_vlan_is_refused_on_a_bridge_that_cannot_have_it(state, vlan, item, is_refused):
+    there = state(in_vlan(vlan), vlan_obstacles={"br0": "it is old", "br9": "it is older"})
+    refused = plan(there, networks=[{"name": "lan", **item}]).refused
+    assert [change.path for change in refused] == ["networks[lan].vlan"] * is_refused
+    assert all(change.reason.startswith("networks[lan].vlan: 10 is refused, as it is old") for change in refused)
+
+
+def test_a_vlan_of_a_new_card_is_refused_too_and_taken_off_together_with_a_move():
+    obstacles = {"br9": "it is old"}
+    new = {"networks": [{"name": "dmz", "bridge": "br9", "vlan": 10}]}
+    assert plan(State(machine_id="m", vlan_obstacles=obstacles), **new).refused
+    assert plan(running(vlan_obstacles=obstacles), **new).refused
+    moved = running(in_vlan(10), vlan_obstacles=obstacles)
+    params = {"networks": [{"name": "lan", "bridge": "br9"}], "unset": ["networks[lan].vlan"]}
+    assert hows(moved, **params) == {"networks[lan].bridge": "live", "networks[lan].vlan": "live"}
 
 
 def test_what_is_not_listed_is_unmanaged():
@@ -218,6 +267,9 @@ def test_absent_deletes_only_what_is_ours_and_named():
         {"networks": [{"name": "a", "mac": "01:00:00:00:00:00"}]},
         {"networks": [{"name": "a", "bridge": "way-too-long-a-name"}]},
         {"networks": [{"name": "a", "bridge": "b", "mtu": 1}]},
+        {"networks": [{"name": "a", "bridge": "b", "vlan": 0}]},
+        {"networks": [{"name": "a", "bridge": "b", "vlan": 4095}]},
+        {"networks": [{"name": "a", "vlan": 1}], "unset": ["networks[a].vlan"]},
         {"boot": {"cmdline": "a\nb"}},
         {"boot": {"order": ["a", "a"]}},
         {"cloud_init": {"user": "Root!"}},
