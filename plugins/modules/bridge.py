@@ -195,6 +195,7 @@ options:
   vlan_aware:
     description:
       - Whether the bridge keeps VLANs apart, with O(mode=ports). Refused where the kernel cannot.
+      - It is not taken off while guests are in VLANs of the bridge.
     type: bool
   mtu:
     description:

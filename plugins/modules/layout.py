@@ -239,6 +239,7 @@ options:
       vlan_aware:
         description:
           - Whether the bridge keeps VLANs apart, with O(bridges[].mode=ports). Refused where the kernel cannot.
+          - It is not taken off while guests are in VLANs of the bridge.
         type: bool
       mtu:
         description:

@@ -13,7 +13,7 @@ import typing as t
 from .._core.record import Record
 from .._host import features, links
 from .._host.links import DefaultRoute, Link
-from .._host.snapshot import Host, bridge_users
+from .._host.snapshot import Host, bridge_users, vlan_users
 from . import iproute, managers
 from .backend_networkd import Networkd
 from .managers import Backend
@@ -27,7 +27,8 @@ class PlainState:
 
     *obstacles* are sentences that refuse what is new; *lifelines* the links that carry the connection to this host or its
     way out, each with a word for which; *strangers* the ports that no definition names, without those of *users*;
-    *released* those that an interrupted run took out of the definition alone.
+    *released* those that an interrupted run took out of the definition alone. *vlan_users* are the guests in VLANs of the
+    bridge, read where it is to know none.
     """
 
     backend: Backend | None = None
@@ -48,6 +49,7 @@ class PlainState:
     lifelines: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     subnets: tuple[tuple[str, str], ...] = ()
     users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
+    vlan_users: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
 
     @property
@@ -110,6 +112,7 @@ def observe_plain(spec: Spec, host: Host) -> PlainState:
         lifelines=_lifelines(host.links, routes),
         subnets=tuple(links.subnets_of({name: other for name, other in host.links.items() if name != spec.name})),
         users=bridge_users(host, {spec.name}),
+        vlan_users=tuple(vlan_users(host, spec.name)) if _wants_no_vlans(spec) else (),
     )
     obstacles = _obstacles(spec, host, state, why, new_ports, networkd) if spec.state != "absent" else []
     return dataclasses.replace(state, obstacles=tuple(obstacles))
@@ -121,6 +124,10 @@ def _wants_lease(spec: Spec) -> bool:
 
 def _wants_vlans(spec: Spec) -> bool:
     return bool(spec.vlan_aware) or any(item.pvid is not None or item.vids for item in spec.ports or ())
+
+
+def _wants_no_vlans(spec: Spec) -> bool:
+    return spec.vlan_aware is False or "vlan_aware" in spec.unset
 
 
 def read_live(name: str, host: Host, persistent: Plain | None, record: Record) -> Plain | None:

@@ -42,6 +42,7 @@ def plan_plain(spec: Spec, state: PlainState) -> Plan:
     for sentence in state.obstacles:
         draft.add(sentence.partition(":")[0], None, spec.name, permit=NEVER_PERMITTED, reason=sentence)
     _refuse_what_the_host_lacks(draft, spec, state, wanted)
+    _refuse_what_guests_stand_on(draft, state, wanted)
     if is_new:
         draft.add("state", "absent", "started")
     _compare(draft, spec, state, persistent, is_new=is_new)
@@ -174,6 +175,15 @@ def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: PlainState, wan
                 f"Choose another subnet"
             )
             draft.add("address", None, spec.address, permit=NEVER_PERMITTED, reason=reason)
+
+
+def _refuse_what_guests_stand_on(draft: Draft, state: PlainState, wanted: Plain) -> None:
+    """Without VLANs all guests see each other, and LXC starts no container that is in one."""
+    is_aware = any(side is not None and side.vlan_aware for side in (state.persistent, state.live))
+    if state.vlan_users and is_aware and not wanted.vlan_aware:
+        guests = ", ".join(state.vlan_users)
+        reason = f"vlan_aware: these guests are in VLANs of the bridge: {guests}. Take vlan off their networks first"
+        draft.add("vlan_aware", True, False, permit=NEVER_PERMITTED, reason=reason)
 
 
 def _refuse_cuts(plan: Plan, spec: Spec, state: PlainState) -> None:

@@ -141,7 +141,7 @@ OPTIONS = (
     Option("protection", live=always, off=False),
     Option("networks[]", live=always),
     Option("networks[].bridge", live=always),
-    Option("networks[].vlan", live=always, show=_show_number, off=0),
+    Option("networks[].vlan", live=always, show=_show_number, off=0, note="the bridge has to know VLANs"),
     Option("networks[].mac", live=never),
     Option("networks[].ip", live=always),
     Option("networks[].gateway", live=always, show=_show_number, off=""),

@@ -203,7 +203,13 @@ def disk_sources(xml: str) -> list[str]:
     return sources
 
 
-def nic_sources(xml: str) -> set[str]:
-    """The bridges and the virtual networks that the interfaces of a domain's XML are plugged into."""
-    sources = ElementTree.fromstring(xml).iterfind("devices/interface/source")
+def nic_sources(xml: str, *, in_vlan: bool = False) -> set[str]:
+    """The bridges and the virtual networks that the interfaces of a domain's XML are plugged into, with *in_vlan* those in a VLAN."""
+    cards = ElementTree.fromstring(xml).iterfind("devices/interface")
+    sources = [
+        source
+        for card in cards
+        for source in card.iterfind("source")
+        if not in_vlan or card.find("vlan/tag") is not None
+    ]
     return {name for source in sources for name in (source.get("bridge"), source.get("network")) if name}

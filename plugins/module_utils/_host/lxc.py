@@ -17,7 +17,8 @@ from .._core.errors import MissingLibrary
 
 LXC_PATH = "/var/lib/lxc"
 _ROOTFS = re.compile(r"^\s*lxc\.rootfs\.path\s*=\s*(?:[a-z]+:)?(\S.*?)\s*$", re.MULTILINE)
-_LINK = re.compile(r"^\s*lxc\.net\.\d+\.link\s*=\s*(\S+)\s*$", re.MULTILINE)
+_LINK = re.compile(r"^\s*lxc\.net\.(\d+)\.link\s*=\s*(\S+)\s*$", re.MULTILINE)
+_VLAN = re.compile(r"^\s*lxc\.net\.(\d+)\.veth\.vlan\.(?:tagged\.)?id\s*=\s*\d", re.MULTILINE)
 _MOUNT = re.compile(r"^\s*lxc\.mount\.entry\s*=\s*(/\S*)\s", re.MULTILINE)
 
 
@@ -38,7 +39,13 @@ class Container:
     @property
     def bridges(self) -> set[str]:
         """The links of the host that its interfaces are plugged into, or stand on."""
-        return set(_LINK.findall(self.config))
+        return {link for dummy, link in _LINK.findall(self.config)}
+
+    @property
+    def vlan_bridges(self) -> set[str]:
+        """Those on which it is in a VLAN."""
+        numbers = set(_VLAN.findall(self.config))
+        return {link for number, link in _LINK.findall(self.config) if number in numbers}
 
 
 def config_path(name: str) -> str:

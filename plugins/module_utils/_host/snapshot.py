@@ -188,3 +188,12 @@ def bridge_users(host: Host, names: t.Collection[str]) -> dict[str, bool]:
         if libvirt.nic_sources(xml) & wanted:
             users[name] = is_running
     return users
+
+
+def vlan_users(host: Host, bridge: str) -> list[str]:
+    """The guests that are in a VLAN of *bridge*, by name."""
+    users = [name for name, container in host.containers.items() if bridge in container.vlan_bridges]
+    definitions = host.definitions.items()
+    return sorted(
+        users + [name for name, (xml, dummy) in definitions if bridge in libvirt.nic_sources(xml, in_vlan=True)]
+    )

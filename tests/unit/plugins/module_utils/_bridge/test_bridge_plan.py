@@ -4,9 +4,14 @@
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.observe import State
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain import Plain
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain_observe import PlainState
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain_plan import plan_plain
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plan import plan_bridge
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.settings import Settings, StaticHost
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import parse
@@ -26,6 +31,7 @@ FULL = Settings(
     forwarders=("192.0.2.53",),
     mtu=1400,
 )
+AWARE = Plain(vlan_aware=True)
 PLAIN = Settings(mode="nat", address="10.20.0.1/24")
 
 
@@ -364,3 +370,18 @@ def test_what_does_not_fit_is_refused(state, params, sentence):
     with pytest.raises(SpecError) as caught:
         plan(state, **params)
     assert sentence in caught.value.message
+
+
+@pytest.mark.parametrize("params", [{"vlan_aware": False}, {"unset": ["vlan_aware"]}], ids=str)
+@pytest.mark.parametrize(
+    "state", [PlainState(persistent=AWARE, live=AWARE), PlainState(persistent=Plain(), live=AWARE)]
+)
+def test_a_bridge_knows_vlans_as_long_as_guests_are_in_them(state, params):
+    spec = parse({"name": "vmbr0", "mode": "ports", **params})
+    assert plan_plain(spec, state).refused == []
+    state = dataclasses.replace(state, vlan_users=("camera", "web"))
+    (refused,) = plan_plain(spec, state).refused
+    assert refused.reason == (
+        "vlan_aware: these guests are in VLANs of the bridge: camera, web. Take vlan off their networks first"
+    )
+    assert plan_plain(parse({"name": "vmbr0", "mode": "ports", "vlan_aware": True}), state).refused == []

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import libvirt, lxc
-from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host, vlan_users
 
 CONFIG = """\
 # lxc.rootfs.path = dir:/old
@@ -37,6 +37,23 @@ def test_a_disk_stands_on_a_file_or_a_device_and_a_network_disk_on_neither():
       <disk type='file' device='cdrom'/>
     </devices></domain>"""
     assert libvirt.disk_sources(xml) == ["/srv/pool/a.qcow2", "/dev/vg/b"]
+
+
+def test_a_guest_is_in_a_vlan_of_the_bridge_of_that_interface():
+    config = (
+        "lxc.net.0.link = br0\nlxc.net.1.link = br1\nlxc.net.1.veth.vlan.id = 10\n"
+        "lxc.net.2.link = br2\nlxc.net.2.veth.vlan.tagged.id = 20\nlxc.net.3.link = br3\nlxc.net.3.veth.vlan.id = none\n"
+    )
+    xml = """<domain><devices>
+      <interface type='bridge'><source bridge='br0'/></interface>
+      <interface type='bridge'><source bridge='br1'/><vlan><tag id='10'/></vlan></interface>
+    </devices></domain>"""
+    assert lxc.Container("web", config).vlan_bridges == {"br1", "br2"}
+    assert lxc.Container("web", config).bridges == {"br0", "br1", "br2", "br3"}
+    assert (libvirt.nic_sources(xml), libvirt.nic_sources(xml, in_vlan=True)) == ({"br0", "br1"}, {"br1"})
+    host = Host()
+    host.__dict__.update(containers={"web": lxc.Container("web", config)}, definitions={"nas": (xml, True)})
+    assert [vlan_users(host, name) for name in ("br0", "br1", "br2")] == [[], ["nas", "web"], ["web"]]
 
 
 def test_what_is_derived_of_a_look_is_made_once_and_forgotten_with_it():
