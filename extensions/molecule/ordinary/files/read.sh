@@ -3,17 +3,28 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # What the host says of itself and of its guests, as lines NAME=VALUE.
-attach() { lxc-attach -n web --clear-env -v PATH=/usr/sbin:/usr/bin:/sbin:/bin -- "$@"; }
+attach() { name=$1; shift; lxc-attach -n "$name" --clear-env -v PATH=/usr/sbin:/usr/bin:/sbin:/bin -- "$@"; }
+reaches() { attach "$1" ping -c 1 -W 3 "$2" > /dev/null && echo yes || echo no; }
 echo "state=$(systemctl is-system-running --wait)"
 echo "cgroup=$(stat -f -c %T /sys/fs/cgroup)"
 echo "apparmor=$(cat /sys/module/apparmor/parameters/enabled)"
-echo "container=$(lxc-ls --fancy --fancy-format NAME,STATE,AUTOSTART,UNPRIVILEGED | grep '^web ')"
-echo "inside=$(attach systemctl is-system-running --wait)"
+for name in web camera; do
+  echo "$name=$(lxc-ls --fancy --fancy-format NAME,STATE,AUTOSTART,UNPRIVILEGED | grep "^$name ")"
+  echo "${name}_config=$(grep -E '^lxc\.net\.[0-9]+\.veth\.(mode|vlan)' "/var/lib/lxc/$name/config" | tr -d ' ' | xargs)"
+done
+echo "inside=$(attach web systemctl is-system-running --wait)"
 echo "profile=$(cat "/proc/$(lxc-info -n web -p -H)/attr/current")"
 for key in memory.max memory.swap.max pids.max cpu.max cpu.weight cpuset.cpus; do echo "$key=$(lxc-cgroup -n web $key | head -n 1)"; done
-attach ping -c 1 -W 10 10.94.1.1 > /dev/null; echo "ping=$?"
+echo "web_to_gateway=$(reaches web 10.94.1.1)"
+echo "web_to_vlan_10=$(reaches web 10.94.10.1)"
+echo "web_to_camera=$(reaches web 10.94.10.20)"
+echo "camera_to_web=$(reaches camera 10.94.10.10)"
+echo "camera_to_vlan_20=$(reaches camera 10.94.10.2)"
 echo "vms=$(virsh -q list --name --state-running --autostart | xargs)"
 echo "vm_profile=$(cat "/proc/$(cat /run/libvirt/qemu/paper.pid)/attr/current")"
 echo "pools=$(virsh -q pool-list --autostart --name | xargs)"
 echo "address=$(ip -4 -o address show lan0 | awk '{print $4}')"
+echo "vlans=$(bridge -j vlan show)"
+echo "tap=$(virsh -q domiflist paper | awk '$3 == "vmbr0" {print $1}')"
+echo "defined=$(virsh dumpxml paper --inactive --xpath '//interface[source/@bridge="vmbr0"]/vlan/tag/@id' | xargs)"
 echo "plugged=$(ip -o link show master lan0 | wc -l)"
