@@ -32,6 +32,27 @@ options:
       - Whether the guest is started with the host. A new guest is not, unless this says so.
     type: bool
     aliases: [onboot, start_on_boot]
+  startup:
+    description:
+      - When the guest starts and stops among the others of its host, virtual machines and containers alike.
+      - It does not say whether the guest starts with the host; O(autostart) does. The role P(homelab.hybrid.hypervisor#role) makes a host that boots
+        with systemd follow it, and the playbooks C(homelab.hybrid.startup) and C(homelab.hybrid.shutdown) follow it too.
+      - C(unset=[startup]) takes it off as a whole.
+    type: dict
+    suboptions:
+      order:
+        description:
+          - Its place, a number from 0. The lowest starts first and stops last. Guests with the same one start side by side.
+          - Guests without one start after all others.
+        type: int
+      up_delay:
+        description:
+          - How many seconds to wait after its start before those of the next order are started. Of guests with the same order the longest counts.
+        type: int
+      down_delay:
+        description:
+          - How many seconds to wait after it was stopped before those of the order below are stopped.
+        type: int
   wait_timeout:
     description:
       - How many seconds each condition in O(wait_for) may take.

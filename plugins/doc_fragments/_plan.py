@@ -11,6 +11,7 @@ options:
   unset:
     description:
       - Paths of options to take off again, such as V(description) or V(networks[lan].vlan).
+      - A dictionary stands for all of its options, where each of them can be taken off.
       - An option that is simply no longer written is left as it stands.
       - Declaring an option and naming it here is refused.
     type: list

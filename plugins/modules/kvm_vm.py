@@ -460,6 +460,10 @@ guest:
       description: Whether it starts with the host.
       type: bool
       returned: always
+    startup:
+      description: When it starts and stops among the others, with C(order), C(up_delay) and C(down_delay). The order is null where it has none.
+      type: dict
+      returned: always
     vcpus:
       description: How many virtual CPUs it has.
       type: int

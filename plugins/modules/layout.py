@@ -265,6 +265,7 @@ options:
       unset:
         description:
           - Paths of options to take off again, such as V(description) or V(networks[lan].vlan).
+          - A dictionary stands for all of its options, where each of them can be taken off.
           - An option that is simply no longer written is left as it stands.
           - Declaring an option and naming it here is refused.
         type: list
@@ -330,6 +331,7 @@ options:
       unset:
         description:
           - Paths of options to take off again, such as V(description) or V(networks[lan].vlan).
+          - A dictionary stands for all of its options, where each of them can be taken off.
           - An option that is simply no longer written is left as it stands.
           - Declaring an option and naming it here is refused.
         type: list
@@ -752,6 +754,30 @@ options:
         aliases:
           - onboot
           - start_on_boot
+      startup:
+        description:
+          - When the guest starts and stops among the others of its host, virtual machines and containers alike.
+          - It does not say whether the guest starts with the host; O(vms[].autostart) does. The role P(homelab.hybrid.hypervisor#role)
+            makes a host that boots with systemd follow it, and the playbooks C(homelab.hybrid.startup) and C(homelab.hybrid.shutdown)
+            follow it too.
+          - C(unset=[startup]) takes it off as a whole.
+        type: dict
+        suboptions:
+          order:
+            description:
+              - Its place, a number from 0. The lowest starts first and stops last. Guests with the same one start side by
+                side.
+              - Guests without one start after all others.
+            type: int
+          up_delay:
+            description:
+              - How many seconds to wait after its start before those of the next order are started. Of guests with the same
+                order the longest counts.
+            type: int
+          down_delay:
+            description:
+              - How many seconds to wait after it was stopped before those of the order below are stopped.
+            type: int
       wait_timeout:
         description:
           - How many seconds each condition in O(vms[].wait_for) may take.
@@ -781,6 +807,7 @@ options:
       unset:
         description:
           - Paths of options to take off again, such as V(description) or V(networks[lan].vlan).
+          - A dictionary stands for all of its options, where each of them can be taken off.
           - An option that is simply no longer written is left as it stands.
           - Declaring an option and naming it here is refused.
         type: list
@@ -1070,6 +1097,30 @@ options:
         aliases:
           - onboot
           - start_on_boot
+      startup:
+        description:
+          - When the guest starts and stops among the others of its host, virtual machines and containers alike.
+          - It does not say whether the guest starts with the host; O(containers[].autostart) does. The role P(homelab.hybrid.hypervisor#role)
+            makes a host that boots with systemd follow it, and the playbooks C(homelab.hybrid.startup) and C(homelab.hybrid.shutdown)
+            follow it too.
+          - C(unset=[startup]) takes it off as a whole.
+        type: dict
+        suboptions:
+          order:
+            description:
+              - Its place, a number from 0. The lowest starts first and stops last. Guests with the same one start side by
+                side.
+              - Guests without one start after all others.
+            type: int
+          up_delay:
+            description:
+              - How many seconds to wait after its start before those of the next order are started. Of guests with the same
+                order the longest counts.
+            type: int
+          down_delay:
+            description:
+              - How many seconds to wait after it was stopped before those of the order below are stopped.
+            type: int
       wait_timeout:
         description:
           - How many seconds each condition in O(containers[].wait_for) may take.
@@ -1099,6 +1150,7 @@ options:
       unset:
         description:
           - Paths of options to take off again, such as V(description) or V(networks[lan].vlan).
+          - A dictionary stands for all of its options, where each of them can be taken off.
           - An option that is simply no longer written is left as it stands.
           - Declaring an option and naming it here is refused.
         type: list

@@ -391,6 +391,10 @@ guest:
       description: Whether it starts with the host.
       type: bool
       returned: always
+    startup:
+      description: When it starts and stops among the others, with C(order), C(up_delay) and C(down_delay). The order is null where it has none.
+      type: dict
+      returned: always
     vcpus:
       description: How many CPUs it may use.
       type: int

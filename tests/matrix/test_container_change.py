@@ -200,6 +200,21 @@ def test_what_is_only_written_down(power, wanted, back, path):
     assert ct.values("lxc.start.auto") == []
 
 
+def test_startup(power):
+    before = (ct.LXC / ct.NAME / "config").read_text()
+    kept = {"order": 2, "up_delay": 5, "down_delay": 7}
+    outcome = change([f"startup.{key}" for key in kept], startup=kept)
+    assert ct.record()["startup"] == outcome.facts["guest"]["startup"] == kept
+    (guest,) = read_guests({"name": [ct.NAME]}, Host())["guests"]
+    assert guest["startup"] == kept
+    change(["startup.order", "startup.up_delay"], startup={"order": 0}, unset=["startup.up_delay"])
+    assert ct.record()["startup"] == {"order": 0, "down_delay": 7}
+    unchanged(ct.CONTAINER, {"name": ct.NAME, "startup": {"order": 0, "up_delay": 0}})
+    change(["startup.order", "startup.down_delay"], unset=["startup"])
+    assert "startup" not in ct.record()
+    assert (ct.LXC / ct.NAME / "config").read_text() == before
+
+
 def test_networks_come_change_and_go(power):
     is_running = power == "started"
     add = {"name": "dmz", "bridge": "hlctbr1", "ip": "10.91.8.20/24", "gateway": "10.91.8.1", "mtu": 1400}

@@ -255,7 +255,15 @@ def test_an_error_of_liblxc_is_told():
 
 def test_facts_say_what_is_there():
     outcome = converge_now(
-        ct.CONTAINER, {**ct.BASE, "networks": [ct.LAN], "memory": 64, "tags": ["b", "a"], "description": "x"}
+        ct.CONTAINER,
+        {
+            **ct.BASE,
+            "networks": [ct.LAN],
+            "memory": 64,
+            "tags": ["b", "a"],
+            "description": "x",
+            "startup": {"order": 3},
+        },
     )
     guest = outcome.facts["guest"]
     assert guest["state"] == "started" and guest["pid"] == ct.pid() and guest["uptime_seconds"] >= 0
@@ -269,8 +277,9 @@ def test_facts_say_what_is_there():
     assert guest["disks"] == [
         {"name": "rootfs", "pool": ct.POOL, "path": str(ct.rootfs()), "size_bytes": None, "size": None}
     ]
+    assert guest["startup"] == {"order": 3, "up_delay": 0, "down_delay": 0} and ct.record()["startup"] == {"order": 3}
     absent = converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "absent"}).facts["guest"]
-    assert absent.keys() == guest.keys() and absent["state"] == "absent"
+    assert absent.keys() == guest.keys() and absent["state"] == "absent" and absent["startup"]["order"] is None
 
 
 CREATION = {**ct.BASE, "networks": [ct.LAN], "memory": "64M", "ssh_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1 me"]}

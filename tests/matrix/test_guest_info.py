@@ -27,7 +27,7 @@ DOMAIN, CONTAINER = f"{PREFIX}-vm", f"{PREFIX}-ct"
 DISK = Path("/var/tmp") / f"{PREFIX}.qcow2"
 FOLDER = Path("/var/lib/lxc") / CONTAINER
 SHARED_KEYS = {
-    *("name", "kind", "state", "description", "tags", "autostart", "vcpus", "memory_kib", "memory"),
+    *("name", "kind", "state", "description", "tags", "autostart", "startup", "vcpus", "memory_kib", "memory"),
     *("networks", "disks", "addresses", "uptime_seconds", "pid", "image", "managed"),
 }
 

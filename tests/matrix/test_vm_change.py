@@ -14,6 +14,8 @@ import libvirt
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.decide import pattern
+from ansible_collections.homelab.hybrid.plugins.module_utils._guests.read import read_guests
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import OPTIONS
 from ansible_collections.homelab.hybrid.tests.harness import machines
@@ -203,6 +205,28 @@ def test_flags_and_words(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [STOPPED, RUNNING])
+def test_startup(folder: Path, name: str) -> None:
+    def changed(paths: list[str], **params: t.Any) -> t.Any:
+        """What the record keeps after it."""
+        run = check_run_again(VM, {"name": name, **params}, [f"startup.{path}" for path in paths])
+        assert not run.plan.restart_required
+        return json.loads(Path(f"/var/lib/homelab_hybrid/guests/{name}.json").read_text()).get("startup")
+
+    before = virsh("dumpxml", name)
+    kept = {"order": 2, "up_delay": 5, "down_delay": 7}
+    assert changed(["order", "up_delay", "down_delay"], startup=kept) == kept
+    (guest,) = read_guests({"name": [name]}, Host())["guests"]
+    assert guest["startup"] == kept
+    assert changed(["order", "up_delay"], startup={"order": 0}, unset=["startup.up_delay"]) == {
+        "order": 0,
+        "down_delay": 7,
+    }
+    unchanged(VM, {"name": name, "startup": {"order": 0, "up_delay": 0}})
+    assert changed(["order", "down_delay"], unset=["startup"]) is None
+    assert virsh("dumpxml", name) == before
+
+
+@pytest.mark.parametrize("name", [STOPPED, RUNNING])
 def test_a_disk_grows(folder: Path, name: str) -> None:
     for disk_name, size, path in (("root", "6M", f"{name}.root.qcow2"), ("raw", "3M", f"{name}.raw.raw")):
         run = check_run_again(
@@ -309,6 +333,6 @@ def test_if_needed_restarts_once_for_what_waits(folder: Path) -> None:
 def test_every_option_has_a_case() -> None:
     elsewhere = {"tags", "protection", "autostart", "disks[].size", "disks[].pool", "disks[].format", "networks[].mac"}
     elsewhere |= {"networks[].vlan"}
-    cloud_init = {option.path for option in OPTIONS if option.path.startswith("cloud_init.")}
+    whole = {option.path for option in OPTIONS if option.path.startswith(("cloud_init.", "startup."))}
     covered = {pattern(case.path) for case in CASES}
-    assert {option.path for option in OPTIONS} - covered == elsewhere | cloud_init
+    assert {option.path for option in OPTIONS} - covered == elsewhere | whole

@@ -56,6 +56,7 @@ FULL: dict[str, t.Any] = {
     "description": "all of it",
     "tags": ["one"],
     "autostart": True,
+    "startup": {"order": 3, "up_delay": 4},
 }
 
 
@@ -117,6 +118,7 @@ def test_it_is_made_as_declared(folder: Path) -> None:
     assert said["user-data"] == FULL["cloud_init"]["user_data"] and '"admin"' in said["vendor-data"]
     assert json.loads(said["meta-data"])["local-hostname"] == NAME
     assert os.stat(folder / f"{NAME}.seed.iso").st_mode & 0o777 == 0o600
+    assert json.loads((RECORDS / f"{NAME}.json").read_text())["startup"] == FULL["startup"]
     secret = run.plan.get("cloud_init.user_data").report()
     assert (secret["before"], secret["after"]) == (None, "(secret)")
 
@@ -187,7 +189,7 @@ def test_absent_keeps_what_it_made(folder: Path) -> None:
     kept = [str(folder / f"{NAME}.{item}") for item in ("root.qcow2", "data.qcow2", "seed.iso")]
     run = check_run_again(VM, {"name": NAME, "state": "absent"}, ["state"])
     assert sorted(run.plan.kept) == sorted(kept) and all(map(os.path.exists, kept))
-    assert state_of(NAME) == "" and (RECORDS / f"{NAME}.json").exists()
+    assert state_of(NAME) == "" and not {"tags", "startup"} & json.loads((RECORDS / f"{NAME}.json").read_text()).keys()
     refuse(VM, FULL, "allow: [adopt]")
     (folder / f"{NAME}.data.qcow2").touch()
     before = os.stat(kept[0]).st_ino

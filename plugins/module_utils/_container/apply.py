@@ -11,7 +11,7 @@ import dataclasses
 import os
 import typing as t
 
-from .._core import atomic, lock
+from .._core import atomic, lock, startup
 from .._core.converge import Work
 from .._core.errors import ApplyError, MissingRequirement
 from .._core.plan import Change, How, Plan, Step
@@ -164,6 +164,9 @@ def _record_of(job: _Job, *, is_final: bool = True) -> dict[str, t.Any]:
         if plan.has(key):
             value = getattr(spec, key)
             values[key] = (list(value) if isinstance(value, tuple) else value) or None
+    if plan.has(*startup.PATHS):
+        changed = {path: spec.startup.get(path, off) for path, off in startup.recorded({}).items() if plan.has(path)}
+        values["startup"] = startup.to_record({**startup.recorded(data), **changed})
     if plan.has("ssh_keys"):
         old = () if is_final else data.get("ssh_keys") or ()
         values["ssh_keys"] = list(dict.fromkeys([*(spec.ssh_keys or ()), *old])) or None

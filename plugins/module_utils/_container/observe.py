@@ -10,7 +10,7 @@ import dataclasses
 import os
 import typing as t
 
-from .._core import atomic
+from .._core import atomic, startup
 from .._core.record import Record
 from .._core.units import show_memory_kib
 from .._host.snapshot import Host
@@ -250,6 +250,7 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
         "description": state.record.get("description") or "",
         "tags": list(state.record.get("tags") or ()),
         "autostart": state.config.get("lxc.start.auto") == "1",
+        "startup": startup.facts(startup.recorded(state.record)),
         "vcpus": count or len(os.sched_getaffinity(0)),
         "memory_kib": memory or None,
         "memory": show_memory_kib(memory or None),

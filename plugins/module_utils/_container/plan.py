@@ -11,6 +11,7 @@ import ipaddress
 import re
 import typing as t
 
+from .._core import startup
 from .._core.decide import NEVER_PERMITTED, SAME, Draft, Power, Verdict
 from .._core.plan import How, Plan
 from .._core.units import show_memory_kib
@@ -261,6 +262,9 @@ def _compare_guest(draft: Draft, spec: Spec, state: State) -> None:
     ours = record.get("ssh_keys") or ()
     _compare(draft, state, "ssh_keys", spec.ssh_keys, guest_files.keys_there(inside.keys, spec.ssh_keys or (), ours))
     _compare(draft, state, "autostart", spec.autostart, state.config.get("lxc.start.auto") == "1")
+    kept = startup.recorded(record)
+    for path in startup.PATHS:
+        _compare(draft, state, path, spec.startup.get(path), kept[path])
     _compare(draft, state, "description", spec.description, record.get("description", ""))
     _compare(draft, state, "tags", spec.tags, tuple(sorted(record.get("tags") or ())))
     _compare(draft, state, "protection", spec.protection, bool(record.get("protection")))

@@ -11,6 +11,7 @@ import ipaddress
 import re
 import typing as t
 
+from .._core import startup
 from .._core.decide import NEVER_PERMITTED, Option, always, check_unset, never
 from .._core.declared import (
     check_choice,
@@ -82,6 +83,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     },
     "ssh_keys": {"type": "list", "elements": "str", "no_log": False},
     "autostart": {"type": "bool", "aliases": ["onboot", "start_on_boot"]},
+    "startup": startup.ARGUMENT,
     "description": {"type": "str"},
     "tags": {"type": "list", "elements": "str"},
     "protection": {"type": "bool"},
@@ -136,6 +138,7 @@ OPTIONS = (
     Option("dns.search", live=always, show=_show_list, off=()),
     Option("ssh_keys", live=always, show=_show_list, off=()),
     Option("autostart", live=always),
+    *startup.OPTIONS,
     Option("description", live=always, show=_show_number, off=""),
     Option("tags", live=always, show=_show_list, off=()),
     Option("protection", live=always, off=False),
@@ -182,7 +185,10 @@ class Mount:
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A container as declared. ``None`` is not written. Memory in KiB, swap comes on top of it, *limit* in CPUs, times in seconds."""
+    """A container as declared. ``None`` is not written. Memory in KiB, swap comes on top of it, *limit* in CPUs, times in seconds.
+
+    *startup* has what was written of it, by option path (``startup.order``).
+    """
 
     name: str
     state: str = "present"
@@ -205,6 +211,7 @@ class Spec:
     search: tuple[str, ...] | None = None
     ssh_keys: tuple[str, ...] | None = None
     autostart: bool | None = None
+    startup: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
     description: str | None = None
     tags: tuple[str, ...] | None = None
     protection: bool | None = None
@@ -250,6 +257,7 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
         search=_parse_list("dns.search", dns.get("search"), check_hostname),
         ssh_keys=_parse_list("ssh_keys", params.get("ssh_keys"), _check_ssh_key),
         autostart=params.get("autostart"),
+        startup=startup.parse(params.get("startup")),
         description=check_text("description", params.get("description")),
         tags=_parse_tags(params.get("tags")),
         protection=params.get("protection"),

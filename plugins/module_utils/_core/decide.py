@@ -242,7 +242,7 @@ def pattern(path: str) -> str:
 def check_unset(
     unset: t.Collection[str], options: t.Iterable[Option], declared: t.Callable[[str], t.Any]
 ) -> tuple[str, ...]:
-    """The paths of ``unset`` when each can be taken off and none is declared as well.
+    """The paths of ``unset`` when each can be taken off and none is declared as well. A dictionary stands for all of its options.
 
     :raises SpecError: for a path that is no option, one that has no off value, and one that is declared too.
     """
@@ -251,10 +251,17 @@ def check_unset(
         ", ".join(sorted(path for path, option in table.items() if option.off is not NO_OFF))
         or "none of this module's options"
     )
-    for path in unset:
+    paths = [inner for path in unset for inner in _inner_paths(path, table) or [path]]
+    for path in paths:
         option = table.get(pattern(path))
         if option is None or option.off is NO_OFF:
             raise SpecError(f"unset: {path!r} cannot be taken off. These can: {can}", key="unset")
         if declared(path) is not None:
             raise SpecError(f"unset: {path} is declared and unset at once. Write one of the two", key="unset")
-    return tuple(unset)
+    return tuple(dict.fromkeys(paths))
+
+
+def _inner_paths(path: str, table: t.Mapping[str, Option]) -> list[str]:
+    """``startup.order`` and the like, of ``startup``. None for an option, and for a dictionary of which a part cannot be taken off."""
+    inner = [option for option in table.values() if path not in table and option.path.startswith(f"{path}.")]
+    return [option.path for option in inner] if all(option.off is not NO_OFF for option in inner) else []

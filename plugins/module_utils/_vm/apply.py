@@ -15,7 +15,7 @@ import re
 import typing as t
 import uuid
 
-from .._core import libraries, lock
+from .._core import libraries, lock, startup
 from .._core import record as records
 from .._core.converge import Work
 from .._core.errors import ApplyError, WaitTimeout
@@ -44,6 +44,7 @@ from .spec import (
 )
 
 _ITEM = re.compile(r"(disks|networks)\[([^\]]+)\](?:\.(\w+))?")
+_IN_RECORD = ("tags", "protection", *startup.PATHS)
 _OFF = {option.path: option.off for option in OPTIONS}
 # libvirt itself has waited 5 seconds by then.
 _DETACH_SECONDS = 1.0
@@ -86,6 +87,7 @@ def _create(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
             run=None,
             tags=list(t.cast("tuple[str, ...]", spec.values.get("tags", ()))) or None,
             protection=spec.values.get("protection") or None,
+            startup=startup.to_record(t.cast("t.Mapping[str, int]", spec.values)),
             wants_start=True if spec.state in ("started", "restarted") else None,
         )
     yield Step("record written")
@@ -312,7 +314,6 @@ class _Changing:
             name: _settled(volume)
             for name, volume in {**(self.record.data.get("volumes") or {}), **self.volumes}.items()
         }
-        tags = {path: self.value(path) for path in ("tags", "protection") if self.plan.has(path)}
         with lock.allocations():
             macs = {**(self.record.data.get("macs") or {}), **_claim_macs(self.spec, self.plan)}
             self.record.save(
@@ -322,10 +323,22 @@ class _Changing:
                 macs=macs or None,
                 names=self._claims() or None,
                 wants_start=None if self.spec.state == "stopped" else self.record.data.get("wants_start"),
-                **{key: (list(value) if isinstance(value, tuple) else value) or None for key, value in tags.items()},
+                **self._recorded_options(),
             )
         yield Step("record written")
-        yield from (change for change in self.plan.changes if change.path in tags)
+        yield from (change for change in self.plan.changes if change.path in _IN_RECORD)
+
+    def _recorded_options(self) -> dict[str, t.Any]:
+        """What the record says after this run of the options whose place it is, as far as the plan changes them."""
+        found: dict[str, t.Any] = {}
+        if self.plan.has("tags"):
+            found["tags"] = list(self.value("tags")) or None
+        if self.plan.has("protection"):
+            found["protection"] = self.value("protection") or None
+        changed = {path: self.value(path) for path in startup.PATHS if self.plan.has(path)}
+        if changed:
+            found["startup"] = startup.to_record({**startup.recorded(self.record.data), **changed})
+        return found
 
     def _with_new_defaults(self) -> Spec:
         """The spec with the defaults of the disks that are new."""
@@ -435,7 +448,7 @@ class _Changing:
                 self.domain.setAutostart(int(bool(self.value("autostart"))))
             yield from (change for change in self.plan.changes if change.path == "autostart")
         waiting = (How.OFFLINE, How.NEXT_BOOT)
-        done = ("tags", "protection", "autostart")
+        done = (*_IN_RECORD, "autostart")
         for change in self.plan.changes:
             if (
                 change.how in waiting
@@ -562,7 +575,7 @@ class _Changing:
     def _change_live_values(self) -> Steps:
         library = libraries.libvirt()
         for change in self.live():
-            if change.path in ("state", "tags", "protection", "autostart") or _ITEM.fullmatch(change.path):
+            if change.path in ("state", *_IN_RECORD, "autostart") or _ITEM.fullmatch(change.path):
                 continue
             value = self.value(change.path)
             is_same = self.state.live is not None and self.state.live.values.get(change.path) == value
@@ -636,7 +649,7 @@ def _remove(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
             _undefine(domain, spec.name)
             yield Step("domain undefined")
         yield from _clear(spec, dataclasses.replace(state, is_building=record.is_building), work, record)
-        keys = ("building", "uuid", "names", "run", "tags", "protection", "wants_start", "image", "macs")
+        keys = ("building", "uuid", "names", "run", "tags", "protection", "startup", "wants_start", "image", "macs")
         record.save(**dict.fromkeys(keys))
         _forget(record)
         yield removal

@@ -99,7 +99,7 @@ def write_value(root: Node, path: str, value: t.Any) -> None:
 
 def is_definition(path: str) -> bool:
     """Whether the definition holds the option *path*; the others are flags of libvirt or stand in the record."""
-    return path not in ("autostart", "tags", "protection", "state") and not path.startswith("cloud_init.")
+    return path not in ("autostart", "tags", "protection", "state") and not path.startswith(("cloud_init.", "startup."))
 
 
 def find_disk(root: Node, target: str) -> Node | None:

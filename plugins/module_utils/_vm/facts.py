@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._core import startup
 from .._core.units import show_memory_kib, show_size
 from .._host.snapshot import Host
 from .observe import Side, State, observe
@@ -39,6 +40,7 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
         "description": values["description"],
         "tags": list(t.cast("tuple[str, ...]", values["tags"])),
         "autostart": values["autostart"],
+        "startup": startup.facts(values),
         "vcpus": values["vcpus"],
         "memory_kib": values["memory"],
         "memory": show_memory_kib(t.cast(int, values["memory"])),
@@ -54,7 +56,7 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
 
 def _nothing(name: str) -> dict[str, t.Any]:
     lists = ("tags", "networks", "disks", "addresses")
-    keys = ("description", "autostart", "vcpus", "memory_kib", "memory", "uptime_seconds", "pid", "image")
+    keys = ("description", "autostart", "startup", "vcpus", "memory_kib", "memory", "uptime_seconds", "pid", "image")
     return {"name": name, "kind": "vm", "state": "absent", **dict.fromkeys(keys), **{key: [] for key in lists}}
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import typing as t
 
-from .._core import atomic, command, libraries
+from .._core import atomic, command, libraries, startup
 from .._core.errors import MissingRequirement, ObserveError
 from .._core.paths import volume_name
 from .._core.record import Record
@@ -175,6 +175,7 @@ def _read_domain(spec: Spec, host: Host, record: Record, domain: t.Any, state: S
         "autostart": spec.name in listed.autostarted,
         "tags": tuple(record.data.get("tags") or ()),
         "protection": bool(record.data.get("protection")),
+        **startup.recorded(record.data),
     }
     return dataclasses.replace(
         state,

@@ -10,6 +10,7 @@ import dataclasses
 import re
 import typing as t
 
+from .._core import startup
 from .._core.decide import NEVER_PERMITTED, Option, always, check_unset, grows, is_added, never
 from .._core.declared import (
     NAME,
@@ -50,6 +51,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "tags": {"type": "list", "elements": "str"},
     "protection": {"type": "bool"},
     "autostart": {"type": "bool", "aliases": ["onboot", "start_on_boot"]},
+    "startup": startup.ARGUMENT,
     "vcpus": {"type": "int"},
     "cpu": {"type": "dict", "options": {"cores": {"type": "int"}, "max_cores": {"type": "int"}}},
     "memory": {"type": "str"},
@@ -148,6 +150,7 @@ OPTIONS = (
     Option("tags", live=always, show=_listed, off=()),
     Option("protection", live=always, off=False),
     Option("autostart", live=always),
+    *startup.OPTIONS,
     Option("vcpus", live=grows, note="growing beyond cpu.max_cores waits for a restart"),
     Option("cpu.cores", live=grows, note="growing beyond cpu.max_cores waits for a restart"),
     Option("cpu.max_cores", live=never),
@@ -339,6 +342,7 @@ def _parse_values(params: t.Mapping[str, t.Any]) -> dict[str, Value]:
         "tags": _tags(params.get("tags")),
         "protection": params.get("protection"),
         "autostart": params.get("autostart"),
+        **startup.parse(params.get("startup")),
         "vcpus": check_number("vcpus", params.get("vcpus"), least=1, most=710),
         "cpu.cores": check_number("cpu.cores", cpu.get("cores"), least=1, most=710),
         "cpu.max_cores": check_number("cpu.max_cores", cpu.get("max_cores"), least=1, most=710),

@@ -83,6 +83,8 @@ def paths(there: State, **params: t.Any) -> list[str]:
         ({"unset": ["memory"]}, ["memory"]),
         ({"vcpus": 2}, ["vcpus"]),
         ({"tags": ["b", "a"], "description": "x"}, ["description", "tags"]),
+        ({"startup": {"order": 0, "up_delay": 5, "down_delay": 0}}, ["startup.order", "startup.up_delay"]),
+        ({"startup": {"order": None}, "unset": ["startup"]}, []),
         ({"networks": [{"name": "lan", "ip": "dhcp"}]}, ["networks[lan].ip", "networks[lan].gateway"]),
         ({"networks": [{"name": "lan", "state": "absent"}]}, ["networks[lan]"]),
         ({"networks": [{"name": "new", "bridge": "br1"}]}, ["networks[new]"]),
@@ -189,6 +191,9 @@ def test_what_is_refused(state, params, reason):
         ({"exact": ["mounts"]}, "exact"),
         ({"unset": ["autostart"]}, "unset"),
         ({"unset": ["memory"], "memory": 5}, "unset"),
+        ({"unset": ["startup"], "startup": {"up_delay": 0}}, "unset"),
+        ({"startup": {"order": -1}}, "startup.order"),
+        ({"startup": {"down_delay": 86401}}, "startup.down_delay"),
     ],
 )
 def test_what_cannot_be_is_refused_by_its_key(params, key):

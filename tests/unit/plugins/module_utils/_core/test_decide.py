@@ -179,18 +179,29 @@ def test_the_row_of_an_items_key():
     assert pattern("cpu.limit") == "cpu.limit"
 
 
+DNS = (Option("dns.servers", off=()), Option("dns.search", off=()))
+
+
 @pytest.mark.parametrize(
     ("path", "declared", "says"),
     [
         ("nonsense", {}, "nonsense"),
         ("size", {}, "cannot be taken off"),
         ("description", {"description": "x"}, "at once"),
+        ("dns", {"dns.search": ()}, "dns.search is declared and unset at once"),
+        ("rootfs", {}, "'rootfs' cannot be taken off"),
     ],
 )
 def test_unset_is_refused(path, declared, says):
-    table = (Option("description", off=""), Option("size"))
+    table = (Option("description", off=""), Option("size"), *DNS, Option("rootfs.pool"), Option("rootfs.size", off=0))
     with pytest.raises(SpecError, match=says):
         check_unset([path], table, declared.get)
+
+
+def test_unset_of_a_dictionary_takes_off_all_of_its_options():
+    assert check_unset(["dns", "dns.search"], DNS, {}.get) == ("dns.servers", "dns.search")
+    table = (Option("dhcp", off=None), Option("dhcp.start", off=""), *DNS)
+    assert check_unset(["dhcp"], table, {}.get) == ("dhcp",), "one that is an option itself stays one"
 
 
 def test_unset_of_a_key_of_an_item():

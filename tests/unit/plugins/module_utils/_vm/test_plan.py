@@ -9,6 +9,7 @@ import dataclasses
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import startup
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import domain_xml
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.elements.disk import Disk
@@ -33,7 +34,14 @@ def side(disks=(DISK,), nics=(NIC,), **values):
     }.items():
         domain_xml.write_value(root, path, value)
     domain = dataclasses.replace(domain_xml.read(root), disks=tuple(disks), nics=tuple(nics))
-    known = {**domain.values, "boot.order": (), "autostart": False, "tags": (), "protection": False}
+    known = {
+        **domain.values,
+        "boot.order": (),
+        "autostart": False,
+        "tags": (),
+        "protection": False,
+        **startup.recorded({}),
+    }
     known.update({path.replace("__", "."): value for path, value in values.items()})
     if "cpu.cores" in known:
         known["vcpus"] = known["cpu.cores"]
@@ -76,6 +84,8 @@ TABLE = [
     ({"description": "x"}, {"description": "live"}),
     ({"tags": ["b", "a", "b"]}, {"tags": "live"}),
     ({"autostart": True}, {"autostart": "live"}),
+    ({"startup": {"order": 0, "up_delay": 5, "down_delay": 0}}, {"startup.order": "live", "startup.up_delay": "live"}),
+    ({"startup": {"order": None}, "unset": ["startup"]}, {}),
     ({"boot": {"kernel": "/k"}}, {"boot.kernel": "next_boot"}),
     ({"boot": {"order": ["lan", "root"]}}, {"boot.order": "next_boot"}),
     ({"graphics": "vnc"}, {"graphics": "next_boot"}),
@@ -277,6 +287,10 @@ def test_absent_deletes_only_what_is_ours_and_named():
         {"cloud_init": {"meta_data": "{'a': 1}"}},
         {"unset": ["memory"]},
         {"unset": ["description"], "description": "x"},
+        {"unset": ["cpu"]},
+        {"unset": ["startup"], "startup": {"up_delay": 0}},
+        {"startup": {"order": -1}},
+        {"startup": {"down_delay": 86401}},
         {"exact": ["networks"]},
         {"disks": [{"name": "a", "pool": "main"}], "networks": [{"name": "a", "bridge": "br0"}]},
     ],
