@@ -20,6 +20,8 @@ description:
   - A dictionary in C(cloud_init.user_data), C(cloud_init.meta_data) and C(cloud_init.network_config) becomes YAML text here, on the control node,
     C(user_data) under the line C(#cloud-config).
     So the module gets one secret text, and not a dictionary whose words and digits would be masked everywhere.
+  - When the guest starts and stops among the others is the option C(startup), and the variable C(guest_startup) is the place for it. Where C(startup)
+    stands in a profile or in C(guest_spec) it means the same; C(guest_startup) is laid over it, key by key.
   - Permission to lose something is given for a run and not kept in inventory. C(allow) and C(delete) in the variable or a profile are refused.
 positional: _input
 options:
@@ -46,6 +48,10 @@ options:
       - With it O(allow) and O(delete) may hold words for guests of the other kind too. They are left out here.
     type: str
     choices: [vm, container]
+  startup:
+    description: When the guest starts and stops among the others, C(order), C(up_delay) and C(down_delay), usually the variable C(guest_startup).
+    type: dict
+    default: {}
   allow:
     description: The losses that are permitted in this run, usually the extra variable C(guest_allow).
     type: list
@@ -78,7 +84,8 @@ guest_spec:
 # what the playbooks give to the module
 guest_options: >-
   {{ guest_spec | homelab.hybrid.guest_spec(name=inventory_hostname, kind=guest_kind, profiles=guest_profiles | default([]),
-                                            catalog=guest_profile_catalog | default({}), allow=guest_allow | default([])) }}
+                                            catalog=guest_profile_catalog | default({}), startup=guest_startup | default({}),
+                                            allow=guest_allow | default([])) }}
 """
 
 RETURN = r"""
@@ -106,6 +113,7 @@ def guest_spec(
     profiles: t.Sequence[str] = (),
     catalog: t.Mapping[str, t.Any] | None = None,
     kind: str | None = None,
+    startup: t.Any = None,
 ) -> dict[str, t.Any]:
     """The module's options.
 
@@ -116,6 +124,8 @@ def guest_spec(
         layers = [*pick(profiles, catalog or {}, name), own]
         for layer in layers:
             check(layer, name if layer is own else None)
+        if its_startup := mapping(f"guest_startup of {name}", startup):
+            layers.append(Layer(f"guest_startup of {name}", {"startup": its_startup}))
         options: dict[str, t.Any] = {"state": "started", **lay(layers, kind), "name": name}
     except ProfileError as exc:
         raise AnsibleFilterError(str(exc)) from exc
@@ -141,6 +151,7 @@ def options_of(name: str, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         profiles=variables.get("guest_profiles") or (),
         catalog=variables.get("guest_profile_catalog"),
         kind=variables.get("guest_kind"),
+        startup=variables.get("guest_startup"),
     )
 
 

@@ -11,7 +11,8 @@ version_added: 0.1.0
 author:
   - homelab.hybrid contributors (@homelab)
 description:
-  - Groups guests that are to be started or stopped by their C(guest_startup.order), and makes of each group the lists for M(homelab.hybrid.layout).
+  - Groups guests that are to be started or stopped by C(order) of their C(guest_startup), and makes of each group the lists for
+    M(homelab.hybrid.layout).
   - They start from the lowest order to the highest and then those without one, and stop the other way round.
   - A guest that is not there, or that is as it should be, is in no step. Only guests that the inventory wants to run are started, that is those with
     C(state=started), which is what a C(guest_spec) without a state means, and those with C(state=present) that start with the host.
@@ -26,8 +27,7 @@ options:
     required: true
   hostvars:
     description:
-      - The variable C(hostvars). Of a guest C(guest_kind), C(guest_startup) and those variables are read that
-        P(homelab.hybrid.guest_options#filter) reads.
+      - The variable C(hostvars). Of a guest those variables are read that P(homelab.hybrid.guest_options#filter) reads.
     type: dict
     required: true
   state:
@@ -55,7 +55,7 @@ _value:
   description:
     - The steps, the first to do first. Each has its C(rank), by which the steps of several hosts can be brought into one order, its C(vms)
       and C(containers) for M(homelab.hybrid.layout), and as C(delay) the longest of the guests'
-      C(guest_startup.up_delay) or C(guest_startup.down_delay) in seconds.
+      C(startup.up_delay) or C(startup.down_delay) in seconds.
   type: list
   elements: dict
 """

@@ -72,12 +72,12 @@ def steps(
     the guests that are there: one that is not, or that is as it should be, is in no step. Only a guest that shall run is started.
     What is taken away is one step, whatever is there: something may be kept of what is not.
 
-    :raises FleetError: for a ``guest_startup`` that cannot be.
+    :raises FleetError: for a ``startup`` that cannot be.
     """
     there = {str(guest["name"]): guest["state"] for guest in seen or ()}
     found: dict[int, Told] = {}
     for name, variables, options in guests:
-        startup = read_startup(name, variables.get("guest_startup"))
+        startup = read_startup(name, options.get("startup"))
         if not is_concerned(state, there.get(name), options):
             continue
         order = startup.get("order", LAST)
@@ -112,12 +112,12 @@ def read_startup(name: str, written: t.Any) -> dict[str | None, int]:
     if written is None:
         return {}
     if not isinstance(written, t.Mapping) or not set(written) <= set(STARTUP):
-        raise FleetError(f"guest_startup of {name}: must be a dictionary of {', '.join(STARTUP)}, not {written!r}")
+        raise FleetError(f"startup of {name}: must be a dictionary of {', '.join(STARTUP)}, not {written!r}")
     found: dict[str | None, int] = {}
     for key, value in written.items():
         if value is None:
             continue
         if not str(value).isdecimal():
-            raise FleetError(f"guest_startup of {name}: {key} is {value!r}; it must be a whole number from 0")
+            raise FleetError(f"startup of {name}: {key} is {value!r}; it must be a whole number from 0")
         found[str(key)] = int(value)
     return found

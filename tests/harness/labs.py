@@ -23,6 +23,7 @@ FOLDER = Path("/srv") / PREFIX
 POOL, BRIDGE, IMAGE = f"{PREFIX}-pool", f"{PREFIX}br0", f"{PREFIX}-tiny"
 FIRST, SECOND, MACHINE = f"{PREFIX}-first", f"{PREFIX}-second", f"{PREFIX}-vm"
 GUESTS = (FIRST, SECOND, MACHINE)
+STARTUP = {FIRST: {"order": 1, "up_delay": 1, "down_delay": 1}, MACHINE: {"order": 2}}
 Variables = dict[str, t.Any]
 
 HOST: Variables = {
@@ -72,9 +73,9 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.hosts: dict[str, Variables] = {
-            FIRST: {"guest_kind": "container", "guest_startup": {"order": 1, "up_delay": 1, "down_delay": 1}},
+            FIRST: {"guest_kind": "container", "guest_startup": STARTUP[FIRST]},
             SECOND: {"guest_kind": "container"},
-            MACHINE: {"guest_kind": "vm", "guest_startup": {"order": 2}, "guest_needs": ["isolation"]},
+            MACHINE: {"guest_kind": "vm", "guest_startup": STARTUP[MACHINE], "guest_needs": ["isolation"]},
         }
         for name, variables in self.hosts.items():
             profile = "paper" if name == MACHINE else "tiny"
@@ -136,10 +137,16 @@ def set_up() -> None:
         storage_pools=HOST["hypervisor_storage_pools"],
         images=HOST["hypervisor_images"],
         containers=[
-            merged(name, "tiny", "started", networks=[{**lan, "ip": f"10.93.61.{10 + number}/24"}])
+            merged(
+                name,
+                "tiny",
+                "started",
+                networks=[{**lan, "ip": f"10.93.61.{10 + number}/24"}],
+                startup=STARTUP.get(name),
+            )
             for number, name in enumerate((FIRST, SECOND))
         ],
-        vms=[merged(MACHINE, "paper", "started")],
+        vms=[merged(MACHINE, "paper", "started", startup=STARTUP[MACHINE])],
     )
 
 

@@ -67,6 +67,11 @@ def test_a_report_tells_what_differs_and_fails(lab: Lab) -> None:
     assert labs.run("lxc-cgroup", "-n", FIRST, "memory.limit_in_bytes") == str(32 * 2**20), "a report changes nothing"
 
 
+def test_the_startup_of_the_inventory_is_an_option_of_the_guest(lab: Lab) -> None:
+    lab.hosts[FIRST]["guest_startup"] = {"order": 3, "up_delay": 1}
+    assert [change["path"] for change in resources(lab.report())[FIRST]["plan"]] == ["startup.order"]
+
+
 def test_a_report_of_one_guest_leaves_the_others_out(lab: Lab) -> None:
     lab.spec(SECOND)["memory"] = "48MiB"
     done = lab.play("report", "--limit", FIRST)

@@ -103,6 +103,20 @@ def test_dictionaries_are_merged_key_by_key() -> None:
     assert yaml.safe_load(made["user_data"]) == {"timezone": "Etc/UTC", "packages": ["b"]}
 
 
+def test_the_startup_of_the_inventory_is_laid_over_that_of_the_options() -> None:
+    catalog = {"early": {"startup": {"order": 1, "up_delay": 5}}}
+
+    def startup(own: t.Any, given: t.Any) -> t.Any:
+        return guest_spec(own, "web", profiles=["early"], catalog=catalog, startup=given).get("startup")
+
+    assert startup({}, None) == startup({}, {}) == {"order": 1, "up_delay": 5}
+    assert startup({"startup": {"order": 2}}, {"order": 3}) == {"order": 3, "up_delay": 5}
+    assert startup({}, {"up_delay": None}) == {"order": 1, "up_delay": None}
+    assert "startup" not in guest_spec({}, "web", startup={})
+    with pytest.raises(AnsibleFilterError, match="guest_startup of web: int is given"):
+        startup({}, 3)
+
+
 def test_null_takes_away_what_a_profile_says() -> None:
     assert merged({"memory": None, "networks": None}, "small") == {
         "memory": None,

@@ -72,6 +72,14 @@ def test_guests_start_in_their_order_and_stop_the_other_way_round() -> None:
     assert [step["delay"] for step in lab_steps(GUESTS, HOSTVARS, "stopped", seen("started"))] == [0, 7, 0]
 
 
+def test_a_startup_among_the_options_counts_like_that_of_the_inventory() -> None:
+    web = {**HOSTVARS["web"], "guest_spec": {"startup": {"order": 0, "up_delay": 3}}}
+    assert order("started", "stopped", {**HOSTVARS, "web": web}) == [["web"], ["dns"], ["desk"]]
+    both = {**web, "guest_startup": {"order": 9}}
+    assert order("started", "stopped", {**HOSTVARS, "web": both}) == [["dns"], ["desk"], ["web"]]
+    assert lab_steps(["web"], {"web": both}, "started", seen("stopped"))[0]["delay"] == 3
+
+
 @pytest.mark.parametrize(("state", "now"), [("started", "started"), ("stopped", "stopped"), ("stopped", "suspended")])
 def test_what_is_as_it_should_be_is_in_no_step(state: str, now: str) -> None:
     assert lab_steps(GUESTS, HOSTVARS, state, seen(now)) == []
@@ -118,12 +126,12 @@ def test_a_step_changes_nothing_else_of_a_guest() -> None:
         ({"order": "first"}, "order is 'first'; it must be a whole number from 0"),
         ({"order": -1}, "order is -1"),
         ({"delay": 3}, "must be a dictionary of order, up_delay, down_delay"),
-        (3, "must be a dictionary of"),
+        (3, "int is given, it must be a dictionary"),
     ],
 )
 def test_a_startup_that_cannot_be_is_refused(startup: t.Any, said: str) -> None:
     hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], "guest_startup": startup}}
-    with pytest.raises(AnsibleFilterError, match=f"guest_startup of web: {said}"):
+    with pytest.raises(AnsibleFilterError, match=f"startup of web: {said}"):
         lab_steps(["web"], hostvars, "started", seen("stopped"))
 
 
