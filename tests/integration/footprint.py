@@ -38,6 +38,7 @@ FILES = (
 OBJECTS = ("list --all --name", "net-list --all --name", "pool-list --all --name", "nwfilter-list", "secret-list")
 FOLDERS = (
     "/srv",
+    "/usr/local/sbin",
     "/var/lib/lxc",
     "/var/lib/homelab_hybrid/guests",
     "/var/lib/homelab_hybrid/pools",
