@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._guests.read import read_guests
+from ansible_collections.homelab.hybrid.plugins.module_utils._host import links
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
@@ -265,6 +266,28 @@ def test_a_vlan_is_refused_where_the_kernel_or_the_bridge_knows_none(power):
     refuse(ct.CONTAINER, {"name": ct.NAME, "memory": 64, "networks": [{"name": "lan", "vlan": 10}]}, saying)
     new = {**ct.BASE, "name": f"{ct.PREFIX}-b", "networks": [{**ct.LAN, "vlan": 10}]}
     refuse(ct.CONTAINER, new, saying)
+    change(["networks[lan]"], networks=[{"name": "lan", "state": "absent"}])
+
+
+def test_a_vlan_is_written_and_the_port_is_brought_into_it(power, monkeypatch):
+    """What the port is asked for, also where the kernel has no VLANs."""
+    ports: dict[str, int] = {}
+    monkeypatch.setattr(Host, "vlan_obstacle", lambda host, bridge: None)
+    monkeypatch.setattr(links, "put_into_vlan", ports.__setitem__)
+
+    def is_asked_for(vlan: int) -> bool:
+        (pair,) = ct.values("lxc.net.0.veth.pair")
+        return ports.pop(pair, None) == (vlan if power == "started" else None)
+
+    change(["networks[lan]"], networks=[{**ct.LAN, "vlan": 10}])
+    assert (ct.values("lxc.net.0.veth.mode"), ct.values("lxc.net.0.veth.vlan.id")) == (["bridge"], ["10"])
+    assert is_asked_for(10)
+    change(["networks[lan].vlan"], networks=[{"name": "lan", "vlan": 4094}])
+    assert ct.values("lxc.net.0.veth.vlan.id") == ["4094"] and is_asked_for(4094)
+    change(["networks[lan].bridge"], networks=[{"name": "lan", "bridge": "hlctbr1"}])
+    assert ct.values("lxc.net.0.veth.vlan.id") == ["4094"] and is_asked_for(4094)
+    change(["networks[lan].vlan"], unset=["networks[lan].vlan"])
+    assert ct.values("lxc.net.0.veth.vlan.id") == [] and is_asked_for(0)
     change(["networks[lan]"], networks=[{"name": "lan", "state": "absent"}])
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.decide import pattern
 from ansible_collections.homelab.hybrid.plugins.module_utils._guests.read import read_guests
+from ansible_collections.homelab.hybrid.plugins.module_utils._host import links, vlans
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import OPTIONS
@@ -295,6 +296,18 @@ def test_a_vlan_that_somebody_wrote_is_told_and_taken_off(folder: Path, name: st
     assert change.how.value == ("live" if name == RUNNING else "offline")
     card = device(definition(name), "interface", "lan")
     assert card is not None and card.find("vlan") is None
+
+
+def test_a_port_that_somebody_brought_into_a_vlan_is_brought_back(folder: Path, monkeypatch: t.Any) -> None:
+    """As a kernel with VLANs would tell it, for this one may have none."""
+    tap = str(attribute(device(running(RUNNING), "interface", "lan"), "target", "dev"))
+    ports = {tap: 30}
+    monkeypatch.setattr(vlans, "default_vlan", lambda bridge, known: 1)
+    monkeypatch.setattr(Host, "port_vlans", ports)
+    monkeypatch.setattr(links, "put_into_vlan", lambda port, vlan: ports.update({port: vlan or 1}))
+    run = check_run_again(VM, {"name": RUNNING, "unset": ["networks[lan].vlan"]}, ["networks[lan].vlan"])
+    (change,) = run.plan.changes
+    assert (change.before, change.after, change.how.value) == (30, None, "live") and ports == {tap: 1}
 
 
 def test_exact_lists_unplug_what_is_not_named(folder: Path) -> None:
