@@ -38,8 +38,8 @@ def run(entry: str, environment: t.Mapping[str, str]) -> None:
     with contextlib.suppress(OSError):
         os.utime(place)
     # Both are in the archive of the module that runs, with this file in them and little else.
-    for package, below in ((_PACKAGE, ""), (f"{_PACKAGE}._core", "_core")):
-        sys.modules[package].__path__.append(os.path.join(place, below))
+    for package, path in ((_PACKAGE, place), (f"{_PACKAGE}._core", os.path.join(place, "_core"))):
+        sys.modules[package].__path__.append(path)
     importlib.import_module(f"{_PACKAGE}.{entry}").main()
 
 
@@ -48,6 +48,9 @@ def keep(environment: t.Mapping[str, str]) -> None:
     place = environment.get(VARIABLE, "")
     archive = getattr(getattr(__spec__, "loader", None), "archive", None)
     if archive is None or os.path.dirname(place) != paths.CODE or os.path.isdir(place):
+        return
+    # Kept code runs beside an archive with little in it: where its folder went away meanwhile, that is not all of the code.
+    if place in sys.modules[_PACKAGE].__path__:
         return
     with contextlib.suppress(OSError):
         os.makedirs(paths.CODE, mode=0o700, exist_ok=True)
