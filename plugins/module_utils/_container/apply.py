@@ -132,7 +132,7 @@ def _claim(job: _Job, target: str, is_adopted: bool) -> idmap.Range | None:
                     f"no {idmap.COUNT} ids in a row are left of root's in /etc/subuid and /etc/subgid. "
                     "The role homelab.hybrid.hypervisor gives root a range"
                 )
-        _check_macs(spec, now.macs)
+        _check_macs(spec, now.taken_macs)
         volume = {"pool": spec.pool, "path": target, "made": True, **({} if is_adopted else {"new": True})}
         job.record.save(
             kind="container",

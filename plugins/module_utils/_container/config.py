@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import typing as t
 
@@ -99,6 +100,10 @@ class Config:
 
     def nets(self) -> dict[int, dict[str, str]]:
         """The network interfaces by their number, each with its keys (``link``, ``veth.pair``)."""
+        return {number: dict(net) for number, net in self._nets.items()}
+
+    @functools.cached_property
+    def _nets(self) -> dict[int, dict[str, str]]:
         found: dict[int, dict[str, str]] = {}
         for line in self.lines:
             if not (line.key or "").startswith("lxc.net"):

@@ -126,9 +126,6 @@ def wanted_network(item: Network, spec: Spec, state: State) -> NetLines:
     there = net_lines(item.name, number, state) if item.name in claims else None
     address = item.ip if item.ip is not None else there.ip if there else "none"
     gateway = item.gateway if item.gateway is not None else there.gateway if there and "/" in address else ""
-    taken = {name for name in state.host.link_names if name} | {
-        net.get("veth.pair", "") for net in state.config.nets().values()
-    }
     return NetLines(
         number=number,
         bridge=item.bridge or (there.bridge if there else ""),
@@ -139,8 +136,13 @@ def wanted_network(item: Network, spec: Spec, state: State) -> NetLines:
         mtu=0 if f"networks[{item.name}].mtu" in spec.unset else item.mtu or (there.mtu if there else 0),
         link="up" if f"networks[{item.name}].link" in spec.unset else item.link or (there.link if there else "up"),
         device=there.device if there else f"eth{number}",
-        pair=(there.pair if there else "") or pair_name(spec.name, number, taken),
+        pair=(there.pair if there else "") or pair_name(spec.name, number, _taken_links(state)),
     )
+
+
+def _taken_links(state: State) -> set[str]:
+    mine = {net.get("veth.pair", "") for net in state.config.nets().values()}
+    return {name for name in state.host.taken_links | mine if name}
 
 
 def _edit_networks(config: Config, spec: Spec, state: State, plan: Plan) -> Config:

@@ -20,7 +20,7 @@ from .config import Config
 from .idmap import Range, parse_idmap, parse_subids, root_of
 from .items import bind_entries, claim_mounts, claim_networks, live_nic, live_vlan, net_lines
 from .spec import Spec
-from .state import HostState, Inside, Live, State
+from .state import Claim, HostState, Inside, Live, State
 
 _RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 
@@ -150,24 +150,6 @@ def _places(spec: Spec | None, config: Config) -> dict[str, str]:
     return {source: place for source, place in found.items() if place}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Claim:
-    """What one guest has that no other may get."""
-
-    cpus: tuple[int, ...]
-    ids: tuple[Range, ...]
-    macs: tuple[str, ...]
-    links: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Everyone:
-    """What all plans for containers of this host depend on, read once: the *host* without claims, and those of each guest."""
-
-    host: HostState
-    claims: t.Mapping[str, _Claim]
-
-
 def configs(host: Host) -> dict[str, Config]:
     """The configuration of every container. Ask for it through ``Host.derived``."""
     return {name: Config.parse(entry.config) for name, entry in host.containers.items()}
@@ -175,47 +157,38 @@ def configs(host: Host) -> dict[str, Config]:
 
 def read_host(name: str, host: Host) -> HostState:
     """What a plan for *name* depends on: the host, and what all other guests have."""
-    everyone = host.derived(_read_everyone)
-    others = [claim for other, claim in everyone.claims.items() if other != name]
-    return dataclasses.replace(
-        everyone.host,
-        cpu_claims=tuple(claim.cpus for claim in others if claim.cpus),
-        taken_ids=tuple(sorted({area for claim in others for area in claim.ids})),
-        macs=frozenset(mac for claim in others for mac in claim.macs),
-        link_names=frozenset(host.links) | {link for claim in others for link in claim.links},
-    )
+    return dataclasses.replace(host.derived(_read_host), guest=name)
 
 
-def _read_everyone(host: Host) -> _Everyone:
+def _read_host(host: Host) -> HostState:
     is_v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
     servers, search = guest_files.host_resolver([atomic.read_text(path) for path in _RESOLVERS])
     known = host.derived(configs)
-    return _Everyone(
-        HostState(
-            is_v2=is_v2,
-            has_swap_limit=is_v2 or os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
-            has_apparmor=(atomic.read_text("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y",
-            cpus=cpuset.parse(atomic.read_text("/sys/devices/system/cpu/online") or "0"),
-            uids=tuple(parse_subids(atomic.read_text("/etc/subuid") or "")),
-            gids=tuple(parse_subids(atomic.read_text("/etc/subgid") or "")),
-            machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
-            servers=servers,
-            search=search,
-        ),
-        {
+    return HostState(
+        is_v2=is_v2,
+        has_swap_limit=is_v2 or os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
+        has_apparmor=(atomic.read_text("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y",
+        cpus=cpuset.parse(atomic.read_text("/sys/devices/system/cpu/online") or "0"),
+        uids=tuple(parse_subids(atomic.read_text("/etc/subuid") or "")),
+        gids=tuple(parse_subids(atomic.read_text("/etc/subgid") or "")),
+        machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
+        servers=servers,
+        search=search,
+        links=frozenset(host.links),
+        claims={
             name: _claim(known.get(name, Config()), host.guest_records.get(name), is_v2)
             for name in {**known, **host.guest_records}
         },
     )
 
 
-def _claim(config: Config, record: Record | None, is_v2: bool) -> _Claim:
+def _claim(config: Config, record: Record | None, is_v2: bool) -> Claim:
     """Of a guest that was taken away the record still claims the ids of a root that was kept."""
     data = record.data if record else {}
     nets = config.nets().values()
     kept = data.get("idmap")
     ids = parse_idmap(config.values("lxc.idmap")) + ([Range(int(kept["start"]), int(kept["count"]))] if kept else [])
-    return _Claim(
+    return Claim(
         cpus=cpuset.parse(config.get(f"{cgroup.V2 if is_v2 else cgroup.V1}cpuset.cpus") or ""),
         ids=tuple(ids),
         macs=(

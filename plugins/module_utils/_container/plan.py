@@ -89,7 +89,7 @@ def _mapped(items: tuple[Item, ...] | None, change: t.Callable[[Item], Item]) ->
 
 def _new_network(item: Network, spec: Spec, state: State) -> Network:
     wanted = with_network_defaults(item)
-    mac = wanted.mac or derived_mac(state.host.machine_id, spec.name, item.name, state.host.macs)
+    mac = wanted.mac or derived_mac(state.host.machine_id, spec.name, item.name, state.host.taken_macs)
     return dataclasses.replace(wanted, mac=mac)
 
 

@@ -75,22 +75,55 @@ class Inside:
 
 
 @dataclasses.dataclass(frozen=True)
+class Claim:
+    """What one guest has that no other may get: the CPUs that it is bound to, its mapped ids, its MACs and links."""
+
+    cpus: tuple[int, ...] = ()
+    ids: tuple[Range, ...] = ()
+    macs: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class HostState:
-    """What of the host a plan depends on. *cpus* are online; *cpu_claims* are the CPUs that other containers are bound to."""
+    """What of the host a plan for *guest* depends on. *cpus* are online, *links* are there; *claims* are those of all guests by name.
+
+    What the other guests have is put together only where it is asked for: most plans of a host do not.
+    """
 
     is_v2: bool = False
     has_swap_limit: bool = True
     has_apparmor: bool = False
     cpus: tuple[int, ...] = (0,)
-    cpu_claims: tuple[tuple[int, ...], ...] = ()
     uids: tuple[Range, ...] = ()
     gids: tuple[Range, ...] = ()
-    taken_ids: tuple[Range, ...] = ()
     machine_id: str = ""
-    macs: frozenset[str] = frozenset()
-    link_names: frozenset[str] = frozenset()
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
+    links: frozenset[str] = frozenset()
+    guest: str = ""
+    claims: t.Mapping[str, Claim] = dataclasses.field(default_factory=dict)
+
+    @property
+    def cpu_claims(self) -> tuple[tuple[int, ...], ...]:
+        """The CPUs that each other container is bound to."""
+        return tuple(claim.cpus for claim in self._others if claim.cpus)
+
+    @property
+    def taken_ids(self) -> tuple[Range, ...]:
+        return tuple(sorted({area for claim in self._others for area in claim.ids}))
+
+    @property
+    def taken_macs(self) -> frozenset[str]:
+        return frozenset(mac for claim in self._others for mac in claim.macs)
+
+    @property
+    def taken_links(self) -> frozenset[str]:
+        return self.links | {link for claim in self._others for link in claim.links}
+
+    @property
+    def _others(self) -> list[Claim]:
+        return [claim for name, claim in self.claims.items() if name != self.guest]
 
 
 @dataclasses.dataclass(frozen=True)

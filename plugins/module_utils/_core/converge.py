@@ -114,14 +114,23 @@ def converge(
     try:
         spec = resource.parse(params)
         if dry_run:
-            _rehearse(resource, spec, host, run)
-        else:
-            with lock.hold(resource.provides(spec), resource.requires(spec), wait_seconds=lock_seconds) as held:
-                _perform(resource, spec, Work(host, held), run)
-            host.drop()
-            run.facts = resource.wait(spec, host) or run.facts
+            return rehearse(resource, spec, host=host)
+        with lock.hold(resource.provides(spec), resource.requires(spec), wait_seconds=lock_seconds) as held:
+            _perform(resource, spec, Work(host, held), run)
+        host.drop()
+        run.facts = resource.wait(spec, host) or run.facts
     except HybridError as exc:
         return Outcome(run.plan, run.has_written, run.facts, error=exc)
+    return Outcome(run.plan, run.plan.changed, run.facts)
+
+
+def rehearse(resource: Resource[t.Any, t.Any], spec: t.Any, *, host: t.Any) -> Outcome:
+    """Say what would be done for *spec*, which *resource* has parsed."""
+    run = _Run(None)
+    try:
+        _rehearse(resource, spec, host, run)
+    except HybridError as exc:
+        return Outcome(run.plan, False, run.facts, error=exc)
     return Outcome(run.plan, run.plan.changed, run.facts)
 
 

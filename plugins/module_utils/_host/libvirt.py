@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import typing as t
 from xml.etree import ElementTree
 
@@ -180,36 +181,63 @@ def read_listings(connection: Connection) -> Listings:
     )
 
 
-def read_definitions(domains: t.Iterable[Domain], active: t.Collection[str]) -> dict[str, tuple[str, bool]]:
-    """The XML of each domain by name, as it runs or else as it is defined, and whether it is one of the *active*."""
-    return {
-        name: (xml, name in active)
-        for name, xml in read_each(domains, lambda domain: (domain.name(), domain.XMLDesc(0)))
-    }
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    """The XML of a domain, as it runs or else as it is defined, secrets included."""
+
+    xml: str = dataclasses.field(repr=False)
+    is_running: bool = False
+
+    @functools.cached_property
+    def root(self) -> ElementTree.Element:
+        return ElementTree.fromstring(self.xml)
+
+    @property
+    def disk_sources(self) -> list[str]:
+        """The files and block devices that the disks stand on."""
+        sources = []
+        for source in self.root.iterfind("devices/disk/source"):
+            path = source.get("file") or source.get("dev")
+            if path:
+                sources.append(path)
+        return sources
+
+    def nic_sources(self, *, in_vlan: bool = False) -> set[str]:
+        """The bridges and the virtual networks that the interfaces are plugged into, with *in_vlan* those in a VLAN."""
+        sources = [
+            source
+            for card in self.root.iterfind("devices/interface")
+            for source in card.iterfind("source")
+            if not in_vlan or card.find("vlan/tag") is not None
+        ]
+        return {name for source in sources for name in (source.get("bridge"), source.get("network")) if name}
+
+
+def read_definition(domain: Domain, *, is_running: bool) -> Definition:
+    """What *domain* is. Libvirt's errors are raised as they are."""
+    library = libraries.libvirt()
+    which = 0 if is_running else library.VIR_DOMAIN_XML_INACTIVE
+    return Definition(domain.XMLDesc(which | library.VIR_DOMAIN_XML_SECURE), is_running)
+
+
+def read_disk_sizes(connection: Connection) -> dict[str, dict[str, int]]:
+    """The virtual sizes in bytes of the disks of all domains that do not run, by name and path. Libvirt's errors are raised as they are.
+
+    A disk whose file is gone has none.
+    """
+    library = libraries.libvirt()
+    which = library.VIR_CONNECT_GET_ALL_DOMAINS_STATS_INACTIVE
+    found: dict[str, dict[str, int]] = {}
+    for domain, told in connection.getAllDomainStats(library.VIR_DOMAIN_STATS_BLOCK, which):
+        disks = [f"block.{number}" for number in range(told.get("block.count", 0))]
+        found[domain.name()] = {
+            told[f"{disk}.path"]: told[f"{disk}.capacity"]
+            for disk in disks
+            if f"{disk}.path" in told and f"{disk}.capacity" in told
+        }
+    return found
 
 
 def dotted(number: int) -> str:
     """libvirt writes 9.0.1 as 9000001."""
     return f"{number // 1000000}.{number // 1000 % 1000}.{number % 1000}"
-
-
-def disk_sources(xml: str) -> list[str]:
-    """The files and block devices that the disks of a domain's XML stand on."""
-    sources = []
-    for source in ElementTree.fromstring(xml).iterfind("devices/disk/source"):
-        path = source.get("file") or source.get("dev")
-        if path:
-            sources.append(path)
-    return sources
-
-
-def nic_sources(xml: str, *, in_vlan: bool = False) -> set[str]:
-    """The bridges and the virtual networks that the interfaces of a domain's XML are plugged into, with *in_vlan* those in a VLAN."""
-    cards = ElementTree.fromstring(xml).iterfind("devices/interface")
-    sources = [
-        source
-        for card in cards
-        for source in card.iterfind("source")
-        if not in_vlan or card.find("vlan/tag") is not None
-    ]
-    return {name for source in sources for name in (source.get("bridge"), source.get("network")) if name}

@@ -22,11 +22,13 @@ _AREAS = (
     "networks",
     "domains",
     "definitions",
+    "disk_sizes",
     "listings",
     "containers",
     "links",
     "port_vlans",
     "guest_records",
+    "_definitions",
     "_derived",
     "_missing",
 )
@@ -59,9 +61,21 @@ class Host:
         return {} if self.missing(SERVICE_LIBVIRT) else libvirt.read_domains(self.connection)
 
     @functools.cached_property
-    def definitions(self) -> dict[str, tuple[str, bool]]:
-        """The XML of each domain, as it runs or else as it is defined, and whether it runs. Libvirt's errors are raised as they are."""
-        return libvirt.read_definitions(self.domains.values(), self.listings.active) if self.domains else {}
+    def definitions(self) -> dict[str, libvirt.Definition]:
+        """What each domain is. Libvirt's errors are raised as they are."""
+        return dict(libvirt.read_each(self.domains, lambda name: (name, self.definition(name))))
+
+    def definition(self, name: str) -> libvirt.Definition:
+        """What the domain *name* is, read once. Libvirt's errors are raised as they are."""
+        known: dict[str, libvirt.Definition] = self.__dict__.setdefault("_definitions", {})
+        if name not in known:
+            known[name] = libvirt.read_definition(self.domains[name], is_running=name in self.listings.active)
+        return known[name]
+
+    @functools.cached_property
+    def disk_sizes(self) -> dict[str, dict[str, int]]:
+        """The sizes in bytes of the disks of the domains that do not run, by name and path. Libvirt's errors are raised as they are."""
+        return libvirt.read_disk_sizes(self.connection)
 
     @functools.cached_property
     def listings(self) -> libvirt.Listings:
@@ -174,9 +188,9 @@ def path_users(host: Host, folder: str) -> dict[str, bool]:
     for name, container in host.containers.items():
         if is_below(container.sources):
             users[name] = container.is_running
-    for name, (xml, is_running) in host.definitions.items():
-        if is_below(libvirt.disk_sources(xml)):
-            users[name] = is_running
+    for name, definition in host.definitions.items():
+        if is_below(definition.disk_sources):
+            users[name] = definition.is_running
     return users
 
 
@@ -184,9 +198,9 @@ def bridge_users(host: Host, names: t.Collection[str]) -> dict[str, bool]:
     """The guests that are plugged into a bridge, by name, and whether each runs. *names* are those of the bridge and its network."""
     wanted = set(names)
     users = {name: container.is_running for name, container in host.containers.items() if container.bridges & wanted}
-    for name, (xml, is_running) in host.definitions.items():
-        if libvirt.nic_sources(xml) & wanted:
-            users[name] = is_running
+    for name, definition in host.definitions.items():
+        if definition.nic_sources() & wanted:
+            users[name] = definition.is_running
     return users
 
 
@@ -194,6 +208,4 @@ def vlan_users(host: Host, bridge: str) -> list[str]:
     """The guests that are in a VLAN of *bridge*, by name."""
     users = [name for name, container in host.containers.items() if bridge in container.vlan_bridges]
     definitions = host.definitions.items()
-    return sorted(
-        users + [name for name, (xml, dummy) in definitions if bridge in libvirt.nic_sources(xml, in_vlan=True)]
-    )
+    return sorted(users + [name for name, its in definitions if bridge in its.nic_sources(in_vlan=True)])

@@ -10,7 +10,6 @@ import dataclasses
 import typing as t
 
 from .._core.record import Record
-from .._host.libvirt import disk_sources
 from .._host.snapshot import Host
 from . import source_file, store
 from .source_file import SourceFile
@@ -80,7 +79,7 @@ def users_of(name: str, record: Record, host: Host) -> tuple[str, ...]:
         for item, volume in (its.data.get("volumes") or {}).items():
             if store.stands_on(str(volume.get("path", "")), folder):
                 users.add(guest if is_there else f"{guest} (its kept disk {item})")
-    for guest, domain in host.domains.items():
-        if any(store.stands_on(path, folder) for path in disk_sources(domain.XMLDesc(0))):
+    for guest, definition in host.definitions.items():
+        if any(store.stands_on(path, folder) for path in definition.disk_sources):
             users.add(guest)
     return tuple(sorted(users))

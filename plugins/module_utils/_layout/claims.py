@@ -126,7 +126,7 @@ def _vm(name: str, domain: t.Any, item: Item | None, specs: Specs, host: Host) -
     nets: tuple[VmItem, ...] = (spec.networks if spec else None) or ()
     replaced = {net.name for net in nets if "mac" in net.values or not net.is_wanted}
     names = _names_by_mac(name, host)
-    root = ElementTree.fromstring(host.definitions[name][0]) if name in host.definitions else None
+    root = host.definitions[name].root if name in host.definitions else None
     found = (
         {mac.get("address", "").lower() for mac in root.iterfind("devices/interface/mac")} if root is not None else ()
     )

@@ -14,7 +14,7 @@ import typing as t
 from .._bridge.resource import Bridge
 from .._container.resource import LxcContainer
 from .._core import journal
-from .._core.converge import Resource, converge
+from .._core.converge import Resource, converge, rehearse
 from .._core.errors import HybridError
 from .._core.plan import Change, Step
 from .._host.snapshot import Host
@@ -225,7 +225,7 @@ def _parsed(declared: Declared, resources: Resources, specs: dict[int, t.Any]) -
 
 def _plan(item: Item, resource: AnyResource, specs: t.Mapping[int, t.Any], host: Host) -> None:
     try:
-        outcome = converge(resource, item.declared.params, host=host, dry_run=True)
+        outcome = rehearse(resource, specs[id(item)], host=host)
     except Exception as exc:
         # One guest's failure is never another's, not even where it is a bug.
         why = {"msg": f"{type(exc).__name__}: {exc}", "exception": traceback.format_exc()}

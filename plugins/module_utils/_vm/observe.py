@@ -16,7 +16,7 @@ from .._core.errors import MissingRequirement, ObserveError
 from .._core.paths import volume_name
 from .._core.record import Record
 from .._host import accelerator, vlans
-from .._host.libvirt import Listings, disk_sources, dotted, errors_of
+from .._host.libvirt import Definition, Listings, dotted, errors_of
 from .._host.snapshot import SERVICE_LIBVIRT, Host
 from .._image.store import find
 from . import addresses, domain_xml, process, seed
@@ -153,8 +153,6 @@ def _read_surroundings(spec: Spec, host: Host, record: Record) -> State:
 
 
 def _read_domain(spec: Spec, host: Host, record: Record, domain: t.Any, state: State) -> State:
-    library = libraries.libvirt()
-    xml = domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE | library.VIR_DOMAIN_XML_SECURE)
     listed = host.listings
     power = read_power(domain, listed)
     run = process.find_run(spec.name) if power in ("started", "paused") else None
@@ -164,8 +162,8 @@ def _read_domain(spec: Spec, host: Host, record: Record, domain: t.Any, state: S
     is_half_made = (
         record.is_building and spec.name not in listed.active and record.data.get("uuid") in (None, domain.UUIDString())
     )
-    persistent = _read_side(spec, state, xml, claims, None)
-    live_xml = _live_xml(domain, power)
+    persistent = _read_side(spec, state, _persistent_xml(spec.name, domain, host), claims, None)
+    live_xml = _live_xml(spec.name, domain, power, host)
     live = None if live_xml is None else _read_side(spec, state, live_xml, claims, persistent)
     if live is not None:
         live = _with_port_vlans(_with_requested_memory(live, notes), spec, host)
@@ -189,7 +187,7 @@ def _read_domain(spec: Spec, host: Host, record: Record, domain: t.Any, state: S
         seed=read_seed(_read_file(seed_path), spec.name),
         live_seed=read_seed(process.read_open_file(run, seed_path), spec.name) if run and seed_path else None,
         seed_path=seed_path,
-        sizes=_sizes(domain, persistent),
+        sizes=_sizes(domain, persistent, host.disk_sizes.get(spec.name, {}) if power == "stopped" else {}),
         snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
         run=run,
         addresses=addresses.read(host, domain, live) if live is not None and run is not None else {},
@@ -208,11 +206,17 @@ def read_power(domain: t.Any, listed: Listings) -> str:
     return "suspended" if name in listed.saved else "stopped"
 
 
-def _live_xml(domain: t.Any, power: str) -> str | None:
+def _persistent_xml(name: str, domain: t.Any, host: Host) -> str:
     library = libraries.libvirt()
+    if name not in host.listings.active:
+        return host.definition(name).xml
+    return t.cast(str, domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE | library.VIR_DOMAIN_XML_SECURE))
+
+
+def _live_xml(name: str, domain: t.Any, power: str, host: Host) -> str | None:
     if power == "suspended":
-        return t.cast(str, domain.managedSaveGetXMLDesc(library.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE))
-    return None if power == "stopped" else t.cast(str, domain.XMLDesc(library.VIR_DOMAIN_XML_SECURE))
+        return t.cast(str, domain.managedSaveGetXMLDesc(libraries.libvirt().VIR_DOMAIN_SAVE_IMAGE_XML_SECURE))
+    return None if power == "stopped" else host.definition(name).xml
 
 
 def _read_side(spec: Spec, state: State, xml: str, claims: t.Mapping[str, t.Any], persistent: Side | None) -> Side:
@@ -334,12 +338,12 @@ def taken_macs(host: Host, except_guest: str) -> set[str]:
 
 def _macs_of_all(host: Host) -> dict[str, list[str]]:
     found = {name: list((record.data.get("macs") or {}).values()) for name, record in host.guest_records.items()}
-    for name, (xml, dummy) in _definitions(host).items():
-        found.setdefault(name, []).extend(nic.mac for nic in domain_xml.read(domain_xml.parse(xml)).nics)
+    for name, its in _definitions(host).items():
+        found.setdefault(name, []).extend(nic.mac for nic in domain_xml.read(domain_xml.parse(its.xml)).nics)
     return found
 
 
-def _definitions(host: Host) -> dict[str, tuple[str, bool]]:
+def _definitions(host: Host) -> dict[str, Definition]:
     if not host.domains:
         return {}  # a bare host has not even the library whose errors would be read
     with errors_of("read the domains", ObserveError):
@@ -352,18 +356,21 @@ def _other_users(host: Host, name: str, volumes: t.Iterable[str]) -> dict[str, s
     users: dict[str, str] = {}
     if not wanted:
         return users
-    for other, (xml, dummy) in _definitions(host).items():
+    for other, its in _definitions(host).items():
         if other != name:
-            users.update((path, other) for path in disk_sources(xml) if path in wanted)
+            users.update((path, other) for path in its.disk_sources if path in wanted)
     return users
 
 
-def _sizes(domain: t.Any, side: Side) -> dict[str, int]:
-    """The virtual sizes of the disks by path; of one whose file is gone there is none."""
+def _sizes(domain: t.Any, side: Side, known: t.Mapping[str, int]) -> dict[str, int]:
+    """The virtual sizes of the disks by path, as *known* or asked for; of one whose file is gone there is none."""
     library = libraries.libvirt()
     sizes = {}
     for disk in side.disks.values():
         if not disk.source:
+            continue
+        if disk.source in known:
+            sizes[disk.source] = known[disk.source]
             continue
         try:
             sizes[disk.source] = domain.blockInfo(disk.source, 0)[0]

@@ -46,7 +46,7 @@ HOST = HostState(
     uids=(Range(100000, 6553600),),
     gids=(Range(100000, 6553600),),
     machine_id="0" * 32,
-    link_names=frozenset({"one.0"}),
+    links=frozenset({"one.0"}),
 )
 STOPPED = State(
     is_registered=True,

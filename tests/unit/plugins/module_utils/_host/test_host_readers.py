@@ -36,7 +36,7 @@ def test_a_disk_stands_on_a_file_or_a_device_and_a_network_disk_on_neither():
       <disk type='network'><source protocol='rbd' name='pool/c'/></disk>
       <disk type='file' device='cdrom'/>
     </devices></domain>"""
-    assert libvirt.disk_sources(xml) == ["/srv/pool/a.qcow2", "/dev/vg/b"]
+    assert libvirt.Definition(xml).disk_sources == ["/srv/pool/a.qcow2", "/dev/vg/b"]
 
 
 def test_a_guest_is_in_a_vlan_of_the_bridge_of_that_interface():
@@ -48,11 +48,12 @@ def test_a_guest_is_in_a_vlan_of_the_bridge_of_that_interface():
       <interface type='bridge'><source bridge='br0'/></interface>
       <interface type='bridge'><source bridge='br1'/><vlan><tag id='10'/></vlan></interface>
     </devices></domain>"""
+    nas = libvirt.Definition(xml, is_running=True)
     assert lxc.Container("web", config).vlan_bridges == {"br1", "br2"}
     assert lxc.Container("web", config).bridges == {"br0", "br1", "br2", "br3"}
-    assert (libvirt.nic_sources(xml), libvirt.nic_sources(xml, in_vlan=True)) == ({"br0", "br1"}, {"br1"})
+    assert (nas.nic_sources(), nas.nic_sources(in_vlan=True)) == ({"br0", "br1"}, {"br1"})
     host = Host()
-    host.__dict__.update(containers={"web": lxc.Container("web", config)}, definitions={"nas": (xml, True)})
+    host.__dict__.update(containers={"web": lxc.Container("web", config)}, definitions={"nas": nas})
     assert [vlan_users(host, name) for name in ("br0", "br1", "br2")] == [[], ["nas", "web"], ["web"]]
 
 

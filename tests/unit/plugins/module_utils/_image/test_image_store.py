@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths, record
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import MissingRequirement, SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.libvirt import Definition
 from ansible_collections.homelab.hybrid.plugins.module_utils._image import build, observe, source_file, store
 
 
@@ -126,7 +127,8 @@ def host(records, domains=(), containers=()):
     }
     return types.SimpleNamespace(
         guest_records={name: Record("guests", name, data) for name, data in records.items()},
-        domains={name: types.SimpleNamespace(XMLDesc=lambda flags, text=text: text) for name, text in disks.items()},
+        domains=disks,
+        definitions={name: Definition(text) for name, text in disks.items()},
         containers=dict.fromkeys(containers),
     )
 
