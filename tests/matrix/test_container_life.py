@@ -87,6 +87,19 @@ def test_a_privileged_container_keeps_the_owners():
     refuse(ct.CONTAINER, {"name": ct.NAME, "unprivileged": True}, "was made privileged, and stays it")
 
 
+def test_a_container_whose_root_is_gone_is_refused_and_left_alone():
+    make(state="stopped")
+    root = ct.rootfs()
+    root.rename(root.with_name("away"))
+    for change in ({"state": "started"}, {"hostname": "other"}, {"memory": "64MiB"}):
+        refuse(ct.CONTAINER, {"name": ct.NAME, **change}, f"rootfs: {root} is gone")
+    root.with_name("away").rename(root)
+    check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "started"}, ["state"])
+    check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "stopped"}, ["state"])
+    root.rename(root.with_name("away"))
+    check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "absent"}, ["state"])
+
+
 def test_ranges_do_not_overlap_and_are_free_again():
     first = make(name=f"{ct.PREFIX}-1", state="stopped")
     make(name=f"{ct.PREFIX}-2", state="stopped")

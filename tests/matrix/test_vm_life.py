@@ -218,6 +218,19 @@ def test_what_is_not_ours_is_never_deleted(folder: Path) -> None:
     assert source.exists() and run.plan.kept == [f"{source} (not made by this collection)"]
 
 
+def test_a_machine_whose_disk_is_gone_is_refused_and_left_alone(folder: Path) -> None:
+    """As where the file system of a pool is not mounted."""
+    made(disks=[{"name": "root", "pool": POOL, "size": "2M"}])
+    path = folder / f"{NAME}.root.qcow2"
+    path.rename(folder / "away")
+    for change in ({"memory": "96MiB"}, {"disks": [{"name": "root", "size": "4M"}]}, {"state": "started"}):
+        refuse(VM, {"name": NAME, "disks": [{"name": "root"}], **change}, f"disks[root]: its file {path} is gone")
+    (folder / "away").rename(path)
+    check_run_again(VM, {"name": NAME, "disks": [{"name": "root", "size": "4M"}]}, ["disks[root].size"])
+    path.unlink()
+    check_run_again(VM, {"name": NAME, "disks": [{"name": "root", "state": "absent"}]}, ["disks[root]"])
+
+
 def test_losses_and_nonsense_are_refused(folder: Path) -> None:
     made(disks=[{"name": "root", "pool": POOL, "size": "2M"}], protection=True)
     disk = {"name": "root"}

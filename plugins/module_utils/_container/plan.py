@@ -40,6 +40,13 @@ def plan_container(spec: Spec, state: State) -> Plan:
         _plan_removal(draft, spec, state)
         return draft.finish()
     wanted = resolved(spec, state)
+    if state.is_defined and state.owns_rootfs and not state.has_rootfs:
+        reason = (
+            f"rootfs: {state.rootfs} is gone. Bring it back (is its file system mounted?), "
+            "or take the container away with state: absent"
+        )
+        _refuse(draft, "rootfs", None, state.rootfs, reason)
+        return draft.finish()
     if state.is_defined:
         _check_fixed(draft, wanted, state)
     else:
