@@ -100,6 +100,13 @@ def updates(before: str, after: str) -> list[Update]:
     return found
 
 
+def index_of_ip(xml: str) -> int:
+    """The place of the <ip> that DHCP of IPv4 belongs to among those of both families, -1 where there is none."""
+    root = ElementTree.fromstring(xml)
+    ip = _ip(root)
+    return -1 if ip is None else root.findall("ip").index(ip)
+
+
 def _canonical(element: Element) -> str:
     return ElementTree.canonicalize(ElementTree.tostring(element, encoding="unicode"), strip_text=True)
 
