@@ -261,6 +261,15 @@ def test_a_removed_bridge_leaves_nothing_behind(backend: str) -> None:
     unchanged(BRIDGE, {"name": NAME, "mode": "ports", "state": "absent"})
 
 
+def test_a_bridge_is_taken_away_as_what_it_is(backend: str) -> None:
+    converge_now(BRIDGE, INSIDE)
+    why = f"the bridge {NAME} has mode ports. Write that, or no mode"
+    refuse(BRIDGE, {"name": NAME, "mode": "nat", "state": "absent"}, why)
+    command("ip", "link", "delete", NAME)
+    refuse(BRIDGE, {"name": NAME, "mode": "nat", "address": "10.214.0.1/24"}, why)
+    check_run_again(BRIDGE, {"name": NAME, "state": "absent"}, ["state"])
+
+
 @pytest.mark.parametrize(
     ("declared", "undeclared", "path", "read", "values"),
     [

@@ -28,7 +28,7 @@ class PlainState:
     *obstacles* are sentences that refuse what is new; *lifelines* the links that carry the connection to this host or its
     way out, each with a word for which; *strangers* the ports that no definition names, without those of *users*;
     *released* those that an interrupted run took out of the definition alone. *vlan_users* are the guests in VLANs of the
-    bridge, read where it is to know none.
+    bridge, read where it is to know none. *carrier* is the libvirt network that makes a bridge of that name.
     """
 
     backend: Backend | None = None
@@ -51,6 +51,7 @@ class PlainState:
     users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
     vlan_users: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
+    carrier: str | None = None
 
     @property
     def is_up(self) -> bool:
@@ -113,6 +114,7 @@ def observe_plain(spec: Spec, host: Host) -> PlainState:
         subnets=tuple(links.subnets_of({name: other for name, other in host.links.items() if name != spec.name})),
         users=bridge_users(host, {spec.name}),
         vlan_users=tuple(vlan_users(host, spec.name)) if _wants_no_vlans(spec) else (),
+        carrier=next((network.name for network in host.networks.values() if network.bridge == spec.name), None),
     )
     obstacles = _obstacles(spec, host, state, why, new_ports, networkd) if spec.state != "absent" else []
     return dataclasses.replace(state, obstacles=tuple(obstacles))
@@ -214,10 +216,12 @@ def _obstacles(
     networkd: Networkd,
 ) -> list[str]:
     name, found = spec.name, []
-    carrier = next((network.name for network in host.networks.values() if network.bridge == name), None)
-    if carrier is not None:
+    if state.carrier is not None:
         return [
-            f"mode: the bridge {name} is carried by the libvirt network {carrier}. Take it away first, or choose another name"
+            (
+                f"mode: the bridge {name} is carried by the libvirt network {state.carrier}. Take it away first, or choose "
+                f"another name"
+            )
         ]
     if name in host.links and not links.is_bridge(name):
         return [f"name: this host has a link {name} already that is no bridge. Choose another name"]

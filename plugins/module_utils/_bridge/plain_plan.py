@@ -207,7 +207,7 @@ def _refuse(change: Change, reason: str) -> None:
 
 def _plan_removal(spec: Spec, state: PlainState) -> Plan:
     draft = Draft(PLAIN_OPTIONS, Power(is_running=True, will_run=True))
-    if state.persistent is None and not state.is_recorded:
+    if state.persistent is None and not state.is_recorded and state.carrier is None:
         return draft.finish()
     before = "started" if state.is_up else "half-made" if state.is_building else "stopped"
     reason = _why_it_stays(spec.name, state)
@@ -216,6 +216,11 @@ def _plan_removal(spec: Spec, state: PlainState) -> Plan:
 
 
 def _why_it_stays(name: str, state: PlainState) -> str | None:
+    if state.carrier is not None:
+        return (
+            f"mode: the bridge {name} is carried by the libvirt network {state.carrier}, and has no mode {PORTS_MODE}. "
+            f"Without mode it is taken away"
+        )
     if state.users:
         return f"state: the bridge {name} is in use by guests: {', '.join(sorted(state.users))}"
     if state.is_up and state.strangers:
