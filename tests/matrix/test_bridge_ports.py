@@ -356,6 +356,23 @@ def test_what_somebody_changed_in_the_kernel_is_repaired(backend: str) -> None:
     assert (files(), plugged(), addresses()[0]) == (before, set(PORTS), "10.214.0.1/24")
 
 
+def test_an_address_gives_way_to_the_one_that_takes_its_place_and_no_other_does(ifupdown: None) -> None:
+    INTERFACES.write_text(
+        HOSTS_INTERFACES + f"auto {NAME}\niface {NAME} inet manual\n\tbridge_ports {PORTS[0]}\n"
+        f"iface {NAME} inet6 static\n\taddress fd00:214::1/64\niface {NAME} inet6 static\n\taddress fd00:215::1/64\n"
+    )
+    command("ifup", NAME)
+    command("ip", "address", "add", "fd00:216::1/64", "dev", NAME)
+    # The kernel tells the address that came last first.
+    assert addresses() == ["fd00:216::1/64", "fd00:215::1/64", "fd00:214::1/64"]
+    check_run_again(BRIDGE, {"name": NAME, "address6": "fd00:214::9/64"}, ["address6"])
+    assert set(addresses()) == {"fd00:214::9/64", "fd00:215::1/64", "fd00:216::1/64"}
+    command("ip", "address", "delete", "fd00:214::9/64", "dev", NAME)
+    command("ip", "address", "delete", "fd00:216::1/64", "dev", NAME)
+    check_run_again(BRIDGE, {"name": NAME, "address6": "fd00:214::9/64"}, ["address6"])
+    assert set(addresses()) == {"fd00:214::9/64", "fd00:215::1/64"}
+
+
 def test_a_bridge_that_is_gone_from_the_kernel_is_left_or_started(backend: str) -> None:
     converge_now(BRIDGE, FULL)
     command("ip", "link", "delete", NAME)

@@ -92,7 +92,7 @@ def _target(spec: Spec, state: PlainState, wanted: Plain) -> Plain:
     if live is None:
         target, guests = wanted, []
     else:
-        target = merge(live, spec) if state.is_defined else wanted
+        target = merge(live, spec, state.persistent) if state.is_defined else wanted
         defined = {port.name for port in (*(state.persistent or Plain()).ports, *wanted.ports)}
         defined |= {item.name for item in spec.ports or ()}
         defined |= set(state.released) if "ports" in spec.exact else set()

@@ -12,7 +12,7 @@ import typing as t
 from .._core.decide import NEVER_PERMITTED, SAME, Draft, Power
 from .._core.errors import SpecError
 from .._core.plan import Change, How, Plan
-from .plain import Plain, PlainPort, chosen, merge
+from .plain import Plain, PlainPort, chosen, chosen_live, merge
 from .plain_observe import PlainState
 from .settings import network_of, overlapping
 from .spec import DHCP, PLAIN_OPTIONS, PORTS_MODE, PortItem, Spec, check_options, show_vids
@@ -66,8 +66,9 @@ def _compare(draft: Draft, spec: Spec, state: PlainState, persistent: Plain, *, 
         if is_new:
             draft.compare(key, declared or None, None)
             continue
-        shown = chosen(getattr(persistent, addresses), declared)
-        up = shown if state.live is None else chosen(getattr(state.live, addresses), declared)
+        defined = getattr(persistent, addresses)
+        shown = chosen(defined, declared)
+        up = shown if state.live is None else chosen_live(getattr(state.live, addresses), declared, defined)
         draft.compare(key, declared, shown, up)
     for key in ("gateway", "gateway6", "mac", "mtu", "stp", "vlan_aware"):
         before_it, live_it = both(key)
