@@ -344,6 +344,18 @@ def test_a_gateway_comes_and_goes(backend: str) -> None:
     assert (files(), gateways()) == (before, set())
 
 
+def test_a_router_that_announces_itself_is_no_gateway_of_the_bridge(backend: str) -> None:
+    converge_now(BRIDGE, {**INSIDE, "gateway6": "fd00:214::fe"})
+    announced = ("default", "via", "fe80::99", "dev", NAME, "proto", "ra")
+    command("ip", "-6", "route", "add", *announced, "metric", "512", "expires", "600")
+    unchanged(BRIDGE, {"name": NAME, "gateway6": "fd00:214::fe"})
+    command("ip", "-6", "route", "delete", "default", "via", "fd00:214::fe")
+    for path, text in files().items():
+        Path(path).write_text(text.replace("Gateway=fd00:214::fe\n", "").replace("    gateway fd00:214::fe\n", ""))
+    unchanged(BRIDGE, {"name": NAME, "unset": ["gateway6"]})
+    assert gateways() == {(NAME, "fe80::99")}
+
+
 def test_what_somebody_changed_in_the_kernel_is_repaired(backend: str) -> None:
     params = INSIDE
     converge_now(BRIDGE, params)

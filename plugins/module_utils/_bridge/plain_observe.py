@@ -149,7 +149,9 @@ def read_live(name: str, host: Host, persistent: Plain | None, record: Record) -
         # A lease comes and goes by itself: what is up is what is defined, unless something fixed stands in its place.
         addresses = _with_lease(addresses, persistent.addresses)
         addresses6 = _with_lease(addresses6, persistent.addresses6)
-    gateways = {route.version: route.gateway for route in reversed(links.read_default_routes()) if route.link == name}
+    # What a router announces comes and goes by itself, as a lease does.
+    routes = [route for route in links.read_default_routes() if route.link == name and not route.is_told]
+    gateways = {route.version: route.gateway for route in reversed(routes)}
     return Plain(
         addresses=addresses,
         addresses6=addresses6,

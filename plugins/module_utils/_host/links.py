@@ -39,17 +39,18 @@ def ports_of(bridge: str) -> list[str]:
 
 
 class DefaultRoute(t.NamedTuple):
-    """A way out of the host. *version* is 4 or 6; *gateway* is "" for a way without one."""
+    """A way out of the host. *version* is 4 or 6; *gateway* is "" for a way without one; *is_told*: a router announced it."""
 
     version: int
     link: str
     gateway: str
+    is_told: bool = False
 
 
 def read_default_routes() -> list[DefaultRoute]:
     """The ways out of the host, of both families."""
     return [
-        DefaultRoute(version, str(hop.get("dev", "")), str(hop.get("gateway", "")))
+        DefaultRoute(version, str(hop.get("dev", "")), str(hop.get("gateway", "")), route.get("protocol") == "ra")
         for version in (4, 6)
         for route in json.loads(command.run(["ip", "-j", f"-{version}", "route", "show", "default"]) or "[]")
         for hop in route.get("nexthops") or [route]
