@@ -410,6 +410,20 @@ def test_ports_that_nobody_lists_stay_and_are_named(backend: str) -> None:
     assert plugged() == set(PORTS)
 
 
+def test_a_port_that_is_pulled_out_for_now_keeps_its_place(backend: str) -> None:
+    both = {**PLAIN, "ports": [{"name": port} for port in PORTS]}
+    converge_now(BRIDGE, both)
+    command("ip", "link", "delete", PORTS[1])
+    unchanged(BRIDGE, both)
+    check_run_again(BRIDGE, {**both, "mtu": 1400}, ["mtu"])
+    command("ip", "link", "add", PORTS[1], "type", "veth", "peer", "name", "eth1", "netns", PEERS[1])
+    check_run_again(BRIDGE, both, [f"ports[{PORTS[1]}]"])
+    assert (plugged(), links()[PORTS[1]]["mtu"]) == (set(PORTS), 1400)
+    command("ip", "link", "delete", PORTS[1])
+    check_run_again(BRIDGE, {"name": NAME, "ports": [{"name": PORTS[1], "state": "absent"}]}, [f"ports[{PORTS[1]}]"])
+    assert PORTS[1] not in "".join(files().values())
+
+
 def test_a_port_that_carries_the_connection_is_refused(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "192.0.2.9 50000 fe80::1%eth0 22")
     converge_now(BRIDGE, PLAIN)

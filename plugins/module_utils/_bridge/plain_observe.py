@@ -90,7 +90,9 @@ def observe_plain(spec: Spec, host: Host) -> PlainState:
     new_ports = [
         name
         for name in wanted
-        if persistent is None or persistent.port(name) is None or (live is not None and live.port(name) is None)
+        if persistent is None
+        or persistent.port(name) is None
+        or (live is not None and live.port(name) is None and name in host.links)
     ]
     known = {port.name for port in persistent.ports} if persistent is not None else set()
     plugged = tuple(links.ports_of(spec.name))
