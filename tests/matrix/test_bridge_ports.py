@@ -424,6 +424,15 @@ def test_a_port_that_is_pulled_out_for_now_keeps_its_place(backend: str) -> None
     assert PORTS[1] not in "".join(files().values())
 
 
+def test_a_port_that_somebody_plugged_in_elsewhere_stays_as_it_is_there(backend: str) -> None:
+    converge_now(BRIDGE, {**PLAIN, "mtu": 1400})
+    command("ip", "link", "add", OTHER, "type", "bridge")
+    command("ip", "link", "set", PORTS[0], "master", OTHER)
+    check_run_again(BRIDGE, {"name": NAME, "state": "absent"}, ["state"])
+    assert (plugged(OTHER), links()[PORTS[0]]["mtu"]) == ({PORTS[0]}, 1400)
+    assert "UP" in links()[PORTS[0]]["flags"]
+
+
 def test_a_port_that_carries_the_connection_is_refused(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "192.0.2.9 50000 fe80::1%eth0 22")
     converge_now(BRIDGE, PLAIN)

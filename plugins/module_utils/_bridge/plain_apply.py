@@ -148,7 +148,10 @@ def _forget_ports(record: Record, wanted: Plain) -> None:
 
 
 def _give_back(name: str, before: iproute.PortBefore) -> None:
-    lines = iproute.give_back_lines(name, before) if os.path.isdir(f"/sys/class/net/{name}") else []
+    link = f"/sys/class/net/{name}"
+    # Somebody has plugged it in elsewhere since, where it is to stay as it is.
+    is_free = os.path.isdir(link) and not os.path.exists(f"{link}/master")
+    lines = iproute.give_back_lines(name, before) if is_free else []
     if lines:
         _batch("ip", lines)
 
