@@ -485,6 +485,18 @@ def test_what_cannot_be_made_is_refused(backend: str) -> None:
     refuse(BRIDGE, PLAIN, f"{PORTS[0]} hangs on {OTHER} already")
 
 
+def test_an_mtu_that_a_port_or_ipv6_cannot_have_is_refused(backend: str) -> None:
+    upper = f"{PREFIX}up"
+    command("ip", "link", "add", "link", PORTS[1], "name", upper, "type", "macvlan")
+    command("ip", "tuntap", "add", GUEST, "mode", "tap")
+    refuse(BRIDGE, {**PLAIN, "ports": [{"name": upper}], "mtu": 9000}, f"mtu: {upper} takes 1500 at most")
+    converge_now(BRIDGE, {**INSIDE, "ports": [{"name": PORTS[0]}, {"name": GUEST}]})
+    refuse(BRIDGE, {"name": NAME, "mtu": 65535}, f"mtu: {GUEST} takes 65521 at most")
+    refuse(BRIDGE, {"name": NAME, "mtu": 1279}, "IPv6 with 1280 and more only")
+    check_run_again(BRIDGE, {"name": NAME, "mtu": 9000}, ["mtu"])
+    refuse(BRIDGE, {"name": NAME, "ports": [{"name": upper}]}, f"mtu: {upper} takes 1500 at most")
+
+
 def test_vlans_are_refused_where_the_kernel_has_none(backend: str) -> None:
     refuse(BRIDGE, {**PLAIN, "ports": [{"name": PORTS[0], "pvid": 7}]}, "has VLANs, and the bridge knows none")
     aware = {**PLAIN, "vlan_aware": True, "ports": [{"name": PORTS[0], "pvid": 7, "vids": ["20", "30-39"]}]}

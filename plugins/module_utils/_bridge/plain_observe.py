@@ -27,8 +27,9 @@ class PlainState:
 
     *obstacles* are sentences that refuse what is new; *lifelines* the links that carry the connection to this host or its
     way out, each with a word for which; *strangers* the ports that no definition names, without those of *users*;
-    *released* those that an interrupted run took out of the definition alone. *vlan_users* are the guests in VLANs of the
-    bridge, read where it is to know none. *carrier* is the libvirt network that makes a bridge of that name.
+    *most_mtus* is how large the MTU of each link can be, as far as the kernel tells; *released* those that an
+    interrupted run took out of the definition alone. *vlan_users* are the guests in VLANs of the bridge, read where it
+    is to know none. *carrier* is the libvirt network that makes a bridge of that name.
     """
 
     backend: Backend | None = None
@@ -42,6 +43,7 @@ class PlainState:
     has_vlans: bool = True
     mac: str | None = None
     links: frozenset[str] = frozenset()
+    most_mtus: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
     ports: tuple[str, ...] = ()
     strangers: tuple[str, ...] = ()
     released: tuple[str, ...] = ()
@@ -108,6 +110,7 @@ def observe_plain(spec: Spec, host: Host) -> PlainState:
         has_vlans=not _wants_vlans(spec) or features.works_apart(*features.VLAN_PROBE),
         mac=link.get("address") if link else None,
         links=frozenset(host.links),
+        most_mtus={name: most for name in host.links if (most := links.most_mtu(name, host.links))},
         ports=plugged,
         strangers=tuple(name for name in plugged if name not in {*known, *wanted, *remembered}),
         released=tuple(name for name in plugged if name in remembered and name not in known and not record.is_building),

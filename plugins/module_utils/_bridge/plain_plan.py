@@ -23,6 +23,8 @@ _NOT_YET = (
 # A change of these can cut who reaches the host through the bridge.
 _CUTTING = ("address", "address6", "gateway", "gateway6", "vlan_aware", "ports")
 NOTHING = Plain()
+# RFC 8200: a link with a smaller one has no IPv6.
+LEAST_MTU6 = 1280
 
 
 def plan_plain(spec: Spec, state: PlainState) -> Plan:
@@ -147,6 +149,10 @@ def _check_fits(spec: Spec, wanted: Plain) -> None:
             )
         if any(ipaddress.ip_address(gateway) == interface.ip for interface in interfaces):
             raise SpecError(f"{key}: {gateway} is the address of the bridge itself", key=key)
+    if (spec.mtu or spec.address6) and wanted.addresses6 and 0 < wanted.mtu < LEAST_MTU6:
+        raise SpecError(
+            f"mtu: the kernel has IPv6 with {LEAST_MTU6} and more only, and the bridge has an address6", key="mtu"
+        )
     for item in spec.ports or ():
         if not wanted.vlan_aware and not item.is_absent and (item.vids or item.pvid not in (None, 1)):
             raise SpecError(
@@ -168,6 +174,11 @@ def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: PlainState, wan
         if gateway and others and gateway != getattr(before, key):
             reason = f"{key}: the default route of this host goes through {others[0]}. {_NOT_YET}"
             draft.add(key, None, gateway, permit=NEVER_PERMITTED, reason=reason)
+    for port in wanted.ports:
+        most = state.most_mtus.get(port.name, wanted.mtu)
+        if wanted.mtu > most and (spec.mtu or before.port(port.name) is None):
+            reason = f"mtu: {port.name} takes {most} at most. Choose no larger one for the bridge"
+            draft.add("mtu", before.mtu or None, wanted.mtu, permit=NEVER_PERMITTED, reason=reason)
     live = state.live.addresses if state.live is not None else ()
     if spec.address and spec.address != DHCP and spec.address not in live:
         for link, other in overlapping(spec.address, state.subnets):

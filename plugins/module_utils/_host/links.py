@@ -97,6 +97,15 @@ def below(name: str, links: t.Mapping[str, Link]) -> set[str]:
     return found
 
 
+def most_mtu(name: str, links: t.Mapping[str, Link]) -> int:
+    """The largest MTU that the kernel lets a link have, 0 where it tells none."""
+    link = links.get(name, {})
+    limits = [int(link.get("max_mtu") or 0)]
+    if link.get("linkinfo", {}).get("info_kind") in ("vlan", "macvlan"):
+        limits.append(int(links.get(str(link.get("link") or ""), {}).get("mtu") or 0))
+    return min((limit for limit in limits if limit), default=0)
+
+
 def read_connection_address() -> str | None:
     """The address of this host that the connection from the control node came in on, where it is ssh.
 
