@@ -107,7 +107,7 @@ def _merge_ports(plain: Plain, spec: Spec) -> tuple[PlainPort, ...]:
     for port in plain.ports:
         item = declared.pop(port.name, None)
         if item is None and "ports" not in spec.exact:
-            merged.append(port)
+            merged.append(_merge_port(port, None, None, spec.unset))
         elif item is not None and not item.is_absent:
             merged.append(_merge_port(port, item.pvid, item.vids, spec.unset))
     for item in declared.values():

@@ -91,9 +91,12 @@ def _compare(draft: Draft, spec: Spec, state: PlainState, persistent: Plain, *, 
 
 def _compare_ports(draft: Draft, spec: Spec, state: PlainState, persistent: Plain, *, is_new: bool) -> None:
     live = persistent if is_new or state.live is None else state.live
-    for item in spec.ports or ():
+    declared = {item.name: item for item in spec.ports or ()}
+    for name in spec.unset_ports:
+        if persistent.port(name) is not None and "ports" not in spec.exact:
+            declared.setdefault(name, PortItem(name))
+    for item in declared.values():
         _compare_port(draft, item, persistent, live, is_there=item.name in state.links)
-    declared = {item.name for item in spec.ports or ()}
     for port in (*persistent.ports, *map(PlainPort, state.released)) if spec.ports is not None else ():
         if port.name in declared:
             continue
@@ -154,6 +157,12 @@ def _check_fits(spec: Spec, wanted: Plain) -> None:
             f"mtu: the kernel has IPv6 with {LEAST_MTU6} and more only, and the bridge has an address6", key="mtu"
         )
     for item in spec.ports or ():
+        port = wanted.port(item.name)
+        if port is not None and port.pvid in (item.vids or ()):
+            raise SpecError(
+                f"ports[{item.name}].vids: {port.pvid} is the VLAN of what comes without a tag (pvid) there. Leave it out",
+                key="ports",
+            )
         if not wanted.vlan_aware and not item.is_absent and (item.vids or item.pvid not in (None, 1)):
             raise SpecError(
                 f"ports[{item.name}]: has VLANs, and the bridge knows none. Write vlan_aware: true", key="ports"
