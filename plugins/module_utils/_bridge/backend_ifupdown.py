@@ -300,10 +300,13 @@ def _set_bridge_options(stanzas: t.Sequence[Stanza], main: Stanza, before: Plain
             continue
         for stanza in stanzas:
             for option in ("up", "post_up"):
-                stanza.set(option, [value for value in stanza.values(option) if not _is_vlan_line(value, name)])
-        main.set("up", [*main.values("up"), *_vlan_lines(new)])
+                stanza.drop(option, _is_vlan_line_of(name))
+        main.add("up", _vlan_lines(new))
 
 
-def _is_vlan_line(value: str, port: str) -> bool:
-    match = _VLAN.fullmatch(value)
-    return match is not None and match[2] == port
+def _is_vlan_line_of(port: str) -> t.Callable[[str], bool]:
+    def is_it(value: str) -> bool:
+        match = _VLAN.fullmatch(value)
+        return match is not None and match[2] == port
+
+    return is_it

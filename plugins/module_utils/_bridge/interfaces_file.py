@@ -72,6 +72,18 @@ class Stanza:
             del self.lines[start:end]
         self.lines[at:at] = [f"{indent}{spelling} {value}" for value in values]
 
+    def drop(self, option: str, is_it: t.Callable[[str], bool]) -> None:
+        """Take those values of *option* off that *is_it* names; the lines of the others stay to the letter."""
+        for start, end, name, value in reversed(self.options()):
+            if name == option and is_it(value):
+                del self.lines[start:end]
+
+    def add(self, option: str, values: t.Sequence[str]) -> None:
+        """Further values of *option*, behind those that are there, else behind all others."""
+        ends = [found[1] for found in self.options() if found[2] == option]
+        at = ends[-1] if ends else self._end()
+        self.lines[at:at] = [f"{self._indent()}{option} {value}" for value in values]
+
     def set_words(self, *words: str) -> None:
         """Another first line."""
         self.words = words

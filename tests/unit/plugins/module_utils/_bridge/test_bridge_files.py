@@ -214,6 +214,16 @@ def test_an_edit_of_interfaces_changes_what_is_wanted_and_nothing_else(changes, 
     assert ifupdown({MAIN: INTERFACES, **edits}[MAIN]).read("vmbr0") == wanted
 
 
+def test_other_commands_beside_those_for_vlans_stay_to_the_letter():
+    commands = "\tup echo 'a  b'\n\t# about c\n\tpost-up c\n\tup ip route add 10.0.0.0/8 \\\n\t  via 192.0.2.2\n"
+    text = INTERFACES.replace('\tup echo "kept"\n', commands)
+    other = dataclasses.replace(FULL, ports=(BOND, PlainPort("eth1", 0, (40,))))
+    edits = ifupdown(text).define("vmbr0", other)
+    assert commands in edits[MAIN]
+    assert ifupdown(edits[MAIN]).read("vmbr0") == other
+    assert ifupdown(edits[MAIN]).define("vmbr0", FULL) == {MAIN: text}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
