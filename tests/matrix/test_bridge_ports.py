@@ -602,6 +602,16 @@ iface {PREFIX}9 inet manual
     refuse(BRIDGE, {"name": NAME, "state": "absent"}, "this collection did not make the bridge")
 
 
+def test_a_bridge_made_by_hand_starts_with_the_host_when_that_is_written(ifupdown: None) -> None:
+    text = f"iface {NAME} inet manual\n\tbridge_ports {PORTS[0]}\n"
+    INTERFACES.write_text(HOSTS_INTERFACES + text)
+    command("ifup", NAME)
+    check_run_again(BRIDGE, {"name": NAME, "mtu": 1400}, ["mtu"])
+    assert INTERFACES.read_text() == HOSTS_INTERFACES + text + "\tmtu 1400\n"
+    check_run_again(BRIDGE, {"name": NAME, "autostart": True}, ["autostart"])
+    assert INTERFACES.read_text() == HOSTS_INTERFACES + f"auto {NAME}\n" + text + "\tmtu 1400\n"
+
+
 def test_a_port_with_files_of_its_own_keeps_them(networkd: None) -> None:
     path = NETWORKD / f"30-{PREFIX}.network"
     text = f"# by hand\n[Match]\nName={PORTS[0]}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nLLDP=yes\n"

@@ -99,10 +99,11 @@ class Ifupdown:
                 ]
         return found
 
-    def define(self, bridge: str, wanted: Plain) -> Edits:
-        """The files that change when the bridge is to be *wanted*, each with its new text."""
+    def define(self, bridge: str, wanted: Plain, *, starts: bool = True) -> Edits:
+        """The files that change when the bridge is to be *wanted*, each with its new text. *starts*: it is to come up with the host."""
         before = self.read(bridge)
         path = self._path(bridge)
+        is_new = before is None
         if before is None:
             model = InterfacesFile(self.files.get(path, ""))
             model.append("auto", bridge)
@@ -112,7 +113,7 @@ class Ifupdown:
         else:
             model = InterfacesFile(self.files[path])
             main = t.cast(Stanza, _main(model.ifaces(bridge)))
-            if not self.starts(bridge):
+            if starts and not self.starts(bridge):
                 model.stanzas.insert(model.stanzas.index(main), Stanza(("auto", bridge), [f"auto {bridge}"]))
         for (family, dummy), addresses, old in zip(
             _FAMILIES, (wanted.addresses, wanted.addresses6), (before.addresses, before.addresses6), strict=True
@@ -124,7 +125,7 @@ class Ifupdown:
         ):
             if gateway != old_gateway:
                 _set_gateway(model, bridge, family, gateway)
-        _set_bridge_options(model.ifaces(bridge), main, before, wanted)
+        _set_bridge_options(model.ifaces(bridge), main, before, wanted, is_new=is_new)
         return {path: model.render()} if model.render() != self.files.get(path) else {}
 
     def forget(self, bridge: str) -> Edits:
@@ -276,13 +277,15 @@ def _set_gateway(model: InterfacesFile, bridge: str, family: str, gateway: str) 
             stanza.set("gateway", [gateway] if gateway else [])
 
 
-def _set_bridge_options(stanzas: t.Sequence[Stanza], main: Stanza, before: Plain, wanted: Plain) -> None:
+def _set_bridge_options(
+    stanzas: t.Sequence[Stanza], main: Stanza, before: Plain, wanted: Plain, *, is_new: bool
+) -> None:
     def holder(option: str) -> Stanza:
         return next((stanza for stanza in stanzas if stanza.values(option)), main)
 
     if [port.name for port in wanted.ports] != [port.name for port in before.ports]:
         main.set("bridge_ports", [" ".join(port.name for port in wanted.ports) or "none"])
-    if wanted.stp != before.stp or not holder("bridge_stp").values("bridge_stp"):
+    if is_new or wanted.stp != before.stp:
         holder("bridge_stp").set("bridge_stp", ["on" if wanted.stp else "off"])
         # Without spanning tree a port would wait for nothing before it forwards; with it the kernel refuses so short a wait.
         holder("bridge_fd").set("bridge_fd", [] if wanted.stp else ["0"])

@@ -116,8 +116,8 @@ class Networkd:
                 )
         return found
 
-    def define(self, bridge: str, wanted: Plain) -> Edits:
-        """The files that change when the bridge is to be *wanted*, each with its new text."""
+    def define(self, bridge: str, wanted: Plain, *, starts: bool = True) -> Edits:
+        """The files that change when the bridge is to be *wanted*, each with its new text. What is defined starts with the host."""
         before = self.read(bridge) or Plain()
         path = self._netdev(bridge) or f"{OURS}/{_RANK}{bridge}.netdev"
         netdev = UnitFile(self.files.get(path, ""))

@@ -42,7 +42,7 @@ def apply_plain(spec: Spec, state: PlainState, plan: Plan, work: Work) -> t.Iter
     with lock.allocations():
         # Another bridge may have changed a common file since this run has read it.
         backend = _read_again(backend, work)
-        edits = backend.define(spec.name, wanted)
+        edits = backend.define(spec.name, wanted, starts=plan.has("autostart"))
         for path, text in edits.items():
             _write(path, text)
     if edits:

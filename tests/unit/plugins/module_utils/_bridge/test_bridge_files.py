@@ -214,6 +214,13 @@ def test_an_edit_of_interfaces_changes_what_is_wanted_and_nothing_else(changes, 
     assert ifupdown({MAIN: INTERFACES, **edits}[MAIN]).read("vmbr0") == wanted
 
 
+def test_a_bridge_by_hand_gets_no_options_that_nobody_wrote():
+    text = "iface vmbr0 inet manual\n\tbridge_ports eth1\n\tbridge_fd 3\n"
+    wanted = dataclasses.replace(Plain(), ports=(ETH1,), mtu=1400)
+    assert ifupdown(text).define("vmbr0", wanted, starts=False) == {MAIN: text + "\tmtu 1400\n"}
+    assert ifupdown(text).define("vmbr0", wanted) == {MAIN: "auto vmbr0\n" + text + "\tmtu 1400\n"}
+
+
 def test_other_commands_beside_those_for_vlans_stay_to_the_letter():
     commands = "\tup echo 'a  b'\n\t# about c\n\tpost-up c\n\tup ip route add 10.0.0.0/8 \\\n\t  via 192.0.2.2\n"
     text = INTERFACES.replace('\tup echo "kept"\n', commands)
