@@ -24,6 +24,8 @@ DIRECTORY_NAMES = re.compile(r"[A-Za-z0-9_-]+")
 _YES = ("on", "yes", "true", "1")
 _PATTERNS = ("all", "regex", "noregex")
 _FAMILIES = (("inet", 4), ("inet6", 6))
+# What the option address can say of; the others (auto, tunnel and so on) are somebody's own.
+_METHODS = ("manual", "static", "dhcp")
 _VLAN = re.compile(r"bridge vlan (add|del) dev (\S+) vid ([0-9]+)(?:-([0-9]+))?( pvid untagged)?")
 
 Edits = dict[str, "str | None"]
@@ -74,7 +76,11 @@ class Ifupdown:
 
     def obstacles(self, bridge: str, new_ports: t.Collection[str], changed_ports: t.Collection[str] = ()) -> list[str]:
         """Why the bridge or one of its *new_ports* cannot be defined, as sentences."""
-        found = []
+        found = [
+            f"name: {path} defines {bridge} without a family and a method. Write them there, such as inet manual"
+            for path in self._paths(bridge)
+            if any(len(stanza.words) < 4 for stanza in self.models[path].ifaces(bridge))
+        ]
         stanzas = self._stanzas(bridge)
         main = _main(stanzas)
         if stanzas and main is None:
@@ -104,14 +110,16 @@ class Ifupdown:
         before = self.read(bridge)
         path = self._path(bridge)
         is_new = before is None
+        models: dict[str, InterfacesFile] = {}
         if before is None:
-            model = InterfacesFile(self.files.get(path, ""))
+            model = models[path] = InterfacesFile(self.files.get(path, ""))
             model.append("auto", bridge)
             main = model.append("iface", bridge, "inet", "manual", parted=False)
             before = Plain()
             main.set("bridge_ports", ["none"])
         else:
-            model = InterfacesFile(self.files[path])
+            model = models[path] = InterfacesFile(self.files[path])
+            models |= {other: InterfacesFile(self.files[other]) for other in self._paths(bridge) if other != path}
             main = t.cast(Stanza, _main(model.ifaces(bridge)))
             if starts and not self.starts(bridge):
                 model.stanzas.insert(model.stanzas.index(main), Stanza(("auto", bridge), [f"auto {bridge}"]))
@@ -119,14 +127,16 @@ class Ifupdown:
             _FAMILIES, (wanted.addresses, wanted.addresses6), (before.addresses, before.addresses6), strict=True
         ):
             if addresses != old:
-                _set_addresses(model, bridge, family, addresses)
+                _set_addresses([*models.values()], bridge, family, addresses)
         for (family, dummy), gateway, old_gateway in zip(
             _FAMILIES, (wanted.gateway, wanted.gateway6), (before.gateway, before.gateway6), strict=True
         ):
             if gateway != old_gateway:
-                _set_gateway(model, bridge, family, gateway)
-        _set_bridge_options(model.ifaces(bridge), main, before, wanted, is_new=is_new)
-        return {path: model.render()} if model.render() != self.files.get(path) else {}
+                _set_gateway([*models.values()], bridge, family, gateway)
+        stanzas = [stanza for one in models.values() for stanza in one.ifaces(bridge)]
+        _set_bridge_options(stanzas, main, before, wanted, is_new=is_new)
+        edits = {path: one.render() for path, one in models.items()}
+        return {path: text for path, text in edits.items() if text != self.files.get(path)}
 
     def forget(self, bridge: str) -> Edits:
         """The files that change, or go (``None``), when the bridge goes."""
@@ -140,6 +150,10 @@ class Ifupdown:
 
     def _stanzas(self, bridge: str) -> list[Stanza]:
         return [stanza for model in self.models.values() for stanza in model.ifaces(bridge) if len(stanza.words) > 3]
+
+    def _paths(self, bridge: str) -> list[str]:
+        """The files that say something of the bridge."""
+        return [path for path, model in self.models.items() if model.ifaces(bridge)]
 
     def _path(self, bridge: str) -> str:
         """The file that defines the bridge, or where it is to be defined."""
@@ -221,16 +235,17 @@ def _vlan_lines(port: PlainPort) -> list[str]:
     return lines + [f"bridge vlan add dev {port.name} vid {vid}" for vid in show_vids(port.vids) or ()]
 
 
-def _set_addresses(model: InterfacesFile, bridge: str, family: str, wanted: tuple[str, ...]) -> None:
-    """Stanzas whose address stays are left; the others get the new addresses, or go."""
+def _set_addresses(models: t.Sequence[InterfacesFile], bridge: str, family: str, wanted: tuple[str, ...]) -> None:
+    """Stanzas whose address stays are left, and those of another method; the others get the new addresses, or go."""
     left = list(wanted)
     loose = []
-    for stanza in model.ifaces(bridge, family):
-        if _address(stanza) in left:
-            left.remove(_address(stanza))
-        else:
-            loose.append(stanza)
-    for stanza in loose:
+    for model in models:
+        for stanza in model.ifaces(bridge, family):
+            if stanza.words[3:4] and _address(stanza) in left:
+                left.remove(_address(stanza))
+            elif stanza.words[3:4] and stanza.words[3] in _METHODS:
+                loose.append((model, stanza))
+    for model, stanza in loose:
         if left:
             _give(stanza, left.pop(0))
         elif stanza.values("bridge_ports"):
@@ -238,6 +253,7 @@ def _set_addresses(model: InterfacesFile, bridge: str, family: str, wanted: tupl
         else:
             model.remove(stanza)
     for address in left:
+        model = models[0]
         stanza = model.append("iface", bridge, family, "manual", parted=False)
         model.stanzas.remove(stanza)
         model.stanzas.insert(model.stanzas.index(model.ifaces(bridge)[-1]) + 1, stanza)
@@ -263,8 +279,9 @@ def _put_first(stanza: Stanza, option: str, values: list[str]) -> None:
     stanza.lines[start:start] = [f"{indent[0] if indent else ''}{option} {value}" for value in values]
 
 
-def _set_gateway(model: InterfacesFile, bridge: str, family: str, gateway: str) -> None:
-    stanzas = [stanza for stanza in model.ifaces(bridge, family) if stanza.words[3:4] == ("static",)]
+def _set_gateway(models: t.Sequence[InterfacesFile], bridge: str, family: str, gateway: str) -> None:
+    found = [stanza for model in models for stanza in model.ifaces(bridge, family)]
+    stanzas = [stanza for stanza in found if stanza.words[3:4] == ("static",)]
     holders = [stanza for stanza in stanzas if stanza.values("gateway")] or stanzas[:1]
     for stanza in holders[1:]:
         stanza.set("gateway", [])

@@ -221,6 +221,28 @@ def test_a_bridge_by_hand_gets_no_options_that_nobody_wrote():
     assert ifupdown(text).define("vmbr0", wanted) == {MAIN: "auto vmbr0\n" + text + "\tmtu 1400\n"}
 
 
+@pytest.mark.parametrize(
+    ("addresses6", "more"), [(("fd00:20::11/64",), ["iface vmbr0 inet6 static", "\taddress fd00:20::11/64"]), ((), [])]
+)
+def test_what_takes_its_addresses_from_routers_goes_on_to(addresses6, more):
+    text = INTERFACES.replace("# the last word", "iface vmbr0 inet6 auto\n\tprivext 2\n# the last word")
+    edits = ifupdown(text).define("vmbr0", dataclasses.replace(FULL, addresses6=addresses6, gateway6=""))
+    assert "iface vmbr0 inet6 auto\n\tprivext 2\n" in edits[MAIN]
+    assert [line for line in edits[MAIN].splitlines() if "inet6 static" in line or "fd00" in line] == more
+
+
+def test_a_bridge_in_two_files_is_edited_in_both():
+    head, six = INTERFACES.split("# six\n")
+    six, tail = six.split("# the last word\n")
+    files = {MAIN: head + tail, f"{OURS}/six": six}
+    changes = {"addresses": ("192.0.2.11/24",), "addresses6": ("fd00:20::11/64",), "gateway6": "fe80::2", "mtu": 1400}
+    wanted = dataclasses.replace(FULL, **changes)
+    edits = Ifupdown(files).define("vmbr0", wanted)
+    assert edits[f"{OURS}/six"] == "iface vmbr0 inet6 static\n\taddress fd00:20::11/64\n\tgateway fe80::2\n\n"
+    assert "inet6" not in edits[MAIN]
+    assert Ifupdown({**files, **edits}).read("vmbr0") == wanted
+
+
 def test_other_commands_beside_those_for_vlans_stay_to_the_letter():
     commands = "\tup echo 'a  b'\n\t# about c\n\tpost-up c\n\tup ip route add 10.0.0.0/8 \\\n\t  via 192.0.2.2\n"
     text = INTERFACES.replace('\tup echo "kept"\n', commands)
@@ -287,6 +309,7 @@ def test_an_edit_of_units_changes_what_is_wanted_and_nothing_else(changes, expec
         (ifupdown(INTERFACES + "iface br9 inet manual\n bridge_ports eth9\n"), ["eth9"], "plugs it into br9"),
         (ifupdown(INTERFACES.replace("bridge-ports bond0", "bridge-ports regex bond.*")), [], "by a pattern"),
         (ifupdown("iface vmbr0 inet manual\n"), [], "without bridge_ports"),
+        (ifupdown("iface vmbr0\n\tbridge_ports eth1\n"), [], "without a family and a method"),
     ],
 )
 def test_what_cannot_be_defined_is_told(backend, ports, sentence):
