@@ -58,7 +58,7 @@ def read_backends(links: t.Mapping[str, Link]) -> tuple[Networkd, Ifupdown]:
 def _networkd_files() -> dict[str, str]:
     files: dict[str, str] = {}
     for folder in backend_networkd.FOLDERS:
-        for suffix in ("*.netdev", "*.network", "*.network.d/*.conf"):
+        for suffix in ("*.netdev", "*.network", "*.netdev.d/*.conf", "*.network.d/*.conf"):
             for path in sorted(glob.glob(f"{folder}/{suffix}")):
                 text = atomic.read_text(path)
                 if text is not None:

@@ -301,6 +301,12 @@ def test_an_edit_of_units_changes_what_is_wanted_and_nothing_else(changes, expec
         ),
         (networkd(**{f"{ETC}/10-vmbr0.network.d/a.conf": "[Network]\nDNS=::1\n"}), [], "has drop-ins"),
         (
+            networkd(**{"/run/systemd/network/10-vmbr0.network.d/a.conf": "[Network]\n"}),
+            [],
+            "10-vmbr0.network.d has drop-ins",
+        ),
+        (networkd(**{f"{ETC}/10-vmbr0.netdev.d/a.conf": "[Bridge]\nSTP=no\n"}), [], "10-vmbr0.netdev.d has drop-ins"),
+        (
             networkd({"/run/systemd/network/x.netdev": "[NetDev]\nName=vmbr0\nKind=bridge\n"}),
             [],
             "belongs to another tool",
@@ -323,6 +329,13 @@ def test_a_file_for_more_links_than_one_is_not_edited_for_one_of_them():
     (found,) = shared.obstacles("vmbr0", [], ["eth1"])
     assert "plugs in more links than eth1" in found
     assert shared.obstacles("vmbr0", [], ["bond0"]) == []
+
+
+def test_a_port_with_drop_ins_is_not_edited():
+    files = networkd(**{"/run/systemd/network/20-bond0.network.d/a.conf": "[BridgeVLAN]\nVLAN=40\n"})
+    (found,) = files.obstacles("vmbr0", [], ["bond0"])
+    assert "20-bond0.network.d has drop-ins" in found
+    assert files.obstacles("vmbr0", []) == []
 
 
 def test_what_can_be_defined_is_not_refused():
