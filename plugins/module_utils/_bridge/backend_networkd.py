@@ -32,6 +32,7 @@ _DHCP = {
     (False, True): "ipv6",
     (False, False): "no",
 }
+_EVERYTHING = {"0.0.0.0/0", "::/0"}
 _FACTORS = {"K": 1024, "M": 1024**2, "G": 1024**3}
 
 Files = t.Mapping[str, str]
@@ -333,7 +334,9 @@ def _dhcp(network: UnitFile) -> tuple[bool, bool]:
 
 def _default_routes(network: UnitFile) -> list[Section]:
     return [
-        section for section in network.named("Route") if section.values("Gateway") and not section.values("Destination")
+        section
+        for section in network.named("Route")
+        if section.values("Gateway") and not {*section.values("Destination")} - _EVERYTHING
     ]
 
 

@@ -338,6 +338,20 @@ def test_a_port_with_drop_ins_is_not_edited():
     assert files.obstacles("vmbr0", []) == []
 
 
+@pytest.mark.parametrize("everything", ["::/0", "0.0.0.0/0"])
+def test_a_route_to_everywhere_is_the_gateway(everything):
+    gateway, other = ("fe80::1", "fe80::2") if ":" in everything else ("192.0.2.1", "192.0.2.2")
+    key = "gateway6" if ":" in everything else "gateway"
+    section = f"\n[Route]\nDestination={everything}\nGateway={gateway}\n"
+    path = f"{ETC}/10-vmbr0.network"
+    text = UNITS[path].replace("\n[Route]\nGateway=fe80::1\n", "").replace("Gateway=192.0.2.1\n", "") + section
+    files = networkd(**{path: text})
+    assert getattr(files.read("vmbr0"), key) == gateway
+    edits = files.define("vmbr0", dataclasses.replace(files.read("vmbr0"), **{key: other}))
+    assert f"Gateway={other}\n" in edits[path]
+    assert everything not in edits[path]
+
+
 def test_what_can_be_defined_is_not_refused():
     assert networkd().obstacles("vmbr0", ["eth0"]) == []
     assert ifupdown().obstacles("vmbr0", ["eth9"]) == []
