@@ -164,10 +164,10 @@ class Ifupdown:
         return own if self._is_read(own) else MAIN
 
     def _is_read(self, path: str) -> bool:
-        for model in self.models.values():
+        for source, model in self.models.items():
             for stanza in model.stanzas:
                 for word in stanza.words[1:] if stanza.kind in ("source", "source-directory") else ():
-                    pattern = posixpath.normpath(posixpath.join(FOLDER, word))
+                    pattern = sourced(source, word)
                     if stanza.kind == "source" and fnmatch.fnmatchcase(path, pattern):
                         return True
                     is_below = posixpath.dirname(path) == pattern and DIRECTORY_NAMES.fullmatch(
@@ -176,6 +176,11 @@ class Ifupdown:
                     if stanza.kind == "source-directory" and is_below:
                         return True
         return False
+
+
+def sourced(path: str, word: str) -> str:
+    """What the file *path* means by a word behind source: relative to its own folder."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), word))
 
 
 def _main(stanzas: t.Sequence[Stanza]) -> Stanza | None:

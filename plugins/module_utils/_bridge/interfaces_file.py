@@ -164,13 +164,13 @@ class InterfacesFile:
 
 
 def _logical(lines: t.Sequence[str]) -> t.Iterator[tuple[int, int, str]]:
-    """The lines as ifupdown reads them: (first, after the last, text), with those joined that end with a backslash."""
+    """The lines as ifupdown reads them: (first, after the last, text), with those joined, to the letter, that end with a backslash."""
     number = 0
     while number < len(lines):
         start, text = number, lines[number].strip()
         number += 1
         # A comment does not go on, whatever it ends with.
         while text.endswith("\\") and not text.startswith("#") and number < len(lines):
-            text = text[:-1].rstrip() + " " + lines[number].strip()
+            text = text[:-1] + lines[number].rstrip()
             number += 1
         yield start, number, text

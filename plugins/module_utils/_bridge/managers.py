@@ -79,7 +79,7 @@ def _ifupdown_files() -> dict[str, str]:
             raise ObserveError(f"{backend_ifupdown.MAIN} sources more than 1000 files")
         for stanza in InterfacesFile(text).stanzas:
             for word in stanza.words[1:] if stanza.kind in ("source", "source-directory") else ():
-                pattern = posixpath.normpath(posixpath.join(backend_ifupdown.FOLDER, word))
+                pattern = backend_ifupdown.sourced(path, word)
                 if stanza.kind == "source":
                     waiting += [found for found in sorted(glob.glob(pattern)) if os.path.isfile(found)]
                 elif os.path.isdir(pattern):

@@ -11,6 +11,7 @@ import difflib
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge import backend_ifupdown, managers
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.backend_ifupdown import MAIN, OURS, Ifupdown
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.backend_networkd import Networkd
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.interfaces_file import InterfacesFile
@@ -241,6 +242,21 @@ def test_a_bridge_in_two_files_is_edited_in_both():
     assert edits[f"{OURS}/six"] == "iface vmbr0 inet6 static\n\taddress fd00:20::11/64\n\tgateway fe80::2\n\n"
     assert "inet6" not in edits[MAIN]
     assert Ifupdown({**files, **edits}).read("vmbr0") == wanted
+
+
+def test_a_sourced_file_sources_what_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(backend_ifupdown, "MAIN", str(tmp_path / "interfaces"))
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "interfaces").write_text("source a/*\n")
+    (tmp_path / "a" / "first").write_text("source b/*\n")
+    (tmp_path / "a" / "b" / "second").write_text("auto vmbr0\niface vmbr0 inet manual\n bridge_ports eth1\n")
+    dummy, files = managers.read_backends({})
+    assert files.read("vmbr0") == Plain(ports=(ETH1,))
+
+
+def test_lines_are_joined_as_ifupdown_joins_them():
+    text = "iface vmbr0 inet manual\n\tbridge_ports eth1 \\\neth2\\\n\teth\\\n3\n"
+    assert [port.name for port in ifupdown(text).read("vmbr0").ports] == ["eth1", "eth2", "eth3"]
 
 
 def test_other_commands_beside_those_for_vlans_stay_to_the_letter():
