@@ -530,6 +530,7 @@ def test_a_gateway_goes_with_the_address_that_it_needs(backend: str) -> None:
     ("path", "text", "tool"),
     [
         ("/etc/netplan/50.yaml", "network:\n  ethernets:\n    {link}:\n      dhcp4: true\n", "netplan"),
+        ("/etc/netplan/50.yaml", "network: {{ethernets: {{other: {{}}, {link}: {{dhcp4: true}}}}}}\n", "netplan"),
         (
             "/etc/NetworkManager/system-connections/a.nmconnection",
             "[connection]\ninterface-name={link}\n",

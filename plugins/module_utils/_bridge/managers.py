@@ -135,7 +135,9 @@ def find_owner(link: str, index: int | None, networkd: Networkd) -> str | None:
     """Which other tool owns *link*, as the place where it says so."""
     for folder in _NETPLAN:
         for path in sorted(glob.glob(f"{folder}/*.yaml")):
-            if re.search(rf"^\s+[\"']?{re.escape(link)}[\"']?\s*:", atomic.read_text(path) or "", re.MULTILINE):
+            if re.search(
+                rf"(?:^\s+|[{{,]\s*)[\"']?{re.escape(link)}[\"']?\s*:", atomic.read_text(path) or "", re.MULTILINE
+            ):
                 return f"netplan ({path})"
     effective = networkd.effective(link) or ""
     if posixpath.basename(effective).startswith("10-netplan-"):
