@@ -48,7 +48,7 @@ def read(xml: str) -> Settings:
         address=_address(ip),
         ranges=tuple(_range(element) for element in _all(ip, "dhcp/range")),
         hosts=tuple(_static_host(element) for element in _all(ip, "dhcp/host")),
-        domain="" if domain is None else domain.get("name", ""),
+        domain="" if domain is None else domain.get("name", "").lower(),
         dns_hosts=tuple(
             (name.text or "", host.get("ip", ""))
             for host in root.iterfind("dns/host")
