@@ -485,6 +485,13 @@ def test_what_cannot_be_made_is_refused(backend: str) -> None:
     refuse(BRIDGE, PLAIN, f"{PORTS[0]} hangs on {OTHER} already")
 
 
+def test_a_link_that_guests_have_by_macvtap_is_no_port(backend: str) -> None:
+    command("ip", "link", "add", "link", PORTS[0], "name", f"{PREFIX}up", "type", "macvlan")
+    refuse(BRIDGE, PLAIN, f"ports[{PORTS[0]}]: {PREFIX}up takes what comes in on {PORTS[0]}")
+    command("ip", "link", "delete", f"{PREFIX}up")
+    check_run_again(BRIDGE, PLAIN)
+
+
 def test_an_mtu_that_a_port_or_ipv6_cannot_have_is_refused(backend: str) -> None:
     upper = f"{PREFIX}up"
     command("ip", "link", "add", "link", PORTS[1], "name", upper, "type", "macvlan")

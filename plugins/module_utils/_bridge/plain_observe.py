@@ -20,6 +20,9 @@ from .managers import Backend
 from .plain import Plain, PlainPort, merge
 from .spec import DHCP, Spec
 
+# Of these and of bridges the kernel lets one alone have a link.
+_TAKERS = ("macvlan", "macvtap", "ipvlan", "ipvtap")
+
 
 @dataclasses.dataclass(frozen=True)
 class PlainState:
@@ -251,12 +254,16 @@ def _obstacles(
     touched = {port.name for port in set(before.ports) ^ set(merge(before, spec).ports)}
     found += state.backend.obstacles(name, new_ports, touched - set(new_ports))
     for port in new_ports:
-        found += _port_obstacles(name, port, host.links.get(port), state)
+        found += _port_obstacles(name, port, host.links, state)
     return found
 
 
-def _port_obstacles(bridge: str, port: str, link: Link | None, state: PlainState) -> list[str]:
-    key = f"ports[{port}]"
+def _kind(link: Link) -> str:
+    return str(link.get("linkinfo", {}).get("info_kind", ""))
+
+
+def _port_obstacles(bridge: str, port: str, known: t.Mapping[str, Link], state: PlainState) -> list[str]:
+    key, link = f"ports[{port}]", known.get(port)
     if link is None:
         return [f"{key}: this host has no link {port}"]
     if link.get("master") == bridge:
@@ -272,6 +279,9 @@ def _port_obstacles(bridge: str, port: str, link: Link | None, state: PlainState
         return [f"{key}: {port} cannot be plugged into a bridge"]
     if link.get("master"):
         return [f"{key}: {port} hangs on {link['master']} already. Take it off there first"]
+    takers = [name for name, other in known.items() if other.get("link") == port and _kind(other) in _TAKERS]
+    if takers:
+        return [f"{key}: {takers[0]} takes what comes in on {port}, and so would the bridge. Take it off there first"]
     own = [*_addresses(link, "inet"), *_addresses(link, "inet6")]
     leased = [entry for entry in link.get("addr_info", ()) if entry.get("family") == "inet"]
     if own or leased:
