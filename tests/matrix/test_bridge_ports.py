@@ -394,6 +394,15 @@ def test_a_bridge_that_is_gone_from_the_kernel_is_left_or_started(backend: str) 
     assert gateways() == {(NAME, "10.214.0.254"), (NAME, "fd00:214::fe")}
 
 
+def test_a_bridge_that_somebody_set_down_is_left_or_started(backend: str) -> None:
+    converge_now(BRIDGE, INSIDE)
+    command("ip", "link", "set", NAME, "down")
+    assert unchanged(BRIDGE, {"name": NAME}).facts["bridge"]["state"] == "stopped"
+    outcome = check_run_again(BRIDGE, {**INSIDE, "state": "started"}, ["address6", "state"])
+    assert outcome.facts["bridge"]["state"] == "started"
+    assert ("UP" in links()[NAME]["flags"], addresses()) == (True, ["10.214.0.1/24", "fd00:214::1/64"])
+
+
 def test_the_link_of_a_guest_is_left_alone(backend: str) -> None:
     converge_now(BRIDGE, PLAIN)
     add_guest()

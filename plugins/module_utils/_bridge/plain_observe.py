@@ -32,7 +32,8 @@ class PlainState:
     way out, each with a word for which; *strangers* the ports that no definition names, without those of *users*;
     *most_mtus* is how large the MTU of each link can be, as far as the kernel tells; *released* those that an
     interrupted run took out of the definition alone. *vlan_users* are the guests in VLANs of the bridge, read where it
-    is to know none. *carrier* is the libvirt network that makes a bridge of that name.
+    is to know none. *carrier* is the libvirt network that makes a bridge of that name. *is_set_down*:
+    the kernel has the bridge, and somebody has set it down.
     """
 
     backend: Backend | None = None
@@ -45,6 +46,7 @@ class PlainState:
     can_lease: bool = False
     has_vlans: bool = True
     mac: str | None = None
+    is_set_down: bool = False
     links: frozenset[str] = frozenset()
     most_mtus: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
     ports: tuple[str, ...] = ()
@@ -112,6 +114,7 @@ def observe_plain(spec: Spec, host: Host) -> PlainState:
         can_lease=_wants_lease(spec) and backend is not None and managers.can_lease(backend),
         has_vlans=not _wants_vlans(spec) or features.works_apart(*features.VLAN_PROBE),
         mac=link.get("address") if link else None,
+        is_set_down=live is not None and link is not None and "UP" not in link.get("flags", ()),
         links=frozenset(host.links),
         most_mtus={name: most for name in host.links if (most := links.most_mtu(name, host.links))},
         ports=plugged,

@@ -48,7 +48,7 @@ def plan_plain(spec: Spec, state: PlainState) -> Plan:
     if is_new:
         draft.add("state", "absent", "started")
     _compare(draft, spec, state, persistent, is_new=is_new)
-    if not is_new and spec.state == "started" and not state.is_up:
+    if not is_new and spec.state == "started" and (state.is_set_down or not state.is_up):
         draft.add("state", "stopped", "started")
     plan = draft.finish()
     _refuse_cuts(plan, spec, state)
