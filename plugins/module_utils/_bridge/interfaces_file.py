@@ -144,6 +144,9 @@ class InterfacesFile:
         before = self.stanzas[place - 1]
         if tail and not tail[0].strip() and (not before.lines or not before.lines[-1].strip()):
             tail = tail[1:]
+        if not tail and stanza is self.stanzas[-1] and before.lines and not before.lines[-1].strip():
+            # It parted the stanza from the one before.
+            del before.lines[-1]
         before.lines.extend(tail)
         del self.stanzas[place]
 

@@ -396,6 +396,12 @@ def test_a_file_that_nobody_edits_stays_to_the_letter(model, text):
     assert model(text).render() == text
 
 
+@pytest.mark.parametrize("text", ["auto lo\niface lo inet loopback\n", "# only\n", "auto lo\n\n# end\n"])
+def test_a_bridge_that_comes_and_goes_leaves_the_file_to_the_letter(text):
+    there = ifupdown(text).define("vmbr0", FULL)[MAIN]
+    assert ifupdown(there).forget("vmbr0") == {MAIN: text}
+
+
 def test_what_goes_leaves_the_words_of_others():
     text = ifupdown().forget("vmbr0")[MAIN]
     assert "vmbr0" not in text
