@@ -401,6 +401,8 @@ def test_a_bridge_that_somebody_set_down_is_left_or_started(backend: str) -> Non
     outcome = check_run_again(BRIDGE, {**INSIDE, "state": "started"}, ["address6", "state"])
     assert outcome.facts["bridge"]["state"] == "started"
     assert ("UP" in links()[NAME]["flags"], addresses()) == (True, ["10.214.0.1/24", "fd00:214::1/64"])
+    command("ip", "link", "set", NAME, "down")
+    check_run_again(BRIDGE, {"name": NAME, "mtu": 1300}, ["mtu", "state"])
 
 
 def test_the_link_of_a_guest_is_left_alone(backend: str) -> None:

@@ -48,7 +48,9 @@ def plan_plain(spec: Spec, state: PlainState) -> Plan:
     if is_new:
         draft.add("state", "absent", "started")
     _compare(draft, spec, state, persistent, is_new=is_new)
-    if not is_new and spec.state == "started" and (state.is_set_down or not state.is_up):
+    # What is set down takes no change before it is set up: a way out goes through a link that is up.
+    is_woken = spec.state == "started" or (state.is_set_down and bool(draft.plan.changes))
+    if not is_new and is_woken and (state.is_set_down or not state.is_up):
         draft.add("state", "stopped", "started")
     plan = draft.finish()
     _refuse_cuts(plan, spec, state)
