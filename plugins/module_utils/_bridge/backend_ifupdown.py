@@ -66,7 +66,8 @@ class Ifupdown:
             mtu=int(mtu) if mtu.isdecimal() else 0,
             mac=mac[0].lower() if mac and mac[0].count(":") == 5 else "",
             stp=_first(stanzas, "bridge_stp") in _YES,
-            vlan_aware=_first(stanzas, "bridge_vlan_aware") in _YES,
+            # bridge-utils takes no other word for it.
+            vlan_aware=_first(stanzas, "bridge_vlan_aware") == "yes",
             ports=tuple(_port(name, stanzas) for name in names),
         )
 

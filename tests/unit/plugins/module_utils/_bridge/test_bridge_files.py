@@ -254,6 +254,12 @@ def test_a_sourced_file_sources_what_lies_beside_it(tmp_path, monkeypatch):
     assert files.read("vmbr0") == Plain(ports=(ETH1,))
 
 
+def test_a_word_for_vlans_that_bridge_utils_does_not_take_is_mended():
+    text = INTERFACES.replace("bridge-vlan-aware yes", "bridge-vlan-aware on")
+    assert not ifupdown(text).read("vmbr0").vlan_aware
+    assert ifupdown(text).define("vmbr0", FULL) == {MAIN: INTERFACES}
+
+
 def test_lines_are_joined_as_ifupdown_joins_them():
     text = "iface vmbr0 inet manual\n\tbridge_ports eth1 \\\neth2\\\n\teth\\\n3\n"
     assert [port.name for port in ifupdown(text).read("vmbr0").ports] == ["eth1", "eth2", "eth3"]
