@@ -477,6 +477,8 @@ def test_a_bridge_that_carries_the_connection_is_not_cut(backend: str, monkeypat
 def test_what_cannot_be_made_is_refused(backend: str) -> None:
     refuse(BRIDGE, {**PLAIN, "ports": [{"name": f"{PREFIX}none"}]}, f"this host has no link {PREFIX}none")
     refuse(BRIDGE, {**PLAIN, "ports": [{"name": NAME}]}, f"ports[{NAME}]")
+    command("ip", "tuntap", "add", f"{PREFIX}tun", "mode", "tun")
+    refuse(BRIDGE, {**PLAIN, "ports": [{"name": f"{PREFIX}tun"}]}, f"{PREFIX}tun cannot be plugged into a bridge")
     refuse(BRIDGE, {**PLAIN, "name": PORTS[1]}, f"this host has a link {PORTS[1]} already that is no bridge")
     refuse(
         BRIDGE, {**PLAIN, "address": "dhcp"} if backend == "networkd" else {**PLAIN, "address": "10.0.0.1"}, "address"

@@ -278,7 +278,7 @@ def _port_obstacles(bridge: str, port: str, known: t.Mapping[str, Link], state: 
                 f"back by itself when the connection is lost. Choose another port"
             )
         ]
-    if port == bridge or links.is_bridge(port) or "LOOPBACK" in link.get("flags", ()):
+    if port == bridge or links.is_bridge(port) or link.get("link_type") != "ether":
         return [f"{key}: {port} cannot be plugged into a bridge"]
     if link.get("master"):
         return [f"{key}: {port} hangs on {link['master']} already. Take it off there first"]
