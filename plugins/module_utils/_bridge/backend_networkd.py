@@ -167,9 +167,16 @@ class Networkd:
 
     def forget(self, bridge: str) -> Edits:
         """The files that change, or go (``None``), when the bridge goes."""
-        edits: Edits = {
-            path: None for path in (self._netdev(bridge), self._editable(self.effective(bridge), bridge)) if path
-        }
+        target = self._editable(self.effective(bridge), bridge)
+        edits: Edits = {path: None for path in (self._netdev(bridge), target) if path}
+        if target is not None and not posixpath.basename(target).startswith(_RANK):
+            # A file that was there before the bridge is somebody's own, and stays with what the bridge had nothing to do with.
+            network = UnitFile(self.files[target])
+            _set_addresses(network, Plain())
+            _set_gateways(network, Plain())
+            network.set("Network", "ConfigureWithoutCarrier", [])
+            _drop_empty(network)
+            edits[target] = network.render()
         for port in self._ports(bridge):
             edits.update(self._release(port))
         return edits

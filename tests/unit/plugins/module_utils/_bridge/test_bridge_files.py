@@ -402,6 +402,16 @@ def test_a_file_that_nobody_edits_stays_to_the_letter(model, text):
     assert model(text).render() == text
 
 
+def test_a_file_of_networkd_that_was_there_before_the_bridge_stays_when_it_goes():
+    own = f"{ETC}/10-vmbr0.network"
+    before = {own: "[Match]\nName=vmbr0\n\n[Network]\nDNS=192.0.2.53\n"}
+    files = {**before, **Networkd(before, LINKS).define("vmbr0", FULL)}
+    assert f"{ETC}/05-vmbr0.network" not in files
+    gone = Networkd(files, LINKS).forget("vmbr0")
+    assert f"{ETC}/05-vmbr0.netdev" in gone
+    assert gone[own] == before[own]
+
+
 @pytest.mark.parametrize("text", ["auto lo\niface lo inet loopback\n", "# only\n", "auto lo\n\n# end\n"])
 def test_a_bridge_that_comes_and_goes_leaves_the_file_to_the_letter(text):
     there = ifupdown(text).define("vmbr0", FULL)[MAIN]
