@@ -546,6 +546,22 @@ def test_a_network_made_by_hand_is_changed_in_place(is_active):
     assert record().get("made") is None
 
 
+def test_dhcp_of_ipv6_by_hand_stays_as_it_is_beside_that_of_ipv4():
+    define_by_hand(
+        f"""<network><name>{PREFIX}-hand</name><bridge name='{NAME}'/>
+        <ip family='ipv6' address='fd00:213::1' prefix='64'><dhcp><range start='fd00:213::64' end='fd00:213::c7'/></dhcp></ip>
+        <ip address='10.213.0.1' prefix='24'/></network>"""
+    )
+    six = ("fd00:213::64", "fd00:213::c7")
+    first = {"start": "10.213.0.100", "end": "10.213.0.199", "hosts": [ALPHA]}
+    check_run_again(BRIDGE, {"name": NAME, "dhcp": first}, ["dhcp.start", "dhcp.end", "dhcp.hosts[alpha]"])
+    assert ranges(f"{PREFIX}-hand") == [six, ("10.213.0.100", "10.213.0.199")]
+    check_run_again(BRIDGE, {"name": NAME, "dhcp": {"start": "10.213.0.110", "end": "10.213.0.199"}}, ["dhcp.start"])
+    check_run_again(BRIDGE, {"name": NAME, "dhcp": {"hosts": [{**ALPHA, "state": "absent"}]}}, ["dhcp.hosts[alpha]"])
+    assert ranges(f"{PREFIX}-hand") == [six, ("10.213.0.110", "10.213.0.199")]
+    assert ranges(f"{PREFIX}-hand") == ranges(f"{PREFIX}-hand", "--inactive")
+
+
 def test_what_somebody_changed_in_the_running_network_is_repaired():
     converge_now(BRIDGE, FULL)
     virsh("net-update", NAME, "delete", "ip-dhcp-host", f"<host mac='{ALPHA['mac']}'/>", "--live")

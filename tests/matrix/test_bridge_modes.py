@@ -188,3 +188,9 @@ def test_what_a_mode_needs_is_asked_for():
     converge_now(BRIDGE, {**PLAIN, "mode": "routed"})
     refuse(BRIDGE, {"name": NAME, "unset": ["address"]}, "address: is needed with mode routed")
     unchanged(BRIDGE, {**PLAIN, "mode": "routed"})
+
+
+def test_a_bridge_that_libvirt_carries_is_not_taken_away_as_one_with_ports():
+    converge_now(BRIDGE, PLAIN)
+    refuse(BRIDGE, {"name": NAME, "mode": "ports", "state": "absent"}, f"is carried by the libvirt network {NAME}")
+    check_run_again(BRIDGE, {"name": NAME, "state": "absent"}, ["state"])

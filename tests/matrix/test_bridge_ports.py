@@ -261,6 +261,15 @@ def test_a_removed_bridge_leaves_nothing_behind(backend: str) -> None:
     unchanged(BRIDGE, {"name": NAME, "mode": "ports", "state": "absent"})
 
 
+def test_a_bridge_is_taken_away_as_what_it_is(backend: str) -> None:
+    converge_now(BRIDGE, INSIDE)
+    why = f"the bridge {NAME} has mode ports. Write that, or no mode"
+    refuse(BRIDGE, {"name": NAME, "mode": "nat", "state": "absent"}, why)
+    command("ip", "link", "delete", NAME)
+    refuse(BRIDGE, {"name": NAME, "mode": "nat", "address": "10.214.0.1/24"}, why)
+    check_run_again(BRIDGE, {"name": NAME, "state": "absent"}, ["state"])
+
+
 @pytest.mark.parametrize(
     ("declared", "undeclared", "path", "read", "values"),
     [
@@ -335,6 +344,18 @@ def test_a_gateway_comes_and_goes(backend: str) -> None:
     assert (files(), gateways()) == (before, set())
 
 
+def test_a_router_that_announces_itself_is_no_gateway_of_the_bridge(backend: str) -> None:
+    converge_now(BRIDGE, {**INSIDE, "gateway6": "fd00:214::fe"})
+    announced = ("default", "via", "fe80::99", "dev", NAME, "proto", "ra")
+    command("ip", "-6", "route", "add", *announced, "metric", "512", "expires", "600")
+    unchanged(BRIDGE, {"name": NAME, "gateway6": "fd00:214::fe"})
+    command("ip", "-6", "route", "delete", "default", "via", "fd00:214::fe")
+    for path, text in files().items():
+        Path(path).write_text(text.replace("Gateway=fd00:214::fe\n", "").replace("    gateway fd00:214::fe\n", ""))
+    unchanged(BRIDGE, {"name": NAME, "unset": ["gateway6"]})
+    assert gateways() == {(NAME, "fe80::99")}
+
+
 def test_what_somebody_changed_in_the_kernel_is_repaired(backend: str) -> None:
     params = INSIDE
     converge_now(BRIDGE, params)
@@ -347,6 +368,23 @@ def test_what_somebody_changed_in_the_kernel_is_repaired(backend: str) -> None:
     assert (files(), plugged(), addresses()[0]) == (before, set(PORTS), "10.214.0.1/24")
 
 
+def test_an_address_gives_way_to_the_one_that_takes_its_place_and_no_other_does(ifupdown: None) -> None:
+    INTERFACES.write_text(
+        HOSTS_INTERFACES + f"auto {NAME}\niface {NAME} inet manual\n\tbridge_ports {PORTS[0]}\n"
+        f"iface {NAME} inet6 static\n\taddress fd00:214::1/64\niface {NAME} inet6 static\n\taddress fd00:215::1/64\n"
+    )
+    command("ifup", NAME)
+    command("ip", "address", "add", "fd00:216::1/64", "dev", NAME)
+    # The kernel tells the address that came last first.
+    assert addresses() == ["fd00:216::1/64", "fd00:215::1/64", "fd00:214::1/64"]
+    check_run_again(BRIDGE, {"name": NAME, "address6": "fd00:214::9/64"}, ["address6"])
+    assert set(addresses()) == {"fd00:214::9/64", "fd00:215::1/64", "fd00:216::1/64"}
+    command("ip", "address", "delete", "fd00:214::9/64", "dev", NAME)
+    command("ip", "address", "delete", "fd00:216::1/64", "dev", NAME)
+    check_run_again(BRIDGE, {"name": NAME, "address6": "fd00:214::9/64"}, ["address6"])
+    assert set(addresses()) == {"fd00:214::9/64", "fd00:215::1/64"}
+
+
 def test_a_bridge_that_is_gone_from_the_kernel_is_left_or_started(backend: str) -> None:
     converge_now(BRIDGE, FULL)
     command("ip", "link", "delete", NAME)
@@ -354,6 +392,17 @@ def test_a_bridge_that_is_gone_from_the_kernel_is_left_or_started(backend: str) 
     check_run_again(BRIDGE, {"name": NAME, "state": "started"}, ["state"])
     assert (plugged(), addresses()) == (set(PORTS), ["10.214.0.1/24", "fd00:214::1/64"])
     assert gateways() == {(NAME, "10.214.0.254"), (NAME, "fd00:214::fe")}
+
+
+def test_a_bridge_that_somebody_set_down_is_left_or_started(backend: str) -> None:
+    converge_now(BRIDGE, INSIDE)
+    command("ip", "link", "set", NAME, "down")
+    assert unchanged(BRIDGE, {"name": NAME}).facts["bridge"]["state"] == "stopped"
+    outcome = check_run_again(BRIDGE, {**INSIDE, "state": "started"}, ["address6", "state"])
+    assert outcome.facts["bridge"]["state"] == "started"
+    assert ("UP" in links()[NAME]["flags"], addresses()) == (True, ["10.214.0.1/24", "fd00:214::1/64"])
+    command("ip", "link", "set", NAME, "down")
+    check_run_again(BRIDGE, {"name": NAME, "mtu": 1300}, ["mtu", "state"])
 
 
 def test_the_link_of_a_guest_is_left_alone(backend: str) -> None:
@@ -370,6 +419,29 @@ def test_ports_that_nobody_lists_stay_and_are_named(backend: str) -> None:
     outcome = unchanged(BRIDGE, PLAIN)
     assert outcome.plan.unmanaged == [f"ports[{PORTS[1]}]"]
     assert plugged() == set(PORTS)
+
+
+def test_a_port_that_is_pulled_out_for_now_keeps_its_place(backend: str) -> None:
+    both = {**PLAIN, "ports": [{"name": port} for port in PORTS]}
+    converge_now(BRIDGE, both)
+    command("ip", "link", "delete", PORTS[1])
+    unchanged(BRIDGE, both)
+    check_run_again(BRIDGE, {**both, "mtu": 1400}, ["mtu"])
+    command("ip", "link", "add", PORTS[1], "type", "veth", "peer", "name", "eth1", "netns", PEERS[1])
+    check_run_again(BRIDGE, both, [f"ports[{PORTS[1]}]"])
+    assert (plugged(), links()[PORTS[1]]["mtu"]) == (set(PORTS), 1400)
+    command("ip", "link", "delete", PORTS[1])
+    check_run_again(BRIDGE, {"name": NAME, "ports": [{"name": PORTS[1], "state": "absent"}]}, [f"ports[{PORTS[1]}]"])
+    assert PORTS[1] not in "".join(files().values())
+
+
+def test_a_port_that_somebody_plugged_in_elsewhere_stays_as_it_is_there(backend: str) -> None:
+    converge_now(BRIDGE, {**PLAIN, "mtu": 1400})
+    command("ip", "link", "add", OTHER, "type", "bridge")
+    command("ip", "link", "set", PORTS[0], "master", OTHER)
+    check_run_again(BRIDGE, {"name": NAME, "state": "absent"}, ["state"])
+    assert (plugged(OTHER), links()[PORTS[0]]["mtu"]) == ({PORTS[0]}, 1400)
+    assert "UP" in links()[PORTS[0]]["flags"]
 
 
 def test_a_port_that_carries_the_connection_is_refused(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,6 +477,8 @@ def test_a_bridge_that_carries_the_connection_is_not_cut(backend: str, monkeypat
 def test_what_cannot_be_made_is_refused(backend: str) -> None:
     refuse(BRIDGE, {**PLAIN, "ports": [{"name": f"{PREFIX}none"}]}, f"this host has no link {PREFIX}none")
     refuse(BRIDGE, {**PLAIN, "ports": [{"name": NAME}]}, f"ports[{NAME}]")
+    command("ip", "tuntap", "add", f"{PREFIX}tun", "mode", "tun")
+    refuse(BRIDGE, {**PLAIN, "ports": [{"name": f"{PREFIX}tun"}]}, f"{PREFIX}tun cannot be plugged into a bridge")
     refuse(BRIDGE, {**PLAIN, "name": PORTS[1]}, f"this host has a link {PORTS[1]} already that is no bridge")
     refuse(
         BRIDGE, {**PLAIN, "address": "dhcp"} if backend == "networkd" else {**PLAIN, "address": "10.0.0.1"}, "address"
@@ -422,6 +496,25 @@ def test_what_cannot_be_made_is_refused(backend: str) -> None:
     refuse(BRIDGE, {**PLAIN, "name": OTHER}, "that neither systemd-networkd nor ifupdown defines")
     command("ip", "link", "set", PORTS[0], "master", OTHER)
     refuse(BRIDGE, PLAIN, f"{PORTS[0]} hangs on {OTHER} already")
+
+
+def test_a_link_that_guests_have_by_macvtap_is_no_port(backend: str) -> None:
+    command("ip", "link", "add", "link", PORTS[0], "name", f"{PREFIX}up", "type", "macvlan")
+    refuse(BRIDGE, PLAIN, f"ports[{PORTS[0]}]: {PREFIX}up takes what comes in on {PORTS[0]}")
+    command("ip", "link", "delete", f"{PREFIX}up")
+    check_run_again(BRIDGE, PLAIN)
+
+
+def test_an_mtu_that_a_port_or_ipv6_cannot_have_is_refused(backend: str) -> None:
+    upper = f"{PREFIX}up"
+    command("ip", "link", "add", "link", PORTS[1], "name", upper, "type", "macvlan")
+    command("ip", "tuntap", "add", GUEST, "mode", "tap")
+    refuse(BRIDGE, {**PLAIN, "ports": [{"name": upper}], "mtu": 9000}, f"mtu: {upper} takes 1500 at most")
+    converge_now(BRIDGE, {**INSIDE, "ports": [{"name": PORTS[0]}, {"name": GUEST}]})
+    refuse(BRIDGE, {"name": NAME, "mtu": 65535}, f"mtu: {GUEST} takes 65521 at most")
+    refuse(BRIDGE, {"name": NAME, "mtu": 1279}, "IPv6 with 1280 and more only")
+    check_run_again(BRIDGE, {"name": NAME, "mtu": 9000}, ["mtu"])
+    refuse(BRIDGE, {"name": NAME, "ports": [{"name": upper}]}, f"mtu: {upper} takes 1500 at most")
 
 
 def test_vlans_are_refused_where_the_kernel_has_none(backend: str) -> None:
@@ -457,6 +550,7 @@ def test_a_gateway_goes_with_the_address_that_it_needs(backend: str) -> None:
     ("path", "text", "tool"),
     [
         ("/etc/netplan/50.yaml", "network:\n  ethernets:\n    {link}:\n      dhcp4: true\n", "netplan"),
+        ("/etc/netplan/50.yaml", "network: {{ethernets: {{other: {{}}, {link}: {{dhcp4: true}}}}}}\n", "netplan"),
         (
             "/etc/NetworkManager/system-connections/a.nmconnection",
             "[connection]\ninterface-name={link}\n",
@@ -527,6 +621,16 @@ iface {PREFIX}9 inet manual
     assert INTERFACES.read_text() == expected.replace(f"bridge-ports {PORTS[0]}", f"bridge-ports {PORTS[0]} {PORTS[1]}")
     assert addresses() == ["10.214.0.6/24"]
     refuse(BRIDGE, {"name": NAME, "state": "absent"}, "this collection did not make the bridge")
+
+
+def test_a_bridge_made_by_hand_starts_with_the_host_when_that_is_written(ifupdown: None) -> None:
+    text = f"iface {NAME} inet manual\n\tbridge_ports {PORTS[0]}\n"
+    INTERFACES.write_text(HOSTS_INTERFACES + text)
+    command("ifup", NAME)
+    check_run_again(BRIDGE, {"name": NAME, "mtu": 1400}, ["mtu"])
+    assert INTERFACES.read_text() == HOSTS_INTERFACES + text + "\tmtu 1400\n"
+    check_run_again(BRIDGE, {"name": NAME, "autostart": True}, ["autostart"])
+    assert INTERFACES.read_text() == HOSTS_INTERFACES + f"auto {NAME}\n" + text + "\tmtu 1400\n"
 
 
 def test_a_port_with_files_of_its_own_keeps_them(networkd: None) -> None:

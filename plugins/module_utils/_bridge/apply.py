@@ -101,11 +101,13 @@ def _update(name: str, network: Network, wanted: str) -> None:
         "dhcp_host": library.VIR_NETWORK_SECTION_IP_DHCP_HOST,
         "dns_host": library.VIR_NETWORK_SECTION_DNS_HOST,
     }
-    for update in network_xml.updates(t.cast(str, network.live_xml), wanted):
+    live = t.cast(str, network.live_xml)
+    # Left to itself, libvirt takes the first <ip> that has DHCP, also where that is one of IPv6.
+    index = network_xml.index_of_ip(live)
+    for update in network_xml.updates(live, wanted):
         with errors_of(f"{update.command} {update.xml} on the running bridge {name}", ApplyError):
-            # -1 is the <ip> that DHCP belongs to, else the first one of IPv4.
             command, section = commands[update.command], sections[update.section]
-            network.handle.update(command, section, -1, update.xml, library.VIR_NETWORK_UPDATE_AFFECT_LIVE)
+            network.handle.update(command, section, index, update.xml, library.VIR_NETWORK_UPDATE_AFFECT_LIVE)
 
 
 def _restart(name: str, work: Work, network: Network, record: Record) -> t.Iterator[Step]:

@@ -24,6 +24,8 @@ DIRECTORY_NAMES = re.compile(r"[A-Za-z0-9_-]+")
 _YES = ("on", "yes", "true", "1")
 _PATTERNS = ("all", "regex", "noregex")
 _FAMILIES = (("inet", 4), ("inet6", 6))
+# What the option address can say of; the others (auto, tunnel and so on) are somebody's own.
+_METHODS = ("manual", "static", "dhcp")
 _VLAN = re.compile(r"bridge vlan (add|del) dev (\S+) vid ([0-9]+)(?:-([0-9]+))?( pvid untagged)?")
 
 Edits = dict[str, "str | None"]
@@ -64,7 +66,8 @@ class Ifupdown:
             mtu=int(mtu) if mtu.isdecimal() else 0,
             mac=mac[0].lower() if mac and mac[0].count(":") == 5 else "",
             stp=_first(stanzas, "bridge_stp") in _YES,
-            vlan_aware=_first(stanzas, "bridge_vlan_aware") in _YES,
+            # bridge-utils takes no other word for it.
+            vlan_aware=_first(stanzas, "bridge_vlan_aware") == "yes",
             ports=tuple(_port(name, stanzas) for name in names),
         )
 
@@ -74,7 +77,11 @@ class Ifupdown:
 
     def obstacles(self, bridge: str, new_ports: t.Collection[str], changed_ports: t.Collection[str] = ()) -> list[str]:
         """Why the bridge or one of its *new_ports* cannot be defined, as sentences."""
-        found = []
+        found = [
+            f"name: {path} defines {bridge} without a family and a method. Write them there, such as inet manual"
+            for path in self._paths(bridge)
+            if any(len(stanza.words) < 4 for stanza in self.models[path].ifaces(bridge))
+        ]
         stanzas = self._stanzas(bridge)
         main = _main(stanzas)
         if stanzas and main is None:
@@ -99,33 +106,38 @@ class Ifupdown:
                 ]
         return found
 
-    def define(self, bridge: str, wanted: Plain) -> Edits:
-        """The files that change when the bridge is to be *wanted*, each with its new text."""
+    def define(self, bridge: str, wanted: Plain, *, starts: bool = True) -> Edits:
+        """The files that change when the bridge is to be *wanted*, each with its new text. *starts*: it is to come up with the host."""
         before = self.read(bridge)
         path = self._path(bridge)
+        is_new = before is None
+        models: dict[str, InterfacesFile] = {}
         if before is None:
-            model = InterfacesFile(self.files.get(path, ""))
+            model = models[path] = InterfacesFile(self.files.get(path, ""))
             model.append("auto", bridge)
             main = model.append("iface", bridge, "inet", "manual", parted=False)
             before = Plain()
             main.set("bridge_ports", ["none"])
         else:
-            model = InterfacesFile(self.files[path])
+            model = models[path] = InterfacesFile(self.files[path])
+            models |= {other: InterfacesFile(self.files[other]) for other in self._paths(bridge) if other != path}
             main = t.cast(Stanza, _main(model.ifaces(bridge)))
-            if not self.starts(bridge):
+            if starts and not self.starts(bridge):
                 model.stanzas.insert(model.stanzas.index(main), Stanza(("auto", bridge), [f"auto {bridge}"]))
         for (family, dummy), addresses, old in zip(
             _FAMILIES, (wanted.addresses, wanted.addresses6), (before.addresses, before.addresses6), strict=True
         ):
             if addresses != old:
-                _set_addresses(model, bridge, family, addresses)
+                _set_addresses([*models.values()], bridge, family, addresses)
         for (family, dummy), gateway, old_gateway in zip(
             _FAMILIES, (wanted.gateway, wanted.gateway6), (before.gateway, before.gateway6), strict=True
         ):
             if gateway != old_gateway:
-                _set_gateway(model, bridge, family, gateway)
-        _set_bridge_options(model.ifaces(bridge), main, before, wanted)
-        return {path: model.render()} if model.render() != self.files.get(path) else {}
+                _set_gateway([*models.values()], bridge, family, gateway)
+        stanzas = [stanza for one in models.values() for stanza in one.ifaces(bridge)]
+        _set_bridge_options(stanzas, main, before, wanted, is_new=is_new)
+        edits = {path: one.render() for path, one in models.items()}
+        return {path: text for path, text in edits.items() if text != self.files.get(path)}
 
     def forget(self, bridge: str) -> Edits:
         """The files that change, or go (``None``), when the bridge goes."""
@@ -140,6 +152,10 @@ class Ifupdown:
     def _stanzas(self, bridge: str) -> list[Stanza]:
         return [stanza for model in self.models.values() for stanza in model.ifaces(bridge) if len(stanza.words) > 3]
 
+    def _paths(self, bridge: str) -> list[str]:
+        """The files that say something of the bridge."""
+        return [path for path, model in self.models.items() if model.ifaces(bridge)]
+
     def _path(self, bridge: str) -> str:
         """The file that defines the bridge, or where it is to be defined."""
         for path, model in self.models.items():
@@ -149,10 +165,10 @@ class Ifupdown:
         return own if self._is_read(own) else MAIN
 
     def _is_read(self, path: str) -> bool:
-        for model in self.models.values():
+        for source, model in self.models.items():
             for stanza in model.stanzas:
                 for word in stanza.words[1:] if stanza.kind in ("source", "source-directory") else ():
-                    pattern = posixpath.normpath(posixpath.join(FOLDER, word))
+                    pattern = sourced(source, word)
                     if stanza.kind == "source" and fnmatch.fnmatchcase(path, pattern):
                         return True
                     is_below = posixpath.dirname(path) == pattern and DIRECTORY_NAMES.fullmatch(
@@ -161,6 +177,11 @@ class Ifupdown:
                     if stanza.kind == "source-directory" and is_below:
                         return True
         return False
+
+
+def sourced(path: str, word: str) -> str:
+    """What the file *path* means by a word behind source: relative to its own folder."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), word))
 
 
 def _main(stanzas: t.Sequence[Stanza]) -> Stanza | None:
@@ -220,16 +241,17 @@ def _vlan_lines(port: PlainPort) -> list[str]:
     return lines + [f"bridge vlan add dev {port.name} vid {vid}" for vid in show_vids(port.vids) or ()]
 
 
-def _set_addresses(model: InterfacesFile, bridge: str, family: str, wanted: tuple[str, ...]) -> None:
-    """Stanzas whose address stays are left; the others get the new addresses, or go."""
+def _set_addresses(models: t.Sequence[InterfacesFile], bridge: str, family: str, wanted: tuple[str, ...]) -> None:
+    """Stanzas whose address stays are left, and those of another method; the others get the new addresses, or go."""
     left = list(wanted)
     loose = []
-    for stanza in model.ifaces(bridge, family):
-        if _address(stanza) in left:
-            left.remove(_address(stanza))
-        else:
-            loose.append(stanza)
-    for stanza in loose:
+    for model in models:
+        for stanza in model.ifaces(bridge, family):
+            if stanza.words[3:4] and _address(stanza) in left:
+                left.remove(_address(stanza))
+            elif stanza.words[3:4] and stanza.words[3] in _METHODS:
+                loose.append((model, stanza))
+    for model, stanza in loose:
         if left:
             _give(stanza, left.pop(0))
         elif stanza.values("bridge_ports"):
@@ -237,6 +259,7 @@ def _set_addresses(model: InterfacesFile, bridge: str, family: str, wanted: tupl
         else:
             model.remove(stanza)
     for address in left:
+        model = models[0]
         stanza = model.append("iface", bridge, family, "manual", parted=False)
         model.stanzas.remove(stanza)
         model.stanzas.insert(model.stanzas.index(model.ifaces(bridge)[-1]) + 1, stanza)
@@ -262,8 +285,9 @@ def _put_first(stanza: Stanza, option: str, values: list[str]) -> None:
     stanza.lines[start:start] = [f"{indent[0] if indent else ''}{option} {value}" for value in values]
 
 
-def _set_gateway(model: InterfacesFile, bridge: str, family: str, gateway: str) -> None:
-    stanzas = [stanza for stanza in model.ifaces(bridge, family) if stanza.words[3:4] == ("static",)]
+def _set_gateway(models: t.Sequence[InterfacesFile], bridge: str, family: str, gateway: str) -> None:
+    found = [stanza for model in models for stanza in model.ifaces(bridge, family)]
+    stanzas = [stanza for stanza in found if stanza.words[3:4] == ("static",)]
     holders = [stanza for stanza in stanzas if stanza.values("gateway")] or stanzas[:1]
     for stanza in holders[1:]:
         stanza.set("gateway", [])
@@ -276,13 +300,15 @@ def _set_gateway(model: InterfacesFile, bridge: str, family: str, gateway: str) 
             stanza.set("gateway", [gateway] if gateway else [])
 
 
-def _set_bridge_options(stanzas: t.Sequence[Stanza], main: Stanza, before: Plain, wanted: Plain) -> None:
+def _set_bridge_options(
+    stanzas: t.Sequence[Stanza], main: Stanza, before: Plain, wanted: Plain, *, is_new: bool
+) -> None:
     def holder(option: str) -> Stanza:
         return next((stanza for stanza in stanzas if stanza.values(option)), main)
 
     if [port.name for port in wanted.ports] != [port.name for port in before.ports]:
         main.set("bridge_ports", [" ".join(port.name for port in wanted.ports) or "none"])
-    if wanted.stp != before.stp or not holder("bridge_stp").values("bridge_stp"):
+    if is_new or wanted.stp != before.stp:
         holder("bridge_stp").set("bridge_stp", ["on" if wanted.stp else "off"])
         # Without spanning tree a port would wait for nothing before it forwards; with it the kernel refuses so short a wait.
         holder("bridge_fd").set("bridge_fd", [] if wanted.stp else ["0"])
@@ -300,10 +326,13 @@ def _set_bridge_options(stanzas: t.Sequence[Stanza], main: Stanza, before: Plain
             continue
         for stanza in stanzas:
             for option in ("up", "post_up"):
-                stanza.set(option, [value for value in stanza.values(option) if not _is_vlan_line(value, name)])
-        main.set("up", [*main.values("up"), *_vlan_lines(new)])
+                stanza.drop(option, _is_vlan_line_of(name))
+        main.add("up", _vlan_lines(new))
 
 
-def _is_vlan_line(value: str, port: str) -> bool:
-    match = _VLAN.fullmatch(value)
-    return match is not None and match[2] == port
+def _is_vlan_line_of(port: str) -> t.Callable[[str], bool]:
+    def is_it(value: str) -> bool:
+        match = _VLAN.fullmatch(value)
+        return match is not None and match[2] == port
+
+    return is_it

@@ -32,6 +32,7 @@ _DHCP = {
     (False, True): "ipv6",
     (False, False): "no",
 }
+_EVERYTHING = {"0.0.0.0/0", "::/0"}
 _FACTORS = {"K": 1024, "M": 1024**2, "G": 1024**3}
 
 Files = t.Mapping[str, str]
@@ -95,10 +96,10 @@ class Networkd:
                 found.append(
                     f"{key}: {effective} claims the link {name} before {own} would. Give it a later name, or exclude {name} there"
                 )
-            if any(path.startswith(target + ".d/") for path in self.files):
-                found.append(
-                    f"{key}: {target}.d has drop-ins, which this module does not edit. Move them into {target}"
-                )
+            found += self._drop_ins(key, target)
+        found += self._drop_ins("name", netdev or self._own_netdev(bridge))
+        for port in changed_ports:
+            found += self._drop_ins(f"ports[{port}]", self.effective(port) or self._own_path(bridge, port))
         found += [
             f"ports[{port}]: {path} plugs in more links than {port}. Give {port} a file of its own first"
             for port in changed_ports
@@ -116,10 +117,20 @@ class Networkd:
                 )
         return found
 
-    def define(self, bridge: str, wanted: Plain) -> Edits:
-        """The files that change when the bridge is to be *wanted*, each with its new text."""
+    def _drop_ins(self, key: str, target: str) -> list[str]:
+        """The folder of drop-ins of a file, as a sentence. Those of all folders count, whichever the file is in."""
+        folder = f"{posixpath.basename(target)}.d"
+        found = {posixpath.dirname(path) for path in self.files if path.endswith(".conf")}
+        return [
+            f"{key}: {path} has drop-ins, which this module does not edit. Move them into {target}"
+            for path in sorted(found)
+            if posixpath.basename(path) == folder
+        ]
+
+    def define(self, bridge: str, wanted: Plain, *, starts: bool = True) -> Edits:
+        """The files that change when the bridge is to be *wanted*, each with its new text. What is defined starts with the host."""
         before = self.read(bridge) or Plain()
-        path = self._netdev(bridge) or f"{OURS}/{_RANK}{bridge}.netdev"
+        path = self._netdev(bridge) or self._own_netdev(bridge)
         netdev = UnitFile(self.files.get(path, ""))
         _set_once(netdev, "NetDev", "Name", bridge)
         _set_once(netdev, "NetDev", "Kind", "bridge")
@@ -156,9 +167,16 @@ class Networkd:
 
     def forget(self, bridge: str) -> Edits:
         """The files that change, or go (``None``), when the bridge goes."""
-        edits: Edits = {
-            path: None for path in (self._netdev(bridge), self._editable(self.effective(bridge), bridge)) if path
-        }
+        target = self._editable(self.effective(bridge), bridge)
+        edits: Edits = {path: None for path in (self._netdev(bridge), target) if path}
+        if target is not None and not posixpath.basename(target).startswith(_RANK):
+            # A file that was there before the bridge is somebody's own, and stays with what the bridge had nothing to do with.
+            network = UnitFile(self.files[target])
+            _set_addresses(network, Plain())
+            _set_gateways(network, Plain())
+            network.set("Network", "ConfigureWithoutCarrier", [])
+            _drop_empty(network)
+            edits[target] = network.render()
         for port in self._ports(bridge):
             edits.update(self._release(port))
         return edits
@@ -187,6 +205,9 @@ class Networkd:
             if is_it and (anywhere or posixpath.dirname(path) == OURS):
                 return path
         return None
+
+    def _own_netdev(self, bridge: str) -> str:
+        return f"{OURS}/{_RANK}{bridge}.netdev"
 
     def _own_path(self, bridge: str, port: str | None = None) -> str:
         return f"{OURS}/{_RANK}{bridge}.network" if port is None else f"{OURS}/{_RANK}{bridge}-port-{port}.network"
@@ -320,7 +341,9 @@ def _dhcp(network: UnitFile) -> tuple[bool, bool]:
 
 def _default_routes(network: UnitFile) -> list[Section]:
     return [
-        section for section in network.named("Route") if section.values("Gateway") and not section.values("Destination")
+        section
+        for section in network.named("Route")
+        if section.values("Gateway") and not {*section.values("Destination")} - _EVERYTHING
     ]
 
 

@@ -72,6 +72,18 @@ class Stanza:
             del self.lines[start:end]
         self.lines[at:at] = [f"{indent}{spelling} {value}" for value in values]
 
+    def drop(self, option: str, is_it: t.Callable[[str], bool]) -> None:
+        """Take those values of *option* off that *is_it* names; the lines of the others stay to the letter."""
+        for start, end, name, value in reversed(self.options()):
+            if name == option and is_it(value):
+                del self.lines[start:end]
+
+    def add(self, option: str, values: t.Sequence[str]) -> None:
+        """Further values of *option*, behind those that are there, else behind all others."""
+        ends = [found[1] for found in self.options() if found[2] == option]
+        at = ends[-1] if ends else self._end()
+        self.lines[at:at] = [f"{self._indent()}{option} {value}" for value in values]
+
     def set_words(self, *words: str) -> None:
         """Another first line."""
         self.words = words
@@ -132,6 +144,9 @@ class InterfacesFile:
         before = self.stanzas[place - 1]
         if tail and not tail[0].strip() and (not before.lines or not before.lines[-1].strip()):
             tail = tail[1:]
+        if not tail and stanza is self.stanzas[-1] and before.lines and not before.lines[-1].strip():
+            # It parted the stanza from the one before.
+            del before.lines[-1]
         before.lines.extend(tail)
         del self.stanzas[place]
 
@@ -152,13 +167,13 @@ class InterfacesFile:
 
 
 def _logical(lines: t.Sequence[str]) -> t.Iterator[tuple[int, int, str]]:
-    """The lines as ifupdown reads them: (first, after the last, text), with those joined that end with a backslash."""
+    """The lines as ifupdown reads them: (first, after the last, text), with those joined, to the letter, that end with a backslash."""
     number = 0
     while number < len(lines):
         start, text = number, lines[number].strip()
         number += 1
         # A comment does not go on, whatever it ends with.
         while text.endswith("\\") and not text.startswith("#") and number < len(lines):
-            text = text[:-1].rstrip() + " " + lines[number].strip()
+            text = text[:-1] + lines[number].rstrip()
             number += 1
         yield start, number, text

@@ -58,7 +58,7 @@ def read_backends(links: t.Mapping[str, Link]) -> tuple[Networkd, Ifupdown]:
 def _networkd_files() -> dict[str, str]:
     files: dict[str, str] = {}
     for folder in backend_networkd.FOLDERS:
-        for suffix in ("*.netdev", "*.network", "*.network.d/*.conf"):
+        for suffix in ("*.netdev", "*.network", "*.netdev.d/*.conf", "*.network.d/*.conf"):
             for path in sorted(glob.glob(f"{folder}/{suffix}")):
                 text = atomic.read_text(path)
                 if text is not None:
@@ -79,7 +79,7 @@ def _ifupdown_files() -> dict[str, str]:
             raise ObserveError(f"{backend_ifupdown.MAIN} sources more than 1000 files")
         for stanza in InterfacesFile(text).stanzas:
             for word in stanza.words[1:] if stanza.kind in ("source", "source-directory") else ():
-                pattern = posixpath.normpath(posixpath.join(backend_ifupdown.FOLDER, word))
+                pattern = backend_ifupdown.sourced(path, word)
                 if stanza.kind == "source":
                     waiting += [found for found in sorted(glob.glob(pattern)) if os.path.isfile(found)]
                 elif os.path.isdir(pattern):
@@ -135,7 +135,9 @@ def find_owner(link: str, index: int | None, networkd: Networkd) -> str | None:
     """Which other tool owns *link*, as the place where it says so."""
     for folder in _NETPLAN:
         for path in sorted(glob.glob(f"{folder}/*.yaml")):
-            if re.search(rf"^\s+[\"']?{re.escape(link)}[\"']?\s*:", atomic.read_text(path) or "", re.MULTILINE):
+            if re.search(
+                rf"(?:^\s+|[{{,]\s*)[\"']?{re.escape(link)}[\"']?\s*:", atomic.read_text(path) or "", re.MULTILINE
+            ):
                 return f"netplan ({path})"
     effective = networkd.effective(link) or ""
     if posixpath.basename(effective).startswith("10-netplan-"):

@@ -48,7 +48,7 @@ def read(xml: str) -> Settings:
         address=_address(ip),
         ranges=tuple(_range(element) for element in _all(ip, "dhcp/range")),
         hosts=tuple(_static_host(element) for element in _all(ip, "dhcp/host")),
-        domain="" if domain is None else domain.get("name", ""),
+        domain="" if domain is None else domain.get("name", "").lower(),
         dns_hosts=tuple(
             (name.text or "", host.get("ip", ""))
             for host in root.iterfind("dns/host")
@@ -98,6 +98,13 @@ def updates(before: str, after: str) -> list[Update]:
                 if _canonical(element) not in known:
                     found.append(Update(command, section, _update_xml(command, section, element)))
     return found
+
+
+def index_of_ip(xml: str) -> int:
+    """The place of the <ip> that DHCP of IPv4 belongs to among those of both families, -1 where there is none."""
+    root = ElementTree.fromstring(xml)
+    ip = _ip(root)
+    return -1 if ip is None else root.findall("ip").index(ip)
 
 
 def _canonical(element: Element) -> str:

@@ -14,7 +14,9 @@ from .._host.libvirt import Network
 from .._host.snapshot import Host, bridge_users
 from . import network_xml
 from .settings import Settings
-from .spec import Spec
+from .spec import PORTS_MODE, Spec
+
+_OF_PORTS = f"mode: the bridge {{name}} has mode {PORTS_MODE}. Write that, or no mode, or take it away first"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +24,8 @@ class State:
     """A bridge as it is. *users* are the guests that are plugged into it, by name, and whether each runs.
 
     *network* is the libvirt network that carries it. *is_defined*: it stands, no creation of it was interrupted.
-    *is_recorded*: there is an ownership record, also where the network is gone. *is_restarting*: a restart of it was
+    *is_recorded*: there is an ownership record, also where the network is gone. *has_ports*: it says that libvirt does not
+    carry the bridge. *is_restarting*: a restart of it was
     interrupted. *persistent* is what is defined, *live* what runs. *ports* are the links that are plugged in. *subnets*
     are the addresses of all other links, as (link, CIDR). *obstacle* says why the bridge cannot be made.
     """
@@ -32,6 +35,7 @@ class State:
     is_active: bool = False
     is_building: bool = False
     is_recorded: bool = False
+    has_ports: bool = False
     is_restarting: bool = False
     autostart: bool = False
     persistent: Settings | None = None
@@ -58,11 +62,13 @@ def observe(spec: Spec, host: Host) -> State:
     others = {name: link for name, link in host.links.items() if name != spec.name}
     subnets = tuple(links.subnets_of(others))
     if network is None:
+        has_ports = record.data.get("mode") == PORTS_MODE
         return State(
             is_building=record.is_building,
             is_recorded=record.exists,
+            has_ports=has_ports,
             subnets=subnets,
-            obstacle=_obstacle(spec.name, host),
+            obstacle=_OF_PORTS.format(name=spec.name) if has_ports else _obstacle(spec.name, host),
         )
     link = host.links.get(spec.name)
     is_active = network.is_active and link is not None

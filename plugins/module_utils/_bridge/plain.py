@@ -53,23 +53,39 @@ def chosen(addresses: tuple[str, ...], wanted: str | None) -> str:
     return addresses[0] if addresses else ""
 
 
-def _merge_addresses(addresses: tuple[str, ...], wanted: str | None, *, is_off: bool) -> tuple[str, ...]:
+def chosen_live(live: tuple[str, ...], wanted: str | None, defined: tuple[str, ...]) -> str:
+    """The same of what is up, where *defined* is what the files say: the kernel has its addresses in an order of its own."""
+    return _replaced(live, wanted, defined) if wanted and wanted not in live else chosen(live, wanted)
+
+
+def _replaced(addresses: tuple[str, ...], wanted: str, defined: tuple[str, ...]) -> str:
+    """The one that gives way to *wanted*: the one that is defined in its place, else one that nobody has defined."""
+    if wanted not in defined:
+        return chosen(defined, wanted)
+    return next((address for address in addresses if address not in defined), "")
+
+
+def _merge_addresses(
+    addresses: tuple[str, ...], wanted: str | None, defined: tuple[str, ...], *, is_off: bool
+) -> tuple[str, ...]:
     if is_off or wanted == "":
         return ()
-    if wanted is None or wanted in addresses:
+    if wanted is None or (wanted in addresses and wanted in defined):
         return addresses
-    return (wanted, *(address for address in addresses[1:] if DHCP not in (address, wanted)))
+    gone = (_replaced(addresses, wanted, defined), wanted)
+    return (wanted, *(address for address in addresses if address not in gone and DHCP not in (address, wanted)))
 
 
-def merge(plain: Plain, spec: Spec) -> Plain:
-    """*plain* with what *spec* declares or takes off; everything else stays."""
+def merge(plain: Plain, spec: Spec, defined: Plain | None = None) -> Plain:
+    """*plain* with what *spec* declares or takes off; everything else stays. *defined* is what the files say where *plain* is up."""
+    base = defined or plain
 
     def value(key: str, off: t.Any) -> t.Any:
         wanted = getattr(spec, key)
         return off if key in spec.unset else getattr(plain, key) if wanted is None else wanted
 
-    addresses = _merge_addresses(plain.addresses, spec.address, is_off="address" in spec.unset)
-    addresses6 = _merge_addresses(plain.addresses6, spec.address6, is_off="address6" in spec.unset)
+    addresses = _merge_addresses(plain.addresses, spec.address, base.addresses, is_off="address" in spec.unset)
+    addresses6 = _merge_addresses(plain.addresses6, spec.address6, base.addresses6, is_off="address6" in spec.unset)
     # A way out needs an address of its own, and DHCP brings its own way out.
     has_gateway, has_gateway6 = (bool(found) and DHCP not in found for found in (addresses, addresses6))
     return Plain(
@@ -91,7 +107,7 @@ def _merge_ports(plain: Plain, spec: Spec) -> tuple[PlainPort, ...]:
     for port in plain.ports:
         item = declared.pop(port.name, None)
         if item is None and "ports" not in spec.exact:
-            merged.append(port)
+            merged.append(_merge_port(port, None, None, spec.unset))
         elif item is not None and not item.is_absent:
             merged.append(_merge_port(port, item.pvid, item.vids, spec.unset))
     for item in declared.values():

@@ -42,7 +42,7 @@ def apply_plain(spec: Spec, state: PlainState, plan: Plan, work: Work) -> t.Iter
     with lock.allocations():
         # Another bridge may have changed a common file since this run has read it.
         backend = _read_again(backend, work)
-        edits = backend.define(spec.name, wanted)
+        edits = backend.define(spec.name, wanted, starts=plan.has("autostart"))
         for path, text in edits.items():
             _write(path, text)
     if edits:
@@ -92,7 +92,7 @@ def _target(spec: Spec, state: PlainState, wanted: Plain) -> Plain:
     if live is None:
         target, guests = wanted, []
     else:
-        target = merge(live, spec) if state.is_defined else wanted
+        target = merge(live, spec, state.persistent) if state.is_defined else wanted
         defined = {port.name for port in (*(state.persistent or Plain()).ports, *wanted.ports)}
         defined |= {item.name for item in spec.ports or ()}
         defined |= set(state.released) if "ports" in spec.exact else set()
@@ -148,7 +148,10 @@ def _forget_ports(record: Record, wanted: Plain) -> None:
 
 
 def _give_back(name: str, before: iproute.PortBefore) -> None:
-    lines = iproute.give_back_lines(name, before) if os.path.isdir(f"/sys/class/net/{name}") else []
+    link = f"/sys/class/net/{name}"
+    # Somebody has plugged it in elsewhere since, where it is to stay as it is.
+    is_free = os.path.isdir(link) and not os.path.exists(f"{link}/master")
+    lines = iproute.give_back_lines(name, before) if is_free else []
     if lines:
         _batch("ip", lines)
 

@@ -20,6 +20,9 @@ from .managers import Backend
 from .plain import Plain, PlainPort, merge
 from .spec import DHCP, Spec
 
+# Of these and of bridges the kernel lets one alone have a link.
+_TAKERS = ("macvlan", "macvtap", "ipvlan", "ipvtap")
+
 
 @dataclasses.dataclass(frozen=True)
 class PlainState:
@@ -27,8 +30,10 @@ class PlainState:
 
     *obstacles* are sentences that refuse what is new; *lifelines* the links that carry the connection to this host or its
     way out, each with a word for which; *strangers* the ports that no definition names, without those of *users*;
-    *released* those that an interrupted run took out of the definition alone. *vlan_users* are the guests in VLANs of the
-    bridge, read where it is to know none.
+    *most_mtus* is how large the MTU of each link can be, as far as the kernel tells; *released* those that an
+    interrupted run took out of the definition alone. *vlan_users* are the guests in VLANs of the bridge, read where it
+    is to know none. *carrier* is the libvirt network that makes a bridge of that name. *is_set_down*:
+    the kernel has the bridge, and somebody has set it down.
     """
 
     backend: Backend | None = None
@@ -41,7 +46,9 @@ class PlainState:
     can_lease: bool = False
     has_vlans: bool = True
     mac: str | None = None
+    is_set_down: bool = False
     links: frozenset[str] = frozenset()
+    most_mtus: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
     ports: tuple[str, ...] = ()
     strangers: tuple[str, ...] = ()
     released: tuple[str, ...] = ()
@@ -51,6 +58,7 @@ class PlainState:
     users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
     vlan_users: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
+    carrier: str | None = None
 
     @property
     def is_up(self) -> bool:
@@ -89,7 +97,9 @@ def observe_plain(spec: Spec, host: Host) -> PlainState:
     new_ports = [
         name
         for name in wanted
-        if persistent is None or persistent.port(name) is None or (live is not None and live.port(name) is None)
+        if persistent is None
+        or persistent.port(name) is None
+        or (live is not None and live.port(name) is None and name in host.links)
     ]
     known = {port.name for port in persistent.ports} if persistent is not None else set()
     plugged = tuple(links.ports_of(spec.name))
@@ -104,7 +114,9 @@ def observe_plain(spec: Spec, host: Host) -> PlainState:
         can_lease=_wants_lease(spec) and backend is not None and managers.can_lease(backend),
         has_vlans=not _wants_vlans(spec) or features.works_apart(*features.VLAN_PROBE),
         mac=link.get("address") if link else None,
+        is_set_down=live is not None and link is not None and "UP" not in link.get("flags", ()),
         links=frozenset(host.links),
+        most_mtus={name: most for name in host.links if (most := links.most_mtu(name, host.links))},
         ports=plugged,
         strangers=tuple(name for name in plugged if name not in {*known, *wanted, *remembered}),
         released=tuple(name for name in plugged if name in remembered and name not in known and not record.is_building),
@@ -113,6 +125,7 @@ def observe_plain(spec: Spec, host: Host) -> PlainState:
         subnets=tuple(links.subnets_of({name: other for name, other in host.links.items() if name != spec.name})),
         users=bridge_users(host, {spec.name}),
         vlan_users=tuple(vlan_users(host, spec.name)) if _wants_no_vlans(spec) else (),
+        carrier=next((network.name for network in host.networks.values() if network.bridge == spec.name), None),
     )
     obstacles = _obstacles(spec, host, state, why, new_ports, networkd) if spec.state != "absent" else []
     return dataclasses.replace(state, obstacles=tuple(obstacles))
@@ -147,7 +160,9 @@ def read_live(name: str, host: Host, persistent: Plain | None, record: Record) -
         # A lease comes and goes by itself: what is up is what is defined, unless something fixed stands in its place.
         addresses = _with_lease(addresses, persistent.addresses)
         addresses6 = _with_lease(addresses6, persistent.addresses6)
-    gateways = {route.version: route.gateway for route in reversed(links.read_default_routes()) if route.link == name}
+    # What a router announces comes and goes by itself, as a lease does.
+    routes = [route for route in links.read_default_routes() if route.link == name and not route.is_told]
+    gateways = {route.version: route.gateway for route in reversed(routes)}
     return Plain(
         addresses=addresses,
         addresses6=addresses6,
@@ -214,10 +229,12 @@ def _obstacles(
     networkd: Networkd,
 ) -> list[str]:
     name, found = spec.name, []
-    carrier = next((network.name for network in host.networks.values() if network.bridge == name), None)
-    if carrier is not None:
+    if state.carrier is not None:
         return [
-            f"mode: the bridge {name} is carried by the libvirt network {carrier}. Take it away first, or choose another name"
+            (
+                f"mode: the bridge {name} is carried by the libvirt network {state.carrier}. Take it away first, or choose "
+                f"another name"
+            )
         ]
     if name in host.links and not links.is_bridge(name):
         return [f"name: this host has a link {name} already that is no bridge. Choose another name"]
@@ -240,12 +257,16 @@ def _obstacles(
     touched = {port.name for port in set(before.ports) ^ set(merge(before, spec).ports)}
     found += state.backend.obstacles(name, new_ports, touched - set(new_ports))
     for port in new_ports:
-        found += _port_obstacles(name, port, host.links.get(port), state)
+        found += _port_obstacles(name, port, host.links, state)
     return found
 
 
-def _port_obstacles(bridge: str, port: str, link: Link | None, state: PlainState) -> list[str]:
-    key = f"ports[{port}]"
+def _kind(link: Link) -> str:
+    return str(link.get("linkinfo", {}).get("info_kind", ""))
+
+
+def _port_obstacles(bridge: str, port: str, known: t.Mapping[str, Link], state: PlainState) -> list[str]:
+    key, link = f"ports[{port}]", known.get(port)
     if link is None:
         return [f"{key}: this host has no link {port}"]
     if link.get("master") == bridge:
@@ -257,10 +278,13 @@ def _port_obstacles(bridge: str, port: str, link: Link | None, state: PlainState
                 f"back by itself when the connection is lost. Choose another port"
             )
         ]
-    if port == bridge or links.is_bridge(port) or "LOOPBACK" in link.get("flags", ()):
+    if port == bridge or links.is_bridge(port) or link.get("link_type") != "ether":
         return [f"{key}: {port} cannot be plugged into a bridge"]
     if link.get("master"):
         return [f"{key}: {port} hangs on {link['master']} already. Take it off there first"]
+    takers = [name for name, other in known.items() if other.get("link") == port and _kind(other) in _TAKERS]
+    if takers:
+        return [f"{key}: {takers[0]} takes what comes in on {port}, and so would the bridge. Take it off there first"]
     own = [*_addresses(link, "inet"), *_addresses(link, "inet6")]
     leased = [entry for entry in link.get("addr_info", ()) if entry.get("family") == "inet"]
     if own or leased:

@@ -12,7 +12,7 @@ import typing as t
 from .._core.decide import NEVER_PERMITTED, SAME, Draft, Power
 from .._core.errors import SpecError
 from .._core.plan import Change, How, Plan
-from .plain import Plain, PlainPort, chosen, merge
+from .plain import Plain, PlainPort, chosen, chosen_live, merge
 from .plain_observe import PlainState
 from .settings import network_of, overlapping
 from .spec import DHCP, PLAIN_OPTIONS, PORTS_MODE, PortItem, Spec, check_options, show_vids
@@ -23,6 +23,8 @@ _NOT_YET = (
 # A change of these can cut who reaches the host through the bridge.
 _CUTTING = ("address", "address6", "gateway", "gateway6", "vlan_aware", "ports")
 NOTHING = Plain()
+# RFC 8200: a link with a smaller one has no IPv6.
+LEAST_MTU6 = 1280
 
 
 def plan_plain(spec: Spec, state: PlainState) -> Plan:
@@ -46,7 +48,9 @@ def plan_plain(spec: Spec, state: PlainState) -> Plan:
     if is_new:
         draft.add("state", "absent", "started")
     _compare(draft, spec, state, persistent, is_new=is_new)
-    if not is_new and spec.state == "started" and not state.is_up:
+    # What is set down takes no change before it is set up: a way out goes through a link that is up.
+    is_woken = spec.state == "started" or (state.is_set_down and bool(draft.plan.changes))
+    if not is_new and is_woken and (state.is_set_down or not state.is_up):
         draft.add("state", "stopped", "started")
     plan = draft.finish()
     _refuse_cuts(plan, spec, state)
@@ -66,8 +70,9 @@ def _compare(draft: Draft, spec: Spec, state: PlainState, persistent: Plain, *, 
         if is_new:
             draft.compare(key, declared or None, None)
             continue
-        shown = chosen(getattr(persistent, addresses), declared)
-        up = shown if state.live is None else chosen(getattr(state.live, addresses), declared)
+        defined = getattr(persistent, addresses)
+        shown = chosen(defined, declared)
+        up = shown if state.live is None else chosen_live(getattr(state.live, addresses), declared, defined)
         draft.compare(key, declared, shown, up)
     for key in ("gateway", "gateway6", "mac", "mtu", "stp", "vlan_aware"):
         before_it, live_it = both(key)
@@ -88,9 +93,12 @@ def _compare(draft: Draft, spec: Spec, state: PlainState, persistent: Plain, *, 
 
 def _compare_ports(draft: Draft, spec: Spec, state: PlainState, persistent: Plain, *, is_new: bool) -> None:
     live = persistent if is_new or state.live is None else state.live
-    for item in spec.ports or ():
+    declared = {item.name: item for item in spec.ports or ()}
+    for name in spec.unset_ports:
+        if persistent.port(name) is not None and "ports" not in spec.exact:
+            declared.setdefault(name, PortItem(name))
+    for item in declared.values():
         _compare_port(draft, item, persistent, live, is_there=item.name in state.links)
-    declared = {item.name for item in spec.ports or ()}
     for port in (*persistent.ports, *map(PlainPort, state.released)) if spec.ports is not None else ():
         if port.name in declared:
             continue
@@ -146,7 +154,17 @@ def _check_fits(spec: Spec, wanted: Plain) -> None:
             )
         if any(ipaddress.ip_address(gateway) == interface.ip for interface in interfaces):
             raise SpecError(f"{key}: {gateway} is the address of the bridge itself", key=key)
+    if (spec.mtu or spec.address6) and wanted.addresses6 and 0 < wanted.mtu < LEAST_MTU6:
+        raise SpecError(
+            f"mtu: the kernel has IPv6 with {LEAST_MTU6} and more only, and the bridge has an address6", key="mtu"
+        )
     for item in spec.ports or ():
+        port = wanted.port(item.name)
+        if port is not None and port.pvid in (item.vids or ()):
+            raise SpecError(
+                f"ports[{item.name}].vids: {port.pvid} is the VLAN of what comes without a tag (pvid) there. Leave it out",
+                key="ports",
+            )
         if not wanted.vlan_aware and not item.is_absent and (item.vids or item.pvid not in (None, 1)):
             raise SpecError(
                 f"ports[{item.name}]: has VLANs, and the bridge knows none. Write vlan_aware: true", key="ports"
@@ -167,6 +185,11 @@ def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: PlainState, wan
         if gateway and others and gateway != getattr(before, key):
             reason = f"{key}: the default route of this host goes through {others[0]}. {_NOT_YET}"
             draft.add(key, None, gateway, permit=NEVER_PERMITTED, reason=reason)
+    for port in wanted.ports:
+        most = state.most_mtus.get(port.name, wanted.mtu)
+        if wanted.mtu > most and (spec.mtu or before.port(port.name) is None):
+            reason = f"mtu: {port.name} takes {most} at most. Choose no larger one for the bridge"
+            draft.add("mtu", before.mtu or None, wanted.mtu, permit=NEVER_PERMITTED, reason=reason)
     live = state.live.addresses if state.live is not None else ()
     if spec.address and spec.address != DHCP and spec.address not in live:
         for link, other in overlapping(spec.address, state.subnets):
@@ -207,7 +230,7 @@ def _refuse(change: Change, reason: str) -> None:
 
 def _plan_removal(spec: Spec, state: PlainState) -> Plan:
     draft = Draft(PLAIN_OPTIONS, Power(is_running=True, will_run=True))
-    if state.persistent is None and not state.is_recorded:
+    if state.persistent is None and not state.is_recorded and state.carrier is None:
         return draft.finish()
     before = "started" if state.is_up else "half-made" if state.is_building else "stopped"
     reason = _why_it_stays(spec.name, state)
@@ -216,6 +239,11 @@ def _plan_removal(spec: Spec, state: PlainState) -> Plan:
 
 
 def _why_it_stays(name: str, state: PlainState) -> str | None:
+    if state.carrier is not None:
+        return (
+            f"mode: the bridge {name} is carried by the libvirt network {state.carrier}, and has no mode {PORTS_MODE}. "
+            f"Without mode it is taken away"
+        )
     if state.users:
         return f"state: the bridge {name} is in use by guests: {', '.join(sorted(state.users))}"
     if state.is_up and state.strangers:

@@ -198,7 +198,7 @@ def _plan_removal(draft: Draft, spec: Spec, state: State) -> None:
     if state.network is None and not state.is_recorded:
         return
     before = "started" if state.is_active else "stopped" if state.is_defined else "half-made"
-    reason = _in_use(spec.name, state, running_only=False)
+    reason = state.obstacle if state.has_ports else _in_use(spec.name, state, running_only=False)
     draft.add("state", before, "absent", permit=NEVER_PERMITTED if reason else None, reason=reason)
 
 

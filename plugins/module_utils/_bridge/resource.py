@@ -84,7 +84,7 @@ class Bridge:
 
 def _plain_facts(spec: Spec, state: PlainState) -> dict[str, t.Any]:
     plain = state.live or state.persistent or Plain()
-    power = "started" if state.is_up else "stopped"
+    power = "started" if state.is_up and not state.is_set_down else "stopped"
     return {
         "name": spec.name,
         "state": power if state.is_defined else "absent",

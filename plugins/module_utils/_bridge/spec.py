@@ -95,6 +95,7 @@ _NO_LINKS = ("all", "default", "lo")
 DHCP = "dhcp"
 _NO_FIXED_ADDRESS = {DHCP: DHCP, "none": ""}
 _VIDS = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", re.ASCII)
+_OF_PORT = re.compile(r"ports\[([^\]]*)\]\.(.*)")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 # dnsmasq takes what begins with a digit for a lease time or an address, and libvirt refuses it.
 _HOST_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -245,6 +246,11 @@ class Spec:
     def host_names(self) -> set[str]:
         return {item.name for item in self.hosts or ()}
 
+    @property
+    def unset_ports(self) -> list[str]:
+        """The ports of which something is taken off."""
+        return list(dict.fromkeys(match[1] for path in self.unset if (match := _OF_PORT.match(path))))
+
 
 def parse(params: t.Mapping[str, t.Any]) -> Spec:
     """The declared bridge from a module's parameters.
@@ -291,6 +297,10 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
 
 
 def _declared(params: t.Mapping[str, t.Any], path: str) -> t.Any:
+    match = _OF_PORT.match(path)
+    if match:
+        values = (item.get(match[2]) for item in params.get("ports") or () if item["name"] == match[1])
+        return next(values, None)
     value: t.Any = params
     for key in path.split("."):
         value = (value or {}).get(key)

@@ -39,17 +39,18 @@ def ports_of(bridge: str) -> list[str]:
 
 
 class DefaultRoute(t.NamedTuple):
-    """A way out of the host. *version* is 4 or 6; *gateway* is "" for a way without one."""
+    """A way out of the host. *version* is 4 or 6; *gateway* is "" for a way without one; *is_told*: a router announced it."""
 
     version: int
     link: str
     gateway: str
+    is_told: bool = False
 
 
 def read_default_routes() -> list[DefaultRoute]:
     """The ways out of the host, of both families."""
     return [
-        DefaultRoute(version, str(hop.get("dev", "")), str(hop.get("gateway", "")))
+        DefaultRoute(version, str(hop.get("dev", "")), str(hop.get("gateway", "")), route.get("protocol") == "ra")
         for version in (4, 6)
         for route in json.loads(command.run(["ip", "-j", f"-{version}", "route", "show", "default"]) or "[]")
         for hop in route.get("nexthops") or [route]
@@ -94,6 +95,15 @@ def below(name: str, links: t.Mapping[str, Link]) -> set[str]:
         waiting += [str(links[link].get("link") or "")]
         waiting += [other for other, seen in links.items() if seen.get("master") == link]
     return found
+
+
+def most_mtu(name: str, links: t.Mapping[str, Link]) -> int:
+    """The largest MTU that the kernel lets a link have, 0 where it tells none."""
+    link = links.get(name, {})
+    limits = [int(link.get("max_mtu") or 0)]
+    if link.get("linkinfo", {}).get("info_kind") in ("vlan", "macvlan"):
+        limits.append(int(links.get(str(link.get("link") or ""), {}).get("mtu") or 0))
+    return min((limit for limit in limits if limit), default=0)
 
 
 def read_connection_address() -> str | None:

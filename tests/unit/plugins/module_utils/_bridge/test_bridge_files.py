@@ -11,6 +11,7 @@ import difflib
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge import backend_ifupdown, managers
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.backend_ifupdown import MAIN, OURS, Ifupdown
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.backend_networkd import Networkd
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.interfaces_file import InterfacesFile
@@ -214,6 +215,66 @@ def test_an_edit_of_interfaces_changes_what_is_wanted_and_nothing_else(changes, 
     assert ifupdown({MAIN: INTERFACES, **edits}[MAIN]).read("vmbr0") == wanted
 
 
+def test_a_bridge_by_hand_gets_no_options_that_nobody_wrote():
+    text = "iface vmbr0 inet manual\n\tbridge_ports eth1\n\tbridge_fd 3\n"
+    wanted = dataclasses.replace(Plain(), ports=(ETH1,), mtu=1400)
+    assert ifupdown(text).define("vmbr0", wanted, starts=False) == {MAIN: text + "\tmtu 1400\n"}
+    assert ifupdown(text).define("vmbr0", wanted) == {MAIN: "auto vmbr0\n" + text + "\tmtu 1400\n"}
+
+
+@pytest.mark.parametrize(
+    ("addresses6", "more"), [(("fd00:20::11/64",), ["iface vmbr0 inet6 static", "\taddress fd00:20::11/64"]), ((), [])]
+)
+def test_what_takes_its_addresses_from_routers_goes_on_to(addresses6, more):
+    text = INTERFACES.replace("# the last word", "iface vmbr0 inet6 auto\n\tprivext 2\n# the last word")
+    edits = ifupdown(text).define("vmbr0", dataclasses.replace(FULL, addresses6=addresses6, gateway6=""))
+    assert "iface vmbr0 inet6 auto\n\tprivext 2\n" in edits[MAIN]
+    assert [line for line in edits[MAIN].splitlines() if "inet6 static" in line or "fd00" in line] == more
+
+
+def test_a_bridge_in_two_files_is_edited_in_both():
+    head, six = INTERFACES.split("# six\n")
+    six, tail = six.split("# the last word\n")
+    files = {MAIN: head + tail, f"{OURS}/six": six}
+    changes = {"addresses": ("192.0.2.11/24",), "addresses6": ("fd00:20::11/64",), "gateway6": "fe80::2", "mtu": 1400}
+    wanted = dataclasses.replace(FULL, **changes)
+    edits = Ifupdown(files).define("vmbr0", wanted)
+    assert edits[f"{OURS}/six"] == "iface vmbr0 inet6 static\n\taddress fd00:20::11/64\n\tgateway fe80::2\n\n"
+    assert "inet6" not in edits[MAIN]
+    assert Ifupdown({**files, **edits}).read("vmbr0") == wanted
+
+
+def test_a_sourced_file_sources_what_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(backend_ifupdown, "MAIN", str(tmp_path / "interfaces"))
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "interfaces").write_text("source a/*\n")
+    (tmp_path / "a" / "first").write_text("source b/*\n")
+    (tmp_path / "a" / "b" / "second").write_text("auto vmbr0\niface vmbr0 inet manual\n bridge_ports eth1\n")
+    dummy, files = managers.read_backends({})
+    assert files.read("vmbr0") == Plain(ports=(ETH1,))
+
+
+def test_a_word_for_vlans_that_bridge_utils_does_not_take_is_mended():
+    text = INTERFACES.replace("bridge-vlan-aware yes", "bridge-vlan-aware on")
+    assert not ifupdown(text).read("vmbr0").vlan_aware
+    assert ifupdown(text).define("vmbr0", FULL) == {MAIN: INTERFACES}
+
+
+def test_lines_are_joined_as_ifupdown_joins_them():
+    text = "iface vmbr0 inet manual\n\tbridge_ports eth1 \\\neth2\\\n\teth\\\n3\n"
+    assert [port.name for port in ifupdown(text).read("vmbr0").ports] == ["eth1", "eth2", "eth3"]
+
+
+def test_other_commands_beside_those_for_vlans_stay_to_the_letter():
+    commands = "\tup echo 'a  b'\n\t# about c\n\tpost-up c\n\tup ip route add 10.0.0.0/8 \\\n\t  via 192.0.2.2\n"
+    text = INTERFACES.replace('\tup echo "kept"\n', commands)
+    other = dataclasses.replace(FULL, ports=(BOND, PlainPort("eth1", 0, (40,))))
+    edits = ifupdown(text).define("vmbr0", other)
+    assert commands in edits[MAIN]
+    assert ifupdown(edits[MAIN]).read("vmbr0") == other
+    assert ifupdown(edits[MAIN]).define("vmbr0", FULL) == {MAIN: text}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -262,6 +323,12 @@ def test_an_edit_of_units_changes_what_is_wanted_and_nothing_else(changes, expec
         ),
         (networkd(**{f"{ETC}/10-vmbr0.network.d/a.conf": "[Network]\nDNS=::1\n"}), [], "has drop-ins"),
         (
+            networkd(**{"/run/systemd/network/10-vmbr0.network.d/a.conf": "[Network]\n"}),
+            [],
+            "10-vmbr0.network.d has drop-ins",
+        ),
+        (networkd(**{f"{ETC}/10-vmbr0.netdev.d/a.conf": "[Bridge]\nSTP=no\n"}), [], "10-vmbr0.netdev.d has drop-ins"),
+        (
             networkd({"/run/systemd/network/x.netdev": "[NetDev]\nName=vmbr0\nKind=bridge\n"}),
             [],
             "belongs to another tool",
@@ -270,6 +337,7 @@ def test_an_edit_of_units_changes_what_is_wanted_and_nothing_else(changes, expec
         (ifupdown(INTERFACES + "iface br9 inet manual\n bridge_ports eth9\n"), ["eth9"], "plugs it into br9"),
         (ifupdown(INTERFACES.replace("bridge-ports bond0", "bridge-ports regex bond.*")), [], "by a pattern"),
         (ifupdown("iface vmbr0 inet manual\n"), [], "without bridge_ports"),
+        (ifupdown("iface vmbr0\n\tbridge_ports eth1\n"), [], "without a family and a method"),
     ],
 )
 def test_what_cannot_be_defined_is_told(backend, ports, sentence):
@@ -283,6 +351,27 @@ def test_a_file_for_more_links_than_one_is_not_edited_for_one_of_them():
     (found,) = shared.obstacles("vmbr0", [], ["eth1"])
     assert "plugs in more links than eth1" in found
     assert shared.obstacles("vmbr0", [], ["bond0"]) == []
+
+
+def test_a_port_with_drop_ins_is_not_edited():
+    files = networkd(**{"/run/systemd/network/20-bond0.network.d/a.conf": "[BridgeVLAN]\nVLAN=40\n"})
+    (found,) = files.obstacles("vmbr0", [], ["bond0"])
+    assert "20-bond0.network.d has drop-ins" in found
+    assert files.obstacles("vmbr0", []) == []
+
+
+@pytest.mark.parametrize("everything", ["::/0", "0.0.0.0/0"])
+def test_a_route_to_everywhere_is_the_gateway(everything):
+    gateway, other = ("fe80::1", "fe80::2") if ":" in everything else ("192.0.2.1", "192.0.2.2")
+    key = "gateway6" if ":" in everything else "gateway"
+    section = f"\n[Route]\nDestination={everything}\nGateway={gateway}\n"
+    path = f"{ETC}/10-vmbr0.network"
+    text = UNITS[path].replace("\n[Route]\nGateway=fe80::1\n", "").replace("Gateway=192.0.2.1\n", "") + section
+    files = networkd(**{path: text})
+    assert getattr(files.read("vmbr0"), key) == gateway
+    edits = files.define("vmbr0", dataclasses.replace(files.read("vmbr0"), **{key: other}))
+    assert f"Gateway={other}\n" in edits[path]
+    assert everything not in edits[path]
 
 
 def test_what_can_be_defined_is_not_refused():
@@ -311,6 +400,22 @@ def test_the_first_unit_that_matches_wins():
 @pytest.mark.parametrize("text", [INTERFACES, *UNITS.values(), "", "\n\n# only\n", "iface x inet manual \\\n"])
 def test_a_file_that_nobody_edits_stays_to_the_letter(model, text):
     assert model(text).render() == text
+
+
+def test_a_file_of_networkd_that_was_there_before_the_bridge_stays_when_it_goes():
+    own = f"{ETC}/10-vmbr0.network"
+    before = {own: "[Match]\nName=vmbr0\n\n[Network]\nDNS=192.0.2.53\n"}
+    files = {**before, **Networkd(before, LINKS).define("vmbr0", FULL)}
+    assert f"{ETC}/05-vmbr0.network" not in files
+    gone = Networkd(files, LINKS).forget("vmbr0")
+    assert f"{ETC}/05-vmbr0.netdev" in gone
+    assert gone[own] == before[own]
+
+
+@pytest.mark.parametrize("text", ["auto lo\niface lo inet loopback\n", "# only\n", "auto lo\n\n# end\n"])
+def test_a_bridge_that_comes_and_goes_leaves_the_file_to_the_letter(text):
+    there = ifupdown(text).define("vmbr0", FULL)[MAIN]
+    assert ifupdown(there).forget("vmbr0") == {MAIN: text}
 
 
 def test_what_goes_leaves_the_words_of_others():

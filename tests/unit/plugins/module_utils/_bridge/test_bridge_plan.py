@@ -9,7 +9,7 @@ import dataclasses
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.observe import State
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain import Plain
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain import Plain, PlainPort, merge
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain_observe import PlainState
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain_plan import plan_plain
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plan import plan_bridge
@@ -385,3 +385,24 @@ def test_a_bridge_knows_vlans_as_long_as_guests_are_in_them(state, params):
         "vlan_aware: these guests are in VLANs of the bridge: camera, web. Take vlan off their networks first"
     )
     assert plan_plain(parse({"name": "vmbr0", "mode": "ports", "vlan_aware": True}), state).refused == []
+
+
+TRUNK = Plain(vlan_aware=True, ports=(PlainPort("bond0", 10, (20, 30)),))
+ON_TRUNK = PlainState(persistent=TRUNK, live=TRUNK, links=frozenset({"bond0"}))
+
+
+@pytest.mark.parametrize("ports", [None, [], [{"name": "bond0"}]], ids=str)
+def test_what_is_taken_off_a_port_goes_listed_or_not(ports):
+    spec = parse({"name": "vmbr0", "mode": "ports", "ports": ports, "unset": ["ports[bond0].vids", "ports[gone].pvid"]})
+    plan = plan_plain(spec, ON_TRUNK)
+    assert [(change.path, change.before, change.after) for change in plan.changes] == [
+        ("ports[bond0].vids", ["20", "30"], [])
+    ]
+    assert merge(TRUNK, spec).ports == (PlainPort("bond0", 10, ()),)
+    assert plan.unmanaged == []
+
+
+def test_a_vlan_of_a_port_is_not_at_once_with_and_without_a_tag():
+    spec = parse({"name": "vmbr0", "mode": "ports", "ports": [{"name": "bond0", "vids": ["10", "20"]}]})
+    with pytest.raises(SpecError, match=r"ports\[bond0\].vids: 10 is the VLAN of what comes without a tag"):
+        plan_plain(spec, ON_TRUNK)

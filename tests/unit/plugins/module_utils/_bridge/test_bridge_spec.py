@@ -153,6 +153,10 @@ PORTS = {"mode": "ports"}
         ({"exact": ["ports"]}, "exact: ports is not declared"),
         ({"unset": ["mode"]}, "unset: 'mode' cannot be taken off"),
         ({"unset": ["mtu"], "mtu": 1400}, "declared and unset at once"),
+        (
+            {"unset": ["ports[eth0.5].pvid"], "ports": [{"name": "eth0.5", "pvid": 7}]},
+            "ports[eth0.5].pvid is declared and unset at once",
+        ),
         ({"unset": ["dhcp"], "dhcp": {"hosts": []}}, "declared and unset at once"),
         ({"unset": ["dns.domain"], "dns": {"domain": "lab.internal"}}, "declared and unset at once"),
     ],

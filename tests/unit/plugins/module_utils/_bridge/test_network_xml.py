@@ -144,6 +144,12 @@ def test_an_edit_changes_what_is_declared_and_nothing_else(params, gone, come):
     assert difference(**params) == (gone, come)
 
 
+def test_a_domain_in_capitals_is_the_same_domain():
+    xml = BY_HAND.replace("old.internal", "Old.Internal")
+    assert network_xml.read(xml) == SETTINGS
+    assert 'name="Old.Internal"' in network_xml.edit(xml, wanted(dns={"domain": "old.internal"}, mtu=1400))
+
+
 def test_a_network_becomes_isolated_and_loses_its_address():
     gone, come = difference(mode="isolated", unset=["address", "dhcp"])
     assert come == []
