@@ -126,9 +126,11 @@ def guest_spec(
             check(layer, name if layer is own else None)
         if its_startup := mapping(f"guest_startup of {name}", startup):
             layers.append(Layer(f"guest_startup of {name}", {"startup": its_startup}))
-        options: dict[str, t.Any] = {"state": "started", **lay(layers, kind), "name": name}
+        options: dict[str, t.Any] = {**lay(layers, kind), "name": name}
     except ProfileError as exc:
         raise AnsibleFilterError(str(exc)) from exc
+    if options.get("state") is None:
+        options["state"] = "started"
     if isinstance(options.get("cloud_init"), t.Mapping):
         options["cloud_init"] = {key: as_text(key, value, name) for key, value in options["cloud_init"].items()}
     if permitted := words_of(kind, allow, ALLOW):

@@ -77,6 +77,11 @@ def test_a_state_may_come_from_a_profile() -> None:
     assert guest_spec({}, "web", profiles=["spare"], catalog={"spare": {"state": "stopped"}})["state"] == "stopped"
 
 
+def test_a_state_that_is_taken_away_is_that_of_a_guest_without_one() -> None:
+    catalog = {"spare": {"state": "stopped"}}
+    assert guest_spec({"state": None}, "web", profiles=["spare"], catalog=catalog)["state"] == "started"
+
+
 def test_items_are_merged_by_name_and_new_ones_follow() -> None:
     own = {"networks": [{"name": "dmz", "bridge": "br1"}, {"name": "lan", "ip": "10.20.0.5/24"}]}
     assert merged(own, "small")["networks"] == [
