@@ -130,11 +130,12 @@ def _with_one_word_for_cores(base: Options, layer: Options) -> tuple[dict[str, t
     def has(options: Options, key: str) -> bool:
         return options.get(key) is not None
 
-    if not (has(base, "vcpus") and has(layer, "cpu")) and not (has(base, "cpu") and has(layer, "vcpus")):
+    # A vcpus of null takes cpu.cores away; a cpu of null has no cores to be unified with.
+    if not ("vcpus" in base and has(layer, "cpu")) and not (has(base, "cpu") and "vcpus" in layer):
         return dict(base), dict(layer)
 
     def unified(options: Options) -> dict[str, t.Any]:
-        if not has(options, "vcpus") or has(options, "cpu"):
+        if "vcpus" not in options or has(options, "cpu"):
             return dict(options)
         rest = {key: value for key, value in options.items() if key != "vcpus"}
         return {**rest, "cpu": {"cores": options["vcpus"]}}

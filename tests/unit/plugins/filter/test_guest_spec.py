@@ -145,6 +145,8 @@ def test_the_number_of_cpus_is_one_option_by_both_its_names() -> None:
     assert merged({"cpu": {"limit": 1.5}}, "small")["cpu"] == {"cores": 1, "limit": 1.5}
     made = merged({"vcpus": 4}, "pinned", pinned={"cpu": {"cores": 2, "weight": 50}})
     assert made == {"cpu": {"cores": 4, "weight": 50}}
+    made = merged({"vcpus": None}, "pinned", pinned={"cpu": {"cores": 2, "weight": 50}})
+    assert made == {"cpu": {"cores": None, "weight": 50}}, "null takes it away by both its names"
     both = merged({"vcpus": 4, "cpu": {"cores": 2}}, "small")
     assert {"vcpus", "cpu"} <= both.keys(), "the module refuses what one place says twice"
 
