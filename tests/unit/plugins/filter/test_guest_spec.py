@@ -21,6 +21,7 @@ def test_a_guest_is_started_unless_it_says_otherwise() -> None:
 
 def test_permission_is_given_for_the_run() -> None:
     options = guest_spec({}, "web", allow=["adopt"], delete=["rootfs"])
+    assert guest_spec({}, "web", allow="adopt,replace_disk", delete=" rootfs ", kind="container") == options
     assert (options["allow"], options["delete"]) == (["adopt"], ["rootfs"])
     assert not {"allow", "delete"} & guest_spec({}, "web").keys()
 
