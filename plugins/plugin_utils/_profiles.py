@@ -45,7 +45,7 @@ def pick(names: t.Sequence[str], catalog: t.Mapping[str, t.Any], guest: str) -> 
     if isinstance(names, str) or not isinstance(names, t.Sequence):
         raise ProfileError(f"guest_profiles of {guest}: must be a list of names, not {names!r}")
     if not isinstance(catalog, t.Mapping):
-        raise ProfileError(f"guest_profile_catalog: must be a dictionary of profiles, not {type(catalog).__name__}")
+        raise ProfileError(f"guest_profile_catalog: must be a dictionary of profiles, not {form(catalog)}")
     found = []
     for name in names:
         if name not in catalog:
@@ -66,8 +66,15 @@ def mapping(where: str, value: t.Any) -> Options:
     if value is None:
         return {}
     if not isinstance(value, t.Mapping):
-        raise ProfileError(f"{where}: {type(value).__name__} is given, it must be a dictionary")
+        raise ProfileError(f"{where}: {form(value)} is given, it must be a dictionary")
     return value
+
+
+def form(value: t.Any) -> str:
+    """What a person calls the type of *value*. Ansible's own types for what it read from a file bear names that say nothing."""
+    return next(
+        (kind.__name__ for kind in (str, bool, int, float, list) if isinstance(value, kind)), type(value).__name__
+    )
 
 
 def lay(layers: t.Iterable[Layer], kind: str | None = None) -> dict[str, t.Any]:

@@ -10,6 +10,7 @@ import typing as t
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
+from ansible.parsing.dataloader import DataLoader
 
 from ansible_collections.homelab.hybrid.plugins.filter.guest_spec import guest_spec
 
@@ -39,6 +40,13 @@ def test_permission_is_given_for_the_run() -> None:
 def test_what_may_not_stand_in_inventory_is_refused(spec: t.Any, said: str) -> None:
     with pytest.raises(AnsibleFilterError, match=said):
         guest_spec(spec, "web")
+
+
+@pytest.mark.parametrize(("written", "form"), [("memory=1GiB", "str"), ("7", "int"), ("1.5", "float"), ("[1]", "list")])
+def test_a_wrong_form_is_named_as_a_person_calls_it(written: str, form: str) -> None:
+    """Ansible marks what it reads from a file with types of its own."""
+    with pytest.raises(AnsibleFilterError, match=f"guest_spec of web: {form} is given"):
+        guest_spec(DataLoader().load(f"guest_spec: {written}")["guest_spec"], "web")
 
 
 def test_documents_of_cloud_init_become_text() -> None:
