@@ -28,7 +28,7 @@ options:
     type: dict
     default: {}
   hostvars:
-    description: The variable C(hostvars), for O(parts).
+    description: The variable C(hostvars), for O(parts), and so that no guest of the inventory is told as one that is not in it.
     type: dict
     default: {}
 """
@@ -69,12 +69,14 @@ def lab_report(
 
     :raises AnsibleFilterError: for what is no result of the module.
     """
-    options = {part["hypervisor"]: declared(part, hostvars or {}) for part in (parts or {}).values()}
+    known_hosts = hostvars or {}
+    options = {part["hypervisor"]: declared(part, known_hosts) for part in (parts or {}).values()}
     hosts: dict[str, Told] = {}
     for each in results:
         if not isinstance(each, t.Mapping) or "hypervisor" not in each or "result" not in each:
             raise AnsibleFilterError("lab_report: takes a list of dictionaries with hypervisor and result")
         told = host(each["result"], options.get(each["hypervisor"], {}))
+        told["unlisted"] = [guest for guest in told["unlisted"] if not lives_on(each["hypervisor"], guest, known_hosts)]
         known = hosts.setdefault(each["hypervisor"], told)
         if known is not told:
             known["resources"] += told["resources"]
@@ -85,6 +87,11 @@ def lab_report(
         "hosts": hosts,
         "entries": [entry for name, told in hosts.items() for entry in lines(name, told)],
     }
+
+
+def lives_on(hypervisor: str, guest: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> bool:
+    """Whether the inventory has the *guest* there: a layout of some of a host's guests does not list the others."""
+    return guest["name"] in hostvars and hostvars[guest["name"]].get("guest_hypervisor") == hypervisor
 
 
 def declared(part: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> dict[tuple[str, str], Told]:

@@ -76,7 +76,9 @@ def test_a_report_of_one_guest_leaves_the_others_out(lab: Lab) -> None:
     lab.spec(SECOND)["memory"] = "48MiB"
     done = lab.play("report", "--limit", FIRST)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(resources(lab.report("--limit", FIRST))) == {FIRST}
+    alone = lab.report("--limit", FIRST)
+    assert set(resources(alone)) == {FIRST}
+    assert not {SECOND, MACHINE} & {guest["name"] for guest in alone["hosts"]["alpha"]["unlisted"]}
     assert set(resources(lab.report("--limit", "alpha"))) >= set(labs.GUESTS)
     assert lab.play("report", "--limit", "alpha").returncode == 2
 

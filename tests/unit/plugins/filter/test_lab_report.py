@@ -75,6 +75,14 @@ def test_guests_that_no_inventory_names_are_told_and_no_drift() -> None:
     assert found["entries"][-1] == {"host": "alpha", "kind": "vm", "name": "old", "status": "not in the inventory"}
 
 
+def test_guests_of_the_inventory_that_a_run_leaves_out_are_none_of_these() -> None:
+    hostvars = {"web": {"guest_hypervisor": "alpha"}, "dns": {"guest_hypervisor": "beta"}}
+    unlisted = [{"kind": "container", "name": name} for name in ("web", "dns", "old")]
+    found = lab_report([{"hypervisor": "alpha", "result": {"resources": [], "unlisted": unlisted}}], hostvars=hostvars)
+    assert [guest["name"] for guest in found["hosts"]["alpha"]["unlisted"]] == ["dns", "old"]
+    assert [entry["name"] for entry in found["entries"]] == ["dns", "old"]
+
+
 def test_the_steps_of_one_host_are_one_host() -> None:
     step = {"resources": [{"kind": "vm", "name": "desk", "plan": []}]}
     failed = {"resources": [{"kind": "vm", "name": "web", "plan": [], "failed": True, "msg": "no"}]}
