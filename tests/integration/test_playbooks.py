@@ -160,6 +160,20 @@ def test_a_limit_to_a_guest_stops_it_alone(lab: Lab) -> None:
     assert power() == RUNNING
 
 
+def test_a_guest_that_a_limit_leaves_out_is_left_as_it_is(lab: Lab) -> None:
+    limit = ("--limit", f"all:!{SECOND}")
+    assert set(resources(lab.report(*limit))) == {labs.BRIDGE, labs.POOL, labs.IMAGE, FIRST, MACHINE}
+    for playbook in ("shutdown", "decommission"):
+        done = lab.play(playbook, *limit, "--check")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(rf"{MACHINE} +differs", done.stdout)
+        assert not re.search(rf"{SECOND} +differs", done.stdout)
+    done = lab.play("shutdown", "--limit", f"alpha:!{SECOND}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert power() == {**STOPPED, SECOND: "running"}
+    assert lab.play("startup").returncode == 0
+
+
 def test_a_guest_that_does_not_stop_stops_no_other(lab: Lab) -> None:
     lab.spec(MACHINE)["force_stop"] = False
     done = lab.play("shutdown")

@@ -183,6 +183,19 @@ def test_a_guest_alone_is_changed_and_no_other(inventory: Inventory) -> None:
     assert limit_of(TWO) == str(80 << 20)
 
 
+def test_a_guest_that_the_limit_leaves_out_is_left_as_it_is(inventory: Inventory) -> None:
+    converge(inventory)
+    for name in (ONE, TWO):
+        guest(inventory, name)["guest_spec"]["memory"] = "80MiB"
+    limit = ("--limit", f"all:!{TWO}")
+    done = converge(inventory, *limit)
+    assert [limit_of(ONE), limit_of(TWO)] == [str(80 << 20), str(64 << 20)]
+    assert f"{TWO}: made by this collection" not in done.said
+    refused = Run(inventory, *limit, guest_prune=True)
+    assert refused.rc == 2 and f"this run leaves out {TWO}" in " ".join(refused.said.split())
+    assert power(TWO) == "RUNNING"
+
+
 def test_one_guests_failure_is_no_others(inventory: Inventory) -> None:
     guest(inventory, ONE)["guest_spec"]["rootfs"] = {"pool": "hlsi-nowhere"}
     inventory["all"]["children"]["hypervisors"]["hosts"][f"{PREFIX}-alpha"]["hypervisor_storage_pools"].append(
