@@ -28,6 +28,9 @@ CONNECTION_KEYS = {
     "ssh_extra_args": "ansible_ssh_extra_args",
     "connection": "ansible_connection",
 }
+# What an inventory declares by a name that a fact would have: taken for a wish, the fact would go before what
+# a profile or guest_spec says.
+DECLARED = ("guest_startup",)
 Facts = t.Mapping[str, t.Any]
 
 
@@ -166,7 +169,7 @@ def name_guests(
 
 def variables_of(guest: Facts, source: Source, private_bridges: t.Collection[str], ways: Ways) -> dict[str, t.Any]:
     """The variables of a guest: its facts, and how it is reached."""
-    variables = {ways.prefix + key: value for key, value in guest.items()}
+    variables = {ways.prefix + key: value for key, value in guest.items() if ways.prefix + key not in DECLARED}
     variables.update(guest_hypervisor=source.name, guest_kind=guest["kind"])
     address = preferred(guest.get("addresses") or ())
     if address:

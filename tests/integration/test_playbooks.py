@@ -72,6 +72,14 @@ def test_the_startup_of_the_inventory_is_an_option_of_the_guest(lab: Lab) -> Non
     assert [change["path"] for change in resources(lab.report())[FIRST]["plan"]] == ["startup.order"]
 
 
+def test_what_a_hypervisor_tells_is_no_wish(lab: Lab) -> None:
+    found = lab.folder / "found.guests.yml"
+    found.write_text("plugin: homelab.hybrid.guests\nhypervisors: [{name: alpha, connection: local}]\n")
+    lab.spec(FIRST)["startup"] = lab.hosts[FIRST].pop("guest_startup") | {"up_delay": 7}
+    plan = resources(lab.report("-i", str(found)))[FIRST]["plan"]
+    assert [change["path"] for change in plan] == ["startup.up_delay"]
+
+
 def test_a_report_of_one_guest_leaves_the_others_out(lab: Lab) -> None:
     lab.spec(SECOND)["memory"] = "48MiB"
     done = lab.play("report", "--limit", FIRST)

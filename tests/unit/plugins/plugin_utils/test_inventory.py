@@ -188,6 +188,13 @@ def test_connections_through_the_hypervisor(kind: str, vm: str, plugin: str) -> 
     assert (found["hv_state"], found["guest_hypervisor"]) == ("started", "alpha")
 
 
+def test_no_fact_is_taken_for_what_an_inventory_declares() -> None:
+    (source,) = sources("alpha")
+    told = guest(startup={"order": None, "up_delay": 0, "down_delay": 0})
+    assert "guest_startup" not in variables_of(told, source, (), Ways())
+    assert variables_of(told, source, (), Ways(prefix="lab_"))["lab_startup"] == told["startup"]
+
+
 def test_a_jump_host_with_settings_of_its_own() -> None:
     far = Hypervisor(
         host="alpha", port=2222, user="ops", private_key_file="/keys/a b%", common_args="-o IdentitiesOnly=yes"
