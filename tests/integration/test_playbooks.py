@@ -72,6 +72,19 @@ def test_the_startup_of_the_inventory_is_an_option_of_the_guest(lab: Lab) -> Non
     assert [change["path"] for change in resources(lab.report())[FIRST]["plan"]] == ["startup.order"]
 
 
+def test_a_report_is_written_where_it_was_asked_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, here = lab.folder / "home", lab.folder / "here"
+    for folder in (home, here):
+        folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PWD", str(here))
+    monkeypatch.chdir(here)
+    for name, path in (("lab.json", here / "lab.json"), ("~/lab.json", home / "lab.json")):
+        done = lab.play("report", "--limit", FIRST, report_file=name)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_what_a_hypervisor_tells_is_no_wish(lab: Lab) -> None:
     found = lab.folder / "found.guests.yml"
     found.write_text("plugin: homelab.hybrid.guests\nhypervisors: [{name: alpha, connection: local}]\n")
