@@ -72,6 +72,12 @@ def test_the_startup_of_the_inventory_is_an_option_of_the_guest(lab: Lab) -> Non
     assert [change["path"] for change in resources(lab.report())[FIRST]["plan"]] == ["startup.order"]
 
 
+def test_a_report_can_be_read_as_ansible_shows_it_by_default(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_CALLBACK_RESULT_FORMAT", "json")
+    said = lab.play("report", "--limit", FIRST).stdout
+    assert re.search(rf'^ *"alpha +container +{FIRST} +as declared +-"', said, re.MULTILINE), said
+
+
 def test_a_report_is_written_where_it_was_asked_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     home, here = lab.folder / "home", lab.folder / "here"
     for folder in (home, here):
