@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 from pathlib import Path
@@ -126,6 +127,22 @@ def test_a_host_that_does_not_answer_is_a_part_of_the_report(lab: Lab) -> None:
     assert report["hosts"]["beta"]["error"].startswith("unreachable: ")
     assert report["hosts"]["alpha"]["drifted"] is False
     assert report["drifted"] is True
+
+
+def test_a_host_that_cannot_be_asked_keeps_no_service_of_another_from_its_work(lab: Lab) -> None:
+    path, far = lab.folder / "more.yml", f"{labs.PREFIX}-far"
+    through = {"ansible_connection": "homelab.hybrid.lxc", "ansible_lxc_transport": "local"}
+    broken = {"ansible_connection": "local", "ansible_python_interpreter": "/nonexistent/python"}
+    groups = {
+        "hypervisors": {"hosts": {"beta": broken}},
+        "guests": {"hosts": {far: {"guest_hypervisor": "beta", "guest_kind": "container", "guest_spec": {}}}},
+        "unbound": {"hosts": {FIRST: through, far: through}},
+    }
+    path.write_text(json.dumps({"all": {"children": groups}}))
+    done = lab.play("services", "-i", str(path), "--check")
+    assert f"beta cannot be asked whether {far} runs" in done.stdout
+    # The guest of busybox has no Python for what follows, but its turn came.
+    assert re.search(rf"fatal: \[{FIRST}\].*", done.stdout.partition("homelab.hybrid.unbound : ")[2]), done.stdout
 
 
 def test_a_report_keeps_secrets(lab: Lab) -> None:
