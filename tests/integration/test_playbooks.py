@@ -161,6 +161,36 @@ def test_a_report_gives_advice(lab: Lab) -> None:
     assert lab.report()["advice"][0]["guest"] == FIRST
 
 
+def test_a_part_of_site_is_run_by_its_tag(lab: Lab) -> None:
+    path, through = (
+        lab.folder / "more.yml",
+        {"ansible_connection": "homelab.hybrid.lxc", "ansible_lxc_transport": "local"},
+    )
+    path.write_text(json.dumps({"all": {"children": {"unbound": {"hosts": {FIRST: through}}}}}))
+    done = lab.play("site", "-i", str(path), "--tags", "hypervisors")
+    assert (done.returncode, changed(done)) == (0, 0), done.stdout + done.stderr
+    for tag in ("services", "unbound"):
+        # The guest of busybox has no Python, so the role fails; but the lab was read for it.
+        done = lab.play("site", "-i", str(path), "--tags", tag)
+        assert "Sum up the lab" in done.stdout and "'lab_guests' is undefined" not in done.stdout
+        assert "Preflight | Gather the facts" in done.stdout and "Converge the host]" not in done.stdout
+
+    def memory() -> str:
+        return labs.run("lxc-cgroup", "-n", FIRST, "memory.limit_in_bytes")
+
+    lab.spec(FIRST)["memory"] = "48MiB"
+    done = lab.play("site", "--tags", "services")
+    assert (done.returncode, changed(done), memory()) == (0, 0, str(32 * 2**20)), done.stdout + done.stderr
+    done = lab.play("site", "--tags", "guests")
+    assert (done.returncode, memory()) == (0, str(48 * 2**20)), done.stdout + done.stderr
+    assert "Converge the host]" not in done.stdout
+    del lab.spec(FIRST)["memory"]
+    done = lab.play("site", "--tags", "hypervisors")
+    assert (done.returncode, memory()) == (0, str(32 * 2**20)), done.stdout + done.stderr
+    lab.spec(FIRST)["memory"] = "no memory"
+    assert lab.play("site", "--tags", "hypervisors").returncode == 2
+
+
 def test_guests_stop_and_start_in_their_order(lab: Lab) -> None:
     rehearsed = lab.play("shutdown", "--check")
     assert rehearsed.returncode == 0, rehearsed.stdout + rehearsed.stderr
