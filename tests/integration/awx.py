@@ -48,7 +48,6 @@ RUNS: tuple[tuple[str, str, dict[str, t.Any]], ...] = (
     ("guests", CHANGES, {"lab_memory": "264MiB"}),
     ("services", CHANGES, {}),
     ("site", CHANGES, {"lab_memory": "272MiB"}),
-    ("outcome", READS, {}),
     ("report", READS, {"lab_memory": "272MiB"}),
     ("show", READS, {"hybrid_guests": "containers", "lab_memory": "272MiB"}),
     ("shutdown", CHANGES, {}),

@@ -209,6 +209,18 @@ def test_one_guests_failure_is_no_others(inventory: Inventory) -> None:
     assert power(TWO) == "RUNNING" and not (LXC / ONE).exists()
 
 
+def test_a_host_tells_why_it_failed_when_all_its_guests_failed_too(inventory: Inventory) -> None:
+    alpha = inventory["all"]["children"]["hypervisors"]["hosts"][f"{PREFIX}-alpha"]
+    alpha["hypervisor_images"] = [{"name": IMAGE, "kind": "container", "path": "/nonexistent/tiny.tar"}]
+    del inventory["all"]["children"]["guests"]["hosts"][VM]
+    for argv in ((), ("--tags", "hypervisors")):
+        done = Run(inventory, *argv)
+        assert done.rc == 2
+        assert done.count(f"{PREFIX}-alpha", "failed") == 1
+        assert "/nonexistent/tiny.tar" in done.said
+    assert f"depends on image {IMAGE}, which failed" in Run(inventory).said
+
+
 @pytest.mark.parametrize("limited", [False, True], ids=["whole", "guests alone"])
 def test_guests_of_an_unreachable_host_say_so_and_others_go_on(inventory: Inventory, limited: bool) -> None:
     beta, children = f"{PREFIX}-beta", inventory["all"]["children"]
