@@ -145,6 +145,13 @@ def test_a_host_that_cannot_be_asked_keeps_no_service_of_another_from_its_work(l
     assert re.search(rf"fatal: \[{FIRST}\].*", done.stdout.partition("homelab.hybrid.unbound : ")[2]), done.stdout
 
 
+def test_a_guest_that_is_nowhere_is_named(lab: Lab) -> None:
+    del lab.hosts[FIRST]["guest_hypervisor"]
+    done = lab.play("show")
+    assert done.returncode == 2
+    assert f"{FIRST}: guest_hypervisor is None, it must be an inventory host" in done.stdout + done.stderr
+
+
 def test_a_report_keeps_secrets(lab: Lab) -> None:
     lab.hosts[MACHINE]["guest_spec"] = {"cloud_init": {"user_data": {"password": "correct horse"}}}
     lab.report()
