@@ -125,9 +125,11 @@ def hypervisor(
     found.update({key: value for key, value in (defaults or {}).items() if found.get(key) is None})
     connection = str(found.pop("connection") or "").rpartition(".")[2]
     host = found.pop("host") or name
-    if connection == "local" or (not connection and (host is None or host in LOCAL_HOSTS)):
-        return Hypervisor()
     port = found.pop("port")
+    # Behind a port of this machine is another one: a tunnel, or a virtual machine whose port is forwarded.
+    is_here = host is None or (host in LOCAL_HOSTS and not port)
+    if connection == "local" or (not connection and is_here):
+        return Hypervisor()
     given = {key: value for key, value in found.items() if value is not None}
     return Hypervisor(host=host, port=int(port) if port else None, **given)
 
