@@ -83,8 +83,8 @@ options:
     default: 60
   strict:
     description:
-      - Whether a hypervisor that cannot be asked, a name that two guests have, and an expression in O(compose), O(groups) or O(keyed_groups) that
-        cannot be evaluated are errors.
+      - Whether a hypervisor that cannot be asked, a name that two guests or a guest and its hypervisor have, and an expression in O(compose),
+        O(groups) or O(keyed_groups) that cannot be evaluated are errors.
       - Otherwise the first two are warnings. The guests that the hypervisor told of last are then taken from the cache.
     type: bool
     default: false
@@ -108,7 +108,8 @@ options:
   hostnames:
     description:
       - How the inventory hosts are called. V(name) is the name of the guest, V(qualified) is V(GUEST.HYPERVISOR).
-      - Of two guests with one name the running one bears it, else that of the hypervisor that stands first.
+      - Of two guests with one name the running one bears it, else that of the hypervisor that stands first. A guest with the name of its own
+        hypervisor is left out.
     type: str
     choices: [name, qualified]
     default: name

@@ -145,7 +145,8 @@ def name_guests(
 ) -> tuple[dict[str, tuple[str, Facts]], list[str]]:
     """The inventory hosts: for each name the hypervisor and the guest; and a sentence for each guest that has no name of its own.
 
-    Of guests with one name the running one bears it, else that of the first hypervisor.
+    Of guests with one name the running one bears it, else that of the first hypervisor. The name of its own hypervisor no guest bears:
+    what is for the hypervisor would be done in the guest.
     """
     named: dict[str, tuple[str, Facts]] = {}
     clashes = []
@@ -154,6 +155,11 @@ def name_guests(
             if not wanted.wants(guest):
                 continue
             name = f"{guest['name']}.{hypervisor_name}" if is_qualified else str(guest["name"])
+            if name == hypervisor_name:
+                clashes.append(
+                    f"{name} is a hypervisor and a guest on it: the guest is left out. hostnames=qualified has both"
+                )
+                continue
             if name not in named:
                 named[name] = (hypervisor_name, guest)
                 continue

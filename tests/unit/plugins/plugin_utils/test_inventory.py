@@ -132,6 +132,14 @@ def test_of_two_guests_with_one_name_the_running_one_bears_it(
     assert not clashes
 
 
+def test_no_guest_bears_the_name_of_its_own_hypervisor() -> None:
+    answers = {"alpha": {"guests": [guest("alpha"), guest("web")]}, "beta": {"guests": [guest("alpha", "container")]}}
+    named, clashes = name_guests({"alpha": answers["alpha"]}, Filter(), False)
+    assert named.keys() == {"web"}
+    assert clashes == ["alpha is a hypervisor and a guest on it: the guest is left out. hostnames=qualified has both"]
+    assert name_guests(answers, Filter(), True)[0].keys() == {"alpha.alpha", "web.alpha", "alpha.beta"}
+
+
 @pytest.mark.parametrize(
     ("addresses", "wanted"),
     [
