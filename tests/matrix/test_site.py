@@ -175,12 +175,19 @@ def test_a_guest_alone_is_changed_and_no_other(inventory: Inventory) -> None:
     for name in (ONE, TWO):
         guest(inventory, name)["guest_spec"]["memory"] = "80MiB"
     done = converge(inventory, "--limit", ONE)
-    assert done.changed() == {f"{PREFIX}-alpha": None, VM: None, ONE: 2, TWO: None}
+    assert done.changed() == {f"{PREFIX}-alpha": None, VM: None, ONE: 1, TWO: None}
     assert [limit_of(ONE), limit_of(TWO)] == [str(80 << 20), str(64 << 20)]
     assert converge(inventory, "--limit", ONE).count(ONE, "changed") == 0
     whole = converge(inventory, "--limit", f"{PREFIX}-alpha")
     assert (whole.count(f"{PREFIX}-alpha", "changed"), whole.count(TWO, "changed")) == (1, None)
     assert limit_of(TWO) == str(80 << 20)
+
+
+def test_of_guests_that_are_converged_together_each_tells_its_own_change(inventory: Inventory) -> None:
+    converge(inventory)
+    guest(inventory, TWO)["guest_spec"]["memory"] = "80MiB"
+    done = converge(inventory, "--limit", f"{ONE},{TWO}")
+    assert done.changed() == {f"{PREFIX}-alpha": None, VM: None, ONE: 0, TWO: 1}
 
 
 def test_a_guest_that_the_limit_leaves_out_is_left_as_it_is(inventory: Inventory) -> None:
