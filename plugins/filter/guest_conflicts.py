@@ -54,6 +54,8 @@ _value:
 import ipaddress
 import typing as t
 
+from ..plugin_utils._profiles import dictionaries
+
 HIDING_MODES = ("nat", "isolated")
 Options = t.Mapping[str, t.Any]
 
@@ -81,7 +83,7 @@ def hiding_bridges(hostvars: t.Mapping[str, t.Any], hypervisor: str) -> frozense
     """The bridges behind which addresses are the host's own business."""
     if hypervisor not in hostvars:
         return frozenset()
-    bridges = hostvars[hypervisor].get("hypervisor_bridges") or ()
+    bridges = dictionaries(hostvars[hypervisor].get("hypervisor_bridges"))
     return frozenset(str(bridge.get("name")) for bridge in bridges if bridge.get("mode", "nat") in HIDING_MODES)
 
 
@@ -89,7 +91,7 @@ def claims(guest: Options, hidden: t.Collection[str]) -> t.Iterator[tuple[str, s
     """What the guest wants for itself alone, as the kind and the value."""
     if guest.get("state") == "absent":
         return
-    for net in guest.get("networks") or ():
+    for net in dictionaries(guest.get("networks")):
         if net.get("state") == "absent":
             continue
         mac = net.get("mac") or net.get("hwaddr")

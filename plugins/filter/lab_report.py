@@ -53,6 +53,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._layout.spec import ARGUMENTS, KINDS
+from ..plugin_utils._profiles import dictionaries
 from .guest_spec import options_of
 
 Told = dict[str, t.Any]
@@ -98,7 +99,7 @@ def declared(part: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> di
     """The options of each resource of the part by its kind and name, without secrets."""
     found: dict[tuple[str, str], t.Any] = {}
     for kind, key in KINDS.items():
-        for item in (hostvars[part["hypervisor"]].get(f"hypervisor_{key}") or ()) if part["is_whole"] else ():
+        for item in dictionaries(hostvars[part["hypervisor"]].get(f"hypervisor_{key}")) if part["is_whole"] else ():
             found[kind, str(item.get("name"))] = item
     for name in part["guests"]:
         found[str(hostvars[name]["guest_kind"]), name] = options_of(name, hostvars[name])
@@ -115,7 +116,7 @@ def without_secrets(options: t.Mapping[str, t.Any], arguments: t.Mapping[str, t.
         elif inner and isinstance(value, t.Mapping):
             value = without_secrets(value, inner)
         elif inner and isinstance(value, list):
-            value = [without_secrets(item, inner) for item in value]
+            value = [without_secrets(item, inner) for item in dictionaries(value)]
         found[str(key)] = value
     return found
 

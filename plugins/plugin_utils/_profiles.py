@@ -70,6 +70,11 @@ def mapping(where: str, value: t.Any) -> Options:
     return value
 
 
+def dictionaries(value: t.Any) -> list[Options]:
+    """Those items of a list that are dictionaries. What is none is refused by the module, whose sentence is better than a filter's."""
+    return [item for item in value if isinstance(item, t.Mapping)] if isinstance(value, (list, tuple)) else []
+
+
 def form(value: t.Any) -> str:
     """What a person calls the type of *value*. Ansible's own types for what it read from a file bear names that say nothing."""
     return next(
