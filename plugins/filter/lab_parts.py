@@ -38,7 +38,7 @@ options:
     required: true
   names:
     description:
-      - Only these guests. One that is no guest of the inventory is refused.
+      - Only these guests. One that is no guest of the inventory, or in no part of the play, is refused.
       - Text is taken for names with commas between them.
     type: list
     elements: str

@@ -42,7 +42,7 @@ def share(
     that are: so a limit to a guest means that guest, and one to a hypervisor the whole host. With *names* only these guests,
     and in no case those that are *left_out*.
 
-    :raises FleetError: for a name that is no guest, and for a guest whose hypervisor or kind is not said.
+    :raises FleetError: for a name that is no guest or is beyond the play, and for a guest whose hypervisor or kind is not said.
     """
     if unknown := sorted(set(names or ()) - set(guests)):
         raise FleetError(f"no guest of the inventory is called {', '.join(unknown)}")
@@ -63,7 +63,13 @@ def share(
         maker = makers.setdefault(str(hypervisor), name)
         part = parts.setdefault(maker, {"hypervisor": hypervisor, "is_whole": False, "guests": []})
         part["guests"].append(name)
-    return parts if names is None else {maker: part for maker, part in parts.items() if part["guests"]}
+    if names is None:
+        return parts
+    if beyond := sorted(set(names).difference(*(part["guests"] for part in parts.values()))):
+        raise FleetError(
+            f"{', '.join(beyond)}: named, and not in this run. Neither it nor its hypervisor is in the limit"
+        )
+    return {maker: part for maker, part in parts.items() if part["guests"]}
 
 
 def steps(

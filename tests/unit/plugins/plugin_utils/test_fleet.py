@@ -47,11 +47,14 @@ def test_names_choose_among_the_guests() -> None:
     assert parts("alpha", "beta", names="dns, desk").keys() == {"alpha", "beta"}
     with pytest.raises(AnsibleFilterError, match="no guest of the inventory is called dsn"):
         parts("alpha", names=["dns", "dsn"])
+    with pytest.raises(AnsibleFilterError, match="desk: named, and not in this run"):
+        parts("alpha", "web", names=["dns", "desk"])
 
 
 def test_a_guest_that_is_left_out_is_in_no_part() -> None:
     assert parts("alpha", "dns", left_out=["web"]) == {"alpha": ("alpha", True, ["dns"])}
-    assert parts("alpha", left_out=["web"], names=["web"]) == {}
+    with pytest.raises(AnsibleFilterError, match="web: named, and not in this run"):
+        parts("alpha", left_out=["web"], names=["web", "dns"])
 
 
 @pytest.mark.parametrize(
