@@ -220,7 +220,7 @@ def test_a_host_tells_why_it_failed_when_all_its_guests_failed_too(inventory: In
     alpha = inventory["all"]["children"]["hypervisors"]["hosts"][f"{PREFIX}-alpha"]
     alpha["hypervisor_images"] = [{"name": IMAGE, "kind": "container", "path": "/nonexistent/tiny.tar"}]
     del inventory["all"]["children"]["guests"]["hosts"][VM]
-    for argv in ((), ("--tags", "hypervisors")):
+    for argv in ((), ("--tags", "hypervisors"), ("--skip-tags", "guests")):
         done = Run(inventory, *argv)
         assert done.rc == 2
         assert done.count(f"{PREFIX}-alpha", "failed") == 1
