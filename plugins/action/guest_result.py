@@ -35,11 +35,15 @@ class ActionModule(ActionBase):
 
 
 def guest_result(layout: t.Mapping[str, t.Any] | None, name: str, hypervisor: str) -> Result:
-    """How the guest *name* ended, from the result of the *layout* of its host."""
+    """How the guest *name* ended, from the result of the *layout* of its host; or how the host itself did."""
+    if name == hypervisor and (layout is None or "msg" not in layout):
+        return {"changed": False}
     if layout is None:
         return _failed(f"{hypervisor} failed before its guests were looked at")
     if layout.get("unreachable_host"):
         return _failed(f"{hypervisor} is unreachable: {layout.get('msg', '')}".rstrip(": "))
+    if name == hypervisor:
+        return _failed(str(layout["msg"]))
     items = [
         item for item in layout.get("resources") or () if item["name"] == name and item["kind"] in ("vm", "container")
     ]

@@ -89,12 +89,36 @@ options:
     type: str
     vars:
       - name: ansible_qemu_ga_ssh_user
+  default_user:
+    description:
+      - The user on the hypervisor where neither O(user) nor O(hypervisor) has one.
+    type: str
+    cli:
+      - name: remote_user
+        option: --user
+    env:
+      - name: ANSIBLE_REMOTE_USER
+    ini:
+      - section: defaults
+        key: remote_user
   private_key_file:
     description:
       - The private key for the hypervisor.
     type: path
     vars:
       - name: ansible_qemu_ga_private_key_file
+  default_private_key_file:
+    description:
+      - The private key for the hypervisor where neither O(private_key_file) nor O(hypervisor) has one.
+    type: path
+    cli:
+      - name: private_key_file
+        option: --private-key
+    env:
+      - name: ANSIBLE_PRIVATE_KEY_FILE
+    ini:
+      - section: defaults
+        key: private_key_file
   ssh_executable:
     description:
       - The C(ssh) program on the control node.
@@ -165,6 +189,7 @@ options:
   remote_user:
     description:
       - The user inside the virtual machine. C(become) works from there as everywhere.
+      - C(-u) and C(remote_user) are for the hypervisor, and say nothing of it.
       - Any other than V(root) needs C(su) in the guest.
     type: str
     default: root
@@ -224,6 +249,11 @@ class Connection(ConnectionBase):  # type: ignore[misc]
         if not self._is_windows:
             self.module_implementation_preferences = ("",)
 
+    def set_options(self, task_keys: t.Any = None, var_options: t.Any = None, direct: t.Any = None) -> None:
+        """Take the options, but ``remote_user`` from its variable alone."""
+        # Ansible gives an option with the name of a keyword what the keyword says, and that is the -u of the run: who logs in on the hypervisor.
+        super().set_options({**(task_keys or {}), "remote_user": None}, var_options, direct)
+
     @property
     def domain(self) -> str:
         names = ("domain", "delegated_name", "inventory_name")
@@ -243,7 +273,8 @@ class Connection(ConnectionBase):  # type: ignore[misc]
         options["common_args"] = self.get_option("ssh_common_args")
         options["extra_args"] = self.get_option("ssh_extra_args")
         options["checks_host_key"] = self.get_option("host_key_checking")
-        return hypervisor(self.get_option("guest_hypervisor"), self.get_option("hypervisor") or {}, options)
+        defaults = {name: self.get_option(f"default_{name}") for name in ("user", "private_key_file")}
+        return hypervisor(self.get_option("guest_hypervisor"), self.get_option("hypervisor") or {}, options, defaults)
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         """Run the shell command *cmd* in the virtual machine."""

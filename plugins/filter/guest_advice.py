@@ -56,6 +56,7 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._core.errors import HybridError
 from ..module_utils._core.units import parse_memory_kib
+from ..plugin_utils._profiles import dictionaries
 from .guest_spec import options_of
 
 Options = t.Mapping[str, t.Any]
@@ -120,7 +121,7 @@ def against_container(guest: str, needs: t.Sequence[str], options: Options) -> t
             if name in said and need not in needs:
                 yield f"it is called {name}: {NEEDS[need]}"
                 break
-    for mount in options.get("mounts") or ():
+    for mount in dictionaries(options.get("mounts")):
         source = re.sub(r"/+$", "", str(mount.get("source") or "-")) or "/"
         if source in HOST_ITSELF or any(
             source == folder or source.startswith(f"{folder}/") for folder in KERNEL_FOLDERS
@@ -134,7 +135,7 @@ def against_privilege(options: Options) -> t.Iterator[str]:
 
 
 def against_vm(needs: t.Sequence[str], options: Options) -> t.Iterator[str]:
-    disks = options.get("disks") or ()
+    disks = dictionaries(options.get("disks"))
     image = options.get("image") or next((disk["image"] for disk in disks if disk.get("image")), None)
     # An ISO or a disk of somebody else's, a kernel that is named, a screen: somebody has a reason.
     is_special = (

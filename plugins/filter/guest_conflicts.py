@@ -51,7 +51,10 @@ _value:
   elements: str
 """
 
+import ipaddress
 import typing as t
+
+from ..plugin_utils._profiles import dictionaries
 
 HIDING_MODES = ("nat", "isolated")
 Options = t.Mapping[str, t.Any]
@@ -80,22 +83,32 @@ def hiding_bridges(hostvars: t.Mapping[str, t.Any], hypervisor: str) -> frozense
     """The bridges behind which addresses are the host's own business."""
     if hypervisor not in hostvars:
         return frozenset()
-    bridges = hostvars[hypervisor].get("hypervisor_bridges") or ()
+    bridges = dictionaries(hostvars[hypervisor].get("hypervisor_bridges"))
     return frozenset(str(bridge.get("name")) for bridge in bridges if bridge.get("mode", "nat") in HIDING_MODES)
 
 
 def claims(guest: Options, hidden: t.Collection[str]) -> t.Iterator[tuple[str, str]]:
     """What the guest wants for itself alone, as the kind and the value."""
-    for net in guest.get("networks") or ():
+    if guest.get("state") == "absent":
+        return
+    for net in dictionaries(guest.get("networks")):
         if net.get("state") == "absent":
             continue
         mac = net.get("mac") or net.get("hwaddr")
         if mac:
             yield "MAC address", str(mac).lower()
-        address = str(net.get("ip") or "").partition("/")[0]
+        address = canonical(str(net.get("ip") or "").partition("/")[0])
         if address not in ("", "dhcp", "none") and net.get("bridge") not in hidden:
             vlan = net.get("vlan") or net.get("tag")
             yield "address", f"{address} in VLAN {vlan}" if vlan else address
+
+
+def canonical(address: str) -> str:
+    """*address* as it is always written; what is none stays as it is, and is refused by the module."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address
 
 
 class FilterModule:

@@ -53,12 +53,16 @@ options:
     type: dict
     default: {}
   allow:
-    description: The losses that are permitted in this run, usually the extra variable C(guest_allow).
+    description:
+      - The losses that are permitted in this run, usually the extra variable C(guest_allow).
+      - Text is taken for words with commas between them, as in C(-e guest_allow=replace_disk,adopt).
     type: list
     elements: str
     default: []
   delete:
-    description: What C(state=absent) may delete in this run, usually the extra variable C(guest_delete).
+    description:
+      - What C(state=absent) may delete in this run, usually the extra variable C(guest_delete).
+      - Text is taken for words with commas between them.
     type: list
     elements: str
     default: []
@@ -108,8 +112,8 @@ TEXTS_OF_CLOUD_INIT = {"user_data": "#cloud-config\n", "meta_data": "", "network
 def guest_spec(
     spec: t.Any,
     name: str,
-    allow: t.Sequence[str] = (),
-    delete: t.Sequence[str] = (),
+    allow: str | t.Sequence[str] = (),
+    delete: str | t.Sequence[str] = (),
     profiles: t.Sequence[str] = (),
     catalog: t.Mapping[str, t.Any] | None = None,
     kind: str | None = None,
@@ -126,16 +130,23 @@ def guest_spec(
             check(layer, name if layer is own else None)
         if its_startup := mapping(f"guest_startup of {name}", startup):
             layers.append(Layer(f"guest_startup of {name}", {"startup": its_startup}))
-        options: dict[str, t.Any] = {"state": "started", **lay(layers, kind), "name": name}
+        options: dict[str, t.Any] = {**lay(layers, kind), "name": name}
     except ProfileError as exc:
         raise AnsibleFilterError(str(exc)) from exc
+    if options.get("state") is None:
+        options["state"] = "started"
     if isinstance(options.get("cloud_init"), t.Mapping):
         options["cloud_init"] = {key: as_text(key, value, name) for key, value in options["cloud_init"].items()}
-    if permitted := words_of(kind, allow, ALLOW):
+    if permitted := words_of(kind, as_words(allow), ALLOW):
         options["allow"] = permitted
-    if deleted := words_of(kind, delete, DELETE):
+    if deleted := words_of(kind, as_words(delete), DELETE):
         options["delete"] = deleted
     return options
+
+
+def as_words(given: str | t.Sequence[str]) -> t.Sequence[str]:
+    """The words of a run. What ``-e guest_allow=adopt`` gives is text, which would be a list of letters."""
+    return [word.strip() for word in given.split(",") if word.strip()] if isinstance(given, str) else given
 
 
 def options_of(name: str, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -48,7 +48,7 @@ _value:
   description:
     - One dictionary for each guest, by name, with C(name), C(kind), C(state), C(hypervisor), C(description), C(tags), C(addresses), C(cpus),
       C(memory), C(disk), C(pool), C(uptime), C(services) and C(aliases).
-    - A guest that is not there has the state C(absent), one whose hypervisor could not be reached C(unknown), with the
+    - A guest that is not there has the state C(absent), one whose hypervisor could not be asked C(unknown), with the
       fixed addresses of its C(guest_spec). Addresses of a link alone are left out.
   type: list
   elements: dict
@@ -72,7 +72,7 @@ def lab_guests(results: t.Iterable[Facts], names: t.Iterable[str], hostvars: Fac
     seen: dict[tuple[str, str], Facts] = {}
     unheard = set()
     for result in results:
-        if result.get("unreachable") and "item" in result:
+        if (result.get("unreachable") or result.get("failed")) and "item" in result:
             unheard.add(str(result["item"]))
             continue
         if "guests" not in result or "item" not in result:

@@ -13,7 +13,8 @@ author:
 description:
   - Divides the guests of the inventory among the hosts of a play, in one pass over the inventory.
   - A hypervisor that is in the play takes care of all its guests. Where the hypervisor is not in it, the first of its guests that are takes care of
-    those that are. So a limit to a guest means that guest, and one to a hypervisor means the whole host.
+    those that are. So a limit to a guest means that guest, and one to a hypervisor means the whole host. A guest that the limit leaves out by name
+    is in no part.
 positional: _input, play, guests, hypervisors
 options:
   _input:
@@ -37,10 +38,15 @@ options:
     required: true
   names:
     description:
-      - Only these guests. One that is no guest of the inventory is refused.
+      - Only these guests. One that is no guest of the inventory, or in no part of the play, is refused.
       - Text is taken for names with commas between them.
     type: list
     elements: str
+  left_out:
+    description: None of these guests, usually what P(homelab.hybrid.left_out#filter) tells.
+    type: list
+    elements: str
+    default: []
 seealso:
   - plugin: homelab.hybrid.guest_options
     plugin_type: filter
@@ -72,6 +78,7 @@ def lab_parts(
     guests: t.Sequence[str],
     hypervisors: t.Sequence[str],
     names: t.Sequence[str] | None = None,
+    left_out: t.Collection[str] = (),
 ) -> dict[str, dict[str, t.Any]]:
     """The parts by the host that has them.
 
@@ -80,7 +87,7 @@ def lab_parts(
     if isinstance(names, str):
         names = [name.strip() for name in names.split(",") if name.strip()]
     try:
-        return share(hostvars, play, guests, hypervisors, names)
+        return share(hostvars, play, guests, hypervisors, names, left_out)
     except FleetError as exc:
         raise AnsibleFilterError(str(exc)) from exc
 

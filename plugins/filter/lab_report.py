@@ -28,7 +28,7 @@ options:
     type: dict
     default: {}
   hostvars:
-    description: The variable C(hostvars), for O(parts).
+    description: The variable C(hostvars), for O(parts), and so that no guest of the inventory is told as one that is not in it.
     type: dict
     default: {}
 """
@@ -53,6 +53,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._layout.spec import ARGUMENTS, KINDS
+from ..plugin_utils._profiles import dictionaries
 from .guest_spec import options_of
 
 Told = dict[str, t.Any]
@@ -69,12 +70,14 @@ def lab_report(
 
     :raises AnsibleFilterError: for what is no result of the module.
     """
-    options = {part["hypervisor"]: declared(part, hostvars or {}) for part in (parts or {}).values()}
+    known_hosts = hostvars or {}
+    options = {part["hypervisor"]: declared(part, known_hosts) for part in (parts or {}).values()}
     hosts: dict[str, Told] = {}
     for each in results:
         if not isinstance(each, t.Mapping) or "hypervisor" not in each or "result" not in each:
             raise AnsibleFilterError("lab_report: takes a list of dictionaries with hypervisor and result")
         told = host(each["result"], options.get(each["hypervisor"], {}))
+        told["unlisted"] = [guest for guest in told["unlisted"] if not lives_on(each["hypervisor"], guest, known_hosts)]
         known = hosts.setdefault(each["hypervisor"], told)
         if known is not told:
             known["resources"] += told["resources"]
@@ -87,11 +90,16 @@ def lab_report(
     }
 
 
+def lives_on(hypervisor: str, guest: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> bool:
+    """Whether the inventory has the *guest* there: a layout of some of a host's guests does not list the others."""
+    return guest["name"] in hostvars and hostvars[guest["name"]].get("guest_hypervisor") == hypervisor
+
+
 def declared(part: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> dict[tuple[str, str], Told]:
     """The options of each resource of the part by its kind and name, without secrets."""
     found: dict[tuple[str, str], t.Any] = {}
     for kind, key in KINDS.items():
-        for item in (hostvars[part["hypervisor"]].get(f"hypervisor_{key}") or ()) if part["is_whole"] else ():
+        for item in dictionaries(hostvars[part["hypervisor"]].get(f"hypervisor_{key}")) if part["is_whole"] else ():
             found[kind, str(item.get("name"))] = item
     for name in part["guests"]:
         found[str(hostvars[name]["guest_kind"]), name] = options_of(name, hostvars[name])
@@ -108,7 +116,7 @@ def without_secrets(options: t.Mapping[str, t.Any], arguments: t.Mapping[str, t.
         elif inner and isinstance(value, t.Mapping):
             value = without_secrets(value, inner)
         elif inner and isinstance(value, list):
-            value = [without_secrets(item, inner) for item in value]
+            value = [without_secrets(item, inner) for item in dictionaries(value)]
         found[str(key)] = value
     return found
 

@@ -13,6 +13,7 @@ description:
   - Nothing is installed on a hypervisor for this but libvirt, LXC and Debian's packages C(python3-libvirt), C(python3-lxc) and C(python3-lxml).
   - Each guest gets the facts that M(homelab.hybrid.guest_info) returns as variables (C(guest_state), C(guest_tags), C(guest_addresses)), and in
     any case C(guest_hypervisor), C(guest_kind) and the variables of its connection.
+  - The fact C(startup) is left out where it would be C(guest_startup), which is a variable that an inventory declares.
   - The guests are in the groups C(guests), C(vms) or C(containers), and C(hypervisor_NAME). The hypervisors are in the group C(hypervisors).
   - Uses a YAML configuration file whose name ends with C(guests.yml) or C(guests.yaml) after a dot or a slash, such as C(lab.guests.yml),
     or with C(homelab_guests.yml).
@@ -82,8 +83,8 @@ options:
     default: 60
   strict:
     description:
-      - Whether a hypervisor that cannot be asked, a name that two guests have, and an expression in O(compose), O(groups) or O(keyed_groups) that
-        cannot be evaluated are errors.
+      - Whether a hypervisor that cannot be asked, a name that two guests or a guest and its hypervisor have, and an expression in O(compose),
+        O(groups) or O(keyed_groups) that cannot be evaluated are errors.
       - Otherwise the first two are warnings. The guests that the hypervisor told of last are then taken from the cache.
     type: bool
     default: false
@@ -107,7 +108,8 @@ options:
   hostnames:
     description:
       - How the inventory hosts are called. V(name) is the name of the guest, V(qualified) is V(GUEST.HYPERVISOR).
-      - Of two guests with one name the running one bears it, else that of the hypervisor that stands first.
+      - Of two guests with one name the running one bears it, else that of the hypervisor that stands first. A guest with the name of its own
+        hypervisor is left out.
     type: str
     choices: [name, qualified]
     default: name

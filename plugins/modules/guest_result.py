@@ -15,6 +15,7 @@ description:
     diff and its failure. So each guest of a play shows its own result, and one guest's failure is never another's.
   - Connects to nothing and changes nothing. That the guest is told as changed is the change that the layout made.
   - Fails where the host could not be reached, where the layout was refused as a whole, and where the guest was skipped, with that reason.
+  - A host that is its own O(hypervisor) fails as its layout failed.
 author:
   - homelab.hybrid contributors (@homelab)
 extends_documentation_fragment:
@@ -26,11 +27,11 @@ options:
       - Where there is none, the host failed before its layout, and so does the guest.
     type: dict
   name:
-    description: The guest.
+    description: The guest, or the host itself.
     type: str
     required: true
   hypervisor:
-    description: The host of the guest, for messages.
+    description: The host of the guest.
     type: str
     required: true
 seealso:

@@ -34,13 +34,15 @@ def share(
     guests: t.Sequence[str],
     hypervisors: t.Iterable[str],
     names: t.Collection[str] | None = None,
+    left_out: t.Collection[str] = (),
 ) -> dict[str, Told]:
     """Who of the *play* does which part, in one pass over the inventory.
 
     A hypervisor that is in the play does all its guests. For one that is not, the first of its guests in the play does those
-    that are: so a limit to a guest means that guest, and one to a hypervisor the whole host. With *names* only these guests.
+    that are: so a limit to a guest means that guest, and one to a hypervisor the whole host. With *names* only these guests,
+    and in no case those that are *left_out*.
 
-    :raises FleetError: for a name that is no guest, and for a guest whose hypervisor or kind is not said.
+    :raises FleetError: for a name that is no guest or is beyond the play, and for a guest whose hypervisor or kind is not said.
     """
     if unknown := sorted(set(names or ()) - set(guests)):
         raise FleetError(f"no guest of the inventory is called {', '.join(unknown)}")
@@ -51,7 +53,8 @@ def share(
     makers = {host: host for host in parts}
     for name in guests:
         hypervisor = hostvars[name].get("guest_hypervisor")
-        if (names is not None and name not in names) or (name not in in_play and hypervisor not in parts):
+        is_unwanted = name in left_out or (names is not None and name not in names)
+        if is_unwanted or (name not in in_play and hypervisor not in parts):
             continue
         if hypervisor not in hostvars or hostvars[name].get("guest_kind") not in ("vm", "container"):
             raise FleetError(
@@ -60,7 +63,13 @@ def share(
         maker = makers.setdefault(str(hypervisor), name)
         part = parts.setdefault(maker, {"hypervisor": hypervisor, "is_whole": False, "guests": []})
         part["guests"].append(name)
-    return parts if names is None else {maker: part for maker, part in parts.items() if part["guests"]}
+    if names is None:
+        return parts
+    if beyond := sorted(set(names).difference(*(part["guests"] for part in parts.values()))):
+        raise FleetError(
+            f"{', '.join(beyond)}: named, and not in this run. Neither it nor its hypervisor is in the limit"
+        )
+    return {maker: part for maker, part in parts.items() if part["guests"]}
 
 
 def steps(

@@ -28,6 +28,9 @@ CONNECTION_KEYS = {
     "ssh_extra_args": "ansible_ssh_extra_args",
     "connection": "ansible_connection",
 }
+# What an inventory declares by a name that a fact would have: taken for a wish, the fact would go before what
+# a profile or guest_spec says.
+DECLARED = ("guest_startup",)
 Facts = t.Mapping[str, t.Any]
 
 
@@ -142,7 +145,8 @@ def name_guests(
 ) -> tuple[dict[str, tuple[str, Facts]], list[str]]:
     """The inventory hosts: for each name the hypervisor and the guest; and a sentence for each guest that has no name of its own.
 
-    Of guests with one name the running one bears it, else that of the first hypervisor.
+    Of guests with one name the running one bears it, else that of the first hypervisor. The name of its own hypervisor no guest bears:
+    what is for the hypervisor would be done in the guest.
     """
     named: dict[str, tuple[str, Facts]] = {}
     clashes = []
@@ -151,6 +155,11 @@ def name_guests(
             if not wanted.wants(guest):
                 continue
             name = f"{guest['name']}.{hypervisor_name}" if is_qualified else str(guest["name"])
+            if name == hypervisor_name:
+                clashes.append(
+                    f"{name} is a hypervisor and a guest on it: the guest is left out. hostnames=qualified has both"
+                )
+                continue
             if name not in named:
                 named[name] = (hypervisor_name, guest)
                 continue
@@ -166,7 +175,7 @@ def name_guests(
 
 def variables_of(guest: Facts, source: Source, private_bridges: t.Collection[str], ways: Ways) -> dict[str, t.Any]:
     """The variables of a guest: its facts, and how it is reached."""
-    variables = {ways.prefix + key: value for key, value in guest.items()}
+    variables = {ways.prefix + key: value for key, value in guest.items() if ways.prefix + key not in DECLARED}
     variables.update(guest_hypervisor=source.name, guest_kind=guest["kind"])
     address = preferred(guest.get("addresses") or ())
     if address:

@@ -45,7 +45,7 @@ def pick(names: t.Sequence[str], catalog: t.Mapping[str, t.Any], guest: str) -> 
     if isinstance(names, str) or not isinstance(names, t.Sequence):
         raise ProfileError(f"guest_profiles of {guest}: must be a list of names, not {names!r}")
     if not isinstance(catalog, t.Mapping):
-        raise ProfileError(f"guest_profile_catalog: must be a dictionary of profiles, not {type(catalog).__name__}")
+        raise ProfileError(f"guest_profile_catalog: must be a dictionary of profiles, not {form(catalog)}")
     found = []
     for name in names:
         if name not in catalog:
@@ -66,8 +66,20 @@ def mapping(where: str, value: t.Any) -> Options:
     if value is None:
         return {}
     if not isinstance(value, t.Mapping):
-        raise ProfileError(f"{where}: {type(value).__name__} is given, it must be a dictionary")
+        raise ProfileError(f"{where}: {form(value)} is given, it must be a dictionary")
     return value
+
+
+def dictionaries(value: t.Any) -> list[Options]:
+    """Those items of a list that are dictionaries. What is none is refused by the module, whose sentence is better than a filter's."""
+    return [item for item in value if isinstance(item, t.Mapping)] if isinstance(value, (list, tuple)) else []
+
+
+def form(value: t.Any) -> str:
+    """What a person calls the type of *value*. Ansible's own types for what it read from a file bear names that say nothing."""
+    return next(
+        (kind.__name__ for kind in (str, bool, int, float, list) if isinstance(value, kind)), type(value).__name__
+    )
 
 
 def lay(layers: t.Iterable[Layer], kind: str | None = None) -> dict[str, t.Any]:
@@ -130,11 +142,12 @@ def _with_one_word_for_cores(base: Options, layer: Options) -> tuple[dict[str, t
     def has(options: Options, key: str) -> bool:
         return options.get(key) is not None
 
-    if not (has(base, "vcpus") and has(layer, "cpu")) and not (has(base, "cpu") and has(layer, "vcpus")):
+    # A vcpus of null takes cpu.cores away; a cpu of null has no cores to be unified with.
+    if not ("vcpus" in base and has(layer, "cpu")) and not (has(base, "cpu") and "vcpus" in layer):
         return dict(base), dict(layer)
 
     def unified(options: Options) -> dict[str, t.Any]:
-        if not has(options, "vcpus") or has(options, "cpu"):
+        if "vcpus" not in options or has(options, "cpu"):
             return dict(options)
         rest = {key: value for key, value in options.items() if key != "vcpus"}
         return {**rest, "cpu": {"cores": options["vcpus"]}}

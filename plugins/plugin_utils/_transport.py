@@ -110,18 +110,26 @@ class Hypervisor:
         return done.returncode, done.stdout or b"", done.stderr
 
 
-def hypervisor(name: str | None, variables: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]) -> Hypervisor:
-    """The hypervisor *name* of the inventory by its connection *variables*; what is set in *options* goes before them."""
+def hypervisor(
+    name: str | None,
+    variables: t.Mapping[str, t.Any],
+    options: t.Mapping[str, t.Any],
+    defaults: t.Mapping[str, t.Any] | None = None,
+) -> Hypervisor:
+    """The hypervisor *name* of the inventory by its connection *variables*; what is set in *options* goes before them, *defaults* after them."""
     found = {
         key: next((variables[each] for each in names if variables.get(each) not in (None, "")), None)
         for key, names in VARIABLES.items()
     }
     found.update({key: value for key, value in options.items() if value not in (None, "")})
+    found.update({key: value for key, value in (defaults or {}).items() if found.get(key) is None})
     connection = str(found.pop("connection") or "").rpartition(".")[2]
     host = found.pop("host") or name
-    if connection == "local" or (not connection and (host is None or host in LOCAL_HOSTS)):
-        return Hypervisor()
     port = found.pop("port")
+    # Behind a port of this machine is another one: a tunnel, or a virtual machine whose port is forwarded.
+    is_here = host is None or (host in LOCAL_HOSTS and not port)
+    if connection == "local" or (not connection and is_here):
+        return Hypervisor()
     given = {key: value for key, value in found.items() if value is not None}
     return Hypervisor(host=host, port=int(port) if port else None, **given)
 

@@ -97,11 +97,11 @@ class Lab:
 
     def play(self, name: str, *argv: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
         environment = {
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_LOCALHOST_WARNING": "false",
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
             "ANSIBLE_INJECT_FACT_VARS": "false",
         }
         command = [str(ROOT / ".build/venv/bin/ansible-playbook"), "-i", str(self.write()), f"homelab.hybrid.{name}"]

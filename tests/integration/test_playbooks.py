@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 from pathlib import Path
@@ -72,11 +73,40 @@ def test_the_startup_of_the_inventory_is_an_option_of_the_guest(lab: Lab) -> Non
     assert [change["path"] for change in resources(lab.report())[FIRST]["plan"]] == ["startup.order"]
 
 
+def test_a_report_can_be_read_as_ansible_shows_it_by_default(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_CALLBACK_RESULT_FORMAT", "json")
+    said = lab.play("report", "--limit", FIRST).stdout
+    assert re.search(rf'^ *"alpha +container +{FIRST} +as declared +-"', said, re.MULTILINE), said
+
+
+def test_a_report_is_written_where_it_was_asked_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, here = lab.folder / "home", lab.folder / "here"
+    for folder in (home, here):
+        folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PWD", str(here))
+    monkeypatch.chdir(here)
+    for name, path in (("lab.json", here / "lab.json"), ("~/lab.json", home / "lab.json")):
+        done = lab.play("report", "--limit", FIRST, report_file=name)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_hypervisor_tells_is_no_wish(lab: Lab) -> None:
+    found = lab.folder / "found.guests.yml"
+    found.write_text("plugin: homelab.hybrid.guests\nhypervisors: [{name: alpha, connection: local}]\n")
+    lab.spec(FIRST)["startup"] = lab.hosts[FIRST].pop("guest_startup") | {"up_delay": 7}
+    plan = resources(lab.report("-i", str(found)))[FIRST]["plan"]
+    assert [change["path"] for change in plan] == ["startup.up_delay"]
+
+
 def test_a_report_of_one_guest_leaves_the_others_out(lab: Lab) -> None:
     lab.spec(SECOND)["memory"] = "48MiB"
     done = lab.play("report", "--limit", FIRST)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(resources(lab.report("--limit", FIRST))) == {FIRST}
+    alone = lab.report("--limit", FIRST)
+    assert set(resources(alone)) == {FIRST}
+    assert not {SECOND, MACHINE} & {guest["name"] for guest in alone["hosts"]["alpha"]["unlisted"]}
     assert set(resources(lab.report("--limit", "alpha"))) >= set(labs.GUESTS)
     assert lab.play("report", "--limit", "alpha").returncode == 2
 
@@ -99,6 +129,29 @@ def test_a_host_that_does_not_answer_is_a_part_of_the_report(lab: Lab) -> None:
     assert report["drifted"] is True
 
 
+def test_a_host_that_cannot_be_asked_keeps_no_service_of_another_from_its_work(lab: Lab) -> None:
+    path, far = lab.folder / "more.yml", f"{labs.PREFIX}-far"
+    through = {"ansible_connection": "homelab.hybrid.lxc", "ansible_lxc_transport": "local"}
+    broken = {"ansible_connection": "local", "ansible_python_interpreter": "/nonexistent/python"}
+    groups = {
+        "hypervisors": {"hosts": {"beta": broken}},
+        "guests": {"hosts": {far: {"guest_hypervisor": "beta", "guest_kind": "container", "guest_spec": {}}}},
+        "unbound": {"hosts": {FIRST: through, far: through}},
+    }
+    path.write_text(json.dumps({"all": {"children": groups}}))
+    done = lab.play("services", "-i", str(path), "--check")
+    assert f"beta cannot be asked whether {far} runs" in done.stdout
+    # The guest of busybox has no Python for what follows, but its turn came.
+    assert re.search(rf"fatal: \[{FIRST}\].*", done.stdout.partition("homelab.hybrid.unbound : ")[2]), done.stdout
+
+
+def test_a_guest_that_is_nowhere_is_named(lab: Lab) -> None:
+    del lab.hosts[FIRST]["guest_hypervisor"]
+    done = lab.play("show")
+    assert done.returncode == 2
+    assert f"{FIRST}: guest_hypervisor is None, it must be an inventory host" in done.stdout + done.stderr
+
+
 def test_a_report_keeps_secrets(lab: Lab) -> None:
     lab.hosts[MACHINE]["guest_spec"] = {"cloud_init": {"user_data": {"password": "correct horse"}}}
     lab.report()
@@ -113,6 +166,36 @@ def test_a_report_gives_advice(lab: Lab) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(rf"{FIRST} +container +virtual machine +it loads kernel modules", done.stdout)
     assert lab.report()["advice"][0]["guest"] == FIRST
+
+
+def test_a_part_of_site_is_run_by_its_tag(lab: Lab) -> None:
+    path, through = (
+        lab.folder / "more.yml",
+        {"ansible_connection": "homelab.hybrid.lxc", "ansible_lxc_transport": "local"},
+    )
+    path.write_text(json.dumps({"all": {"children": {"unbound": {"hosts": {FIRST: through}}}}}))
+    done = lab.play("site", "-i", str(path), "--tags", "hypervisors")
+    assert (done.returncode, changed(done)) == (0, 0), done.stdout + done.stderr
+    for tag in ("services", "unbound"):
+        # The guest of busybox has no Python, so the role fails; but the lab was read for it.
+        done = lab.play("site", "-i", str(path), "--tags", tag)
+        assert "Sum up the lab" in done.stdout and "'lab_guests' is undefined" not in done.stdout
+        assert "Preflight | Gather the facts" in done.stdout and "Converge the host]" not in done.stdout
+
+    def memory() -> str:
+        return labs.run("lxc-cgroup", "-n", FIRST, "memory.limit_in_bytes")
+
+    lab.spec(FIRST)["memory"] = "48MiB"
+    done = lab.play("site", "--tags", "services")
+    assert (done.returncode, changed(done), memory()) == (0, 0, str(32 * 2**20)), done.stdout + done.stderr
+    done = lab.play("site", "--tags", "guests")
+    assert (done.returncode, memory()) == (0, str(48 * 2**20)), done.stdout + done.stderr
+    assert "Converge the host]" not in done.stdout
+    del lab.spec(FIRST)["memory"]
+    done = lab.play("site", "--tags", "hypervisors")
+    assert (done.returncode, memory()) == (0, str(32 * 2**20)), done.stdout + done.stderr
+    lab.spec(FIRST)["memory"] = "no memory"
+    assert lab.play("site", "--tags", "hypervisors").returncode == 2
 
 
 def test_guests_stop_and_start_in_their_order(lab: Lab) -> None:
@@ -156,6 +239,20 @@ def test_a_limit_to_a_guest_stops_it_alone(lab: Lab) -> None:
     del lab.hosts[SECOND]["guest_spec"]["state"]
     assert lab.play("startup", "--limit", "alpha").returncode == 0
     assert power() == RUNNING
+
+
+def test_a_guest_that_a_limit_leaves_out_is_left_as_it_is(lab: Lab) -> None:
+    limit = ("--limit", f"all:!{SECOND}")
+    assert set(resources(lab.report(*limit))) == {labs.BRIDGE, labs.POOL, labs.IMAGE, FIRST, MACHINE}
+    for playbook in ("shutdown", "decommission"):
+        done = lab.play(playbook, *limit, "--check")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(rf"{MACHINE} +differs", done.stdout)
+        assert not re.search(rf"{SECOND} +differs", done.stdout)
+    done = lab.play("shutdown", "--limit", f"alpha:!{SECOND}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert power() == {**STOPPED, SECOND: "running"}
+    assert lab.play("startup").returncode == 0
 
 
 def test_a_guest_that_does_not_stop_stops_no_other(lab: Lab) -> None:

@@ -175,12 +175,32 @@ def test_a_guest_alone_is_changed_and_no_other(inventory: Inventory) -> None:
     for name in (ONE, TWO):
         guest(inventory, name)["guest_spec"]["memory"] = "80MiB"
     done = converge(inventory, "--limit", ONE)
-    assert done.changed() == {f"{PREFIX}-alpha": None, VM: None, ONE: 2, TWO: None}
+    assert done.changed() == {f"{PREFIX}-alpha": None, VM: None, ONE: 1, TWO: None}
     assert [limit_of(ONE), limit_of(TWO)] == [str(80 << 20), str(64 << 20)]
     assert converge(inventory, "--limit", ONE).count(ONE, "changed") == 0
     whole = converge(inventory, "--limit", f"{PREFIX}-alpha")
     assert (whole.count(f"{PREFIX}-alpha", "changed"), whole.count(TWO, "changed")) == (1, None)
     assert limit_of(TWO) == str(80 << 20)
+
+
+def test_of_guests_that_are_converged_together_each_tells_its_own_change(inventory: Inventory) -> None:
+    converge(inventory)
+    guest(inventory, TWO)["guest_spec"]["memory"] = "80MiB"
+    done = converge(inventory, "--limit", f"{ONE},{TWO}")
+    assert done.changed() == {f"{PREFIX}-alpha": None, VM: None, ONE: 0, TWO: 1}
+
+
+def test_a_guest_that_the_limit_leaves_out_is_left_as_it_is(inventory: Inventory) -> None:
+    converge(inventory)
+    for name in (ONE, TWO):
+        guest(inventory, name)["guest_spec"]["memory"] = "80MiB"
+    limit = ("--limit", f"all:!{TWO}")
+    done = converge(inventory, *limit)
+    assert [limit_of(ONE), limit_of(TWO)] == [str(80 << 20), str(64 << 20)]
+    assert f"{TWO}: made by this collection" not in done.said
+    refused = Run(inventory, *limit, guest_prune=True)
+    assert refused.rc == 2 and f"this run leaves out {TWO}" in " ".join(refused.said.split())
+    assert power(TWO) == "RUNNING"
 
 
 def test_one_guests_failure_is_no_others(inventory: Inventory) -> None:
@@ -194,6 +214,18 @@ def test_one_guests_failure_is_no_others(inventory: Inventory) -> None:
     assert done.count(f"{PREFIX}-alpha", "failed") == 1
     assert "depends on storage pool hlsi-nowhere, which failed" in done.said
     assert power(TWO) == "RUNNING" and not (LXC / ONE).exists()
+
+
+def test_a_host_tells_why_it_failed_when_all_its_guests_failed_too(inventory: Inventory) -> None:
+    alpha = inventory["all"]["children"]["hypervisors"]["hosts"][f"{PREFIX}-alpha"]
+    alpha["hypervisor_images"] = [{"name": IMAGE, "kind": "container", "path": "/nonexistent/tiny.tar"}]
+    del inventory["all"]["children"]["guests"]["hosts"][VM]
+    for argv in ((), ("--tags", "hypervisors"), ("--skip-tags", "guests")):
+        done = Run(inventory, *argv)
+        assert done.rc == 2
+        assert done.count(f"{PREFIX}-alpha", "failed") == 1
+        assert "/nonexistent/tiny.tar" in done.said
+    assert f"depends on image {IMAGE}, which failed" in Run(inventory).said
 
 
 @pytest.mark.parametrize("limited", [False, True], ids=["whole", "guests alone"])

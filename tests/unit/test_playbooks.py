@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 from unit.tree import ROOT
@@ -26,3 +28,10 @@ def test_hosts_have_facts_of_their_own_after_one_of_them_sets_a_fact_for_all(nam
     gathered = [number for number, task in enumerate(tasks) if "ansible.builtin.setup" in task]
     assert shared and cleared and max(shared) < cleared[0]
     assert all(cleared[0] < number for number in gathered)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "playbooks").glob("*.yml")), ids=lambda path: path.stem)
+def test_hosts_wait_for_each_other_whatever_the_strategy_of_the_user(path: Path) -> None:
+    """One host asks and sets facts for all; with strategy=free in ansible.cfg others would look for them too early."""
+    plays = [play for play in yaml.safe_load(path.read_text()) if "hosts" in play]
+    assert [play["name"] for play in plays if play.get("strategy") != "ansible.builtin.linear"] == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
@@ -53,6 +54,20 @@ def test_every_example_is_accepted(block: str) -> None:
     if "guest_spec" in found:
         module = "kvm_vm" if "disks" in found["guest_spec"] else "lxc_container"
         assert_accepted(module, {"name": "example", **found["guest_spec"]})
+
+
+def test_the_inventory_describes_every_guest_that_it_names() -> None:
+    files = [
+        (block.split()[1].rstrip(":,"), yaml.safe_load(block)) for block in BLOCKS if block.startswith("# inventory")
+    ]
+    groups = dict(files)["inventory/hosts.yml"]["all"]["children"]["guests"]["children"].values()
+    guests = {guest for group in groups for guest in group["hosts"]}
+    described = {Path(name).stem for name, found in files if "guest_spec" in found}
+    assert guests <= described
+    assert set(re.findall(r"--limit (\w+)", README)) <= guests
+    assert {
+        name for found in re.findall(r"decommission_guests=([\w,]+)", README) for name in found.split(",")
+    } <= guests
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:

@@ -59,3 +59,10 @@ def test_the_guests_of_an_unreachable_host_say_so():
 
 def test_the_guests_of_a_host_that_failed_before_say_so():
     assert failure(None, "web") == "alpha failed before its guests were looked at"
+
+
+def test_a_host_fails_as_its_layout_did():
+    assert failure(LAYOUT, "alpha") == "1 of 4 failed"
+    assert failure({"unreachable_host": True, "msg": "no route"}, "alpha") == "alpha is unreachable: no route"
+    for layout in (None, {"changed": True, "resources": [WEB]}):
+        assert guest_result(layout, "alpha", "alpha") == {"changed": False}, "what changed there its guests tell"

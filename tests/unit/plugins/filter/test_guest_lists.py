@@ -89,3 +89,16 @@ def test_what_is_asked_for_or_taken_away_is_no_claim():
     gone = {"ip": "10.1.0.5/24", "state": "absent"}
     assert not conflicts(inventory(OPEN, OPEN, one={"ip": "10.1.0.5/24"}, two=gone))
     assert not conflicts(inventory(OPEN, OPEN, one={"ip": "dhcp"}, two={"ip": "dhcp"}))
+
+
+def test_a_guest_that_is_to_go_leaves_what_it_had_to_another() -> None:
+    own = {"ip": "10.1.0.5/24", "mac": "52:54:00:aa:00:01"}
+    hostvars = inventory(OPEN, OPEN, one=own, two=own)
+    assert len(conflicts(hostvars)) == 2
+    hostvars["one"]["guest_spec"]["state"] = "absent"
+    assert conflicts(hostvars) == []
+
+
+def test_one_address_is_one_however_it_is_written() -> None:
+    found = conflicts(inventory(OPEN, OPEN, one={"ip": "2001:DB8:0::5/64"}, two={"ip": "2001:db8::5/64"}))
+    assert found == ["one on alpha and two on beta have both the address 2001:db8::5"]

@@ -10,6 +10,7 @@ import typing as t
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
+from ansible.parsing.dataloader import DataLoader
 
 from ansible_collections.homelab.hybrid.plugins.filter.guest_spec import guest_spec
 
@@ -21,6 +22,7 @@ def test_a_guest_is_started_unless_it_says_otherwise() -> None:
 
 def test_permission_is_given_for_the_run() -> None:
     options = guest_spec({}, "web", allow=["adopt"], delete=["rootfs"])
+    assert guest_spec({}, "web", allow="adopt,replace_disk", delete=" rootfs ", kind="container") == options
     assert (options["allow"], options["delete"]) == (["adopt"], ["rootfs"])
     assert not {"allow", "delete"} & guest_spec({}, "web").keys()
 
@@ -38,6 +40,13 @@ def test_permission_is_given_for_the_run() -> None:
 def test_what_may_not_stand_in_inventory_is_refused(spec: t.Any, said: str) -> None:
     with pytest.raises(AnsibleFilterError, match=said):
         guest_spec(spec, "web")
+
+
+@pytest.mark.parametrize(("written", "form"), [("memory=1GiB", "str"), ("7", "int"), ("1.5", "float"), ("[1]", "list")])
+def test_a_wrong_form_is_named_as_a_person_calls_it(written: str, form: str) -> None:
+    """Ansible marks what it reads from a file with types of its own."""
+    with pytest.raises(AnsibleFilterError, match=f"guest_spec of web: {form} is given"):
+        guest_spec(DataLoader().load(f"guest_spec: {written}")["guest_spec"], "web")
 
 
 def test_documents_of_cloud_init_become_text() -> None:
@@ -75,6 +84,11 @@ def test_profiles_are_merged_in_their_order_and_the_guest_over_them() -> None:
 
 def test_a_state_may_come_from_a_profile() -> None:
     assert guest_spec({}, "web", profiles=["spare"], catalog={"spare": {"state": "stopped"}})["state"] == "stopped"
+
+
+def test_a_state_that_is_taken_away_is_that_of_a_guest_without_one() -> None:
+    catalog = {"spare": {"state": "stopped"}}
+    assert guest_spec({"state": None}, "web", profiles=["spare"], catalog=catalog)["state"] == "started"
 
 
 def test_items_are_merged_by_name_and_new_ones_follow() -> None:
@@ -140,6 +154,8 @@ def test_the_number_of_cpus_is_one_option_by_both_its_names() -> None:
     assert merged({"cpu": {"limit": 1.5}}, "small")["cpu"] == {"cores": 1, "limit": 1.5}
     made = merged({"vcpus": 4}, "pinned", pinned={"cpu": {"cores": 2, "weight": 50}})
     assert made == {"cpu": {"cores": 4, "weight": 50}}
+    made = merged({"vcpus": None}, "pinned", pinned={"cpu": {"cores": 2, "weight": 50}})
+    assert made == {"cpu": {"cores": None, "weight": 50}}, "null takes it away by both its names"
     both = merged({"vcpus": 4, "cpu": {"cores": 2}}, "small")
     assert {"vcpus", "cpu"} <= both.keys(), "the module refuses what one place says twice"
 

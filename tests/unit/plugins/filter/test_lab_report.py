@@ -10,6 +10,9 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.homelab.hybrid.plugins.filter.guest_advice import guest_advice
+from ansible_collections.homelab.hybrid.plugins.filter.guest_conflicts import guest_conflicts
+from ansible_collections.homelab.hybrid.plugins.filter.guest_options import guest_options
 from ansible_collections.homelab.hybrid.plugins.filter.lab_report import lab_report
 
 
@@ -75,6 +78,14 @@ def test_guests_that_no_inventory_names_are_told_and_no_drift() -> None:
     assert found["entries"][-1] == {"host": "alpha", "kind": "vm", "name": "old", "status": "not in the inventory"}
 
 
+def test_guests_of_the_inventory_that_a_run_leaves_out_are_none_of_these() -> None:
+    hostvars = {"web": {"guest_hypervisor": "alpha"}, "dns": {"guest_hypervisor": "beta"}}
+    unlisted = [{"kind": "container", "name": name} for name in ("web", "dns", "old")]
+    found = lab_report([{"hypervisor": "alpha", "result": {"resources": [], "unlisted": unlisted}}], hostvars=hostvars)
+    assert [guest["name"] for guest in found["hosts"]["alpha"]["unlisted"]] == ["dns", "old"]
+    assert [entry["name"] for entry in found["entries"]] == ["dns", "old"]
+
+
 def test_the_steps_of_one_host_are_one_host() -> None:
     step = {"resources": [{"kind": "vm", "name": "desk", "plan": []}]}
     failed = {"resources": [{"kind": "vm", "name": "web", "plan": [], "failed": True, "msg": "no"}]}
@@ -101,6 +112,24 @@ def test_what_is_declared_is_told_without_secrets() -> None:
     assert pool["declared"] == {"name": "main", "path": "/srv/a"}
     assert desk["declared"]["cloud_init"] == {"user": "admin", "user_data": "(secret)"}
     assert desk["declared"]["disks"] == [{"name": "root", "size": "8GiB"}]
+
+
+@pytest.mark.parametrize("written", [["br0"], "br0", {"name": "br0"}, [None]])
+def test_a_list_of_another_form_is_left_to_the_module_to_refuse(written: t.Any) -> None:
+    hostvars = {
+        "alpha": {"hypervisor_bridges": written},
+        "web": {
+            "guest_kind": "vm",
+            "guest_hypervisor": "alpha",
+            "guest_spec": {"disks": {"root": 1}, "networks": "lan"},
+        },
+    }
+    parts = {"alpha": {"hypervisor": "alpha", "is_whole": True, "guests": ["web"]}}
+    found = lab_report([{"hypervisor": "alpha", "result": {"msg": "bridges: no"}}], parts, hostvars)
+    assert found["hosts"]["alpha"]["error"] == "bridges: no"
+    options = guest_options(["web"], hostvars, "vm")
+    assert guest_conflicts({"alpha": ["web"]}, hostvars, options) == []
+    assert guest_advice(["web"], hostvars) == []
 
 
 def test_long_values_are_cut_in_the_table_alone() -> None:

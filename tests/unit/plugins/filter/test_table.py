@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+import typing as t
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.filter import shown
 from ansible_collections.homelab.hybrid.plugins.filter.table import table
 
 
@@ -24,3 +29,10 @@ def test_a_cell_is_one_line() -> None:
 
 def test_no_entries_leave_the_names_of_the_columns() -> None:
     assert table([], ["name"]) == "name\n----"
+
+
+@pytest.mark.parametrize(("written", "result"), [("json", ["name", "----", "web"]), ("yaml", "name\n----\nweb")])
+def test_a_table_is_shown_line_by_line(monkeypatch: pytest.MonkeyPatch, written: str, result: t.Any) -> None:
+    monkeypatch.setattr(shown, "result_format", lambda: written)
+    assert shown.shown(table([{"name": "web"}], ["name"])) == result
+    assert shown.shown("No guest runs.") == "No guest runs."

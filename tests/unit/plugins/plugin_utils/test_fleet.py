@@ -12,6 +12,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.homelab.hybrid.plugins.filter.lab_parts import lab_parts
 from ansible_collections.homelab.hybrid.plugins.filter.lab_steps import lab_steps
+from ansible_collections.homelab.hybrid.plugins.filter.left_out import left_out
 
 HYPERVISORS = ["alpha", "beta"]
 GUESTS = ["web", "dns", "desk"]
@@ -46,6 +47,32 @@ def test_names_choose_among_the_guests() -> None:
     assert parts("alpha", "beta", names="dns, desk").keys() == {"alpha", "beta"}
     with pytest.raises(AnsibleFilterError, match="no guest of the inventory is called dsn"):
         parts("alpha", names=["dns", "dsn"])
+    with pytest.raises(AnsibleFilterError, match="desk: named, and not in this run"):
+        parts("alpha", "web", names=["dns", "desk"])
+
+
+def test_a_guest_that_is_left_out_is_in_no_part() -> None:
+    assert parts("alpha", "dns", left_out=["web"]) == {"alpha": ("alpha", True, ["dns"])}
+    with pytest.raises(AnsibleFilterError, match="web: named, and not in this run"):
+        parts("alpha", left_out=["web"], names=["web", "dns"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "names"),
+    [
+        ("", []),
+        ("alpha", []),
+        ("all:!web", ["web"]),
+        ("!web", ["web"]),
+        ("alpha,beta,!containers", ["dns", "web"]),
+        ("all:!d*:!web", ["desk", "dns", "web"]),
+        ("all:&containers:!~^w", ["web"]),
+        ("all:!containers[0]", ["dns"]),
+    ],
+)
+def test_a_limit_leaves_out_what_it_names_with_an_exclamation_mark(limit: str, names: list[str]) -> None:
+    groups = {"all": [*HYPERVISORS, *GUESTS], "containers": ["dns", "web"], "vms": ["desk"]}
+    assert sorted(left_out(limit, groups)) == names
 
 
 @pytest.mark.parametrize("broken", [{"guest_hypervisor": "gamma"}, {"guest_hypervisor": None}, {"guest_kind": "jail"}])

@@ -132,6 +132,14 @@ def test_of_two_guests_with_one_name_the_running_one_bears_it(
     assert not clashes
 
 
+def test_no_guest_bears_the_name_of_its_own_hypervisor() -> None:
+    answers = {"alpha": {"guests": [guest("alpha"), guest("web")]}, "beta": {"guests": [guest("alpha", "container")]}}
+    named, clashes = name_guests({"alpha": answers["alpha"]}, Filter(), False)
+    assert named.keys() == {"web"}
+    assert clashes == ["alpha is a hypervisor and a guest on it: the guest is left out. hostnames=qualified has both"]
+    assert name_guests(answers, Filter(), True)[0].keys() == {"alpha.alpha", "web.alpha", "alpha.beta"}
+
+
 @pytest.mark.parametrize(
     ("addresses", "wanted"),
     [
@@ -186,6 +194,13 @@ def test_connections_through_the_hypervisor(kind: str, vm: str, plugin: str) -> 
     assert found[f"ansible_{plugin}_hypervisor"] == {"ansible_host": "192.0.2.1"}
     assert found[f"ansible_{plugin}_host_key_checking"] is False
     assert (found["hv_state"], found["guest_hypervisor"]) == ("started", "alpha")
+
+
+def test_no_fact_is_taken_for_what_an_inventory_declares() -> None:
+    (source,) = sources("alpha")
+    told = guest(startup={"order": None, "up_delay": 0, "down_delay": 0})
+    assert "guest_startup" not in variables_of(told, source, (), Ways())
+    assert variables_of(told, source, (), Ways(prefix="lab_"))["lab_startup"] == told["startup"]
 
 
 def test_a_jump_host_with_settings_of_its_own() -> None:

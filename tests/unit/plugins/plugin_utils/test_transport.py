@@ -36,6 +36,7 @@ def test_this_machine_needs_no_ssh(name, variables, options):
         ("alpha", {"ansible_host": "192.0.2.1"}, {}, "192.0.2.1"),
         ("alpha", {"ansible_host": "192.0.2.1"}, {"host": "192.0.2.2"}, "192.0.2.2"),
         ("localhost", {}, {"connection": "ssh"}, "localhost"),
+        ("alpha", {"ansible_host": "127.0.0.1", "ansible_port": 2222}, {}, "127.0.0.1"),
     ],
 )
 def test_others_are_reached_by_their_address(name, variables, options, host):
