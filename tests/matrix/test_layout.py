@@ -238,6 +238,23 @@ def test_overcommit_lets_more_be_promised(layout):
     assert run(layout, dry_run=True).error is None
 
 
+@pytest.mark.parametrize("key", ["vms", "containers"])
+def test_a_guest_in_the_list_of_the_other_kind_fails_alone(layout, key):
+    assert run(layout).error is None
+    wrong = VM if key == "containers" else NAMES[1]
+    changed = {**layout["containers"][2], "memory": "64"}
+    lists = {"vms": [], "containers": [changed]}
+    lists[key].append({**layout[key][0], "name": wrong, "networks": [{"name": "lan", "bridge": BRIDGE}]})
+    for outcome in (run(lists, dry_run=True), run(lists)):
+        assert outcome.error is not None and f"{wrong}: name: {wrong} is" in outcome.error.message
+        assert item(outcome, wrong)["failed"] and item(outcome, NAMES[2])["changed"]
+    lists[key][-1] = {"name": wrong, "state": "absent"}
+    gone = {**lists, "storage_pools": [{"name": POOL, "state": "absent", "allow": ["delete_data"]}]}
+    for outcome in (run(gone, dry_run=True), run(gone)):
+        assert not outcome.told["changed"] and wrong in str(outcome.error), outcome.told
+    assert (LXC / NAMES[1]).exists() and VM in virsh("list", "--all", "--name").split()
+
+
 def test_all_is_taken_away_in_the_order_that_its_users_go(layout):
     assert run(layout).error is None
     gone: Params = {

@@ -30,6 +30,7 @@ from .._vm.spec import Spec as VmSpec
 from .._vm.spec import with_create_defaults
 from .plan import Item
 from .refusals import Claim, NewVolume, Place
+from .spec import GUESTS
 
 Specs = t.Mapping[int, t.Any]
 _CONTAINER, _VM = "container", "vm"
@@ -46,18 +47,24 @@ def read_claims(items: t.Sequence[Item], specs: Specs, host: Host) -> list[Claim
 
     :raises ObserveError:
     """
-    declared = {item.declared.name: item for item in items if item.declared.kind in (_CONTAINER, _VM)}
+    declared = {(item.declared.kind, item.declared.name): item for item in items if item.declared.kind in GUESTS}
     claims = []
     for name, config in host.derived(configs).items():
-        claims.append(_container(name, config, declared.pop(name, None), specs, host))
+        claims.append(_container(name, config, declared.pop((_CONTAINER, name), None), specs, host))
     for name, domain in host.domains.items():
         with errors_of(f"read the domain {name}", ObserveError):
-            claims.append(_vm(name, domain, declared.pop(name, None), specs, host))
-    for name, item in declared.items():
-        new = _container if item.declared.kind == _CONTAINER else _vm
-        claims.append(new(name, None, item, specs, host))
+            claims.append(_vm(name, domain, declared.pop((_VM, name), None), specs, host))
+    for (kind, name), item in declared.items():
+        if not is_of_other_kind(item, host):
+            new = _container if kind == _CONTAINER else _vm
+            claims.append(new(name, None, item, specs, host))
     found = [claim for claim in claims if claim is not None]
     return found + _bridges(items, specs, {mac: claim for claim in found for mac in claim.macs})
+
+
+def is_of_other_kind(item: Item, host: Host) -> bool:
+    """Whether the name of the guest *item* is that of a guest of the other kind: nothing is made or taken away then."""
+    return item.declared.name in (host.domains if item.declared.kind == _CONTAINER else host.containers)
 
 
 def links_of(item: Item, host: Host) -> set[str]:

@@ -194,9 +194,8 @@ def plan_items(declared: t.Sequence[Declared], host: Host, resources: Resources,
         if item not in late and not item.has_failed:
             _plan(item, resources[item.declared.kind], specs, host)
     if late:
-        going = [
-            item for item in items.values() if item.declared.kind in GUESTS and item.is_removed and not item.has_failed
-        ]
+        guests = [item for item in items.values() if item.declared.kind in GUESTS and item.is_removed]
+        going = [item for item in guests if not item.has_failed and not claims.is_of_other_kind(item, host)]
         forgotten = {item.declared.name for item in going if not item.told["kept"]}
         foreseen = Foreseen(host, {item.declared.name for item in going}, forgotten)
         links = {link for item in going for link in claims.links_of(item, host)}
