@@ -255,6 +255,38 @@ def test_a_guest_in_the_list_of_the_other_kind_fails_alone(layout, key):
     assert (LXC / NAMES[1]).exists() and VM in virsh("list", "--all", "--name").split()
 
 
+def test_a_guest_that_stays_keeps_its_address(layout):
+    """It is another one that goes, it is protected, or its change is refused."""
+    layout["containers"][2]["protection"] = True
+    assert run(layout).error is None
+    refused = {"name": NAMES[0], "rootfs": {"size": "1G"}, "networks": [{"name": "lan", "ip": "10.91.9.50/24"}]}
+    for name, key, change in (
+        (NAMES[0], "containers", refused),
+        (NAMES[1], "vms", {"name": NAMES[1], "state": "absent"}),
+        (NAMES[2], "containers", {"name": NAMES[2], "state": "absent"}),
+    ):
+        lists: Params = {"vms": [], "containers": []}
+        lists[key].append(change)
+        lists["containers"].append({**layout["containers"][1], "name": f"{PREFIX}-d"})
+        lists["containers"][-1]["networks"] = layout["containers"][NAMES.index(name)]["networks"]
+        for outcome in (run(lists, dry_run=True), run(lists)):
+            assert outcome.error is not None and f"container {name} and container {PREFIX}-d" in outcome.error.message
+    assert not (LXC / f"{PREFIX}-d").exists()
+
+
+def test_what_a_guest_loses_is_free_for_another_in_the_same_run(layout):
+    layout["containers"][1]["memory"] = "10T"
+    layout["overcommit"] = {"memory": 1000.0}
+    assert run(layout).error is None
+    first = {"name": NAMES[1], "unset": ["memory"], "exact": ["networks"]}
+    first["networks"] = [{"name": "other", "bridge": BRIDGE, "ip": "10.91.9.50/24"}]
+    second = {**layout["containers"][1], "name": f"{PREFIX}-d", "memory": "64"}
+    lists = {"containers": [first, second]}
+    check, done = run(lists, dry_run=True), run(lists)
+    assert check.error is None and done.error is None, (check.error, done.error)
+    assert not run(lists).told["changed"]
+
+
 def test_all_is_taken_away_in_the_order_that_its_users_go(layout):
     assert run(layout).error is None
     gone: Params = {

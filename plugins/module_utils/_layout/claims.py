@@ -55,9 +55,8 @@ def read_claims(items: t.Sequence[Item], specs: Specs, host: Host) -> list[Claim
         with errors_of(f"read the domain {name}", ObserveError):
             claims.append(_vm(name, domain, declared.pop((_VM, name), None), specs, host))
     for (kind, name), item in declared.items():
-        if not is_of_other_kind(item, host):
-            new = _container if kind == _CONTAINER else _vm
-            claims.append(new(name, None, item, specs, host))
+        new = _container if kind == _CONTAINER else _vm
+        claims.append(new(name, None, item, specs, host))
     found = [claim for claim in claims if claim is not None]
     return found + _bridges(items, specs, {mac: claim for claim in found for mac in claim.macs})
 
@@ -80,16 +79,22 @@ def links_of(item: Item, host: Host) -> set[str]:
     return {target.get("dev", "") for target in targets}
 
 
+def _wish(item: Item | None, specs: Specs) -> t.Any:
+    """What is declared of a guest and comes true: one whose plan failed stays as it is."""
+    return None if item is None or item.has_failed else specs.get(id(item))
+
+
 def _container(name: str, config: Config | None, item: Item | None, specs: Specs, host: Host) -> Claim | None:
-    spec: ContainerSpec | None = specs.get(id(item))
-    if item is not None and item.is_removed:
+    spec: ContainerSpec | None = _wish(item, specs)
+    if spec is not None and spec.state == "absent":
         return None
     nets = list(config.nets().values()) if config else []
     kept = read_limit(persistent_items(config, os.path.exists("/sys/fs/cgroup/cgroup.controllers"))) if config else 0
-    given = [net for net in (spec.networks if spec else None) or () if net.is_present]
-    replaced = {net.name for net in (spec.networks if spec else None) or () if net.mac or not net.is_present}
-    readdressed = {net.name for net in (spec.networks if spec else None) or () if net.ip or not net.is_present}
     names = _names_by_mac(name, host)
+    given = [net for net in (spec.networks if spec else None) or () if net.is_present]
+    gone = _names_that_go(spec, names.values(), {net.name for net in given})
+    replaced = gone | {net.name for net in given if net.mac}
+    readdressed = gone | {net.name for net in given if net.ip}
     macs = {net["hwaddr"].lower() for net in nets if "hwaddr" in net}
     addresses = {
         (_segment(net.get("link", ""), net.get("veth.vlan.id")), address)
@@ -105,6 +110,8 @@ def _container(name: str, config: Config | None, item: Item | None, specs: Specs
         for address in _addresses(net.ip)
     }
     memory = kept if spec is None or spec.memory is None else spec.memory
+    if spec is not None and "memory" in spec.unset:
+        memory = 0
     return Claim(
         label=f"container {name}",
         is_listed=item is not None,
@@ -127,12 +134,13 @@ def _segment(bridge: str, vlan: str | int | None) -> str:
 
 
 def _vm(name: str, domain: t.Any, item: Item | None, specs: Specs, host: Host) -> Claim | None:
-    spec: VmSpec | None = specs.get(id(item))
-    if item is not None and item.is_removed:
+    spec: VmSpec | None = _wish(item, specs)
+    if spec is not None and spec.state == "absent":
         return None
     nets: tuple[VmItem, ...] = (spec.networks if spec else None) or ()
-    replaced = {net.name for net in nets if "mac" in net.values or not net.is_wanted}
     names = _names_by_mac(name, host)
+    gone = _names_that_go(spec, names.values(), {net.name for net in nets if net.is_wanted})
+    replaced = gone | {net.name for net in nets if net.is_wanted and "mac" in net.values}
     root = ElementTree.fromstring(host.definitions[name][0]) if name in host.definitions else None
     found = (
         {mac.get("address", "").lower() for mac in root.iterfind("devices/interface/mac")} if root is not None else ()
@@ -158,6 +166,13 @@ def _vm_memory(spec: VmSpec | None, kept: int, *, is_new: bool) -> int:
     if "memory_max" in spec.values:
         return t.cast(int, spec.values["memory_max"])
     return max(kept, t.cast(int, spec.values.get("memory", 0)))
+
+
+def _names_that_go(spec: ContainerSpec | VmSpec | None, known: t.Collection[str], given: t.Collection[str]) -> set[str]:
+    """Of the interfaces that a guest has by the names *known*, those that the run takes away."""
+    listed = {net.name for net in (spec.networks if spec else None) or ()}
+    takes_others = spec is not None and "networks" in spec.exact
+    return {name for name in {*known, *listed} if name not in given and (name in listed or takes_others)}
 
 
 def _names_by_mac(guest: str, host: Host) -> dict[str, str]:
