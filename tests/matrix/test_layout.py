@@ -181,6 +181,19 @@ def test_a_failed_item_stops_only_what_depends_on_it(layout):
     assert not (LXC / NAMES[1]).exists()
 
 
+def test_what_is_written_wrong_stops_only_what_depends_on_it(layout):
+    layout["bridges"].append({"name": f"{PREFIX}br1", "mode": "nat", "address": "10.91.10.1/240"})
+    layout["images"].append({"name": f"{PREFIX}-other", "kind": "container", "path": "root.tar"})
+    layout["containers"][1]["networks"][0]["bridge"] = f"{PREFIX}br1"
+    layout["containers"][2]["image"] = f"{PREFIX}-other"
+    for outcome in (run(layout, dry_run=True), run(layout)):
+        assert outcome.error is not None and "address: '10.91.10.1/240' is not allowed" in outcome.error.message
+        assert item(outcome, NAMES[1])["skipped"] == f"depends on bridge {PREFIX}br1, which failed"
+        assert item(outcome, NAMES[2])["skipped"] == f"depends on image {PREFIX}-other, which failed"
+        assert item(outcome, NAMES[0])["changed"]
+    assert power(NAMES[0]) == "RUNNING"
+
+
 def test_a_refused_change_of_one_guest_is_not_another_ones(layout):
     assert run(layout).error is None
     layout["vms"][0]["disks"][0]["size"] = "8M"
@@ -210,6 +223,10 @@ def test_a_refused_change_of_one_guest_is_not_another_ones(layout):
         (lambda it: it["bridges"].clear(), f"container {NAMES[0]} needs bridge {BRIDGE}: there is no bridge"),
         (lambda it: it["storage_pools"].clear(), f"needs pool {POOL}"),
         (lambda it: it["images"].clear(), f"needs image {IMAGE}"),
+        (
+            lambda it: it["bridges"][0].update(state="stopped"),
+            f"needs bridge {BRIDGE}, which this layout leaves stopped",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_applied(layout, change, saying):

@@ -215,6 +215,8 @@ def _parsed(declared: Declared, resources: Resources, specs: dict[int, t.Any]) -
         spec = resource.parse(declared.params)
     except HybridError as exc:
         item.told, item.has_failed = {**empty(), "changed": False, **exc.facts, "msg": exc.message}, True
+        # What depends on it must still find it here.
+        item.provides = (declared.reference,)
         return item
     specs[id(item)] = spec
     item.provides, item.requires = tuple(resource.provides(spec)), tuple(resource.requires(spec))
