@@ -54,10 +54,18 @@ class Item:
 
     @property
     def makes(self) -> bool:
-        """Whether what it provides stands after it, where it does not stand now."""
-        return (
-            self.is_planned and any(change["path"] == "state" for change in self.told["plan"]) and not self.is_removed
-        )
+        """Whether what it provides can be used after it, where it cannot be used now."""
+        return self._new_state not in (None, "stopped") and not self.is_removed
+
+    @property
+    def stops(self) -> bool:
+        """Whether what it provides is there after it, and cannot be used."""
+        return self._new_state == "stopped"
+
+    @property
+    def _new_state(self) -> str | None:
+        changes = self.told["plan"] if self.is_planned else ()
+        return next((str(change["after"]) for change in changes if change["path"] == "state"), None)
 
     @property
     def is_lost(self) -> bool:

@@ -115,8 +115,9 @@ def check_requirements(items: t.Sequence[Item], missing: t.Callable[[t.Any], str
             provider = providers.get(reference)
             if reference.kind == "service" or (provider is not None and (provider.makes or provider.has_failed)):
                 continue
-            if provider is not None and provider.is_removed:
-                found.append(f"{item.label} needs {reference}, which this layout takes away")
+            if provider is not None and (provider.is_removed or provider.stops):
+                what = "takes away" if provider.is_removed else "leaves stopped"
+                found.append(f"{item.label} needs {reference}, which this layout {what}")
                 continue
             why = missing(reference)
             if why is not None:

@@ -240,6 +240,10 @@ def test_what_is_required_is_there_or_made_here():
     assert refusals.check_requirements([guest, make("storage_pool", "main", paths=("autostart",))], missing)
     (sentence,) = refusals.check_requirements([guest, make("storage_pool", "main", is_removed=True)], missing)
     assert sentence == "vm web needs pool main, which this layout takes away"
+    stopped = make("storage_pool", "main")
+    stopped.told = changes("state", after="stopped")
+    (sentence,) = refusals.check_requirements([guest, stopped], missing)
+    assert sentence == "vm web needs pool main, which this layout leaves stopped"
 
 
 def test_refusals_are_one_error():
