@@ -249,6 +249,24 @@ def test_a_vlan_on_a_bridge_that_will_know_none_fails_its_guests_alone_before_th
     assert not (LXC / NAMES[1]).exists() and VM not in virsh("list", "--all", "--name").split()
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_image_for_the_other_kind_of_guest_is_refused_before_the_guest_is_made(layout, is_there, tmp_path):
+    disk = tmp_path / "disk.qcow2"
+    command("qemu-img", "create", "-q", "-f", "qcow2", str(disk), "16M")
+    layout["images"].append({"name": f"{PREFIX}-disk", "kind": "vm", "path": str(disk)})
+    if is_there:
+        assert run({"images": layout["images"]}).error is None
+    layout["vms"][0]["image"] = IMAGE
+    layout["containers"][1]["image"] = f"{PREFIX}-disk"
+    check, done = run(layout, dry_run=True), run(layout)
+    for outcome in (check, done):
+        assert outcome.error is not None
+        assert f"image: {IMAGE} is an image for containers" in item(outcome, VM)["msg"]
+        assert f"image: {PREFIX}-disk is an image for virtual machines" in item(outcome, NAMES[1])["msg"]
+    assert [change["path"] for change in check.told["plan"]] == [change["path"] for change in done.told["plan"]]
+    assert power(NAMES[0]) == "RUNNING" and not (LXC / NAMES[1]).exists()
+
+
 def test_overcommit_lets_more_be_promised(layout):
     layout["vms"][0]["disks"][0]["size"] = "2T"
     layout["overcommit"] = {"storage": 1000}

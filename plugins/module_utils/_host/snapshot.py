@@ -86,6 +86,11 @@ class Host:
         """Whether bridges will know VLANs by the time that guests are changed, as far as a layout says. Stays over ``drop``."""
         return {}
 
+    @functools.cached_property
+    def expected_images(self) -> dict[str, str]:
+        """The kinds of the images that are made before the guests, as far as a layout says. Stays over ``drop``."""
+        return {}
+
     def vlan_obstacle(self, bridge: str) -> str | None:
         """Why no guest on *bridge* can be in a VLAN, and what permits it; ``None`` where it can, or nothing is known yet."""
 

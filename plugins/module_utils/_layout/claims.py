@@ -227,6 +227,12 @@ def expected_vlans(items: t.Sequence[Item], specs: Specs, host: Host) -> dict[st
     return found
 
 
+def expected_images(items: t.Sequence[Item], specs: Specs) -> dict[str, str]:
+    """Of the images that the layout makes before their guests, for which kind of guest they are."""
+    declared = [specs[id(item)] for item in items if item.declared.kind == "image" and id(item) in specs]
+    return {spec.name: spec.kind for spec in declared if spec.kind is not None}
+
+
 def read_volumes(items: t.Sequence[Item], specs: Specs, host: Host) -> tuple[list[NewVolume], dict[str, Place]]:
     """The disks and roots that the layout makes, and the file systems on which its pools lie."""
     folders = {name: pool.path for name, pool in host.pools.items() if pool.path}

@@ -190,6 +190,7 @@ def plan_items(declared: t.Sequence[Declared], host: Host, resources: Resources,
     items = {each.path: _parsed(each, resources, specs) for each in declared}
     late = [item for item in items.values() if item.is_removed and item.declared.kind not in GUESTS]
     host.expected_vlans.update(claims.expected_vlans(list(items.values()), specs, host))
+    host.expected_images.update(claims.expected_images(list(items.values()), specs))
     for item in items.values():
         if item not in late and not item.has_failed:
             _plan(item, resources[item.declared.kind], specs, host)

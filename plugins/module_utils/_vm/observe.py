@@ -12,13 +12,13 @@ import os
 import typing as t
 
 from .._core import atomic, command, libraries, startup
-from .._core.errors import MissingRequirement, ObserveError
+from .._core.errors import ObserveError
 from .._core.paths import volume_name
 from .._core.record import Record
 from .._host import accelerator, vlans
 from .._host.libvirt import Listings, disk_sources, dotted, errors_of
 from .._host.snapshot import SERVICE_LIBVIRT, Host
-from .._image.store import find
+from .._image.store import stored
 from . import addresses, domain_xml, process, seed
 from .domain_xml import Domain
 from .elements.disk import Disk
@@ -146,7 +146,7 @@ def _read_surroundings(spec: Spec, host: Host, record: Record) -> State:
         return dataclasses.replace(state, users_of_volumes=_other_users(host, spec.name, state.recorded.values()))
     return dataclasses.replace(
         state,
-        image_sizes=_image_sizes(spec),
+        image_sizes=_image_sizes(spec, host),
         machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
         taken_macs=frozenset(taken_macs(host, spec.name)) if _needs_mac(spec, state) else frozenset(),
     )
@@ -307,17 +307,16 @@ def read_volume(path: str) -> tuple[int, str]:
     return said["virtual-size"], said["format"]
 
 
-def _image_sizes(spec: Spec) -> dict[str, int]:
+def _image_sizes(spec: Spec, host: Host) -> dict[str, int]:
     names = {spec.image, *(item.text("image") for item in spec.items("disks"))} - {None}
     sizes = {}
     for name in sorted(t.cast("set[str]", names)):
-        try:
-            image = find(name)
-        except MissingRequirement:
-            continue
-        if image.kind != "vm":
+        image = stored(host.record("images", name))
+        kind = image.kind if image else host.expected_images.get(name, "vm")
+        if kind != "vm":
             raise ObserveError(f"image: {name} is an image for containers; a virtual machine needs one of kind vm")
-        sizes[name] = image.size_bytes
+        if image is not None:
+            sizes[name] = image.size_bytes
     return sizes
 
 
