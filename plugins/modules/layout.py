@@ -1195,7 +1195,8 @@ options:
       storage:
         description:
           - What the run makes in a file system, as a factor of what is free there. Disks are thin, and what is there counts
-            as what it takes now. A new disk counts with its full size, a new root of a container with the size of its image.
+            as what it takes now. A new disk counts with its full size, one that grows with what it gains, a new root of a
+            container with the size of its image.
           - It is V(1) where it is not written.
         type: float
   facts:

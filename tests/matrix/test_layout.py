@@ -267,6 +267,15 @@ def test_an_image_for_the_other_kind_of_guest_is_refused_before_the_guest_is_mad
     assert power(NAMES[0]) == "RUNNING" and not (LXC / NAMES[1]).exists()
 
 
+def test_a_disk_does_not_grow_beyond_what_its_pool_has(layout):
+    assert run(layout).error is None
+    larger = {"vms": [{"name": VM, "disks": [{"name": "root", "size": "500T"}]}]}
+    for outcome in (run(larger, dry_run=True), run(larger)):
+        assert outcome.error is not None and f"root of vm {VM} (524287984MiB)" in outcome.error.message, outcome.error
+    larger["vms"][0]["disks"][0]["size"] = "32M"
+    assert run(larger).error is None and not run(larger).told["changed"]
+
+
 def test_overcommit_lets_more_be_promised(layout):
     layout["vms"][0]["disks"][0]["size"] = "2T"
     layout["overcommit"] = {"storage": 1000}

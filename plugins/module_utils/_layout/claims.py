@@ -19,12 +19,13 @@ from .._container.observe import configs, persistent_items
 from .._container.spec import Network
 from .._container.spec import Spec as ContainerSpec
 from .._core.errors import ObserveError, SpecError
+from .._core.units import parse_size
 from .._host.features import read_memory
 from .._host.libvirt import errors_of
 from .._host.snapshot import Host
 from .._image.store import stored
 from .._storage.spec import Spec as PoolSpec
-from .._vm.observe import volume_paths
+from .._vm.observe import recorded_volumes, volume_paths
 from .._vm.spec import Item as VmItem
 from .._vm.spec import Spec as VmSpec
 from .._vm.spec import with_create_defaults
@@ -234,7 +235,7 @@ def expected_images(items: t.Sequence[Item], specs: Specs) -> dict[str, str]:
 
 
 def read_volumes(items: t.Sequence[Item], specs: Specs, host: Host) -> tuple[list[NewVolume], dict[str, Place]]:
-    """The disks and roots that the layout makes, and the file systems on which its pools lie."""
+    """The disks and roots that the layout makes, what others grow by, and the file systems on which its pools lie."""
     folders = {name: pool.path for name, pool in host.pools.items() if pool.path}
     for item in items:
         pool: PoolSpec | None = specs.get(id(item))
@@ -244,8 +245,8 @@ def read_volumes(items: t.Sequence[Item], specs: Specs, host: Host) -> tuple[lis
         NewVolume(label, place, size)
         for item in items
         if item.is_planned and not item.is_removed and id(item) in specs
-        for label, name, size in _new_volumes(item, specs[id(item)], folders)
-        if (place := _place_of(folders.get(name)))
+        for label, folder, size in _new_volumes(item, specs[id(item)], folders, host)
+        if (place := _place_of(folder))
     ]
     places: dict[str, Place] = {}
     for name, folder in sorted(folders.items()):
@@ -256,27 +257,36 @@ def read_volumes(items: t.Sequence[Item], specs: Specs, host: Host) -> tuple[lis
     return volumes, places
 
 
-def _new_volumes(item: Item, spec: t.Any, folders: t.Mapping[str, str]) -> t.Iterator[tuple[str, str, int]]:
-    """What the item makes: label, pool, size in bytes."""
-    after = item.told["diff"]["after"]
+def _new_volumes(
+    item: Item, spec: t.Any, folders: t.Mapping[str, str], host: Host
+) -> t.Iterator[tuple[str, str | None, int]]:
+    """What the item makes: label, folder, size in bytes."""
+    before, after = item.told["diff"]["before"], item.told["diff"]["after"]
     if isinstance(spec, ContainerSpec):
         if "image" in after and "rootfs" not in after and spec.pool:
-            yield item.label, spec.pool, spec.size or _image_size(spec.image)
+            yield item.label, folders.get(spec.pool), spec.size or _image_size(spec.image)
         return
     if not isinstance(spec, VmSpec):
         return
     images = [disk.text("image") for disk in spec.items("disks")]
     for disk in spec.items("disks"):
+        label, path = f"{disk.name} of {item.label}", f"disks[{disk.name}]"
         pool, size = disk.text("pool"), t.cast("int | None", disk.values.get("size"))
-        is_there = any(os.path.exists(path) for path in volume_paths(spec.name, disk, folders))
-        if pool is None or is_there or not after.get(f"disks[{disk.name}]"):
+        if size is not None and before.get(f"{path}.size"):
+            yield label, _folder_of(disk, spec, host), size - parse_size("size", before[f"{path}.size"], unit=1)
+        is_there = any(os.path.exists(volume) for volume in volume_paths(spec.name, disk, folders))
+        if pool is None or is_there or not after.get(path):
             continue
         is_root = disk is spec.items("disks")[0] and not any(images)
-        yield (
-            f"{disk.name} of {item.label}",
-            pool,
-            size or _image_size(disk.text("image") or (spec.image if is_root else None)),
-        )
+        image = disk.text("image") or (spec.image if is_root else None)
+        yield label, folders.get(pool), size or _image_size(image)
+
+
+def _folder_of(disk: VmItem, spec: VmSpec, host: Host) -> str | None:
+    """Where a disk that is there lies, as far as it is ours."""
+    record = host.guest_records.get(spec.name)
+    path = recorded_volumes(record).get(disk.name) if record else None
+    return os.path.dirname(path) if path else None
 
 
 def _image_size(name: str | None) -> int:
