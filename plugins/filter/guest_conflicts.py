@@ -51,6 +51,7 @@ _value:
   elements: str
 """
 
+import ipaddress
 import typing as t
 
 HIDING_MODES = ("nat", "isolated")
@@ -86,16 +87,26 @@ def hiding_bridges(hostvars: t.Mapping[str, t.Any], hypervisor: str) -> frozense
 
 def claims(guest: Options, hidden: t.Collection[str]) -> t.Iterator[tuple[str, str]]:
     """What the guest wants for itself alone, as the kind and the value."""
+    if guest.get("state") == "absent":
+        return
     for net in guest.get("networks") or ():
         if net.get("state") == "absent":
             continue
         mac = net.get("mac") or net.get("hwaddr")
         if mac:
-            yield "MAC address", str(mac).lower()
-        address = str(net.get("ip") or "").partition("/")[0]
+            yield "MAC address", str(mac).lower().replace("-", ":")
+        address = _in_one_form(str(net.get("ip") or "").partition("/")[0])
         if address not in ("", "dhcp", "none") and net.get("bridge") not in hidden:
             vlan = net.get("vlan") or net.get("tag")
             yield "address", f"{address} in VLAN {vlan}" if vlan else address
+
+
+def _in_one_form(address: str) -> str:
+    """*address* as it is written shortest; what is none is told by the module."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address
 
 
 class FilterModule:
