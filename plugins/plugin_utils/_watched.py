@@ -135,7 +135,8 @@ class WatchedAction(ActionBase):
         return bool(self._run_there(f"grep -las '[{job[0]}]{job[1:]}' /proc/[0-9]*/cmdline"))
 
     def show(self, line: str) -> None:
-        self._display.display(line, color="blue")
+        if not self._task.no_log:
+            self._display.display(line, color="blue")
 
 
 class _Watch:

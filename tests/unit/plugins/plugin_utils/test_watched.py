@@ -97,3 +97,20 @@ def test_the_process_that_writes_the_result_is_found_by_its_job():
         assert Action().lives(status)
         wrapper.kill()
     assert not Action().lives(status)
+
+
+@pytest.mark.parametrize("no_log", [False, True])
+def test_nothing_is_shown_of_a_task_with_no_log(no_log):
+    class Display:
+        lines: t.ClassVar[list[str]] = []
+
+        def display(self, line: str, color: str) -> None:
+            self.lines.append(line)
+
+    class Task:
+        pass
+
+    action, Task.no_log = Action(), no_log
+    action._task, action._display = Task(), Display()
+    action.show("a line")
+    assert Display.lines == ([] if no_log else ["a line"])
