@@ -406,6 +406,8 @@ def test_a_worker_that_is_killed_fails_its_item_alone(layout, archive, tmp_path)
     assert killed, "no worker was found"
     assert "ended before it was done" in item(result, NAMES[1])["msg"]
     assert item(result, NAMES[1])["changed"] and not item(result, NAMES[2])["failed"]
+    entries = [entry for entry in journal.read(50) if entry["name"] == f"containers[{NAMES[1]}]"]
+    assert entries[-1]["result"] == "failed" and "ended before it was done" in entries[-1]["msg"]
     assert run(layout).error is None
     assert_stands(layout)
 
@@ -418,7 +420,8 @@ class BrokenPool(StoragePool):
         raise RuntimeError("a bug")
 
 
-def test_a_bug_fails_its_item_alone_and_keeps_its_traceback(layout):
+def test_a_bug_fails_its_item_alone_and_keeps_its_traceback(layout, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "JOURNAL", str(tmp_path / "journal"))
     extra = [{"name": f"{PREFIX}-broken", "path": f"/srv/{PREFIX}/broken"}]
     outcome = converge_layout(
         {"bridges": layout["bridges"], "storage_pools": extra},
@@ -430,6 +433,11 @@ def test_a_bug_fails_its_item_alone_and_keeps_its_traceback(layout):
     assert broken["msg"] == "RuntimeError: a bug" and "in apply" in broken["exception"]
     assert "storage pool hlly-broken: RuntimeError: a bug" in outcome.told["msg"]
     assert not item(outcome, BRIDGE)["failed"] and virsh("net-info", BRIDGE)
+    told = {entry["name"]: (entry["result"], entry.get("msg")) for entry in journal.read(9)}
+    assert told == {
+        f"bridges[{BRIDGE}]": ("ok", None),
+        f"storage_pools[{PREFIX}-broken]": ("failed", "RuntimeError: a bug"),
+    }
 
 
 def kill_worker(main: int, name: str) -> int | None:

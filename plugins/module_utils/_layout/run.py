@@ -147,7 +147,7 @@ def _run(
     if spawner is None:
         settle(items)
     else:
-        Crew(spawner, items, parallel=spec.parallel or default_parallel(), report=report).work()
+        Crew(spawner, items, parallel=spec.parallel or default_parallel(), note=_note, report=report).work()
     left = [] if spec.prune else unlisted
     return _outcome(params, items, left, with_facts=spec.facts)
 
@@ -270,6 +270,10 @@ def _work(order: Message, tell_it: Tell, resources: Resources, host: MakeHost) -
     if outcome.changed:
         warnings += journal.note("layout", f"{KINDS[order['kind']]}[{order['name']}]", result)
     return {**result, "warnings": warnings}
+
+
+def _note(item: Item) -> list[str]:
+    return journal.note("layout", item.declared.path, item.told)
 
 
 def _outcome(
