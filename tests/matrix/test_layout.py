@@ -267,6 +267,47 @@ def test_an_image_for_the_other_kind_of_guest_is_refused_before_the_guest_is_mad
     assert power(NAMES[0]) == "RUNNING" and not (LXC / NAMES[1]).exists()
 
 
+@pytest.fixture
+def small(folder: Path) -> t.Iterator[Path]:
+    """A file system of 8 MiB."""
+    place = folder / "small"
+    place.mkdir()
+    command("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place))
+    yield place
+    command("umount", str(place))
+
+
+def test_what_did_not_fit_its_pool_leaves_nothing_in_it(layout, archive, small, tmp_path):
+    large, disk = tmp_path / "large.tar", tmp_path / "disk.qcow2"
+    command("zstd", "-q", "-d", str(archive), "-o", str(large))
+    (tmp_path / "noise").write_bytes(os.urandom(16 << 20))
+    command("tar", "-r", "-f", str(large), "-C", str(tmp_path), "noise")
+    command("zstd", "-q", "-1", "--rm", str(large))
+    command("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(tmp_path / "noise"), str(disk))
+    layout["overcommit"] = {"storage": 1000}
+    layout["storage_pools"].append({"name": f"{PREFIX}-small", "path": str(small)})
+    layout["images"] += [
+        {"name": f"{PREFIX}-large", "kind": "container", "path": f"{large}.zst"},
+        {"name": f"{PREFIX}-disk", "kind": "vm", "path": str(disk)},
+    ]
+    layout["containers"][1].update(image=f"{PREFIX}-large", rootfs={"pool": f"{PREFIX}-small"})
+    layout["vms"][0]["disks"][0] = {
+        "name": "root",
+        "pool": f"{PREFIX}-small",
+        "image": f"{PREFIX}-disk",
+        "format": "raw",
+    }
+    for dummy in range(2):
+        outcome = run(layout)
+        assert outcome.error is not None
+        assert {each["name"] for each in outcome.told["resources"] if each["failed"]} == {VM, NAMES[1]}
+        assert os.listdir(small) == [], outcome.error
+    assert (power(NAMES[0]), power(NAMES[2])) == ("RUNNING", "STOPPED")
+    command("mount", "-o", "remount,size=64m", str(small))
+    assert run(layout).error is None
+    assert_stands(layout)
+
+
 def test_a_disk_does_not_grow_beyond_what_its_pool_has(layout):
     assert run(layout).error is None
     larger = {"vms": [{"name": VM, "disks": [{"name": "root", "size": "500T"}]}]}
