@@ -504,6 +504,20 @@ def test_two_layouts_at_once_make_one_host(layout):
     assert_stands(layout)
 
 
+def test_a_guest_that_may_stay_stopped_is_not_waited_for(layout):
+    for guest, what in ((layout["vms"][0], "agent"), (layout["containers"][1], "systemd")):
+        guest.update(state="present", wait_for=[what], wait_timeout=1)
+    for changed in (True, False):
+        outcome = run(layout)
+        assert outcome.error is None, outcome.error
+        assert outcome.told["changed"] is changed and outcome.told["waits"] == []
+    layout["containers"][1]["state"] = "started"
+    outcome = run(layout)
+    assert "systemd of the container" in item(outcome, NAMES[1])["msg"]
+    layout["containers"][1]["state"] = "present"
+    assert run(layout).told["waits"] == [f"containers[{NAMES[1]}]"]
+
+
 def test_nothing_to_do_starts_no_worker_and_reads_once(layout, monkeypatch):
     from ansible_collections.homelab.hybrid.plugins.module_utils._layout import spawner
 

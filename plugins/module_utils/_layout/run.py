@@ -242,7 +242,8 @@ def _plan(item: Item, resource: AnyResource, specs: t.Mapping[int, t.Any], host:
 def has_to_wait(spec: t.Any, facts: t.Mapping[str, t.Any]) -> bool:
     """Whether a worker must look for what the user waits for: not for an address that is known already."""
     wanted = set(getattr(spec, "wait_for", ()))
-    if not wanted or spec.state in _RESTING:
+    state = facts.get("guest", {}).get("state") if spec.state == "present" else spec.state
+    if not wanted or state in _RESTING:
         return False
     return wanted != {"ip"} or not facts.get("guest", {}).get("addresses")
 
