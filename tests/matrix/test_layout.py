@@ -194,6 +194,21 @@ def test_what_is_written_wrong_stops_only_what_depends_on_it(layout):
     assert power(NAMES[0]) == "RUNNING"
 
 
+def test_what_is_taken_away_and_cannot_be_read_fails_alone(layout):
+    """The record of an image that a newer version of the collection wrote."""
+    assert run(layout).error is None
+    newer = Path(paths.record_path("images", f"{PREFIX}-newer"))
+    newer.write_text('{"schema": 99}')
+    lists = {
+        "images": [{"name": f"{PREFIX}-newer", "state": "absent"}],
+        "containers": [{"name": NAMES[1], "memory": "64"}],
+    }
+    for outcome in (run(lists, dry_run=True), run(lists)):
+        assert outcome.error is not None and "has schema 99" in item(outcome, f"{PREFIX}-newer")["msg"]
+        assert item(outcome, NAMES[1])["changed"]
+    assert newer.read_text() == '{"schema": 99}'
+
+
 def test_a_refused_change_of_one_guest_is_not_another_ones(layout):
     assert run(layout).error is None
     layout["vms"][0]["disks"][0]["size"] = "8M"

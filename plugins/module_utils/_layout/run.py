@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import traceback
@@ -202,9 +203,11 @@ def plan_items(declared: t.Sequence[Declared], host: Host, resources: Resources,
         links = {link for item in going for link in claims.links_of(item, host)}
         for item in late:
             resource = resources[item.declared.kind]
-            users = getattr(resource.observe(specs[id(item)], host), "users", ())
-            # The users of an image say beside a guest's name what it has of it.
-            item.users = frozenset(user.partition(" ")[0] for user in users)
+            # What cannot be read fails its own plan below.
+            with contextlib.suppress(Exception):
+                users = getattr(resource.observe(specs[id(item)], host), "users", ())
+                # The users of an image say beside a guest's name what it has of it.
+                item.users = frozenset(user.partition(" ")[0] for user in users)
             _plan(item, t.cast(AnyResource, _Later(resource, links)), specs, foreseen)
     return list(items.values())
 
