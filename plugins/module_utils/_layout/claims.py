@@ -305,7 +305,7 @@ def _place_of(folder: str | None) -> str | None:
     """The file system that *folder* lies on, or will: by a folder on it that is there."""
     if folder is None:
         return None
-    folder = _existing(folder)
+    folder = _existing(os.path.realpath(folder))
     device = os.stat(folder).st_dev
     while folder != "/" and os.stat(os.path.dirname(folder)).st_dev == device:
         folder = os.path.dirname(folder)

@@ -199,6 +199,11 @@ def test_one_address_in_two_vlans_of_a_bridge_is_no_conflict():
     ]
 
 
+def test_a_pool_behind_a_link_lies_where_the_link_leads(tmp_path):
+    (tmp_path / "pool").symlink_to("/dev/shm")
+    assert claims._place_of(str(tmp_path / "pool" / "new")) == claims._place_of("/dev/shm") == "/dev/shm"
+
+
 GIB = 1024 * 1024
 
 
