@@ -96,7 +96,8 @@ def _container(name: str, config: Config | None, item: Item | None, specs: Specs
     gone = _names_that_go(spec, names.values(), {net.name for net in given})
     replaced = gone | {net.name for net in given if net.mac}
     readdressed = gone | {net.name for net in given if net.ip}
-    macs = {net["hwaddr"].lower() for net in nets if "hwaddr" in net}
+    # LXC makes a digit by chance of each x.
+    macs = {net["hwaddr"].lower() for net in nets if "x" not in net.get("hwaddr", "x").lower()}
     addresses = {
         (_segment(net.get("link", ""), net.get("veth.vlan.id")), address)
         for net in nets

@@ -199,6 +199,15 @@ def test_one_address_in_two_vlans_of_a_bridge_is_no_conflict():
     ]
 
 
+def test_containers_that_let_lxc_choose_their_mac_share_none():
+    config = "lxc.net.0.link = br0\nlxc.net.0.hwaddr = 00:16:3e:xx:xx:XX\n"
+    host = Host()
+    containers = {name: Container(name, config) for name in ("one", "two")}
+    host.__dict__.update({"containers": containers, "domains": {}, "guest_records": {}})
+    item, specs = read("container", "one", LxcContainer(), memory="64")
+    assert refusals.check_doubles(claims.read_claims([item], specs, host)) == []
+
+
 def test_a_pool_behind_a_link_lies_where_the_link_leads(tmp_path):
     (tmp_path / "pool").symlink_to("/dev/shm")
     assert claims._place_of(str(tmp_path / "pool" / "new")) == claims._place_of("/dev/shm") == "/dev/shm"
