@@ -374,6 +374,21 @@ def test_a_guest_that_stays_keeps_its_address(layout):
     assert not (LXC / f"{PREFIX}-d").exists()
 
 
+@pytest.mark.parametrize("key", ["vms", "containers"])
+def test_a_guest_gets_the_mac_of_one_that_goes_first(layout, key):
+    old = layout[key][0]
+    old["networks"][0]["mac"] = "00:16:3e:91:00:01"
+    assert run(layout).error is None
+    heir = {**old, "name": f"{PREFIX}-d", "state": "stopped"}
+    gone = {"name": old["name"], "state": "absent", "delete": ["disks" if key == "vms" else "rootfs"]}
+    lists = {key: [heir, gone | {"shutdown_timeout": 1, "force_stop": True}]}
+    check, done = run(lists, dry_run=True), run(lists)
+    assert check.error is None and done.error is None, (check.error, done.error)
+    assert [each["name"] for each in check.told["resources"]] == [old["name"], f"{PREFIX}-d"]
+    assert check.told["diff"] == done.told["diff"]
+    assert not run(lists).told["changed"]
+
+
 def test_what_a_guest_loses_is_free_for_another_in_the_same_run(layout):
     layout["containers"][1]["memory"] = "10T"
     layout["overcommit"] = {"memory": 1000.0}

@@ -91,6 +91,11 @@ class Host:
         """The kinds of the images that are made before the guests, as far as a layout says. Stays over ``drop``."""
         return {}
 
+    @functools.cached_property
+    def expected_gone(self) -> set[str]:
+        """The guests that go before another gets what they have, as far as a layout says. Stays over ``drop``."""
+        return set()
+
     def vlan_obstacle(self, bridge: str) -> str | None:
         """Why no guest on *bridge* can be in a VLAN, and what permits it; ``None`` where it can, or nothing is known yet."""
 

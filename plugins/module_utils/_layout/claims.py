@@ -31,7 +31,7 @@ from .._vm.spec import Spec as VmSpec
 from .._vm.spec import with_create_defaults
 from .plan import Item
 from .refusals import Claim, NewVolume, Place
-from .spec import GUESTS
+from .spec import GUESTS, Declared
 
 Specs = t.Mapping[int, t.Any]
 _CONTAINER, _VM = "container", "vm"
@@ -55,9 +55,7 @@ def read_claims(items: t.Sequence[Item], specs: Specs, host: Host) -> list[Claim
     for name, domain in host.domains.items():
         with errors_of(f"read the domain {name}", ObserveError):
             claims.append(_vm(name, domain, declared.pop((_VM, name), None), specs, host))
-    for (kind, name), item in declared.items():
-        new = _container if kind == _CONTAINER else _vm
-        claims.append(new(name, None, item, specs, host))
+    claims += [_claim_of(item.declared, item, specs, host) for item in declared.values()]
     found = [claim for claim in claims if claim is not None]
     return found + _bridges(items, specs, {mac: claim for claim in found for mac in claim.macs})
 
@@ -65,6 +63,33 @@ def read_claims(items: t.Sequence[Item], specs: Specs, host: Host) -> list[Claim
 def is_of_other_kind(item: Item, host: Host) -> bool:
     """Whether the name of the guest *item* is that of a guest of the other kind: nothing is made or taken away then."""
     return item.declared.name in (host.domains if item.declared.kind == _CONTAINER else host.containers)
+
+
+def inheritances(
+    items: t.Iterable[Item], going: t.Sequence[Item], specs: Specs, host: Host
+) -> t.Iterator[tuple[Item, str]]:
+    """Each guest of the layout that gets an address or a MAC of a guest that goes, with the name of that one.
+
+    :raises ObserveError:
+    """
+    left = [(item.declared.name, _claim_of(item.declared, None, specs, host)) for item in going]
+    for item in items:
+        if not left or item.declared.kind not in GUESTS or item.is_removed or item.has_failed:
+            continue
+        wanted = _claim_of(item.declared, item, specs, host)
+        for name, claim in left:
+            if claim and wanted and (claim.macs & wanted.macs or claim.addresses & wanted.addresses):
+                yield item, name
+
+
+def _claim_of(guest: Declared, item: Item | None, specs: Specs, host: Host) -> Claim | None:
+    if guest.kind == _CONTAINER:
+        return _container(guest.name, host.derived(configs).get(guest.name), item, specs, host)
+    domain = host.domains.get(guest.name)
+    if domain is None:
+        return _vm(guest.name, None, item, specs, host)
+    with errors_of(f"read the domain {guest.name}", ObserveError):
+        return _vm(guest.name, domain, item, specs, host)
 
 
 def links_of(item: Item, host: Host) -> set[str]:

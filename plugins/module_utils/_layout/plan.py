@@ -25,7 +25,8 @@ class Item:
     """One item of the layout on its way.
 
     *told* is what its module would return: of its plan at first, of its run at last. *users* are the guests that stand on
-    what is to be taken away. *waits*: there is something to wait for, also where nothing is to change.
+    what is to be taken away. *heir_of* are those that go, with an address that this guest gets. *waits*: there is something
+    to wait for, also where nothing is to change.
     """
 
     declared: Declared
@@ -33,6 +34,7 @@ class Item:
     provides: tuple[Reference, ...] = ()
     requires: tuple[Reference, ...] = ()
     users: frozenset[str] = frozenset()
+    heir_of: frozenset[str] = frozenset()
     is_removed: bool = False
     has_failed: bool = False
     waits: bool = False
@@ -76,8 +78,9 @@ class Item:
 def dependencies(items: t.Sequence[Item]) -> list[list[Item]]:
     """For each of *items*, those that come before it.
 
-    A guest comes after the bridges, pools and images that it requires, and what is taken away after the guests that are
-    taken away from it. There are no circles: guests require no guests.
+    A guest comes after the bridges, pools and images that it requires, and after guests that go and leave it an address.
+    What is taken away comes after the guests that are taken away from it. There are no circles: a guest that goes waits for
+    nobody.
     """
     providers = {reference: item for item in items for reference in item.provides}
     gone = {item.declared.name: item for item in items if item.declared.kind in GUESTS and item.is_removed}
@@ -87,6 +90,7 @@ def dependencies(items: t.Sequence[Item]) -> list[list[Item]]:
         before = [other for other in before if other is not item and not other.is_removed]
         if item.is_removed and item.declared.kind not in GUESTS:
             before += [gone[name] for name in sorted(item.users) if name in gone]
+        before += [gone[name] for name in sorted(item.heir_of)]
         found.append(before)
     return found
 

@@ -192,12 +192,16 @@ def plan_items(declared: t.Sequence[Declared], host: Host, resources: Resources,
     late = [item for item in items.values() if item.is_removed and item.declared.kind not in GUESTS]
     host.expected_vlans.update(claims.expected_vlans(list(items.values()), specs, host))
     host.expected_images.update(claims.expected_images(list(items.values()), specs))
+    going = [item for item in items.values() if item.declared.kind in GUESTS and item.is_removed]
+    going = [item for item in going if not claims.is_of_other_kind(item, host)]
+    host.expected_gone.update(item.declared.name for item in going)
     for item in items.values():
         if item not in late and not item.has_failed:
             _plan(item, resources[item.declared.kind], specs, host)
+    going = [item for item in going if not item.has_failed]
+    for item, name in claims.inheritances(items.values(), going, specs, host):
+        item.heir_of |= {name}
     if late:
-        guests = [item for item in items.values() if item.declared.kind in GUESTS and item.is_removed]
-        going = [item for item in guests if not item.has_failed and not claims.is_of_other_kind(item, host)]
         forgotten = {item.declared.name for item in going if not item.told["kept"]}
         foreseen = Foreseen(host, {item.declared.name for item in going}, forgotten)
         links = {link for item in going for link in claims.links_of(item, host)}

@@ -328,7 +328,8 @@ def _needs_mac(spec: Spec, state: State) -> bool:
 
 def taken_macs(host: Host, except_guest: str) -> set[str]:
     """The MACs that other guests have, by their records and their definitions."""
-    return {mac for name, macs in host.derived(_macs_of_all).items() if name != except_guest for mac in macs}
+    nobody = {except_guest, *host.expected_gone}
+    return {mac for name, macs in host.derived(_macs_of_all).items() if name not in nobody for mac in macs}
 
 
 def _macs_of_all(host: Host) -> dict[str, list[str]]:

@@ -55,6 +55,15 @@ def test_what_is_taken_away_comes_after_the_guests_that_go():
     assert names(plan.in_order(items)) == ["web", "main", "other"]
 
 
+def test_a_guest_comes_after_the_one_whose_address_it_gets_and_not_where_that_one_stays():
+    heir = make("container", "new", heir_of=frozenset({"old"}))
+    gone = make("vm", "old", is_removed=True)
+    assert names(plan.in_order([heir, gone])) == ["old", "new"]
+    gone.has_failed = True
+    plan.settle([heir, gone])
+    assert heir.skipped == "depends on vm old, which failed"
+
+
 def test_a_failure_stops_what_depends_on_it_and_nothing_else():
     bridge = make("bridge", "br0", has_failed=True)
     items = [bridge, make("vm", "web", "bridge br0"), make("vm", "db"), make("vm", "old", "bridge br0", paths=())]
