@@ -332,6 +332,27 @@ def test_a_disk_does_not_grow_beyond_what_its_pool_has(layout):
     assert run(larger).error is None and not run(larger).told["changed"]
 
 
+def test_a_check_knows_what_lies_where_a_pool_will_be(layout, folder):
+    """Data that was kept when the pool went, and a folder that no container may pass through."""
+    assert run(layout).error is None
+    gone: Params = {
+        "storage_pools": [{"name": POOL, "state": "absent"}],
+        "vms": [{"name": VM, "state": "absent"}],
+        "containers": [{"name": NAMES[1], "state": "absent"}, {"name": NAMES[2], "state": "absent"}],
+    }
+    gone["containers"].append({"name": NAMES[0], "state": "absent", "delete": ["rootfs"], "force_stop": True})
+    assert run(gone).error is None
+    (folder / "closed").mkdir(mode=0o700)
+    layout["storage_pools"].append({"name": f"{PREFIX}-closed", "path": str(folder / "closed" / "pool")})
+    layout["containers"][0]["rootfs"]["pool"] = f"{PREFIX}-closed"
+    check, done = run(layout, dry_run=True), run(layout)
+    for outcome in (check, done):
+        assert "may not pass through" in item(outcome, NAMES[0])["msg"]
+        for name in (VM, NAMES[1], NAMES[2]):
+            assert item(outcome, name)["needed"] == ["adopt"]
+    assert check.told["diff"] == done.told["diff"]
+
+
 def test_overcommit_lets_more_be_promised(layout):
     layout["vms"][0]["disks"][0]["size"] = "2T"
     layout["overcommit"] = {"storage": 1000}

@@ -92,6 +92,16 @@ class Host:
         return {}
 
     @functools.cached_property
+    def expected_pools(self) -> dict[str, str]:
+        """The folders of the pools that are made before the guests, as far as a layout says. Stays over ``drop``."""
+        return {}
+
+    @property
+    def pool_folders(self) -> dict[str, str]:
+        """Where the pools lie, also those that are made before the guests."""
+        return {**self.expected_pools, **{name: pool.path for name, pool in self.pools.items() if pool.path}}
+
+    @functools.cached_property
     def expected_gone(self) -> set[str]:
         """The guests that go before another gets what they have, as far as a layout says. Stays over ``drop``."""
         return set()

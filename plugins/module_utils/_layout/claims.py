@@ -24,7 +24,6 @@ from .._host.features import read_memory
 from .._host.libvirt import errors_of
 from .._host.snapshot import Host
 from .._image.store import stored
-from .._storage.spec import Spec as PoolSpec
 from .._vm.observe import recorded_volumes, volume_paths
 from .._vm.spec import Item as VmItem
 from .._vm.spec import Spec as VmSpec
@@ -260,13 +259,15 @@ def expected_images(items: t.Sequence[Item], specs: Specs) -> dict[str, str]:
     return {spec.name: spec.kind for spec in declared if spec.kind is not None}
 
 
+def expected_pools(items: t.Sequence[Item], specs: Specs) -> dict[str, str]:
+    """Of the pools that the layout makes before their guests, where they will lie."""
+    declared = [specs[id(item)] for item in items if item.declared.kind == "storage_pool" and id(item) in specs]
+    return {spec.name: spec.path for spec in declared if spec.path is not None and spec.state != "absent"}
+
+
 def read_volumes(items: t.Sequence[Item], specs: Specs, host: Host) -> tuple[list[NewVolume], dict[str, Place]]:
     """The disks and roots that the layout makes, what others grow by, and the file systems on which its pools lie."""
-    folders = {name: pool.path for name, pool in host.pools.items() if pool.path}
-    for item in items:
-        pool: PoolSpec | None = specs.get(id(item))
-        if item.declared.kind == "storage_pool" and pool is not None and pool.path and not item.is_removed:
-            folders.setdefault(pool.name, pool.path)
+    folders = host.pool_folders
     volumes = [
         NewVolume(label, place, size)
         for item in items

@@ -192,6 +192,7 @@ def plan_items(declared: t.Sequence[Declared], host: Host, resources: Resources,
     late = [item for item in items.values() if item.is_removed and item.declared.kind not in GUESTS]
     host.expected_vlans.update(claims.expected_vlans(list(items.values()), specs, host))
     host.expected_images.update(claims.expected_images(list(items.values()), specs))
+    host.expected_pools.update(claims.expected_pools(list(items.values()), specs))
     going = [item for item in items.values() if item.declared.kind in GUESTS and item.is_removed]
     going = [item for item in going if not claims.is_of_other_kind(item, host)]
     host.expected_gone.update(item.declared.name for item in going)

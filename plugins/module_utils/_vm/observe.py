@@ -129,13 +129,12 @@ def _observe(spec: Spec, host: Host) -> State:
 
 def _read_surroundings(spec: Spec, host: Host, record: Record) -> State:
     """What is known of a guest that is not there: the record, its kept volumes, and what a new one needs to know."""
-    pools = {name: pool.path for name, pool in host.pools.items() if pool.path}
     is_container = spec.name in host.containers or record.data.get("kind") == "container"
     state = State(
         is_building=record.is_building,
         other_kind="container" if is_container else None,
         bridges={network.name: network.bridge for network in host.networks.values() if network.bridge},
-        pools=pools,
+        pools=host.pool_folders,
         recorded={} if is_container else recorded_volumes(record),
         fresh=frozenset(name for name, volume in (record.data.get("volumes") or {}).items() if volume.get("fresh")),
         macs=record.data.get("macs") or {},
