@@ -237,6 +237,14 @@ def test_a_refused_change_of_one_guest_is_not_another_ones(layout):
         (lambda it: it["vms"][0]["disks"][0].update(size="500T"), "root of vm hlly-vm (500TiB)"),
         (lambda it: it["bridges"].clear(), f"container {NAMES[0]} needs bridge {BRIDGE}: there is no bridge"),
         (lambda it: it["storage_pools"].clear(), f"needs pool {POOL}"),
+        (
+            lambda it: it["bridges"].append({"name": f"{PREFIX}br1", "mode": "nat", "address": "10.91.9.129/25"}),
+            f"bridge {BRIDGE} and bridge {PREFIX}br1 have subnets that overlap",
+        ),
+        (
+            lambda it: it["storage_pools"].append({**it["storage_pools"][0], "name": f"{PREFIX}-p2"}),
+            f"storage pool {POOL} and storage pool {PREFIX}-p2 have both the folder",
+        ),
         (lambda it: it["images"].clear(), f"needs image {IMAGE}"),
         (
             lambda it: it["bridges"][0].update(state="stopped"),

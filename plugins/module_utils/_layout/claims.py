@@ -29,7 +29,7 @@ from .._vm.spec import Item as VmItem
 from .._vm.spec import Spec as VmSpec
 from .._vm.spec import with_create_defaults
 from .plan import Item
-from .refusals import Claim, NewVolume, Place
+from .refusals import Claim, NewVolume, Place, Subnet
 from .spec import GUESTS, Declared
 
 Specs = t.Mapping[int, t.Any]
@@ -105,7 +105,7 @@ def links_of(item: Item, host: Host) -> set[str]:
 
 
 def _wish(item: Item | None, specs: Specs) -> t.Any:
-    """What is declared of a guest and comes true: one whose plan failed stays as it is."""
+    """What is declared of an item and comes true: one whose plan failed stays as it is."""
     return None if item is None or item.has_failed else specs.get(id(item))
 
 
@@ -239,6 +239,27 @@ def _bridges(items: t.Sequence[Item], specs: Specs, owners: t.Mapping[str, Claim
             if owner is None or (spec.name, host.ip) not in owner.addresses:
                 claims.append(Claim(label, True, addresses=frozenset({(spec.name, host.ip)})))
     return claims
+
+
+def read_subnets(items: t.Iterable[Item], specs: Specs) -> list[Subnet]:
+    """The subnets of the bridges that the layout has."""
+    found = []
+    for item in items:
+        spec: BridgeSpec | None = _wish(item, specs)
+        if item.declared.kind != "bridge" or spec is None or item.is_removed:
+            continue
+        # "none" and "dhcp" are no subnets.
+        with contextlib.suppress(ValueError):
+            network = ipaddress.IPv4Interface(spec.address or "none").network
+            found.append(Subnet(item.label, network, "address" in item.told["diff"]["after"]))
+    return found
+
+
+def read_folders(items: t.Iterable[Item], specs: Specs) -> list[tuple[str, str]]:
+    """The pools that the layout has, and where they lie."""
+    pools = [item for item in items if item.declared.kind == "storage_pool" and not item.is_removed]
+    wishes = [(item.label, _wish(item, specs)) for item in pools]
+    return [(label, spec.path) for label, spec in wishes if spec is not None and spec.path is not None]
 
 
 def expected_vlans(items: t.Sequence[Item], specs: Specs, host: Host) -> dict[str, bool]:

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
+import itertools
 import typing as t
 
 from .._core.errors import RefusedError
@@ -46,6 +48,33 @@ class Place:
 
     pools: tuple[str, ...]
     free: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Subnet:
+    """The subnet of a bridge. *is_new*: the run makes or changes it."""
+
+    label: str
+    network: ipaddress.IPv4Network
+    is_new: bool
+
+
+def check_subnets(subnets: t.Sequence[Subnet]) -> list[str]:
+    """A sentence for each two bridges of the layout whose subnets overlap. What is on the host, each bridge refuses for itself."""
+    return [
+        f"{one.label} and {other.label} have subnets that overlap: {one.network} and {other.network}"
+        for one, other in itertools.combinations(subnets, 2)
+        if (one.is_new or other.is_new) and one.network.overlaps(other.network)
+    ]
+
+
+def check_folders(folders: t.Sequence[tuple[str, str]]) -> list[str]:
+    """A sentence for each two pools of the layout in one folder; *folders* has a label and the path of each."""
+    return [
+        f"{one} and {other} have both the folder {path}"
+        for (one, path), (other, second) in itertools.combinations(folders, 2)
+        if path == second
+    ]
 
 
 def check_doubles(claims: t.Sequence[Claim]) -> list[str]:

@@ -259,6 +259,8 @@ def has_to_wait(spec: t.Any, facts: t.Mapping[str, t.Any]) -> bool:
 def _conflicts(spec: Spec, items: t.Sequence[Item], specs: t.Mapping[int, t.Any], host: Host) -> list[str]:
     """Everything that cannot be, as sentences."""
     found = refusals.check_requirements(items, host.missing)
+    found += refusals.check_subnets(claims.read_subnets(items, specs))
+    found += refusals.check_folders(claims.read_folders(items, specs))
     guests = claims.read_claims(items, specs, host)
     found += refusals.check_doubles(guests)
     found += refusals.check_memory(guests, claims.host_memory_kib(), spec.memory_overcommit)

@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
+from ipaddress import ip_network
+
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
@@ -14,7 +17,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._host.lxc import Co
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout import claims, plan, refusals
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.plan import Item
-from ansible_collections.homelab.hybrid.plugins.module_utils._layout.refusals import Claim, NewVolume, Place
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.refusals import Claim, NewVolume, Place, Subnet
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import Declared, as_written, parse
 
 REFERENCES = {"bridge": "bridge", "storage_pool": "pool", "image": "image", "vm": "guest", "container": "guest"}
@@ -160,6 +163,17 @@ def test_guests_that_are_not_listed_are_left_alone_and_bridges_do_not_share_addr
     assert refusals.check_doubles([one, other]) == []
     listed = (Claim(label, True, addresses=frozenset({(f"br{label}", "10.0.0.2")})) for label in "ab")
     assert refusals.check_doubles(list(listed)) == []
+
+
+def test_two_bridges_cannot_share_a_subnet_nor_two_pools_a_folder():
+    networks = ("10.0.0.0/24", "10.0.0.128/25", "10.0.1.0/24")
+    subnets = [Subnet(f"bridge br{at}", ip_network(text), at == 1) for at, text in enumerate(networks)]
+    assert refusals.check_subnets(subnets) == [
+        "bridge br0 and bridge br1 have subnets that overlap: 10.0.0.0/24 and 10.0.0.128/25"
+    ]
+    assert refusals.check_subnets([dataclasses.replace(each, is_new=False) for each in subnets]) == []
+    folders = [("storage pool a", "/srv/x"), ("storage pool b", "/srv/y"), ("storage pool c", "/srv/x")]
+    assert refusals.check_folders(folders) == ["storage pool a and storage pool c have both the folder /srv/x"]
 
 
 def read(kind, name, resource, **params):
