@@ -173,9 +173,14 @@ def merge(items: t.Sequence[Item]) -> Told:
     return whole
 
 
+def failures(items: t.Iterable[Item]) -> list[str]:
+    """A sentence for each item that failed."""
+    return [f"{item.label}: {item.told.get('msg', 'failed')}" for item in items if item.has_failed]
+
+
 def failure(items: t.Sequence[Item]) -> str | None:
     """One sentence for all that failed and all that was skipped; ``None`` where nothing was."""
-    failed = [f"{item.label}: {item.told.get('msg', 'failed')}" for item in items if item.has_failed]
+    failed = failures(items)
     if not failed:
         return None
     skipped = [f"{item.label} ({item.skipped})" for item in items if item.skipped is not None]

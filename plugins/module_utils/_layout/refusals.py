@@ -154,10 +154,11 @@ def check_requirements(items: t.Sequence[Item], missing: t.Callable[[t.Any], str
     return found
 
 
-def refuse(sentences: t.Sequence[str]) -> None:
+def refuse(sentences: t.Sequence[str], failures: t.Sequence[str] = ()) -> None:
     """Stop before anything is applied.
 
-    :raises RefusedError: with all *sentences*, when there are any.
+    :raises RefusedError: with all *sentences*, when there are any, and with the *failures* that would have come beside them.
     """
     if sentences:
-        raise RefusedError("; ".join(sentences), conflicts=list(sentences))
+        also = f". These fail too: {'; '.join(failures)}" if failures else ""
+        raise RefusedError("; ".join(sentences) + also, conflicts=list(sentences))

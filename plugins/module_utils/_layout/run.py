@@ -24,7 +24,7 @@ from .._storage.resource import StoragePool
 from .._vm.resource import KvmVm
 from . import claims, refusals
 from .apply import Crew, Report
-from .plan import Item, Told, drop_assumed, empty, failure, in_order, merge, settle, tell
+from .plan import Item, Told, drop_assumed, empty, failure, failures, in_order, merge, settle, tell
 from .spawner import Message, Spawner, Tell
 from .spec import DELETE_OF, GUESTS, KINDS, Declared, Params, Spec, as_written, parse
 
@@ -138,7 +138,7 @@ def _run(
         pruned = _pruned(spec, unlisted) if spec.prune else ()
         specs: dict[int, t.Any] = {}
         items = plan_items((*spec.items, *pruned), host, resources, specs)
-        refusals.refuse(_conflicts(spec, items, specs, host))
+        refusals.refuse(_conflicts(spec, items, specs, host), failures(items))
     except HybridError as exc:
         return _refused(params, exc, items)
     drop_assumed(items)

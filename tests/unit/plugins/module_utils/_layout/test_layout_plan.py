@@ -285,5 +285,9 @@ def test_what_is_required_is_there_or_made_here():
 
 def test_refusals_are_one_error():
     refusals.refuse([])
-    with pytest.raises(RefusedError, match="one; two"):
+    refusals.refuse([], ["vm web: memory: is needed"])
+    with pytest.raises(RefusedError, match=r"^one; two$"):
         refusals.refuse(["one", "two"])
+    with pytest.raises(RefusedError, match=r"^one\. These fail too: vm web: memory: is needed$") as caught:
+        refusals.refuse(["one"], ["vm web: memory: is needed"])
+    assert caught.value.facts == {"conflicts": ["one"]}
