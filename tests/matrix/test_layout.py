@@ -435,7 +435,7 @@ def test_all_is_taken_away_in_the_order_that_its_users_go(layout):
     assert run(layout).error is None
     gone: Params = {
         "bridges": [{"name": BRIDGE, "state": "absent"}],
-        "storage_pools": [{"name": POOL, "state": "absent", "allow": ["delete_data"]}],
+        "storage_pools": [{"name": POOL, "state": "absent"}],
         "images": [{"name": IMAGE, "state": "absent"}],
         "vms": [{"name": VM, "state": "absent", "delete": ["disks"]}],
         "containers": [
@@ -445,10 +445,28 @@ def test_all_is_taken_away_in_the_order_that_its_users_go(layout):
     }
     check, done = run(gone, dry_run=True), run(gone)
     assert check.error is None and done.error is None, (check.error, done.error)
+    assert check.told["diff"] == done.told["diff"] and check.told["kept"] == done.told["kept"] == []
+    assert not os.path.exists(layout["storage_pools"][0]["path"])
     assert not os.path.exists(f"/sys/class/net/{BRIDGE}")
     assert not [name for name in virsh("list", "--all", "--name").split() if name.startswith(PREFIX)]
     assert not list(LXC.glob(f"{PREFIX}*"))
     assert not run(gone).told["changed"]
+
+
+def test_a_pool_keeps_its_folder_while_anything_is_kept_in_it(layout):
+    assert run(layout).error is None
+    place = Path(layout["storage_pools"][0]["path"])
+    gone: Params = {
+        "storage_pools": [{"name": POOL, "state": "absent"}],
+        "vms": [{"name": VM, "state": "absent", "delete": ["disks"]}],
+        "containers": [{"name": name, "state": "absent", "force_stop": True} for name in NAMES],
+    }
+    gone["containers"][1]["delete"] = ["rootfs"]
+    check, done = run(gone, dry_run=True), run(gone)
+    assert check.error is None and done.error is None, (check.error, done.error)
+    assert check.told["diff"] == done.told["diff"]
+    assert check.told["kept"] == done.told["kept"] and f"{place} (2 entries)" in done.told["kept"]
+    assert sorted(os.listdir(place)) == [f"{NAMES[0]}.rootfs", f"{NAMES[2]}.rootfs"]
 
 
 def test_guests_that_no_list_names_are_told_and_go_with_prune_alone(layout):

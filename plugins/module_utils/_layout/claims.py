@@ -109,6 +109,12 @@ def _wish(item: Item | None, specs: Specs) -> t.Any:
     return None if item is None or item.has_failed else specs.get(id(item))
 
 
+def volumes_of(item: Item) -> set[str]:
+    """The files and folders that are deleted when the guest goes."""
+    gone = {change["before"] for change in item.told["plan"] if change["path"] != "state" and change["after"] is None}
+    return {path for path in gone if isinstance(path, str) and os.path.lexists(path)}
+
+
 def _container(name: str, config: Config | None, item: Item | None, specs: Specs, host: Host) -> Claim | None:
     spec: ContainerSpec | None = _wish(item, specs)
     if spec is not None and spec.state == "absent":

@@ -71,11 +71,12 @@ class Foreseen(Host):
 
 
 class _Later:
-    """A resource as it will be found when the guests on it are gone: without the ports *links* that go with them."""
+    """A resource as it will be found when the guests on it are gone, and with them their ports *links* and their *volumes*."""
 
-    def __init__(self, resource: AnyResource, links: t.Collection[str]) -> None:
+    def __init__(self, resource: AnyResource, links: t.Collection[str], volumes: t.Collection[str]) -> None:
         self._resource = resource
         self._links = links
+        self._volumes = volumes
 
     def __getattr__(self, name: str) -> t.Any:
         return getattr(self._resource, name)
@@ -84,7 +85,12 @@ class _Later:
         state = self._resource.observe(spec, host)
         ports = getattr(state, "ports", ())
         left = tuple(port for port in ports if port not in self._links)
-        return state if left == ports else dataclasses.replace(state, ports=left)
+        if left != ports:
+            state = dataclasses.replace(state, ports=left)
+        if getattr(state, "content", None):
+            gone = [volume for volume in self._volumes if os.path.dirname(volume) == state.path]
+            state = dataclasses.replace(state, content=state.content - len(gone))
+        return state
 
 
 class _Telling:
@@ -206,6 +212,7 @@ def plan_items(declared: t.Sequence[Declared], host: Host, resources: Resources,
         forgotten = {item.declared.name for item in going if not item.told["kept"]}
         foreseen = Foreseen(host, {item.declared.name for item in going}, forgotten)
         links = {link for item in going for link in claims.links_of(item, host)}
+        volumes = {volume for item in going for volume in claims.volumes_of(item)}
         for item in late:
             resource = resources[item.declared.kind]
             # What cannot be read fails its own plan below.
@@ -213,7 +220,7 @@ def plan_items(declared: t.Sequence[Declared], host: Host, resources: Resources,
                 users = getattr(resource.observe(specs[id(item)], host), "users", ())
                 # The users of an image say beside a guest's name what it has of it.
                 item.users = frozenset(user.partition(" ")[0] for user in users)
-            _plan(item, t.cast(AnyResource, _Later(resource, links)), specs, foreseen)
+            _plan(item, t.cast(AnyResource, _Later(resource, links, volumes)), specs, foreseen)
     return list(items.values())
 
 
