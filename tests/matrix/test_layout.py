@@ -418,6 +418,14 @@ def test_a_guest_gets_the_mac_of_one_that_goes_first(layout, key):
     assert not run(lists).told["changed"]
 
 
+def test_a_pool_that_is_not_started_is_named_with_the_ways_out(layout):
+    assert run({"storage_pools": [{**layout["storage_pools"][0], "state": "stopped"}]}).error is None
+    layout["storage_pools"].clear()
+    outcome = run(layout, dry_run=True)
+    way_out = "is not started. Start it with homelab.hybrid.storage_pool, or name it in this layout"
+    assert f"needs pool {POOL}: the storage pool {POOL} {way_out}" in str(outcome.error)
+
+
 def test_what_a_guest_loses_is_free_for_another_in_the_same_run(layout):
     layout["containers"][1]["memory"] = "10T"
     layout["overcommit"] = {"memory": 1000.0}

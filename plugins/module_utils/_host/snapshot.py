@@ -166,7 +166,8 @@ class Host:
         pool = self.pools.get(name)
         if pool is None:
             return f"there is no storage pool {name}. Make it with homelab.hybrid.storage_pool"
-        return None if pool.is_active else f"the storage pool {name} is not started"
+        start = "Start it with homelab.hybrid.storage_pool"
+        return None if pool.is_active else f"the storage pool {name} is not started. {start}"
 
     def _missing_bridge(self, name: str) -> str | None:
         return (
