@@ -96,7 +96,7 @@ def claims(guest: Options, hidden: t.Collection[str]) -> t.Iterator[tuple[str, s
             continue
         mac = net.get("mac") or net.get("hwaddr")
         if mac:
-            yield "MAC address", str(mac).lower()
+            yield "MAC address", str(mac).lower().replace("-", ":")
         address = canonical(str(net.get("ip") or "").partition("/")[0])
         if address not in ("", "dhcp", "none") and net.get("bridge") not in hidden:
             vlan = net.get("vlan") or net.get("tag")

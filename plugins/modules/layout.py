@@ -19,10 +19,12 @@ description:
     is started.
   - A failed item stops only what depends on it. The task fails when all others are done, and names what failed and what was
     skipped.
-  - Before anything is applied the whole run is refused where two guests have one address, MAC address or name; where guests
-    are promised more memory than the host has (O(overcommit.memory)); where new disks do not fit their pool (O(overcommit.storage));
-    and where a bridge, pool or image is required that is not there and that no list makes. Guests that are there count, listed
-    or not.
+  - Before anything is applied the whole run is refused where two guests have one address, MAC address or name, two bridges
+    one subnet, or two pools one folder; where guests are promised more memory than the host has (O(overcommit.memory)); where
+    new disks do not fit their pool (O(overcommit.storage)); and where a bridge, pool or image is required that is not there
+    and that no list makes, or that the run stops or takes away. Guests that are there count, listed or not; one whose change
+    is refused counts as it is.
+  - A guest that gets an address of one that goes comes after it, and is skipped where that one cannot be taken away.
   - An item whose O(vms[].wait_for) or O(containers[].wait_for) is written is waited for on every run; only an address that
     is known already is not asked for again. An item that waits makes room for the next.
   - The control node shows the plan as a whole and then the steps of each item as they come, also under ansible-runner and
@@ -1195,7 +1197,8 @@ options:
       storage:
         description:
           - What the run makes in a file system, as a factor of what is free there. Disks are thin, and what is there counts
-            as what it takes now. A new disk counts with its full size, a new root of a container with the size of its image.
+            as what it takes now. A new disk counts with its full size, one that grows with what it gains, a new root of a
+            container with the size of its image.
           - It is V(1) where it is not written.
         type: float
   facts:

@@ -22,6 +22,7 @@ class Narrator:
         self._began: dict[str, float] = {}
         self._stand: dict[str, int] = {}
         self.is_over = False
+        self.has_written = False
 
     def lines(self, text: str) -> t.Iterator[str]:
         """The lines for *text*, whole JSON lines. A message that says nothing to a person is passed over."""
@@ -49,6 +50,7 @@ class Narrator:
             return f"{item} failed: {message['msg']}" if "msg" in message else self._done(item)
         if "skipped" in message:
             return f"{item} is left alone: {message['skipped']}"
+        self.has_written = self.has_written or "stands" in message or "step" in message
         if "stands" in message:
             self._stand[item] = self._stand.get(item, 0) + 1
         return f"{item}: {message['step']}" if "step" in message else None

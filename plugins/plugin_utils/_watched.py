@@ -27,6 +27,9 @@ LIMIT_SECONDS = 24 * 3600
 SILENCE_SECONDS = 60
 _POLL_SECONDS = 0.5
 _LOOK_EVERY = 20
+# What every result has that the module itself told.
+_RESULT = {"plan", "invocation"}
+_LOST = "the run on {host} ended before it told its result (killed, or the host restarted?). Run it again: it goes on from there"
 
 
 class WatchedAction(ActionBase):
@@ -125,8 +128,15 @@ class WatchedAction(ActionBase):
     def look_at(self, status: Result, task_vars: Vars) -> Result:
         return self._ask(status, task_vars)
 
+    def lives(self, status: Result) -> bool:
+        """Whether the process is there that waits for the module and writes down its result."""
+        job = str(status["jid"]).partition(".")[0]
+        # The pattern does not match itself, in the command line of this very search.
+        return bool(self._run_there(f"grep -las '[{job[0]}]{job[1:]}' /proc/[0-9]*/cmdline"))
+
     def show(self, line: str) -> None:
-        self._display.display(line, color="blue")
+        if not self._task.no_log:
+            self._display.display(line, color="blue")
 
 
 class _Watch:
@@ -153,14 +163,22 @@ class _Watch:
                 is_over = self._listen()
                 # A module that was killed tells no end.
                 if is_over or polls % _LOOK_EVERY == 0:
+                    # First: who is gone before the result is looked for will not write it any more.
+                    is_alive = self._action.lives(status)
                     found = self._action.look_at(status, self._task_vars)
-                    if found.get("finished") or found.get("failed"):
-                        return found
+                    if found.get("finished") or found.get("failed") or not is_alive:
+                        return found if _RESULT & set(found) else self._lost(found)
                 self._heard = time.monotonic()
             except AnsibleConnectionFailure:
                 if time.monotonic() - self._heard > SILENCE_SECONDS:
                     raise
             time.sleep(0.1 if is_over else _POLL_SECONDS)
+
+    def _lost(self, found: Result) -> Result:
+        """The result of a module that told none, from what it told on its way."""
+        result = {"failed": True, "changed": self._narrator.has_written, "msg": _LOST.format(host=self._action.host)}
+        said = str(found.get("stderr") or "")
+        return {**result, "module_stderr": said} if said else result
 
     def _listen(self) -> bool:
         """Show what is new. Returns whether the module told its end."""

@@ -181,6 +181,34 @@ def test_a_failed_item_stops_only_what_depends_on_it(layout):
     assert not (LXC / NAMES[1]).exists()
 
 
+def test_what_is_written_wrong_stops_only_what_depends_on_it(layout):
+    layout["bridges"].append({"name": f"{PREFIX}br1", "mode": "nat", "address": "10.91.10.1/240"})
+    layout["images"].append({"name": f"{PREFIX}-other", "kind": "container", "path": "root.tar"})
+    layout["containers"][1]["networks"][0]["bridge"] = f"{PREFIX}br1"
+    layout["containers"][2]["image"] = f"{PREFIX}-other"
+    for outcome in (run(layout, dry_run=True), run(layout)):
+        assert outcome.error is not None and "address: '10.91.10.1/240' is not allowed" in outcome.error.message
+        assert item(outcome, NAMES[1])["skipped"] == f"depends on bridge {PREFIX}br1, which failed"
+        assert item(outcome, NAMES[2])["skipped"] == f"depends on image {PREFIX}-other, which failed"
+        assert item(outcome, NAMES[0])["changed"]
+    assert power(NAMES[0]) == "RUNNING"
+
+
+def test_what_is_taken_away_and_cannot_be_read_fails_alone(layout):
+    """The record of an image that a newer version of the collection wrote."""
+    assert run(layout).error is None
+    newer = Path(paths.record_path("images", f"{PREFIX}-newer"))
+    newer.write_text('{"schema": 99}')
+    lists = {
+        "images": [{"name": f"{PREFIX}-newer", "state": "absent"}],
+        "containers": [{"name": NAMES[1], "memory": "64"}],
+    }
+    for outcome in (run(lists, dry_run=True), run(lists)):
+        assert outcome.error is not None and "has schema 99" in item(outcome, f"{PREFIX}-newer")["msg"]
+        assert item(outcome, NAMES[1])["changed"]
+    assert newer.read_text() == '{"schema": 99}'
+
+
 def test_a_refused_change_of_one_guest_is_not_another_ones(layout):
     assert run(layout).error is None
     layout["vms"][0]["disks"][0]["size"] = "8M"
@@ -209,7 +237,19 @@ def test_a_refused_change_of_one_guest_is_not_another_ones(layout):
         (lambda it: it["vms"][0]["disks"][0].update(size="500T"), "root of vm hlly-vm (500TiB)"),
         (lambda it: it["bridges"].clear(), f"container {NAMES[0]} needs bridge {BRIDGE}: there is no bridge"),
         (lambda it: it["storage_pools"].clear(), f"needs pool {POOL}"),
+        (
+            lambda it: it["bridges"].append({"name": f"{PREFIX}br1", "mode": "nat", "address": "10.91.9.129/25"}),
+            f"bridge {BRIDGE} and bridge {PREFIX}br1 have subnets that overlap",
+        ),
+        (
+            lambda it: it["storage_pools"].append({**it["storage_pools"][0], "name": f"{PREFIX}-p2"}),
+            f"storage pool {POOL} and storage pool {PREFIX}-p2 have both the folder",
+        ),
         (lambda it: it["images"].clear(), f"needs image {IMAGE}"),
+        (
+            lambda it: it["bridges"][0].update(state="stopped"),
+            f"needs bridge {BRIDGE}, which this layout leaves stopped",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_applied(layout, change, saying):
@@ -232,17 +272,178 @@ def test_a_vlan_on_a_bridge_that_will_know_none_fails_its_guests_alone_before_th
     assert not (LXC / NAMES[1]).exists() and VM not in virsh("list", "--all", "--name").split()
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_image_for_the_other_kind_of_guest_is_refused_before_the_guest_is_made(layout, is_there, tmp_path):
+    disk = tmp_path / "disk.qcow2"
+    command("qemu-img", "create", "-q", "-f", "qcow2", str(disk), "16M")
+    layout["images"].append({"name": f"{PREFIX}-disk", "kind": "vm", "path": str(disk)})
+    if is_there:
+        assert run({"images": layout["images"]}).error is None
+    layout["vms"][0]["image"] = IMAGE
+    layout["containers"][1]["image"] = f"{PREFIX}-disk"
+    check, done = run(layout, dry_run=True), run(layout)
+    for outcome in (check, done):
+        assert outcome.error is not None
+        assert f"image: {IMAGE} is an image for containers" in item(outcome, VM)["msg"]
+        assert f"image: {PREFIX}-disk is an image for virtual machines" in item(outcome, NAMES[1])["msg"]
+    assert [change["path"] for change in check.told["plan"]] == [change["path"] for change in done.told["plan"]]
+    assert power(NAMES[0]) == "RUNNING" and not (LXC / NAMES[1]).exists()
+
+
+@pytest.fixture
+def small(folder: Path) -> t.Iterator[Path]:
+    """A file system of 8 MiB."""
+    place = folder / "small"
+    place.mkdir()
+    command("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place))
+    yield place
+    command("umount", str(place))
+
+
+def test_what_did_not_fit_its_pool_leaves_nothing_in_it(layout, archive, small, tmp_path):
+    large, disk = tmp_path / "large.tar", tmp_path / "disk.qcow2"
+    command("zstd", "-q", "-d", str(archive), "-o", str(large))
+    (tmp_path / "noise").write_bytes(os.urandom(16 << 20))
+    command("tar", "-r", "-f", str(large), "-C", str(tmp_path), "noise")
+    command("zstd", "-q", "-1", "--rm", str(large))
+    command("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(tmp_path / "noise"), str(disk))
+    layout["overcommit"] = {"storage": 1000}
+    layout["storage_pools"].append({"name": f"{PREFIX}-small", "path": str(small)})
+    layout["images"] += [
+        {"name": f"{PREFIX}-large", "kind": "container", "path": f"{large}.zst"},
+        {"name": f"{PREFIX}-disk", "kind": "vm", "path": str(disk)},
+    ]
+    layout["containers"][1].update(image=f"{PREFIX}-large", rootfs={"pool": f"{PREFIX}-small"})
+    layout["vms"][0]["disks"][0] = {
+        "name": "root",
+        "pool": f"{PREFIX}-small",
+        "image": f"{PREFIX}-disk",
+        "format": "raw",
+    }
+    for dummy in range(2):
+        outcome = run(layout)
+        assert outcome.error is not None
+        assert {each["name"] for each in outcome.told["resources"] if each["failed"]} == {VM, NAMES[1]}
+        assert os.listdir(small) == [], outcome.error
+    assert (power(NAMES[0]), power(NAMES[2])) == ("RUNNING", "STOPPED")
+    command("mount", "-o", "remount,size=64m", str(small))
+    assert run(layout).error is None
+    assert_stands(layout)
+
+
+def test_a_disk_does_not_grow_beyond_what_its_pool_has(layout):
+    assert run(layout).error is None
+    larger = {"vms": [{"name": VM, "disks": [{"name": "root", "size": "500T"}]}]}
+    for outcome in (run(larger, dry_run=True), run(larger)):
+        assert outcome.error is not None and f"root of vm {VM} (524287984MiB)" in outcome.error.message, outcome.error
+    larger["vms"][0]["disks"][0]["size"] = "32M"
+    assert run(larger).error is None and not run(larger).told["changed"]
+
+
+def test_a_check_knows_what_lies_where_a_pool_will_be(layout, folder):
+    """Data that was kept when the pool went, and a folder that no container may pass through."""
+    assert run(layout).error is None
+    gone: Params = {
+        "storage_pools": [{"name": POOL, "state": "absent"}],
+        "vms": [{"name": VM, "state": "absent"}],
+        "containers": [{"name": NAMES[1], "state": "absent"}, {"name": NAMES[2], "state": "absent"}],
+    }
+    gone["containers"].append({"name": NAMES[0], "state": "absent", "delete": ["rootfs"], "force_stop": True})
+    assert run(gone).error is None
+    (folder / "closed").mkdir(mode=0o700)
+    layout["storage_pools"].append({"name": f"{PREFIX}-closed", "path": str(folder / "closed" / "pool")})
+    layout["containers"][0]["rootfs"]["pool"] = f"{PREFIX}-closed"
+    check, done = run(layout, dry_run=True), run(layout)
+    for outcome in (check, done):
+        assert "may not pass through" in item(outcome, NAMES[0])["msg"]
+        for name in (VM, NAMES[1], NAMES[2]):
+            assert item(outcome, name)["needed"] == ["adopt"]
+    assert check.told["diff"] == done.told["diff"]
+
+
 def test_overcommit_lets_more_be_promised(layout):
     layout["vms"][0]["disks"][0]["size"] = "2T"
     layout["overcommit"] = {"storage": 1000}
     assert run(layout, dry_run=True).error is None
 
 
+@pytest.mark.parametrize("key", ["vms", "containers"])
+def test_a_guest_in_the_list_of_the_other_kind_fails_alone(layout, key):
+    assert run(layout).error is None
+    wrong = VM if key == "containers" else NAMES[1]
+    changed = {**layout["containers"][2], "memory": "64"}
+    lists = {"vms": [], "containers": [changed]}
+    lists[key].append({**layout[key][0], "name": wrong, "networks": [{"name": "lan", "bridge": BRIDGE}]})
+    for outcome in (run(lists, dry_run=True), run(lists)):
+        assert outcome.error is not None and f"{wrong}: name: {wrong} is" in outcome.error.message
+        assert item(outcome, wrong)["failed"] and item(outcome, NAMES[2])["changed"]
+    lists[key][-1] = {"name": wrong, "state": "absent"}
+    gone = {**lists, "storage_pools": [{"name": POOL, "state": "absent", "allow": ["delete_data"]}]}
+    for outcome in (run(gone, dry_run=True), run(gone)):
+        assert not outcome.told["changed"] and wrong in str(outcome.error), outcome.told
+    assert (LXC / NAMES[1]).exists() and VM in virsh("list", "--all", "--name").split()
+
+
+def test_a_guest_that_stays_keeps_its_address(layout):
+    """It is another one that goes, it is protected, or its change is refused."""
+    layout["containers"][2]["protection"] = True
+    assert run(layout).error is None
+    refused = {"name": NAMES[0], "rootfs": {"size": "1G"}, "networks": [{"name": "lan", "ip": "10.91.9.50/24"}]}
+    for name, key, change in (
+        (NAMES[0], "containers", refused),
+        (NAMES[1], "vms", {"name": NAMES[1], "state": "absent"}),
+        (NAMES[2], "containers", {"name": NAMES[2], "state": "absent"}),
+    ):
+        lists: Params = {"vms": [], "containers": []}
+        lists[key].append(change)
+        lists["containers"].append({**layout["containers"][1], "name": f"{PREFIX}-d"})
+        lists["containers"][-1]["networks"] = layout["containers"][NAMES.index(name)]["networks"]
+        for outcome in (run(lists, dry_run=True), run(lists)):
+            assert outcome.error is not None and f"container {name} and container {PREFIX}-d" in outcome.error.message
+    assert not (LXC / f"{PREFIX}-d").exists()
+
+
+@pytest.mark.parametrize("key", ["vms", "containers"])
+def test_a_guest_gets_the_mac_of_one_that_goes_first(layout, key):
+    old = layout[key][0]
+    old["networks"][0]["mac"] = "00:16:3e:91:00:01"
+    assert run(layout).error is None
+    heir = {**old, "name": f"{PREFIX}-d", "state": "stopped"}
+    gone = {"name": old["name"], "state": "absent", "delete": ["disks" if key == "vms" else "rootfs"]}
+    lists = {key: [heir, gone | {"shutdown_timeout": 1, "force_stop": True}]}
+    check, done = run(lists, dry_run=True), run(lists)
+    assert check.error is None and done.error is None, (check.error, done.error)
+    assert [each["name"] for each in check.told["resources"]] == [old["name"], f"{PREFIX}-d"]
+    assert check.told["diff"] == done.told["diff"]
+    assert not run(lists).told["changed"]
+
+
+def test_a_pool_that_is_not_started_is_named_with_the_ways_out(layout):
+    assert run({"storage_pools": [{**layout["storage_pools"][0], "state": "stopped"}]}).error is None
+    layout["storage_pools"].clear()
+    outcome = run(layout, dry_run=True)
+    way_out = "is not started. Start it with homelab.hybrid.storage_pool, or name it in this layout"
+    assert f"needs pool {POOL}: the storage pool {POOL} {way_out}" in str(outcome.error)
+
+
+def test_what_a_guest_loses_is_free_for_another_in_the_same_run(layout):
+    layout["containers"][1]["memory"] = "10T"
+    layout["overcommit"] = {"memory": 1000.0}
+    assert run(layout).error is None
+    first = {"name": NAMES[1], "unset": ["memory"], "exact": ["networks"]}
+    first["networks"] = [{"name": "other", "bridge": BRIDGE, "ip": "10.91.9.50/24"}]
+    second = {**layout["containers"][1], "name": f"{PREFIX}-d", "memory": "64"}
+    lists = {"containers": [first, second]}
+    check, done = run(lists, dry_run=True), run(lists)
+    assert check.error is None and done.error is None, (check.error, done.error)
+    assert not run(lists).told["changed"]
+
+
 def test_all_is_taken_away_in_the_order_that_its_users_go(layout):
     assert run(layout).error is None
     gone: Params = {
         "bridges": [{"name": BRIDGE, "state": "absent"}],
-        "storage_pools": [{"name": POOL, "state": "absent", "allow": ["delete_data"]}],
+        "storage_pools": [{"name": POOL, "state": "absent"}],
         "images": [{"name": IMAGE, "state": "absent"}],
         "vms": [{"name": VM, "state": "absent", "delete": ["disks"]}],
         "containers": [
@@ -252,10 +453,28 @@ def test_all_is_taken_away_in_the_order_that_its_users_go(layout):
     }
     check, done = run(gone, dry_run=True), run(gone)
     assert check.error is None and done.error is None, (check.error, done.error)
+    assert check.told["diff"] == done.told["diff"] and check.told["kept"] == done.told["kept"] == []
+    assert not os.path.exists(layout["storage_pools"][0]["path"])
     assert not os.path.exists(f"/sys/class/net/{BRIDGE}")
     assert not [name for name in virsh("list", "--all", "--name").split() if name.startswith(PREFIX)]
     assert not list(LXC.glob(f"{PREFIX}*"))
     assert not run(gone).told["changed"]
+
+
+def test_a_pool_keeps_its_folder_while_anything_is_kept_in_it(layout):
+    assert run(layout).error is None
+    place = Path(layout["storage_pools"][0]["path"])
+    gone: Params = {
+        "storage_pools": [{"name": POOL, "state": "absent"}],
+        "vms": [{"name": VM, "state": "absent", "delete": ["disks"]}],
+        "containers": [{"name": name, "state": "absent", "force_stop": True} for name in NAMES],
+    }
+    gone["containers"][1]["delete"] = ["rootfs"]
+    check, done = run(gone, dry_run=True), run(gone)
+    assert check.error is None and done.error is None, (check.error, done.error)
+    assert check.told["diff"] == done.told["diff"]
+    assert check.told["kept"] == done.told["kept"] and f"{place} (2 entries)" in done.told["kept"]
+    assert sorted(os.listdir(place)) == [f"{NAMES[0]}.rootfs", f"{NAMES[2]}.rootfs"]
 
 
 def test_guests_that_no_list_names_are_told_and_go_with_prune_alone(layout):
@@ -313,6 +532,8 @@ def test_a_worker_that_is_killed_fails_its_item_alone(layout, archive, tmp_path)
     assert killed, "no worker was found"
     assert "ended before it was done" in item(result, NAMES[1])["msg"]
     assert item(result, NAMES[1])["changed"] and not item(result, NAMES[2])["failed"]
+    entries = [entry for entry in journal.read(50) if entry["name"] == f"containers[{NAMES[1]}]"]
+    assert entries[-1]["result"] == "failed" and "ended before it was done" in entries[-1]["msg"]
     assert run(layout).error is None
     assert_stands(layout)
 
@@ -325,7 +546,8 @@ class BrokenPool(StoragePool):
         raise RuntimeError("a bug")
 
 
-def test_a_bug_fails_its_item_alone_and_keeps_its_traceback(layout):
+def test_a_bug_fails_its_item_alone_and_keeps_its_traceback(layout, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "JOURNAL", str(tmp_path / "journal"))
     extra = [{"name": f"{PREFIX}-broken", "path": f"/srv/{PREFIX}/broken"}]
     outcome = converge_layout(
         {"bridges": layout["bridges"], "storage_pools": extra},
@@ -337,6 +559,11 @@ def test_a_bug_fails_its_item_alone_and_keeps_its_traceback(layout):
     assert broken["msg"] == "RuntimeError: a bug" and "in apply" in broken["exception"]
     assert "storage pool hlly-broken: RuntimeError: a bug" in outcome.told["msg"]
     assert not item(outcome, BRIDGE)["failed"] and virsh("net-info", BRIDGE)
+    told = {entry["name"]: (entry["result"], entry.get("msg")) for entry in journal.read(9)}
+    assert told == {
+        f"bridges[{BRIDGE}]": ("ok", None),
+        f"storage_pools[{PREFIX}-broken]": ("failed", "RuntimeError: a bug"),
+    }
 
 
 def kill_worker(main: int, name: str) -> int | None:
@@ -360,6 +587,20 @@ def test_two_layouts_at_once_make_one_host(layout):
     for name in (*NAMES, VM, POOL, IMAGE, BRIDGE):
         assert sum(item(each, name)["changed"] for each in results) == 1, name
     assert_stands(layout)
+
+
+def test_a_guest_that_may_stay_stopped_is_not_waited_for(layout):
+    for guest, what in ((layout["vms"][0], "agent"), (layout["containers"][1], "systemd")):
+        guest.update(state="present", wait_for=[what], wait_timeout=1)
+    for changed in (True, False):
+        outcome = run(layout)
+        assert outcome.error is None, outcome.error
+        assert outcome.told["changed"] is changed and outcome.told["waits"] == []
+    layout["containers"][1]["state"] = "started"
+    outcome = run(layout)
+    assert "systemd of the container" in item(outcome, NAMES[1])["msg"]
+    layout["containers"][1]["state"] = "present"
+    assert run(layout).told["waits"] == [f"containers[{NAMES[1]}]"]
 
 
 def test_nothing_to_do_starts_no_worker_and_reads_once(layout, monkeypatch):

@@ -190,6 +190,11 @@ def test_another_pool_is_left_as_it_stands(folder, tmp_path):
     assert virsh("pool-dumpxml", f"{PREFIX}-other") == before
 
 
+def test_a_folder_is_that_of_one_pool(folder):
+    defined_by_hand(folder, f"{PREFIX}-other")
+    refuse(POOL, {"name": NAME, "path": str(folder)}, f"is the folder of the storage pool {PREFIX}-other")
+
+
 def test_a_pool_cannot_become_another(folder):
     converge_now(POOL, {"name": NAME, "path": str(folder)})
     refuse(POOL, {"name": NAME, "path": str(folder) + "2", "autostart": False}, "is another pool. Give it another name")

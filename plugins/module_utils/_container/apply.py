@@ -223,15 +223,20 @@ def _make_rootfs(job: _Job, target: str, ids: idmap.Range | None) -> Steps:
             f"image: {image.name} is of the kind {image.kind}, and a container needs one of the kind container"
         )
     attempt = rootfs.attempt_path(target)
-    rootfs.unpack(image.path, attempt, job.work.held.fds)
-    yield Step("image unpacked")
-    root = (ids.start, ids.start) if ids else (0, 0)
-    if ids:
-        rootfs.shift(attempt, root)
-        yield Step("owners shifted")
-    _write_inside(job, inside.Tree(attempt, root), is_new=True)
-    yield Step("files inside written")
-    rootfs.put(attempt, target)
+    try:
+        rootfs.unpack(image.path, attempt, job.work.held.fds)
+        yield Step("image unpacked")
+        root = (ids.start, ids.start) if ids else (0, 0)
+        if ids:
+            rootfs.shift(attempt, root)
+            yield Step("owners shifted")
+        _write_inside(job, inside.Tree(attempt, root), is_new=True)
+        yield Step("files inside written")
+        rootfs.put(attempt, target)
+    except Exception:
+        # A root that did not fit would keep its pool full.
+        rootfs.remove_left_overs(target)
+        raise
     yield Step("root in place")
 
 

@@ -14,6 +14,7 @@ from .._core import atomic, startup
 from .._core.record import Record
 from .._core.units import show_memory_kib
 from .._host.snapshot import Host
+from .._image.store import stored
 from .._storage.observe import mounts_in
 from . import cgroup, cpuset, guest_files, inside, live, rootfs
 from .config import Config
@@ -46,14 +47,16 @@ def observe_guest(name: str, host: Host, spec: Spec | None = None) -> State:
     power, running = _power(name, host) if entry else ("stopped", None)
     path = rootfs_path(config) or _volume_path(data)
     pool = host.pools.get(spec.pool) if spec and spec.pool else None
-    target = rootfs.path_in(pool.path, name) if pool and pool.path else None
+    folder = host.pool_folders.get(spec.pool) if spec and spec.pool else None
+    target = rootfs.path_in(folder, name) if folder else None
     names = _net_names(config, data, spec)
     places = _places(spec, config)
     bridges = _bridges_of_vlans(spec, config)
+    is_defined = entry is not None and not (record.is_building and is_container)
     mine = [place for place in dict.fromkeys((path, target, _volume_path(data))) if place]
     return State(
         is_registered=entry is not None,
-        is_defined=entry is not None and not (record.is_building and is_container),
+        is_defined=is_defined,
         is_building=record.is_building and is_container,
         is_vm=name in host.domains or (record.exists and not is_container and record.data.get("kind") == "vm"),
         power=power,
@@ -65,11 +68,12 @@ def observe_guest(name: str, host: Host, spec: Spec | None = None) -> State:
         has_rootfs=bool(path) and os.path.isdir(str(path)),
         mounts_in_rootfs=mounts_in(path) if path and not running else (),
         left_overs=tuple(left for place in mine for left in rootfs.left_overs(place)),
-        pool_path=pool.path if pool else None,
+        pool_path=folder,
         pool_type=pool.type if pool else None,
-        closed_folder=closed_folder(pool.path) if pool and pool.path else None,
+        closed_folder=closed_folder(folder) if folder else None,
         target=target,
         has_target=bool(target) and os.path.lexists(str(target)),
+        image_kind=_image_kind(spec.image, host) if spec and spec.image and not is_defined else None,
         places=places,
         vlan_obstacles={bridge: why for bridge in bridges if (why := host.vlan_obstacle(bridge))},
         files=frozenset(source for source in places if not os.path.isdir(source)),
@@ -99,6 +103,11 @@ def rootfs_path(config: Config) -> str | None:
 def _volume_path(data: t.Mapping[str, t.Any]) -> str | None:
     volume = (data.get("volumes") or {}).get("rootfs") or {}
     return volume.get("path")
+
+
+def _image_kind(name: str, host: Host) -> str | None:
+    image = stored(host.record("images", name))
+    return image.kind if image else host.expected_images.get(name)
 
 
 def _net_names(config: Config, data: t.Mapping[str, t.Any], spec: Spec | None) -> set[str]:

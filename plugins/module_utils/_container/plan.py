@@ -117,6 +117,9 @@ def _refuse(draft: Draft, path: str, before: t.Any, after: t.Any, reason: str, p
 def _plan_creation(draft: Draft, spec: Spec, state: State) -> None:
     draft.add("state", "absent", {"present": "stopped", "restarted": "started"}.get(spec.state, spec.state))
     draft.add("image", None, spec.image, How.OFFLINE)
+    if state.image_kind not in (None, "container"):
+        reason = f"image: {spec.image} is an image for virtual machines; a container needs one of kind container"
+        _refuse(draft, "image", None, spec.image, reason)
     draft.compare("rootfs.pool", spec.pool, None)
     draft.compare("unprivileged", spec.unprivileged, None)
     _check_size(draft, spec, state)

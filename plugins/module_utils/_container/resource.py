@@ -58,6 +58,8 @@ class LxcContainer:
     def wait(self, spec: Spec, host: Host) -> dict[str, t.Any] | None:
         if not spec.wait_for or spec.state in ("absent", "stopped", "paused"):
             return None
+        if spec.state == "present" and guest_facts(spec.name, host)["state"] != "started":
+            return None
         from . import wait  # as above
 
         wait.wait_for(spec, host)

@@ -246,7 +246,7 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
         pool=None if pool is None else check_name("rootfs.pool", pool),
         size=None if rootfs.get("size") is None else parse_size("rootfs.size", rootfs["size"], unit=GIB),
         unprivileged=params.get("unprivileged"),
-        networks=_parse_items("networks", params, _parse_network),
+        networks=_parse_networks(params),
         mounts=_parse_mounts(params),
         memory=None if params.get("memory") is None else parse_memory_kib("memory", params["memory"]),
         swap=_parse_swap(params.get("swap")),
@@ -349,6 +349,19 @@ def _parse_pin(value: str) -> str:
 
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def _parse_networks(params: t.Mapping[str, t.Any]) -> tuple[Network, ...] | None:
+    networks = _parse_items("networks", params, _parse_network)
+    present = [item for item in networks or () if item.is_present]
+    macs = [item.mac for item in present if item.mac]
+    fixed = [item for item in present if item.ip and "/" in item.ip and item.bridge]
+    places = [(str(item.ip).partition("/")[0], item.bridge, item.vlan) for item in fixed]
+    if len(set(macs)) != len(macs):
+        raise SpecError("networks: a mac is there twice", key="networks")
+    if len(set(places)) != len(places):
+        raise SpecError("networks: an ip is there twice on one bridge", key="networks")
+    return networks
 
 
 def _parse_network(item: t.Mapping[str, t.Any]) -> Network:

@@ -134,7 +134,8 @@ class State:
     ``stopped``, ``started`` or ``paused``. *rootfs* is where its root is, or was when it was taken away. *pool_path* is
     that of the pool which the user named, *target* the place in it for the root, *has_target* whether something is there.
     *places* has the ``Mounted.place`` of each source of a mount that exists, *files* are those of them that are no folders.
-    *vlan_obstacles* says of bridges why none of their ports can be in a VLAN.
+    *vlan_obstacles* says of bridges why none of their ports can be in a VLAN. *image_kind* is that of the image which a new
+    one is made of, as far as it is known.
     """
 
     is_registered: bool = False
@@ -153,6 +154,7 @@ class State:
     pool_path: str | None = None
     pool_type: str | None = None
     closed_folder: str | None = None
+    image_kind: str | None = None
     target: str | None = None
     has_target: bool = False
     places: t.Mapping[str, str] = dataclasses.field(default_factory=dict)

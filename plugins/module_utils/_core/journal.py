@@ -71,18 +71,32 @@ def _user_name(uid: int) -> str:
 def read(count: int) -> list[Entry]:
     """The last *count* entries, the oldest first. A line that a power cut left broken is passed over."""
     found: list[Entry] = []
+    seen: set[tuple[int, int]] = set()
     for path in _files():
         if len(found) >= count:
             break
-        older = [entry for line in (atomic.read_text(path) or "").splitlines() if (entry := _parse(line)) is not None]
+        older = [entry for line in _read_once(path, seen).splitlines() if (entry := _parse(line)) is not None]
         found = older[max(0, len(older) - (count - len(found))) :] + found
     return found
+
+
+def _read_once(path: str, seen: set[tuple[int, int]]) -> str:
+    """The text of a file, by its inode: a run that rotates the journal meanwhile gives one that was read the next name."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            status = os.fstat(stream.fileno())
+            if (status.st_dev, status.st_ino) in seen:
+                return ""
+            seen.add((status.st_dev, status.st_ino))
+            return stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
 
 
 def _parse(line: str) -> Entry | None:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) else None
 

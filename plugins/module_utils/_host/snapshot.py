@@ -100,6 +100,26 @@ class Host:
         """Whether bridges will know VLANs by the time that guests are changed, as far as a layout says. Stays over ``drop``."""
         return {}
 
+    @functools.cached_property
+    def expected_images(self) -> dict[str, str]:
+        """The kinds of the images that are made before the guests, as far as a layout says. Stays over ``drop``."""
+        return {}
+
+    @functools.cached_property
+    def expected_pools(self) -> dict[str, str]:
+        """The folders of the pools that are made before the guests, as far as a layout says. Stays over ``drop``."""
+        return {}
+
+    @property
+    def pool_folders(self) -> dict[str, str]:
+        """Where the pools lie, also those that are made before the guests."""
+        return {**self.expected_pools, **{name: pool.path for name, pool in self.pools.items() if pool.path}}
+
+    @functools.cached_property
+    def expected_gone(self) -> set[str]:
+        """The guests that go before another gets what they have, as far as a layout says. Stays over ``drop``."""
+        return set()
+
     def vlan_obstacle(self, bridge: str) -> str | None:
         """Why no guest on *bridge* can be in a VLAN, and what permits it; ``None`` where it can, or nothing is known yet."""
 
@@ -160,7 +180,8 @@ class Host:
         pool = self.pools.get(name)
         if pool is None:
             return f"there is no storage pool {name}. Make it with homelab.hybrid.storage_pool"
-        return None if pool.is_active else f"the storage pool {name} is not started"
+        start = "Start it with homelab.hybrid.storage_pool"
+        return None if pool.is_active else f"the storage pool {name} is not started. {start}"
 
     def _missing_bridge(self, name: str) -> str | None:
         return (

@@ -16,6 +16,8 @@ from .plan import Item, dependencies, in_order, skip_reason
 from .spawner import Message, Spawner
 
 Report = t.Callable[[Message], None]
+# Writes down that an item was changed, and returns the warnings.
+Note = t.Callable[[Item], list[str]]
 
 # Those that only wait for their guests hold no lock and cost little but memory.
 MOST_WAITING = 32
@@ -35,15 +37,19 @@ class _Job:
 
 
 class Crew:
-    """Brings items to their end. *parallel* is how many write at once; *report* hears of every step."""
+    """Brings items to their end. *parallel* is how many write at once; *report* hears of every step.
+
+    A worker writes its own line in the journal; *note* writes that of one which did not come to it.
+    """
 
     def __init__(
-        self, spawner: Spawner, items: t.Sequence[Item], *, parallel: int, report: Report | None = None
+        self, spawner: Spawner, items: t.Sequence[Item], *, parallel: int, note: Note, report: Report | None = None
     ) -> None:
         self._spawner = spawner
         self._items = in_order(items)
         self._before = dict(zip(map(id, self._items), dependencies(self._items), strict=True))
         self._parallel = parallel
+        self._note = note
         self._report = report or (lambda message: None)
         self._open = [item for item in self._items if item.needs_worker]
         self._selector = selectors.DefaultSelector()
@@ -146,4 +152,6 @@ class Crew:
     def _fail(self, item: Item, why: str, *, changed: bool, **more: t.Any) -> None:
         item.told = {**item.told, "msg": why, "changed": changed, **more}
         item.has_failed = True
+        if changed:
+            item.warnings += self._note(item)
         self._report({"item": item.declared.path, "finished": True, "msg": why})

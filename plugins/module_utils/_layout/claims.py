@@ -19,17 +19,18 @@ from .._container.observe import configs, persistent_items
 from .._container.spec import Network
 from .._container.spec import Spec as ContainerSpec
 from .._core.errors import ObserveError, SpecError
+from .._core.units import parse_size
 from .._host.features import read_memory
 from .._host.libvirt import errors_of
 from .._host.snapshot import Host
 from .._image.store import stored
-from .._storage.spec import Spec as PoolSpec
-from .._vm.observe import volume_paths
+from .._vm.observe import recorded_volumes, volume_paths
 from .._vm.spec import Item as VmItem
 from .._vm.spec import Spec as VmSpec
 from .._vm.spec import with_create_defaults
 from .plan import Item
-from .refusals import Claim, NewVolume, Place
+from .refusals import Claim, NewVolume, Place, Subnet
+from .spec import GUESTS, Declared
 
 Specs = t.Mapping[int, t.Any]
 _CONTAINER, _VM = "container", "vm"
@@ -46,18 +47,48 @@ def read_claims(items: t.Sequence[Item], specs: Specs, host: Host) -> list[Claim
 
     :raises ObserveError:
     """
-    declared = {item.declared.name: item for item in items if item.declared.kind in (_CONTAINER, _VM)}
+    declared = {(item.declared.kind, item.declared.name): item for item in items if item.declared.kind in GUESTS}
     claims = []
     for name, config in host.derived(configs).items():
-        claims.append(_container(name, config, declared.pop(name, None), specs, host))
+        claims.append(_container(name, config, declared.pop((_CONTAINER, name), None), specs, host))
     for name, domain in host.domains.items():
         with errors_of(f"read the domain {name}", ObserveError):
-            claims.append(_vm(name, domain, declared.pop(name, None), specs, host))
-    for name, item in declared.items():
-        new = _container if item.declared.kind == _CONTAINER else _vm
-        claims.append(new(name, None, item, specs, host))
+            claims.append(_vm(name, domain, declared.pop((_VM, name), None), specs, host))
+    claims += [_claim_of(item.declared, item, specs, host) for item in declared.values()]
     found = [claim for claim in claims if claim is not None]
     return found + _bridges(items, specs, {mac: claim for claim in found for mac in claim.macs})
+
+
+def is_of_other_kind(item: Item, host: Host) -> bool:
+    """Whether the name of the guest *item* is that of a guest of the other kind: nothing is made or taken away then."""
+    return item.declared.name in (host.domains if item.declared.kind == _CONTAINER else host.containers)
+
+
+def inheritances(
+    items: t.Iterable[Item], going: t.Sequence[Item], specs: Specs, host: Host
+) -> t.Iterator[tuple[Item, str]]:
+    """Each guest of the layout that gets an address or a MAC of a guest that goes, with the name of that one.
+
+    :raises ObserveError:
+    """
+    left = [(item.declared.name, _claim_of(item.declared, None, specs, host)) for item in going]
+    for item in items:
+        if not left or item.declared.kind not in GUESTS or item.is_removed or item.has_failed:
+            continue
+        wanted = _claim_of(item.declared, item, specs, host)
+        for name, claim in left:
+            if claim and wanted and (claim.macs & wanted.macs or claim.addresses & wanted.addresses):
+                yield item, name
+
+
+def _claim_of(guest: Declared, item: Item | None, specs: Specs, host: Host) -> Claim | None:
+    if guest.kind == _CONTAINER:
+        return _container(guest.name, host.derived(configs).get(guest.name), item, specs, host)
+    domain = host.domains.get(guest.name)
+    if domain is None:
+        return _vm(guest.name, None, item, specs, host)
+    with errors_of(f"read the domain {guest.name}", ObserveError):
+        return _vm(guest.name, domain, item, specs, host)
 
 
 def links_of(item: Item, host: Host) -> set[str]:
@@ -73,17 +104,30 @@ def links_of(item: Item, host: Host) -> set[str]:
     return {target.get("dev", "") for target in targets}
 
 
+def _wish(item: Item | None, specs: Specs) -> t.Any:
+    """What is declared of an item and comes true: one whose plan failed stays as it is."""
+    return None if item is None or item.has_failed else specs.get(id(item))
+
+
+def volumes_of(item: Item) -> set[str]:
+    """The files and folders that are deleted when the guest goes."""
+    gone = {change["before"] for change in item.told["plan"] if change["path"] != "state" and change["after"] is None}
+    return {path for path in gone if isinstance(path, str) and os.path.lexists(path)}
+
+
 def _container(name: str, config: Config | None, item: Item | None, specs: Specs, host: Host) -> Claim | None:
-    spec: ContainerSpec | None = specs.get(id(item))
-    if item is not None and item.is_removed:
+    spec: ContainerSpec | None = _wish(item, specs)
+    if spec is not None and spec.state == "absent":
         return None
     nets = list(config.nets().values()) if config else []
     kept = read_limit(persistent_items(config, os.path.exists("/sys/fs/cgroup/cgroup.controllers"))) if config else 0
-    given = [net for net in (spec.networks if spec else None) or () if net.is_present]
-    replaced = {net.name for net in (spec.networks if spec else None) or () if net.mac or not net.is_present}
-    readdressed = {net.name for net in (spec.networks if spec else None) or () if net.ip or not net.is_present}
     names = _names_by_mac(name, host)
-    macs = {net["hwaddr"].lower() for net in nets if "hwaddr" in net}
+    given = [net for net in (spec.networks if spec else None) or () if net.is_present]
+    gone = _names_that_go(spec, names.values(), {net.name for net in given})
+    replaced = gone | {net.name for net in given if net.mac}
+    readdressed = gone | {net.name for net in given if net.ip}
+    # LXC makes a digit by chance of each x.
+    macs = {net["hwaddr"].lower() for net in nets if "x" not in net.get("hwaddr", "x").lower()}
     addresses = {
         (_segment(net.get("link", ""), net.get("veth.vlan.id")), address)
         for net in nets
@@ -98,6 +142,8 @@ def _container(name: str, config: Config | None, item: Item | None, specs: Specs
         for address in _addresses(net.ip)
     }
     memory = kept if spec is None or spec.memory is None else spec.memory
+    if spec is not None and "memory" in spec.unset:
+        memory = 0
     return Claim(
         label=f"container {name}",
         is_listed=item is not None,
@@ -120,12 +166,13 @@ def _segment(bridge: str, vlan: str | int | None) -> str:
 
 
 def _vm(name: str, domain: t.Any, item: Item | None, specs: Specs, host: Host) -> Claim | None:
-    spec: VmSpec | None = specs.get(id(item))
-    if item is not None and item.is_removed:
+    spec: VmSpec | None = _wish(item, specs)
+    if spec is not None and spec.state == "absent":
         return None
     nets: tuple[VmItem, ...] = (spec.networks if spec else None) or ()
-    replaced = {net.name for net in nets if "mac" in net.values or not net.is_wanted}
     names = _names_by_mac(name, host)
+    gone = _names_that_go(spec, names.values(), {net.name for net in nets if net.is_wanted})
+    replaced = gone | {net.name for net in nets if net.is_wanted and "mac" in net.values}
     root = host.definitions[name].root if name in host.definitions else None
     found = (
         {mac.get("address", "").lower() for mac in root.iterfind("devices/interface/mac")} if root is not None else ()
@@ -151,6 +198,13 @@ def _vm_memory(spec: VmSpec | None, kept: int, *, is_new: bool) -> int:
     if "memory_max" in spec.values:
         return t.cast(int, spec.values["memory_max"])
     return max(kept, t.cast(int, spec.values.get("memory", 0)))
+
+
+def _names_that_go(spec: ContainerSpec | VmSpec | None, known: t.Collection[str], given: t.Collection[str]) -> set[str]:
+    """Of the interfaces that a guest has by the names *known*, those that the run takes away."""
+    listed = {net.name for net in (spec.networks if spec else None) or ()}
+    takes_others = spec is not None and "networks" in spec.exact
+    return {name for name in {*known, *listed} if name not in given and (name in listed or takes_others)}
 
 
 def _names_by_mac(guest: str, host: Host) -> dict[str, str]:
@@ -193,6 +247,27 @@ def _bridges(items: t.Sequence[Item], specs: Specs, owners: t.Mapping[str, Claim
     return claims
 
 
+def read_subnets(items: t.Iterable[Item], specs: Specs) -> list[Subnet]:
+    """The subnets of the bridges that the layout has."""
+    found = []
+    for item in items:
+        spec: BridgeSpec | None = _wish(item, specs)
+        if item.declared.kind != "bridge" or spec is None or item.is_removed:
+            continue
+        # "none" and "dhcp" are no subnets.
+        with contextlib.suppress(ValueError):
+            network = ipaddress.IPv4Interface(spec.address or "none").network
+            found.append(Subnet(item.label, network, "address" in item.told["diff"]["after"]))
+    return found
+
+
+def read_folders(items: t.Iterable[Item], specs: Specs) -> list[tuple[str, str]]:
+    """The pools that the layout has, and where they lie."""
+    pools = [item for item in items if item.declared.kind == "storage_pool" and not item.is_removed]
+    wishes = [(item.label, _wish(item, specs)) for item in pools]
+    return [(label, spec.path) for label, spec in wishes if spec is not None and spec.path is not None]
+
+
 def expected_vlans(items: t.Sequence[Item], specs: Specs, host: Host) -> dict[str, bool]:
     """Of the bridges that the layout makes or changes before their guests, whether they will know VLANs then."""
     found = {}
@@ -205,19 +280,27 @@ def expected_vlans(items: t.Sequence[Item], specs: Specs, host: Host) -> dict[st
     return found
 
 
+def expected_images(items: t.Sequence[Item], specs: Specs) -> dict[str, str]:
+    """Of the images that the layout makes before their guests, for which kind of guest they are."""
+    declared = [specs[id(item)] for item in items if item.declared.kind == "image" and id(item) in specs]
+    return {spec.name: spec.kind for spec in declared if spec.kind is not None}
+
+
+def expected_pools(items: t.Sequence[Item], specs: Specs) -> dict[str, str]:
+    """Of the pools that the layout makes before their guests, where they will lie."""
+    declared = [specs[id(item)] for item in items if item.declared.kind == "storage_pool" and id(item) in specs]
+    return {spec.name: spec.path for spec in declared if spec.path is not None and spec.state != "absent"}
+
+
 def read_volumes(items: t.Sequence[Item], specs: Specs, host: Host) -> tuple[list[NewVolume], dict[str, Place]]:
-    """The disks and roots that the layout makes, and the file systems on which its pools lie."""
-    folders = {name: pool.path for name, pool in host.pools.items() if pool.path}
-    for item in items:
-        pool: PoolSpec | None = specs.get(id(item))
-        if item.declared.kind == "storage_pool" and pool is not None and pool.path and not item.is_removed:
-            folders.setdefault(pool.name, pool.path)
+    """The disks and roots that the layout makes, what others grow by, and the file systems on which its pools lie."""
+    folders = host.pool_folders
     volumes = [
         NewVolume(label, place, size)
         for item in items
         if item.is_planned and not item.is_removed and id(item) in specs
-        for label, name, size in _new_volumes(item, specs[id(item)], folders)
-        if (place := _place_of(folders.get(name)))
+        for label, folder, size in _new_volumes(item, specs[id(item)], folders, host)
+        if (place := _place_of(folder))
     ]
     places: dict[str, Place] = {}
     for name, folder in sorted(folders.items()):
@@ -228,27 +311,36 @@ def read_volumes(items: t.Sequence[Item], specs: Specs, host: Host) -> tuple[lis
     return volumes, places
 
 
-def _new_volumes(item: Item, spec: t.Any, folders: t.Mapping[str, str]) -> t.Iterator[tuple[str, str, int]]:
-    """What the item makes: label, pool, size in bytes."""
-    after = item.told["diff"]["after"]
+def _new_volumes(
+    item: Item, spec: t.Any, folders: t.Mapping[str, str], host: Host
+) -> t.Iterator[tuple[str, str | None, int]]:
+    """What the item makes: label, folder, size in bytes."""
+    before, after = item.told["diff"]["before"], item.told["diff"]["after"]
     if isinstance(spec, ContainerSpec):
         if "image" in after and "rootfs" not in after and spec.pool:
-            yield item.label, spec.pool, spec.size or _image_size(spec.image)
+            yield item.label, folders.get(spec.pool), spec.size or _image_size(spec.image)
         return
     if not isinstance(spec, VmSpec):
         return
     images = [disk.text("image") for disk in spec.items("disks")]
     for disk in spec.items("disks"):
+        label, path = f"{disk.name} of {item.label}", f"disks[{disk.name}]"
         pool, size = disk.text("pool"), t.cast("int | None", disk.values.get("size"))
-        is_there = any(os.path.exists(path) for path in volume_paths(spec.name, disk, folders))
-        if pool is None or is_there or not after.get(f"disks[{disk.name}]"):
+        if size is not None and before.get(f"{path}.size"):
+            yield label, _folder_of(disk, spec, host), size - parse_size("size", before[f"{path}.size"], unit=1)
+        is_there = any(os.path.exists(volume) for volume in volume_paths(spec.name, disk, folders))
+        if pool is None or is_there or not after.get(path):
             continue
         is_root = disk is spec.items("disks")[0] and not any(images)
-        yield (
-            f"{disk.name} of {item.label}",
-            pool,
-            size or _image_size(disk.text("image") or (spec.image if is_root else None)),
-        )
+        image = disk.text("image") or (spec.image if is_root else None)
+        yield label, folders.get(pool), size or _image_size(image)
+
+
+def _folder_of(disk: VmItem, spec: VmSpec, host: Host) -> str | None:
+    """Where a disk that is there lies, as far as it is ours."""
+    record = host.guest_records.get(spec.name)
+    path = recorded_volumes(record).get(disk.name) if record else None
+    return os.path.dirname(path) if path else None
 
 
 def _image_size(name: str | None) -> int:
@@ -267,7 +359,7 @@ def _place_of(folder: str | None) -> str | None:
     """The file system that *folder* lies on, or will: by a folder on it that is there."""
     if folder is None:
         return None
-    folder = _existing(folder)
+    folder = _existing(os.path.realpath(folder))
     device = os.stat(folder).st_dev
     while folder != "/" and os.stat(os.path.dirname(folder)).st_dev == device:
         folder = os.path.dirname(folder)

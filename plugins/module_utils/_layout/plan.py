@@ -25,7 +25,8 @@ class Item:
     """One item of the layout on its way.
 
     *told* is what its module would return: of its plan at first, of its run at last. *users* are the guests that stand on
-    what is to be taken away. *waits*: there is something to wait for, also where nothing is to change.
+    what is to be taken away. *heir_of* are those that go, with an address that this guest gets. *waits*: there is something
+    to wait for, also where nothing is to change.
     """
 
     declared: Declared
@@ -33,6 +34,7 @@ class Item:
     provides: tuple[Reference, ...] = ()
     requires: tuple[Reference, ...] = ()
     users: frozenset[str] = frozenset()
+    heir_of: frozenset[str] = frozenset()
     is_removed: bool = False
     has_failed: bool = False
     waits: bool = False
@@ -54,10 +56,18 @@ class Item:
 
     @property
     def makes(self) -> bool:
-        """Whether what it provides stands after it, where it does not stand now."""
-        return (
-            self.is_planned and any(change["path"] == "state" for change in self.told["plan"]) and not self.is_removed
-        )
+        """Whether what it provides can be used after it, where it cannot be used now."""
+        return self._new_state not in (None, "stopped") and not self.is_removed
+
+    @property
+    def stops(self) -> bool:
+        """Whether what it provides is there after it, and cannot be used."""
+        return self._new_state == "stopped"
+
+    @property
+    def _new_state(self) -> str | None:
+        changes = self.told["plan"] if self.is_planned else ()
+        return next((str(change["after"]) for change in changes if change["path"] == "state"), None)
 
     @property
     def is_lost(self) -> bool:
@@ -68,8 +78,9 @@ class Item:
 def dependencies(items: t.Sequence[Item]) -> list[list[Item]]:
     """For each of *items*, those that come before it.
 
-    A guest comes after the bridges, pools and images that it requires, and what is taken away after the guests that are
-    taken away from it. There are no circles: guests require no guests.
+    A guest comes after the bridges, pools and images that it requires, and after guests that go and leave it an address.
+    What is taken away comes after the guests that are taken away from it. There are no circles: a guest that goes waits for
+    nobody.
     """
     providers = {reference: item for item in items for reference in item.provides}
     gone = {item.declared.name: item for item in items if item.declared.kind in GUESTS and item.is_removed}
@@ -79,6 +90,7 @@ def dependencies(items: t.Sequence[Item]) -> list[list[Item]]:
         before = [other for other in before if other is not item and not other.is_removed]
         if item.is_removed and item.declared.kind not in GUESTS:
             before += [gone[name] for name in sorted(item.users) if name in gone]
+        before += [gone[name] for name in sorted(item.heir_of)]
         found.append(before)
     return found
 
@@ -161,9 +173,14 @@ def merge(items: t.Sequence[Item]) -> Told:
     return whole
 
 
+def failures(items: t.Iterable[Item]) -> list[str]:
+    """A sentence for each item that failed."""
+    return [f"{item.label}: {item.told.get('msg', 'failed')}" for item in items if item.has_failed]
+
+
 def failure(items: t.Sequence[Item]) -> str | None:
     """One sentence for all that failed and all that was skipped; ``None`` where nothing was."""
-    failed = [f"{item.label}: {item.told.get('msg', 'failed')}" for item in items if item.has_failed]
+    failed = failures(items)
     if not failed:
         return None
     skipped = [f"{item.label} ({item.skipped})" for item in items if item.skipped is not None]

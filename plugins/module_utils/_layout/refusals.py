@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
+import itertools
 import typing as t
 
 from .._core.errors import RefusedError
@@ -46,6 +48,33 @@ class Place:
 
     pools: tuple[str, ...]
     free: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Subnet:
+    """The subnet of a bridge. *is_new*: the run makes or changes it."""
+
+    label: str
+    network: ipaddress.IPv4Network
+    is_new: bool
+
+
+def check_subnets(subnets: t.Sequence[Subnet]) -> list[str]:
+    """A sentence for each two bridges of the layout whose subnets overlap. What is on the host, each bridge refuses for itself."""
+    return [
+        f"{one.label} and {other.label} have subnets that overlap: {one.network} and {other.network}"
+        for one, other in itertools.combinations(subnets, 2)
+        if (one.is_new or other.is_new) and one.network.overlaps(other.network)
+    ]
+
+
+def check_folders(folders: t.Sequence[tuple[str, str]]) -> list[str]:
+    """A sentence for each two pools of the layout in one folder; *folders* has a label and the path of each."""
+    return [
+        f"{one} and {other} have both the folder {path}"
+        for (one, path), (other, second) in itertools.combinations(folders, 2)
+        if path == second
+    ]
 
 
 def check_doubles(claims: t.Sequence[Claim]) -> list[str]:
@@ -115,8 +144,9 @@ def check_requirements(items: t.Sequence[Item], missing: t.Callable[[t.Any], str
             provider = providers.get(reference)
             if reference.kind == "service" or (provider is not None and (provider.makes or provider.has_failed)):
                 continue
-            if provider is not None and provider.is_removed:
-                found.append(f"{item.label} needs {reference}, which this layout takes away")
+            if provider is not None and (provider.is_removed or provider.stops):
+                what = "takes away" if provider.is_removed else "leaves stopped"
+                found.append(f"{item.label} needs {reference}, which this layout {what}")
                 continue
             why = missing(reference)
             if why is not None:
@@ -124,10 +154,11 @@ def check_requirements(items: t.Sequence[Item], missing: t.Callable[[t.Any], str
     return found
 
 
-def refuse(sentences: t.Sequence[str]) -> None:
+def refuse(sentences: t.Sequence[str], failures: t.Sequence[str] = ()) -> None:
     """Stop before anything is applied.
 
-    :raises RefusedError: with all *sentences*, when there are any.
+    :raises RefusedError: with all *sentences*, when there are any, and with the *failures* that would have come beside them.
     """
     if sentences:
-        raise RefusedError("; ".join(sentences), conflicts=list(sentences))
+        also = f". These fail too: {'; '.join(failures)}" if failures else ""
+        raise RefusedError("; ".join(sentences) + also, conflicts=list(sentences))

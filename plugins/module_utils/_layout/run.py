@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import traceback
@@ -23,7 +24,7 @@ from .._storage.resource import StoragePool
 from .._vm.resource import KvmVm
 from . import claims, refusals
 from .apply import Crew, Report
-from .plan import Item, Told, drop_assumed, empty, failure, in_order, merge, settle, tell
+from .plan import Item, Told, drop_assumed, empty, failure, failures, in_order, merge, settle, tell
 from .spawner import Message, Spawner, Tell
 from .spec import DELETE_OF, GUESTS, KINDS, Declared, Params, Spec, as_written, parse
 
@@ -70,11 +71,12 @@ class Foreseen(Host):
 
 
 class _Later:
-    """A resource as it will be found when the guests on it are gone: without the ports *links* that go with them."""
+    """A resource as it will be found when the guests on it are gone, and with them their ports *links* and their *volumes*."""
 
-    def __init__(self, resource: AnyResource, links: t.Collection[str]) -> None:
+    def __init__(self, resource: AnyResource, links: t.Collection[str], volumes: t.Collection[str]) -> None:
         self._resource = resource
         self._links = links
+        self._volumes = volumes
 
     def __getattr__(self, name: str) -> t.Any:
         return getattr(self._resource, name)
@@ -83,7 +85,12 @@ class _Later:
         state = self._resource.observe(spec, host)
         ports = getattr(state, "ports", ())
         left = tuple(port for port in ports if port not in self._links)
-        return state if left == ports else dataclasses.replace(state, ports=left)
+        if left != ports:
+            state = dataclasses.replace(state, ports=left)
+        if getattr(state, "content", None):
+            gone = [volume for volume in self._volumes if os.path.dirname(volume) == state.path]
+            state = dataclasses.replace(state, content=state.content - len(gone))
+        return state
 
 
 class _Telling:
@@ -137,7 +144,7 @@ def _run(
         pruned = _pruned(spec, unlisted) if spec.prune else ()
         specs: dict[int, t.Any] = {}
         items = plan_items((*spec.items, *pruned), host, resources, specs)
-        refusals.refuse(_conflicts(spec, items, specs, host))
+        refusals.refuse(_conflicts(spec, items, specs, host), failures(items))
     except HybridError as exc:
         return _refused(params, exc, items)
     drop_assumed(items)
@@ -147,7 +154,7 @@ def _run(
     if spawner is None:
         settle(items)
     else:
-        Crew(spawner, items, parallel=spec.parallel or default_parallel(), report=report).work()
+        Crew(spawner, items, parallel=spec.parallel or default_parallel(), note=_note, report=report).work()
     left = [] if spec.prune else unlisted
     return _outcome(params, items, left, with_facts=spec.facts)
 
@@ -190,22 +197,30 @@ def plan_items(declared: t.Sequence[Declared], host: Host, resources: Resources,
     items = {each.path: _parsed(each, resources, specs) for each in declared}
     late = [item for item in items.values() if item.is_removed and item.declared.kind not in GUESTS]
     host.expected_vlans.update(claims.expected_vlans(list(items.values()), specs, host))
+    host.expected_images.update(claims.expected_images(list(items.values()), specs))
+    host.expected_pools.update(claims.expected_pools(list(items.values()), specs))
+    going = [item for item in items.values() if item.declared.kind in GUESTS and item.is_removed]
+    going = [item for item in going if not claims.is_of_other_kind(item, host)]
+    host.expected_gone.update(item.declared.name for item in going)
     for item in items.values():
         if item not in late and not item.has_failed:
             _plan(item, resources[item.declared.kind], specs, host)
+    going = [item for item in going if not item.has_failed]
+    for item, name in claims.inheritances(items.values(), going, specs, host):
+        item.heir_of |= {name}
     if late:
-        going = [
-            item for item in items.values() if item.declared.kind in GUESTS and item.is_removed and not item.has_failed
-        ]
         forgotten = {item.declared.name for item in going if not item.told["kept"]}
         foreseen = Foreseen(host, {item.declared.name for item in going}, forgotten)
         links = {link for item in going for link in claims.links_of(item, host)}
+        volumes = {volume for item in going for volume in claims.volumes_of(item)}
         for item in late:
             resource = resources[item.declared.kind]
-            users = getattr(resource.observe(specs[id(item)], host), "users", ())
-            # The users of an image say beside a guest's name what it has of it.
-            item.users = frozenset(user.partition(" ")[0] for user in users)
-            _plan(item, t.cast(AnyResource, _Later(resource, links)), specs, foreseen)
+            # What cannot be read fails its own plan below.
+            with contextlib.suppress(Exception):
+                users = getattr(resource.observe(specs[id(item)], host), "users", ())
+                # The users of an image say beside a guest's name what it has of it.
+                item.users = frozenset(user.partition(" ")[0] for user in users)
+            _plan(item, t.cast(AnyResource, _Later(resource, links, volumes)), specs, foreseen)
     return list(items.values())
 
 
@@ -216,6 +231,8 @@ def _parsed(declared: Declared, resources: Resources, specs: dict[int, t.Any]) -
         spec = resource.parse(declared.params)
     except HybridError as exc:
         item.told, item.has_failed = {**empty(), "changed": False, **exc.facts, "msg": exc.message}, True
+        # What depends on it must still find it here.
+        item.provides = (declared.reference,)
         return item
     specs[id(item)] = spec
     item.provides, item.requires = tuple(resource.provides(spec)), tuple(resource.requires(spec))
@@ -240,7 +257,8 @@ def _plan(item: Item, resource: AnyResource, specs: t.Mapping[int, t.Any], host:
 def has_to_wait(spec: t.Any, facts: t.Mapping[str, t.Any]) -> bool:
     """Whether a worker must look for what the user waits for: not for an address that is known already."""
     wanted = set(getattr(spec, "wait_for", ()))
-    if not wanted or spec.state in _RESTING:
+    state = facts.get("guest", {}).get("state") if spec.state == "present" else spec.state
+    if not wanted or state in _RESTING:
         return False
     return wanted != {"ip"} or not facts.get("guest", {}).get("addresses")
 
@@ -248,6 +266,8 @@ def has_to_wait(spec: t.Any, facts: t.Mapping[str, t.Any]) -> bool:
 def _conflicts(spec: Spec, items: t.Sequence[Item], specs: t.Mapping[int, t.Any], host: Host) -> list[str]:
     """Everything that cannot be, as sentences."""
     found = refusals.check_requirements(items, host.missing)
+    found += refusals.check_subnets(claims.read_subnets(items, specs))
+    found += refusals.check_folders(claims.read_folders(items, specs))
     guests = claims.read_claims(items, specs, host)
     found += refusals.check_doubles(guests)
     found += refusals.check_memory(guests, claims.host_memory_kib(), spec.memory_overcommit)
@@ -268,6 +288,10 @@ def _work(order: Message, tell_it: Tell, resources: Resources, host: MakeHost) -
     if outcome.changed:
         warnings += journal.note("layout", f"{KINDS[order['kind']]}[{order['name']}]", result)
     return {**result, "warnings": warnings}
+
+
+def _note(item: Item) -> list[str]:
+    return journal.note("layout", item.declared.path, item.told)
 
 
 def _outcome(

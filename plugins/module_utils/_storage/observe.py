@@ -21,7 +21,7 @@ class State:
 
     *is_registered*: libvirt knows it. *is_defined*: it stands, no creation of it was interrupted. *content* is the number
     of entries in its folder, ``None`` where there is no folder. *owns_folder*: this collection made the folder. *mounts*
-    are the mount points in it. Sizes in bytes.
+    are the mount points in it. *path_is_of* is another pool that has the declared folder. Sizes in bytes.
     """
 
     is_registered: bool
@@ -37,6 +37,7 @@ class State:
     owns_folder: bool = False
     is_building: bool = False
     mounts: tuple[str, ...] = ()
+    path_is_of: str | None = None
     users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
 
 
@@ -63,8 +64,14 @@ def observe(spec: Spec, host: Host) -> State:
         owns_folder=bool(record.data.get("owns_folder")) and record.data.get("path") == path,
         is_building=record.is_building,
         mounts=mounts_in(path),
+        path_is_of=_owner_of(spec, host),
         users=path_users(host, path) if path else {},
     )
+
+
+def _owner_of(spec: Spec, host: Host) -> str | None:
+    others = (pool for pool in host.pools.values() if pool.name != spec.name and pool.path)
+    return next((pool.name for pool in others if pool.path == spec.path), None)
 
 
 def count_entries(path: str | None) -> int | None:

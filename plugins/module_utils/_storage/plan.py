@@ -22,6 +22,9 @@ def plan_pool(spec: Spec, state: State) -> Plan:
     wanted = spec if state.is_defined else with_create_defaults(spec)
     if not state.is_defined:
         draft.add("state", "absent", "stopped" if spec.state == "stopped" else "started")
+        if state.path_is_of is not None:
+            reason = f"path: {wanted.path} is the folder of the storage pool {state.path_is_of}. Choose another, or use that pool"
+            draft.add("path", None, wanted.path, permit=NEVER_PERMITTED, reason=reason)
     _compare(draft, wanted, state)
     if state.is_defined:
         _plan_power(draft, spec, state)

@@ -12,13 +12,13 @@ import os
 import typing as t
 
 from .._core import atomic, command, libraries, startup
-from .._core.errors import MissingRequirement, ObserveError
+from .._core.errors import ObserveError
 from .._core.paths import volume_name
 from .._core.record import Record
 from .._host import accelerator, vlans
 from .._host.libvirt import Definition, Listings, dotted, errors_of
 from .._host.snapshot import SERVICE_LIBVIRT, Host
-from .._image.store import find
+from .._image.store import stored
 from . import addresses, domain_xml, process, seed
 from .domain_xml import Domain
 from .elements.disk import Disk
@@ -129,13 +129,12 @@ def _observe(spec: Spec, host: Host) -> State:
 
 def _read_surroundings(spec: Spec, host: Host, record: Record) -> State:
     """What is known of a guest that is not there: the record, its kept volumes, and what a new one needs to know."""
-    pools = {name: pool.path for name, pool in host.pools.items() if pool.path}
     is_container = spec.name in host.containers or record.data.get("kind") == "container"
     state = State(
         is_building=record.is_building,
         other_kind="container" if is_container else None,
         bridges={network.name: network.bridge for network in host.networks.values() if network.bridge},
-        pools=pools,
+        pools=host.pool_folders,
         recorded={} if is_container else recorded_volumes(record),
         fresh=frozenset(name for name, volume in (record.data.get("volumes") or {}).items() if volume.get("fresh")),
         macs=record.data.get("macs") or {},
@@ -146,7 +145,7 @@ def _read_surroundings(spec: Spec, host: Host, record: Record) -> State:
         return dataclasses.replace(state, users_of_volumes=_other_users(host, spec.name, state.recorded.values()))
     return dataclasses.replace(
         state,
-        image_sizes=_image_sizes(spec),
+        image_sizes=_image_sizes(spec, host),
         machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
         taken_macs=frozenset(taken_macs(host, spec.name)) if _needs_mac(spec, state) else frozenset(),
     )
@@ -311,17 +310,16 @@ def read_volume(path: str) -> tuple[int, str]:
     return said["virtual-size"], said["format"]
 
 
-def _image_sizes(spec: Spec) -> dict[str, int]:
+def _image_sizes(spec: Spec, host: Host) -> dict[str, int]:
     names = {spec.image, *(item.text("image") for item in spec.items("disks"))} - {None}
     sizes = {}
     for name in sorted(t.cast("set[str]", names)):
-        try:
-            image = find(name)
-        except MissingRequirement:
-            continue
-        if image.kind != "vm":
+        image = stored(host.record("images", name))
+        kind = image.kind if image else host.expected_images.get(name, "vm")
+        if kind != "vm":
             raise ObserveError(f"image: {name} is an image for containers; a virtual machine needs one of kind vm")
-        sizes[name] = image.size_bytes
+        if image is not None:
+            sizes[name] = image.size_bytes
     return sizes
 
 
@@ -333,7 +331,8 @@ def _needs_mac(spec: Spec, state: State) -> bool:
 
 def taken_macs(host: Host, except_guest: str) -> set[str]:
     """The MACs that other guests have, by their records and their definitions."""
-    return {mac for name, macs in host.derived(_macs_of_all).items() if name != except_guest for mac in macs}
+    nobody = {except_guest, *host.expected_gone}
+    return {mac for name, macs in host.derived(_macs_of_all).items() if name not in nobody for mac in macs}
 
 
 def _macs_of_all(host: Host) -> dict[str, list[str]]:

@@ -59,6 +59,8 @@ class KvmVm:
     def wait(self, spec: Spec, host: Host) -> dict[str, t.Any] | None:
         if not spec.wait_for or spec.state in ("absent", "stopped", "paused", "suspended"):
             return None
+        if spec.state == "present" and guest_facts(spec.name, host)["state"] != "started":
+            return None
         from .wait import wait_for  # as above
 
         wait_for(spec, host)

@@ -27,8 +27,18 @@ def make_volume(work: Work, guest: str, disk: str, path: str, values: t.Mapping[
     """
     temporary = _temporary(guest, disk, path)
     image = find(values["image"]).path if values.get("image") else None
+    try:
+        _fill(temporary, image, values, work.held.fds)
+    except Exception:
+        # A disk that did not fit would keep its pool full.
+        atomic.remove_file(temporary)
+        raise
+    os.chmod(temporary, 0o600)
+    _publish(temporary, path)
+
+
+def _fill(temporary: str, image: str | None, values: t.Mapping[str, t.Any], keep: tuple[int, ...]) -> None:
     size = [str(values["size"])] if values.get("size") else []
-    keep = work.held.fds
     if image is None:
         command.run(["qemu-img", "create", "-q", "-f", values["format"], temporary, *size], keep_fds=keep)
     elif values["format"] == "qcow2":
@@ -38,8 +48,6 @@ def make_volume(work: Work, guest: str, disk: str, path: str, values: t.Mapping[
         command.run(["qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", image, temporary], keep_fds=keep)
         if size:
             command.run(["qemu-img", "resize", "-q", "-f", "raw", temporary, *size], keep_fds=keep)
-    os.chmod(temporary, 0o600)
-    _publish(temporary, path)
 
 
 def write_seed(guest: str, path: str, data: bytes) -> None:

@@ -85,6 +85,22 @@ def test_one_mac_address_is_always_a_conflict():
     assert found == ["one on alpha and two on beta have both the MAC address 52:54:00:aa:00:01"]
 
 
+def test_one_address_in_two_forms_is_a_conflict():
+    assert conflicts(inventory(OPEN, OPEN, one={"ip": "fd00::5/64"}, two={"ip": "FD00:0::0005/64"})) == [
+        "one on alpha and two on beta have both the address fd00::5"
+    ]
+    assert conflicts(inventory(OPEN, OPEN, one={"mac": "52-54-00-AA-00-01"}, two={"mac": "52:54:00:aa:00:01"})) == [
+        "one on alpha and two on beta have both the MAC address 52:54:00:aa:00:01"
+    ]
+
+
+def test_a_guest_that_goes_claims_nothing():
+    hostvars = inventory(OPEN, OPEN, one={"ip": "192.0.2.9/24"}, two={"ip": "192.0.2.9/24"})
+    assert conflicts(hostvars)
+    hostvars["two"]["guest_spec"]["state"] = "absent"
+    assert not conflicts(hostvars)
+
+
 def test_what_is_asked_for_or_taken_away_is_no_claim():
     gone = {"ip": "10.1.0.5/24", "state": "absent"}
     assert not conflicts(inventory(OPEN, OPEN, one={"ip": "10.1.0.5/24"}, two=gone))

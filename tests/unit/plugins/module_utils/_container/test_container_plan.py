@@ -177,6 +177,11 @@ def test_what_is_refused(state, params, reason):
         ({"networks": [{"name": "a", "ip": "192.0.2.1"}]}, "networks[a].ip"),
         ({"networks": [{"name": "a", "ip": "dhcp", "gateway": "192.0.2.1"}]}, "networks[a].gateway"),
         ({"networks": [{"name": "a", "ip": "192.0.2.9/24", "gateway": "198.51.100.1"}]}, "networks[a].gateway"),
+        ({"networks": [{"name": each, "mac": "00:16:3e:00:00:01"} for each in "ab"]}, "networks: a mac is there twice"),
+        (
+            {"networks": [{"name": each, "bridge": "br0", "ip": "192.0.2.9/24"} for each in "ab"]},
+            "networks: an ip is there twice",
+        ),
         ({"mounts": [{"name": "a", "path": "/../etc"}]}, "mounts[a].path"),
         ({"mounts": [{"name": "a", "path": "/x"}, {"name": "b", "path": "/x/"}]}, "mounts"),
         ({"vcpus": 1, "cpu": {"cores": 2}}, "vcpus"),
@@ -200,6 +205,13 @@ def test_what_cannot_be_is_refused_by_its_key(params, key):
     with pytest.raises(SpecError) as caught:
         parse({"name": "one", **params})
     assert caught.value.message.startswith(key)
+
+
+def test_one_address_on_two_bridges_or_vlans_of_a_container_is_no_mistake():
+    net = {"ip": "192.0.2.9/24", "bridge": "br0"}
+    others = [{"bridge": "br1"}, {"vlan": 10}, {"state": "absent"}]
+    networks = [{"name": "a", **net}, *({"name": f"b{at}", **net, **other} for at, other in enumerate(others))]
+    assert len(parse({"name": "one", "networks": networks}).networks or ()) == 4
 
 
 def in_vlan(vlan: int | None, there: State = STOPPED) -> State:

@@ -66,6 +66,30 @@ def test_it_is_rotated_by_size_and_old_files_go(folder, monkeypatch):
     assert len(names) > 3
 
 
+def test_entries_that_are_rotated_while_they_are_read_are_told_once(folder, monkeypatch):
+    for number in range(3):
+        journal.note("bridge", f"br{number}", {})
+    (folder / "journal.jsonl.1").write_text('{"name": "old"}\n')
+
+    def files():
+        yield str(folder / "journal.jsonl")
+        os.replace(folder / "journal.jsonl.1", folder / "journal.jsonl.2")
+        os.replace(folder / "journal.jsonl", folder / "journal.jsonl.1")
+        yield from (str(folder / f"journal.jsonl.{number}") for number in (1, 2, 3))
+
+    monkeypatch.setattr(journal, "_files", files)
+    assert [entry["name"] for entry in journal.read(99)] == ["old", "br0", "br1", "br2"]
+
+
+def test_what_is_no_entry_is_passed_over(folder):
+    journal.note("bridge", "br0", {})
+    with open(folder / "journal.jsonl", "ab") as stream:
+        stream.write(b"[" * 100_000 + b'\n[1]\n"x"\n\xff\n\n{"name": "\xff"}\n')
+    journal.note("bridge", "br1", {})
+    names = [entry["name"] for entry in journal.read(9)]
+    assert names == ["br0", "\ufffd", "br1"]
+
+
 def test_a_line_that_a_power_cut_broke_harms_no_other(folder):
     journal.note("bridge", "br0", {})
     with open(folder / "journal.jsonl", "a") as stream:

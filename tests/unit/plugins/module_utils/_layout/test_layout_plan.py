@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
+from ipaddress import ip_network
+
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
@@ -14,7 +17,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._host.lxc import Co
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout import claims, plan, refusals
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.plan import Item
-from ansible_collections.homelab.hybrid.plugins.module_utils._layout.refusals import Claim, NewVolume, Place
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.refusals import Claim, NewVolume, Place, Subnet
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import Declared, as_written, parse
 
 REFERENCES = {"bridge": "bridge", "storage_pool": "pool", "image": "image", "vm": "guest", "container": "guest"}
@@ -53,6 +56,15 @@ def test_what_is_taken_away_comes_after_the_guests_that_go():
     items = [pool, make("container", "other", is_removed=True), make("container", "web", is_removed=True)]
     assert names(plan.dependencies(items)[0]) == ["web"]
     assert names(plan.in_order(items)) == ["web", "main", "other"]
+
+
+def test_a_guest_comes_after_the_one_whose_address_it_gets_and_not_where_that_one_stays():
+    heir = make("container", "new", heir_of=frozenset({"old"}))
+    gone = make("vm", "old", is_removed=True)
+    assert names(plan.in_order([heir, gone])) == ["old", "new"]
+    gone.has_failed = True
+    plan.settle([heir, gone])
+    assert heir.skipped == "depends on vm old, which failed"
 
 
 def test_a_failure_stops_what_depends_on_it_and_nothing_else():
@@ -153,6 +165,17 @@ def test_guests_that_are_not_listed_are_left_alone_and_bridges_do_not_share_addr
     assert refusals.check_doubles(list(listed)) == []
 
 
+def test_two_bridges_cannot_share_a_subnet_nor_two_pools_a_folder():
+    networks = ("10.0.0.0/24", "10.0.0.128/25", "10.0.1.0/24")
+    subnets = [Subnet(f"bridge br{at}", ip_network(text), at == 1) for at, text in enumerate(networks)]
+    assert refusals.check_subnets(subnets) == [
+        "bridge br0 and bridge br1 have subnets that overlap: 10.0.0.0/24 and 10.0.0.128/25"
+    ]
+    assert refusals.check_subnets([dataclasses.replace(each, is_new=False) for each in subnets]) == []
+    folders = [("storage pool a", "/srv/x"), ("storage pool b", "/srv/y"), ("storage pool c", "/srv/x")]
+    assert refusals.check_folders(folders) == ["storage pool a and storage pool c have both the folder /srv/x"]
+
+
 def read(kind, name, resource, **params):
     """An item of the layout with what it declares, as (item, specs)."""
     item = make(kind, name)
@@ -199,6 +222,20 @@ def test_one_address_in_two_vlans_of_a_bridge_is_no_conflict():
     ]
 
 
+def test_containers_that_let_lxc_choose_their_mac_share_none():
+    config = "lxc.net.0.link = br0\nlxc.net.0.hwaddr = 00:16:3e:xx:xx:XX\n"
+    host = Host()
+    containers = {name: Container(name, config) for name in ("one", "two")}
+    host.__dict__.update({"containers": containers, "domains": {}, "guest_records": {}})
+    item, specs = read("container", "one", LxcContainer(), memory="64")
+    assert refusals.check_doubles(claims.read_claims([item], specs, host)) == []
+
+
+def test_a_pool_behind_a_link_lies_where_the_link_leads(tmp_path):
+    (tmp_path / "pool").symlink_to("/dev/shm")
+    assert claims._place_of(str(tmp_path / "pool" / "new")) == claims._place_of("/dev/shm") == "/dev/shm"
+
+
 GIB = 1024 * 1024
 
 
@@ -240,9 +277,17 @@ def test_what_is_required_is_there_or_made_here():
     assert refusals.check_requirements([guest, make("storage_pool", "main", paths=("autostart",))], missing)
     (sentence,) = refusals.check_requirements([guest, make("storage_pool", "main", is_removed=True)], missing)
     assert sentence == "vm web needs pool main, which this layout takes away"
+    stopped = make("storage_pool", "main")
+    stopped.told = changes("state", after="stopped")
+    (sentence,) = refusals.check_requirements([guest, stopped], missing)
+    assert sentence == "vm web needs pool main, which this layout leaves stopped"
 
 
 def test_refusals_are_one_error():
     refusals.refuse([])
-    with pytest.raises(RefusedError, match="one; two"):
+    refusals.refuse([], ["vm web: memory: is needed"])
+    with pytest.raises(RefusedError, match=r"^one; two$"):
         refusals.refuse(["one", "two"])
+    with pytest.raises(RefusedError, match=r"^one\. These fail too: vm web: memory: is needed$") as caught:
+        refusals.refuse(["one"], ["vm web: memory: is needed"])
+    assert caught.value.facts == {"conflicts": ["one"]}
