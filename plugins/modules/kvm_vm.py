@@ -410,7 +410,7 @@ restart_required:
   type: list
   elements: str
 kept:
-  description: The files that were left on the host when a disk was unplugged or the machine taken away.
+  description: The files that were left on the host when a disk was unplugged or the machine taken away, also what its UEFI and TPM remember.
   returned: always
   type: list
   elements: str

@@ -681,4 +681,5 @@ def _undefine(domain: t.Any, name: str) -> None:
     with errors_of(f"undefine {name}", ApplyError):
         if domain.isActive():
             domain.destroy()
-        domain.undefineFlags(flags | library.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
+        # Without the word for it libvirt removes what a TPM has sealed the disks with.
+        domain.undefineFlags(flags | library.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | library.VIR_DOMAIN_UNDEFINE_KEEP_TPM)

@@ -36,6 +36,8 @@ class Domain:
     has_balloon: bool = True
     has_scsi: bool = False
     is_agent_connected: bool = False
+    nvram: str = ""
+    has_tpm: bool = False
 
     def devices(self, kind: str) -> tuple[Disk, ...] | tuple[Nic, ...]:
         """The devices behind the option *kind*: ``disks`` or ``networks``."""
@@ -75,6 +77,8 @@ def read(root: Node) -> Domain:
         has_balloon=memory.has_balloon(root),
         has_scsi=controller.has_scsi(root),
         is_agent_connected=channel.is_connected(root),
+        nvram=node.text_of(root, "os/nvram"),
+        has_tpm=node.is_set(root, "devices/tpm"),
     )
 
 

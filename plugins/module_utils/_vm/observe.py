@@ -27,6 +27,7 @@ from .naming import name_devices, name_live_devices
 from .spec import SEED, Item, Spec, Value
 
 LEAST_LIBVIRT_FOR_VLANS = 11_000_000
+_TPM_FOLDER = "/var/lib/libvirt/swtpm"
 EXTENSIONS = {"qcow2": "qcow2", "raw": "raw", "iso": "iso"}
 SeedValues = t.Mapping[str, "str | tuple[str, ...]"]
 
@@ -64,7 +65,7 @@ class State:
     *pools* the folders of the pools, *sizes* the virtual sizes of the disks by path in bytes, *found* the files that stand
     where a declared disk would be made, *image_sizes* in bytes. *recorded* are our volumes that are there, by disk;
     *fresh* are the disks of which a creation that was interrupted made the volume. *vlan_obstacles* says of bridges why no
-    card on them can be in a VLAN.
+    card on them can be in a VLAN. *firmware_files* hold what its UEFI and its TPM remember.
     """
 
     power: str = "absent"
@@ -97,6 +98,7 @@ class State:
     run: process.Run | None = None
     addresses: t.Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     vlan_obstacles: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    firmware_files: tuple[str, ...] = ()
 
     def bridge_of(self, nic: Nic) -> str:
         """The bridge that *nic* is plugged into, also through a virtual network."""
@@ -191,7 +193,13 @@ def _read_domain(spec: Spec, host: Host, record: Record, domain: t.Any, state: S
         snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
         run=run,
         addresses=addresses.read(host, domain, live) if live is not None and run is not None else {},
+        firmware_files=_firmware_files(persistent.domain),
     )
+
+
+def _firmware_files(domain: Domain) -> tuple[str, ...]:
+    files = (domain.nvram, os.path.join(_TPM_FOLDER, domain.uuid) if domain.has_tpm else "")
+    return tuple(path for path in files if os.path.exists(path))
 
 
 def read_power(domain: t.Any, listed: Listings) -> str:

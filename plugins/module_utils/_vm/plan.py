@@ -450,4 +450,5 @@ def _plan_removal(spec: Spec, state: State) -> Plan:
     if is_defined and state.persistent is not None:
         foreign = [disk.source for disk in state.persistent.disks.values() if disk.source and disk.source not in ours]
         draft.plan.kept += [f"{path} (not made by this collection)" for path in foreign]
+        draft.plan.kept += state.firmware_files
     return draft.finish()

@@ -1,0 +1,72 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Virtual machines that somebody made by hand, by virt-install or by virt-manager, with what this collection never makes."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
+from ansible_collections.homelab.hybrid.tests.harness import machines
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again
+from ansible_collections.homelab.hybrid.tests.harness.machines import definition, virsh
+
+VM = KvmVm()
+NAME = f"{machines.PREFIX}-by-hand"
+PLAIN: dict[str, t.Any] = {"name": NAME, "shutdown_timeout": 1, "force_stop": True}
+
+
+@pytest.fixture(scope="module")
+def pool() -> t.Iterator[Path]:
+    with machines.surroundings() as folder:
+        yield folder
+
+
+@pytest.fixture
+def folder(pool: Path) -> t.Iterator[Path]:
+    machines.remove_machines()
+    yield pool
+    machines.remove_machines()
+
+
+def make(devices: str = "", *, name: str = NAME, rest: str = "", machine: str = "pc", is_transient: bool = False) -> str:
+    """Define a machine, or with *is_transient* start one that has no definition. Returns its UUID."""
+    connection = libvirt.open(machines.URI)
+    call = connection.createXML if is_transient else connection.defineXML
+    domain = call(
+        f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>"
+        f"<os><type arch='x86_64' machine='{machine}'>hvm</type></os>{rest}<devices>{devices}</devices></domain>"
+    )
+    uuid = str(domain.UUIDString())
+    connection.close()
+    return uuid
+
+
+def disk(path: Path | str, target: str = "vda", bus: str = "virtio", form: str = "raw", rest: str = "") -> str:
+    return (
+        f"<disk type='file' device='disk'><driver name='qemu' type='{form}'/><source file='{path}'/>{rest}"
+        f"<target dev='{target}' bus='{bus}'/></disk>"
+    )
+
+
+def image(path: Path, *options: str, form: str = "raw") -> Path:
+    machines.command("qemu-img", "create", "-q", "-f", form, *options, str(path), *([] if options else ["1M"]))
+    return path
+
+
+@pytest.mark.skipif(not Path("/usr/bin/swtpm").exists(), reason="needs swtpm")
+def test_absent_keeps_and_names_what_a_tpm_remembers(folder: Path) -> None:
+    uuid = make("<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>", machine="q35")
+    virsh("start", NAME)
+    kept = Path("/var/lib/libvirt/swtpm") / uuid
+    assert kept.exists()
+    try:
+        run = check_run_again(VM, {**PLAIN, "state": "absent", "delete": ["disks"]}, ["state"])
+        assert kept.exists() and run.plan.kept == [str(kept)]
+    finally:
+        machines.command("rm", "-rf", str(kept))
