@@ -70,3 +70,12 @@ def test_absent_keeps_and_names_what_a_tpm_remembers(folder: Path) -> None:
         assert kept.exists() and run.plan.kept == [str(kept)]
     finally:
         machines.command("rm", "-rf", str(kept))
+
+
+def test_a_disk_that_gets_another_source_leaves_what_the_old_one_stood_on(folder: Path) -> None:
+    base = image(folder / "base.qcow2", form="qcow2")
+    chain = f"<backingStore type='file'><format type='qcow2'/><source file='{base}'/><backingStore/></backingStore>"
+    make(disk(image(folder / "old.qcow2", "-b", str(base), "-F", "qcow2", form="qcow2"), form="qcow2", rest=chain))
+    new = {"name": "disk0", "source": str(image(folder / "new.qcow2", form="qcow2"))}
+    check_run_again(VM, {**PLAIN, "disks": [new], "allow": ["replace_disk"]}, ["disks[disk0].source"])
+    assert definition(NAME).find("devices/disk/backingStore") is None

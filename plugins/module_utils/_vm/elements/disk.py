@@ -118,6 +118,8 @@ def set_source(node: Node, path: str) -> None:
     is_block = path.startswith("/dev/")
     node.set("type", "block" if is_block else "file")
     remove(node.find("source"))
+    # It tells QEMU what the old source stands on, in place of what the new one says itself.
+    remove(node.find("backingStore"))
     node.append(make("source", dev=path) if is_block else make("source", file=path))
 
 
