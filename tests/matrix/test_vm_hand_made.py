@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines
-from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse
 from ansible_collections.homelab.hybrid.tests.harness.machines import definition, virsh
 
 VM = KvmVm()
@@ -34,7 +34,9 @@ def folder(pool: Path) -> t.Iterator[Path]:
     machines.remove_machines()
 
 
-def make(devices: str = "", *, name: str = NAME, rest: str = "", machine: str = "pc", is_transient: bool = False) -> str:
+def make(
+    devices: str = "", *, name: str = NAME, rest: str = "", machine: str = "pc", is_transient: bool = False
+) -> str:
     """Define a machine, or with *is_transient* start one that has no definition. Returns its UUID."""
     connection = libvirt.open(machines.URI)
     call = connection.createXML if is_transient else connection.defineXML
@@ -79,3 +81,16 @@ def test_a_disk_that_gets_another_source_leaves_what_the_old_one_stood_on(folder
     new = {"name": "disk0", "source": str(image(folder / "new.qcow2", form="qcow2"))}
     check_run_again(VM, {**PLAIN, "disks": [new], "allow": ["replace_disk"]}, ["disks[disk0].source"])
     assert definition(NAME).find("devices/disk/backingStore") is None
+
+
+def test_a_disk_on_which_a_disk_of_another_machine_stands_is_not_deleted(folder: Path) -> None:
+    first = f"{machines.PREFIX}-first"
+    made = {"name": first, "memory": "64", "disks": [{"name": "root", "pool": machines.POOL, "size": "1M"}]}
+    assert converge_now(VM, made).error is None
+    base = folder / f"{first}.root.qcow2"
+    make(disk(image(folder / "clone.qcow2", "-b", str(base), "-F", "qcow2", form="qcow2"), form="qcow2"))
+    gone = {"name": first, "state": "absent", "delete": ["disks"]}
+    assert NAME in refuse(VM, gone, f"{base}, or stands on it")
+    virsh("undefine", NAME)
+    check_run_again(VM, gone)
+    assert not base.exists()

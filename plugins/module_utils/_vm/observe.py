@@ -18,7 +18,7 @@ from .._core.record import Record
 from .._host import accelerator, vlans
 from .._host.libvirt import Definition, Listings, dotted, errors_of
 from .._host.snapshot import SERVICE_LIBVIRT, Host
-from .._image.store import find
+from .._image.store import chain_of, find
 from . import addresses, domain_xml, process, seed
 from .domain_xml import Domain
 from .elements.disk import Disk
@@ -359,14 +359,15 @@ def _definitions(host: Host) -> dict[str, Definition]:
 
 
 def _other_users(host: Host, name: str, volumes: t.Iterable[str]) -> dict[str, str]:
-    """Which other domain has one of *volumes* plugged in, by path."""
+    """Which other domain has one of *volumes* plugged in, or a disk that stands on it, by path."""
     wanted = set(volumes)
     users: dict[str, str] = {}
     if not wanted:
         return users
     for other, its in _definitions(host).items():
         if other != name:
-            users.update((path, other) for path in its.disk_sources if path in wanted)
+            files = {file for path in its.disk_sources for file in chain_of(path)}
+            users.update((path, other) for path in files & wanted)
     return users
 
 

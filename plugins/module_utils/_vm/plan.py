@@ -443,7 +443,7 @@ def _plan_removal(spec: Spec, state: State) -> Plan:
         if word not in spec.delete:
             draft.plan.kept.append(path)
         elif path in state.users_of_volumes:
-            reason = f"disks[{name}]: {path} is plugged into {state.users_of_volumes[path]}"
+            reason = f"disks[{name}]: a disk of {state.users_of_volumes[path]} is {path}, or stands on it"
             draft.add(f"disks[{name}]", path, None, permit=NEVER_PERMITTED, reason=reason)
         else:
             draft.add(f"disks[{name}]", path, None)
