@@ -94,3 +94,11 @@ def test_a_disk_on_which_a_disk_of_another_machine_stands_is_not_deleted(folder:
     virsh("undefine", NAME)
     check_run_again(VM, gone)
     assert not base.exists()
+
+
+@pytest.mark.parametrize("state", ["stopped", "restarted", "suspended", "absent"])
+def test_a_machine_without_a_definition_gets_one_before_it_is_switched_off(folder: Path, state: str) -> None:
+    make(disk(image(folder / "data.img")), is_transient=True)
+    check_run_again(VM, {**PLAIN, "state": state}, ["state"])
+    if state != "absent":
+        assert definition(NAME).find("devices/disk") is not None

@@ -276,6 +276,7 @@ class _Changing:
 
     def steps(self) -> Steps:
         yield from self._write_record()
+        self.domain = _define_for_good(self.domain, self.work)
         if self.power.is_running and not self.power.will_run:
             power.stop(self.domain, self.spec, self.record)
             yield Step("powered down")
@@ -628,6 +629,16 @@ class _Changing:
         yield change
 
 
+def _define_for_good(domain: t.Any, work: Work) -> t.Any:
+    """*domain*, with a definition: one that was started without (``virsh create``) is gone as soon as it does not run."""
+    library = libraries.libvirt()
+    with errors_of(f"define {domain.name()}", ApplyError):
+        if domain.isPersistent():
+            return domain
+        xml = domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE | library.VIR_DOMAIN_XML_SECURE)
+        return work.host.connection.defineXML(xml)
+
+
 def _comes_true(ask: t.Callable[[], bool], seconds: float) -> bool:
     try:
         return wait_until("the guest to answer", ask, timeout_seconds=seconds)
@@ -643,6 +654,7 @@ def _remove(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
     if removal is not None:
         domain = work.host.domains.get(spec.name)
         if domain is not None:
+            domain = _define_for_good(domain, work)
             # Nothing is lost by a hard stop where the disks go as well, or where the guest never ran.
             power.stop(domain, spec, record, hard="disks" in spec.delete or not state.exists)
             yield Step("powered down")
