@@ -102,3 +102,16 @@ def test_a_machine_without_a_definition_gets_one_before_it_is_switched_off(folde
     check_run_again(VM, {**PLAIN, "state": state}, ["state"])
     if state != "absent":
         assert definition(NAME).find("devices/disk") is not None
+
+
+def test_no_disk_is_made_in_the_folder_of_devices_of_a_pool(folder: Path) -> None:
+    pool = f"{machines.PREFIX}-devices"
+    virsh("pool-define-as", pool, "mpath", "--target", "/dev/mapper")
+    try:
+        virsh("pool-start", pool)
+        disks = [{"name": "root", "pool": pool, "size": "1M"}]
+        refuse(VM, {**PLAIN, "memory": "64", "disks": disks}, "is of type mpath")
+    finally:
+        virsh("pool-destroy", pool, check=False)
+        virsh("pool-undefine", pool)
+    assert not Path(f"/dev/mapper/{NAME}.root.qcow2").exists()

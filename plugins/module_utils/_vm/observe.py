@@ -27,6 +27,7 @@ from .naming import name_devices, name_live_devices
 from .spec import SEED, Item, Spec, Value
 
 LEAST_LIBVIRT_FOR_VLANS = 11_000_000
+_FOLDERS = ("dir", "fs", "netfs", "vstorage")
 _TPM_FOLDER = "/var/lib/libvirt/swtpm"
 EXTENSIONS = {"qcow2": "qcow2", "raw": "raw", "iso": "iso"}
 SeedValues = t.Mapping[str, "str | tuple[str, ...]"]
@@ -66,6 +67,7 @@ class State:
     where a declared disk would be made, *image_sizes* in bytes. *recorded* are our volumes that are there, by disk;
     *fresh* are the disks of which a creation that was interrupted made the volume. *vlan_obstacles* says of bridges why no
     card on them can be in a VLAN. *firmware_files* hold what its UEFI and its TPM remember.
+    *other_pools* are the pools that are no folders, by name, with their types.
     """
 
     power: str = "absent"
@@ -99,6 +101,7 @@ class State:
     addresses: t.Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     vlan_obstacles: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     firmware_files: tuple[str, ...] = ()
+    other_pools: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def bridge_of(self, nic: Nic) -> str:
         """The bridge that *nic* is plugged into, also through a virtual network."""
@@ -138,6 +141,7 @@ def _read_surroundings(spec: Spec, host: Host, record: Record) -> State:
         other_kind="container" if is_container else None,
         bridges={network.name: network.bridge for network in host.networks.values() if network.bridge},
         pools=pools,
+        other_pools={name: pool.type for name, pool in host.pools.items() if pool.type not in _FOLDERS},
         recorded={} if is_container else recorded_volumes(record),
         fresh=frozenset(name for name, volume in (record.data.get("volumes") or {}).items() if volume.get("fresh")),
         macs=record.data.get("macs") or {},

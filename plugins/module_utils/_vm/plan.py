@@ -271,6 +271,11 @@ def _is_taken(draft: Draft, path: str, mac: t.Any, state: State) -> bool:
 
 def _can_be_made(draft: Draft, path: str, item: Item, state: State) -> bool:
     """Whether the volume of a new disk can be made or taken; where not, the plan says so."""
+    pool = item.text("pool") or ""
+    if pool in state.other_pools:
+        reason = f"{path}.pool: {pool} is of type {state.other_pools[pool]}. A disk is a file, and needs a pool that is a folder"
+        draft.add(f"{path}.pool", None, pool, permit=NEVER_PERMITTED, reason=reason)
+        return False
     found = state.found.get(item.name)
     if found is not None and not _is_half_made(found, state):
         return _can_be_taken(draft, path, item, found, state)

@@ -329,3 +329,10 @@ def test_a_mac_is_stable_and_avoids_what_is_taken():
     mac = derive_mac("m", "vm", "lan", ())
     assert mac == derive_mac("m", "vm", "lan", ()) != derive_mac("m", "vm", "dmz", ())
     assert derive_mac("m", "vm", "lan", {mac}) not in (mac, "") and mac.startswith("52:54:00:")
+
+
+def test_no_disk_is_made_in_a_pool_that_is_no_folder():
+    state = stopped(pools={"main": "/p", "vg": "/dev/vg"}, other_pools={"vg": "logical"})
+    for actual in (state, dataclasses.replace(state, exists=False, power="absent", persistent=None)):
+        (refused,) = plan(actual, disks=[{"name": "data", "pool": "vg", "size": "1G"}]).refused
+        assert refused.path == "disks[data].pool" and "logical" in refused.reason
