@@ -307,6 +307,15 @@ BY_HAND = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/q
 </domain>"""
 
 
+def test_a_seed_that_has_no_place_is_refused(folder: Path) -> None:
+    file = folder / "system.img"
+    file.write_bytes(bytes(1 << 20))
+    new = {"name": NAME, "memory": "64", "cloud_init": {"user": "admin"}}
+    refuse(VM, {**new, "disks": [{"name": "root", "source": str(file)}]}, "no disk in a pool")
+    (folder / f"{NAME}.seed.iso").write_text("of somebody else")
+    refuse(VM, {**new, "disks": [{"name": "root", "pool": POOL, "size": "1M"}]}, "was not made for this guest")
+
+
 def test_a_machine_made_by_hand_is_changed_and_keeps_the_rest(folder: Path) -> None:
     disk = folder / f"{NAME}-byhand.img"
     disk.write_bytes(bytes(1 << 20))

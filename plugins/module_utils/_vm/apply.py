@@ -151,27 +151,10 @@ def _planned_volumes(spec: Spec, state: State, plan: Plan) -> dict[str, dict[str
             path = volume_path(state.pools[pool], spec.name, item.name, t.cast(str, item.values["format"]))
             volumes[item.name] = {"pool": pool, "path": path, "made": True, "fresh": True}
     if any(plan.has(path) for path in CLOUD_INIT) and (not state.exists or state.seed_path is None):
-        pool = _seed_pool(spec, state)
+        pool = t.cast(str, state.seed_pool(spec))
         path = volume_path(state.pools[pool], spec.name, SEED, "iso")
-        if os.path.exists(path) and path not in state.recorded.values():
-            raise ApplyError(f"cloud_init: {path} is there already, and was not made for this guest. Move it away")
         volumes[SEED] = {"pool": pool, "path": path, "made": True, "fresh": True}
     return volumes
-
-
-def _seed_pool(spec: Spec, state: State) -> str:
-    """The seed lies beside the first disk.
-
-    :raises ApplyError: for a machine without a disk in a pool.
-    """
-    for item in spec.items("disks"):
-        if item.is_wanted and item.text("pool") in state.pools:
-            return t.cast(str, item.values["pool"])
-    folders = {path.rstrip("/"): name for name, path in state.pools.items()}
-    for device in state.persistent.disks.values() if state.persistent else ():
-        if os.path.dirname(device.source) in folders:
-            return folders[os.path.dirname(device.source)]
-    raise ApplyError(f"cloud_init: {spec.name} has no disk in a pool beside which its seed could lie")
 
 
 def _claim_macs(spec: Spec, plan: Plan) -> dict[str, str]:

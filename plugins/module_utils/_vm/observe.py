@@ -67,7 +67,8 @@ class State:
     where a declared disk would be made, *image_sizes* in bytes. *recorded* are our volumes that are there, by disk;
     *fresh* are the disks of which a creation that was interrupted made the volume. *vlan_obstacles* says of bridges why no
     card on them can be in a VLAN. *firmware_files* hold what its UEFI and its TPM remember.
-    *other_pools* are the pools that are no folders, by name, with their types.
+    *other_pools* are the pools that are no folders, by name, with their types. *foreign_seed* is a file of somebody else
+    where the seed would be made.
     """
 
     power: str = "absent"
@@ -102,10 +103,20 @@ class State:
     vlan_obstacles: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     firmware_files: tuple[str, ...] = ()
     other_pools: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    foreign_seed: str | None = None
 
     def bridge_of(self, nic: Nic) -> str:
         """The bridge that *nic* is plugged into, also through a virtual network."""
         return self.bridges.get(nic.source, nic.source) if nic.type == "network" else nic.source
+
+    def seed_pool(self, spec: Spec) -> str | None:
+        """The pool of the first disk, beside which the seed lies; ``None`` for a machine without a disk in one."""
+        for item in spec.items("disks"):
+            if item.is_wanted and item.text("pool"):
+                return item.text("pool")
+        folders = {path.rstrip("/"): name for name, path in self.pools.items() if name not in self.other_pools}
+        disks = self.persistent.disks.values() if self.exists and self.persistent else ()
+        return next((folders[place] for disk in disks if (place := os.path.dirname(disk.source)) in folders), None)
 
 
 def observe(spec: Spec, host: Host) -> State:
@@ -116,7 +127,9 @@ def observe(spec: Spec, host: Host) -> State:
     state = _observe(spec, host)
     if spec.state == "absent":
         return state
-    return dataclasses.replace(state, vlan_obstacles=_vlan_obstacles(spec, state, host))
+    return dataclasses.replace(
+        state, vlan_obstacles=_vlan_obstacles(spec, state, host), foreign_seed=_foreign_seed(spec, state)
+    )
 
 
 def _observe(spec: Spec, host: Host) -> State:
@@ -282,6 +295,14 @@ def volume_paths(guest: str, item: Item, pools: t.Mapping[str, str]) -> list[str
 
 def volume_path(folder: str, guest: str, disk: str, format_: str) -> str:
     return os.path.join(folder, f"{volume_name(guest, disk)}.{EXTENSIONS[format_]}")
+
+
+def _foreign_seed(spec: Spec, state: State) -> str | None:
+    folder = state.pools.get(state.seed_pool(spec) or "")
+    if not spec.has_seed or folder is None:
+        return None
+    path = volume_path(folder, spec.name, SEED, "iso")
+    return path if os.path.exists(path) and path not in state.recorded.values() else None
 
 
 def recorded_volumes(record: Record) -> dict[str, str]:

@@ -167,6 +167,16 @@ def _compare_seed(draft: Draft, wanted: Spec, state: State) -> None:
             before = _ROWS[path].off if state.seed is None else state.seed.get(path)
         now = live.get(path) if live is not None else before if state.seed is None else None
         draft.compare(path, wanted.values.get(path), before, now if draft.power.is_running else SAME)
+    is_new = state.seed_path is None or not state.exists
+    if not is_new or not draft.plan.has(*CLOUD_INIT):
+        return
+    reason = None
+    if state.seed_pool(wanted) is None:
+        reason = f"cloud_init: {wanted.name} has no disk in a pool beside which its seed could lie"
+    elif state.foreign_seed:
+        reason = f"cloud_init: {state.foreign_seed} is there already, and was not made for this guest. Move it away"
+    if reason:
+        draft.add("cloud_init", None, state.foreign_seed, permit=NEVER_PERMITTED, reason=reason)
 
 
 def _compare_items(draft: Draft, kind: str, wanted: Spec, state: State) -> None:
