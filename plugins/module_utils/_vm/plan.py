@@ -13,7 +13,7 @@ from .._core.decide import NEVER_PERMITTED, SAME, Draft, Power, pattern
 from .._core.errors import SpecError
 from .._core.plan import UNKNOWN, How, Plan, Unknown
 from .._core.units import show_size
-from .elements.disk import Disk
+from .elements.disk import Disk, plugs_live
 from .elements.interface import Nic
 from .observe import Side, State
 from .spec import (
@@ -101,16 +101,20 @@ def _beyond_live(wanted: Spec, state: State) -> set[str]:
             beyond.add(path)
     if not live.domain.has_balloon:
         beyond.add("memory")
+    beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if not disk.plugs_live}
     ports = live.domain.free_ports
     for kind in KINDS:
         for item in wanted.items(kind):
             if not item.is_wanted or item.name in live.devices(kind):
                 continue
             bus = _bus_of(item, state) if kind == "disks" else "virtio"
-            needs_port = bus != "sata" and not (bus == "scsi" and live.domain.has_scsi)
+            needs_port = bus != "usb" and not (bus == "scsi" and live.domain.has_scsi)
+            if not plugs_live(bus):
+                beyond.add(f"{kind}[{item.name}]")
+                continue
             if needs_port and ports is not None:
                 ports -= 1
-            if bus == "sata" or (needs_port and ports is not None and ports < 0):
+            if needs_port and ports is not None and ports < 0:
                 beyond.add(f"{kind}[{item.name}]")
     return beyond
 

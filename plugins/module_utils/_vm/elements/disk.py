@@ -47,6 +47,11 @@ class Disk:
     address: str = ""
 
     @property
+    def plugs_live(self) -> bool:
+        """Whether QEMU plugs and unplugs it while the guest runs."""
+        return plugs_live(self.bus) and self.device != "floppy"
+
+    @property
     def ident(self) -> str:
         """What tells it from the other disks of the same definition."""
         return self.target
@@ -63,6 +68,11 @@ class Disk:
             "readonly": self.readonly,
         }
         return found.get(key)
+
+
+def plugs_live(bus: str) -> bool:
+    """Whether QEMU plugs and unplugs disks on *bus* while the guest runs: it does not on ``sata``, ``ide`` and ``fdc``."""
+    return bus in ("virtio", "scsi", "usb")
 
 
 def read(node: Node) -> Disk:

@@ -336,3 +336,15 @@ def test_no_disk_is_made_in_a_pool_that_is_no_folder():
     for actual in (state, dataclasses.replace(state, exists=False, power="absent", persistent=None)):
         (refused,) = plan(actual, disks=[{"name": "data", "pool": "vg", "size": "1G"}]).refused
         assert refused.path == "disks[data].pool" and "logical" in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("bus", "how"), [("virtio", "live"), ("scsi", "live"), ("usb", "live"), ("sata", "next_boot"), ("ide", "next_boot")]
+)
+def test_a_disk_is_unplugged_live_where_its_bus_lets_it_go(bus, how):
+    actual = running(side(disks=[dataclasses.replace(DISK, bus=bus)]))
+    gone = {"disks": [{"name": "root", "state": "absent"}]}
+    assert hows(actual, **gone) == hows(actual, disks=[], exact=["disks"]) == {"disks[root]": how}
+    assert plan(running(side(disks=[]), actual.live), **gone).restart_required == (
+        ["disks[root]"] if how == "next_boot" else []
+    )
