@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse
-from ansible_collections.homelab.hybrid.tests.harness.machines import definition, virsh
+from ansible_collections.homelab.hybrid.tests.harness.machines import definition, running, virsh
 
 VM = KvmVm()
 NAME = f"{machines.PREFIX}-by-hand"
@@ -115,3 +115,12 @@ def test_no_disk_is_made_in_the_folder_of_devices_of_a_pool(folder: Path) -> Non
         virsh("pool-destroy", pool, check=False)
         virsh("pool-undefine", pool)
     assert not Path(f"/dev/mapper/{NAME}.root.qcow2").exists()
+
+
+def test_the_first_channel_of_a_machine_waits_for_its_next_boot(folder: Path) -> None:
+    make()
+    virsh("start", NAME)
+    run = check_run_again(VM, {**PLAIN, "agent": True}, ["agent"])
+    assert run.plan.restart_required == ["agent"]
+    check_run_again(VM, {**PLAIN, "agent": True, "restart_policy": "if_needed"}, ["agent"])
+    assert running(NAME).find("devices/channel") is not None

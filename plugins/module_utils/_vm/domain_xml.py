@@ -35,6 +35,7 @@ class Domain:
     free_ports: int | None = None
     has_balloon: bool = True
     has_scsi: bool = False
+    has_channels: bool = True
     is_agent_connected: bool = False
     nvram: str = ""
     has_tpm: bool = False
@@ -76,6 +77,7 @@ def read(root: Node) -> Domain:
         free_ports=controller.free_ports(root),
         has_balloon=memory.has_balloon(root),
         has_scsi=controller.has_scsi(root),
+        has_channels=controller.has_channels(root),
         is_agent_connected=channel.is_connected(root),
         nvram=node.text_of(root, "os/nvram"),
         has_tpm=node.is_set(root, "devices/tpm"),

@@ -101,6 +101,8 @@ def _beyond_live(wanted: Spec, state: State) -> set[str]:
             beyond.add(path)
     if not live.domain.has_balloon:
         beyond.add("memory")
+    if not live.domain.has_channels:
+        beyond.add("agent")
     beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if not disk.plugs_live}
     ports = live.domain.free_ports
     for kind in KINDS:

@@ -196,7 +196,7 @@ OPTIONS = (
     Option("boot.cmdline", live=never, off=""),
     Option("graphics", live=never, off="none"),
     Option("serial", live=never, off=False),
-    Option("agent", live=is_added, off=False),
+    Option("agent", live=is_added, off=False, note="live where it has a virtio-serial controller"),
 )
 CREATE_ONLY = ("image", "disks[].image")
 SCALARS = tuple(

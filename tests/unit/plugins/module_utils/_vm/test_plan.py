@@ -33,7 +33,7 @@ def side(disks=(DISK,), nics=(NIC,), **values):
         "serial": True,
     }.items():
         domain_xml.write_value(root, path, value)
-    domain = dataclasses.replace(domain_xml.read(root), disks=tuple(disks), nics=tuple(nics))
+    domain = dataclasses.replace(domain_xml.read(root), disks=tuple(disks), nics=tuple(nics), has_channels=True)
     known = {
         **domain.values,
         "boot.order": (),
