@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse
-from ansible_collections.homelab.hybrid.tests.harness.machines import definition, running, virsh
+from ansible_collections.homelab.hybrid.tests.harness.machines import BRIDGES, definition, running, virsh
 
 VM = KvmVm()
 NAME = f"{machines.PREFIX}-by-hand"
@@ -124,3 +124,31 @@ def test_the_first_channel_of_a_machine_waits_for_its_next_boot(folder: Path) ->
     assert run.plan.restart_required == ["agent"]
     check_run_again(VM, {**PLAIN, "agent": True, "restart_policy": "if_needed"}, ["agent"])
     assert running(NAME).find("devices/channel") is not None
+
+
+OTHER_CARDS = {
+    "user": "<ip family='ipv4' address='172.17.2.0' prefix='24'/>",
+    "ethernet": "<target dev='hlvmtap' managed='no'/>",
+    "direct": f"<source dev='{BRIDGES[0]}' mode='bridge'/><virtualport type='802.1Qbh'><parameters profileid='a'/></virtualport>",
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_CARDS)
+def test_a_card_of_another_kind_is_brought_to_a_bridge(folder: Path, kind: str) -> None:
+    make(f"<interface type='{kind}'><mac address='52:54:00:ab:01:01'/>{OTHER_CARDS[kind]}</interface>")
+    card = {"networks": [{"name": "lan", "mac": "52:54:00:ab:01:01", "bridge": BRIDGES[1]}]}
+    check_run_again(VM, {**PLAIN, **card}, ["networks[lan].bridge"])
+    check_run_again(VM, {**PLAIN, "state": "started"})
+    assert machines.taps(BRIDGES[1])
+
+
+@pytest.mark.parametrize("kind", ["user", "direct"])
+def test_a_card_of_another_kind_comes_to_a_bridge_with_the_next_boot(folder: Path, kind: str) -> None:
+    source = f"<source dev='{BRIDGES[0]}' mode='bridge'/>" if kind == "direct" else ""
+    make(f"<interface type='{kind}'><mac address='52:54:00:ab:01:01'/>{source}</interface>")
+    virsh("start", NAME)
+    card = {"networks": [{"name": "lan", "mac": "52:54:00:ab:01:01", "bridge": BRIDGES[1], "link": "down"}]}
+    run = check_run_again(VM, {**PLAIN, **card}, ["networks[lan].bridge", "networks[lan].link"])
+    assert run.plan.restart_required == ["networks[lan].bridge"]
+    check_run_again(VM, {**PLAIN, **card, "restart_policy": "if_needed"}, ["networks[lan].bridge"])
+    assert machines.taps(BRIDGES[1])

@@ -104,6 +104,7 @@ def _beyond_live(wanted: Spec, state: State) -> set[str]:
     if not live.domain.has_channels:
         beyond.add("agent")
     beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if not disk.plugs_live}
+    beyond |= {f"networks[{name}].bridge" for name, nic in live.nics.items() if not nic.is_on_bridge}
     ports = live.domain.free_ports
     for kind in KINDS:
         for item in wanted.items(kind):

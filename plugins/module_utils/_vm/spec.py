@@ -172,7 +172,7 @@ OPTIONS = (
     Option("disks[].discard", live=never, off=False),
     Option("disks[].readonly", live=never, off=False),
     Option("networks[]", live=always, note="what the guest does not let go waits for a restart"),
-    Option("networks[].bridge", live=always),
+    Option("networks[].bridge", live=always, note="a card that is on no bridge waits for a restart"),
     Option(
         "networks[].vlan",
         live=always,
