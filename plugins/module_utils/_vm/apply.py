@@ -27,7 +27,6 @@ from .._host.libvirt import errors_of
 from . import domain_xml, power, process, seed, storage
 from .elements import boot, channel, controller, interface
 from .elements import disk as disks
-from .elements.disk import Disk
 from .elements.node import Node, name_of, set_name
 from .observe import Side, State, volume_path
 from .plan import power_of
@@ -390,7 +389,7 @@ class _Changing:
         for change in self.plan.changes:
             match = _ITEM.fullmatch(change.path)
             if match is not None and match[3] == "size":
-                self._grow(self.persistent.disks[match[2]], self.value(change.path), change.how)
+                self._grow(match[2], self.value(change.path), change.how)
                 yield change
         if any(self.plan.has(path) for path in CLOUD_INIT):
             self._write_seed()
@@ -401,8 +400,10 @@ class _Changing:
         ]
         storage.refresh(self.work, [*paths, *grown])
 
-    def _grow(self, device: Disk, size: int, how: How) -> None:
-        if how is not How.LIVE or self.state.live is None:
+    def _grow(self, name: str, size: int, how: How) -> None:
+        device = self.persistent.disks[name]
+        plugged = self.state.live.disks.get(name) if self.state.live else None
+        if how is not How.LIVE or plugged is None or plugged.source != device.source:
             storage.grow(self.work, device.source, device.format, size)
             return
         with errors_of(f"grow the disk {device.target} of {self.spec.name}", ApplyError):
