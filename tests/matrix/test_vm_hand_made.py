@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse
-from ansible_collections.homelab.hybrid.tests.harness.machines import BRIDGES, definition, running, virsh
+from ansible_collections.homelab.hybrid.tests.harness.machines import BRIDGES, attribute, definition, running, virsh
 
 VM = KvmVm()
 NAME = f"{machines.PREFIX}-by-hand"
@@ -152,3 +152,20 @@ def test_a_card_of_another_kind_comes_to_a_bridge_with_the_next_boot(folder: Pat
     assert run.plan.restart_required == ["networks[lan].bridge"]
     check_run_again(VM, {**PLAIN, **card, "restart_policy": "if_needed"}, ["networks[lan].bridge"])
     assert machines.taps(BRIDGES[1])
+
+
+def test_a_medium_is_put_into_an_empty_drive_and_not_replaced_without_permission(folder: Path) -> None:
+    make("<disk type='file' device='cdrom'><target dev='hdc' bus='ide'/><readonly/></disk>")
+    first, second = ({"name": "disk0", "source": str(image(folder / f"{name}.iso"))} for name in ("first", "second"))
+    check_run_again(VM, {**PLAIN, "disks": [first]}, ["disks[disk0].source"])
+    assert attribute(definition(NAME), "devices/disk/source", "file") == first["source"]
+    refuse(VM, {**PLAIN, "disks": [second]}, "allow: [replace_disk]")
+
+
+def test_a_disk_of_which_no_path_is_known_is_not_replaced_without_permission(folder: Path) -> None:
+    image(folder / "data.img")
+    virsh("pool-refresh", machines.POOL)
+    source = f"<source pool='{machines.POOL}' volume='data.img'/>"
+    make(f"<disk type='volume' device='disk'>{source}<target dev='vda' bus='virtio'/></disk>")
+    new = {"name": "disk0", "source": str(image(folder / "other.img"))}
+    refuse(VM, {**PLAIN, "disks": [new]}, "allow: [replace_disk]")

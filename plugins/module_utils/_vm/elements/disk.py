@@ -45,6 +45,7 @@ class Disk:
     readonly: bool
     boot_order: int = 0
     address: str = ""
+    type: str = "file"
 
     @property
     def plugs_live(self) -> bool:
@@ -56,10 +57,15 @@ class Disk:
         """What tells it from the other disks of the same definition."""
         return self.target
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is a drive without a medium. A disk on a network or in a pool has a source, and no path."""
+        return not self.source and self.type in ("file", "block")
+
     def value(self, key: str) -> str | bool | None:
         """The value of an option of ``disks`` that the definition holds."""
-        found: dict[str, str | bool] = {
-            "source": self.source,
+        found: dict[str, str | bool | None] = {
+            "source": None if self.is_empty else self.source,
             "format": self.format,
             "bus": self.bus,
             "serial": self.serial,
@@ -89,6 +95,7 @@ def read(node: Node) -> Disk:
         readonly=is_set(node, "readonly"),
         boot_order=boot_order(node),
         address=address_of(node),
+        type=node.get("type", "file"),
     )
 
 
