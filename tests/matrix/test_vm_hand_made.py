@@ -13,11 +13,12 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines
-from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.machines import BRIDGES, attribute, definition, running, virsh
 
 VM = KvmVm()
 NAME = f"{machines.PREFIX}-by-hand"
+NBD = "<source protocol='nbd' name='data'><host name='127.0.0.1' port='10999'/></source>"
 PLAIN: dict[str, t.Any] = {"name": NAME, "shutdown_timeout": 1, "force_stop": True}
 
 
@@ -169,3 +170,24 @@ def test_a_disk_of_which_no_path_is_known_is_not_replaced_without_permission(fol
     make(f"<disk type='volume' device='disk'>{source}<target dev='vda' bus='virtio'/></disk>")
     new = {"name": "disk0", "source": str(image(folder / "other.img"))}
     refuse(VM, {**PLAIN, "disks": [new]}, "allow: [replace_disk]")
+
+
+def test_what_is_no_file_is_not_made_larger_and_refused_in_the_plan(folder: Path) -> None:
+    image(folder / "data.img")
+    virsh("pool-refresh", machines.POOL)
+    device = machines.command("losetup", "-f", "--show", str(image(folder / "device.img"))).strip()
+    drives = ("vda", f"block' device='disk'><source dev='{device}'/>", "vdb", "network' device='disk'>" + NBD)
+    drives += ("vdc", f"volume' device='disk'><source pool='{machines.POOL}' volume='data.img'/>")
+    try:
+        pairs = zip(drives[::2], drives[1::2], strict=True)
+        make("".join(f"<disk type='{rest}<target dev='{target}' bus='virtio'/></disk>" for target, rest in pairs))
+        unchanged(VM, {**PLAIN, "disks": [{"name": "disk0", "size": "1M"}]})
+        for name, saying in (
+            ("disk0", f"{device} is a device"),
+            ("disk1", "vdb is on no file"),
+            ("disk2", "vdc is on"),
+        ):
+            refuse(VM, {**PLAIN, "disks": [{"name": name, "size": "2M"}]}, saying)
+    finally:
+        machines.remove_machines()
+        machines.command("losetup", "-d", device)

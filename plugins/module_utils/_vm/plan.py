@@ -386,9 +386,24 @@ def _compare_item(
         persistent = value_of(before, key, state)
         if key == "mac" and declared != persistent and _is_taken(draft, f"{path}.mac", declared, state):
             continue
+        obstacle = _obstacle_to_growth(before) if key == "size" and declared != persistent else None
+        if obstacle:
+            shown = (_show("disks[].size", persistent), _show("disks[].size", declared))
+            draft.add(f"{path}.size", *shown, permit=NEVER_PERMITTED, reason=f"{path}.size: {obstacle}")
+            continue
         live = SAME if now is None or key in ("size", "pool") else value_of(now, key, state)
         reason = _reason(f"{path}.{key}", key, before, declared)
         draft.compare(f"{path}.{key}", declared, persistent, t.cast(t.Any, live), reason=reason)
+
+
+def _obstacle_to_growth(disk: Disk | Nic) -> str | None:
+    if isinstance(disk, Nic):
+        return None
+    if not disk.source:
+        return f"{disk.target} is on no file of which the path is known. Let what made it make it larger"
+    if disk.type == "block" and disk.format == "raw":
+        return f"{disk.source} is a device. Let what made it make it larger"
+    return None
 
 
 def _reason(path: str, key: str, before: Disk | Nic, declared: t.Any) -> str | None:
