@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import typing as t
 from pathlib import Path
 
@@ -191,3 +193,17 @@ def test_what_is_no_file_is_not_made_larger_and_refused_in_the_plan(folder: Path
     finally:
         machines.remove_machines()
         machines.command("losetup", "-d", device)
+
+
+def test_a_machine_with_a_drive_of_the_host_that_cannot_be_read_is_changed(folder: Path) -> None:
+    device = folder / "no-driver"
+    os.mknod(device, 0o600 | stat.S_IFBLK, os.makedev(250, 0))
+    try:
+        make(
+            f"<disk type='block' device='cdrom'><source dev='{device}'/><target dev='hda' bus='ide'/><readonly/></disk>"
+        )
+        params = {**PLAIN, "description": "changed", "disks": [{"name": "disk0", "source": str(device)}]}
+        check_run_again(VM, params, ["description"])
+        check_run_again(VM, {**PLAIN, "state": "absent"}, ["state"])
+    finally:
+        device.unlink()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -411,7 +412,9 @@ def _sizes(domain: t.Any, side: Side, known: t.Mapping[str, int]) -> dict[str, i
         except library.libvirtError:
             # Of a running machine libvirt tells only of the disks that are plugged in now.
             if os.path.exists(disk.source):
-                sizes[disk.source] = read_volume(disk.source)[0]
+                # A drive of the host without a medium is there, and cannot be read.
+                with contextlib.suppress(ObserveError):
+                    sizes[disk.source] = read_volume(disk.source)[0]
     return sizes
 
 

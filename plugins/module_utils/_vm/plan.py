@@ -216,7 +216,7 @@ def _compare_items(draft: Draft, kind: str, wanted: Spec, state: State) -> None:
         elif isinstance(before, Disk) and _is_lost(item, before, state):
             path = f"disks[{item.name}]"
             reason = (
-                f"{path}: its file {before.source} is gone. Bring it back (is its file system mounted?), "
+                f"{path}: its file {before.source} is gone or unreadable. Bring it back (is its file system mounted?), "
                 "or take the disk away with state: absent"
             )
             draft.add(path, None, before.source, permit=NEVER_PERMITTED, reason=reason)
@@ -226,9 +226,9 @@ def _compare_items(draft: Draft, kind: str, wanted: Spec, state: State) -> None:
 
 def _is_lost(item: Item, disk: Disk, state: State) -> bool:
     """Whether nothing is left of a disk that shall stay what it is. A running machine may still have open what is gone."""
-    return (
-        bool(disk.source) and disk.source not in state.sizes and item.values.get("source", disk.source) == disk.source
-    )
+    if not disk.source or disk.source in state.sizes or (disk.device == "cdrom" and disk.type == "block"):
+        return False
+    return item.values.get("source", disk.source) == disk.source
 
 
 def _check_vlan(draft: Draft, item: Item, before: Disk | Nic | None, state: State) -> None:
