@@ -177,6 +177,18 @@ def test_a_saved_machine_takes_changes_with_its_next_boot(folder: Path) -> None:
     assert attribute(device(running(NAME), "interface", "lan"), "link", "state") == "down"
 
 
+@pytest.mark.parametrize("state", ["paused", "suspended"])
+def test_a_machine_that_is_held_or_saved_waits_for_its_restart(folder: Path, state: str) -> None:
+    made(state="started")
+    made(state=state)
+    change = {"name": NAME, "graphics": "vnc", "restart_policy": "if_needed"}
+    for params in ({**change, "state": state}, change):
+        run = check_run_again(VM, {**params, "serial": "state" in params}, None)
+        assert run.plan.restart_required and not run.plan.has("state")
+    check_run_again(VM, {**STOPPED, **change, "state": "started"})
+    assert machines.running(NAME).find("devices/graphics") is not None
+
+
 def test_a_guest_that_does_not_shut_down_is_left_running(folder: Path) -> None:
     made(state="started")
     outcome = converge_now(VM, {"name": NAME, "state": "stopped", "shutdown_timeout": 1})

@@ -65,7 +65,10 @@ def plan_vm(spec: Spec, state: State) -> Plan:
         _compare_items(draft, kind, wanted, state)
     if state.exists:
         _plan_power(draft, spec, state)
-    return draft.finish(restart=spec.state == "restarted", restart_if_needed=spec.restart_policy == "if_needed")
+    # A restart would let go on what somebody holds or has saved.
+    is_held = state.power in ("paused", "suspended") and spec.state in ("present", state.power)
+    is_wanted = spec.restart_policy == "if_needed" and not is_held
+    return draft.finish(restart=spec.state == "restarted", restart_if_needed=is_wanted)
 
 
 def power_of(spec: Spec, state: State) -> Power:

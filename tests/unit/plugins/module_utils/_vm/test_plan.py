@@ -348,3 +348,13 @@ def test_a_disk_is_unplugged_live_where_its_bus_lets_it_go(bus, how):
     assert plan(running(side(disks=[]), actual.live), **gone).restart_required == (
         ["disks[root]"] if how == "next_boot" else []
     )
+
+
+@pytest.mark.parametrize("power", ["paused", "suspended"])
+def test_a_machine_that_is_held_or_saved_is_not_restarted_unless_it_goes_on(power):
+    actual = running(power=power)
+    change = {"graphics": "vnc", "restart_policy": "if_needed"}
+    for state in ("present", power):
+        assert hows(actual, **change, state=state) == {"graphics": "next_boot"}
+    for state in ("started", "restarted"):
+        assert hows(actual, **change, state=state)["graphics"] == "restart"
