@@ -232,6 +232,12 @@ def read_power(domain: t.Any, listed: Listings) -> str:
     return "suspended" if name in listed.saved else "stopped"
 
 
+def runs(host: Host, name: str) -> bool:
+    """Whether the machine *name* runs now, and nobody holds it."""
+    with errors_of(f"read the domain {name}", ObserveError):
+        return read_power(host.domains[name], host.listings) == "started"
+
+
 def _persistent_xml(name: str, domain: t.Any, host: Host) -> str:
     library = libraries.libvirt()
     if name not in host.listings.active:
