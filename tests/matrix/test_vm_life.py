@@ -16,7 +16,9 @@ import pycdlib
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import converge
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import ARGUMENTS
 from ansible_collections.homelab.hybrid.tests.harness import machines
@@ -187,6 +189,17 @@ def test_a_machine_that_is_held_or_saved_waits_for_its_restart(folder: Path, sta
         assert run.plan.restart_required and not run.plan.has("state")
     check_run_again(VM, {**STOPPED, **change, "state": "started"})
     assert machines.running(NAME).find("devices/graphics") is not None
+
+
+def test_nothing_is_waited_for_where_a_machine_is_left_stopped_or_held(folder: Path) -> None:
+    waits = {**STOPPED, "state": "present", "wait_for": ["agent", "ip"], "wait_timeout": 2}
+    assert converge_now(VM, waits).error is None
+    unchanged(VM, waits)
+    made(state="paused")
+    unchanged(VM, waits)
+    made(state="started")
+    error = converge_now(VM, waits).error
+    assert error is not None and "waited 2 s for the agent" in error.message
 
 
 def test_a_guest_that_does_not_shut_down_is_left_running(folder: Path) -> None:
@@ -437,6 +450,20 @@ def test_killed_anywhere_while_it_is_taken_away(folder: Path) -> None:
     survive_kills(
         VM, {"name": NAME, "state": "absent", "delete": ["disks", "seed"]}, begin=begin, verify=verify, moments=2
     )
+
+
+def test_a_machine_that_goes_in_the_midst_of_a_run_is_told_in_a_sentence(folder: Path) -> None:
+    made(state="started")
+
+    def take_away(step: t.Any) -> None:
+        if getattr(step, "name", "") == "definition written":
+            virsh("destroy", NAME)
+            virsh("undefine", NAME)
+
+    more = {"name": NAME, "disks": [{"name": "new", "pool": POOL, "size": "1M"}]}
+    outcome = converge(VM, more, host=Host(), dry_run=False, report=take_away)
+    assert outcome.changed and outcome.error is not None
+    assert outcome.error.message.startswith(f"could not change {NAME}: Domain not found")
 
 
 def test_two_runs_at_once(folder: Path) -> None:

@@ -56,6 +56,11 @@ def apply_vm(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
 
     :raises ApplyError: when libvirt or the guest refuses a step.
     """
+    with errors_of(f"change {spec.name}", ApplyError):
+        yield from _apply(spec, state, plan, work)
+
+
+def _apply(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
     record = work.host.record("guests", spec.name)
     if spec.state == "absent":
         yield from _remove(spec, state, plan, work, record)
