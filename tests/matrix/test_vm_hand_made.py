@@ -207,3 +207,10 @@ def test_a_machine_with_a_drive_of_the_host_that_cannot_be_read_is_changed(folde
         check_run_again(VM, {**PLAIN, "state": "absent"}, ["state"])
     finally:
         device.unlink()
+
+
+def test_memory_that_is_the_sum_of_numa_cells_is_not_made_more_and_refused_in_the_plan(folder: Path) -> None:
+    make(rest="<cpu><numa><cell id='0' cpus='0' memory='64' unit='MiB'/></numa></cpu>")
+    for memory in ({"memory": "128"}, {"memory_max": "128"}, {"memory_max": "32", "memory": "32"}):
+        refuse(VM, {**PLAIN, **memory}, "sum of its NUMA cells")
+    check_run_again(VM, {**PLAIN, "memory": "32", "memory_max": "64"}, ["memory"])

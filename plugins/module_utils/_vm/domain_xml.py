@@ -36,6 +36,7 @@ class Domain:
     has_balloon: bool = True
     has_scsi: bool = False
     has_channels: bool = True
+    has_cells: bool = False
     is_agent_connected: bool = False
     nvram: str = ""
     has_tpm: bool = False
@@ -78,6 +79,7 @@ def read(root: Node) -> Domain:
         has_balloon=memory.has_balloon(root),
         has_scsi=controller.has_scsi(root),
         has_channels=controller.has_channels(root),
+        has_cells=memory.has_cells(root),
         is_agent_connected=channel.is_connected(root),
         nvram=node.text_of(root, "os/nvram"),
         has_tpm=node.is_set(root, "devices/tpm"),

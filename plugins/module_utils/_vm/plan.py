@@ -137,6 +137,7 @@ def _compare_scalars(draft: Draft, wanted: Spec, state: State) -> None:
         draft.compare(path, wanted.values.get(path), before, live.values.get(path) if live else SAME)
     if persistent is not None:
         _check_limits(wanted, persistent)
+        _check_cells(draft, wanted, persistent)
     _check_boot_order(wanted, state)
 
 
@@ -149,6 +150,18 @@ def _check_limits(wanted: Spec, persistent: Side) -> None:
                 raise SpecError(
                     f"{limit}: {option.show(most)} is less than {path}, which is {option.show(now)}", key=limit
                 )
+
+
+def _check_cells(draft: Draft, wanted: Spec, persistent: Side) -> None:
+    now = t.cast(int, persistent.values["memory_max"])
+    for path in ("memory", "memory_max"):
+        value = t.cast(int, wanted.values.get(path, now))
+        if persistent.domain.has_cells and (value > now or (path == "memory_max" and value < now)):
+            shown = [_show(path, size) for size in (now, value)]
+            reason = (
+                f"{path}: the {shown[0]} of {wanted.name} are the sum of its NUMA cells and memory modules; change them"
+            )
+            draft.add(path, *shown, permit=NEVER_PERMITTED, reason=reason)
 
 
 def _check_boot_order(wanted: Spec, state: State) -> None:
