@@ -497,6 +497,12 @@ def test_hostile_text_is_refused_or_kept(folder: Path, option: str) -> None:
     print(option, ends)
 
 
+def test_a_description_with_line_ends_of_windows_is_kept(folder: Path) -> None:
+    for state in ("stopped", "started"):
+        check_run_again(VM, {**STOPPED, "state": state, "description": f"one\r\n{state}\rthree \n"})
+        assert definition(NAME).findtext("description") == f"one\n{state}\nthree \n"
+
+
 def test_nothing_is_left_of_a_hostile_description(folder: Path) -> None:
     text = "]]></description><devices/><!-- & \"'"
     made(description=text)

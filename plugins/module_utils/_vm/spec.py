@@ -338,7 +338,7 @@ def _check_unset(spec: Spec, unset: t.Sequence[str]) -> tuple[str, ...]:
 def _parse_values(params: t.Mapping[str, t.Any]) -> dict[str, Value]:
     cpu, boot = params.get("cpu") or {}, params.get("boot") or {}
     found: dict[str, Value | None] = {
-        "description": check_text("description", params.get("description")),
+        "description": _description(params.get("description")),
         "tags": _tags(params.get("tags")),
         "protection": params.get("protection"),
         "autostart": params.get("autostart"),
@@ -362,6 +362,12 @@ def _parse_values(params: t.Mapping[str, t.Any]) -> dict[str, Value]:
         if least in values and most in values and t.cast(int, values[least]) > t.cast(int, values[most]):
             raise SpecError(f"{most}: is less than {least}", key=most)
     return values
+
+
+def _description(text: str | None) -> str | None:
+    checked = check_text("description", text)
+    # XML knows no other end of a line: libvirt gives back this one.
+    return None if checked is None else checked.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _memory(key: str, value: t.Any) -> int | None:
