@@ -22,6 +22,8 @@ FORMATS = {"container": "tar.zst", "vm": "qcow2"}
 # No image can have this name: names begin with a letter or digit.
 _ATTEMPTS = os.path.join(paths.IMAGES, ".attempts")
 _LONGEST_CHAIN = 16
+# What qcow2 permits. A guest writes what it likes to the beginning of a raw disk.
+_LONGEST_NAME = 1023
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +152,6 @@ def backing_file(path: str) -> str | None:
             if not offset:
                 return None
             stream.seek(offset)
-            return stream.read(size).decode(errors="surrogateescape")
-    except OSError:
+            return stream.read(min(size, _LONGEST_NAME)).decode(errors="surrogateescape")
+    except (OSError, OverflowError, ValueError):
         return None
