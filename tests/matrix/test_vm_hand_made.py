@@ -214,3 +214,13 @@ def test_memory_that_is_the_sum_of_numa_cells_is_not_made_more_and_refused_in_th
     for memory in ({"memory": "128"}, {"memory_max": "128"}, {"memory_max": "32", "memory": "32"}):
         refuse(VM, {**PLAIN, **memory}, "sum of its NUMA cells")
     check_run_again(VM, {**PLAIN, "memory": "32", "memory_max": "64"}, ["memory"])
+
+
+def test_a_disk_leaves_on_its_old_bus_what_the_new_one_does_not_have(folder: Path) -> None:
+    first, second = disk(image(folder / "first.img")), disk(image(folder / "second.img"), "sdb", "sata")
+    fast = first.replace("type='raw'", "type='raw' io='threads' iothread='1' queues='2' packed='on' event_idx='on'")
+    turning = second.replace("bus='sata'", "bus='sata' rotation_rate='7200'")
+    make(fast + turning, rest="<iothreads>1</iothreads>")
+    disks = [{"name": "disk0", "bus": "sata"}, {"name": "disk1", "bus": "virtio"}]
+    check_run_again(VM, {**PLAIN, "disks": disks}, ["disks[disk0].bus", "disks[disk1].bus"])
+    assert attribute(definition(NAME), "devices/disk/driver", "io") == "threads"

@@ -26,6 +26,8 @@ from .node import (
     text_of,
 )
 
+# What libvirt refuses on other buses.
+_OF_VIRTIO = ("iothread", "queues", "queue_size", "ioeventfd", "event_idx", "packed", "iommu", "ats", "page_per_vq")
 _PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd", "ide": "hd", "usb": "sd"}
 
 
@@ -141,7 +143,13 @@ def set_source(node: Node, path: str) -> None:
 
 
 def replug(node: Node, bus: str, target: str) -> None:
-    """Plug the disk into another bus; its old address is of no use there."""
+    """Plug the disk into another bus; its old address is of no use there, nor is what the new bus does not have."""
+    driver, place = node.find("driver"), node.find("target")
+    for word in _OF_VIRTIO if driver is not None and bus != "virtio" else ():
+        driver.attrib.pop(word, None)
+    place.attrib.pop("removable", None)
+    if bus == "virtio":
+        place.attrib.pop("rotation_rate", None)
     set_attribute(node, "target", "dev", target)
     set_attribute(node, "target", "bus", bus)
     remove(node.find("address"))
