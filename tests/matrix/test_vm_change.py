@@ -257,19 +257,6 @@ def test_a_disk_is_unplugged_and_kept(folder: Path) -> None:
     assert attribute(device(definition(STOPPED), "disk", "old"), "source", "file") == str(file)
 
 
-def test_a_sata_disk_is_unplugged_with_the_next_boot(folder: Path) -> None:
-    installer = {"name": "installer", "source": str(folder / "second.img"), "bus": "sata"}
-    assert (
-        converge_now(VM, {"name": RUNNING, **PAPER, "disks": [installer], "restart_policy": "if_needed"}).error is None
-    )
-    gone = {"name": RUNNING, **PAPER, "disks": [{"name": "installer", "state": "absent"}]}
-    run = check_run_again(VM, gone, ["disks[installer]"])
-    assert run.plan.restart_required == ["disks[installer]"]
-    assert device(definition(RUNNING), "disk", "installer") is None
-    run = check_run_again(VM, {**gone, "restart_policy": "if_needed"}, ["disks[installer]"])
-    assert device(running(RUNNING), "disk", "installer") is None and not run.plan.restart_required
-
-
 def test_what_a_guest_does_not_let_go_is_pending(folder: Path) -> None:
     params = {
         "name": RUNNING,

@@ -202,6 +202,18 @@ def test_nothing_is_waited_for_where_a_machine_is_left_stopped_or_held(folder: P
     assert error is not None and "waited 2 s for the agent" in error.message
 
 
+def test_a_sata_disk_is_unplugged_with_the_next_boot(folder: Path) -> None:
+    file = folder / f"{NAME}-installer.img"
+    file.write_bytes(bytes(1 << 20))
+    made(state="started", disks=[{"name": "installer", "source": str(file), "bus": "sata"}])
+    gone = {**STOPPED, "state": "started", "disks": [{"name": "installer", "state": "absent"}]}
+    run = check_run_again(VM, gone, ["disks[installer]"])
+    assert run.plan.restart_required == ["disks[installer]"] and run.plan.kept == [str(file)]
+    assert device(definition(NAME), "disk", "installer") is None
+    run = check_run_again(VM, {**gone, "restart_policy": "if_needed"}, ["disks[installer]"])
+    assert device(running(NAME), "disk", "installer") is None and not run.plan.restart_required
+
+
 def test_a_guest_that_does_not_shut_down_is_left_running(folder: Path) -> None:
     made(state="started")
     outcome = converge_now(VM, {"name": NAME, "state": "stopped", "shutdown_timeout": 1})
