@@ -32,7 +32,8 @@ options:
       - V(started) (or V(running)) and V(stopped) (or V(shutdown)) also say whether it runs. It is stopped by asking the guest; see
         O(shutdown_timeout) and O(force_stop).
       - V(restarted) stops and starts a machine that runs, on every run, and starts one that does not.
-      - V(paused) holds its CPUs. V(suspended) saves a running machine to disk; V(started) wakes it up again.
+      - V(paused) holds its CPUs. V(suspended) saves a running machine to disk; V(started) wakes it up again. One that stays so is never
+        restarted; what needs that waits.
       - V(absent) stops the machine and takes it away. Its disks and its seed stay, and are named in RV(kept), unless O(delete) names them.
     type: str
     choices: [present, started, running, stopped, shutdown, restarted, paused, suspended, absent]
@@ -410,7 +411,7 @@ restart_required:
   type: list
   elements: str
 kept:
-  description: The files that were left on the host when a disk was unplugged or the machine taken away.
+  description: The files that were left on the host when a disk was unplugged or the machine taken away, also what its UEFI and TPM remember.
   returned: always
   type: list
   elements: str

@@ -421,7 +421,8 @@ options:
           - V(started) (or V(running)) and V(stopped) (or V(shutdown)) also say whether it runs. It is stopped by asking the
             guest; see O(vms[].shutdown_timeout) and O(vms[].force_stop).
           - V(restarted) stops and starts a machine that runs, on every run, and starts one that does not.
-          - V(paused) holds its CPUs. V(suspended) saves a running machine to disk; V(started) wakes it up again.
+          - V(paused) holds its CPUs. V(suspended) saves a running machine to disk; V(started) wakes it up again. One that
+            stays so is never restarted; what needs that waits.
           - V(absent) stops the machine and takes it away. Its disks and its seed stay, and are named in RV(ignore:kept),
             unless O(vms[].delete) names them.
         type: str

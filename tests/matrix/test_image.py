@@ -232,6 +232,11 @@ def test_a_file_that_is_no_image_is_refused(folder, content, kind, sentence):
     refuse(IMAGE, from_path(folder, kind), "cannot be read: Is a directory")
 
 
+def test_a_disk_that_stands_on_another_is_refused_before_anything_is_made(folder):
+    refuse(IMAGE, linked_disk(folder), "base.qcow2. Make one file of it first, with qemu-img convert -O qcow2")
+    assert_nothing_left()
+
+
 def test_a_file_that_is_not_there_is_assumed_by_the_check_and_refused_by_the_run(folder):
     check = converge_now(IMAGE, from_path(folder / "none"), dry_run=True)
     assert check.error is None and check.plan.assumed == [f"file {folder}/none"]
@@ -279,7 +284,6 @@ def damaged_disk(folder: Path) -> dict[str, t.Any]:
         (broken_archive, "tar "),
         (damaged_gzip, "zstd "),
         (no_root, "the archive holds no root file system"),
-        (linked_disk, "base.qcow2. Make one file of it first, with qemu-img convert -O qcow2"),
         (disk_with_data_file, "data.raw. Make one file of it first"),
         (damaged_disk, "qemu-img "),
     ],

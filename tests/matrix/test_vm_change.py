@@ -238,6 +238,15 @@ def test_a_disk_grows(folder: Path, name: str) -> None:
     assert "6291456" in virsh("domblkinfo", name, "vda")
 
 
+def test_a_disk_that_waits_to_be_plugged_in_grows(folder: Path) -> None:
+    late = {"name": "late", "pool": POOL, "size": "1M", "bus": "sata"}
+    check_run_again(VM, {"name": RUNNING, "disks": [late]}, ["disks[late]"])
+    check_run_again(VM, {"name": RUNNING, "disks": [{**late, "size": "2M"}]}, ["disks[late].size"])
+    assert volume(folder / f"{RUNNING}.late.qcow2")["virtual-size"] == 2 << 20
+    gone = {"name": RUNNING, "disks": [{"name": "late", "state": "absent"}]}
+    assert not check_run_again(VM, gone, ["disks[late]"]).plan.restart_required
+
+
 def test_a_disk_is_unplugged_and_kept(folder: Path) -> None:
     params = {"name": STOPPED, "disks": [{"name": "old", "state": "absent"}]}
     run = check_run_again(VM, params, ["disks[old]"])

@@ -16,7 +16,9 @@ import pycdlib
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import converge
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import ARGUMENTS
 from ansible_collections.homelab.hybrid.tests.harness import machines
@@ -177,6 +179,41 @@ def test_a_saved_machine_takes_changes_with_its_next_boot(folder: Path) -> None:
     assert attribute(device(running(NAME), "interface", "lan"), "link", "state") == "down"
 
 
+@pytest.mark.parametrize("state", ["paused", "suspended"])
+def test_a_machine_that_is_held_or_saved_waits_for_its_restart(folder: Path, state: str) -> None:
+    made(state="started")
+    made(state=state)
+    change = {"name": NAME, "graphics": "vnc", "restart_policy": "if_needed"}
+    for params in ({**change, "state": state}, change):
+        run = check_run_again(VM, {**params, "serial": "state" in params}, None)
+        assert run.plan.restart_required and not run.plan.has("state")
+    check_run_again(VM, {**STOPPED, **change, "state": "started"})
+    assert machines.running(NAME).find("devices/graphics") is not None
+
+
+def test_nothing_is_waited_for_where_a_machine_is_left_stopped_or_held(folder: Path) -> None:
+    waits = {**STOPPED, "state": "present", "wait_for": ["agent", "ip"], "wait_timeout": 2}
+    assert converge_now(VM, waits).error is None
+    unchanged(VM, waits)
+    made(state="paused")
+    unchanged(VM, waits)
+    made(state="started")
+    error = converge_now(VM, waits).error
+    assert error is not None and "waited 2 s for the agent" in error.message
+
+
+def test_a_sata_disk_is_unplugged_with_the_next_boot(folder: Path) -> None:
+    file = folder / f"{NAME}-installer.img"
+    file.write_bytes(bytes(1 << 20))
+    made(state="started", disks=[{"name": "installer", "source": str(file), "bus": "sata"}])
+    gone = {**STOPPED, "state": "started", "disks": [{"name": "installer", "state": "absent"}]}
+    run = check_run_again(VM, gone, ["disks[installer]"])
+    assert run.plan.restart_required == ["disks[installer]"] and run.plan.kept == [str(file)]
+    assert device(definition(NAME), "disk", "installer") is None
+    run = check_run_again(VM, {**gone, "restart_policy": "if_needed"}, ["disks[installer]"])
+    assert device(running(NAME), "disk", "installer") is None and not run.plan.restart_required
+
+
 def test_a_guest_that_does_not_shut_down_is_left_running(folder: Path) -> None:
     made(state="started")
     outcome = converge_now(VM, {"name": NAME, "state": "stopped", "shutdown_timeout": 1})
@@ -307,6 +344,15 @@ BY_HAND = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/q
 </domain>"""
 
 
+def test_a_seed_that_has_no_place_is_refused(folder: Path) -> None:
+    file = folder / "system.img"
+    file.write_bytes(bytes(1 << 20))
+    new = {"name": NAME, "memory": "64", "cloud_init": {"user": "admin"}}
+    refuse(VM, {**new, "disks": [{"name": "root", "source": str(file)}]}, "no disk in a pool")
+    (folder / f"{NAME}.seed.iso").write_text("of somebody else")
+    refuse(VM, {**new, "disks": [{"name": "root", "pool": POOL, "size": "1M"}]}, "was not made for this guest")
+
+
 def test_a_machine_made_by_hand_is_changed_and_keeps_the_rest(folder: Path) -> None:
     disk = folder / f"{NAME}-byhand.img"
     disk.write_bytes(bytes(1 << 20))
@@ -418,6 +464,20 @@ def test_killed_anywhere_while_it_is_taken_away(folder: Path) -> None:
     )
 
 
+def test_a_machine_that_goes_in_the_midst_of_a_run_is_told_in_a_sentence(folder: Path) -> None:
+    made(state="started")
+
+    def take_away(step: t.Any) -> None:
+        if getattr(step, "name", "") == "definition written":
+            virsh("destroy", NAME)
+            virsh("undefine", NAME)
+
+    more = {"name": NAME, "disks": [{"name": "new", "pool": POOL, "size": "1M"}]}
+    outcome = converge(VM, more, host=Host(), dry_run=False, report=take_away)
+    assert outcome.changed and outcome.error is not None
+    assert outcome.error.message.startswith(f"could not change {NAME}: Domain not found")
+
+
 def test_two_runs_at_once(folder: Path) -> None:
     results = at_once(VM, FULL, FULL, {**FULL, "name": OTHER})
     assert [result.get("msg") for result in results] == [None, None, None]
@@ -447,6 +507,12 @@ def test_hostile_text_is_refused_or_kept(folder: Path, option: str) -> None:
         if case.path == option:
             ends[case.kind] = assert_harmless(VM, case, is_ours=is_ours, remove=remove)
     print(option, ends)
+
+
+def test_a_description_with_line_ends_of_windows_is_kept(folder: Path) -> None:
+    for state in ("stopped", "started"):
+        check_run_again(VM, {**STOPPED, "state": state, "description": f"one\r\n{state}\rthree \n"})
+        assert definition(NAME).findtext("description") == f"one\n{state}\nthree \n"
 
 
 def test_nothing_is_left_of_a_hostile_description(folder: Path) -> None:

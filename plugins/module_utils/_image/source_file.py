@@ -15,6 +15,7 @@ import typing as t
 from .._core import command
 from .._core.errors import ApplyError, SpecError, shorten
 from .._core.plan import Step
+from . import store
 
 _TAR_MAGICS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz"}
 _QCOW2 = b"QFI\xfb"
@@ -53,7 +54,14 @@ def look(path: str, kind: str) -> SourceFile | None:
     packing = _container_packing(head) if kind == "container" else _disk_packing(head)
     if packing is None:
         raise SpecError(f"path: {shorten(path)} is no image of kind {kind}. Allowed: {_ALLOWED[kind]}", key="path")
+    backing = store.backing_file(path) if packing == "qcow2" else None
+    if backing:
+        raise SpecError(_stands_on(path, backing), key="path")
     return SourceFile(path, packing, status.st_size, status.st_mtime_ns)
+
+
+def _stands_on(path: str, other: str) -> str:
+    return f"path: {path} stands on {other}. Make one file of it first, with qemu-img convert -O qcow2"
 
 
 def _container_packing(head: bytes) -> str | None:
@@ -105,9 +113,7 @@ def copy_vm_disk(source: SourceFile, target: str, keep_fds: t.Sequence[int]) -> 
         data = info.get("format-specific", {}).get("data", {})
         foreign = info.get("backing-filename") or data.get("data-file")
         if foreign:
-            raise ApplyError(
-                f"path: {source.path} stands on {foreign}. Make one file of it first, with qemu-img convert -O qcow2"
-            )
+            raise ApplyError(_stands_on(source.path, foreign))
     else:
         command.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", source.path, target], keep_fds=keep_fds)
     _check_unchanged(source)

@@ -11,6 +11,7 @@ import os
 import shutil
 import struct
 import tempfile
+import typing as t
 
 from .._core import atomic, paths, record
 from .._core.errors import ApplyError, MissingRequirement
@@ -21,6 +22,8 @@ FORMATS = {"container": "tar.zst", "vm": "qcow2"}
 # No image can have this name: names begin with a letter or digit.
 _ATTEMPTS = os.path.join(paths.IMAGES, ".attempts")
 _LONGEST_CHAIN = 16
+# What qcow2 permits. A guest writes what it likes to the beginning of a raw disk.
+_LONGEST_NAME = 1023
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,14 +128,17 @@ def withdraw(name: str) -> None:
 
 def stands_on(path: str, folder: str) -> bool:
     """Whether the file *path* or one that it is backed by lies below *folder*."""
+    return any(file.startswith(folder + "/") for file in chain_of(path))
+
+
+def chain_of(path: str) -> t.Iterator[str]:
+    """The file *path*, and those that it is backed by."""
     for dummy in range(_LONGEST_CHAIN):
-        if path.startswith(folder + "/"):
-            return True
+        yield path
         backing = backing_file(path)
         if backing is None:
-            return False
+            return
         path = os.path.normpath(os.path.join(os.path.dirname(path), backing.removeprefix("file:")))
-    return False
 
 
 def backing_file(path: str) -> str | None:
@@ -146,6 +152,6 @@ def backing_file(path: str) -> str | None:
             if not offset:
                 return None
             stream.seek(offset)
-            return stream.read(size).decode(errors="surrogateescape")
-    except OSError:
+            return stream.read(min(size, _LONGEST_NAME)).decode(errors="surrogateescape")
+    except (OSError, OverflowError, ValueError):
         return None

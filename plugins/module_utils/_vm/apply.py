@@ -27,7 +27,6 @@ from .._host.libvirt import errors_of
 from . import domain_xml, power, process, seed, storage
 from .elements import boot, channel, controller, interface
 from .elements import disk as disks
-from .elements.disk import Disk
 from .elements.node import Node, name_of, set_name
 from .observe import Side, State, volume_path
 from .plan import power_of
@@ -57,6 +56,11 @@ def apply_vm(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
 
     :raises ApplyError: when libvirt or the guest refuses a step.
     """
+    with errors_of(f"change {spec.name}", ApplyError):
+        yield from _apply(spec, state, plan, work)
+
+
+def _apply(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
     record = work.host.record("guests", spec.name)
     if spec.state == "absent":
         yield from _remove(spec, state, plan, work, record)
@@ -151,27 +155,10 @@ def _planned_volumes(spec: Spec, state: State, plan: Plan) -> dict[str, dict[str
             path = volume_path(state.pools[pool], spec.name, item.name, t.cast(str, item.values["format"]))
             volumes[item.name] = {"pool": pool, "path": path, "made": True, "fresh": True}
     if any(plan.has(path) for path in CLOUD_INIT) and (not state.exists or state.seed_path is None):
-        pool = _seed_pool(spec, state)
+        pool = t.cast(str, state.seed_pool(spec))
         path = volume_path(state.pools[pool], spec.name, SEED, "iso")
-        if os.path.exists(path) and path not in state.recorded.values():
-            raise ApplyError(f"cloud_init: {path} is there already, and was not made for this guest. Move it away")
         volumes[SEED] = {"pool": pool, "path": path, "made": True, "fresh": True}
     return volumes
-
-
-def _seed_pool(spec: Spec, state: State) -> str:
-    """The seed lies beside the first disk.
-
-    :raises ApplyError: for a machine without a disk in a pool.
-    """
-    for item in spec.items("disks"):
-        if item.is_wanted and item.text("pool") in state.pools:
-            return t.cast(str, item.values["pool"])
-    folders = {path.rstrip("/"): name for name, path in state.pools.items()}
-    for device in state.persistent.disks.values() if state.persistent else ():
-        if os.path.dirname(device.source) in folders:
-            return folders[os.path.dirname(device.source)]
-    raise ApplyError(f"cloud_init: {spec.name} has no disk in a pool beside which its seed could lie")
 
 
 def _claim_macs(spec: Spec, plan: Plan) -> dict[str, str]:
@@ -276,6 +263,7 @@ class _Changing:
 
     def steps(self) -> Steps:
         yield from self._write_record()
+        self.domain = _define_for_good(self.domain, self.work)
         if self.power.is_running and not self.power.will_run:
             power.stop(self.domain, self.spec, self.record)
             yield Step("powered down")
@@ -406,7 +394,7 @@ class _Changing:
         for change in self.plan.changes:
             match = _ITEM.fullmatch(change.path)
             if match is not None and match[3] == "size":
-                self._grow(self.persistent.disks[match[2]], self.value(change.path), change.how)
+                self._grow(match[2], self.value(change.path), change.how)
                 yield change
         if any(self.plan.has(path) for path in CLOUD_INIT):
             self._write_seed()
@@ -417,8 +405,10 @@ class _Changing:
         ]
         storage.refresh(self.work, [*paths, *grown])
 
-    def _grow(self, device: Disk, size: int, how: How) -> None:
-        if how is not How.LIVE or self.state.live is None:
+    def _grow(self, name: str, size: int, how: How) -> None:
+        device = self.persistent.disks[name]
+        plugged = self.state.live.disks.get(name) if self.state.live else None
+        if how is not How.LIVE or plugged is None or plugged.source != device.source:
             storage.grow(self.work, device.source, device.format, size)
             return
         with errors_of(f"grow the disk {device.target} of {self.spec.name}", ApplyError):
@@ -628,6 +618,16 @@ class _Changing:
         yield change
 
 
+def _define_for_good(domain: t.Any, work: Work) -> t.Any:
+    """*domain*, with a definition: one that was started without (``virsh create``) is gone as soon as it does not run."""
+    library = libraries.libvirt()
+    with errors_of(f"define {domain.name()}", ApplyError):
+        if domain.isPersistent():
+            return domain
+        xml = domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE | library.VIR_DOMAIN_XML_SECURE)
+        return work.host.connection.defineXML(xml)
+
+
 def _comes_true(ask: t.Callable[[], bool], seconds: float) -> bool:
     try:
         return wait_until("the guest to answer", ask, timeout_seconds=seconds)
@@ -643,6 +643,7 @@ def _remove(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
     if removal is not None:
         domain = work.host.domains.get(spec.name)
         if domain is not None:
+            domain = _define_for_good(domain, work)
             # Nothing is lost by a hard stop where the disks go as well, or where the guest never ran.
             power.stop(domain, spec, record, hard="disks" in spec.delete or not state.exists)
             yield Step("powered down")
@@ -681,4 +682,5 @@ def _undefine(domain: t.Any, name: str) -> None:
     with errors_of(f"undefine {name}", ApplyError):
         if domain.isActive():
             domain.destroy()
-        domain.undefineFlags(flags | library.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
+        # Without the word for it libvirt removes what a TPM has sealed the disks with.
+        domain.undefineFlags(flags | library.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | library.VIR_DOMAIN_UNDEFINE_KEEP_TPM)

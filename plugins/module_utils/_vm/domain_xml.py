@@ -35,7 +35,11 @@ class Domain:
     free_ports: int | None = None
     has_balloon: bool = True
     has_scsi: bool = False
+    has_channels: bool = True
+    has_cells: bool = False
     is_agent_connected: bool = False
+    nvram: str = ""
+    has_tpm: bool = False
 
     def devices(self, kind: str) -> tuple[Disk, ...] | tuple[Nic, ...]:
         """The devices behind the option *kind*: ``disks`` or ``networks``."""
@@ -74,7 +78,11 @@ def read(root: Node) -> Domain:
         free_ports=controller.free_ports(root),
         has_balloon=memory.has_balloon(root),
         has_scsi=controller.has_scsi(root),
+        has_channels=controller.has_channels(root),
+        has_cells=memory.has_cells(root),
         is_agent_connected=channel.is_connected(root),
+        nvram=node.text_of(root, "os/nvram"),
+        has_tpm=node.is_set(root, "devices/tpm"),
     )
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -18,7 +19,7 @@ from .._core.record import Record
 from .._host import accelerator, vlans
 from .._host.libvirt import Definition, Listings, dotted, errors_of
 from .._host.snapshot import SERVICE_LIBVIRT, Host
-from .._image.store import stored
+from .._image.store import chain_of, stored
 from . import addresses, domain_xml, process, seed
 from .domain_xml import Domain
 from .elements.disk import Disk
@@ -27,6 +28,8 @@ from .naming import name_devices, name_live_devices
 from .spec import SEED, Item, Spec, Value
 
 LEAST_LIBVIRT_FOR_VLANS = 11_000_000
+_FOLDERS = ("dir", "fs", "netfs", "vstorage")
+_TPM_FOLDER = "/var/lib/libvirt/swtpm"
 EXTENSIONS = {"qcow2": "qcow2", "raw": "raw", "iso": "iso"}
 SeedValues = t.Mapping[str, "str | tuple[str, ...]"]
 
@@ -64,7 +67,9 @@ class State:
     *pools* the folders of the pools, *sizes* the virtual sizes of the disks by path in bytes, *found* the files that stand
     where a declared disk would be made, *image_sizes* in bytes. *recorded* are our volumes that are there, by disk;
     *fresh* are the disks of which a creation that was interrupted made the volume. *vlan_obstacles* says of bridges why no
-    card on them can be in a VLAN.
+    card on them can be in a VLAN. *firmware_files* hold what its UEFI and its TPM remember.
+    *other_pools* are the pools that are no folders, by name, with their types. *foreign_seed* is a file of somebody else
+    where the seed would be made.
     """
 
     power: str = "absent"
@@ -97,10 +102,22 @@ class State:
     run: process.Run | None = None
     addresses: t.Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     vlan_obstacles: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    firmware_files: tuple[str, ...] = ()
+    other_pools: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    foreign_seed: str | None = None
 
     def bridge_of(self, nic: Nic) -> str:
         """The bridge that *nic* is plugged into, also through a virtual network."""
         return self.bridges.get(nic.source, nic.source) if nic.type == "network" else nic.source
+
+    def seed_pool(self, spec: Spec) -> str | None:
+        """The pool of the first disk, beside which the seed lies; ``None`` for a machine without a disk in one."""
+        for item in spec.items("disks"):
+            if item.is_wanted and item.text("pool"):
+                return item.text("pool")
+        folders = {path.rstrip("/"): name for name, path in self.pools.items() if name not in self.other_pools}
+        disks = self.persistent.disks.values() if self.exists and self.persistent else ()
+        return next((folders[place] for disk in disks if (place := os.path.dirname(disk.source)) in folders), None)
 
 
 def observe(spec: Spec, host: Host) -> State:
@@ -111,7 +128,9 @@ def observe(spec: Spec, host: Host) -> State:
     state = _observe(spec, host)
     if spec.state == "absent":
         return state
-    return dataclasses.replace(state, vlan_obstacles=_vlan_obstacles(spec, state, host))
+    return dataclasses.replace(
+        state, vlan_obstacles=_vlan_obstacles(spec, state, host), foreign_seed=_foreign_seed(spec, state)
+    )
 
 
 def _observe(spec: Spec, host: Host) -> State:
@@ -135,6 +154,7 @@ def _read_surroundings(spec: Spec, host: Host, record: Record) -> State:
         other_kind="container" if is_container else None,
         bridges={network.name: network.bridge for network in host.networks.values() if network.bridge},
         pools=host.pool_folders,
+        other_pools={name: pool.type for name, pool in host.pools.items() if pool.type not in _FOLDERS},
         recorded={} if is_container else recorded_volumes(record),
         fresh=frozenset(name for name, volume in (record.data.get("volumes") or {}).items() if volume.get("fresh")),
         macs=record.data.get("macs") or {},
@@ -190,7 +210,13 @@ def _read_domain(spec: Spec, host: Host, record: Record, domain: t.Any, state: S
         snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
         run=run,
         addresses=addresses.read(host, domain, live) if live is not None and run is not None else {},
+        firmware_files=_firmware_files(persistent.domain),
     )
+
+
+def _firmware_files(domain: Domain) -> tuple[str, ...]:
+    files = (domain.nvram, os.path.join(_TPM_FOLDER, domain.uuid) if domain.has_tpm else "")
+    return tuple(path for path in files if os.path.exists(path))
 
 
 def read_power(domain: t.Any, listed: Listings) -> str:
@@ -203,6 +229,12 @@ def read_power(domain: t.Any, listed: Listings) -> str:
         is_held = state == library.VIR_DOMAIN_PAUSED and not is_starting
         return "paused" if is_held or state == library.VIR_DOMAIN_PMSUSPENDED else "started"
     return "suspended" if name in listed.saved else "stopped"
+
+
+def runs(host: Host, name: str) -> bool:
+    """Whether the machine *name* runs now, and nobody holds it."""
+    with errors_of(f"read the domain {name}", ObserveError):
+        return read_power(host.domains[name], host.listings) == "started"
 
 
 def _persistent_xml(name: str, domain: t.Any, host: Host) -> str:
@@ -269,6 +301,14 @@ def volume_paths(guest: str, item: Item, pools: t.Mapping[str, str]) -> list[str
 
 def volume_path(folder: str, guest: str, disk: str, format_: str) -> str:
     return os.path.join(folder, f"{volume_name(guest, disk)}.{EXTENSIONS[format_]}")
+
+
+def _foreign_seed(spec: Spec, state: State) -> str | None:
+    folder = state.pools.get(state.seed_pool(spec) or "")
+    if not spec.has_seed or folder is None:
+        return None
+    path = volume_path(folder, spec.name, SEED, "iso")
+    return path if os.path.exists(path) and path not in state.recorded.values() else None
 
 
 def recorded_volumes(record: Record) -> dict[str, str]:
@@ -350,14 +390,15 @@ def _definitions(host: Host) -> dict[str, Definition]:
 
 
 def _other_users(host: Host, name: str, volumes: t.Iterable[str]) -> dict[str, str]:
-    """Which other domain has one of *volumes* plugged in, by path."""
+    """Which other domain has one of *volumes* plugged in, or a disk that stands on it, by path."""
     wanted = set(volumes)
     users: dict[str, str] = {}
     if not wanted:
         return users
     for other, its in _definitions(host).items():
         if other != name:
-            users.update((path, other) for path in its.disk_sources if path in wanted)
+            files = {file for path in its.disk_sources for file in chain_of(path)}
+            users.update((path, other) for path in files & wanted)
     return users
 
 
@@ -376,7 +417,9 @@ def _sizes(domain: t.Any, side: Side, known: t.Mapping[str, int]) -> dict[str, i
         except library.libvirtError:
             # Of a running machine libvirt tells only of the disks that are plugged in now.
             if os.path.exists(disk.source):
-                sizes[disk.source] = read_volume(disk.source)[0]
+                # A drive of the host without a medium is there, and cannot be read.
+                with contextlib.suppress(ObserveError):
+                    sizes[disk.source] = read_volume(disk.source)[0]
     return sizes
 
 

@@ -13,7 +13,7 @@ from .._core.decide import NEVER_PERMITTED, SAME, Draft, Power, pattern
 from .._core.errors import SpecError
 from .._core.plan import UNKNOWN, How, Plan, Unknown
 from .._core.units import show_size
-from .elements.disk import Disk
+from .elements.disk import Disk, plugs_live
 from .elements.interface import Nic
 from .observe import Side, State
 from .spec import (
@@ -65,7 +65,10 @@ def plan_vm(spec: Spec, state: State) -> Plan:
         _compare_items(draft, kind, wanted, state)
     if state.exists:
         _plan_power(draft, spec, state)
-    return draft.finish(restart=spec.state == "restarted", restart_if_needed=spec.restart_policy == "if_needed")
+    # A restart would let go on what somebody holds or has saved.
+    is_held = state.power in ("paused", "suspended") and spec.state in ("present", state.power)
+    is_wanted = spec.restart_policy == "if_needed" and not is_held
+    return draft.finish(restart=spec.state == "restarted", restart_if_needed=is_wanted)
 
 
 def power_of(spec: Spec, state: State) -> Power:
@@ -101,16 +104,23 @@ def _beyond_live(wanted: Spec, state: State) -> set[str]:
             beyond.add(path)
     if not live.domain.has_balloon:
         beyond.add("memory")
+    if not live.domain.has_channels:
+        beyond.add("agent")
+    beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if not disk.plugs_live}
+    beyond |= {f"networks[{name}].bridge" for name, nic in live.nics.items() if not nic.is_on_bridge}
     ports = live.domain.free_ports
     for kind in KINDS:
         for item in wanted.items(kind):
             if not item.is_wanted or item.name in live.devices(kind):
                 continue
             bus = _bus_of(item, state) if kind == "disks" else "virtio"
-            needs_port = bus != "sata" and not (bus == "scsi" and live.domain.has_scsi)
+            needs_port = bus != "usb" and not (bus == "scsi" and live.domain.has_scsi)
+            if not plugs_live(bus):
+                beyond.add(f"{kind}[{item.name}]")
+                continue
             if needs_port and ports is not None:
                 ports -= 1
-            if bus == "sata" or (needs_port and ports is not None and ports < 0):
+            if needs_port and ports is not None and ports < 0:
                 beyond.add(f"{kind}[{item.name}]")
     return beyond
 
@@ -127,6 +137,7 @@ def _compare_scalars(draft: Draft, wanted: Spec, state: State) -> None:
         draft.compare(path, wanted.values.get(path), before, live.values.get(path) if live else SAME)
     if persistent is not None:
         _check_limits(wanted, persistent)
+        _check_cells(draft, wanted, persistent)
     _check_boot_order(wanted, state)
 
 
@@ -139,6 +150,18 @@ def _check_limits(wanted: Spec, persistent: Side) -> None:
                 raise SpecError(
                     f"{limit}: {option.show(most)} is less than {path}, which is {option.show(now)}", key=limit
                 )
+
+
+def _check_cells(draft: Draft, wanted: Spec, persistent: Side) -> None:
+    now = t.cast(int, persistent.values["memory_max"])
+    for path in ("memory", "memory_max"):
+        value = t.cast(int, wanted.values.get(path, now))
+        if persistent.domain.has_cells and (value > now or (path == "memory_max" and value < now)):
+            shown = [_show(path, size) for size in (now, value)]
+            reason = (
+                f"{path}: the {shown[0]} of {wanted.name} are the sum of its NUMA cells and memory modules; change them"
+            )
+            draft.add(path, *shown, permit=NEVER_PERMITTED, reason=reason)
 
 
 def _check_boot_order(wanted: Spec, state: State) -> None:
@@ -167,6 +190,16 @@ def _compare_seed(draft: Draft, wanted: Spec, state: State) -> None:
             before = _ROWS[path].off if state.seed is None else state.seed.get(path)
         now = live.get(path) if live is not None else before if state.seed is None else None
         draft.compare(path, wanted.values.get(path), before, now if draft.power.is_running else SAME)
+    is_new = state.seed_path is None or not state.exists
+    if not is_new or not draft.plan.has(*CLOUD_INIT):
+        return
+    reason = None
+    if state.seed_pool(wanted) is None:
+        reason = f"cloud_init: {wanted.name} has no disk in a pool beside which its seed could lie"
+    elif state.foreign_seed:
+        reason = f"cloud_init: {state.foreign_seed} is there already, and was not made for this guest. Move it away"
+    if reason:
+        draft.add("cloud_init", None, state.foreign_seed, permit=NEVER_PERMITTED, reason=reason)
 
 
 def _compare_items(draft: Draft, kind: str, wanted: Spec, state: State) -> None:
@@ -199,7 +232,7 @@ def _compare_items(draft: Draft, kind: str, wanted: Spec, state: State) -> None:
         elif isinstance(before, Disk) and _is_lost(item, before, state):
             path = f"disks[{item.name}]"
             reason = (
-                f"{path}: its file {before.source} is gone. Bring it back (is its file system mounted?), "
+                f"{path}: its file {before.source} is gone or unreadable. Bring it back (is its file system mounted?), "
                 "or take the disk away with state: absent"
             )
             draft.add(path, None, before.source, permit=NEVER_PERMITTED, reason=reason)
@@ -209,9 +242,9 @@ def _compare_items(draft: Draft, kind: str, wanted: Spec, state: State) -> None:
 
 def _is_lost(item: Item, disk: Disk, state: State) -> bool:
     """Whether nothing is left of a disk that shall stay what it is. A running machine may still have open what is gone."""
-    return (
-        bool(disk.source) and disk.source not in state.sizes and item.values.get("source", disk.source) == disk.source
-    )
+    if not disk.source or disk.source in state.sizes or (disk.device == "cdrom" and disk.type == "block"):
+        return False
+    return item.values.get("source", disk.source) == disk.source
 
 
 def _check_vlan(draft: Draft, item: Item, before: Disk | Nic | None, state: State) -> None:
@@ -271,6 +304,11 @@ def _is_taken(draft: Draft, path: str, mac: t.Any, state: State) -> bool:
 
 def _can_be_made(draft: Draft, path: str, item: Item, state: State) -> bool:
     """Whether the volume of a new disk can be made or taken; where not, the plan says so."""
+    pool = item.text("pool") or ""
+    if pool in state.other_pools:
+        reason = f"{path}.pool: {pool} is of type {state.other_pools[pool]}. A disk is a file, and needs a pool that is a folder"
+        draft.add(f"{path}.pool", None, pool, permit=NEVER_PERMITTED, reason=reason)
+        return False
     found = state.found.get(item.name)
     if found is not None and not _is_half_made(found, state):
         return _can_be_taken(draft, path, item, found, state)
@@ -364,9 +402,24 @@ def _compare_item(
         persistent = value_of(before, key, state)
         if key == "mac" and declared != persistent and _is_taken(draft, f"{path}.mac", declared, state):
             continue
+        obstacle = _obstacle_to_growth(before) if key == "size" and declared != persistent else None
+        if obstacle:
+            shown = (_show("disks[].size", persistent), _show("disks[].size", declared))
+            draft.add(f"{path}.size", *shown, permit=NEVER_PERMITTED, reason=f"{path}.size: {obstacle}")
+            continue
         live = SAME if now is None or key in ("size", "pool") else value_of(now, key, state)
         reason = _reason(f"{path}.{key}", key, before, declared)
         draft.compare(f"{path}.{key}", declared, persistent, t.cast(t.Any, live), reason=reason)
+
+
+def _obstacle_to_growth(disk: Disk | Nic) -> str | None:
+    if isinstance(disk, Nic):
+        return None
+    if not disk.source:
+        return f"{disk.target} is on no file of which the path is known. Let what made it make it larger"
+    if disk.type == "block" and disk.format == "raw":
+        return f"{disk.source} is a device. Let what made it make it larger"
+    return None
 
 
 def _reason(path: str, key: str, before: Disk | Nic, declared: t.Any) -> str | None:
@@ -443,11 +496,12 @@ def _plan_removal(spec: Spec, state: State) -> Plan:
         if word not in spec.delete:
             draft.plan.kept.append(path)
         elif path in state.users_of_volumes:
-            reason = f"disks[{name}]: {path} is plugged into {state.users_of_volumes[path]}"
+            reason = f"disks[{name}]: a disk of {state.users_of_volumes[path]} is {path}, or stands on it"
             draft.add(f"disks[{name}]", path, None, permit=NEVER_PERMITTED, reason=reason)
         else:
             draft.add(f"disks[{name}]", path, None)
     if is_defined and state.persistent is not None:
         foreign = [disk.source for disk in state.persistent.disks.values() if disk.source and disk.source not in ours]
         draft.plan.kept += [f"{path} (not made by this collection)" for path in foreign]
+        draft.plan.kept += state.firmware_files
     return draft.finish()

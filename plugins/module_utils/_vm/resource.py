@@ -14,7 +14,7 @@ from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._host.snapshot import SERVICE_LIBVIRT, Host
 from .facts import facts_of, guest_facts
-from .observe import State, observe
+from .observe import State, observe, runs
 from .plan import plan_vm
 from .spec import Spec, parse
 
@@ -59,7 +59,7 @@ class KvmVm:
     def wait(self, spec: Spec, host: Host) -> dict[str, t.Any] | None:
         if not spec.wait_for or spec.state in ("absent", "stopped", "paused", "suspended"):
             return None
-        if spec.state == "present" and guest_facts(spec.name, host)["state"] != "started":
+        if spec.state == "present" and not runs(host, spec.name):
             return None
         from .wait import wait_for  # as above
 

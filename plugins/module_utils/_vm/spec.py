@@ -172,7 +172,7 @@ OPTIONS = (
     Option("disks[].discard", live=never, off=False),
     Option("disks[].readonly", live=never, off=False),
     Option("networks[]", live=always, note="what the guest does not let go waits for a restart"),
-    Option("networks[].bridge", live=always),
+    Option("networks[].bridge", live=always, note="a card that is on no bridge waits for a restart"),
     Option(
         "networks[].vlan",
         live=always,
@@ -196,7 +196,7 @@ OPTIONS = (
     Option("boot.cmdline", live=never, off=""),
     Option("graphics", live=never, off="none"),
     Option("serial", live=never, off=False),
-    Option("agent", live=is_added, off=False),
+    Option("agent", live=is_added, off=False, note="live where it has a virtio-serial controller"),
 )
 CREATE_ONLY = ("image", "disks[].image")
 SCALARS = tuple(
@@ -338,7 +338,7 @@ def _check_unset(spec: Spec, unset: t.Sequence[str]) -> tuple[str, ...]:
 def _parse_values(params: t.Mapping[str, t.Any]) -> dict[str, Value]:
     cpu, boot = params.get("cpu") or {}, params.get("boot") or {}
     found: dict[str, Value | None] = {
-        "description": check_text("description", params.get("description")),
+        "description": _description(params.get("description")),
         "tags": _tags(params.get("tags")),
         "protection": params.get("protection"),
         "autostart": params.get("autostart"),
@@ -362,6 +362,12 @@ def _parse_values(params: t.Mapping[str, t.Any]) -> dict[str, Value]:
         if least in values and most in values and t.cast(int, values[least]) > t.cast(int, values[most]):
             raise SpecError(f"{most}: is less than {least}", key=most)
     return values
+
+
+def _description(text: str | None) -> str | None:
+    checked = check_text("description", text)
+    # XML knows no other end of a line: libvirt gives back this one.
+    return None if checked is None else checked.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _memory(key: str, value: t.Any) -> int | None:

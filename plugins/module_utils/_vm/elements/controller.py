@@ -26,6 +26,11 @@ def has_scsi(root: Node) -> bool:
     return any(node.get("type") == "scsi" for node in root.iterfind("devices/controller"))
 
 
+def has_channels(root: Node) -> bool:
+    """Whether there is a controller for channels: libvirt plugs none in while the guest runs."""
+    return any(node.get("type") == "virtio-serial" for node in root.iterfind("devices/controller"))
+
+
 def build_scsi() -> Node:
     """libvirt would choose an emulated LSI card, for which Debian's cloud kernel has no driver."""
     return make("controller", type="scsi", model="virtio-scsi")

@@ -26,6 +26,8 @@ from .node import (
     text_of,
 )
 
+# What libvirt refuses on other buses.
+_OF_VIRTIO = ("iothread", "queues", "queue_size", "ioeventfd", "event_idx", "packed", "iommu", "ats", "page_per_vq")
 _PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd", "ide": "hd", "usb": "sd"}
 
 
@@ -45,16 +47,27 @@ class Disk:
     readonly: bool
     boot_order: int = 0
     address: str = ""
+    type: str = "file"
+
+    @property
+    def plugs_live(self) -> bool:
+        """Whether QEMU plugs and unplugs it while the guest runs."""
+        return plugs_live(self.bus) and self.device != "floppy"
 
     @property
     def ident(self) -> str:
         """What tells it from the other disks of the same definition."""
         return self.target
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is a drive without a medium. A disk on a network or in a pool has a source, and no path."""
+        return not self.source and self.type in ("file", "block")
+
     def value(self, key: str) -> str | bool | None:
         """The value of an option of ``disks`` that the definition holds."""
-        found: dict[str, str | bool] = {
-            "source": self.source,
+        found: dict[str, str | bool | None] = {
+            "source": None if self.is_empty else self.source,
             "format": self.format,
             "bus": self.bus,
             "serial": self.serial,
@@ -63,6 +76,11 @@ class Disk:
             "readonly": self.readonly,
         }
         return found.get(key)
+
+
+def plugs_live(bus: str) -> bool:
+    """Whether QEMU plugs and unplugs disks on *bus* while the guest runs: it does not on ``sata``, ``ide`` and ``fdc``."""
+    return bus in ("virtio", "scsi", "usb")
 
 
 def read(node: Node) -> Disk:
@@ -79,6 +97,7 @@ def read(node: Node) -> Disk:
         readonly=is_set(node, "readonly"),
         boot_order=boot_order(node),
         address=address_of(node),
+        type=node.get("type", "file"),
     )
 
 
@@ -118,11 +137,19 @@ def set_source(node: Node, path: str) -> None:
     is_block = path.startswith("/dev/")
     node.set("type", "block" if is_block else "file")
     remove(node.find("source"))
+    # It tells QEMU what the old source stands on, in place of what the new one says itself.
+    remove(node.find("backingStore"))
     node.append(make("source", dev=path) if is_block else make("source", file=path))
 
 
 def replug(node: Node, bus: str, target: str) -> None:
-    """Plug the disk into another bus; its old address is of no use there."""
+    """Plug the disk into another bus; its old address is of no use there, nor is what the new bus does not have."""
+    driver, place = node.find("driver"), node.find("target")
+    for word in _OF_VIRTIO if driver is not None and bus != "virtio" else ():
+        driver.attrib.pop(word, None)
+    place.attrib.pop("removable", None)
+    if bus == "virtio":
+        place.attrib.pop("rotation_rate", None)
     set_attribute(node, "target", "dev", target)
     set_attribute(node, "target", "bus", bus)
     remove(node.find("address"))

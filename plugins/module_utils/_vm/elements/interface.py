@@ -11,10 +11,15 @@ import typing as t
 
 from .node import Node, address_of, attribute, boot_order, child, make, name_of, remove, set_attribute, set_name
 
+# Of other kinds of cards. libvirt refuses them on a bridge.
+_NOT_OF_A_BRIDGE = ("target", "script", "downscript", "ip", "route", "backend", "portForward", "virtualport")
+
 
 @dataclasses.dataclass(frozen=True)
 class Nic:
     """A network card of a domain in canonical form. *source* is a bridge, or for type ``network`` a virtual network.
+
+    *is_on_bridge* holds of a running card whose tap is a port of a bridge.
 
     *vlan* is 0 for none, and text for a trunk: ``10,20``. ``None``: its port takes nothing without a tag.
     """
@@ -30,6 +35,7 @@ class Nic:
     boot_order: int = 0
     address: str = ""
     tap: str = ""
+    is_on_bridge: bool = True
 
     @property
     def ident(self) -> str:
@@ -61,6 +67,7 @@ def read(node: Node) -> Nic:
         boot_order=boot_order(node),
         address=address_of(node),
         tap=attribute(node, "target", "dev"),
+        is_on_bridge=kind == "bridge" or bool(attribute(node, "source", "bridge")),
     )
 
 
@@ -114,6 +121,10 @@ def write_vlan(node: Node, vlan: int) -> None:
 
 def set_bridge(node: Node, bridge: str) -> None:
     """Plug the card into *bridge*, directly: containers share it, so no virtual network may stand between."""
+    if node.get("type") not in ("bridge", "network"):
+        for tag in _NOT_OF_A_BRIDGE:
+            for found in node.findall(tag):
+                remove(found)
     node.set("type", "bridge")
     source = node.find("source")
     if source is None:
@@ -121,4 +132,6 @@ def set_bridge(node: Node, bridge: str) -> None:
         return
     for name in list(source.attrib):
         del source.attrib[name]
+    for inner in list(source):
+        remove(inner)
     source.set("bridge", bridge)

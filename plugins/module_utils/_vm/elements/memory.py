@@ -33,6 +33,11 @@ def write_current(root: Node, value: int) -> None:
     _write(root, "currentMemory", value)
 
 
+def has_cells(root: Node) -> bool:
+    """Whether the maximum is the sum of NUMA cells (and memory modules): libvirt takes no other."""
+    return is_set(root, "cpu/numa/cell")
+
+
 def has_balloon(root: Node) -> bool:
     return is_set(root, "devices/memballoon") and attribute(root, "devices/memballoon", "model") != "none"
 

@@ -241,3 +241,10 @@ def test_the_boot_loader_leaves_the_partition_table(tmp_path):
     core = disk[2048 * 512 :]
     assert struct.unpack("<QHH", core[0x1F4:0x200]) == (2049, 2, 0x820)
     assert core[512:1300] == b"C" * 788
+
+
+@pytest.mark.parametrize("numbers", [b"\xff" * 12, bytes(7) + b"\x10" + b"\xff" * 4])
+def test_a_disk_with_a_header_that_a_guest_made_up_stands_on_nothing_of_ours(tmp_path, numbers):
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(b"QFI\xfb\0\0\0\3" + numbers + bytes(4096))
+    assert not store.stands_on(str(disk), "/images/one")

@@ -33,7 +33,7 @@ def side(disks=(DISK,), nics=(NIC,), **values):
         "serial": True,
     }.items():
         domain_xml.write_value(root, path, value)
-    domain = dataclasses.replace(domain_xml.read(root), disks=tuple(disks), nics=tuple(nics))
+    domain = dataclasses.replace(domain_xml.read(root), disks=tuple(disks), nics=tuple(nics), has_channels=True)
     known = {
         **domain.values,
         "boot.order": (),
@@ -329,3 +329,32 @@ def test_a_mac_is_stable_and_avoids_what_is_taken():
     mac = derive_mac("m", "vm", "lan", ())
     assert mac == derive_mac("m", "vm", "lan", ()) != derive_mac("m", "vm", "dmz", ())
     assert derive_mac("m", "vm", "lan", {mac}) not in (mac, "") and mac.startswith("52:54:00:")
+
+
+def test_no_disk_is_made_in_a_pool_that_is_no_folder():
+    state = stopped(pools={"main": "/p", "vg": "/dev/vg"}, other_pools={"vg": "logical"})
+    for actual in (state, dataclasses.replace(state, exists=False, power="absent", persistent=None)):
+        (refused,) = plan(actual, disks=[{"name": "data", "pool": "vg", "size": "1G"}]).refused
+        assert refused.path == "disks[data].pool" and "logical" in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("bus", "how"), [("virtio", "live"), ("scsi", "live"), ("usb", "live"), ("sata", "next_boot"), ("ide", "next_boot")]
+)
+def test_a_disk_is_unplugged_live_where_its_bus_lets_it_go(bus, how):
+    actual = running(side(disks=[dataclasses.replace(DISK, bus=bus)]))
+    gone = {"disks": [{"name": "root", "state": "absent"}]}
+    assert hows(actual, **gone) == hows(actual, disks=[], exact=["disks"]) == {"disks[root]": how}
+    assert plan(running(side(disks=[]), actual.live), **gone).restart_required == (
+        ["disks[root]"] if how == "next_boot" else []
+    )
+
+
+@pytest.mark.parametrize("power", ["paused", "suspended"])
+def test_a_machine_that_is_held_or_saved_is_not_restarted_unless_it_goes_on(power):
+    actual = running(power=power)
+    change = {"graphics": "vnc", "restart_policy": "if_needed"}
+    for state in ("present", power):
+        assert hows(actual, **change, state=state) == {"graphics": "next_boot"}
+    for state in ("started", "restarted"):
+        assert hows(actual, **change, state=state)["graphics"] == "restart"
