@@ -202,7 +202,7 @@ from ..plugin_utils._inventory import (
 from ..plugin_utils._shipped import by_input
 from ..plugin_utils._transport import Unreachable
 
-LISTING = "_guests.listing"
+LISTING = "_listing.listing"
 DEFAULTS = ("user", "port", "private_key_file", "ssh_common_args")
 ENDINGS = tuple(f"{name}.{kind}" for name in ("guests", "homelab_guests") for kind in ("yml", "yaml"))
 

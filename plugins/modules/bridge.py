@@ -431,8 +431,8 @@ bridge:
 
 from ..module_utils._bridge.resource import Bridge
 from ..module_utils._bridge.spec import ARGUMENTS, CONSTRAINTS
-from ..module_utils._core.module import run
 from ..module_utils._host.snapshot import Host
+from ..module_utils._run.module import run
 
 
 def main() -> None:

@@ -152,10 +152,10 @@ guests:
       managed: true
 """
 
-from ..module_utils._core.module import run_info
-from ..module_utils._guests.read import read_guests
-from ..module_utils._guests.spec import ARGUMENTS
 from ..module_utils._host.snapshot import Host
+from ..module_utils._listing.read import read_guests
+from ..module_utils._listing.spec import ARGUMENTS
+from ..module_utils._run.module import run_info
 
 
 def main() -> None:

@@ -176,9 +176,9 @@ journal:
   sample: [{time: "2026-11-24T00:41:20.123+00:00", user: root, uid: 0, module: bridge, name: br0, plan: [], restart_required: [], result: ok}]
 """
 
-from ..module_utils._core.module import run_info
-from ..module_utils._host.features import ARGUMENTS, read_host
 from ..module_utils._host.snapshot import Host
+from ..module_utils._listing.host import ARGUMENTS, read_host
+from ..module_utils._run.module import run_info
 
 
 def main() -> None:

@@ -200,10 +200,10 @@ image:
       sample: [build.packages]
 """
 
-from ..module_utils._core.module import run
 from ..module_utils._host.snapshot import Host
 from ..module_utils._image.resource import Image
 from ..module_utils._image.spec import ARGUMENTS, CONSTRAINTS
+from ..module_utils._run.module import run
 
 
 def main() -> None:

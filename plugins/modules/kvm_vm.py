@@ -510,8 +510,8 @@ guest:
       returned: always
 """
 
-from ..module_utils._core.module import run
 from ..module_utils._host.snapshot import Host
+from ..module_utils._run.module import run
 from ..module_utils._vm.resource import KvmVm
 from ..module_utils._vm.spec import ARGUMENTS, CONSTRAINTS
 

@@ -41,7 +41,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common import respawn
 
-from ..module_utils._core.kept_code import ARGUMENTS, run
+from ..module_utils._run.kept_code import ARGUMENTS, run
 
 # Ansible sends what the module imports, and the kept code needs this beside it.
 SENT = (respawn,)

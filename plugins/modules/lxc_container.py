@@ -451,8 +451,8 @@ guest:
 
 from ..module_utils._container.resource import LxcContainer
 from ..module_utils._container.spec import ARGUMENTS, CONSTRAINTS
-from ..module_utils._core.module import run
 from ..module_utils._host.snapshot import Host
+from ..module_utils._run.module import run
 
 
 def main() -> None:

@@ -198,8 +198,8 @@ storage_pool:
       returned: always
 """
 
-from ..module_utils._core.module import run
 from ..module_utils._host.snapshot import Host
+from ..module_utils._run.module import run
 from ..module_utils._storage.resource import StoragePool
 from ..module_utils._storage.spec import ARGUMENTS, CONSTRAINTS
 

@@ -12,7 +12,7 @@ import json
 import shlex
 import typing as t
 
-from ..module_utils._guests.listing import MARKER
+from ..module_utils._listing.listing import MARKER
 from ._transport import Hypervisor, hypervisor
 
 KINDS = {"vm": "vms", "container": "containers"}

@@ -15,7 +15,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-from ..module_utils._core import kept_code, progress
+from ..module_utils._run import kept_code, progress
 from . import _progress_text, _shared_code
 
 Result = dict[str, t.Any]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._guests.read import read_guests
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import links
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.kill import survive_kills

@@ -15,8 +15,8 @@ import libvirt
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
-from ansible_collections.homelab.hybrid.plugins.module_utils._guests.read import read_guests
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests
 from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now
 from ansible_collections.homelab.hybrid.tests.harness.fingerprint import differences, fingerprint
 

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._core import journal, paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, Step
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import (
     RESOURCES,
     LayoutOutcome,
     converge_layout,
 )
+from ansible_collections.homelab.hybrid.plugins.module_utils._run import journal
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.tests.harness import tiny_root
 from ansible_collections.homelab.hybrid.tests.harness.fingerprint import differences, narrowed

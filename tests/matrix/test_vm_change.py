@@ -14,9 +14,9 @@ import libvirt
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.decide import pattern
-from ansible_collections.homelab.hybrid.plugins.module_utils._guests.read import read_guests
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import links, vlans
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import OPTIONS
 from ansible_collections.homelab.hybrid.tests.harness import machines

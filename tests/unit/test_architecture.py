@@ -28,14 +28,16 @@ from unit.tree import (
 
 RANK = {
     "_core": 0,
-    "_host": 1,
-    "_bridge": 2,
-    "_storage": 2,
-    "_image": 3,
-    "_vm": 4,
-    "_container": 4,
-    "_guests": 5,
-    "_layout": 6,
+    "_run": 1,
+    "_host": 2,
+    "_bridge": 3,
+    "_storage": 3,
+    "_image": 4,
+    "_guest": 5,
+    "_vm": 6,
+    "_container": 6,
+    "_listing": 7,
+    "_layout": 8,
 }
 OWNERS = {
     "_bridge": {"bridge"},
@@ -43,7 +45,7 @@ OWNERS = {
     "_image": {"image"},
     "_vm": {"kvm_vm", "guest_info"},
     "_container": {"lxc_container", "guest_info"},
-    "_guests": {"guest_info"},
+    "_listing": {"guest_info", "host_info"},
     "_layout": {"layout"},
 }
 PURE = frozenset("spec plan decide converge errors units declared paths domain_xml config idmap".split())
@@ -52,9 +54,9 @@ EFFECTS = frozenset(
 )
 THIRD_PARTY = {"libvirt", "libvirt_qemu", "lxc", "lxml", "pycdlib", "pyroute2", "yaml"}
 LIBRARIES = SHARED / "_core" / "libraries.py"
-MODULE = SHARED / "_core" / "module.py"
+MODULE = SHARED / "_run" / "module.py"
 COMMAND = SHARED / "_core" / "command.py"
-KEPT_CODE = SHARED / "_core" / "kept_code.py"
+KEPT_CODE = SHARED / "_run" / "kept_code.py"
 REHEARSAL = "layout_plan"
 CONVERGE = SHARED / "_core" / "converge.py"
 
@@ -139,7 +141,7 @@ def test_libraries_children_and_ansible_have_one_door_each(path: Path) -> None:
         if found.top in THIRD_PARTY:
             assert path == LIBRARIES, f"{where}: {found.module} is imported by _core/libraries.py alone"
         elif found.top == "ansible":
-            assert path == MODULE, f"{where}: _core/module.py alone knows Ansible"
+            assert path == MODULE, f"{where}: _run/module.py alone knows Ansible"
         elif found.top == "subprocess":
             assert path == COMMAND, f"{where}: children are started by _core/command.py alone"
         elif found.inside is None:

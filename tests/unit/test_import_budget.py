@@ -16,7 +16,7 @@ from unit.tree import MODULES, PACKAGE, ROOT
 
 LIBRARIES = {"libvirt", "lxc", "lxml", "pycdlib", "yaml"}
 COSTLY = {"ssl", "http", "email", "asyncio", "multiprocessing", "ctypes", "pyroute2", "requests"}
-RESOURCES = {"_bridge", "_storage", "_image", "_vm", "_container", "_guests", "_layout"}
+RESOURCES = {"_bridge", "_storage", "_image", "_vm", "_container", "_listing", "_layout"}
 # Of the resources each module may load its own and those that it stands on.
 MAY_LOAD = {
     "bridge": {"_bridge"},
@@ -24,10 +24,10 @@ MAY_LOAD = {
     "image": {"_image", "_storage"},
     "kvm_vm": {"_vm", "_storage", "_image"},
     "lxc_container": {"_container", "_storage", "_image"},
-    "guest_info": {"_guests", "_vm", "_container", "_storage", "_image"},
+    "guest_info": {"_listing", "_vm", "_container", "_storage", "_image"},
     "guest_result": set(),
-    "host_info": set(),
-    "layout": RESOURCES - {"_guests"},
+    "host_info": {"_listing"},
+    "layout": RESOURCES - {"_listing"},
     "layout_plan": set(),
 }
 IMPORT = """
@@ -40,7 +40,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 # What a run on a host without guests loads beyond: libvirt to ask it, no XML library, no LXC.
 ASK_A_BARE_HOST = """
 import json, sys
-from {package}.plugins.module_utils._guests.read import read_guests
+from {package}.plugins.module_utils._listing.read import read_guests
 from {package}.plugins.module_utils._host.snapshot import Host
 Host.domains = Host.containers = {{}}
 assert read_guests({{}}, Host()) == {{"guests": []}}

@@ -11,7 +11,7 @@ import ipaddress
 import typing as t
 
 from .._core.record import Record
-from .._host import features, links
+from .._host import links, probe
 from .._host.links import DefaultRoute, Link
 from .._host.snapshot import Host, bridge_users, vlan_users
 from . import iproute, managers
@@ -112,7 +112,7 @@ def observe_plain(spec: Spec, host: Host) -> PlainState:
         is_recorded=record.exists,
         is_made=bool(record.data.get("made")),
         can_lease=_wants_lease(spec) and backend is not None and managers.can_lease(backend),
-        has_vlans=not _wants_vlans(spec) or features.works_apart(*features.VLAN_PROBE),
+        has_vlans=not _wants_vlans(spec) or probe.works_apart(*probe.VLAN_PROBE),
         mac=link.get("address") if link else None,
         is_set_down=live is not None and link is not None and "UP" not in link.get("flags", ()),
         links=frozenset(host.links),

@@ -12,7 +12,7 @@ import typing as t
 from .._core import record
 from .._core.errors import HybridError, MissingLibrary
 from .._core.reference import Reference
-from . import libvirt, links, lxc, vlans
+from . import libvirt, links, lxc, probe, vlans
 
 SERVICE_LIBVIRT = Reference("service", "libvirt")
 SERVICE_LXC = Reference("service", "lxc")
@@ -123,12 +123,7 @@ class Host:
     def vlan_obstacle(self, bridge: str) -> str | None:
         """Why no guest on *bridge* can be in a VLAN, and what permits it; ``None`` where it can, or nothing is known yet."""
 
-        def probe() -> bool:
-            from . import features  # asked only on a host that has no bridge at all
-
-            return features.works_apart(*features.VLAN_PROBE)
-
-        return vlans.obstacle(bridge, self.links, self.expected_vlans, probe)
+        return vlans.obstacle(bridge, self.links, self.expected_vlans, lambda: probe.works_apart(*probe.VLAN_PROBE))
 
     @functools.cached_property
     def guest_records(self) -> dict[str, record.Record]:

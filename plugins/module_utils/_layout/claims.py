@@ -20,8 +20,8 @@ from .._container.spec import Network
 from .._container.spec import Spec as ContainerSpec
 from .._core.errors import ObserveError, SpecError
 from .._core.units import parse_size
-from .._host.features import read_memory
 from .._host.libvirt import errors_of
+from .._host.probe import read_memory
 from .._host.snapshot import Host
 from .._image.store import stored
 from .._vm.observe import recorded_volumes, volume_paths

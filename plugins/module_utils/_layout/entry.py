@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._core.module import run_whole
+from .._run.module import run_whole
 from .run import converge_layout
 from .spec import ARGUMENTS, CONSTRAINTS
 

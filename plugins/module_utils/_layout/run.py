@@ -14,12 +14,12 @@ import typing as t
 
 from .._bridge.resource import Bridge
 from .._container.resource import LxcContainer
-from .._core import journal
 from .._core.converge import Resource, converge, rehearse
 from .._core.errors import HybridError
 from .._core.plan import Change, Step
 from .._host.snapshot import Host
 from .._image.resource import Image
+from .._run import journal
 from .._storage.resource import StoragePool
 from .._vm.resource import KvmVm
 from . import claims, refusals

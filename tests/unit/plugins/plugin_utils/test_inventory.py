@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._guests.listing import MARKER, private_bridges
+from ansible_collections.homelab.hybrid.plugins.module_utils._listing.listing import MARKER, private_bridges
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._inventory import (
     BadAnswer,
     BadConfiguration,

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._core import journal, paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, Plan
+from ansible_collections.homelab.hybrid.plugins.module_utils._run import journal
 
 CHANGE = {"path": "memory", "before": "1GiB", "after": "2GiB", "how": "live", "done": True}
 

@@ -13,13 +13,15 @@ import re
 import socket
 import typing as t
 
-from .._core import atomic, command, journal
+from .._core import atomic, command
 from .._core.declared import check_number
 from .._core.errors import HybridError
 from .._core.units import MIB, show_size
-from . import accelerator
-from .libvirt import dotted
-from .snapshot import SERVICE_LIBVIRT, Host
+from .._host import accelerator
+from .._host.libvirt import dotted
+from .._host.probe import VLAN_PROBE, read_memory, works_apart
+from .._host.snapshot import SERVICE_LIBVIRT, Host
+from .._run import journal
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {"journal": {"type": "int", "default": 0}}
 MOST_ENTRIES = 10_000
@@ -30,7 +32,6 @@ SOCKETS = {
 LXCFS = "/var/lib/lxcfs"
 FILE_SYSTEMS = ("btrfs", "xfs", "overlay", "squashfs", "nfsd")
 CAP_SYS_RESOURCE = 24
-VLAN_PROBE = ("ip", "link", "add", "name", "probe0", "type", "bridge", "vlan_filtering", "1")
 
 
 def read_host(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
@@ -59,12 +60,6 @@ def read_host(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
         "lacks": lacks if found.is_kvm else ["kvm", *lacks],
     }
     return {"host": summary, **({"journal": journal.read(entries)} if entries else {})}
-
-
-def read_memory() -> int:
-    """The memory in bytes, by the kernel: libvirt's node information can be that of one NUMA node only."""
-    match = re.search(r"^MemTotal:\s+(\d+) kB", atomic.read_text("/proc/meminfo") or "", re.MULTILINE)
-    return int(match.group(1)) * 1024 if match else 0
 
 
 def read_cgroups() -> dict[str, t.Any]:
@@ -190,12 +185,3 @@ def has_entries(folder: str) -> bool:
 def has_capability(number: int) -> bool:
     match = re.search(r"^CapEff:\s+([0-9a-f]+)", atomic.read_text("/proc/self/status") or "", re.MULTILINE)
     return match is not None and bool(int(match.group(1), 16) >> number & 1)
-
-
-def works_apart(*argv: str) -> bool:
-    """Whether a command succeeds in a network namespace of its own."""
-    try:
-        command.run(["unshare", "--net", "--", *argv], timeout=20)
-    except HybridError:
-        return False
-    return True

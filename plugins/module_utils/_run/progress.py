@@ -13,7 +13,7 @@ import re
 import time
 import typing as t
 
-from . import paths
+from .._core import paths
 
 # The control node puts the name of the job into the environment of the module.
 VARIABLE = "HOMELAB_HYBRID_JOB"

@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ObserveError, SpecError
-from ansible_collections.homelab.hybrid.plugins.module_utils._guests import read
-from ansible_collections.homelab.hybrid.plugins.module_utils._guests.spec import parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._listing import read
+from ansible_collections.homelab.hybrid.plugins.module_utils._listing.spec import parse
 
 
 class FakeHost:

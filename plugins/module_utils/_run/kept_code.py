@@ -15,13 +15,13 @@ import os
 import sys
 import typing as t
 
-from . import paths
+from .._core import paths
 
 # The control node puts the folder of the code that it would send into the environment of the module.
 VARIABLE = "HOMELAB_HYBRID_CODE"
 # The options of a module that has no code of its own: those of the kept code are checked by the kept code.
 ARGUMENTS: dict[str, t.Any] = {}
-_PACKAGE = __name__.rpartition("._core.")[0]
+_PACKAGE = __name__.rpartition("._run.")[0]
 _UNUSED_SECONDS = 24 * 3600
 
 
@@ -37,9 +37,9 @@ def run(entry: str, environment: t.Mapping[str, str]) -> None:
         return
     with contextlib.suppress(OSError):
         os.utime(place)
-    # Both are in the archive of the module that runs, with this file in them and little else.
-    for package, path in ((_PACKAGE, place), (f"{_PACKAGE}._core", os.path.join(place, "_core"))):
-        sys.modules[package].__path__.append(path)
+    # These are in the archive of the module that runs, with this file and what it imports in them.
+    for package, path in ((_PACKAGE, ""), (f"{_PACKAGE}._core", "_core"), (f"{_PACKAGE}._run", "_run")):
+        sys.modules[package].__path__.append(os.path.join(place, path).rstrip("/"))
     importlib.import_module(f"{_PACKAGE}.{entry}").main()
 
 

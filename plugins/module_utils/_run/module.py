@@ -13,10 +13,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
 
+from .._core.converge import Resource, converge
+from .._core.errors import HybridError
+from .._core.plan import Change, Step
 from . import journal, kept_code, progress
-from .converge import Resource, converge
-from .errors import HybridError
-from .plan import Change, Step
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 Arguments = t.Mapping[str, t.Any]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths, progress
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._run import progress
 
 JOB = "0123456789abcdef"
 

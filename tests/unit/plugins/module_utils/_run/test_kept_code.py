@@ -8,15 +8,17 @@ import sys
 import zipfile
 from pathlib import Path
 
-from ansible_collections.homelab.hybrid.plugins.module_utils import _core
+from ansible_collections.homelab.hybrid.plugins.module_utils import _core, _run
 
 CORE = Path(_core.__path__[0])
+RUN = Path(_run.__path__[0])
 PACKAGE = "ansible_collections.homelab.hybrid.plugins.module_utils"
 KEPT = "import sys\ndef main():\n    sys.modules['__main__'].{does}()\n"
 # What a module does that has this file alone with it.
 ALONE = f"""
 import os, shutil, sys
-from {PACKAGE}._core import kept_code, paths
+from {PACKAGE}._core import paths
+from {PACKAGE}._run import kept_code
 paths.CODE, place = sys.argv[1:]
 def leave():
     kept_code.keep({{kept_code.VARIABLE: place}})
@@ -36,11 +38,12 @@ def run_alone(folder: Path, *, kept: str | None) -> Path:
         (place / "_layout" / "entry.py").write_text(KEPT.format(does=kept))
     archive = folder / "module.zip"
     with zipfile.ZipFile(archive, "w") as target:
-        parts = [*PACKAGE.split("."), "_core"]
+        parts = PACKAGE.split(".")
         for end in range(1, len(parts) + 1):
             target.writestr("/".join([*parts[:end], "__init__.py"]), "")
-        for name in ("kept_code.py", "paths.py"):
-            target.write(CORE / name, "/".join([*parts, name]))
+        for file in (RUN / "kept_code.py", CORE / "paths.py"):
+            target.writestr("/".join([*parts, file.parent.name, "__init__.py"]), "")
+            target.write(file, "/".join([*parts, file.parent.name, file.name]))
     script = f"import sys; sys.path.insert(0, {str(archive)!r})\n{ALONE}"
     subprocess.run([sys.executable, "-c", script, str(place.parent), str(place)], check=True)
     return place
@@ -48,7 +51,7 @@ def run_alone(folder: Path, *, kept: str | None) -> Path:
 
 def test_an_archive_is_kept(tmp_path: Path) -> None:
     place = run_alone(tmp_path, kept=None)
-    assert (place / "_core" / "kept_code.py").exists()
+    assert (place / "_run" / "kept_code.py").exists()
 
 
 def test_kept_code_that_vanishes_while_it_runs_is_not_replaced_by_a_part_of_it(tmp_path: Path) -> None:

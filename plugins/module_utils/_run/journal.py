@@ -13,8 +13,8 @@ import os
 import pwd
 import typing as t
 
-from . import atomic, lock, paths
-from .errors import HybridError
+from .._core import atomic, lock, paths
+from .._core.errors import HybridError
 
 MOST_BYTES = 4 * 2**20
 OLD_FILES = 4
