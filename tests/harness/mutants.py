@@ -34,7 +34,7 @@ RESOURCES = {
         ["tests/unit/plugins/module_utils/_storage", "tests/matrix/test_storage_pool.py"],
     ),
     "_bridge": (
-        ["apply.py", "plain_apply.py"],
+        ["network/apply.py", "link/apply.py"],
         ["tests/unit/plugins/module_utils/_bridge", "tests/matrix/test_bridge*.py"],
     ),
     "_image": (["apply.py"], ["tests/unit/plugins/module_utils/_image", "tests/matrix/test_image.py"]),

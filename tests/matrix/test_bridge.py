@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import libvirt
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge import forwarding, ports
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network import forwarding, replug
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import ARGUMENTS
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
@@ -502,12 +502,12 @@ def test_a_restart_that_was_interrupted_is_ended(client, state):
 def test_a_link_that_found_another_bridge_stays_there(client):
     converge_now(BRIDGE, PLAIN)
     client()
-    ports.plug_in(NAME, ports.remember(NAME))
+    replug.plug_in(NAME, replug.remember(NAME))
     assert links()[PORT]["master"] == NAME
-    remembered = ports.remember(NAME)
+    remembered = replug.remember(NAME)
     run("ip", "link", "add", f"{PREFIX}-other", "type", "bridge")
     run("ip", "link", "set", PORT, "master", f"{PREFIX}-other")
-    ports.plug_in(NAME, remembered)
+    replug.plug_in(NAME, remembered)
     assert links()[PORT]["master"] == f"{PREFIX}-other"
 
 
@@ -516,7 +516,7 @@ def test_a_link_that_the_kernel_refuses_is_told_after_the_others_are_plugged_in(
     client()
     run("ip", "link", "set", PORT, "nomaster")
     with pytest.raises(CommandError, match="ip link set"):
-        ports.plug_in(NAME, [{"link": "lo", "flags": {}}, {"link": PORT, "flags": {}}])
+        replug.plug_in(NAME, [{"link": "lo", "flags": {}}, {"link": PORT, "flags": {}}])
     assert links()[PORT]["master"] == NAME
 
 

@@ -12,17 +12,17 @@ from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._host.snapshot import SERVICE_LIBVIRT, Host
-from .observe import State, observe
-from .plain import Plain
-from .plain_observe import PlainState, is_plain, observe_plain
-from .plain_plan import plan_plain
-from .plan import plan_bridge
-from .settings import Settings
+from .link.observe import LinkState, is_link, observe_link
+from .link.plan import plan_link
+from .link.settings import LinkSettings
+from .network.observe import NetworkState, observe_network
+from .network.plan import plan_network
+from .network.settings import NetworkSettings
 from .spec import PORTS_MODE, Spec, parse
 
 
 class Bridge:
-    """See ``_core.converge.Resource``. A bridge is carried by libvirt (``State``), or is one with ports (``PlainState``)."""
+    """See ``_core.converge.Resource``. A bridge is carried by libvirt (``NetworkState``), or is one with ports (``LinkState``)."""
 
     def parse(self, params: t.Mapping[str, t.Any]) -> Spec:
         return parse(params)
@@ -33,29 +33,29 @@ class Bridge:
     def provides(self, spec: Spec) -> tuple[Reference, ...]:
         return (Reference("bridge", spec.name),)
 
-    def observe(self, spec: Spec, host: Host) -> State | PlainState:
-        return observe_plain(spec, host) if is_plain(spec, host) else observe(spec, host)
+    def observe(self, spec: Spec, host: Host) -> NetworkState | LinkState:
+        return observe_link(spec, host) if is_link(spec, host) else observe_network(spec, host)
 
-    def plan(self, spec: Spec, state: State | PlainState) -> Plan:
-        return plan_plain(spec, state) if isinstance(state, PlainState) else plan_bridge(spec, state)
+    def plan(self, spec: Spec, state: NetworkState | LinkState) -> Plan:
+        return plan_link(spec, state) if isinstance(state, LinkState) else plan_network(spec, state)
 
-    def apply(self, spec: Spec, state: State | PlainState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
-        if isinstance(state, PlainState):
-            from .plain_apply import apply_plain  # most runs have nothing to apply, and do not pay for it
+    def apply(self, spec: Spec, state: NetworkState | LinkState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        if isinstance(state, LinkState):
+            from .link.apply import apply_link  # most runs have nothing to apply, and do not pay for it
 
-            return apply_plain(spec, state, plan, work)
-        from .apply import apply_bridge  # as above
+            return apply_link(spec, state, plan, work)
+        from .network.apply import apply_network  # as above
 
-        return apply_bridge(spec, state, plan, work)
+        return apply_network(spec, state, plan, work)
 
     def settled(self, spec: Spec) -> Spec:
         return spec
 
-    def facts(self, spec: Spec, state: State | PlainState) -> dict[str, t.Any]:
+    def facts(self, spec: Spec, state: NetworkState | LinkState) -> dict[str, t.Any]:
         """The bridge as it runs, or as it is defined while it is stopped."""
-        if isinstance(state, PlainState):
-            return {"bridge": _plain_facts(spec, state)}
-        settings = state.live or state.persistent or Settings(mode="")
+        if isinstance(state, LinkState):
+            return {"bridge": _link_facts(spec, state)}
+        settings = state.live or state.persistent or NetworkSettings(mode="")
         power = "started" if state.is_active else "stopped"
         first, last = settings.ranges[0] if settings.ranges else (None, None)
         bridge = {
@@ -82,22 +82,22 @@ class Bridge:
         """A bridge is there when apply ends."""
 
 
-def _plain_facts(spec: Spec, state: PlainState) -> dict[str, t.Any]:
-    plain = state.live or state.persistent or Plain()
+def _link_facts(spec: Spec, state: LinkState) -> dict[str, t.Any]:
+    link = state.live or state.persistent or LinkSettings()
     power = "started" if state.is_up and not state.is_set_down else "stopped"
     return {
         "name": spec.name,
         "state": power if state.is_defined else "absent",
         "mode": PORTS_MODE if state.is_defined else None,
-        "address": next(iter(plain.addresses), None),
-        "address6": next(iter(plain.addresses6), None),
-        "gateway": plain.gateway or None,
-        "gateway6": plain.gateway6 or None,
-        "mtu": plain.mtu or None,
+        "address": next(iter(link.addresses), None),
+        "address6": next(iter(link.addresses6), None),
+        "gateway": link.gateway or None,
+        "gateway6": link.gateway6 or None,
+        "mtu": link.mtu or None,
         "autostart": state.is_defined and state.starts,
         "mac": state.mac,
-        "stp": plain.stp,
-        "vlan_aware": plain.vlan_aware,
+        "stp": link.stp,
+        "vlan_aware": link.vlan_aware,
         "backend": state.backend.name if state.backend is not None and state.is_defined else None,
         "ports": list(state.ports),
         "users": sorted(state.users),

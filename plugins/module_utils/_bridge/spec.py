@@ -14,7 +14,7 @@ import typing as t
 from .._core.decide import Option, always, check_unset
 from .._core.declared import check_number
 from .._core.errors import SpecError, bad_value
-from .settings import Range, Settings, StaticHost, check_fits
+from .network.settings import NetworkSettings, Range, StaticHost, check_fits
 
 STATES = ("present", "started", "stopped", "absent")
 MODES = ("nat", "routed", "isolated", "ports")
@@ -179,8 +179,8 @@ OPTIONS = (
     Option("stp", live=always, off=False),
     Option("vlan_aware", live=always, off=False),
 )
-# A plain bridge takes everything while it is up.
-PLAIN_OPTIONS = tuple(dataclasses.replace(option, live=always) for option in OPTIONS)
+# A bridge with ports takes everything while it is up.
+LINK_OPTIONS = tuple(dataclasses.replace(option, live=always) for option in OPTIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,7 +292,7 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
         check_options(spec, spec.mode)
     if spec.address and spec.address != DHCP:
         hosts = tuple(StaticHost(item.name, item.mac, item.ip) for item in spec.hosts or () if not item.is_absent)
-        check_fits(Settings("nat", spec.address, ranges=(spec.range,) if spec.range else (), hosts=hosts))
+        check_fits(NetworkSettings("nat", spec.address, ranges=(spec.range,) if spec.range else (), hosts=hosts))
     return spec
 
 
@@ -326,26 +326,26 @@ def check_options(spec: Spec, mode: str) -> None:
 
     :raises SpecError:
     """
-    is_plain = mode == PORTS_MODE
+    has_ports = mode == PORTS_MODE
     declared = {
         **{key: getattr(spec, key) for key in ONLY_WITH_PORTS},
         "dhcp": spec.range if spec.hosts is None else spec.hosts,
         "dns": next((value for value in (spec.domain, spec.dns_hosts, spec.forwarders) if value is not None), None),
     }
-    for key in NEVER_WITH_PORTS if is_plain else ONLY_WITH_PORTS:
+    for key in NEVER_WITH_PORTS if has_ports else ONLY_WITH_PORTS:
         if declared[key] is not None or any(re.split(r"[.\[]", path)[0] == key for path in spec.unset):
             raise SpecError(f"{key}: a bridge with mode {mode} does not have it", key=key)
-    if is_plain and spec.state == "stopped":
+    if has_ports and spec.state == "stopped":
         raise SpecError(
             f"state: a bridge with mode {mode} is up as long as it is there. Take it away with absent", key="state"
         )
-    if is_plain and spec.autostart is False:
+    if has_ports and spec.autostart is False:
         raise SpecError(f"autostart: a bridge with mode {mode} always starts with the host", key="autostart")
-    if not is_plain and spec.address == DHCP:
+    if not has_ports and spec.address == DHCP:
         raise SpecError(
             f"address: {DHCP} is for mode {PORTS_MODE}. A bridge with mode {mode} gives addresses itself", key="address"
         )
-    if is_plain and spec.address == "" and spec.gateway:
+    if has_ports and spec.address == "" and spec.gateway:
         raise SpecError("gateway: needs an address of the bridge", key="gateway")
     for key, address in (("gateway", spec.address), ("gateway6", spec.address6)):
         gateway = getattr(spec, key)
@@ -586,7 +586,7 @@ def with_create_defaults(spec: Spec) -> Spec:
     return dataclasses.replace(spec, mode=mode, autostart=autostart)
 
 
-def merge(settings: Settings, spec: Spec) -> Settings:
+def merge(settings: NetworkSettings, spec: Spec) -> NetworkSettings:
     """*settings* with what *spec* declares or takes off; everything else stays."""
     takes_dhcp_off = "dhcp" in spec.unset
     ranges = () if takes_dhcp_off else _merge_ranges(settings, spec.range)
@@ -594,7 +594,7 @@ def merge(settings: Settings, spec: Spec) -> Settings:
     domain = "" if "dns.domain" in spec.unset else spec.domain
     forwarders = () if "dns.forwarders" in spec.unset else spec.forwarders
     mtu = 0 if "mtu" in spec.unset else spec.mtu
-    return Settings(
+    return NetworkSettings(
         mode=spec.mode or settings.mode,
         address="" if "address" in spec.unset else settings.address if spec.address is None else spec.address,
         ranges=ranges,
@@ -606,13 +606,13 @@ def merge(settings: Settings, spec: Spec) -> Settings:
     )
 
 
-def _merge_ranges(settings: Settings, wanted: Range | None) -> tuple[Range, ...]:
+def _merge_ranges(settings: NetworkSettings, wanted: Range | None) -> tuple[Range, ...]:
     if wanted is None or wanted in settings.ranges:
         return settings.ranges
     return (wanted, *settings.ranges[1:])
 
 
-def _merge_hosts(settings: Settings, spec: Spec) -> tuple[StaticHost, ...]:
+def _merge_hosts(settings: NetworkSettings, spec: Spec) -> tuple[StaticHost, ...]:
     merged = list(settings.hosts)
     claimed = set()
     for item in spec.hosts or ():
@@ -631,7 +631,7 @@ def _merge_hosts(settings: Settings, spec: Spec) -> tuple[StaticHost, ...]:
     return tuple(merged)
 
 
-def _merge_dns_hosts(settings: Settings, spec: Spec) -> tuple[tuple[str, str], ...]:
+def _merge_dns_hosts(settings: NetworkSettings, spec: Spec) -> tuple[tuple[str, str], ...]:
     declared = {item.name: None if item.is_absent else item.ip for item in spec.dns_hosts or ()}
     kept = [] if "dns.hosts" in spec.exact else [pair for pair in settings.dns_hosts if pair[0] not in declared]
     if "dns.hosts" not in spec.exact and all(settings.dns_address(name) == ip for name, ip in declared.items()):

@@ -16,14 +16,15 @@ import shutil
 import time
 import typing as t
 
-from .._core import atomic, command
-from .._core.command import CommandError
-from .._core.errors import ObserveError
-from .._host.links import Link
-from . import backend_ifupdown, backend_networkd
-from .backend_ifupdown import Ifupdown
-from .backend_networkd import Networkd
+from ..._core import atomic, command
+from ..._core.command import CommandError
+from ..._core.errors import ObserveError
+from ..._host.links import Link
+from . import ifupdown as ifupdown_files
+from . import networkd as networkd_files
+from .ifupdown import Ifupdown
 from .interfaces_file import InterfacesFile
+from .networkd import Networkd
 
 Backend = Networkd | Ifupdown
 
@@ -57,7 +58,7 @@ def read_backends(links: t.Mapping[str, Link]) -> tuple[Networkd, Ifupdown]:
 
 def _networkd_files() -> dict[str, str]:
     files: dict[str, str] = {}
-    for folder in backend_networkd.FOLDERS:
+    for folder in networkd_files.FOLDERS:
         for suffix in ("*.netdev", "*.network", "*.netdev.d/*.conf", "*.network.d/*.conf"):
             for path in sorted(glob.glob(f"{folder}/{suffix}")):
                 text = atomic.read_text(path)
@@ -68,7 +69,7 @@ def _networkd_files() -> dict[str, str]:
 
 def _ifupdown_files() -> dict[str, str]:
     files: dict[str, str] = {}
-    waiting = [backend_ifupdown.MAIN]
+    waiting = [ifupdown_files.MAIN]
     while waiting:
         path = waiting.pop(0)
         text = None if path in files else atomic.read_text(path)
@@ -76,14 +77,14 @@ def _ifupdown_files() -> dict[str, str]:
             continue
         files[path] = text
         if len(files) > 1000:
-            raise ObserveError(f"{backend_ifupdown.MAIN} sources more than 1000 files")
+            raise ObserveError(f"{ifupdown_files.MAIN} sources more than 1000 files")
         for stanza in InterfacesFile(text).stanzas:
             for word in stanza.words[1:] if stanza.kind in ("source", "source-directory") else ():
-                pattern = backend_ifupdown.sourced(path, word)
+                pattern = ifupdown_files.sourced(path, word)
                 if stanza.kind == "source":
                     waiting += [found for found in sorted(glob.glob(pattern)) if os.path.isfile(found)]
                 elif os.path.isdir(pattern):
-                    names = sorted(filter(backend_ifupdown.DIRECTORY_NAMES.fullmatch, os.listdir(pattern)))
+                    names = sorted(filter(ifupdown_files.DIRECTORY_NAMES.fullmatch, os.listdir(pattern)))
                     waiting += [posixpath.join(pattern, name) for name in names]
     return files
 
@@ -122,7 +123,7 @@ def choose(bridge: str, ports: t.Collection[str], networkd: Networkd, ifupdown: 
 
 def _claims(networkd: Networkd, ports: t.Collection[str]) -> bool:
     effective = [networkd.effective(port) for port in ports]
-    return any(path is not None and path.startswith(backend_networkd.OURS) for path in effective)
+    return any(path is not None and path.startswith(networkd_files.OURS) for path in effective)
 
 
 def find_other_manager() -> str | None:

@@ -11,16 +11,17 @@ import difflib
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge import backend_ifupdown, managers
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.backend_ifupdown import MAIN, OURS, Ifupdown
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.backend_networkd import Networkd
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.interfaces_file import InterfacesFile
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain import Plain, PlainPort
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.unit_file import UnitFile
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link import ifupdown as ifupdown_files
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link import managers
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.ifupdown import MAIN, OURS, Ifupdown
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.interfaces_file import InterfacesFile
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.networkd import Networkd
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.settings import LinkSettings, Port
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.unit_file import UnitFile
 
 ETC = "/etc/systemd/network"
-ETH1, BOND = PlainPort("eth1"), PlainPort("bond0", 7, (20, 30, 31))
-FULL = Plain(
+ETH1, BOND = Port("eth1"), Port("bond0", 7, (20, 30, 31))
+FULL = LinkSettings(
     addresses=("192.0.2.10/24",),
     addresses6=("fd00:20::10/64",),
     gateway="192.0.2.1",
@@ -107,7 +108,7 @@ def test_what_ifupdown_has_is_read():
 
 
 @pytest.mark.parametrize(
-    "wanted", [Plain(), FULL, dataclasses.replace(FULL, addresses=("dhcp",), gateway="", stp=False)]
+    "wanted", [LinkSettings(), FULL, dataclasses.replace(FULL, addresses=("dhcp",), gateway="", stp=False)]
 )
 def test_what_is_defined_reads_back_as_what_was_wanted(wanted):
     edits = networkd({}).define("vmbr0", wanted)
@@ -140,7 +141,7 @@ iface vmbr0 inet6 static
     gateway fe80::1
 """
     }
-    assert list(ifupdown("source-directory interfaces.d\n").define("vmbr0.1", Plain())) == [MAIN]
+    assert list(ifupdown("source-directory interfaces.d\n").define("vmbr0.1", LinkSettings())) == [MAIN]
 
 
 def test_a_new_bridge_in_the_files_of_networkd():
@@ -189,7 +190,7 @@ def test_a_new_bridge_in_the_files_of_networkd():
         ),
         ({"ports": (BOND,)}, ["- \tbridge-ports bond0 \\", "- \t\teth1", "+ \tbridge-ports bond0"]),
         (
-            {"ports": (PlainPort("bond0", 7, (20,)), ETH1)},
+            {"ports": (Port("bond0", 7, (20,)), ETH1)},
             [
                 *(
                     f"- \tpost-up bridge vlan {line}"
@@ -217,7 +218,7 @@ def test_an_edit_of_interfaces_changes_what_is_wanted_and_nothing_else(changes, 
 
 def test_a_bridge_by_hand_gets_no_options_that_nobody_wrote():
     text = "iface vmbr0 inet manual\n\tbridge_ports eth1\n\tbridge_fd 3\n"
-    wanted = dataclasses.replace(Plain(), ports=(ETH1,), mtu=1400)
+    wanted = dataclasses.replace(LinkSettings(), ports=(ETH1,), mtu=1400)
     assert ifupdown(text).define("vmbr0", wanted, starts=False) == {MAIN: text + "\tmtu 1400\n"}
     assert ifupdown(text).define("vmbr0", wanted) == {MAIN: "auto vmbr0\n" + text + "\tmtu 1400\n"}
 
@@ -245,13 +246,13 @@ def test_a_bridge_in_two_files_is_edited_in_both():
 
 
 def test_a_sourced_file_sources_what_lies_beside_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(backend_ifupdown, "MAIN", str(tmp_path / "interfaces"))
+    monkeypatch.setattr(ifupdown_files, "MAIN", str(tmp_path / "interfaces"))
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "interfaces").write_text("source a/*\n")
     (tmp_path / "a" / "first").write_text("source b/*\n")
     (tmp_path / "a" / "b" / "second").write_text("auto vmbr0\niface vmbr0 inet manual\n bridge_ports eth1\n")
     dummy, files = managers.read_backends({})
-    assert files.read("vmbr0") == Plain(ports=(ETH1,))
+    assert files.read("vmbr0") == LinkSettings(ports=(ETH1,))
 
 
 def test_a_word_for_vlans_that_bridge_utils_does_not_take_is_mended():
@@ -268,7 +269,7 @@ def test_lines_are_joined_as_ifupdown_joins_them():
 def test_other_commands_beside_those_for_vlans_stay_to_the_letter():
     commands = "\tup echo 'a  b'\n\t# about c\n\tpost-up c\n\tup ip route add 10.0.0.0/8 \\\n\t  via 192.0.2.2\n"
     text = INTERFACES.replace('\tup echo "kept"\n', commands)
-    other = dataclasses.replace(FULL, ports=(BOND, PlainPort("eth1", 0, (40,))))
+    other = dataclasses.replace(FULL, ports=(BOND, Port("eth1", 0, (40,))))
     edits = ifupdown(text).define("vmbr0", other)
     assert commands in edits[MAIN]
     assert ifupdown(edits[MAIN]).read("vmbr0") == other
@@ -286,7 +287,7 @@ def test_other_commands_beside_those_for_vlans_stay_to_the_letter():
         ({"gateway6": "fd00:20::1"}, ["- [Route]", "- Gateway=fe80::1", "+ Gateway=fd00:20::1"]),
         ({"ports": (ETH1,)}, None),
         (
-            {"ports": (*FULL.ports, PlainPort("eth0"))},
+            {"ports": (*FULL.ports, Port("eth0"))},
             ["+ [Match]", "+ Name=eth0", "+ ", "+ [Network]", "+ Bridge=vmbr0", "+ ", "+ [Link]", "+ MTUBytes=9000"],
         ),
     ],

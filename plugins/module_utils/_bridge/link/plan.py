@@ -9,25 +9,25 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
-from .._core.decide import NEVER_PERMITTED, SAME, Draft, Power
-from .._core.errors import SpecError
-from .._core.plan import Change, How, Plan
-from .plain import Plain, PlainPort, chosen, chosen_live, merge
-from .plain_observe import PlainState
-from .settings import network_of, overlapping
-from .spec import DHCP, PLAIN_OPTIONS, PORTS_MODE, PortItem, Spec, check_options, show_vids
+from ..._core.decide import NEVER_PERMITTED, SAME, Draft, Power
+from ..._core.errors import SpecError
+from ..._core.plan import Change, How, Plan
+from ..network.settings import network_of, overlapping
+from ..spec import DHCP, LINK_OPTIONS, PORTS_MODE, PortItem, Spec, check_options, show_vids
+from .observe import LinkState
+from .settings import LinkSettings, Port, chosen, chosen_live, merge
 
 _NOT_YET = (
     "A change that can cut it is refused until there is a switch that comes back by itself when the connection is lost"
 )
 # A change of these can cut who reaches the host through the bridge.
 _CUTTING = ("address", "address6", "gateway", "gateway6", "vlan_aware", "ports")
-NOTHING = Plain()
+NOTHING = LinkSettings()
 # RFC 8200: a link with a smaller one has no IPv6.
 LEAST_MTU6 = 1280
 
 
-def plan_plain(spec: Spec, state: PlainState) -> Plan:
+def plan_link(spec: Spec, state: LinkState) -> Plan:
     """The plan from *state* to *spec*.
 
     :raises SpecError: when what is declared does not fit to what is there.
@@ -40,7 +40,7 @@ def plan_plain(spec: Spec, state: PlainState) -> Plan:
     _check_fits(spec, wanted)
     is_new = not state.is_defined
     will_run = is_new or state.is_up or spec.state == "started"
-    draft = Draft(PLAIN_OPTIONS, Power(is_running=is_new or state.is_up, will_run=will_run), unset=spec.unset)
+    draft = Draft(LINK_OPTIONS, Power(is_running=is_new or state.is_up, will_run=will_run), unset=spec.unset)
     for sentence in state.obstacles:
         draft.add(sentence.partition(":")[0], None, spec.name, permit=NEVER_PERMITTED, reason=sentence)
     _refuse_what_the_host_lacks(draft, spec, state, wanted)
@@ -57,7 +57,7 @@ def plan_plain(spec: Spec, state: PlainState) -> Plan:
     return plan
 
 
-def _compare(draft: Draft, spec: Spec, state: PlainState, persistent: Plain, *, is_new: bool) -> None:
+def _compare(draft: Draft, spec: Spec, state: LinkState, persistent: LinkSettings, *, is_new: bool) -> None:
     before = None if is_new else persistent
     live = before if is_new else state.live
 
@@ -91,7 +91,7 @@ def _compare(draft: Draft, spec: Spec, state: PlainState, persistent: Plain, *, 
     draft.compare("autostart", True if is_new or spec.autostart else None, None if is_new else state.starts)
 
 
-def _compare_ports(draft: Draft, spec: Spec, state: PlainState, persistent: Plain, *, is_new: bool) -> None:
+def _compare_ports(draft: Draft, spec: Spec, state: LinkState, persistent: LinkSettings, *, is_new: bool) -> None:
     live = persistent if is_new or state.live is None else state.live
     declared = {item.name: item for item in spec.ports or ()}
     for name in spec.unset_ports:
@@ -99,7 +99,7 @@ def _compare_ports(draft: Draft, spec: Spec, state: PlainState, persistent: Plai
             declared.setdefault(name, PortItem(name))
     for item in declared.values():
         _compare_port(draft, item, persistent, live, is_there=item.name in state.links)
-    for port in (*persistent.ports, *map(PlainPort, state.released)) if spec.ports is not None else ():
+    for port in (*persistent.ports, *map(Port, state.released)) if spec.ports is not None else ():
         if port.name in declared:
             continue
         if port.name in state.released:
@@ -112,14 +112,16 @@ def _compare_ports(draft: Draft, spec: Spec, state: PlainState, persistent: Plai
             draft.plan.unmanaged.append(f"ports[{port.name}]")
 
 
-def _compare_port(draft: Draft, item: PortItem, persistent: Plain, live: Plain, *, is_there: bool) -> None:
+def _compare_port(
+    draft: Draft, item: PortItem, persistent: LinkSettings, live: LinkSettings, *, is_there: bool
+) -> None:
     path = f"ports[{item.name}]"
     before, up = persistent.port(item.name), live.port(item.name)
     if not is_there:
         # Its definition stands, and there is no link to plug in: it may be pulled out for now.
         up = before
     if item.is_absent or before is None or up is None:
-        new = PlainPort(item.name, 1 if item.pvid is None else item.pvid, item.vids or ())
+        new = Port(item.name, 1 if item.pvid is None else item.pvid, item.vids or ())
         draft.item(
             path, not item.is_absent, before is not None, up is not None, before=_shown(before or up), after=_shown(new)
         )
@@ -129,13 +131,13 @@ def _compare_port(draft: Draft, item: PortItem, persistent: Plain, live: Plain, 
     draft.compare(f"{path}.vids", item.vids, before.vids, (up or before).vids)
 
 
-def _shown(port: PlainPort | None) -> dict[str, t.Any] | None:
+def _shown(port: Port | None) -> dict[str, t.Any] | None:
     if port is None:
         return None
     return {"pvid": port.pvid, "vids": show_vids(port.vids)} if port.has_vlans else {}
 
 
-def _check_fits(spec: Spec, wanted: Plain) -> None:
+def _check_fits(spec: Spec, wanted: LinkSettings) -> None:
     """:raises SpecError: where a way out does not fit to an address, or VLANs to a bridge that knows none."""
     for key, gateway, addresses in (
         ("gateway", wanted.gateway, wanted.addresses),
@@ -171,7 +173,7 @@ def _check_fits(spec: Spec, wanted: Plain) -> None:
             )
 
 
-def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: PlainState, wanted: Plain) -> None:
+def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: LinkState, wanted: LinkSettings) -> None:
     before = state.persistent or NOTHING
     if not state.has_vlans and wanted.vlan_aware:
         reason = "vlan_aware: the kernel of this host has no VLAN filtering for bridges"
@@ -200,7 +202,7 @@ def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: PlainState, wan
             draft.add("address", None, spec.address, permit=NEVER_PERMITTED, reason=reason)
 
 
-def _refuse_what_guests_stand_on(draft: Draft, state: PlainState, wanted: Plain) -> None:
+def _refuse_what_guests_stand_on(draft: Draft, state: LinkState, wanted: LinkSettings) -> None:
     """Without VLANs all guests see each other, and LXC starts no container that is in one."""
     is_aware = any(side is not None and side.vlan_aware for side in (state.persistent, state.live))
     if state.vlan_users and is_aware and not wanted.vlan_aware:
@@ -209,7 +211,7 @@ def _refuse_what_guests_stand_on(draft: Draft, state: PlainState, wanted: Plain)
         draft.add("vlan_aware", True, False, permit=NEVER_PERMITTED, reason=reason)
 
 
-def _refuse_cuts(plan: Plan, spec: Spec, state: PlainState) -> None:
+def _refuse_cuts(plan: Plan, spec: Spec, state: LinkState) -> None:
     """Who reaches the host through the bridge must not be cut off."""
     if spec.name not in state.lifelines or not state.is_up or not state.is_defined:
         return
@@ -228,8 +230,8 @@ def _refuse(change: Change, reason: str) -> None:
     change.how, change.permit, change.reason = other.how, other.permit, other.reason
 
 
-def _plan_removal(spec: Spec, state: PlainState) -> Plan:
-    draft = Draft(PLAIN_OPTIONS, Power(is_running=True, will_run=True))
+def _plan_removal(spec: Spec, state: LinkState) -> Plan:
+    draft = Draft(LINK_OPTIONS, Power(is_running=True, will_run=True))
     if state.persistent is None and not state.is_recorded and state.carrier is None:
         return draft.finish()
     before = "started" if state.is_up else "half-made" if state.is_building else "stopped"
@@ -238,7 +240,7 @@ def _plan_removal(spec: Spec, state: PlainState) -> Plan:
     return draft.finish()
 
 
-def _why_it_stays(name: str, state: PlainState) -> str | None:
+def _why_it_stays(name: str, state: LinkState) -> str | None:
     if state.carrier is not None:
         return (
             f"mode: the bridge {name} is carried by the libvirt network {state.carrier}, and has no mode {PORTS_MODE}. "

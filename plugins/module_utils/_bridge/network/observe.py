@@ -9,18 +9,18 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from .._host import links
-from .._host.libvirt import Network
-from .._host.snapshot import Host, bridge_users
+from ..._host import links
+from ..._host.libvirt import Network
+from ..._host.snapshot import Host, bridge_users
+from ..spec import PORTS_MODE, Spec
 from . import network_xml
-from .settings import Settings
-from .spec import PORTS_MODE, Spec
+from .settings import NetworkSettings
 
 _OF_PORTS = f"mode: the bridge {{name}} has mode {PORTS_MODE}. Write that, or no mode, or take it away first"
 
 
 @dataclasses.dataclass(frozen=True)
-class State:
+class NetworkState:
     """A bridge as it is. *users* are the guests that are plugged into it, by name, and whether each runs.
 
     *network* is the libvirt network that carries it. *is_defined*: it stands, no creation of it was interrupted.
@@ -38,8 +38,8 @@ class State:
     has_ports: bool = False
     is_restarting: bool = False
     autostart: bool = False
-    persistent: Settings | None = None
-    live: Settings | None = None
+    persistent: NetworkSettings | None = None
+    live: NetworkSettings | None = None
     mac: str | None = None
     ports: tuple[str, ...] = ()
     subnets: tuple[tuple[str, str], ...] = ()
@@ -52,7 +52,7 @@ def find_network(name: str, host: Host) -> Network | None:
     return next((network for network in host.networks.values() if network.bridge == name), None)
 
 
-def observe(spec: Spec, host: Host) -> State:
+def observe_network(spec: Spec, host: Host) -> NetworkState:
     """Read the bridge of *spec* through *host*.
 
     :raises ObserveError:
@@ -63,7 +63,7 @@ def observe(spec: Spec, host: Host) -> State:
     subnets = tuple(links.subnets_of(others))
     if network is None:
         has_ports = record.data.get("mode") == PORTS_MODE
-        return State(
+        return NetworkState(
             is_building=record.is_building,
             is_recorded=record.exists,
             has_ports=has_ports,
@@ -72,7 +72,7 @@ def observe(spec: Spec, host: Host) -> State:
         )
     link = host.links.get(spec.name)
     is_active = network.is_active and link is not None
-    return State(
+    return NetworkState(
         network=network.name,
         is_defined=not record.is_building,
         is_active=is_active,
@@ -89,7 +89,7 @@ def observe(spec: Spec, host: Host) -> State:
     )
 
 
-def _live(network: Network, link: links.Link) -> Settings:
+def _live(network: Network, link: links.Link) -> NetworkSettings:
     """What runs: as libvirt started it, unless the kernel says that somebody changed it since."""
     settings = network_xml.read(network.live_xml or network.xml)
     addresses = {address for dummy, address in links.subnets_of({network.name: link})}

@@ -6,17 +6,17 @@
 
 from __future__ import annotations
 
-from .._core.decide import NEVER_PERMITTED, Draft, Power
-from .._core.errors import SpecError
-from .._core.plan import Plan
-from .observe import State
-from .settings import Settings, StaticHost, check_fits, network_of, overlapping
-from .spec import OPTIONS, DnsItem, HostItem, Spec, check_options, merge, with_create_defaults
+from ..._core.decide import NEVER_PERMITTED, Draft, Power
+from ..._core.errors import SpecError
+from ..._core.plan import Plan
+from ..spec import OPTIONS, DnsItem, HostItem, Spec, check_options, merge, with_create_defaults
+from .observe import NetworkState
+from .settings import NetworkSettings, StaticHost, check_fits, network_of, overlapping
 
-NOTHING = Settings(mode="")
+NOTHING = NetworkSettings(mode="")
 
 
-def plan_bridge(spec: Spec, state: State) -> Plan:
+def plan_network(spec: Spec, state: NetworkState) -> Plan:
     """The plan from *state* to *spec*. Pure.
 
     :raises SpecError: when what is declared does not fit to what is there.
@@ -32,7 +32,7 @@ def plan_bridge(spec: Spec, state: State) -> Plan:
     return _plan_change(spec, state, state.persistent)
 
 
-def _plan_creation(spec: Spec, state: State) -> Plan:
+def _plan_creation(spec: Spec, state: NetworkState) -> Plan:
     draft = Draft(OPTIONS, Power(is_running=True, will_run=True), unset=spec.unset)
     wanted = merge(NOTHING, spec)
     check_fits(wanted)
@@ -57,7 +57,7 @@ def _plan_creation(spec: Spec, state: State) -> Plan:
     return draft.finish()
 
 
-def _plan_change(spec: Spec, state: State, persistent: Settings) -> Plan:
+def _plan_change(spec: Spec, state: NetworkState, persistent: NetworkSettings) -> Plan:
     will_run = spec.state == "started" or state.is_restarting or (state.is_active and spec.state != "stopped")
     draft = Draft(OPTIONS, Power(state.is_active, will_run), unset=spec.unset)
     wanted, live = merge(persistent, spec), state.live or persistent
@@ -77,7 +77,7 @@ def _plan_change(spec: Spec, state: State, persistent: Settings) -> Plan:
     return draft.finish(restart=True)
 
 
-def _check_address_needed(spec: Spec, wanted: Settings, before: Settings) -> None:
+def _check_address_needed(spec: Spec, wanted: NetworkSettings, before: NetworkSettings) -> None:
     """Only an isolated bridge can do without an address. One made by hand may have an address of IPv6 alone.
 
     :raises SpecError:
@@ -93,13 +93,13 @@ def _check_address_needed(spec: Spec, wanted: Settings, before: Settings) -> Non
         raise SpecError("dns: needs an address of the bridge, such as 10.20.0.1/24, to answer on", key="dns")
 
 
-def _refuse_overlap(draft: Draft, address: str, state: State) -> None:
+def _refuse_overlap(draft: Draft, address: str, state: NetworkState) -> None:
     for link, other in overlapping(address, state.subnets) if address else ():
         reason = f"address: the subnet {network_of(address)} overlaps with {network_of(other)} of the link {link}. Choose another subnet"
         draft.add("address", None, address, permit=NEVER_PERMITTED, reason=reason)
 
 
-def _compare_dhcp(draft: Draft, spec: Spec, persistent: Settings, live: Settings) -> None:
+def _compare_dhcp(draft: Draft, spec: Spec, persistent: NetworkSettings, live: NetworkSettings) -> None:
     if "dhcp" in spec.unset:
         draft.compare("dhcp", None, _dhcp_of(persistent), _dhcp_of(live))
         return
@@ -125,11 +125,11 @@ def _compare_dhcp(draft: Draft, spec: Spec, persistent: Settings, live: Settings
             draft.plan.unmanaged.append(f"dhcp.hosts[{host.label}]")
 
 
-def _dhcp_of(settings: Settings) -> tuple[object, ...]:
+def _dhcp_of(settings: NetworkSettings) -> tuple[object, ...]:
     return (settings.ranges, settings.hosts) if settings.ranges or settings.hosts else ()
 
 
-def _known(spec: Spec, item: HostItem, settings: Settings) -> StaticHost | None:
+def _known(spec: Spec, item: HostItem, settings: NetworkSettings) -> StaticHost | None:
     return settings.host(item.name, item.match_mac, spec.host_names)
 
 
@@ -151,7 +151,7 @@ def _compare_host(draft: Draft, item: HostItem, before: StaticHost | None, runni
         draft.compare(f"{path}.{key}", getattr(item, key), getattr(before, key), getattr(running, key))
 
 
-def _compare_dns(draft: Draft, spec: Spec, persistent: Settings, live: Settings) -> None:
+def _compare_dns(draft: Draft, spec: Spec, persistent: NetworkSettings, live: NetworkSettings) -> None:
     if spec.dns_hosts is None:
         return
     for item in spec.dns_hosts:
@@ -167,7 +167,7 @@ def _compare_dns(draft: Draft, spec: Spec, persistent: Settings, live: Settings)
             draft.plan.unmanaged.append(f"dns.hosts[{name}]")
 
 
-def _compare_dns_host(draft: Draft, item: DnsItem, persistent: Settings, live: Settings) -> None:
+def _compare_dns_host(draft: Draft, item: DnsItem, persistent: NetworkSettings, live: NetworkSettings) -> None:
     path = f"dns.hosts[{item.name}]"
     before, running = persistent.dns_address(item.name), live.dns_address(item.name)
     if item.is_absent or before is None or running is None:
@@ -183,7 +183,7 @@ def _compare_dns_host(draft: Draft, item: DnsItem, persistent: Settings, live: S
     draft.compare(f"{path}.ip", item.ip, before, running)
 
 
-def _plan_power(draft: Draft, spec: Spec, state: State) -> None:
+def _plan_power(draft: Draft, spec: Spec, state: NetworkState) -> None:
     if spec.state == "stopped":
         if state.is_active or state.is_restarting:
             reason = _in_use(spec.name, state, running_only=True)
@@ -194,7 +194,7 @@ def _plan_power(draft: Draft, spec: Spec, state: State) -> None:
         draft.add("state", "stopped", "started")
 
 
-def _plan_removal(draft: Draft, spec: Spec, state: State) -> None:
+def _plan_removal(draft: Draft, spec: Spec, state: NetworkState) -> None:
     if state.network is None and not state.is_recorded:
         return
     before = "started" if state.is_active else "stopped" if state.is_defined else "half-made"
@@ -202,7 +202,7 @@ def _plan_removal(draft: Draft, spec: Spec, state: State) -> None:
     draft.add("state", before, "absent", permit=NEVER_PERMITTED if reason else None, reason=reason)
 
 
-def _in_use(name: str, state: State, *, running_only: bool) -> str | None:
+def _in_use(name: str, state: NetworkState, *, running_only: bool) -> str | None:
     """Who would lose its network, as a sentence."""
     guests = sorted(guest for guest, is_running in state.users.items() if is_running or not running_only)
     if guests:

@@ -11,8 +11,8 @@ import ipaddress
 import posixpath
 import typing as t
 
-from .plain import DEFAULT_PVID, Plain, PlainPort
-from .spec import DHCP, show_vids
+from ..spec import DHCP, show_vids
+from .settings import DEFAULT_PVID, LinkSettings, Port
 from .unit_file import Section, UnitFile
 
 # The folders in the order in which a file of the same name wins.
@@ -48,7 +48,7 @@ class Networkd:
         self.files = files
         self.links = links
 
-    def read(self, bridge: str) -> Plain | None:
+    def read(self, bridge: str) -> LinkSettings | None:
         """The bridge as it is defined, ``None`` where it is not."""
         path = self._netdev(bridge)
         if path is None:
@@ -60,7 +60,7 @@ class Networkd:
         dhcp4, dhcp6 = _dhcp(network)
         gateways = [_ip(value) for value in _gateways(network)]
         mtu = netdev.value("NetDev", "MTUBytes") or network.value("Link", "MTUBytes")
-        return Plain(
+        return LinkSettings(
             addresses=_with_dhcp(dhcp4, (str(it) for it in addresses if it is not None and it.version == 4)),
             addresses6=_with_dhcp(dhcp6, (str(it) for it in addresses if it is not None and it.version == 6)),
             gateway=next((str(it) for it in gateways if it is not None and it.version == 4), ""),
@@ -127,9 +127,9 @@ class Networkd:
             if posixpath.basename(path) == folder
         ]
 
-    def define(self, bridge: str, wanted: Plain, *, starts: bool = True) -> Edits:
+    def define(self, bridge: str, wanted: LinkSettings, *, starts: bool = True) -> Edits:
         """The files that change when the bridge is to be *wanted*, each with its new text. What is defined starts with the host."""
-        before = self.read(bridge) or Plain()
+        before = self.read(bridge) or LinkSettings()
         path = self._netdev(bridge) or self._own_netdev(bridge)
         netdev = UnitFile(self.files.get(path, ""))
         _set_once(netdev, "NetDev", "Name", bridge)
@@ -172,8 +172,8 @@ class Networkd:
         if target is not None and not posixpath.basename(target).startswith(_RANK):
             # A file that was there before the bridge is somebody's own, and stays with what the bridge had nothing to do with.
             network = UnitFile(self.files[target])
-            _set_addresses(network, Plain())
-            _set_gateways(network, Plain())
+            _set_addresses(network, LinkSettings())
+            _set_gateways(network, LinkSettings())
             network.set("Network", "ConfigureWithoutCarrier", [])
             _drop_empty(network)
             edits[target] = network.render()
@@ -250,7 +250,7 @@ class Networkd:
                 found[link] = path
         return found
 
-    def _port(self, name: str, path: str) -> PlainPort:
+    def _port(self, name: str, path: str) -> Port:
         unit = UnitFile(self.files[path])
         pvid = unit.value("BridgeVLAN", "PVID")
         number = 0 if pvid in ("no", "none", "false", "0") else int(pvid) if pvid.isdecimal() else DEFAULT_PVID
@@ -259,9 +259,9 @@ class Networkd:
             first, dummy, last = value.partition("-")
             if first.isdecimal() and (last or first).isdecimal():
                 vids.update(range(int(first), int(last or first) + 1))
-        return PlainPort(name, number, tuple(sorted(vids - {number})))
+        return Port(name, number, tuple(sorted(vids - {number})))
 
-    def _plug_in(self, bridge: str, port: PlainPort, mtu: int, before: Plain) -> Edits:
+    def _plug_in(self, bridge: str, port: Port, mtu: int, before: LinkSettings) -> Edits:
         path = self._editable(self.effective(port.name), port.name) or self._own_path(bridge, port.name)
         if before.port(port.name) is not None:
             # Also a file that plugs in more links than one: what it says of the bridge stands.
@@ -272,7 +272,7 @@ class Networkd:
             unit.set("Network", "Bridge", [bridge])
         if mtu != before.mtu or (mtu and before.port(port.name) is None):
             unit.set("Link", "MTUBytes", [str(mtu)] if mtu else [])
-        if port != (before.port(port.name) or PlainPort(port.name)):
+        if port != (before.port(port.name) or Port(port.name)):
             for section in unit.named("BridgeVLAN"):
                 unit.sections.remove(section)
             if port.has_vlans:
@@ -357,7 +357,7 @@ def _gateways(network: UnitFile) -> list[str]:
     ]
 
 
-def _set_addresses(network: UnitFile, wanted: Plain) -> None:
+def _set_addresses(network: UnitFile, wanted: LinkSettings) -> None:
     """Those that stay keep their place and their spelling."""
     left = [address for address in (*wanted.addresses, *wanted.addresses6) if address != DHCP]
     for section in network.named("Address"):
@@ -372,7 +372,7 @@ def _set_addresses(network: UnitFile, wanted: Plain) -> None:
         network.set("Network", "DHCP", [_DHCP[has_dhcp]])
 
 
-def _set_gateways(network: UnitFile, wanted: Plain) -> None:
+def _set_gateways(network: UnitFile, wanted: LinkSettings) -> None:
     left = [gateway for gateway in (wanted.gateway, wanted.gateway6) if gateway]
     for section in _default_routes(network):
         values = [str(_ip(value)) for value in section.values("Gateway")]

@@ -10,7 +10,7 @@ import dataclasses
 import ipaddress
 import typing as t
 
-from .._core.errors import SpecError
+from ..._core.errors import SpecError
 
 Range = tuple[str, str]
 DnsHost = tuple[str, str]
@@ -34,7 +34,7 @@ class StaticHost:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class NetworkSettings:
     """A bridge as libvirt can carry it. *address* is in CIDR form, "" for none; *mtu* is 0 where none is set.
 
     *ranges* are the DHCP ranges by first and last address; *dns_hosts* pairs of name and address.
@@ -76,7 +76,7 @@ def overlapping(address: str, subnets: t.Iterable[tuple[str, str]]) -> list[tupl
     return [(link, other) for link, other in subnets if own.overlaps(network_of(other))]
 
 
-def check_fits(wanted: Settings) -> None:
+def check_fits(wanted: NetworkSettings) -> None:
     """Everything that is handed out lies in the subnet, and no MAC address, name or address is given twice.
 
     :raises SpecError: naming the entry, also one that was there before and that nobody declared.

@@ -10,22 +10,22 @@ import dataclasses
 import ipaddress
 import typing as t
 
-from .._core.record import Record
-from .._host import links, probe
-from .._host.links import DefaultRoute, Link
-from .._host.snapshot import Host, bridge_users, vlan_users
+from ..._core.record import Record
+from ..._host import links, probe
+from ..._host.links import DefaultRoute, Link
+from ..._host.snapshot import Host, bridge_users, vlan_users
+from ..spec import DHCP, Spec
 from . import iproute, managers
-from .backend_networkd import Networkd
 from .managers import Backend
-from .plain import Plain, PlainPort, merge
-from .spec import DHCP, Spec
+from .networkd import Networkd
+from .settings import LinkSettings, Port, merge
 
 # Of these and of bridges the kernel lets one alone have a link.
 _TAKERS = ("macvlan", "macvtap", "ipvlan", "ipvtap")
 
 
 @dataclasses.dataclass(frozen=True)
-class PlainState:
+class LinkState:
     """A bridge with ports as it is. *persistent* is what the files define, *live* what the kernel has.
 
     *obstacles* are sentences that refuse what is new; *lifelines* the links that carry the connection to this host or its
@@ -37,8 +37,8 @@ class PlainState:
     """
 
     backend: Backend | None = None
-    persistent: Plain | None = None
-    live: Plain | None = None
+    persistent: LinkSettings | None = None
+    live: LinkSettings | None = None
     starts: bool = False
     is_building: bool = False
     is_recorded: bool = False
@@ -69,7 +69,7 @@ class PlainState:
         return self.persistent is not None and not self.is_building
 
 
-def is_plain(spec: Spec, host: Host) -> bool:
+def is_link(spec: Spec, host: Host) -> bool:
     """Whether the bridge of *spec* is one with ports, where no mode is written: by what made it."""
     if spec.mode is not None:
         return spec.mode == "ports"
@@ -80,7 +80,7 @@ def is_plain(spec: Spec, host: Host) -> bool:
     return any(backend.read(spec.name) is not None for backend in managers.read_backends(host.links))
 
 
-def observe_plain(spec: Spec, host: Host) -> PlainState:
+def observe_link(spec: Spec, host: Host) -> LinkState:
     """Read the bridge of *spec* through *host*.
 
     :raises ObserveError:
@@ -103,7 +103,7 @@ def observe_plain(spec: Spec, host: Host) -> PlainState:
     ]
     known = {port.name for port in persistent.ports} if persistent is not None else set()
     plugged = tuple(links.ports_of(spec.name))
-    state = PlainState(
+    state = LinkState(
         backend=backend,
         persistent=persistent,
         live=live,
@@ -143,7 +143,7 @@ def _wants_no_vlans(spec: Spec) -> bool:
     return spec.vlan_aware is False or "vlan_aware" in spec.unset
 
 
-def read_live(name: str, host: Host, persistent: Plain | None, record: Record) -> Plain | None:
+def read_live(name: str, host: Host, persistent: LinkSettings | None, record: Record) -> LinkSettings | None:
     """What the kernel has of the bridge, ``None`` where it has none. *persistent* is what the files define.
 
     :raises ObserveError:
@@ -163,7 +163,7 @@ def read_live(name: str, host: Host, persistent: Plain | None, record: Record) -
     # What a router announces comes and goes by itself, as a lease does.
     routes = [route for route in links.read_default_routes() if route.link == name and not route.is_told]
     gateways = {route.version: route.gateway for route in reversed(routes)}
-    return Plain(
+    return LinkSettings(
         addresses=addresses,
         addresses6=addresses6,
         gateway="" if DHCP in addresses else gateways.get(4, ""),
@@ -173,7 +173,7 @@ def read_live(name: str, host: Host, persistent: Plain | None, record: Record) -
         stp=bool(told.get("stp_state")),
         vlan_aware=is_aware,
         ports=tuple(
-            PlainPort(port, *iproute.read_vlans(vlans.get(port, ()))) if is_aware else PlainPort(port)
+            Port(port, *iproute.read_vlans(vlans.get(port, ()))) if is_aware else Port(port)
             for port in links.ports_of(name)
         ),
     )
@@ -191,7 +191,7 @@ def _with_lease(live: tuple[str, ...], persistent: tuple[str, ...]) -> tuple[str
     return (DHCP, *live) if DHCP in persistent else live
 
 
-def _mtu(name: str, link: Link, host: Host, persistent: Plain | None, mtus: t.Mapping[str, int]) -> int:
+def _mtu(name: str, link: Link, host: Host, persistent: LinkSettings | None, mtus: t.Mapping[str, int]) -> int:
     """0 where nobody chose it: the least one of the ports, and those as they were before. *mtus* are theirs of then."""
     mtu = int(link.get("mtu", 0))
     ports = {port: int(host.links[port].get("mtu", 0)) for port in links.ports_of(name) if port in host.links}
@@ -223,7 +223,7 @@ def _is_same(one: str, other: str) -> bool:
 def _obstacles(
     spec: Spec,
     host: Host,
-    state: PlainState,
+    state: LinkState,
     why: str,
     new_ports: t.Sequence[str],
     networkd: Networkd,
@@ -253,7 +253,7 @@ def _obstacles(
         return [*found, why] if why else found
     if found:
         return found
-    before = state.persistent or Plain()
+    before = state.persistent or LinkSettings()
     touched = {port.name for port in set(before.ports) ^ set(merge(before, spec).ports)}
     found += state.backend.obstacles(name, new_ports, touched - set(new_ports))
     for port in new_ports:
@@ -265,7 +265,7 @@ def _kind(link: Link) -> str:
     return str(link.get("linkinfo", {}).get("info_kind", ""))
 
 
-def _port_obstacles(bridge: str, port: str, known: t.Mapping[str, Link], state: PlainState) -> list[str]:
+def _port_obstacles(bridge: str, port: str, known: t.Mapping[str, Link], state: LinkState) -> list[str]:
     key, link = f"ports[{port}]", known.get(port)
     if link is None:
         return [f"{key}: this host has no link {port}"]

@@ -12,9 +12,9 @@ import posixpath
 import re
 import typing as t
 
+from ..spec import DHCP, show_vids
 from .interfaces_file import InterfacesFile, Stanza
-from .plain import DEFAULT_PVID, Plain, PlainPort
-from .spec import DHCP, show_vids
+from .settings import DEFAULT_PVID, LinkSettings, Port
 
 FOLDER = "/etc/network"
 MAIN = f"{FOLDER}/interfaces"
@@ -40,7 +40,7 @@ class Ifupdown:
         self.files = files
         self.models = {path: InterfacesFile(text) for path, text in files.items()}
 
-    def read(self, bridge: str) -> Plain | None:
+    def read(self, bridge: str) -> LinkSettings | None:
         """The bridge as it is defined, ``None`` where it is not."""
         stanzas = self._stanzas(bridge)
         main = _main(stanzas)
@@ -56,7 +56,7 @@ class Ifupdown:
         names = [name for value in main.values("bridge_ports") for name in value.split() if name != "none"]
         mac = _first(stanzas, "hwaddress").split()[-1:] or _first(stanzas, "bridge_hw").split()[-1:]
         mtu = _first(stanzas, "mtu")
-        return Plain(
+        return LinkSettings(
             addresses=tuple(a for a, stanza in zip(addresses, stanzas, strict=True) if a and stanza.words[2] == "inet"),
             addresses6=tuple(
                 a for a, stanza in zip(addresses, stanzas, strict=True) if a and stanza.words[2] == "inet6"
@@ -106,7 +106,7 @@ class Ifupdown:
                 ]
         return found
 
-    def define(self, bridge: str, wanted: Plain, *, starts: bool = True) -> Edits:
+    def define(self, bridge: str, wanted: LinkSettings, *, starts: bool = True) -> Edits:
         """The files that change when the bridge is to be *wanted*, each with its new text. *starts*: it is to come up with the host."""
         before = self.read(bridge)
         path = self._path(bridge)
@@ -116,7 +116,7 @@ class Ifupdown:
             model = models[path] = InterfacesFile(self.files.get(path, ""))
             model.append("auto", bridge)
             main = model.append("iface", bridge, "inet", "manual", parted=False)
-            before = Plain()
+            before = LinkSettings()
             main.set("bridge_ports", ["none"])
         else:
             model = models[path] = InterfacesFile(self.files[path])
@@ -214,7 +214,7 @@ def _address(stanza: Stanza) -> str:
         return ""
 
 
-def _port(name: str, stanzas: t.Sequence[Stanza]) -> PlainPort:
+def _port(name: str, stanzas: t.Sequence[Stanza]) -> Port:
     pvid = DEFAULT_PVID
     vids: set[int] = set()
     for line in (value for stanza in stanzas for option in ("up", "post_up") for value in stanza.values(option)):
@@ -228,10 +228,10 @@ def _port(name: str, stanzas: t.Sequence[Stanza]) -> PlainPort:
             pvid = numbers[0]
         else:
             vids.update(numbers)
-    return PlainPort(name, pvid, tuple(sorted(vids - {pvid})))
+    return Port(name, pvid, tuple(sorted(vids - {pvid})))
 
 
-def _vlan_lines(port: PlainPort) -> list[str]:
+def _vlan_lines(port: Port) -> list[str]:
     if not port.has_vlans:
         return []
     lines = [f"bridge vlan del dev {port.name} vid {DEFAULT_PVID}"] if port.pvid != DEFAULT_PVID else []
@@ -301,7 +301,7 @@ def _set_gateway(models: t.Sequence[InterfacesFile], bridge: str, family: str, g
 
 
 def _set_bridge_options(
-    stanzas: t.Sequence[Stanza], main: Stanza, before: Plain, wanted: Plain, *, is_new: bool
+    stanzas: t.Sequence[Stanza], main: Stanza, before: LinkSettings, wanted: LinkSettings, *, is_new: bool
 ) -> None:
     def holder(option: str) -> Stanza:
         return next((stanza for stanza in stanzas if stanza.values(option)), main)
@@ -321,7 +321,7 @@ def _set_bridge_options(
     if wanted.mtu != before.mtu:
         holder("mtu").set("mtu", [str(wanted.mtu)] if wanted.mtu else [])
     for name in dict.fromkeys(port.name for port in (*before.ports, *wanted.ports)):
-        old, new = before.port(name) or PlainPort(name), wanted.port(name) or PlainPort(name)
+        old, new = before.port(name) or Port(name), wanted.port(name) or Port(name)
         if old == new:
             continue
         for stanza in stanzas:

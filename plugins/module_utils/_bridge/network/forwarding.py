@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
-from .._core import atomic, lock, record
-from .._core.record import Record
-from .._host import links
+from ..._core import atomic, lock, record
+from ..._core.record import Record
+from ..._host import links
 
 SWITCH = "/proc/sys/net/ipv4/ip_forward"
 

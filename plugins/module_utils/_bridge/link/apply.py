@@ -11,19 +11,19 @@ import os
 import stat
 import typing as t
 
-from .._core import atomic, command, lock
-from .._core.converge import Work
-from .._core.errors import ApplyError
-from .._core.plan import Change, Plan, Step
-from .._core.record import Record
+from ..._core import atomic, command, lock
+from ..._core.converge import Work
+from ..._core.errors import ApplyError
+from ..._core.plan import Change, Plan, Step
+from ..._core.record import Record
+from ..spec import DHCP, PORTS_MODE, Spec
 from . import iproute, managers
 from .managers import Backend
-from .plain import Plain, merge
-from .plain_observe import PlainState, read_live
-from .spec import DHCP, PORTS_MODE, Spec
+from .observe import LinkState, read_live
+from .settings import LinkSettings, merge
 
 
-def apply_plain(spec: Spec, state: PlainState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
     """Carry out *plan*, yielding each change that stands.
 
     :raises ApplyError: when a step is refused.
@@ -33,7 +33,7 @@ def apply_plain(spec: Spec, state: PlainState, plan: Plan, work: Work) -> t.Iter
         yield from _remove(spec, state, plan, record, work)
         return
     backend = _backend(state)
-    before = state.persistent if state.is_defined and state.persistent is not None else Plain()
+    before = state.persistent if state.is_defined and state.persistent is not None else LinkSettings()
     wanted = merge(before, spec)
     if not state.is_defined:
         record.save(building=True, made=True, mode=PORTS_MODE, backend=backend.name)
@@ -55,9 +55,9 @@ def apply_plain(spec: Spec, state: PlainState, plan: Plan, work: Work) -> t.Iter
 
 
 def _bring_up(
-    spec: Spec, state: PlainState, wanted: Plain, record: Record, backend: Backend, work: Work
+    spec: Spec, state: LinkState, wanted: LinkSettings, record: Record, backend: Backend, work: Work
 ) -> t.Iterator[Step]:
-    before = state.live or Plain()
+    before = state.live or LinkSettings()
     leases = [
         (DHCP in old, DHCP in new)
         for old, new in ((before.addresses, wanted.addresses), (before.addresses6, wanted.addresses6))
@@ -83,7 +83,7 @@ def _bring_up(
     yield Step("bridge up")
 
 
-def _target(spec: Spec, state: PlainState, wanted: Plain) -> Plain:
+def _target(spec: Spec, state: LinkState, wanted: LinkSettings) -> LinkSettings:
     """What is to be up: what is declared, and everything else as it is. A definition that is not up comes up as a whole.
 
     The ports of guests are in no definition; a port that is pulled out for now cannot be plugged in.
@@ -93,7 +93,7 @@ def _target(spec: Spec, state: PlainState, wanted: Plain) -> Plain:
         target, guests = wanted, []
     else:
         target = merge(live, spec, state.persistent) if state.is_defined else wanted
-        defined = {port.name for port in (*(state.persistent or Plain()).ports, *wanted.ports)}
+        defined = {port.name for port in (*(state.persistent or LinkSettings()).ports, *wanted.ports)}
         defined |= {item.name for item in spec.ports or ()}
         defined |= set(state.released) if "ports" in spec.exact else set()
         guests = [port for port in live.ports if port.name not in defined and target.port(port.name) is None]
@@ -108,7 +108,7 @@ def _batch(program: str, lines: t.Sequence[str]) -> None:
         raise ApplyError(f"{program} refused to change the bridge: {exc.message}") from exc
 
 
-def _backend(state: PlainState) -> Backend:
+def _backend(state: LinkState) -> Backend:
     if state.backend is None:
         raise ApplyError("no backend keeps this bridge")
     return state.backend
@@ -132,7 +132,7 @@ def _write(path: str, text: str | None) -> None:
     atomic.write_file(path, text, mode=stat.S_IMODE(status.st_mode), owner=(status.st_uid, status.st_gid))
 
 
-def _remember_ports(spec: Spec, record: Record, wanted: Plain, work: Work) -> None:
+def _remember_ports(spec: Spec, record: Record, wanted: LinkSettings, work: Work) -> None:
     """How a port is before it is plugged in, so that it can be given back."""
     known = dict(record.data.get("ports") or {})
     for port in wanted.ports:
@@ -142,7 +142,7 @@ def _remember_ports(spec: Spec, record: Record, wanted: Plain, work: Work) -> No
     record.save(ports=known or None, mode=PORTS_MODE)
 
 
-def _forget_ports(record: Record, wanted: Plain) -> None:
+def _forget_ports(record: Record, wanted: LinkSettings) -> None:
     known = record.data.get("ports") or {}
     record.save(ports={name: port for name, port in known.items() if wanted.port(name) is not None} or None)
 
@@ -156,7 +156,7 @@ def _give_back(name: str, before: iproute.PortBefore) -> None:
         _batch("ip", lines)
 
 
-def _remove(spec: Spec, state: PlainState, plan: Plan, record: Record, work: Work) -> t.Iterator[Change | Step]:
+def _remove(spec: Spec, state: LinkState, plan: Plan, record: Record, work: Work) -> t.Iterator[Change | Step]:
     backend = state.backend
     if backend is not None and state.persistent is not None:
         with lock.allocations():
@@ -164,7 +164,7 @@ def _remove(spec: Spec, state: PlainState, plan: Plan, record: Record, work: Wor
                 _write(path, text)
         yield Step("definition removed")
     if backend is not None:
-        is_leased = DHCP in (state.live or Plain()).addresses
+        is_leased = DHCP in (state.live or LinkSettings()).addresses
         managers.prepare(backend, spec.name, state.ports, stops_client=is_leased, is_leased=False)
         yield Step("manager told")
     if os.path.isdir(f"/sys/class/net/{spec.name}/bridge"):

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge import network_xml
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.settings import Settings, StaticHost
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network import network_xml
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.settings import NetworkSettings, StaticHost
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import merge, parse
 
 BY_HAND = """<network xmlns:dnsmasq="http://libvirt.org/schemas/network/dnsmasq/1.0" ipv6="yes">
@@ -43,7 +43,7 @@ BY_HAND = """<network xmlns:dnsmasq="http://libvirt.org/schemas/network/dnsmasq/
 </network>"""
 ALPHA = StaticHost("alpha", "52:54:00:00:00:0a", "10.20.0.10")
 SECOND = StaticHost(None, "52:54:00:00:00:0b", "10.20.0.11")
-SETTINGS = Settings(
+SETTINGS = NetworkSettings(
     mode="routed",
     address="10.20.0.1/24",
     ranges=(("10.20.0.100", "10.20.0.199"), ("10.20.0.20", "10.20.0.29")),
@@ -162,7 +162,7 @@ def test_a_network_becomes_isolated_and_loses_its_address():
 
 def test_what_libvirt_keeps_for_translation_goes_with_it():
     xml = "<network><forward mode='nat'><nat><port start='1024' end='65535'/></nat></forward></network>"
-    assert network_xml.edit(xml, Settings(mode="routed")) == '<network><forward mode="route" /></network>'
+    assert network_xml.edit(xml, NetworkSettings(mode="routed")) == '<network><forward mode="route" /></network>'
 
 
 def test_what_was_edited_reads_back_as_what_was_wanted():
@@ -178,7 +178,7 @@ def test_what_was_edited_reads_back_as_what_was_wanted():
         dns={"domain": "new.internal", "forwarders": [], "hosts": [{"name": "gw", "ip": "10.20.0.2"}]},
     )
     assert network_xml.read(network_xml.edit(BY_HAND, settings)) == settings
-    assert settings == Settings(
+    assert settings == NetworkSettings(
         mode="nat",
         address="10.20.0.2/16",
         ranges=(("10.20.1.1", "10.20.1.9"), ("10.20.0.20", "10.20.0.29")),
@@ -215,7 +215,7 @@ def test_a_new_network():
             },
         }
     )
-    assert network_xml.new("lab0", merge(Settings(mode=""), spec)) == (
+    assert network_xml.new("lab0", merge(NetworkSettings(mode=""), spec)) == (
         '<network><name>lab0</name><bridge name="lab0" stp="on" delay="0" /><forward mode="nat" /><mtu size="1400" />'
         '<domain name="lab.internal" localOnly="yes" /><dns><forwarder addr="192.0.2.2" /><forwarder addr="192.0.2.1" />'
         '<host ip="10.20.0.1"><hostname>gw</hostname></host></dns><ip address="10.20.0.1" prefix="24"><dhcp>'

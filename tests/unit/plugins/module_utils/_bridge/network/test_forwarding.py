@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge import forwarding
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network import forwarding
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths, record
 
 

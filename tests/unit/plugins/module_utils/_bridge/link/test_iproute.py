@@ -8,11 +8,11 @@ import dataclasses
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge import iproute
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain import Plain, PlainPort
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link import iproute
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.settings import LinkSettings, Port
 
-PORT = PlainPort("eth1")
-FULL = Plain(
+PORT = Port("eth1")
+FULL = LinkSettings(
     addresses=("192.0.2.10/24",),
     addresses6=("fd00:20::10/64",),
     gateway="192.0.2.1",
@@ -73,7 +73,7 @@ def test_a_bridge_that_is_up_changes_where_it_differs(changes, expected):
         (PORT, PORT, []),
         (
             PORT,
-            PlainPort("eth1", 7, (20, 30, 31)),
+            Port("eth1", 7, (20, 30, 31)),
             [
                 "vlan delete dev eth1 vid 1",
                 "vlan add dev eth1 vid 7 pvid untagged",
@@ -82,17 +82,17 @@ def test_a_bridge_that_is_up_changes_where_it_differs(changes, expected):
             ],
         ),
         (
-            PlainPort("eth1", 7, (20, 21)),
-            PlainPort("eth1", 7, (21, 22)),
+            Port("eth1", 7, (20, 21)),
+            Port("eth1", 7, (21, 22)),
             ["vlan delete dev eth1 vid 20", "vlan add dev eth1 vid 22"],
         ),
         (
-            PlainPort("eth1", 7, (20,)),
-            PlainPort("eth1", 20, (7,)),
+            Port("eth1", 7, (20,)),
+            Port("eth1", 20, (7,)),
             ["vlan add dev eth1 vid 20 pvid untagged", "vlan add dev eth1 vid 7"],
         ),
-        (PORT, PlainPort("eth1", 0, (20,)), ["vlan delete dev eth1 vid 1", "vlan add dev eth1 vid 20"]),
-        (PlainPort("eth1", 0), PORT, ["vlan add dev eth1 vid 1 pvid untagged"]),
+        (PORT, Port("eth1", 0, (20,)), ["vlan delete dev eth1 vid 1", "vlan add dev eth1 vid 20"]),
+        (Port("eth1", 0), PORT, ["vlan add dev eth1 vid 1 pvid untagged"]),
     ],
 )
 def test_the_vlans_of_a_port(before, after, expected):

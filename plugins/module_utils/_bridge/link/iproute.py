@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .plain import Plain, PlainPort
-from .spec import DHCP, show_vids
+from ..spec import DHCP, show_vids
+from .settings import LinkSettings, Port
 
 DEFAULT_MTU = 1500
 # How a link was before it was plugged in: ``mtu``, and whether it was ``up``.
@@ -17,11 +17,13 @@ PortBefore = t.Mapping[str, t.Any]
 _FAMILIES = (("addresses", "gateway", "0.0.0.0/0"), ("addresses6", "gateway6", "::/0"))
 
 
-def link_lines(name: str, live: Plain | None, wanted: Plain, ports: t.Mapping[str, PortBefore]) -> list[str]:
+def link_lines(
+    name: str, live: LinkSettings | None, wanted: LinkSettings, ports: t.Mapping[str, PortBefore]
+) -> list[str]:
     """First the bridge, then its ports, then its addresses. *ports* has how each was before it was plugged in."""
     mtus = {port: int(before["mtu"]) for port, before in ports.items() if before.get("mtu")}
     lines = [] if live is not None else [_new_bridge(name, wanted)]
-    before = live or Plain(mac=wanted.mac, stp=wanted.stp, vlan_aware=wanted.vlan_aware)
+    before = live or LinkSettings(mac=wanted.mac, stp=wanted.stp, vlan_aware=wanted.vlan_aware)
     if wanted.mac and wanted.mac != before.mac:
         lines.append(f"link set dev {name} address {wanted.mac}")
     if wanted.stp != before.stp:
@@ -47,14 +49,16 @@ def give_back_lines(port: str, before: PortBefore) -> list[str]:
     return [*lines, *([f"link set dev {port} down"] if before.get("up") is False else [])]
 
 
-def _new_bridge(name: str, wanted: Plain) -> str:
+def _new_bridge(name: str, wanted: LinkSettings) -> str:
     # Without spanning tree a port would wait for nothing before it forwards.
     words = ["link add name", name, *(["address", wanted.mac] if wanted.mac else []), "type bridge forward_delay 0"]
     words.append(f"stp_state {int(wanted.stp)}")
     return " ".join([*words, *(["vlan_filtering 1"] if wanted.vlan_aware else [])])
 
 
-def _mtu_lines(name: str, before: Plain, wanted: Plain, mtus: t.Mapping[str, int], new: t.Collection[str]) -> list[str]:
+def _mtu_lines(
+    name: str, before: LinkSettings, wanted: LinkSettings, mtus: t.Mapping[str, int], new: t.Collection[str]
+) -> list[str]:
     ports = [port.name for port in wanted.ports]
     if wanted.mtu:
         changed = ports if wanted.mtu != before.mtu else new
@@ -69,7 +73,7 @@ def _mtu_lines(name: str, before: Plain, wanted: Plain, mtus: t.Mapping[str, int
     return []
 
 
-def _address_lines(name: str, before: Plain, wanted: Plain) -> list[str]:
+def _address_lines(name: str, before: LinkSettings, wanted: LinkSettings) -> list[str]:
     lines = []
     for key, gateway, everything in _FAMILIES:
         old, new = getattr(before, key), getattr(wanted, key)
@@ -87,13 +91,13 @@ def _address_lines(name: str, before: Plain, wanted: Plain) -> list[str]:
     return lines
 
 
-def vlan_lines(live: Plain | None, wanted: Plain) -> list[str]:
+def vlan_lines(live: LinkSettings | None, wanted: LinkSettings) -> list[str]:
     """All that goes first: a port has one VLAN for what comes without a tag."""
     if not wanted.vlan_aware:
         return []
     lines: list[str] = []
     for port in wanted.ports:
-        old = (live.port(port.name) if live is not None and live.vlan_aware else None) or PlainPort(port.name)
+        old = (live.port(port.name) if live is not None and live.vlan_aware else None) or Port(port.name)
         if old == port:
             continue
         gone = sorted(({old.pvid, *old.vids} - {port.pvid, *port.vids}) - {0})

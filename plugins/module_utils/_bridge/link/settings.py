@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from .spec import DHCP, Spec
+from ..spec import DHCP, Spec
 
 # The VLAN of what comes without a tag, unless the port says otherwise: the kernel's own default.
 DEFAULT_PVID = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class PlainPort:
+class Port:
     """A link that is plugged in. *pvid* 0: what comes without a tag is dropped. *vids* are those with a tag."""
 
     name: str
@@ -29,8 +29,8 @@ class PlainPort:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plain:
-    """A plain Linux bridge. Addresses are in CIDR form, or ``dhcp``; *mtu* 0 and *mac* "" are left to the kernel."""
+class LinkSettings:
+    """A Linux bridge with ports. Addresses are in CIDR form, or ``dhcp``; *mtu* 0 and *mac* "" are left to the kernel."""
 
     addresses: tuple[str, ...] = ()
     addresses6: tuple[str, ...] = ()
@@ -40,9 +40,9 @@ class Plain:
     mac: str = ""
     stp: bool = False
     vlan_aware: bool = False
-    ports: tuple[PlainPort, ...] = ()
+    ports: tuple[Port, ...] = ()
 
-    def port(self, name: str) -> PlainPort | None:
+    def port(self, name: str) -> Port | None:
         return next((port for port in self.ports if port.name == name), None)
 
 
@@ -76,19 +76,19 @@ def _merge_addresses(
     return (wanted, *(address for address in addresses if address not in gone and DHCP not in (address, wanted)))
 
 
-def merge(plain: Plain, spec: Spec, defined: Plain | None = None) -> Plain:
-    """*plain* with what *spec* declares or takes off; everything else stays. *defined* is what the files say where *plain* is up."""
-    base = defined or plain
+def merge(settings: LinkSettings, spec: Spec, defined: LinkSettings | None = None) -> LinkSettings:
+    """*settings* with what *spec* declares or takes off; everything else stays. *defined* is what the files say where *settings* is up."""
+    base = defined or settings
 
     def value(key: str, off: t.Any) -> t.Any:
         wanted = getattr(spec, key)
-        return off if key in spec.unset else getattr(plain, key) if wanted is None else wanted
+        return off if key in spec.unset else getattr(settings, key) if wanted is None else wanted
 
-    addresses = _merge_addresses(plain.addresses, spec.address, base.addresses, is_off="address" in spec.unset)
-    addresses6 = _merge_addresses(plain.addresses6, spec.address6, base.addresses6, is_off="address6" in spec.unset)
+    addresses = _merge_addresses(settings.addresses, spec.address, base.addresses, is_off="address" in spec.unset)
+    addresses6 = _merge_addresses(settings.addresses6, spec.address6, base.addresses6, is_off="address6" in spec.unset)
     # A way out needs an address of its own, and DHCP brings its own way out.
     has_gateway, has_gateway6 = (bool(found) and DHCP not in found for found in (addresses, addresses6))
-    return Plain(
+    return LinkSettings(
         addresses=addresses,
         addresses6=addresses6,
         gateway=value("gateway", "") if has_gateway else "",
@@ -97,14 +97,14 @@ def merge(plain: Plain, spec: Spec, defined: Plain | None = None) -> Plain:
         mac=value("mac", ""),
         stp=value("stp", False),
         vlan_aware=value("vlan_aware", False),
-        ports=_merge_ports(plain, spec),
+        ports=_merge_ports(settings, spec),
     )
 
 
-def _merge_ports(plain: Plain, spec: Spec) -> tuple[PlainPort, ...]:
+def _merge_ports(settings: LinkSettings, spec: Spec) -> tuple[Port, ...]:
     declared = {item.name: item for item in spec.ports or ()}
     merged = []
-    for port in plain.ports:
+    for port in settings.ports:
         item = declared.pop(port.name, None)
         if item is None and "ports" not in spec.exact:
             merged.append(_merge_port(port, None, None, spec.unset))
@@ -112,15 +112,15 @@ def _merge_ports(plain: Plain, spec: Spec) -> tuple[PlainPort, ...]:
             merged.append(_merge_port(port, item.pvid, item.vids, spec.unset))
     for item in declared.values():
         if not item.is_absent:
-            merged.append(_merge_port(PlainPort(item.name), item.pvid, item.vids, ()))
+            merged.append(_merge_port(Port(item.name), item.pvid, item.vids, ()))
     return tuple(merged)
 
 
-def _merge_port(port: PlainPort, pvid: int | None, vids: tuple[int, ...] | None, unset: t.Collection[str]) -> PlainPort:
+def _merge_port(port: Port, pvid: int | None, vids: tuple[int, ...] | None, unset: t.Collection[str]) -> Port:
     if f"ports[{port.name}].pvid" in unset:
         pvid = DEFAULT_PVID
     if f"ports[{port.name}].vids" in unset:
         vids = ()
     pvid = port.pvid if pvid is None else pvid
     vids = port.vids if vids is None else vids
-    return PlainPort(port.name, pvid, tuple(vid for vid in vids if vid != pvid))
+    return Port(port.name, pvid, tuple(vid for vid in vids if vid != pvid))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._core import atomic, command
-from .._core.command import CommandError
-from .._host import links
+from ..._core import atomic, command
+from ..._core.command import CommandError
+from ..._host import links
 
 # What libvirt and administrators set on a port; the kernel forgets it with the bridge.
 _FLAGS = (

@@ -11,7 +11,7 @@ import ipaddress
 import typing as t
 from xml.etree import ElementTree
 
-from .settings import Range, Settings, StaticHost
+from .settings import NetworkSettings, Range, StaticHost
 
 Element = ElementTree.Element
 MODE_OF_FORWARD = {"nat": "nat", "route": "routed", "open": "open"}
@@ -27,7 +27,7 @@ class Update:
     xml: str
 
 
-def new(name: str, settings: Settings) -> str:
+def new(name: str, settings: NetworkSettings) -> str:
     """The definition of a network that makes the bridge *name*, and bears its name."""
     root = ElementTree.Element("network")
     ElementTree.SubElement(root, "name").text = name
@@ -36,14 +36,14 @@ def new(name: str, settings: Settings) -> str:
     return edit(ElementTree.tostring(root, encoding="unicode"), settings)
 
 
-def read(xml: str) -> Settings:
+def read(xml: str) -> NetworkSettings:
     """What the network is set to."""
     root = ElementTree.fromstring(xml)
     forward, domain, mtu, ip = root.find("forward"), root.find("domain"), root.find("mtu"), _ip(root)
     mode = (
         "isolated" if forward is None else MODE_OF_FORWARD.get(forward.get("mode", "nat"), forward.get("mode", "nat"))
     )
-    return Settings(
+    return NetworkSettings(
         mode=mode,
         address=_address(ip),
         ranges=tuple(_range(element) for element in _all(ip, "dhcp/range")),
@@ -59,7 +59,7 @@ def read(xml: str) -> Settings:
     )
 
 
-def edit(xml: str, wanted: Settings) -> str:
+def edit(xml: str, wanted: NetworkSettings) -> str:
     """*xml* with what differs from *wanted* changed. Elements, attributes and addresses of another kind stay."""
     root = ElementTree.fromstring(xml)
     current = read(xml)

@@ -9,19 +9,19 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._core import libraries
-from .._core.converge import Work
-from .._core.errors import ApplyError, HybridError
-from .._core.plan import Change, How, Plan, Step
-from .._core.record import Record
-from .._host.libvirt import Network, errors_of
-from . import forwarding, network_xml, ports
-from .observe import State, find_network
+from ..._core import libraries
+from ..._core.converge import Work
+from ..._core.errors import ApplyError, HybridError
+from ..._core.plan import Change, How, Plan, Step
+from ..._core.record import Record
+from ..._host.libvirt import Network, errors_of
+from ..spec import Spec, merge, with_create_defaults
+from . import forwarding, network_xml, replug
+from .observe import NetworkState, find_network
 from .plan import NOTHING
-from .spec import Spec, merge, with_create_defaults
 
 
-def apply_bridge(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+def apply_network(spec: Spec, state: NetworkState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
     """Carry out *plan*, yielding each change that stands.
 
     :raises ApplyError: when libvirt refuses a step.
@@ -55,7 +55,7 @@ def _create(spec: Spec, plan: Plan, work: Work, record: Record, half_made: Netwo
 
 
 def _change(
-    spec: Spec, state: State, plan: Plan, work: Work, record: Record, network: Network
+    spec: Spec, state: NetworkState, plan: Plan, work: Work, record: Record, network: Network
 ) -> t.Iterator[Change | Step]:
     power = plan.get("state")
     definition = network_xml.edit(network.xml, merge(network_xml.read(network.xml), spec))
@@ -115,7 +115,7 @@ def _restart(name: str, work: Work, network: Network, record: Record) -> t.Itera
     before = record.data.get("replug") or []
     known = {port["link"] for port in before}
     record.save(
-        network=network.name, replug=[*before, *(port for port in ports.remember(name) if port["link"] not in known)]
+        network=network.name, replug=[*before, *(port for port in replug.remember(name) if port["link"] not in known)]
     )
     yield Step("ports remembered")
     _stop(name, network.handle)
@@ -133,7 +133,7 @@ def _restart(name: str, work: Work, network: Network, record: Record) -> t.Itera
 
 
 def _plug_in(name: str, record: Record) -> None:
-    ports.plug_in(name, record.data.get("replug") or [])
+    replug.plug_in(name, record.data.get("replug") or [])
     record.save(replug=None)
 
 

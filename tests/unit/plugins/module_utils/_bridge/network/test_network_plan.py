@@ -4,16 +4,11 @@
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.observe import State
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain import Plain, PlainPort, merge
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain_observe import PlainState
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plain_plan import plan_plain
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.plan import plan_bridge
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.settings import Settings, StaticHost
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.observe import NetworkState
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.plan import plan_network
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.settings import NetworkSettings, StaticHost
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import How
@@ -21,7 +16,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import H
 ALPHA = StaticHost("alpha", "52:54:00:00:00:01", "10.20.0.10")
 BETA = StaticHost("beta", "52:54:00:00:00:02", "10.20.0.11")
 NAMELESS = StaticHost(None, "52:54:00:00:00:03", "10.20.0.12")
-FULL = Settings(
+FULL = NetworkSettings(
     mode="nat",
     address="10.20.0.1/24",
     ranges=(("10.20.0.100", "10.20.0.199"),),
@@ -31,12 +26,11 @@ FULL = Settings(
     forwarders=("192.0.2.53",),
     mtu=1400,
 )
-AWARE = Plain(vlan_aware=True)
-PLAIN = Settings(mode="nat", address="10.20.0.1/24")
+PLAIN = NetworkSettings(mode="nat", address="10.20.0.1/24")
 
 
 def changed(settings, **changes):
-    return Settings(**{**vars(settings), **changes})
+    return NetworkSettings(**{**vars(settings), **changes})
 
 
 def standing(persistent=FULL, live="same", **changes):
@@ -48,7 +42,7 @@ def standing(persistent=FULL, live="same", **changes):
         "is_recorded": True,
         "autostart": True,
     }
-    return State(**{**defaults, "persistent": persistent, "live": live, **changes})
+    return NetworkState(**{**defaults, "persistent": persistent, "live": live, **changes})
 
 
 def stopped(persistent=FULL, **changes):
@@ -56,7 +50,7 @@ def stopped(persistent=FULL, **changes):
 
 
 def plan(actual, **params):
-    return plan_bridge(parse({"name": "lab0", **params}), actual)
+    return plan_network(parse({"name": "lab0", **params}), actual)
 
 
 def steps(actual, **params):
@@ -213,8 +207,8 @@ def host(item, **changes):
         (standing(), {"state": "absent"}, [("state", "started", "absent", "live")]),
         (stopped(), {"state": "absent"}, [("state", "stopped", "absent", "live")]),
         (stopped(is_defined=False, is_building=True), {"state": "absent"}, [("state", "half-made", "absent", "live")]),
-        (State(is_recorded=True), {"state": "absent"}, [("state", "half-made", "absent", "live")]),
-        (State(), {"state": "absent"}, []),
+        (NetworkState(is_recorded=True), {"state": "absent"}, [("state", "half-made", "absent", "live")]),
+        (NetworkState(), {"state": "absent"}, []),
     ],
 )
 def test_the_plan_from_a_state(state, params, expected):
@@ -251,7 +245,7 @@ def test_what_runs_differs_from_what_is_defined(persistent, live, params, expect
 
 
 def test_a_new_bridge_translates_addresses_and_starts_with_the_host():
-    assert steps(State(), address="10.20.0.1/24") == [
+    assert steps(NetworkState(), address="10.20.0.1/24") == [
         ("state", "absent", "started", "live"),
         ("mode", None, "nat", "live"),
         ("address", None, "10.20.0.1/24", "live"),
@@ -260,7 +254,7 @@ def test_a_new_bridge_translates_addresses_and_starts_with_the_host():
 
 
 def test_a_new_isolated_bridge_needs_no_address():
-    assert steps(State(), mode="isolated") == [
+    assert steps(NetworkState(), mode="isolated") == [
         ("state", "absent", "started", "live"),
         ("mode", None, "isolated", "live"),
         ("autostart", None, True, "live"),
@@ -269,7 +263,7 @@ def test_a_new_isolated_bridge_needs_no_address():
 
 def test_a_new_bridge_has_everything_that_is_declared():
     found = plan(
-        State(is_building=True, is_recorded=True),
+        NetworkState(is_building=True, is_recorded=True),
         address="10.20.0.1/24",
         state="stopped",
         autostart=False,
@@ -301,9 +295,9 @@ def test_a_new_bridge_has_everything_that_is_declared():
         (stopped(users={"db": False}), {"state": "absent"}, "in use by guests: db"),
         (standing(ports=("tap7",)), {"state": "stopped"}, "in use by tap7, plugged in by somebody else"),
         (standing(ports=("tap7",)), {"state": "absent"}, "in use by tap7"),
-        (State(obstacle="name: taken"), {"address": "10.20.0.1/24"}, "name: taken"),
+        (NetworkState(obstacle="name: taken"), {"address": "10.20.0.1/24"}, "name: taken"),
         (
-            State(subnets=(("eth0", "10.20.0.9/16"),)),
+            NetworkState(subnets=(("eth0", "10.20.0.9/16"),)),
             {"address": "10.20.0.1/24"},
             "address: the subnet 10.20.0.0/24 overlaps with 10.20.0.0/16 of the link eth0",
         ),
@@ -330,15 +324,19 @@ def test_entries_that_nobody_declares_are_left_and_named():
 @pytest.mark.parametrize(
     ("state", "params", "sentence"),
     [
-        (State(), {}, "address: is needed to make the bridge lab0 with mode nat"),
-        (State(), {"mode": "routed"}, "address: is needed to make the bridge lab0 with mode routed"),
+        (NetworkState(), {}, "address: is needed to make the bridge lab0 with mode nat"),
+        (NetworkState(), {"mode": "routed"}, "address: is needed to make the bridge lab0 with mode routed"),
         (standing(PLAIN), {"unset": ["address"]}, "address: is needed with mode nat. Only a bridge with mode isolated"),
         (
             standing(changed(PLAIN, mode="isolated", address="")),
             {"mode": "routed"},
             "address: is needed with mode routed",
         ),
-        (State(), {"mode": "isolated", "dns": {"domain": "lab.internal"}}, "dns: needs an address of the bridge"),
+        (
+            NetworkState(),
+            {"mode": "isolated", "dns": {"domain": "lab.internal"}},
+            "dns: needs an address of the bridge",
+        ),
         (
             standing(),
             {"mode": "isolated", "unset": ["address"]},
@@ -370,39 +368,3 @@ def test_what_does_not_fit_is_refused(state, params, sentence):
     with pytest.raises(SpecError) as caught:
         plan(state, **params)
     assert sentence in caught.value.message
-
-
-@pytest.mark.parametrize("params", [{"vlan_aware": False}, {"unset": ["vlan_aware"]}], ids=str)
-@pytest.mark.parametrize(
-    "state", [PlainState(persistent=AWARE, live=AWARE), PlainState(persistent=Plain(), live=AWARE)]
-)
-def test_a_bridge_knows_vlans_as_long_as_guests_are_in_them(state, params):
-    spec = parse({"name": "vmbr0", "mode": "ports", **params})
-    assert plan_plain(spec, state).refused == []
-    state = dataclasses.replace(state, vlan_users=("camera", "web"))
-    (refused,) = plan_plain(spec, state).refused
-    assert refused.reason == (
-        "vlan_aware: these guests are in VLANs of the bridge: camera, web. Take vlan off their networks first"
-    )
-    assert plan_plain(parse({"name": "vmbr0", "mode": "ports", "vlan_aware": True}), state).refused == []
-
-
-TRUNK = Plain(vlan_aware=True, ports=(PlainPort("bond0", 10, (20, 30)),))
-ON_TRUNK = PlainState(persistent=TRUNK, live=TRUNK, links=frozenset({"bond0"}))
-
-
-@pytest.mark.parametrize("ports", [None, [], [{"name": "bond0"}]], ids=str)
-def test_what_is_taken_off_a_port_goes_listed_or_not(ports):
-    spec = parse({"name": "vmbr0", "mode": "ports", "ports": ports, "unset": ["ports[bond0].vids", "ports[gone].pvid"]})
-    plan = plan_plain(spec, ON_TRUNK)
-    assert [(change.path, change.before, change.after) for change in plan.changes] == [
-        ("ports[bond0].vids", ["20", "30"], [])
-    ]
-    assert merge(TRUNK, spec).ports == (PlainPort("bond0", 10, ()),)
-    assert plan.unmanaged == []
-
-
-def test_a_vlan_of_a_port_is_not_at_once_with_and_without_a_tag():
-    spec = parse({"name": "vmbr0", "mode": "ports", "ports": [{"name": "bond0", "vids": ["10", "20"]}]})
-    with pytest.raises(SpecError, match=r"ports\[bond0\].vids: 10 is the VLAN of what comes without a tag"):
-        plan_plain(spec, ON_TRUNK)
