@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import libvirt
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.decide import pattern
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import pattern
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import links, vlans
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests

@@ -11,9 +11,9 @@ import ipaddress
 import re
 import typing as t
 
-from .._core.decide import Option, always, check_unset
 from .._core.declared import check_number
 from .._core.errors import SpecError, bad_value
+from .._core.options import Option, always, check_unset
 from .network.settings import NetworkSettings, Range, StaticHost, check_fits
 
 STATES = ("present", "started", "stopped", "absent")
@@ -180,7 +180,7 @@ OPTIONS = (
     Option("vlan_aware", live=always, off=False),
 )
 # A bridge with ports takes everything while it is up.
-LINK_OPTIONS = tuple(dataclasses.replace(option, live=always) for option in OPTIONS)
+LINK_OPTIONS = tuple(option.but(live=always) for option in OPTIONS)
 
 
 @dataclasses.dataclass(frozen=True)

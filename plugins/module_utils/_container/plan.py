@@ -12,7 +12,8 @@ import re
 import typing as t
 
 from .._core import startup
-from .._core.decide import NEVER_PERMITTED, SAME, Draft, Power, Verdict
+from .._core.decide import SAME, Draft, Power, Verdict
+from .._core.options import NEVER_PERMITTED
 from .._core.plan import How, Plan
 from .._core.units import show_memory_kib
 from . import cgroup, cpuset, guest_files, idmap

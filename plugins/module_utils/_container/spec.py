@@ -12,7 +12,6 @@ import re
 import typing as t
 
 from .._core import startup
-from .._core.decide import NEVER_PERMITTED, Option, always, check_unset, never
 from .._core.declared import (
     check_choice,
     check_item_name,
@@ -24,6 +23,7 @@ from .._core.declared import (
     check_text,
 )
 from .._core.errors import SpecError, bad_value
+from .._core.options import NEVER_PERMITTED, Option, always, check_unset, never
 from .._core.units import GIB, parse_memory_kib, parse_size, show_memory_kib
 from . import cpuset
 

@@ -11,8 +11,8 @@ import dataclasses
 import typing as t
 
 from . import lock
-from .decide import NEVER_PERMITTED
 from .errors import ApplyError, HybridError, MissingRequirement, NotConverged, RefusedError, shorten
+from .options import NEVER_PERMITTED
 from .plan import Change, How, Plan, Step
 from .reference import Reference
 

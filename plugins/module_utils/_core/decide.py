@@ -2,16 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """The one decision: how a declared value that differs reaches a resource. Per key, and then once over the whole plan."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import re
 import typing as t
 
-from .errors import SpecError
+from .options import Option, Options
 from .plan import Change, How, Plan, Unknown
 
 
@@ -27,61 +27,6 @@ class _Same(enum.Enum):
 
 
 SAME = _Same.SAME
-NEVER_PERMITTED = "nothing permits it"
-
-
-class _NoOff(enum.Enum):
-    NO_OFF = "the option cannot be taken off"
-
-
-NO_OFF = _NoOff.NO_OFF
-
-LiveRule = t.Callable[[t.Any, t.Any], bool]
-LossRule = t.Callable[[t.Any, t.Any], "str | None"]
-
-
-def always(live: t.Any, declared: t.Any) -> bool:
-    """Can be changed while the guest runs."""
-    return True
-
-
-def never(live: t.Any, declared: t.Any) -> bool:
-    """Needs a restart."""
-    return False
-
-
-def grows(live: t.Any, declared: t.Any) -> bool:
-    """Can grow while the guest runs, a shrink needs a restart."""
-    return live is None or declared >= live
-
-
-def is_added(live: t.Any, declared: t.Any) -> bool:
-    """The item can be added while the guest runs, not removed."""
-    return bool(declared) and not live
-
-
-def no_loss(before: t.Any, after: t.Any) -> str | None:
-    """No value of this option loses anything."""
-    return None
-
-
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """How one option behaves: its row in the documentation's table of apply paths.
-
-    *path* has ``[]`` for an item (``networks[].vlan``). An item itself (``networks[]``) is compared as present (True) or
-    not (False). *live* answers whether live value -> declared value works while the guest runs. *loss* names the word of
-    ``allow`` that permits before -> after, ``NEVER_PERMITTED``, or None where nothing is lost. *off* is the value that
-    ``unset`` stands for. *show* turns the canonical value into the user's form. *note* goes into the documentation.
-    """
-
-    path: str
-    live: LiveRule = never
-    loss: LossRule = no_loss
-    show: t.Callable[[t.Any], t.Any] = lambda value: value
-    off: t.Any = NO_OFF
-    secret: bool = False
-    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +78,7 @@ class Draft:
         unset: t.Collection[str] = (),
         declined: t.Collection[str] = (),
     ) -> None:
-        self.options = {option.path: option for option in options}
+        self.options = options if isinstance(options, Options) else Options(*options)
         self.power = power
         self.allow = allow
         self.unset = unset
@@ -141,7 +86,7 @@ class Draft:
         self.plan = Plan()
 
     def option(self, path: str) -> Option:
-        return self.options[pattern(path)]
+        return self.options[path]
 
     def compare(
         self, path: str, declared: t.Any, persistent: t.Any, live: t.Any = SAME, *, reason: str | None = None
@@ -232,36 +177,3 @@ class Draft:
         how = verdict if isinstance(verdict, How) else How.NEXT_BOOT
         change = Change(path, shown[0], shown[1], how, permit=permit, secret=option.secret, reason=reason)
         (self.plan.pending if verdict is Verdict.PENDING else self.plan.changes).append(change)
-
-
-def pattern(path: str) -> str:
-    """The row of the table that *path* belongs to: ``networks[lan].vlan`` -> ``networks[].vlan``."""
-    return re.sub(r"\[[^\]]*\]", "[]", path)
-
-
-def check_unset(
-    unset: t.Collection[str], options: t.Iterable[Option], declared: t.Callable[[str], t.Any]
-) -> tuple[str, ...]:
-    """The paths of ``unset`` when each can be taken off and none is declared as well. A dictionary stands for all of its options.
-
-    :raises SpecError: for a path that is no option, one that has no off value, and one that is declared too.
-    """
-    table = {option.path: option for option in options}
-    can = (
-        ", ".join(sorted(path for path, option in table.items() if option.off is not NO_OFF))
-        or "none of this module's options"
-    )
-    paths = [inner for path in unset for inner in _inner_paths(path, table) or [path]]
-    for path in paths:
-        option = table.get(pattern(path))
-        if option is None or option.off is NO_OFF:
-            raise SpecError(f"unset: {path!r} cannot be taken off. These can: {can}", key="unset")
-        if declared(path) is not None:
-            raise SpecError(f"unset: {path} is declared and unset at once. Write one of the two", key="unset")
-    return tuple(dict.fromkeys(paths))
-
-
-def _inner_paths(path: str, table: t.Mapping[str, Option]) -> list[str]:
-    """``startup.order`` and the like, of ``startup``. None for an option, and for a dictionary of which a part cannot be taken off."""
-    inner = [option for option in table.values() if path not in table and option.path.startswith(f"{path}.")]
-    return [option.path for option in inner] if all(option.off is not NO_OFF for option in inner) else []

@@ -16,6 +16,11 @@ ITEM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 # XML 1.0 admits no other control characters, and a line of an LXC configuration ends at the first line break.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
 
+_LINK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
+# The kernel has its sysctl values for all links and for new ones under these names.
+_NO_LINKS = ("all", "default", "lo")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
 LEAST_SECRET_LENGTH = 8
 
 Item = t.Mapping[str, t.Any]
@@ -97,6 +102,30 @@ def check_path(key: str, value: str | None) -> str | None:
     if not value.startswith("/") or ".." in parts or not parts:
         raise bad_value(key, value, "an absolute path other than /, without '..'")
     return "/" + "/".join(parts)
+
+
+def check_link_name(key: str, value: t.Any) -> str:
+    """*value* when the kernel takes it as the name of a link.
+
+    :raises SpecError: for everything else, and for the names that the kernel uses for more than one link.
+    """
+    if not isinstance(value, str) or not _LINK.fullmatch(value) or value in _NO_LINKS:
+        raise bad_value(key, value, "1 to 15 letters, digits, '_', '.' and '-', as Linux names its links")
+    return value
+
+
+def check_mac(key: str, value: t.Any) -> str:
+    """A unicast MAC address in lower case with colons.
+
+    :raises SpecError: for everything else.
+    """
+    plain = str(value).lower().replace("-", ":")
+    if plain.isdecimal():
+        # YAML reads 52:54:00:12:34:56 without quotes as a number to the base of 60.
+        raise SpecError(f"{key}: {value!r} is a number by the rules of YAML. Write the MAC address in quotes", key=key)
+    if not _MAC.fullmatch(plain) or int(plain[:2], 16) & 1 or plain == "00:00:00:00:00:00":
+        raise bad_value(key, value, "a unicast MAC address such as 52:54:00:12:34:56")
+    return plain
 
 
 def check_choice(key: str, value: t.Any, choices: t.Collection[str]) -> t.Any:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .decide import Option, always
 from .declared import check_number
+from .options import Option, always
 
 NO_ORDER = -1
 MOST_ORDER = 1_000_000

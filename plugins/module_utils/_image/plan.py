@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .._core.decide import NEVER_PERMITTED, Draft, Power
+from .._core.decide import Draft, Power
+from .._core.options import NEVER_PERMITTED
 from .._core.plan import Plan
 from .observe import State
 from .spec import OPTIONS, Spec, with_create_defaults

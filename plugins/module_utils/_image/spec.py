@@ -10,9 +10,9 @@ import dataclasses
 import re
 import typing as t
 
-from .._core.decide import Option, always
 from .._core.declared import check_choice, check_name, check_path
 from .._core.errors import SpecError, bad_value
+from .._core.options import Option, always
 
 STATES = ("present", "absent")
 KINDS = ("container", "vm")

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from .._core.decide import NEVER_PERMITTED, Draft, Power
+from .._core.decide import Draft, Power
+from .._core.options import NEVER_PERMITTED
 from .._core.plan import Plan
 from .._core.units import show_size
 from .observe import State

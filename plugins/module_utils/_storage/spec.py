@@ -10,9 +10,9 @@ import dataclasses
 import re
 import typing as t
 
-from .._core.decide import Option, always, check_unset
 from .._core.declared import check_name, check_path
 from .._core.errors import SpecError, bad_value
+from .._core.options import Option, always, check_unset
 from .._core.units import GIB, parse_size, show_size
 
 STATES = ("present", "started", "stopped", "absent")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import typing as t
 
-from .._core.decide import NEVER_PERMITTED, SAME, Draft, Power, pattern
+from .._core.decide import SAME, Draft, Power
 from .._core.errors import SpecError
+from .._core.options import NEVER_PERMITTED, pattern
 from .._core.plan import UNKNOWN, How, Plan, Unknown
 from .._core.units import show_size
 from .elements.disk import Disk, plugs_live

@@ -11,7 +11,6 @@ import re
 import typing as t
 
 from .._core import startup
-from .._core.decide import NEVER_PERMITTED, Option, always, check_unset, grows, is_added, never
 from .._core.declared import (
     NAME,
     check_choice,
@@ -24,6 +23,7 @@ from .._core.declared import (
     check_text,
 )
 from .._core.errors import SpecError, bad_value
+from .._core.options import NEVER_PERMITTED, Option, always, check_unset, grows, is_added, never
 from .._core.units import GIB, parse_memory_kib, parse_size, show_memory_kib, show_size
 
 STATES = ("present", "started", "running", "stopped", "shutdown", "restarted", "paused", "suspended", "absent")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
-from ..._core.decide import NEVER_PERMITTED, SAME, Draft, Power
+from ..._core.decide import SAME, Draft, Power
 from ..._core.errors import SpecError
+from ..._core.options import NEVER_PERMITTED
 from ..._core.plan import Change, How, Plan
 from ..network.settings import network_of, overlapping
 from ..spec import DHCP, LINK_OPTIONS, PORTS_MODE, PortItem, Spec, check_options, show_vids

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from ..._core.decide import NEVER_PERMITTED, Draft, Power
+from ..._core.decide import Draft, Power
 from ..._core.errors import SpecError
+from ..._core.options import NEVER_PERMITTED
 from ..._core.plan import Plan
 from ..spec import OPTIONS, DnsItem, HostItem, Spec, check_options, merge, with_create_defaults
 from .observe import NetworkState

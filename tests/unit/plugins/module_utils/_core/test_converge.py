@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import converge
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.decide import Draft, Option, Power, always, never
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.decide import Draft, Power
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import (
     ApplyError,
     LockTimeout,
@@ -22,6 +22,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import
     SpecError,
     WaitTimeout,
 )
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import Option, always, never
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, Step
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
 

@@ -8,22 +8,18 @@ import itertools
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.decide import (
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.decide import SAME, Draft, Power, Verdict, decide
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import (
     NEVER_PERMITTED,
-    SAME,
-    Draft,
     Option,
-    Power,
-    Verdict,
     always,
     check_unset,
-    decide,
     grows,
     is_added,
     never,
     pattern,
 )
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import UNKNOWN, How
 
 RUNNING = Power(is_running=True, will_run=True)

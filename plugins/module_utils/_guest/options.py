@@ -1,0 +1,127 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""The options that virtual machines and containers share: one row each. A backend says with ``but`` what only it knows."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._core.declared import check_line, check_text
+from .._core.errors import bad_value
+from .._core.options import (
+    CREATION,
+    FLAG,
+    LINK_NAME,
+    MAC,
+    MTU,
+    NAME,
+    RECORD,
+    SECONDS,
+    TASK,
+    VLAN,
+    Check,
+    Option,
+    always,
+    each,
+    listed,
+    never,
+    number,
+    or_none,
+)
+from .._core.units import KIB, MIB, parse_size, show_memory_kib
+
+STATES = ("present", "started", "running", "stopped", "shutdown", "restarted", "paused", "absent")
+SYNONYMS = {"running": "started", "shutdown": "stopped", "frozen": "paused"}
+RESTART_POLICIES = ("never", "if_needed")
+LINKS = ("up", "down")
+NO_ORDER = -1
+
+_ENDS = re.compile("\r\n?")
+_KEY = re.compile(r"(^|\s)(ssh-|ecdsa-|sk-)\S+ AAAA\S+")
+_MEMORY = "whole MiB, 16 MiB to 64 TiB"
+
+
+def _parse_description(key: str, value: str) -> str:
+    # XML knows no other end of a line: libvirt gives back this one, and a record needs no other.
+    return _ENDS.sub("\n", t.cast(str, check_text(key, value)))
+
+
+def parse_memory(key: str, value: t.Any) -> int:
+    """Memory in KiB. A bare number counts in MiB.
+
+    :raises SpecError: for what QEMU (whole MiB) or the kernel (whole pages) would round: the next run would see a difference.
+    """
+    size = parse_size(key, value, unit=MIB)
+    if size % MIB or not 16 * MIB <= size <= 64 * 1024**2 * MIB:
+        raise bad_value(key, value, _MEMORY)
+    return size // KIB
+
+
+def _parse_ssh_key(key: str, value: str) -> str:
+    line = t.cast(str, check_line(key, value)).strip()
+    if not _KEY.search(line):
+        raise bad_value(key, value, SSH_KEY.allowed)
+    return line
+
+
+def _show_order(order: int | None) -> int | None:
+    return None if order == NO_ORDER else order
+
+
+DESCRIPTION_TEXT = Check(_parse_description, "text without control characters")
+MEMORY_SIZE = Check(parse_memory, _MEMORY, ("512MiB", "1GiB"))
+SSH_KEY = Check(
+    _parse_ssh_key,
+    "a public key as in authorized_keys, such as 'ssh-ed25519 AAAA... me@there'",
+    ("ssh-ed25519 AAAA1 a", "ssh-ed25519 AAAA2 b"),
+)
+CORES = number(1, 710)
+
+STATE = Option("state", choices=STATES, default="present", home=TASK)
+DESCRIPTION = Option("description", check=DESCRIPTION_TEXT, off="", live=always, show=or_none)
+TAGS = Option("tags", "list", each(NAME, sorts=True), home=RECORD, off=(), live=always, show=listed)
+PROTECTION = Option("protection", "bool", home=RECORD, off=False, live=always)
+AUTOSTART = Option("autostart", "bool", home=FLAG, create=False, live=always, aliases=("onboot", "start_on_boot"))
+STARTUP = (
+    Option("startup.order", "int", number(0, 1_000_000), home=RECORD, off=NO_ORDER, live=always, show=_show_order),
+    Option("startup.up_delay", "int", SECONDS, home=RECORD, off=0, live=always),
+    Option("startup.down_delay", "int", SECONDS, home=RECORD, off=0, live=always),
+)
+VCPUS = Option("vcpus", "int", CORES, live=always, show=or_none, note="the same as cpu.cores")
+CPU_CORES = Option("cpu.cores", "int", CORES, live=always, show=or_none)
+MEMORY = Option("memory", check=MEMORY_SIZE, live=always, show=show_memory_kib)
+IMAGE = Option("image", check=NAME, home=CREATION, aliases=("template", "ostemplate"))
+
+NETWORK = Option("networks[]", "item", live=always)
+BRIDGE = Option("networks[].bridge", check=LINK_NAME, live=always)
+NETWORK_VLAN = Option(
+    "networks[].vlan",
+    "int",
+    VLAN,
+    off=0,
+    live=always,
+    show=or_none,
+    aliases=("tag",),
+    note="the bridge has to know VLANs",
+)
+NETWORK_MAC = Option("networks[].mac", check=MAC, live=never, aliases=("hwaddr",))
+NETWORK_MTU = Option("networks[].mtu", "int", MTU, off=0, show=or_none)
+LINK = Option("networks[].link", choices=LINKS, create="up", off="up", live=always)
+
+SSH_KEYS = Option("ssh_keys", "list", each(SSH_KEY), off=(), show=listed, no_log=False)
+
+WAIT_TIMEOUT = Option("wait_timeout", "int", SECONDS, default=300, home=TASK)
+SHUTDOWN_TIMEOUT = Option("shutdown_timeout", "int", SECONDS, default=60, home=TASK)
+FORCE_STOP = Option("force_stop", "bool", default=False, home=TASK)
+RESTART_POLICY = Option("restart_policy", choices=RESTART_POLICIES, default="never", home=TASK)
+UNSET = Option("unset", "list", default=(), home=TASK)
+NAMED = Option("name", required=True, home=TASK)
+
+
+def words(path: str, choices: t.Sequence[str]) -> Option:
+    """A list of words of the run: ``wait_for``, ``allow``, ``delete`` and ``exact`` differ in what each kind of guest has."""
+    return Option(path, "list", choices=choices, default=(), home=TASK)
