@@ -19,6 +19,7 @@ import yaml
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock, paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import GUEST
 from ansible_collections.homelab.hybrid.tests.harness import tiny_root
 from ansible_collections.homelab.hybrid.tests.harness.leftovers import remove_host
 
@@ -158,7 +159,7 @@ def test_a_host_and_its_guests_converge_and_each_tells_its_own(inventory: Invent
 
 def test_a_run_goes_on_when_the_control_node_is_interrupted(inventory: Inventory) -> None:
     # The locks keep the run from being through before its first line is read here.
-    with lock.hold([Reference("guest", ONE), Reference("guest", TWO)], []), start(inventory) as process:
+    with lock.hold([Reference(GUEST, ONE), Reference(GUEST, TWO)], []), start(inventory) as process:
         assert process.stdout is not None
         begun = any(f"images[{IMAGE}] begins" in line for line in process.stdout)
         os.killpg(process.pid, signal.SIGKILL)

@@ -17,6 +17,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock, paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
+from ansible_collections.homelab.hybrid.plugins.module_utils._host import snapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.spec import ARGUMENTS
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
@@ -278,7 +279,7 @@ def test_two_runs_at_once_make_one_pool(folder):
 
 
 def test_a_run_waits_for_the_one_that_holds_the_pool(folder):
-    with lock.hold([Reference("pool", NAME)], []):
+    with lock.hold([Reference(snapshot.POOL, NAME)], []):
         outcome = converge_locked({"name": NAME, "path": str(folder)})
     assert outcome.error is not None
     assert f"pool {NAME} is in use by another run (process {os.getpid()})" in outcome.error.message

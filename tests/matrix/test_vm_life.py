@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import converge
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
-from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import GUEST, Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import ARGUMENTS
 from ansible_collections.homelab.hybrid.tests.harness import machines
@@ -401,7 +401,7 @@ def test_killed_anywhere_while_it_is_made(folder: Path) -> None:
         record = json.loads((RECORDS / f"{NAME}.json").read_text())
         assert not {"building", "wants_start"} & record.keys()
         assert not any("fresh" in its for its in record["volumes"].values())
-        with lock.hold([Reference("guest", NAME)], [], wait_seconds=0):
+        with lock.hold([Reference(GUEST, NAME)], [], wait_seconds=0):
             pass
 
     survive_kills(VM, params, begin=machines.remove_machines, verify=verify, moments=2)

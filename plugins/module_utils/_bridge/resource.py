@@ -11,7 +11,7 @@ import typing as t
 from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
-from .._host.snapshot import SERVICE_LIBVIRT, Host
+from .._host.snapshot import BRIDGE, SERVICE_LIBVIRT, Host
 from .link.observe import LinkState, is_link, observe_link
 from .link.plan import plan_link
 from .link.settings import LinkSettings
@@ -31,7 +31,7 @@ class Bridge:
         return () if spec.mode == PORTS_MODE else (SERVICE_LIBVIRT,)
 
     def provides(self, spec: Spec) -> tuple[Reference, ...]:
-        return (Reference("bridge", spec.name),)
+        return (Reference(BRIDGE, spec.name),)
 
     def observe(self, spec: Spec, host: Host) -> NetworkState | LinkState:
         return observe_link(spec, host) if is_link(spec, host) else observe_network(spec, host)

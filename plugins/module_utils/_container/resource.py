@@ -12,7 +12,7 @@ import typing as t
 from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
-from .._host.snapshot import SERVICE_LXC, Host
+from .._host.snapshot import BRIDGE, GUEST, IMAGE, POOL, SERVICE_LXC, Host
 from .observe import facts_of, guest_facts, observe
 from .plan import plan_container
 from .spec import Spec, parse
@@ -30,13 +30,13 @@ class LxcContainer:
         if spec.state == "absent":
             return ()
         bridges = dict.fromkeys(item.bridge for item in spec.networks or () if item.is_present and item.bridge)
-        named = [Reference("bridge", bridge) for bridge in bridges]
-        named += [Reference("pool", spec.pool)] if spec.pool else []
-        named += [Reference("image", spec.image)] if spec.image else []
+        named = [Reference(BRIDGE, bridge) for bridge in bridges]
+        named += [Reference(POOL, spec.pool)] if spec.pool else []
+        named += [Reference(IMAGE, spec.image)] if spec.image else []
         return (SERVICE_LXC, *named)
 
     def provides(self, spec: Spec) -> tuple[Reference, ...]:
-        return (Reference("guest", spec.name),)
+        return (Reference(GUEST, spec.name),)
 
     def observe(self, spec: Spec, host: Host) -> State:
         return observe(spec, host)

@@ -44,7 +44,7 @@ def hold(
     with contextlib.ExitStack() as stack:
         for reference in in_lock_order([*exclusive, *requires]):
             operation = fcntl.LOCK_EX if reference in exclusive else fcntl.LOCK_SH
-            path = os.path.join(paths.LOCKS, reference.kind, reference.name + ".lock")
+            path = os.path.join(paths.LOCKS, reference.kind.word, reference.name + ".lock")
             held.add(stack.enter_context(_locked(path, operation, deadline, wait_seconds, str(reference))))
         yield held
 

@@ -2,20 +2,39 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """What a resource requires and provides: the one source of locks, of order and of what check mode may assume."""
 
 from __future__ import annotations
 
 import typing as t
 
-# The order in which locks are taken; what is not in it has no lock.
-RANKS = {"bridge": 0, "pool": 1, "image": 2, "guest": 3}
+
+class ReferenceKind:
+    """A kind of thing on the host by its *word*, such as ``bridge``.
+
+    Locks are taken in the order of *rank*; what has none is not made by any resource, and has no lock. *missing* says of the
+    snapshot of a host and a name why the thing cannot be used, ``None`` when it can.
+    """
+
+    __slots__ = ("missing", "rank", "word")
+
+    def __init__(self, word: str, rank: int | None, missing: t.Callable[[t.Any, str], str | None]) -> None:
+        self.word = word
+        self.rank = rank
+        self.missing = missing
+
+    def __str__(self) -> str:
+        return self.word
+
+    def __repr__(self) -> str:
+        return f"ReferenceKind({self.word!r}, {self.rank})"
 
 
 class Reference(t.NamedTuple):
-    """A thing on the host by its kind (``bridge``, ``pool``, ``image``, ``guest``, ``library``) and name."""
+    """A thing on the host by its kind and name."""
 
-    kind: str
+    kind: ReferenceKind
     name: str
 
     def __str__(self) -> str:
@@ -24,4 +43,5 @@ class Reference(t.NamedTuple):
 
 def in_lock_order(references: t.Iterable[Reference]) -> list[Reference]:
     """Those of *references* that have a lock, each once, in the fixed order that excludes a deadlock."""
-    return sorted({item for item in references if item.kind in RANKS}, key=lambda item: (RANKS[item.kind], item.name))
+    locked = {(item.kind.rank, item.kind.word, item.name): item for item in references if item.kind.rank is not None}
+    return [locked[key] for key in sorted(locked)]

@@ -11,27 +11,57 @@ import typing as t
 
 from .._core import record
 from .._core.errors import HybridError, MissingLibrary
-from .._core.reference import Reference
+from .._core.reference import Reference, ReferenceKind
 from . import libvirt, links, lxc, probe, vlans
 
-SERVICE_LIBVIRT = Reference("service", "libvirt")
-SERVICE_LXC = Reference("service", "lxc")
 Derived = t.TypeVar("Derived")
-_AREAS = (
-    "pools",
-    "networks",
-    "domains",
-    "definitions",
-    "disk_sizes",
-    "listings",
-    "containers",
-    "links",
-    "port_vlans",
-    "guest_records",
-    "_definitions",
-    "_derived",
-    "_missing",
-)
+Read = t.TypeVar("Read")
+
+
+class _Lasting(functools.cached_property[Read]):
+    """What ``Host.drop`` does not forget."""
+
+
+def _missing_service(host: Host, name: str) -> str | None:
+    if name == "lxc":
+        return lxc.missing()
+    try:
+        dummy = host.connection
+    except (MissingLibrary, HybridError) as exc:
+        return exc.message
+    return None
+
+
+def _missing_bridge(dummy: Host, name: str) -> str | None:
+    return None if links.is_bridge(name) else f"there is no bridge {name}. Make or start it with homelab.hybrid.bridge"
+
+
+def _missing_pool(host: Host, name: str) -> str | None:
+    pool = host.pools.get(name)
+    if pool is None:
+        return f"there is no storage pool {name}. Make it with homelab.hybrid.storage_pool"
+    start = "Start it with homelab.hybrid.storage_pool"
+    return None if pool.is_active else f"the storage pool {name} is not started. {start}"
+
+
+def _missing_image(host: Host, name: str) -> str | None:
+    image = host.record("images", name)
+    if not image.exists or image.is_building:
+        return f"there is no image {name}. Make it with homelab.hybrid.image"
+    return None
+
+
+def _missing_guest(host: Host, name: str) -> str | None:
+    return None if name in host.domains or name in host.containers else f"there is no guest {name}"
+
+
+SERVICE = ReferenceKind("service", None, _missing_service)
+BRIDGE = ReferenceKind("bridge", 0, _missing_bridge)
+POOL = ReferenceKind("pool", 1, _missing_pool)
+IMAGE = ReferenceKind("image", 2, _missing_image)
+GUEST = ReferenceKind("guest", 3, _missing_guest)
+SERVICE_LIBVIRT = Reference(SERVICE, "libvirt")
+SERVICE_LXC = Reference(SERVICE, "lxc")
 
 
 class Host:
@@ -40,7 +70,7 @@ class Host:
     Where libvirt is missing its areas are empty: check mode works on a bare host, and ``requires`` says what is missing.
     """
 
-    @functools.cached_property
+    @_Lasting
     def connection(self) -> libvirt.Connection:
         """The connection to libvirt. Stays open over ``drop``.
 
@@ -67,10 +97,14 @@ class Host:
 
     def definition(self, name: str) -> libvirt.Definition:
         """What the domain *name* is, read once. Libvirt's errors are raised as they are."""
-        known: dict[str, libvirt.Definition] = self.__dict__.setdefault("_definitions", {})
+        known = self._definitions
         if name not in known:
             known[name] = libvirt.read_definition(self.domains[name], is_running=name in self.listings.active)
         return known[name]
+
+    @functools.cached_property
+    def _definitions(self) -> dict[str, libvirt.Definition]:
+        return {}
 
     @functools.cached_property
     def disk_sizes(self) -> dict[str, dict[str, int]]:
@@ -95,17 +129,17 @@ class Host:
         """The VLAN of each port of a bridge that knows VLANs: what comes without a tag belongs to it. 0 for none."""
         return links.read_port_vlans(self.links)
 
-    @functools.cached_property
+    @_Lasting
     def expected_vlans(self) -> dict[str, bool]:
         """Whether bridges will know VLANs by the time that guests are changed, as far as a layout says. Stays over ``drop``."""
         return {}
 
-    @functools.cached_property
+    @_Lasting
     def expected_images(self) -> dict[str, str]:
         """The kinds of the images that are made before the guests, as far as a layout says. Stays over ``drop``."""
         return {}
 
-    @functools.cached_property
+    @_Lasting
     def expected_pools(self) -> dict[str, str]:
         """The folders of the pools that are made before the guests, as far as a layout says. Stays over ``drop``."""
         return {}
@@ -115,7 +149,7 @@ class Host:
         """Where the pools lie, also those that are made before the guests."""
         return {**self.expected_pools, **{name: pool.path for name, pool in self.pools.items() if pool.path}}
 
-    @functools.cached_property
+    @_Lasting
     def expected_gone(self) -> set[str]:
         """The guests that go before another gets what they have, as far as a layout says. Stays over ``drop``."""
         return set()
@@ -135,62 +169,28 @@ class Host:
 
     def derived(self, make: t.Callable[[Host], Derived]) -> Derived:
         """What *make* makes of this look at the host, made once for all that ask and forgotten with it."""
-        known: dict[t.Any, t.Any] = self.__dict__.setdefault("_derived", {})
-        if make not in known:
-            known[make] = make(self)
-        return t.cast(Derived, known[make])
+        if make not in self._derived:
+            self._derived[make] = make(self)
+        return t.cast(Derived, self._derived[make])
 
-    def drop(self) -> None:
-        """Forget what was read; the connection stays."""
-        for area in _AREAS:
-            self.__dict__.pop(area, None)
+    @functools.cached_property
+    def _derived(self) -> dict[t.Any, t.Any]:
+        return {}
 
     def missing(self, reference: Reference) -> str | None:
         """Why *reference* cannot be used, as a sentence; ``None`` when it can."""
-        known: dict[Reference, str | None] = self.__dict__.setdefault("_missing", {})
-        if reference not in known:
-            known[reference] = self._look_for(reference)
-        return known[reference]
+        if reference not in self._missing:
+            self._missing[reference] = reference.kind.missing(self, reference.name)
+        return self._missing[reference]
 
-    def _look_for(self, reference: Reference) -> str | None:
-        look = {
-            "service": self._missing_service,
-            "pool": self._missing_pool,
-            "bridge": self._missing_bridge,
-            "image": self._missing_image,
-            "guest": self._missing_guest,
-        }[reference.kind]
-        return look(reference.name)
+    @functools.cached_property
+    def _missing(self) -> dict[Reference, str | None]:
+        return {}
 
-    def _missing_service(self, name: str) -> str | None:
-        if name == SERVICE_LXC.name:
-            return lxc.missing()
-        try:
-            dummy = self.connection
-        except (MissingLibrary, HybridError) as exc:
-            return exc.message
-        return None
-
-    def _missing_pool(self, name: str) -> str | None:
-        pool = self.pools.get(name)
-        if pool is None:
-            return f"there is no storage pool {name}. Make it with homelab.hybrid.storage_pool"
-        start = "Start it with homelab.hybrid.storage_pool"
-        return None if pool.is_active else f"the storage pool {name} is not started. {start}"
-
-    def _missing_bridge(self, name: str) -> str | None:
-        return (
-            None if links.is_bridge(name) else f"there is no bridge {name}. Make or start it with homelab.hybrid.bridge"
-        )
-
-    def _missing_image(self, name: str) -> str | None:
-        image = record.load("images", name)
-        if not image.exists or image.is_building:
-            return f"there is no image {name}. Make it with homelab.hybrid.image"
-        return None
-
-    def _missing_guest(self, name: str) -> str | None:
-        return None if name in self.domains or name in self.containers else f"there is no guest {name}"
+    def drop(self) -> None:
+        """Forget every area that was read; only the connection and what a layout expects stay."""
+        for area in [name for name in self.__dict__ if not isinstance(getattr(type(self), name, None), _Lasting)]:
+            del self.__dict__[area]
 
 
 def path_users(host: Host, folder: str) -> dict[str, bool]:

@@ -12,7 +12,7 @@ from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._core.units import show_size
-from .._host.snapshot import Host
+from .._host.snapshot import IMAGE, Host
 from .observe import State, observe
 from .plan import plan_image, stale_paths
 from .spec import Spec, parse
@@ -28,7 +28,7 @@ class Image:
         return ()
 
     def provides(self, spec: Spec) -> tuple[Reference, ...]:
-        return (Reference("image", spec.name),)
+        return (Reference(IMAGE, spec.name),)
 
     def observe(self, spec: Spec, host: Host) -> State:
         return observe(spec, host)

@@ -142,7 +142,7 @@ def check_requirements(items: t.Sequence[Item], missing: t.Callable[[t.Any], str
             continue
         for reference in item.requires:
             provider = providers.get(reference)
-            if reference.kind == "service" or (provider is not None and (provider.makes or provider.has_failed)):
+            if reference.kind.rank is None or (provider is not None and (provider.makes or provider.has_failed)):
                 continue
             if provider is not None and (provider.is_removed or provider.stops):
                 what = "takes away" if provider.is_removed else "leaves stopped"

@@ -17,7 +17,8 @@ from .._container.resource import LxcContainer
 from .._core.converge import Resource, converge, rehearse
 from .._core.errors import HybridError
 from .._core.plan import Change, Step
-from .._host.snapshot import Host
+from .._core.reference import Reference
+from .._host.snapshot import BRIDGE, GUEST, IMAGE, POOL, Host
 from .._image.resource import Image
 from .._run import journal
 from .._storage.resource import StoragePool
@@ -39,6 +40,7 @@ RESOURCES: dict[str, AnyResource] = {
     "vm": KvmVm(),
     "container": LxcContainer(),
 }
+_REFERENCES = {"bridge": BRIDGE, "storage_pool": POOL, "image": IMAGE, "vm": GUEST, "container": GUEST}
 _RESTING = ("absent", "stopped", "paused", "suspended")
 
 
@@ -232,7 +234,7 @@ def _parsed(declared: Declared, resources: Resources, specs: dict[int, t.Any]) -
     except HybridError as exc:
         item.told, item.has_failed = {**empty(), "changed": False, **exc.facts, "msg": exc.message}, True
         # What depends on it must still find it here.
-        item.provides = (declared.reference,)
+        item.provides = (Reference(_REFERENCES[declared.kind], declared.name),)
         return item
     specs[id(item)] = spec
     item.provides, item.requires = tuple(resource.provides(spec)), tuple(resource.requires(spec))

@@ -13,7 +13,6 @@ from .._bridge import spec as bridge
 from .._container import spec as container
 from .._core.declared import check_number
 from .._core.errors import SpecError, bad_value
-from .._core.reference import Reference
 from .._image import spec as image
 from .._storage import spec as storage
 from .._vm import spec as vm
@@ -30,7 +29,6 @@ LISTS = {
 }
 KINDS = {kind: key for key, kind in LISTS.items()}
 GUESTS = ("vm", "container")
-_REFERENCES = {"storage_pool": "pool", "vm": "guest", "container": "guest"}
 DELETE = tuple(dict.fromkeys((*vm.DELETE, *container.DELETE)))
 DELETE_OF = {"vm": vm.DELETE, "container": container.DELETE}
 MOST_PARALLEL = 64
@@ -72,11 +70,6 @@ class Declared:
     def path(self) -> str:
         """Where the user wrote it."""
         return f"{KINDS[self.kind]}[{self.name}]"
-
-    @property
-    def reference(self) -> Reference:
-        """What it makes, known by its name alone."""
-        return Reference(_REFERENCES.get(self.kind, self.kind), self.name)
 
 
 @dataclasses.dataclass(frozen=True)

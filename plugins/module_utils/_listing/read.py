@@ -11,7 +11,7 @@ import typing as t
 from .._container.observe import guest_facts as container_facts
 from .._core.errors import HybridError
 from .._core.reference import Reference
-from .._host.snapshot import Host
+from .._host.snapshot import GUEST, Host
 from .._vm.facts import guest_facts as vm_facts
 from .spec import parse
 
@@ -34,6 +34,6 @@ def _facts(name: str, host: Host, read: t.Callable[[str, Host], dict[str, t.Any]
     try:
         return read(name, host)
     except HybridError:
-        if Host().missing(Reference("guest", name)):
+        if Host().missing(Reference(GUEST, name)):
             return None
         raise

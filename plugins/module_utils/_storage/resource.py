@@ -12,7 +12,7 @@ from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._core.units import show_size
-from .._host.snapshot import SERVICE_LIBVIRT, Host
+from .._host.snapshot import POOL, SERVICE_LIBVIRT, Host
 from .observe import State, observe
 from .plan import plan_pool
 from .spec import Spec, parse, show_warn_free
@@ -28,7 +28,7 @@ class StoragePool:
         return (SERVICE_LIBVIRT,)
 
     def provides(self, spec: Spec) -> tuple[Reference, ...]:
-        return (Reference("pool", spec.name),)
+        return (Reference(POOL, spec.name),)
 
     def observe(self, spec: Spec, host: Host) -> State:
         return observe(spec, host)

@@ -12,7 +12,7 @@ import typing as t
 from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
-from .._host.snapshot import SERVICE_LIBVIRT, Host
+from .._host.snapshot import BRIDGE, GUEST, IMAGE, POOL, SERVICE_LIBVIRT, Host
 from .facts import facts_of, guest_facts
 from .observe import State, observe, runs
 from .plan import plan_vm
@@ -28,16 +28,16 @@ class KvmVm:
     def requires(self, spec: Spec) -> tuple[Reference, ...]:
         if spec.state == "absent":
             return (SERVICE_LIBVIRT,)
-        named = [("image", spec.image)]
+        named = [(IMAGE, spec.image)]
         for item in spec.items("disks"):
             if item.is_wanted:
-                named += [("pool", item.text("pool")), ("image", item.text("image"))]
-        named += [("bridge", item.text("bridge")) for item in spec.items("networks") if item.is_wanted]
+                named += [(POOL, item.text("pool")), (IMAGE, item.text("image"))]
+        named += [(BRIDGE, item.text("bridge")) for item in spec.items("networks") if item.is_wanted]
         found = dict.fromkeys(Reference(kind, name) for kind, name in named if name is not None)
         return (SERVICE_LIBVIRT, *found)
 
     def provides(self, spec: Spec) -> tuple[Reference, ...]:
-        return (Reference("guest", spec.name),)
+        return (Reference(GUEST, spec.name),)
 
     def observe(self, spec: Spec, host: Host) -> State:
         return observe(spec, host)

@@ -25,6 +25,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import Option, always, never
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, Step
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import BRIDGE, GUEST
 
 OPTIONS = (
     Option("colour", live=always),
@@ -63,10 +64,10 @@ class Car:
         return dict(params)
 
     def requires(self, spec):
-        return (Reference("bridge", spec.get("bridge", "br0")),)
+        return (Reference(BRIDGE, spec.get("bridge", "br0")),)
 
     def provides(self, spec):
-        return (Reference("guest", "car"),)
+        return (Reference(GUEST, "car"),)
 
     def observe(self, spec, host):
         return host
@@ -192,13 +193,13 @@ def test_the_waits_come_last_and_keep_changed_as_it_was():
 
 def test_check_mode_waits_for_nothing_and_takes_no_lock():
     car = Car()
-    with lock.hold([Reference("guest", "car")], []):
+    with lock.hold([Reference(GUEST, "car")], []):
         assert run(FakeHost(), car=car, dry_run=True, colour="red").error is None
     assert not car.waited
 
 
 def test_a_held_lock_is_named_with_its_holder():
-    with lock.hold([Reference("guest", "car")], []):
+    with lock.hold([Reference(GUEST, "car")], []):
         outcome = run(FakeHost(), colour="red")
     assert isinstance(outcome.error, LockTimeout)
     assert f"guest car is in use by another run (process {os.getpid()})" in outcome.error.message

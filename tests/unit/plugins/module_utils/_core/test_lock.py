@@ -11,10 +11,18 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import command, lock
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import LockTimeout
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference, in_lock_order
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import (
+    Reference,
+    ReferenceKind,
+    in_lock_order,
+)
 
-POOL = Reference("pool", "main")
-GUEST = Reference("guest", "web")
+BRIDGES, POOLS, GUESTS, SERVICES = (
+    ReferenceKind(word, rank, lambda dummy, name: None)
+    for word, rank in (("bridge", 0), ("pool", 1), ("guest", 2), ("service", None))
+)
+POOL = Reference(POOLS, "main")
+GUEST = Reference(GUESTS, "web")
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +41,10 @@ def is_free(reference, *, shared=False):
 def test_locks_are_taken_in_one_order():
     references = [
         GUEST,
-        Reference("service", "libvirt"),
-        Reference("bridge", "z"),
+        Reference(SERVICES, "libvirt"),
+        Reference(BRIDGES, "z"),
         POOL,
-        Reference("bridge", "a"),
+        Reference(BRIDGES, "a"),
         POOL,
     ]
     assert [str(item) for item in in_lock_order(references)] == ["bridge a", "bridge z", "pool main", "guest web"]

@@ -4,6 +4,8 @@
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 from __future__ import annotations
 
+import functools
+
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import libvirt, lxc
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host, vlan_users
 
@@ -70,3 +72,20 @@ def test_what_is_derived_of_a_look_is_made_once_and_forgotten_with_it():
     host.drop()
     host.__dict__["containers"] = {}
     assert host.derived(names) == [] and made == [1, 1]
+
+
+def test_a_new_look_forgets_every_area_but_the_connection_and_what_is_expected():
+    areas = {name for name, value in vars(Host).items() if isinstance(value, functools.cached_property)}
+    host = Host()
+    host.__dict__.update(dict.fromkeys(areas))
+    host.drop()
+    assert areas - set(host.__dict__) >= {
+        "pools",
+        "domains",
+        "containers",
+        "links",
+        "_definitions",
+        "_derived",
+        "_missing",
+    }
+    assert set(host.__dict__) == {"connection", *(name for name in areas if name.startswith("expected_"))}

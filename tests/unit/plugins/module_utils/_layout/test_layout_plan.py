@@ -14,13 +14,21 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.lxc import Container
-from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import (
+    BRIDGE,
+    GUEST,
+    IMAGE,
+    POOL,
+    SERVICE,
+    Host,
+)
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout import claims, plan, refusals
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.plan import Item
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.refusals import Claim, NewVolume, Place, Subnet
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import Declared, as_written, parse
 
-REFERENCES = {"bridge": "bridge", "storage_pool": "pool", "image": "image", "vm": "guest", "container": "guest"}
+REFERENCES = {"bridge": BRIDGE, "storage_pool": POOL, "image": IMAGE, "vm": GUEST, "container": GUEST}
+WORDS = {str(kind): kind for kind in (BRIDGE, POOL, IMAGE, GUEST, SERVICE)}
 
 
 def changes(*paths, after="x"):
@@ -36,7 +44,7 @@ def make(kind, name, *requires, paths=("state",), **more):
         Declared(kind, name, {"name": name}),
         changes(*paths),
         provides=(Reference(REFERENCES[kind], name),),
-        requires=tuple(Reference(*each.split(" ")) for each in requires),
+        requires=tuple(Reference(WORDS[kind], its) for kind, its in map(str.split, requires)),
         **more,
     )
 
