@@ -14,6 +14,8 @@ description:
   - A container that is missing or does not run, and a hypervisor that does not answer, count as unreachable.
 author:
   - homelab.hybrid contributors (@homelab)
+extends_documentation_fragment:
+  - homelab.hybrid._hypervisor_connection
 requirements:
   - C(ssh) on the control node, unless the hypervisor is the control node
   - LXC 5.0 or newer on the hypervisor, and there either root or C(sudo) without a password
@@ -26,144 +28,6 @@ options:
     type: str
     vars:
       - name: ansible_lxc_name
-  inventory_name:
-    description:
-      - The name of the inventory host. Set by Ansible.
-    type: str
-    vars:
-      - name: inventory_hostname
-  delegated_name:
-    description:
-      - The name of the host that a task is delegated to. Set by Ansible, whose C(inventory_hostname) stays that of the other host.
-    type: str
-    keyword:
-      - name: delegate_to
-  guest_hypervisor:
-    description:
-      - The name of the hypervisor in the inventory.
-      - It is used as the address of the hypervisor where neither O(hypervisor) nor O(host) has one. Without it the hypervisor is the control node.
-    type: str
-    vars:
-      - name: guest_hypervisor
-  hypervisor:
-    description:
-      - The connection variables of the hypervisor, as its own inventory entry has them, such as C(ansible_host), C(ansible_port),
-        C(ansible_user), C(ansible_connection) and C(ansible_ssh_private_key_file).
-      - A plugin sees only the variables of its own host, so set this once for all containers, with the filter
-        P(homelab.hybrid.connection_vars#filter). See the examples.
-    type: dict
-    default: {}
-    vars:
-      - name: ansible_lxc_hypervisor
-  transport:
-    description:
-      - How the hypervisor is reached. V(local) when it is the control node, V(ssh) otherwise.
-      - Goes before C(ansible_connection) in O(hypervisor).
-    type: str
-    choices: [local, ssh]
-    vars:
-      - name: ansible_lxc_transport
-  host:
-    description:
-      - The address of the hypervisor. Goes before C(ansible_host) in O(hypervisor).
-    type: str
-    vars:
-      - name: ansible_lxc_host
-  port:
-    description:
-      - The port of the SSH server of the hypervisor.
-    type: int
-    vars:
-      - name: ansible_lxc_port
-  user:
-    description:
-      - The user on the hypervisor. Who is not root there needs C(sudo) without a password.
-    type: str
-    vars:
-      - name: ansible_lxc_ssh_user
-  default_user:
-    description:
-      - The user on the hypervisor where neither O(user) nor O(hypervisor) has one.
-    type: str
-    cli:
-      - name: remote_user
-        option: --user
-    env:
-      - name: ANSIBLE_REMOTE_USER
-    ini:
-      - section: defaults
-        key: remote_user
-  private_key_file:
-    description:
-      - The private key for the hypervisor.
-    type: path
-    vars:
-      - name: ansible_lxc_private_key_file
-  default_private_key_file:
-    description:
-      - The private key for the hypervisor where neither O(private_key_file) nor O(hypervisor) has one.
-    type: path
-    cli:
-      - name: private_key_file
-        option: --private-key
-    env:
-      - name: ANSIBLE_PRIVATE_KEY_FILE
-    ini:
-      - section: defaults
-        key: private_key_file
-  ssh_executable:
-    description:
-      - The C(ssh) program on the control node.
-    type: str
-    vars:
-      - name: ansible_lxc_ssh_executable
-    env:
-      - name: ANSIBLE_SSH_EXECUTABLE
-  ssh_args:
-    description:
-      - Arguments of C(ssh) instead of C(-o ControlMaster=auto -o ControlPersist=60s).
-    type: str
-    vars:
-      - name: ansible_lxc_ssh_args
-    env:
-      - name: ANSIBLE_SSH_ARGS
-  ssh_common_args:
-    description:
-      - Further arguments of C(ssh).
-    type: str
-    vars:
-      - name: ansible_lxc_ssh_common_args
-  ssh_extra_args:
-    description:
-      - Further arguments of C(ssh), after all others.
-    type: str
-    vars:
-      - name: ansible_lxc_ssh_extra_args
-  host_key_checking:
-    description:
-      - Whether the key of the hypervisor must be known.
-    type: bool
-    default: true
-    vars:
-      - name: ansible_lxc_host_key_checking
-      - name: ansible_host_key_checking
-    env:
-      - name: ANSIBLE_HOST_KEY_CHECKING
-    ini:
-      - section: defaults
-        key: host_key_checking
-  timeout:
-    description:
-      - How many seconds the hypervisor may take to answer.
-    type: int
-    default: 10
-    vars:
-      - name: ansible_lxc_timeout
-    env:
-      - name: ANSIBLE_TIMEOUT
-    ini:
-      - section: defaults
-        key: timeout
   remote_user:
     description:
       - The user inside the container. C(become) works from there as everywhere.
@@ -207,7 +71,7 @@ options:
 EXAMPLES = r"""
 # group_vars/containers.yml: all containers, wherever their hypervisors are
 ansible_connection: homelab.hybrid.lxc
-ansible_lxc_hypervisor: "{{ hostvars[guest_hypervisor] | homelab.hybrid.connection_vars }}"
+ansible_hypervisor: "{{ hostvars[guest_hypervisor] | homelab.hybrid.connection_vars }}"
 
 # host_vars/jellyfin.yml
 guest_hypervisor: alpha
@@ -219,10 +83,9 @@ import typing as t
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.module_utils.common.text.converters import to_bytes, to_native
-from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
-from ..plugin_utils._transport import Hypervisor, Unreachable, hypervisor
+from ..plugin_utils._guest_connection import GuestConnection, text_of
 
 display = Display()
 
@@ -244,75 +107,39 @@ $run lxc-attach ${{path:+-P "$path"}} -n "$name" "$@"
 _ENVIRONMENT = ("--clear-env", "-v", f"PATH={_PATH}", "-v", "HOME=/root", "-v", "USER=root", "-v", "LANG=C.UTF-8")
 
 
-class Connection(ConnectionBase):  # type: ignore[misc]
+class Connection(GuestConnection):
     """Tasks in a container: through its hypervisor's ``lxc-attach``."""
 
     transport = "homelab.hybrid.lxc"
-    has_pipelining = True
-    has_tty = False
-
-    def set_options(self, task_keys: t.Any = None, var_options: t.Any = None, direct: t.Any = None) -> None:
-        """Take the options, but ``remote_user`` from its variable alone."""
-        # Ansible gives an option with the name of a keyword what the keyword says, and that is the -u of the run: who logs in on the hypervisor.
-        super().set_options({**(task_keys or {}), "remote_user": None}, var_options, direct)
-
-    @property
-    def container(self) -> str:
-        names = ("container", "delegated_name", "inventory_name")
-        return next(str(name) for name in map(self.get_option, names) if name)
-
-    def _connect(self) -> Connection:
-        if not self._connected:
-            self._hypervisor = self._find_hypervisor()
-            self._connected = True
-        return self
-
-    def _find_hypervisor(self) -> Hypervisor:
-        names = ("host", "port", "user", "private_key_file", "ssh_args", "timeout")
-        options = {name: self.get_option(name) for name in names}
-        options["connection"] = self.get_option("transport")
-        options["executable"] = self.get_option("ssh_executable")
-        options["common_args"] = self.get_option("ssh_common_args")
-        options["extra_args"] = self.get_option("ssh_extra_args")
-        options["checks_host_key"] = self.get_option("host_key_checking")
-        defaults = {name: self.get_option(f"default_{name}") for name in ("user", "private_key_file")}
-        return hypervisor(self.get_option("guest_hypervisor"), self.get_option("hypervisor") or {}, options, defaults)
+    NAME_OPTION = "container"
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         """Run the shell command *cmd* in the container."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
-        display.vvv(f"EXEC {cmd}", host=self.container)
+        display.vvv(f"EXEC {cmd}", host=self.guest)
         return self._run(cmd, input=in_data)
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy the file *in_path* of the control node into the container."""
         super().put_file(in_path, out_path)
-        display.vvv(f"PUT {in_path} TO {out_path}", host=self.container)
+        display.vvv(f"PUT {in_path} TO {out_path}", host=self.guest)
         try:
             with open(to_bytes(in_path), "rb") as source:
                 rc, dummy, stderr = self._run(f"cat > {shlex.quote(out_path)}", source=source)
         except FileNotFoundError as exc:
             raise AnsibleFileNotFound(f"there is no file {to_native(in_path)}", file_name=in_path) from exc
         if rc != 0:
-            raise AnsibleError(f"could not write {out_path} in the container {self.container}: {_text(stderr)}")
+            raise AnsibleError(f"could not write {out_path} in the container {self.guest}: {text_of(stderr)}")
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copy the file *in_path* of the container to the control node."""
         super().fetch_file(in_path, out_path)
-        display.vvv(f"FETCH {in_path} TO {out_path}", host=self.container)
+        display.vvv(f"FETCH {in_path} TO {out_path}", host=self.guest)
         with open(to_bytes(out_path), "wb") as target:
             rc, dummy, stderr = self._run(f"cat < {shlex.quote(in_path)}", target=target)
         if rc != 0:
             os.unlink(to_bytes(out_path))
-            raise AnsibleError(f"could not read {in_path} in the container {self.container}: {_text(stderr)}")
-
-    def reset(self) -> None:
-        """The next task looks for the hypervisor anew."""
-        self.close()
-        self._connect()
-
-    def close(self) -> None:
-        self._connected = False
+            raise AnsibleError(f"could not read {in_path} in the container {self.guest}: {text_of(stderr)}")
 
     def _run(
         self,
@@ -322,24 +149,20 @@ class Connection(ConnectionBase):  # type: ignore[misc]
         source: t.IO[bytes] | None = None,
         target: t.IO[bytes] | None = None,
     ) -> tuple[int, bytes, bytes]:
-        self._connect()
         argv = [
             "/bin/sh",
             "-c",
             _ENTER,
             "sh",
             self.get_option("lxc_path") or "",
-            self.container,
+            self.guest,
             *_ENVIRONMENT,
             "--",
             *self._inside(cmd),
         ]
-        try:
-            rc, stdout, stderr = self._hypervisor.run(argv, input=input, source=source, target=target)
-        except Unreachable as exc:
-            raise AnsibleConnectionFailure(f"the hypervisor of {self.container} cannot be reached: {exc}") from exc
-        if rc == _CANNOT_ENTER and _MARKER in _text(stderr):
-            raise AnsibleConnectionFailure(self._why(_text(stderr).partition(_MARKER)[2].strip()))
+        rc, stdout, stderr = self._run_there(argv, input=input, source=source, target=target)
+        if rc == _CANNOT_ENTER and _MARKER in text_of(stderr):
+            raise AnsibleConnectionFailure(self._why(text_of(stderr).partition(_MARKER)[2].strip()))
         return rc, stdout, stderr
 
     def _inside(self, cmd: str) -> list[str]:
@@ -352,11 +175,7 @@ class Connection(ConnectionBase):  # type: ignore[misc]
     def _why(self, state: str) -> str:
         where = self._hypervisor.shown
         if "doesn't exist" in state:
-            return f"there is no container {self.container} on {where}"
+            return f"there is no container {self.guest} on {where}"
         if state.isupper() and " " not in state:
-            return f"the container {self.container} on {where} does not run: it is {state.lower()}"
-        return f"the container {self.container} on {where} cannot be entered: {state}"
-
-
-def _text(data: bytes) -> str:
-    return to_native(data, errors="surrogate_or_replace").strip()
+            return f"the container {self.guest} on {where} does not run: it is {state.lower()}"
+        return f"the container {self.guest} on {where} cannot be entered: {state}"

@@ -17,6 +17,8 @@ description:
     network, and to repair one.
 author:
   - homelab.hybrid contributors (@homelab)
+extends_documentation_fragment:
+  - homelab.hybrid._hypervisor_connection
 requirements:
   - C(ssh) on the control node, unless the hypervisor is the control node
   - libvirt and Debian's package C(python3-libvirt) on the hypervisor, and there either root or C(sudo) without a password
@@ -34,144 +36,6 @@ options:
     type: str
     vars:
       - name: ansible_qemu_ga_name
-  inventory_name:
-    description:
-      - The name of the inventory host. Set by Ansible.
-    type: str
-    vars:
-      - name: inventory_hostname
-  delegated_name:
-    description:
-      - The name of the host that a task is delegated to. Set by Ansible, whose C(inventory_hostname) stays that of the other host.
-    type: str
-    keyword:
-      - name: delegate_to
-  guest_hypervisor:
-    description:
-      - The name of the hypervisor in the inventory.
-      - It is used as the address of the hypervisor where neither O(hypervisor) nor O(host) has one. Without it the hypervisor is the control node.
-    type: str
-    vars:
-      - name: guest_hypervisor
-  hypervisor:
-    description:
-      - The connection variables of the hypervisor, as its own inventory entry has them, such as C(ansible_host), C(ansible_port),
-        C(ansible_user), C(ansible_connection) and C(ansible_ssh_private_key_file).
-      - A plugin sees only the variables of its own host, so set this once for all virtual machines, with the filter
-        P(homelab.hybrid.connection_vars#filter). See the examples.
-    type: dict
-    default: {}
-    vars:
-      - name: ansible_qemu_ga_hypervisor
-  transport:
-    description:
-      - How the hypervisor is reached. V(local) when it is the control node, V(ssh) otherwise.
-      - Goes before C(ansible_connection) in O(hypervisor).
-    type: str
-    choices: [local, ssh]
-    vars:
-      - name: ansible_qemu_ga_transport
-  host:
-    description:
-      - The address of the hypervisor. Goes before C(ansible_host) in O(hypervisor).
-    type: str
-    vars:
-      - name: ansible_qemu_ga_host
-  port:
-    description:
-      - The port of the SSH server of the hypervisor.
-    type: int
-    vars:
-      - name: ansible_qemu_ga_port
-  user:
-    description:
-      - The user on the hypervisor. Who is not root there needs C(sudo) without a password.
-    type: str
-    vars:
-      - name: ansible_qemu_ga_ssh_user
-  default_user:
-    description:
-      - The user on the hypervisor where neither O(user) nor O(hypervisor) has one.
-    type: str
-    cli:
-      - name: remote_user
-        option: --user
-    env:
-      - name: ANSIBLE_REMOTE_USER
-    ini:
-      - section: defaults
-        key: remote_user
-  private_key_file:
-    description:
-      - The private key for the hypervisor.
-    type: path
-    vars:
-      - name: ansible_qemu_ga_private_key_file
-  default_private_key_file:
-    description:
-      - The private key for the hypervisor where neither O(private_key_file) nor O(hypervisor) has one.
-    type: path
-    cli:
-      - name: private_key_file
-        option: --private-key
-    env:
-      - name: ANSIBLE_PRIVATE_KEY_FILE
-    ini:
-      - section: defaults
-        key: private_key_file
-  ssh_executable:
-    description:
-      - The C(ssh) program on the control node.
-    type: str
-    vars:
-      - name: ansible_qemu_ga_ssh_executable
-    env:
-      - name: ANSIBLE_SSH_EXECUTABLE
-  ssh_args:
-    description:
-      - Arguments of C(ssh) instead of C(-o ControlMaster=auto -o ControlPersist=60s).
-    type: str
-    vars:
-      - name: ansible_qemu_ga_ssh_args
-    env:
-      - name: ANSIBLE_SSH_ARGS
-  ssh_common_args:
-    description:
-      - Further arguments of C(ssh).
-    type: str
-    vars:
-      - name: ansible_qemu_ga_ssh_common_args
-  ssh_extra_args:
-    description:
-      - Further arguments of C(ssh), after all others.
-    type: str
-    vars:
-      - name: ansible_qemu_ga_ssh_extra_args
-  host_key_checking:
-    description:
-      - Whether the key of the hypervisor must be known.
-    type: bool
-    default: true
-    vars:
-      - name: ansible_qemu_ga_host_key_checking
-      - name: ansible_host_key_checking
-    env:
-      - name: ANSIBLE_HOST_KEY_CHECKING
-    ini:
-      - section: defaults
-        key: host_key_checking
-  timeout:
-    description:
-      - How many seconds the hypervisor may take to answer.
-    type: int
-    default: 10
-    vars:
-      - name: ansible_qemu_ga_timeout
-    env:
-      - name: ANSIBLE_TIMEOUT
-    ini:
-      - section: defaults
-        key: timeout
   agent_timeout:
     description:
       - How many seconds the guest agent may take for each of its answers. A command may take longer; the agent is asked for it again and again.
@@ -185,7 +49,7 @@ options:
     type: path
     default: /usr/bin/python3
     vars:
-      - name: ansible_qemu_ga_hypervisor_python
+      - name: ansible_hypervisor_python
   remote_user:
     description:
       - The user inside the virtual machine. C(become) works from there as everywhere.
@@ -207,7 +71,7 @@ options:
 EXAMPLES = r"""
 # group_vars/vms.yml: all virtual machines, wherever their hypervisors are
 ansible_connection: homelab.hybrid.qemu_ga
-ansible_qemu_ga_hypervisor: "{{ hostvars[guest_hypervisor] | homelab.hybrid.connection_vars }}"
+ansible_hypervisor: "{{ hostvars[guest_hypervisor] | homelab.hybrid.connection_vars }}"
 
 # host_vars/appliance.yml
 guest_hypervisor: alpha
@@ -220,12 +84,11 @@ import typing as t
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.module_utils.common.text.converters import to_bytes, to_native
-from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
 from ..module_utils._vm.agent_session import MARKER, PATH
+from ..plugin_utils._guest_connection import GuestConnection, text_of
 from ..plugin_utils._shipped import by_argument
-from ..plugin_utils._transport import Hypervisor, Unreachable, hypervisor
 
 display = Display()
 
@@ -235,12 +98,11 @@ ROOT = [PATH, "HOME=/root", "USER=root", "LOGNAME=root", "LANG=C.UTF-8"]
 _BEFORE_PUT = ["/bin/sh", "-c", 'umask 077 && : >> "$0"']
 
 
-class Connection(ConnectionBase):  # type: ignore[misc]
+class Connection(GuestConnection):
     """Tasks in a virtual machine: through its guest agent, asked on its hypervisor."""
 
     transport = "homelab.hybrid.qemu_ga"
-    has_pipelining = True
-    has_tty = False
+    NAME_OPTION = "domain"
     module_implementation_preferences = (".ps1", ".exe", "")
 
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
@@ -249,37 +111,10 @@ class Connection(ConnectionBase):  # type: ignore[misc]
         if not self._is_windows:
             self.module_implementation_preferences = ("",)
 
-    def set_options(self, task_keys: t.Any = None, var_options: t.Any = None, direct: t.Any = None) -> None:
-        """Take the options, but ``remote_user`` from its variable alone."""
-        # Ansible gives an option with the name of a keyword what the keyword says, and that is the -u of the run: who logs in on the hypervisor.
-        super().set_options({**(task_keys or {}), "remote_user": None}, var_options, direct)
-
-    @property
-    def domain(self) -> str:
-        names = ("domain", "delegated_name", "inventory_name")
-        return next(str(name) for name in map(self.get_option, names) if name)
-
-    def _connect(self) -> Connection:
-        if not self._connected:
-            self._hypervisor = self._find_hypervisor()
-            self._connected = True
-        return self
-
-    def _find_hypervisor(self) -> Hypervisor:
-        names = ("host", "port", "user", "private_key_file", "ssh_args", "timeout")
-        options = {name: self.get_option(name) for name in names}
-        options["connection"] = self.get_option("transport")
-        options["executable"] = self.get_option("ssh_executable")
-        options["common_args"] = self.get_option("ssh_common_args")
-        options["extra_args"] = self.get_option("ssh_extra_args")
-        options["checks_host_key"] = self.get_option("host_key_checking")
-        defaults = {name: self.get_option(f"default_{name}") for name in ("user", "private_key_file")}
-        return hypervisor(self.get_option("guest_hypervisor"), self.get_option("hypervisor") or {}, options, defaults)
-
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         """Run the shell command *cmd* in the virtual machine."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
-        display.vvv(f"EXEC {cmd}", host=self.domain)
+        display.vvv(f"EXEC {cmd}", host=self.guest)
         family = str(getattr(self._shell, "SHELL_FAMILY", "sh")) if self._is_windows else "sh"
         path, arguments = program(cmd, family, str(self.get_option("executable")), self.get_option("remote_user"))
         environment = None if self._is_windows else ROOT
@@ -291,13 +126,13 @@ class Connection(ConnectionBase):  # type: ignore[misc]
             return told["rc"], base64.b64decode(told["stdout"]), base64.b64decode(told["stderr"])
         except (ValueError, KeyError, TypeError) as exc:
             raise AnsibleError(
-                f"{self._hypervisor.shown} printed something else than an answer: {_text(answer)[:200]}"
+                f"{self._hypervisor.shown} printed something else than an answer: {text_of(answer)[:200]}"
             ) from exc
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy the file *in_path* of the control node into the virtual machine."""
         super().put_file(in_path, out_path)
-        display.vvv(f"PUT {in_path} TO {out_path}", host=self.domain)
+        display.vvv(f"PUT {in_path} TO {out_path}", host=self.guest)
         before = None if self._is_windows else [*_BEFORE_PUT, out_path]
         try:
             with open(to_bytes(in_path), "rb") as source:
@@ -308,21 +143,13 @@ class Connection(ConnectionBase):  # type: ignore[misc]
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copy the file *in_path* of the virtual machine to the control node."""
         super().fetch_file(in_path, out_path)
-        display.vvv(f"FETCH {in_path} TO {out_path}", host=self.domain)
+        display.vvv(f"FETCH {in_path} TO {out_path}", host=self.guest)
         with open(to_bytes(out_path), "wb") as target:
             try:
                 self._ask({"action": "fetch", "path": in_path}, target=target)
             except AnsibleError:
                 os.unlink(to_bytes(out_path))
                 raise
-
-    def reset(self) -> None:
-        """The next task looks for the hypervisor anew."""
-        self.close()
-        self._connect()
-
-    def close(self) -> None:
-        self._connected = False
 
     def _ask(
         self,
@@ -333,20 +160,16 @@ class Connection(ConnectionBase):  # type: ignore[misc]
         target: t.IO[bytes] | None = None,
     ) -> bytes:
         """What the program on the hypervisor printed for *request*."""
-        self._connect()
         told = {
-            "domain": self.domain,
+            "domain": self.guest,
             "timeout": self.get_option("agent_timeout"),
             "is_posix": not self._is_windows,
             **request,
         }
         argv = by_argument(SESSION, [json.dumps(told)], self.get_option("python"))
-        try:
-            rc, stdout, stderr = self._hypervisor.run(argv, input=input, source=source, target=target)
-        except Unreachable as exc:
-            raise AnsibleConnectionFailure(f"the hypervisor of {self.domain} cannot be reached: {exc}") from exc
+        rc, stdout, stderr = self._run_there(argv, input=input, source=source, target=target)
         if rc != 0:
-            raise error_of(self.domain, self._hypervisor.shown, rc, _text(stderr))
+            raise error_of(self.guest, self._hypervisor.shown, rc, text_of(stderr))
         return stdout
 
 
@@ -378,7 +201,3 @@ def error_of(domain: str, where: str, rc: int, stderr: str) -> AnsibleError:
         return kind(f"{domain} on {where}: {error['message']}")
     said = "; ".join(stderr.splitlines()[-3:]) or "it said nothing"
     return AnsibleConnectionFailure(f"the guest agent of {domain} could not be asked on {where} (status {rc}): {said}")
-
-
-def _text(data: bytes) -> str:
-    return to_native(data, errors="surrogate_or_replace").strip()

@@ -10,7 +10,7 @@ short_description: The connection variables of a host
 version_added: 0.1.0
 description:
   - Takes from the variables of a host those that say how it is reached, such as C(ansible_host) and C(ansible_user).
-  - The connection plugin P(homelab.hybrid.lxc#connection) gets those of a hypervisor this way.
+  - The connection plugins P(homelab.hybrid.lxc#connection) and P(homelab.hybrid.qemu_ga#connection) get those of a hypervisor this way.
 author:
   - homelab.hybrid contributors (@homelab)
 options:
@@ -22,9 +22,8 @@ options:
 """
 
 EXAMPLES = r"""
-# group_vars/containers.yml
-ansible_connection: homelab.hybrid.lxc
-ansible_lxc_hypervisor: "{{ hostvars[guest_hypervisor] | homelab.hybrid.connection_vars }}"
+# group_vars/guests.yml: virtual machines and containers alike
+ansible_hypervisor: "{{ hostvars[guest_hypervisor] | homelab.hybrid.connection_vars }}"
 """
 
 RETURN = r"""

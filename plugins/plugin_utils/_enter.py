@@ -22,7 +22,7 @@ QUESTION = """\
   'connection': ansible_connection | default('ssh'),
   'has_address': 'ansible_host' in hostvars[inventory_hostname],
   'guest_variables': hostvars[inventory_hostname] | homelab.hybrid.connection_vars,
-  'hypervisor_variables': ansible_lxc_hypervisor | default(ansible_qemu_ga_hypervisor)
+  'hypervisor_variables': ansible_hypervisor
     | default(hostvars[guest_hypervisor | default('')] | default({}) | homelab.hybrid.connection_vars),
 } }}"""
 

@@ -194,10 +194,10 @@ def _through(plugin: str, guest: Facts, source: Source, ways: Ways) -> dict[str,
     variables = {
         "ansible_connection": f"homelab.hybrid.{plugin}",
         f"ansible_{plugin}_name": guest["name"],
-        f"ansible_{plugin}_hypervisor": dict(source.variables),
+        "ansible_hypervisor": dict(source.variables),
     }
     if not ways.checks_host_key:
-        variables[f"ansible_{plugin}_host_key_checking"] = False
+        variables["ansible_hypervisor_host_key_checking"] = False
     return variables
 
 

@@ -219,7 +219,7 @@ def inventory(port: int, known_hosts: Path, archive: Path) -> dict[str, t.Any]:
             "vars": {
                 "guest_kind": "container",
                 "ansible_connection": "homelab.hybrid.lxc",
-                "ansible_lxc_hypervisor": "{{ hostvars[guest_hypervisor] | homelab.hybrid.connection_vars }}",
+                "ansible_hypervisor": "{{ hostvars[guest_hypervisor] | homelab.hybrid.connection_vars }}",
                 "ansible_python_interpreter": "/usr/bin/python3",
             },
         },

@@ -45,7 +45,7 @@ lxc.mount.entry = /dev/fuse dev/fuse none bind,create=file,optional 0 0
 ALPHA: dict[str, t.Any] = {
     "ansible_connection": "homelab.hybrid.lxc",
     "ansible_lxc_name": HOST,
-    "ansible_lxc_transport": "local",
+    "ansible_hypervisor_transport": "local",
     "ansible_python_interpreter": "/usr/bin/python3",
     "hypervisor_bridges": [
         {

@@ -131,7 +131,7 @@ def test_a_host_that_does_not_answer_is_a_part_of_the_report(lab: Lab) -> None:
 
 def test_a_host_that_cannot_be_asked_keeps_no_service_of_another_from_its_work(lab: Lab) -> None:
     path, far = lab.folder / "more.yml", f"{labs.PREFIX}-far"
-    through = {"ansible_connection": "homelab.hybrid.lxc", "ansible_lxc_transport": "local"}
+    through = {"ansible_connection": "homelab.hybrid.lxc", "ansible_hypervisor_transport": "local"}
     broken = {"ansible_connection": "local", "ansible_python_interpreter": "/nonexistent/python"}
     groups = {
         "hypervisors": {"hosts": {"beta": broken}},
@@ -171,7 +171,7 @@ def test_a_report_gives_advice(lab: Lab) -> None:
 def test_a_part_of_site_is_run_by_its_tag(lab: Lab) -> None:
     path, through = (
         lab.folder / "more.yml",
-        {"ansible_connection": "homelab.hybrid.lxc", "ansible_lxc_transport": "local"},
+        {"ansible_connection": "homelab.hybrid.lxc", "ansible_hypervisor_transport": "local"},
     )
     path.write_text(json.dumps({"all": {"children": {"unbound": {"hosts": {FIRST: through}}}}}))
     done = lab.play("site", "-i", str(path), "--tags", "hypervisors")

@@ -16,6 +16,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNo
 from ansible.playbook.play_context import PlayContext
 
 from ansible_collections.homelab.hybrid.plugins.connection.lxc import DOCUMENTATION, Connection
+from ansible_collections.homelab.hybrid.plugins.doc_fragments._hypervisor_connection import ModuleDocFragment
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now
 
@@ -24,10 +25,14 @@ NAME_OF_PLUGIN = "homelab.hybrid.lxc"
 SSH = '#!/bin/sh\nfor last; do :; done\nexec /bin/sh -c "$last"\n'
 
 
+def shared_options() -> dict[str, t.Any]:
+    return t.cast(dict[str, t.Any], yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"])
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _host() -> t.Iterator[None]:
     # What Ansible's loader does with the documentation of a plugin.
-    options = yaml.safe_load(DOCUMENTATION)["options"]
+    options = {**shared_options(), **yaml.safe_load(DOCUMENTATION)["options"]}
     constants.config.initialize_plugin_configuration_definitions("connection", NAME_OF_PLUGIN, options)
     Connection._load_name = NAME_OF_PLUGIN
     ct.set_up()
@@ -46,8 +51,12 @@ def open_to(request: pytest.FixtureRequest, tmp_path: Path) -> t.Callable[..., C
 
     def opened(name: str = ct.NAME, **options: t.Any) -> Connection:
         connection = Connection(PlayContext(), shell=object())
-        values = {"inventory_hostname": name, "guest_hypervisor": "alpha", "ansible_lxc_transport": request.param}
-        connection.set_options(var_options={**values, "ansible_lxc_ssh_executable": str(ssh), **options})
+        values = {
+            "inventory_hostname": name,
+            "guest_hypervisor": "alpha",
+            "ansible_hypervisor_transport": request.param,
+        }
+        connection.set_options(var_options={**values, "ansible_hypervisor_ssh_executable": str(ssh), **options})
         return connection
 
     return opened
@@ -112,8 +121,12 @@ def test_a_container_that_does_not_run_is_unreachable(open_to):
 
 
 def test_a_hypervisor_that_does_not_answer_is_unreachable(open_to):
-    options = {"ansible_lxc_transport": "ssh", "ansible_lxc_host": "127.0.0.1", "ansible_lxc_port": 1}
-    connection = open_to(**options, ansible_lxc_ssh_executable="ssh", ansible_lxc_ssh_args="-F none")
+    options = {
+        "ansible_hypervisor_transport": "ssh",
+        "ansible_hypervisor_host": "127.0.0.1",
+        "ansible_hypervisor_port": 1,
+    }
+    connection = open_to(**options, ansible_hypervisor_ssh_executable="ssh", ansible_hypervisor_ssh_args="-F none")
     with pytest.raises(
         AnsibleConnectionFailure, match=r"the hypervisor of hlct-a cannot be reached: ssh to 127\.0\.0\.1"
     ):

@@ -79,8 +79,8 @@ class Play:
 {NAME}
 {OFF}
 missing
-remote ansible_qemu_ga_name={NAME} ansible_qemu_ga_host=far ansible_qemu_ga_transport=ssh ansible_qemu_ga_ssh_executable={ssh}
-closed ansible_qemu_ga_host=127.0.0.1 ansible_qemu_ga_port=1 ansible_qemu_ga_transport=ssh
+remote ansible_qemu_ga_name={NAME} ansible_hypervisor_host=far ansible_hypervisor_transport=ssh ansible_hypervisor_ssh_executable={ssh}
+closed ansible_hypervisor_host=127.0.0.1 ansible_hypervisor_port=1 ansible_hypervisor_transport=ssh
 [guests:vars]
 ansible_connection=homelab.hybrid.qemu_ga
 """)

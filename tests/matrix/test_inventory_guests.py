@@ -117,7 +117,7 @@ def test_both_kinds_over_ssh_with_one_execution(inventory: Inventory) -> None:
         assert variables["guest_state"] == "stopped"
     container = found["_meta"]["hostvars"][CONTAINER]
     assert container["ansible_connection"] == "homelab.hybrid.lxc"
-    assert container["ansible_lxc_hypervisor"]["ansible_host"] == "192.0.2.1"
+    assert container["ansible_hypervisor"]["ansible_host"] == "192.0.2.1"
     assert found["hypervisors"]["hosts"] == ["alpha"]
 
 

@@ -26,8 +26,8 @@ def login(folder: Path, connection: str, *argv: str, env: dict[str, str] | None 
     web = {
         "guest_hypervisor": "alpha",
         "ansible_connection": f"homelab.hybrid.{connection}",
-        f"ansible_{connection}_hypervisor": through,
-        f"ansible_{connection}_ssh_executable": str(ssh),
+        "ansible_hypervisor": through,
+        "ansible_hypervisor_ssh_executable": str(ssh),
     }
     hosts = {"alpha": {"ansible_host": "192.0.2.10", **alpha}, "web": web}
     (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))

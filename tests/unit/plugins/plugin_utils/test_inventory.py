@@ -191,8 +191,8 @@ def test_connections_through_the_hypervisor(kind: str, vm: str, plugin: str) -> 
     found = variables_of(guest("db", kind), source, [], ways)
     assert found["ansible_connection"] == f"homelab.hybrid.{plugin}"
     assert found[f"ansible_{plugin}_name"] == "db"
-    assert found[f"ansible_{plugin}_hypervisor"] == {"ansible_host": "192.0.2.1"}
-    assert found[f"ansible_{plugin}_host_key_checking"] is False
+    assert found["ansible_hypervisor"] == {"ansible_host": "192.0.2.1"}
+    assert found["ansible_hypervisor_host_key_checking"] is False
     assert (found["hv_state"], found["guest_hypervisor"]) == ("started", "alpha")
 
 
