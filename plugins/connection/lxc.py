@@ -90,18 +90,25 @@ from ..plugin_utils._guest_connection import GuestConnection, text_of
 display = Display()
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Which status says that the container cannot be entered; the reason is in the line with the marker.
-_CANNOT_ENTER = 247
+# These statuses say that the container cannot be entered; the reason is in the line with the marker.
+_MISSING, _NOT_RUNNING, _CANNOT_ENTER = 245, 246, 247
 _MARKER = "homelab.hybrid.lxc: "
 # lxc-attach would wait for ever for a container that is frozen, so its state is asked first, in the same breath.
+# A container is there when it runs or its config is there: LXC's own rule. A sudo that refuses says nothing of it.
 _ENTER = f"""\
 path=$1 name=$2; shift 2
-run=exec
-if [ "$(id -u)" -ne 0 ]; then run="exec sudo -n --"; fi
-if ! command -v lxc-attach > /dev/null; then echo "{_MARKER}LXC is not installed there" >&2; exit {_CANNOT_ENTER}; fi
-state=$(${{run#exec}} lxc-info ${{path:+-P "$path"}} -n "$name" -s -H 2>&1)
-if [ "$state" != RUNNING ]; then echo "{_MARKER}$state" >&2; exit {_CANNOT_ENTER}; fi
-$run lxc-attach ${{path:+-P "$path"}} -n "$name" "$@"
+sudo=
+if [ "$(id -u)" -ne 0 ]; then sudo="sudo -n --"; fi
+fail() {{ echo "{_MARKER}$2" >&2; exit "$1"; }}
+command -v lxc-attach > /dev/null || fail {_CANNOT_ENTER} "LXC is not installed there"
+if state=$($sudo lxc-info ${{path:+-P "$path"}} -n "$name" -s -H 2>&1); then
+  if [ "$state" != RUNNING ]; then fail {_NOT_RUNNING} "$state"; fi
+else
+  config=${{path:-$($sudo lxc-config lxc.lxcpath)}}/$name/config
+  if $sudo sh -c '[ ! -e "$1" ]' sh "$config"; then fail {_MISSING} "$config is not there"; fi
+  fail {_CANNOT_ENTER} "$state"
+fi
+exec $sudo lxc-attach ${{path:+-P "$path"}} -n "$name" "$@"
 """
 # lxc-attach keeps the environment of its caller out only when it is told to.
 _ENVIRONMENT = ("--clear-env", "-v", f"PATH={_PATH}", "-v", "HOME=/root", "-v", "USER=root", "-v", "LANG=C.UTF-8")
@@ -161,8 +168,8 @@ class Connection(GuestConnection):
             *self._inside(cmd),
         ]
         rc, stdout, stderr = self._run_there(argv, input=input, source=source, target=target)
-        if rc == _CANNOT_ENTER and _MARKER in text_of(stderr):
-            raise AnsibleConnectionFailure(self._why(text_of(stderr).partition(_MARKER)[2].strip()))
+        if rc in (_MISSING, _NOT_RUNNING, _CANNOT_ENTER) and _MARKER in text_of(stderr):
+            raise AnsibleConnectionFailure(self._why(rc, text_of(stderr).partition(_MARKER)[2].strip()))
         return rc, stdout, stderr
 
     def _inside(self, cmd: str) -> list[str]:
@@ -172,10 +179,10 @@ class Connection(GuestConnection):
             return [shell, "-c", cmd]
         return ["su", "-s", shell, "-c", cmd, "--", str(user)]
 
-    def _why(self, state: str) -> str:
+    def _why(self, rc: int, told: str) -> str:
         where = self._hypervisor.shown
-        if "doesn't exist" in state:
+        if rc == _MISSING:
             return f"there is no container {self.guest} on {where}"
-        if state.isupper() and " " not in state:
-            return f"the container {self.guest} on {where} does not run: it is {state.lower()}"
-        return f"the container {self.guest} on {where} cannot be entered: {state}"
+        if rc == _NOT_RUNNING:
+            return f"the container {self.guest} on {where} does not run: it is {told.lower()}"
+        return f"the container {self.guest} on {where} cannot be entered: {told}"
