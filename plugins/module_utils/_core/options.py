@@ -298,6 +298,10 @@ class Options:
     def __init__(self, *rows: Option) -> None:
         self.rows = {row.path: row for row in rows}
         self.lists = {path[:-2]: self._keys_of(path) for path, row in self.rows.items() if row.type == "item"}
+        # Ansible leaves what was written under another name beside the option that it stands for.
+        self._aliases = {
+            f"{row.path.rpartition('.')[0]}.{alias}".lstrip(".") for row in self.rows.values() for alias in row.aliases
+        }
 
     def _keys_of(self, path: str) -> dict[str, Option]:
         return {row.path[len(path) + 1 :]: row for row in self.rows.values() if row.path.startswith(path + ".")}
@@ -358,7 +362,7 @@ class Options:
                 declared.items[path] = self._parse_items(path, value)
             elif isinstance(value, t.Mapping):
                 self._parse(path + ".", value, declared)
-            else:
+            elif path not in self._aliases:
                 raise SpecError(f"{path}: there is no such option", key=path)
 
     def _parse_items(self, path: str, items: t.Any) -> tuple[Item, ...]:
@@ -369,7 +373,7 @@ class Options:
             values = {
                 key: keys[key].parse(f"{path}[{name}].{key}", value)
                 for key, value in item.items()
-                if value is not None and key not in ("name", "state")
+                if value is not None and key not in ("name", "state") and f"{path}[].{key}" not in self._aliases
             }
             found.append(Item(name, item.get("state") != "absent", values))
         return tuple(found)
