@@ -370,13 +370,24 @@ class Options:
         found = []
         for item in check_items(path, items) or ():
             name = item["name"]
-            values = {
-                key: keys[key].parse(f"{path}[{name}].{key}", value)
-                for key, value in item.items()
-                if value is not None and key not in ("name", "state") and f"{path}[].{key}" not in self._aliases
-            }
+            written = {key: value for key, value in item.items() if key not in ("name", "state")}
+            values = dict(self._parse_keys(path, keys, name, "", written))
             found.append(Item(name, item.get("state") != "absent", values))
         return tuple(found)
+
+    def _parse_keys(
+        self, path: str, keys: t.Mapping[str, Option], name: str, prefix: str, written: Params
+    ) -> t.Iterator[tuple[str, t.Any]]:
+        for word, value in written.items():
+            key = prefix + word
+            if value is None or f"{path}[].{key}" in self._aliases:
+                continue
+            if key in keys:
+                yield key, keys[key].parse(f"{path}[{name}].{key}", value)
+            elif isinstance(value, t.Mapping):
+                yield from self._parse_keys(path, keys, name, key + ".", value)
+            else:
+                raise SpecError(f"{path}[{name}].{key}: there is no such option", key=key)
 
     def created(self, values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """*values* over what a new resource gets."""

@@ -41,6 +41,7 @@ OPTIONS = Options(
     Option("networks[].mac", check=MAC),
     Option("networks[].mtu", "int", MTU, off=0),
     Option("networks[].model", create="virtio", choices=("virtio", "e1000")),
+    Option("networks[].limit.in", "int", number(1, 9), off=0),
 )
 
 
@@ -52,7 +53,7 @@ def test_arguments_follow_from_the_rows():
     assert arguments["tags"] == {"type": "list", "elements": "str"}
     assert arguments["secret"] == {"type": "str", "no_log": True}
     card = arguments["networks"]["options"]
-    assert list(card) == ["name", "state", "bridge", "mac", "mtu", "model"]
+    assert list(card) == ["name", "state", "bridge", "mac", "mtu", "model", "limit"]
     assert card["bridge"] == {"type": "str", "aliases": ["link"]}
 
 
@@ -74,6 +75,12 @@ def test_a_list_that_is_empty_is_declared():
     assert OPTIONS.parse({"networks": []}).items == {"networks": ()}
 
 
+def test_an_item_may_have_a_dictionary_of_options():
+    declared = OPTIONS.parse({"networks": [{"name": "lan", "limit": {"in": 3, "out": None}}]})
+    assert declared.items["networks"][0].values == {"limit.in": 3}
+    assert declared.value("networks[lan].limit.in") == 3
+
+
 def test_items_are_canonical_and_keep_their_order():
     declared = OPTIONS.parse(
         {"networks": [{"name": "wan", "state": "absent"}, {"name": "lan", "mac": "52-54-00-AA-BB-CC"}]}
@@ -93,6 +100,8 @@ def test_items_are_canonical_and_keep_their_order():
         ({"networks": [{"name": "a.b"}]}, "networks[].name: 'a.b' is not allowed"),
         ({"networks": [{"name": "a"}, {"name": "a"}]}, "the name 'a' is there twice"),
         ({"networks": [{"name": "lan", "mac": 41135085296}]}, "Write the MAC address in quotes"),
+        ({"networks": [{"name": "lan", "limit": {"in": 0}}]}, "networks[lan].limit.in: 0 is not allowed"),
+        ({"networks": [{"name": "lan", "color": "red"}]}, "networks[lan].color: there is no such option"),
         ({"memroy": 5}, "memroy: there is no such option"),
     ],
 )
@@ -105,7 +114,10 @@ def test_a_bad_value_is_refused_with_its_place(params, sentence):
 @pytest.mark.parametrize(
     ("params", "sentence"),
     [
-        ({"unset": ["cpu.cores"]}, "'cpu.cores' cannot be taken off. These can: cpu.weight, networks[].mtu, tags"),
+        (
+            {"unset": ["cpu.cores"]},
+            "'cpu.cores' cannot be taken off. These can: cpu.weight, networks[].limit.in, networks[].mtu, tags",
+        ),
         ({"unset": ["nothing"]}, "'nothing' cannot be taken off"),
         ({"unset": ["tags"], "tags": ["a"]}, "tags is declared and unset at once"),
         ({"unset": ["networks[lan].mtu"], "networks": [{"name": "lan", "mtu": 1400}]}, "declared and unset at once"),
