@@ -140,7 +140,7 @@ bench: host ## What a task without changes costs, whole hosts and a fleet, as ra
 	@PYTHONPATH=$(BUILD) $(VENV)/bin/python tests/benchmarks/table.py
 
 .PHONY: bench-write
-bench-write: host ## The same of whole hosts and a fleet, written into the README
+bench-write: host ## The same of whole hosts and a fleet, written into docs/docsite/rst/benchmarks.rst
 	@PYTHONPATH=$(BUILD) $(VENV)/bin/python tests/benchmarks/table.py --write
 
 .PHONY: mutants
@@ -148,7 +148,7 @@ mutants: host ## Remove drawn lines of apply one by one and show that the tests 
 	@$(VENV)/bin/python tests/harness/mutants.py
 
 .PHONY: docs
-docs: tools ## Render the documentation into .build/docs, and write the README's table of apply paths
+docs: tools ## Render the documentation into .build/docs, and write its table of apply paths
 	@$(VENV)/bin/python tests/tools/apply_paths.py --write
 	@$(VENV)/bin/python tests/tools/layout_docs.py
 	@rm -rf $(BUILD)/docs && mkdir -p $(BUILD)/docs && chmod 755 $(BUILD)/docs

@@ -1,7 +1,7 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All benchmarks of whole hosts and of a fleet as one table; with --write the README's."""
+"""All benchmarks of whole hosts and of a fleet as one table; with --write that of docs/docsite/rst/benchmarks.rst."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from pathlib import Path
 import fleet
 import hosts
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-BEGIN, END = "<!-- benchmarks: written by make bench-write -->", "<!-- end of benchmarks -->"
-HEAD = ["| what | time | ratio |", "|---|---|---|"]
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
+from pages import PAGES, list_table, replaced
+
+PAGE = PAGES / "benchmarks.rst"
+BEGIN, END = "benchmarks: written by make bench-write", "end of benchmarks"
+HEAD = ("what", "time", "ratio")
 
 
 def fleet_rows(sizes: t.Sequence[int]) -> t.Iterator[hosts.Row]:
@@ -30,33 +33,30 @@ def fleet_rows(sizes: t.Sequence[int]) -> t.Iterator[hosts.Row]:
         yield what, f"{cost.seconds:.0f} s", f"{ratio:.2f} for each guest"
 
 
-def show(rows: t.Iterable[hosts.Row]) -> list[str]:
-    lines = []
+def show(rows: t.Iterable[hosts.Row]) -> list[hosts.Row]:
+    """*rows*, each printed as it comes."""
+    shown = []
     for row in rows:
-        lines.append(f"| {' | '.join(row)} |")
-        print(lines[-1], flush=True)
-    return lines
+        print(" | ".join(row), flush=True)
+        shown.append(row)
+    return shown
 
 
-def write(lines: list[str]) -> None:
-    text = README.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    dummy, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"README.md has no {BEGIN} ... {END}")
+def write(rows: list[hosts.Row]) -> None:
     host = f"Python {platform.python_version()}, {os.cpu_count()} CPUs shared with other work."
-    README.write_text(before + "\n".join([BEGIN, "", *HEAD, *lines, "", host, "", END]) + after, encoding="utf-8")
+    table = list_table(HEAD, ([cell.replace("`", "``") for cell in row] for row in rows))
+    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), BEGIN, END, f"{table}\n{host}\n"), encoding="utf-8")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write the table into README.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/docsite/rst/benchmarks.rst")
     parser.add_argument("--sizes", nargs="*", type=int, default=list(fleet.SIZES), help="guests in the fleets")
     options = parser.parse_args()
-    print("\n".join(HEAD))
-    lines = [*show(hosts.rows()), *show(fleet_rows(options.sizes))]
+    print(" | ".join(HEAD))
+    rows = [*show(hosts.rows()), *show(fleet_rows(options.sizes))]
     if options.write:
-        write(lines)
+        write(rows)
     return 0
 
 

@@ -1,9 +1,9 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The README's table of options with their apply paths, made from the OPTIONS that plan and decide use.
+"""The table of options with their apply paths, made from the OPTIONS that plan and decide use.
 
-``apply_paths.py`` prints it, ``apply_paths.py --write`` puts it between the marks in README.md.
+``apply_paths.py`` prints it, ``apply_paths.py --write`` puts it between the comments in docs/docsite/rst/apply_paths.rst.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import importlib
 import sys
 import typing as t
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
-BEGIN, END = "<!-- apply paths: written by make docs -->", "<!-- end of apply paths -->"
+from pages import PAGES, ROOT, list_table, replaced
+
+PAGE = PAGES / "apply_paths.rst"
+BEGIN, END = "apply paths: written by make docs", "end of apply paths"
 UTILS = "ansible_collections.homelab.hybrid.plugins.module_utils"
 MODULES = {
     "kvm_vm": "_vm",
@@ -36,14 +36,15 @@ FIXED = ("never", "only at creation", "on creation", "a disk is not moved")
 
 
 def table() -> str:
-    """One table a module."""
+    """One table a module, as reStructuredText."""
     parts = []
     for module, folder in MODULES.items():
         options = importlib.import_module(f"{UTILS}.{folder}.spec").OPTIONS
-        rows = "\n".join(
-            f"| `{option.path}` | {applies(option)} | {takes_off(option)} | {option.note or ''} |" for option in options
+        rows = [(f"``{option.path}``", applies(option), takes_off(option), option.note or "") for option in options]
+        title = f":ansplugin:`homelab.hybrid.{module}#module`"
+        parts.append(
+            f"{title}\n{'-' * len(title)}\n\n{list_table(('option', 'on a running one', 'unset', 'note'), rows)}"
         )
-        parts.append(f"**`{module}`**\n\n| option | on a running one | `unset` | note |\n|---|---|---|---|\n{rows}\n")
     return "\n".join(parts)
 
 
@@ -64,16 +65,14 @@ def takes_off(option: t.Any) -> str:
     return "" if getattr(option.off, "name", None) == "NO_OFF" else "yes"
 
 
-def with_table(readme: str) -> str:
-    """*readme* with the table as it should be between the marks."""
-    head, dummy, rest = readme.partition(BEGIN)
-    dummy, dummy, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n\n{table()}\n{END}{tail}"
+def with_table(page: str) -> str:
+    """*page* with the table as it should be between the comments."""
+    return replaced(page, BEGIN, END, table())
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / ".build"))
     if sys.argv[1:] == ["--write"]:
-        README.write_text(with_table(README.read_text()))
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         print(table())

@@ -75,16 +75,19 @@ def test_every_example_is_accepted(path: Path) -> None:
     tasks = tasks_of(constant(path, "EXAMPLES") or "")
     own = [task for task in tasks if f"homelab.hybrid.{path.stem}" in task]
     assert own, f"{relative(path)}: no example"
-    constraints = imported(path, "CONSTRAINTS") or {}
-    limits = {key: value for key, value in constraints.items() if key in LIMITS}
-    validator = ArgumentSpecValidator(arguments(path), **limits)
     for task in own:
         assert task.get("name"), f"an example has no name: {task}"
-        written = task[f"homelab.hybrid.{path.stem}"] or {}
-        result = validator.validate(literal(written))
-        assert not result.error_messages, f"{task['name']}: {result.error_messages}"
-        if resource(path) is not None:
-            resource(path).parse(result.validated_parameters)
+        assert_accepted(path, task[f"homelab.hybrid.{path.stem}"] or {}, task["name"])
+
+
+def assert_accepted(path: Path, written: dict[str, t.Any], what: str) -> None:
+    """The module of the file *path* takes the options *written*, as far as they are no templates."""
+    constraints = imported(path, "CONSTRAINTS") or {}
+    limits = {key: value for key, value in constraints.items() if key in LIMITS}
+    result = ArgumentSpecValidator(arguments(path), **limits).validate(literal(written))
+    assert not result.error_messages, f"{what}: {result.error_messages}"
+    if resource(path) is not None:
+        resource(path).parse(result.validated_parameters)
 
 
 LIMITS = ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from unit.documents import blocks
 from unit.tree import ROOT
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import RESOURCES
@@ -65,6 +66,20 @@ def read(inventory: Path, folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("inventory", INVENTORIES, ids=lambda path: path.name)
 def test_every_host_and_guest_is_accepted(inventory: Path, tmp_path: Path) -> None:
+    assert_accepted(inventory, tmp_path)
+
+
+def test_every_host_and_guest_of_the_readme_is_accepted(tmp_path: Path) -> None:
+    """Its blocks say in their first line which file of an inventory they are."""
+    for block in blocks(ROOT / "README.md"):
+        if block.file is not None:
+            path = tmp_path / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+    assert_accepted(tmp_path / "inventory", tmp_path)
+
+
+def assert_accepted(inventory: Path, tmp_path: Path) -> None:
     hosts = read(inventory, tmp_path)
     assert hosts
     for host in hosts:

@@ -1,0 +1,298 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What README and guides show is true: examples are accepted by what they are for, commands and files are there, tables are in use."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.doc_fragments import constructed
+from ansible_builder.ee_schema import validate_schema
+from unit.documents import DOCUMENTS, Block, blocks
+from unit.test_documentation import assert_accepted
+from unit.tree import MODULES, PLUGINS, ROOT, constant, files, load, tasks_of
+
+from ansible_collections.homelab.hybrid.plugins.filter.guest_spec import options_of
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._inventory import parse_sources
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._profiles import ALLOW, ARGUMENTS, DELETE
+
+README = ROOT / "README.md"
+BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
+YAML = [block for block in BLOCKS if block.language == "yaml"]
+COMMANDS = [block for block in BLOCKS if block.language in ("sh", "console")]
+LISTS = {"hypervisor_bridges": "bridge", "hypervisor_storage_pools": "storage_pool", "hypervisor_images": "image"}
+TYPES = {"boolean": "bool", "string": "str"}  # the words of plugins, and those of argument specifications
+KINDS = {"vm": "kvm_vm", "container": "lxc_container"}
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+
+
+def module_file(name: str) -> Path:
+    return PLUGINS / "modules" / f"{name}.py"
+
+
+@functools.cache
+def tool(name: str) -> t.Any:
+    """A file of tests/tools, which are programs and no package."""
+    sys.path.insert(0, str(ROOT / "tests" / "tools"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
+
+
+def is_play(entry: dict[str, t.Any]) -> bool:
+    return "hosts" in entry or any(key.endswith("import_playbook") for key in entry)
+
+
+# ---- YAML -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", YAML, ids=str)
+def test_every_example_is_accepted(block: Block) -> None:
+    found = yaml.safe_load(block.text)
+    if isinstance(found, list):
+        check_tasks(found)
+    elif "plugin" in found:
+        check_source(found)
+    elif "dependencies" in found:
+        validate_schema(found)
+    elif "all" in found:
+        assert found["all"]["children"].keys() == {"hypervisors", "guests"}
+    else:
+        check_variables(found, block.file)
+
+
+def check_tasks(entries: list[dict[str, t.Any]]) -> None:
+    """Plays or bare tasks. Whether their modules are there the test of syntax says."""
+    for task in tasks_of(
+        yaml.safe_dump([entry for entry in entries if not any("import_playbook" in key for key in entry)])
+    ):
+        for path in MODULES:
+            options = task.get(f"homelab.hybrid.{path.stem}")
+            if isinstance(options, dict):
+                assert_accepted(path, options, task["name"])
+
+
+def check_source(source: dict[str, t.Any]) -> None:
+    """The file of an inventory plugin."""
+    assert source["plugin"] == "homelab.hybrid.guests"
+    told = [constant(PLUGINS / "inventory" / "guests.py", "DOCUMENTATION"), constructed.ModuleDocFragment.DOCUMENTATION]
+    options = {name: option for text in told for name, option in load(text)["options"].items()}
+    result = ArgumentSpecValidator(specification(options)).validate(source)
+    assert not result.error_messages
+    parse_sources(source["hypervisors"], {}, 10, True)
+
+
+def specification(options: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The documented *options* of a plugin as an argument specification."""
+    aspects = ("elements", "choices", "required", "aliases")
+    return {
+        name: {"type": TYPES.get(told["type"], told["type"]), **{key: told[key] for key in aspects if key in told}}
+        for name, told in options.items()
+    }
+
+
+def check_variables(variables: dict[str, t.Any], file: str | None) -> None:
+    """Variables of hypervisors, of guests or of a group."""
+    assert variables.keys() - known_variables() == set(), "no playbook, role or filter reads them"
+    for variable, module in LISTS.items():
+        for item in variables.get(variable, ()):
+            assert_accepted(module_file(module), item, variable)
+    for name, profile in variables.get("guest_profile_catalog", {}).items():
+        check_guest({"guest_spec": profile}, name)
+    if "guest_spec" in variables or "guest_startup" in variables:
+        check_guest({"guest_profile_catalog": catalog(), **variables}, Path(file or "example").stem)
+
+
+def check_guest(variables: dict[str, t.Any], name: str) -> None:
+    """By the kind that its options tell; those that both kinds have must be right for both."""
+    written = {**variables.get("guest_spec", {})}
+    for profile in variables.get("guest_profiles", ()):
+        written.update(variables["guest_profile_catalog"][profile])
+    kinds = [kind for kind in KINDS if written.keys() <= names_of(kind)]
+    assert kinds, f"neither kind of guest has all of {', '.join(sorted(written))}"
+    for kind in kinds:
+        options = options_of(name, {"guest_kind": kind, **variables})
+        assert_accepted(module_file(KINDS[kind]), options, f"guest_spec of {name}, {kind}")
+
+
+def names_of(kind: str) -> set[str]:
+    arguments = ARGUMENTS[kind]
+    return {name for key, told in arguments.items() for name in (key, *told.get("aliases", ()))}
+
+
+@functools.cache
+def catalog() -> dict[str, t.Any]:
+    """The profiles of all examples: a block with a guest names those of the block before it."""
+    found: dict[str, t.Any] = {}
+    for block in YAML:
+        read = yaml.safe_load(block.text)
+        found.update(read.get("guest_profile_catalog", {}) if isinstance(read, dict) else {})
+    return found
+
+
+@functools.cache
+def known_variables() -> set[str]:
+    """Every word of a playbook, of what a role takes and of a filter, and what Ansible itself reads."""
+    readers = [
+        *files(ROOT / "playbooks", "*.yml"),
+        *files(ROOT / "roles", "argument_specs.yml"),
+        *files(PLUGINS / "filter"),
+    ]
+    readers = [path for path in readers if "inventory" not in path.parts]
+    words = {word for path in readers for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
+    return words | {"ansible_connection", "ansible_host", "ansible_python_interpreter", "ansible_user"}
+
+
+def test_every_play_and_every_task_has_a_right_syntax(tmp_path: Path) -> None:
+    """Modules, roles and keywords, as ansible-playbook reads them."""
+    playbooks = []
+    for block in YAML:
+        found = yaml.safe_load(block.text)
+        if isinstance(found, list):
+            plays = found if all(map(is_play, found)) else [{"hosts": "all", "gather_facts": False, "tasks": found}]
+            playbooks.append(tmp_path / f"{block.document.stem}-{block.line}.yml")
+            playbooks[-1].write_text(yaml.safe_dump(plays))
+    assert playbooks
+    done = ansible("ansible-playbook", "-i", "localhost,", "--syntax-check", *map(str, playbooks))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_inventories_of_examples_are_read(tmp_path: Path) -> None:
+    sources = [block for block in YAML if "all" in (yaml.safe_load(block.text) or ())]
+    assert sources
+    for number, block in enumerate(sources):
+        path = tmp_path / f"{number}.yml"
+        path.write_text(block.text)
+        done = ansible("ansible-inventory", "-i", str(path), "--list")
+        assert done.returncode == 0 and "WARNING" not in done.stderr, f"{block}: {done.stderr}"
+        variables = json.loads(done.stdout)["_meta"]["hostvars"].values()
+        used = {key for its in variables for key in its if not key.startswith("ansible_")}
+        assert used <= known_variables(), str(block)
+
+
+def ansible(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(Path(sys.executable).parent / command[0]), *command[1:]],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"), "ANSIBLE_LOCALHOST_WARNING": "false"},
+    )
+
+
+def test_no_block_is_passed_over() -> None:
+    """Text that is no example says so: ``text``, ``json``, ``console``."""
+    assert {block.language for block in BLOCKS} <= {"yaml", "sh", "console", "text", "json"}
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        assert len(re.findall(r"^```\w+$|^ *\.\. code-block::", text, re.MULTILINE)) == len(blocks(document)), document
+
+
+# ---- commands -------------------------------------------------------------------------------------------------------
+
+
+def commands(block: Block) -> t.Iterator[list[str]]:
+    """The commands of a block as words, without what a console answers."""
+    for line in block.text.splitlines():
+        if block.language == "console":
+            if not line.startswith("$ "):
+                continue
+            line = line.removeprefix("$ ")
+        yield shlex.split(line, comments=True)
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=str)
+def test_every_command_of_ansible_is_right(block: Block) -> None:
+    """The playbook is there, what ``-e`` gives is read by somebody, and what it permits is a word of a module."""
+    for words in commands(block):
+        playbooks = [word.removeprefix("homelab.hybrid.") for word in words if word.startswith("homelab.hybrid.")]
+        if words[:1] == ["ansible-playbook"]:
+            assert all((ROOT / "playbooks" / f"{name}.yml").is_file() for name in playbooks), words
+        for option, given in itertools.pairwise(words):
+            if option == "-e":
+                check_extra(given)
+
+
+def check_extra(given: str) -> None:
+    variables = json.loads(given) if given.startswith("{") else dict(pair.split("=", 1) for pair in given.split())
+    assert variables.keys() <= known_variables()
+    for variable, known in (("guest_allow", ALLOW), ("guest_delete", DELETE)):
+        said = variables.get(variable, [])
+        said = said.split(",") if isinstance(said, str) else said
+        assert set(said) <= {word for words in known.values() for word in words}, said
+
+
+def test_the_readme_describes_every_guest_that_it_names() -> None:
+    files_shown = {block.file: yaml.safe_load(block.text) for block in blocks(README) if block.file}
+    groups = files_shown["inventory/hosts.yml"]["all"]["children"]["guests"]["children"].values()
+    guests = {guest for group in groups for guest in group["hosts"]}
+    described = {Path(file).stem for file in files_shown if "/host_vars/" in file}
+    named = {
+        name
+        for block in COMMANDS
+        if block.document == README
+        for words in commands(block)
+        for option, given in itertools.pairwise(words)
+        if option == "--limit"
+        for name in given.split(",")
+    }
+    assert guests == described and named and named <= guests
+
+
+# ---- files and tables -----------------------------------------------------------------------------------------------
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README.read_text())
+    assert not [link for link in links if "://" not in link and not (ROOT / link).exists()]
+
+
+def test_the_readme_is_a_front_door() -> None:
+    """What is longer belongs on a page of its own."""
+    assert len(README.read_text().splitlines()) <= 160
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    sections = yaml.safe_load((ROOT / "docs" / "docsite" / "extra-docs.yml").read_text())["sections"]
+    listed = [page for section in sections for page in section["toctree"]]
+    assert sorted(listed) == sorted(path.stem for path in DOCUMENTS if path.suffix == ".rst")
+
+
+def test_every_reference_to_a_page_leads_somewhere() -> None:
+    texts = [path.read_text() for path in DOCUMENTS if path.suffix == ".rst"]
+    labels = {label for text in texts for label in re.findall(r"^\.\. _([^:]+):$", text, re.MULTILINE)}
+    assert {label for text in texts for label in re.findall(r":ref:`[^`]*<([^>]+)>`", text)} <= labels
+
+
+@each_document
+def test_every_make_target_that_is_named_is_there(document: Path) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"(?:`|^ *\$? ?)make ([a-z-]+)", document.read_text(), re.MULTILINE)) <= set(targets)
+
+
+def test_the_table_of_apply_paths_is_the_one_in_use() -> None:
+    paths = tool("apply_paths")
+    page = paths.PAGE.read_text(encoding="utf-8")
+    assert paths.with_table(page) == page, "stale: make docs"
+
+
+def test_the_table_of_benchmarks_has_its_place() -> None:
+    """``make bench-write`` would find out only when it has measured for minutes."""
+    page = (tool("pages").PAGES / "benchmarks.rst").read_text(encoding="utf-8")
+    begin, end = "benchmarks: written by make bench-write", "end of benchmarks"
+    assert "new" in tool("pages").replaced(page, begin, end, "new")
