@@ -107,17 +107,6 @@ def live_vlan(lines: NetLines, nic: Nic | None) -> int | None:
     return vlans.canonical(nic.vlan, lines.vlan, nic.default_vlan)
 
 
-def derived_mac(machine_id: str, guest: str, item: str, taken: t.Collection[str]) -> str:
-    """A MAC in the range of virtual machines that is the same on each try, and nobody else's."""
-    for number in range(1000):
-        seed = "\0".join((machine_id, guest, item, str(number) if number else ""))
-        digest = hashlib.sha256(seed.encode()).digest()
-        mac = "00:16:3e:" + ":".join(f"{byte:02x}" for byte in digest[:3])
-        if mac not in taken:
-            return mac
-    raise RuntimeError("no MAC is left")
-
-
 def pair_name(guest: str, number: int, taken: t.Collection[str]) -> str:
     """The name of the host's end of an interface: 15 characters at most, ``GUEST.0`` where that fits and is free."""
     name = f"{guest}.{number}"

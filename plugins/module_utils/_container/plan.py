@@ -16,11 +16,14 @@ from .._core.decide import SAME, Draft, Power, Verdict
 from .._core.options import NEVER_PERMITTED
 from .._core.plan import How, Plan
 from .._core.units import show_memory_kib
+from .._guest.identity import derive_mac
 from . import cgroup, cpuset, guest_files, idmap
-from .items import NetLines, claim_mounts, claim_networks, derived_mac, live_nic, live_vlan, net_lines
+from .items import NetLines, claim_mounts, claim_networks, live_nic, live_vlan, net_lines
 from .spec import OPTIONS, Mount, Network, Spec, with_create_defaults, with_mount_defaults, with_network_defaults
 from .state import Nic, State
 
+# The range that Xen has, and LXC and Docker take for containers.
+MAC_PREFIX = "00:16:3e"
 _RUNNING = ("started", "paused", "restarted")
 _ITEM = re.compile(r"(networks|mounts)\[([^\]]+)\]\.")
 
@@ -97,7 +100,9 @@ def _mapped(items: tuple[Item, ...] | None, change: t.Callable[[Item], Item]) ->
 
 def _new_network(item: Network, spec: Spec, state: State) -> Network:
     wanted = with_network_defaults(item)
-    mac = wanted.mac or derived_mac(state.host.machine_id, spec.name, item.name, state.host.taken_macs)
+    mac = wanted.mac or derive_mac(
+        state.host.machine_id, spec.name, item.name, state.host.taken_macs, prefix=MAC_PREFIX
+    )
     return dataclasses.replace(wanted, mac=mac)
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import typing as t
 
 from .._core.decide import SAME, Draft, Power
@@ -14,6 +13,7 @@ from .._core.errors import SpecError
 from .._core.options import NEVER_PERMITTED, pattern
 from .._core.plan import UNKNOWN, How, Plan, Unknown
 from .._core.units import show_size
+from .._guest.identity import derive_mac
 from .elements.disk import Disk, plugs_live
 from .elements.interface import Nic
 from .observe import Side, State
@@ -33,6 +33,8 @@ from .spec import (
 )
 
 KINDS = ("disks", "networks")
+# QEMU's own range.
+MAC_PREFIX = "52:54:00"
 _OTHER_KIND = {"disks": "networks", "networks": "disks"}
 _RUNNING = ("started", "paused", "suspended")
 _ROWS = {option.path: option for option in OPTIONS}
@@ -375,17 +377,7 @@ def disk_details(item: Item, state: State) -> dict[str, t.Any]:
 def mac_of(guest: str, item: Item, state: State) -> str:
     """The MAC of a new card: declared, recorded of an earlier time, or derived: the same on every run, and nobody else's."""
     known = item.text("mac") or state.macs.get(item.name)
-    return known or derive_mac(state.machine_id, guest, item.name, state.taken_macs)
-
-
-def derive_mac(machine_id: str, guest: str, name: str, taken: t.Collection[str]) -> str:
-    """A MAC in QEMU's range from what tells this card from all others."""
-    for attempt in range(256):
-        digest = hashlib.sha256(f"{machine_id}/{guest}/{name}/{attempt}".encode()).digest()
-        mac = "52:54:00:" + ":".join(f"{byte:02x}" for byte in digest[:3])
-        if mac not in taken:
-            return mac
-    raise SpecError(f"networks[{name}].mac: no free address was found; write one", key=f"networks[{name}].mac")
+    return known or derive_mac(state.machine_id, guest, item.name, state.taken_macs, prefix=MAC_PREFIX)
 
 
 def _compare_item(

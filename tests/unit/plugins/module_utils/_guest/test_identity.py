@@ -1,0 +1,34 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What tells one guest and its parts from all others."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.identity import derive_mac
+
+
+def test_a_mac_is_the_same_on_each_try_and_nobody_elses():
+    first = derive_mac("m", "guest", "lan", (), prefix="00:16:3e")
+    assert first == derive_mac("m", "guest", "lan", (), prefix="00:16:3e")
+    assert first != derive_mac("m", "guest", "dmz", (), prefix="00:16:3e")
+    assert derive_mac("m", "guest", "lan", {first}, prefix="00:16:3e") != first
+    assert first.startswith("00:16:3e:") and first[9:] == derive_mac("m", "guest", "lan", (), prefix="52:54:00")[9:]
+
+
+def test_no_mac_that_is_left_is_told_with_what_helps():
+    class Everything:
+        def __contains__(self, mac: object) -> bool:
+            return True
+
+        def __iter__(self):
+            return iter(())
+
+        def __len__(self) -> int:
+            return 1
+
+    with pytest.raises(SpecError, match="write one"):
+        derive_mac("m", "guest", "lan", Everything(), prefix="00:16:3e")
