@@ -31,7 +31,14 @@ RULES = {
     "is_added": "add: live; remove: next boot",
     "is_new": "restart of the bridge",
 }
-# A note that begins so says when the option counts at all.
+LOSSES = {
+    "no_loss": None,
+    "_is_fixed": "refused",
+    "_never_lost": "refused",
+    "_never_shrinks": "grow: live; shrink: refused",
+    "_replaces_disk": "next boot, with ``allow: [replace_disk]``",
+}
+# A note that begins so says that the option counts only where the thing is made; their plans refuse any change.
 FIXED = ("never", "only at creation", "on creation", "a disk is not moved")
 
 
@@ -48,17 +55,13 @@ def table() -> str:
     return "\n".join(parts)
 
 
-def row(option: t.Any) -> str:
-    when, note = (option.note, "") if option.note.startswith(FIXED) else (applies(option), option.note)
-    return f"| `{option.path}` | {when} | {takes_off(option)} | {note} |"
-
-
 def applies(option: t.Any) -> str:
-    """How a change of the option reaches a running guest, and what it is refused for."""
-    name = option.live.__name__
-    words = RULES.get(name) or " ".join((option.live.__doc__ or name).split()).rstrip(".")
-    loss = " ".join((option.loss.__doc__ or "").split()).rstrip(".") if option.loss.__name__ != "no_loss" else ""
-    return f"{words}; {loss}" if loss else words
+    """How a change of the option reaches a running guest, or that it is refused."""
+    if loss := LOSSES[option.loss.__name__]:
+        return loss
+    if option.note.startswith(FIXED):
+        return "reported in ``stale``" if "stale" in option.note else "refused"
+    return RULES.get(option.live.__name__) or " ".join((option.live.__doc__ or "").split()).rstrip(".")
 
 
 def takes_off(option: t.Any) -> str:
