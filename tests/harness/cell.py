@@ -6,7 +6,8 @@
 The command runs as root with a root file system, network, processes, control groups, libvirt and lxcfs of its own. All of
 them are gone when it ends, also when it or this process is killed. What is on the host's disk is seen as it is, and what is
 written there goes nowhere, except into this tree (so that caches, logs and reports stay) and the published tiny VM.
-There is no way to the networks of the host.
+Its only network card is one end
+of a cable of its own to the host, which translates addresses; nothing reaches it from outside.
 
 A cell is the namespaces of ``unshare``, an overlay of the whole root in memory, and one folder of the host's disk for what is
 large or cannot lie on an overlay: roots of containers (idmapped mounts, overlays of their own) and images. The host must
@@ -32,13 +33,15 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 CELLS = Path("/var/lib/homelab-cells")
-NAMESPACES = ("mount", "net", "uts", "ipc", "pid", "cgroup")
+NAMESPACES = ("mount", "uts", "ipc", "pid", "cgroup")
 # What lies in the cell's folder on the host's disk: too large for memory, or with mounts that an overlay does not carry.
 ON_DISK = ("/srv", "/tmp", "/var/tmp", "/var/lib/lxc", "/var/lib/libvirt", "/var/lib/homelab_hybrid")
 # Made by the tests once, each file under a name that says what is in it.
 SHARED = (ROOT, ROOT / ".build" / "cache", Path("/var/cache/homelab_hybrid/tiny"))
 # Definitions of guests, pools and networks that somebody has on the host.
 FOREIGN = ("qemu/*.xml", "qemu/autostart", "qemu/networks/autostart", "storage", "secrets")
+# Of the addresses for carriers' own translation, which no test and no home uses.
+NETWORK = "100.127"
 DAEMON_SECONDS = 60
 END_SECONDS = 30
 
@@ -50,7 +53,8 @@ def run_in_cell(command: Sequence[str]) -> int:
     """The exit status of *command*, run in a cell of its own."""
     CELLS.mkdir(mode=0o711, exist_ok=True)
     sweep()
-    folder = CELLS / f"{os.getpid()}-{time.monotonic_ns() % 10**9}"
+    number, taken = take_number()
+    folder = CELLS / f"{number}-{os.getpid()}"
     folder.mkdir(mode=0o711)
     end, alive = os.pipe()
     keeper = os.fork()
@@ -58,8 +62,9 @@ def run_in_cell(command: Sequence[str]) -> int:
         os.close(alive)
         os._exit(keep(folder, end))
     os.close(end)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda signum, dummy: sys.exit(128 + signum))
+    os.close(taken)
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, lambda signum, dummy: sys.exit(128 + signum))
     # A terminal sends it to the command too, which decides; this process only waits.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -69,15 +74,70 @@ def run_in_cell(command: Sequence[str]) -> int:
         os.waitpid(keeper, 0)
 
 
+def take_number() -> tuple[int, int]:
+    """The least number that no other cell has, and the descriptor whose lock keeps it."""
+    numbers = CELLS.with_name(f"{CELLS.name}-numbers")
+    numbers.mkdir(exist_ok=True)
+    for number in range(250):
+        descriptor = os.open(numbers / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+        else:
+            return number, descriptor
+    raise SystemExit("cell: there are too many")
+
+
+def number_of(folder: Path) -> int:
+    return int(folder.name.partition("-")[0])
+
+
+def make_network(number: int) -> None:
+    """The network namespace, its cable to the host, and the translation of its addresses there."""
+    space, cable = f"cell-{number}", f"cell{number}"
+    remove_network(number)
+    run("ip", "netns", "add", space)
+    run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", space)
+    run("ip", "address", "add", f"{NETWORK}.{number}.1/30", "dev", cable)
+    run("ip", "link", "set", cable, "up")
+    run("ip", "-n", space, "address", "add", f"{NETWORK}.{number}.2/30", "dev", "eth0")
+    for link in ("lo", "eth0"):
+        run("ip", "-n", space, "link", "set", link, "up")
+    run("ip", "-n", space, "route", "add", "default", "via", f"{NETWORK}.{number}.1")
+    rule = f"ip saddr {NETWORK}.{number}.0/30 masquerade"
+    run("nft", f"table ip {cable} {{ chain out {{ type nat hook postrouting priority srcnat; {rule}; }}; }}")
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+
+def remove_network(number: int) -> None:
+    for argv in (
+        ("ip", "netns", "delete", f"cell-{number}"),
+        ("ip", "link", "delete", f"cell{number}"),
+        ("nft", "delete", "table", "ip", f"cell{number}"),
+    ):
+        # One may be gone with another, or was never made.
+        subprocess.run(argv, capture_output=True, check=False)
+
+
 def _start(folder: Path, command: Sequence[str]) -> int:
     groups = make_control_groups(folder)
+    make_network(number_of(folder))
 
     def join() -> None:
         for group in groups:
             (group / "cgroup.procs").write_text("0")
 
     inside = [sys.executable, __file__, "--inside", str(folder), "--", *command]
-    unshare = ["unshare", *(f"--{each}" for each in NAMESPACES), "--fork", "--kill-child", *inside]
+    unshare = [
+        "nsenter",
+        f"--net=/run/netns/cell-{number_of(folder)}",
+        "unshare",
+        *(f"--{each}" for each in NAMESPACES),
+        "--fork",
+        "--kill-child",
+        *inside,
+    ]
     # `setpriv --pdeathsig` lets unshare end with this process, and --kill-child everything with unshare.
     child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *unshare], preexec_fn=join)
     try:
@@ -132,6 +192,7 @@ def remove(folder: Path) -> None:
         for found in os.walk(group, topdown=False):
             with contextlib.suppress(FileNotFoundError):
                 os.rmdir(found[0])
+    remove_network(number_of(folder))
     for device in loop_devices(folder):
         subprocess.run(["losetup", "--detach", device], check=False)
     shutil.rmtree(folder)
@@ -235,10 +296,13 @@ def enter(folder: Path, command: Sequence[str]) -> int:
     run("pivot_root", ".", ".")
     run("umount", "--lazy", ".")
     forget_guests()
-    run("ip", "link", "set", "lo", "up")
+    # A new network takes over what others of the host have set.
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
     start_daemons()
     os.chdir(here)
     os.environ["HOMELAB_CELL"] = folder.name
+    # Tests start children that import the collection.
+    os.environ.setdefault("PYTHONPATH", str(ROOT / ".build"))
     # A child of its own takes the signals of a terminal again.
     process = os.posix_spawnp(command[0], list(command), os.environ, setsigdef=[signal.SIGINT])
     while True:
