@@ -15,7 +15,7 @@ from .._core.record import Record
 from .._core.units import show_memory_kib
 from .._host.snapshot import Host
 from .._image.store import stored
-from .._storage.observe import mounts_in
+from .._storage.mounts import mounts_in
 from . import cgroup, cpuset, guest_files, inside, live, rootfs
 from .config import Config
 from .idmap import Range, parse_idmap, parse_subids, root_of

@@ -15,7 +15,7 @@ import typing as t
 
 from .._core import atomic, paths, record
 from .._core.errors import ApplyError, MissingRequirement
-from .._storage.observe import mounts_in
+from .._storage.mounts import mounts_in
 
 FILES = {"container": "root.tar.zst", "vm": "disk.qcow2"}
 FORMATS = {"container": "tar.zst", "vm": "qcow2"}

@@ -10,8 +10,8 @@ import dataclasses
 import os
 import typing as t
 
-from .._core import atomic
 from .._host.snapshot import Host, path_users
+from .mounts import mounts_in
 from .spec import Spec
 
 
@@ -79,10 +79,3 @@ def count_entries(path: str | None) -> int | None:
     if path is None or not os.path.isdir(path):
         return None
     return len(os.listdir(path))
-
-
-def mounts_in(path: str | None) -> tuple[str, ...]:
-    """The mount points at and below *path*."""
-    lines = (atomic.read_text("/proc/self/mountinfo") or "").splitlines() if path else []
-    points = (line.split(" ")[4].replace("\\040", " ") for line in lines)
-    return tuple(sorted(point for point in points if point == path or point.startswith(f"{path}/")))

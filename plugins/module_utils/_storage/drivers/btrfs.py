@@ -1,0 +1,123 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""A pool that is a folder on btrfs: roots are subvolumes, disks are raw files whose clones share their blocks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import typing as t
+
+from ..._core import command
+from ..driver import CLONE, LIMIT, SEND, SNAPSHOT, Attempt, Limit
+from ..volume import BLOCK, FILESYSTEM, Volume
+from . import subvolume
+from .folder import Folder, unpack
+from .qgroup import Quota
+
+
+class Btrfs(Folder):
+    """See ``driver.Driver``.
+
+    A disk is raw and never copied on write, from birth: a qcow2 in a file that btrfs copies on write fragments without end.
+    """
+
+    formats: tuple[str, ...] = ("raw",)
+    cloned = frozenset((BLOCK, FILESYSTEM))
+    can = frozenset((CLONE, SNAPSHOT, LIMIT, SEND))
+    lxc_driver = "btrfs"
+
+    def obstacle(self, ability: str) -> str | None:
+        if ability == LIMIT and os.path.isdir(self.path) and not Quota(self.path).is_enabled:
+            return (
+                f"the file system of the storage pool {self.pool} has its quotas disabled. "
+                "Run homelab.hybrid.storage_pool for it, which enables them"
+            )
+        return super().obstacle(ability)
+
+    def limit(self, volume: Volume) -> Limit:
+        path = self.location(volume)
+        if volume.kind != FILESYSTEM or not subvolume.is_subvolume(path):
+            return Limit()
+        return Quota(path).limit_of(path)
+
+    def create(
+        self,
+        volume: Volume,
+        *,
+        size: int | None = None,
+        format: str | None = None,
+        image: str | None = None,
+        keep_fds: t.Sequence[int] = (),
+    ) -> Attempt:
+        path = self._begin(volume)
+        try:
+            if volume.kind == FILESYSTEM:
+                subvolume.create(path)
+                os.chmod(path, 0o700)
+                if size is not None:
+                    self._limit(path, volume, size)
+                if image is not None:
+                    unpack(image, path, keep_fds)
+            else:
+                _make_disk(path, size, image, keep_fds)
+        except Exception:
+            # What did not fit would keep its pool full.
+            self.purge(volume)
+            raise
+        return Attempt(volume, path, self.formats[0])
+
+    def clone(self, volume: Volume, origin: Volume, *, size: int | None = None) -> Attempt:
+        path = self._begin(volume)
+        source = self.location(origin)
+        try:
+            if volume.kind == FILESYSTEM:
+                subvolume.snapshot(source, path)
+                os.chmod(path, 0o700)
+                if size is not None:
+                    self._limit(path, volume, size)
+            else:
+                _make_disk(path, 0, None, ())
+                subvolume.clone_file(source, path)
+                os.truncate(path, max(size or 0, os.stat(source).st_size))
+        except Exception:
+            self.purge(volume)
+            raise
+        return Attempt(volume, path, self.formats[0])
+
+    def snapshot(self, volume: Volume, name: str) -> Volume:
+        kept = volume.snapshot(name)
+        attempt = self.clone(kept, volume)
+        self.publish(attempt, is_read_only=True)
+        return kept
+
+    def _seal(self, path: str) -> None:
+        subvolume.seal(path)
+
+    def _limit(self, path: str, volume: Volume, size: int | None) -> None:
+        Quota(path).set_limit(path, size)
+
+    def _remove(self, path: str) -> None:
+        if subvolume.is_subvolume(path):
+            quota = Quota(path)
+            if quota.is_enabled:
+                quota.lift(path)
+            subvolume.delete(path)
+            if quota.is_enabled:
+                Quota(self.path).sweep()
+        elif os.path.isdir(path) and not os.path.islink(path):
+            # The root of a container made by hand and adopted: a plain folder.
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
+def _make_disk(path: str, size: int | None, image: str | None, keep_fds: t.Sequence[int]) -> None:
+    form = ("-f", "raw", "-o", "nocow=on")
+    command.run(["qemu-img", "create", "-q", *form, path, str(size or 0)], keep_fds=keep_fds)
+    if image is not None:
+        # Into the file that is there: the attribute takes effect on an empty file alone.
+        argv = ["qemu-img", "convert", "-q", "-n", "--target-is-zero", "-f", "qcow2", "-O", "raw", image, path]
+        command.run(argv, keep_fds=keep_fds)

@@ -1,0 +1,81 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""A pool that is a folder on any file system: disks are files, roots are folders."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import typing as t
+
+from ..._core import command
+from ..driver import LIMIT, Attempt, Limit
+from ..volume import FILESYSTEM, Volume
+from . import project_quota
+from .folder import Folder, unpack
+
+
+class Dir(Folder):
+    """See ``driver.Driver``. A linked disk stands on the image's file in the store, so nothing is copied into the pool."""
+
+    def obstacle(self, ability: str) -> str | None:
+        return project_quota.obstacle(self.pool, self.path) if ability == LIMIT else super().obstacle(ability)
+
+    def limit(self, volume: Volume) -> Limit:
+        if volume.kind != FILESYSTEM or not self.exists(volume):
+            return Limit()
+        return Limit(project_quota.read_limit(self.location(volume)))
+
+    def create(
+        self,
+        volume: Volume,
+        *,
+        size: int | None = None,
+        format: str | None = None,
+        image: str | None = None,
+        keep_fds: t.Sequence[int] = (),
+    ) -> Attempt:
+        path = self._begin(volume)
+        written = format or self.formats[0]
+        try:
+            if volume.kind == FILESYSTEM:
+                os.mkdir(path, mode=0o700)
+                if size is not None:
+                    self._limit(path, volume, size)
+                if image is not None:
+                    unpack(image, path, keep_fds)
+                return Attempt(volume, path)
+            _make_disk(path, size, written, image, keep_fds)
+        except Exception:
+            # What did not fit would keep its pool full.
+            self.purge(volume)
+            raise
+        return Attempt(volume, path, written)
+
+    def clone(self, volume: Volume, origin: Volume, *, size: int | None = None) -> Attempt:
+        raise NotImplementedError(f"{volume}: a folder has no clones")
+
+    def snapshot(self, volume: Volume, name: str) -> Volume:
+        raise NotImplementedError(f"{volume}: a folder has no snapshots")
+
+    def _limit(self, path: str, volume: Volume, size: int | None) -> None:
+        project_quota.set_limit(path, volume, size)
+
+    def _remove(self, path: str) -> None:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
+def _make_disk(path: str, size: int | None, format: str, image: str | None, keep_fds: t.Sequence[int]) -> None:
+    sizes = [] if size is None else [str(size)]
+    if image is None or format == "qcow2":
+        backing = ["-b", image, "-F", "qcow2"] if image else []
+        command.run(["qemu-img", "create", "-q", "-f", format, *backing, path, *sizes], keep_fds=keep_fds)
+        return
+    command.run(["qemu-img", "convert", "-q", "-f", "qcow2", "-O", format, image, path], keep_fds=keep_fds)
+    if sizes:
+        command.run(["qemu-img", "resize", "-q", "-f", format, path, *sizes], keep_fds=keep_fds)

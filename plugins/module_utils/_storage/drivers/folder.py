@@ -1,0 +1,172 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What drivers share whose pool is a folder: the names of volumes and of attempts at them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import typing as t
+
+from ..._core import atomic, command
+from ..._core.errors import ApplyError, ObserveError
+from .. import mounts
+from ..driver import Attempt, DiskSource, Limit, Usage, taken
+from ..volume import BLOCK, FILESYSTEM, Volume
+
+_ATTEMPT = re.compile(r"[0-9a-f]{16}\.(new|gone)")
+# An ISO image is a raw disk that a program wrote whole.
+_WHOLE = "iso"
+
+
+class Folder:
+    """A pool whose volumes are files and folders that bear their names. See ``driver.Driver``."""
+
+    formats: tuple[str, ...] = ("qcow2", "raw")
+    cloned: frozenset[str] = frozenset()
+    can: frozenset[str] = frozenset()
+    lxc_driver = "dir"
+
+    def __init__(self, pool: str, path: str) -> None:
+        self.pool = pool
+        self.path = path.rstrip("/")
+
+    # -- reading
+
+    def obstacle(self, ability: str) -> str | None:
+        return None if ability in self.can else f"the storage pool {self.pool} cannot {ability}"
+
+    def usage(self) -> Usage:
+        status = os.statvfs(mounts.existing(self.path))
+        capacity, available = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
+        return Usage(mounts.mount_of(self.path).device, capacity, available)
+
+    def exists(self, volume: Volume) -> bool:
+        return bool(self._found(volume))
+
+    def location(self, volume: Volume) -> str:
+        found = self._found(volume)
+        return found[0] if found else self._place(volume, self.formats[0])
+
+    def disk_source(self, volume: Volume) -> DiskSource:
+        path = self.location(volume)
+        extension = path.rpartition(".")[2]
+        return DiskSource(path, "raw" if extension == _WHOLE else extension)
+
+    def lxc_root(self, volume: Volume) -> str:
+        return f"{self.lxc_driver}:{self.location(volume)}"
+
+    def volume_at(self, path: str) -> Volume | None:
+        folder, name = os.path.split(path.rstrip("/"))
+        if folder != self.path or name.startswith("."):
+            return None
+        stem, dot, extension = name.rpartition(".")
+        if dot and extension in (*self.formats, _WHOLE):
+            return Volume(self.pool, stem, BLOCK)
+        return Volume(self.pool, name, FILESYSTEM) if os.path.isdir(path) else None
+
+    def limit(self, volume: Volume) -> Limit:
+        return Limit()
+
+    def has_left_overs(self, volume: Volume) -> bool:
+        return bool(self._left_overs(volume))
+
+    # -- writing
+
+    def publish(self, attempt: Attempt, *, is_read_only: bool = False) -> None:
+        volume = attempt.volume
+        if self.exists(volume):
+            raise taken(volume)
+        if volume.kind == BLOCK:
+            with open(attempt.path, "rb") as stream:
+                os.fchmod(stream.fileno(), 0o400 if is_read_only else 0o600)
+                os.fsync(stream.fileno())
+        else:
+            os.chmod(attempt.path, 0o755)
+            if is_read_only:
+                self._seal(attempt.path)
+        try:
+            atomic.rename_new(attempt.path, self._place(volume, attempt.format))
+        except FileExistsError:
+            raise taken(volume) from None
+        atomic.sync_folder(self.path)
+
+    def write(self, volume: Volume, data: bytes) -> None:
+        self.purge(volume)
+        atomic.write_file(self._place(volume, _WHOLE), data, mode=0o600)
+
+    def resize(self, volume: Volume, size: int | None, *, keep_fds: t.Sequence[int] = ()) -> None:
+        if volume.kind == FILESYSTEM:
+            self._limit(self.location(volume), volume, size)
+            return
+        source = self.disk_source(volume)
+        command.run(["qemu-img", "resize", "-q", "-f", source.format, source.path, str(size)], keep_fds=keep_fds)
+
+    def retire(self, volume: Volume) -> None:
+        for path in self._found(volume):
+            os.rename(path, self._attempt_path(volume, "gone"))
+        if os.path.isdir(self.path):
+            atomic.sync_folder(self.path)
+
+    def purge(self, volume: Volume) -> None:
+        for path in self._left_overs(volume):
+            mounted = mounts.mounts_in(path)
+            if mounted:
+                raise ApplyError(
+                    f"{', '.join(mounted)} is mounted in what is to be removed of {volume}; unmount it first"
+                )
+            self._remove(path)
+
+    # -- for the drivers
+
+    def _seal(self, path: str) -> None:
+        """Nothing writes any more to the tree of files at *path*, where the file system can see to it."""
+
+    def _limit(self, path: str, volume: Volume, size: int | None) -> None:
+        raise ApplyError(f"{volume} can have no limit")
+
+    def _remove(self, path: str) -> None:
+        raise NotImplementedError(path)
+
+    def _begin(self, volume: Volume) -> str:
+        """A path for one attempt, behind which nothing is left of earlier ones."""
+        self.purge(volume)
+        return self._attempt_path(volume, "new")
+
+    def _attempt_path(self, volume: Volume, end: str) -> str:
+        return os.path.join(self.path, f".{volume.name}+{secrets.token_hex(8)}.{end}")
+
+    def _left_overs(self, volume: Volume) -> list[str]:
+        beginning = f".{volume.name}+"
+        paths = atomic.left_overs(self.path, beginning)
+        return [path for path in paths if _ATTEMPT.fullmatch(os.path.basename(path), len(beginning))]
+
+    def _place(self, volume: Volume, format: str) -> str:
+        return os.path.join(self.path, volume.name if volume.kind == FILESYSTEM else f"{volume.name}.{format}")
+
+    def _found(self, volume: Volume) -> list[str]:
+        endings = ("",) if volume.kind == FILESYSTEM else (*self.formats, _WHOLE)
+        places = [self._place(volume, ending) for ending in endings]
+        found = [place for place in places if os.path.lexists(place)]
+        if len(found) > 1:
+            raise ObserveError(
+                f"{volume} is there more than once: {', '.join(found)}. Move away what is not the guest's"
+            )
+        return found
+
+
+def unpack(archive: str, folder: str, keep_fds: t.Sequence[int]) -> None:
+    """Unpack a compressed tar into *folder*, owners and extended attributes as in the archive, without device nodes."""
+    # LXC gives every container a /dev of its own.
+    without = ("--exclude=./dev/*", "--exclude=dev/*")
+    argv = ["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", *without, "-xpf", archive, "-C", folder]
+    command.run(argv, keep_fds=keep_fds)
+
+
+def is_unsupported(exc: OSError) -> bool:
+    """Whether the file system does not know what it was asked for."""
+    return exc.errno in (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)

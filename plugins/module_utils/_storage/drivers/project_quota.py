@@ -1,0 +1,99 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The size of a folder by the project quota of ext4 or XFS."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import struct
+
+from ..._core import command
+from ..._core.errors import ApplyError
+from .. import mounts
+from ..volume import Volume
+
+_ENFORCED = frozenset(("prjquota", "pquota"))
+_WAYS = {
+    "ext4": "tune2fs -O quota,project while it is not mounted, and the mount option prjquota",
+    "xfs": "the mount option prjquota",
+}
+# include/uapi/linux/fs.h: xflags, extsize, nextents, projid, cowextsize
+_FSXATTR = struct.Struct("5I8x")
+_FS_IOC_FSGETXATTR = 0x801C581F
+# Linux 5.14, the same number on every architecture. It asks for no device: that of a root is often called /dev/root.
+_SYS_QUOTACTL_FD = 443
+_GET, _SET, _PROJECTS = 0x800007, 0x800008, 2
+# include/uapi/linux/quota.h, if_dqblk: hard and soft limit in KiB, bytes in use, three of inodes, two times, what is valid
+_DQBLK = struct.Struct("8QI4x")
+_LIMITS_ARE_VALID = 1
+_KIB = 1024
+
+
+def obstacle(pool: str, path: str) -> str | None:
+    """Why no folder below *path* can have a size, and what permits it; ``None`` where the file system enforces project quotas."""
+    mount = mounts.mount_of(path)
+    if mount.type in _WAYS and mount.options & _ENFORCED:
+        return None
+    where = f"the storage pool {pool} lies on {mount.type} at {mount.point}, which enforces no project quotas"
+    if mount.type in _WAYS:
+        return f"{where}. It takes {_WAYS[mount.type]}; or a pool of type btrfs"
+    return f"{where}. It takes a pool of type btrfs, or a folder on ext4 or XFS that is mounted with prjquota"
+
+
+def read_limit(path: str) -> int | None:
+    """The bytes that the folder *path* may take; ``None`` without a limit."""
+    if not mounts.mount_of(path).options & _ENFORCED:
+        return None
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        project = _FSXATTR.unpack(fcntl.ioctl(descriptor, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size)))[3]
+        if not project:
+            return None
+        quota = bytearray(_DQBLK.size)
+        if not _quotactl(descriptor, _GET, project, quota):
+            return None
+    finally:
+        os.close(descriptor)
+    return _DQBLK.unpack(quota)[0] * _KIB or None
+
+
+def set_limit(path: str, volume: Volume, size: int | None) -> None:
+    """Let the folder *path* with all that is in it take *size* bytes.
+
+    :raises ApplyError, CommandError:
+    """
+    project = _project_of(volume)
+    # What is made in the folder later belongs to its project too.
+    command.run(["chattr", "-R", "-p", str(project), path])
+    command.run(["find", path, "-xdev", "-type", "d", "-exec", "chattr", "+P", "--", "{}", "+"])
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        quota = bytearray(_DQBLK.pack(-(-(size or 0) // _KIB), 0, 0, 0, 0, 0, 0, 0, _LIMITS_ARE_VALID))
+        if not _quotactl(descriptor, _SET, project, quota):
+            raise ApplyError(f"{volume}: the file system keeps no quota of the project {project}")
+    finally:
+        os.close(descriptor)
+
+
+def _project_of(volume: Volume) -> int:
+    """A number that only this volume has, as far as two of 2^31 differ. The first 65536 are left to the administrator."""
+    digest = int.from_bytes(hashlib.sha256(str(volume).encode()).digest()[:4], "big") & 0x7FFFFFFF
+    return max(digest, 0x10000)
+
+
+def _quotactl(descriptor: int, verb: int, project: int, quota: bytearray) -> bool:
+    """Ask the kernel for a quota, or give it one. Returns whether the file system has one of this project."""
+    buffer = (ctypes.c_char * len(quota)).from_buffer(quota)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(_SYS_QUOTACTL_FD, descriptor, verb << 8 | _PROJECTS, project, ctypes.byref(buffer)) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ESRCH, errno.ENOENT):
+        return False
+    raise OSError(number, os.strerror(number))

@@ -1,0 +1,63 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What is mounted where on this host. Only reads."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from .._core import atomic
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+class Mount(t.NamedTuple):
+    """A line of mountinfo. *device* is major:minor, the same for every mount of one file system."""
+
+    point: str
+    device: str
+    type: str
+    source: str
+    options: frozenset[str]
+
+
+def read_mounts() -> list[Mount]:
+    """The mounts that this process sees, later ones over earlier ones."""
+    return [_parse(line) for line in (atomic.read_text("/proc/self/mountinfo") or "").splitlines()]
+
+
+def _parse(line: str) -> Mount:
+    # "36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/root rw,errors=continue"
+    fields, dummy, rest = line.partition(" - ")
+    dummy, dummy, device, dummy, point, options, *_rest = fields.split(" ")
+    type_, source, more = rest.split(" ", 2)
+    words = frozenset([*options.split(","), *more.split(",")])
+    return Mount(_plain(point), device, type_, _plain(source), words)
+
+
+def _plain(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+def mounts_in(path: str | None) -> tuple[str, ...]:
+    """The mount points at and below *path*."""
+    points = (mount.point for mount in read_mounts()) if path else ()
+    return tuple(sorted(point for point in points if point == path or point.startswith(f"{path}/")))
+
+
+def existing(path: str) -> str:
+    """*path*, or the folder above it that is there."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def mount_of(path: str) -> Mount:
+    """The mount that *path* lies on, or will."""
+    place = os.path.realpath(existing(path))
+    over = [mount for mount in read_mounts() if mount.point == "/" or f"{place}/".startswith(f"{mount.point}/")]
+    return max(reversed(over), key=lambda mount: len(mount.point))
