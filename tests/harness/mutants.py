@@ -44,7 +44,7 @@ RESOURCES = {
     ),
     "_vm": (["apply.py"], ["tests/unit/plugins/module_utils/_vm", "tests/matrix/test_vm_*.py"]),
     "_layout": (
-        ["apply.py", "spawner.py"],
+        ["crew.py"],
         ["tests/unit/plugins/module_utils/_layout", "tests/matrix/test_layout.py"],
     ),
 }

@@ -605,10 +605,10 @@ def test_a_guest_that_may_stay_stopped_is_not_waited_for(layout):
 
 
 def test_nothing_to_do_starts_no_worker_and_reads_once(layout, monkeypatch):
-    from ansible_collections.homelab.hybrid.plugins.module_utils._layout import spawner
+    from ansible_collections.homelab.hybrid.plugins.module_utils._layout import crew
 
     assert run(layout).error is None
-    monkeypatch.setattr(spawner.Spawner, "start", lambda *dummy: pytest.fail("a worker was started"))
+    monkeypatch.setattr(crew.Spawner, "start", lambda *dummy: pytest.fail("a worker was started"))
     layout["containers"][0]["wait_for"] = ["ip"]
     outcome = run({**layout, "facts": True})
     assert outcome.error is None and not outcome.told["changed"]

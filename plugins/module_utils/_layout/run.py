@@ -24,9 +24,8 @@ from .._run import journal
 from .._storage.resource import StoragePool
 from .._vm.resource import KvmVm
 from . import claims, refusals
-from .apply import Crew, Report
+from .crew import Crew, Message, Report, Spawner, Tell
 from .plan import Item, Told, drop_assumed, empty, failure, failures, in_order, merge, settle, tell
-from .spawner import Message, Spawner, Tell
 from .spec import DELETE_OF, GUESTS, KINDS, Declared, Params, Spec, as_written, parse
 
 AnyResource = Resource[t.Any, t.Any]
