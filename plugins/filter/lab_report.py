@@ -52,7 +52,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils._layout.spec import ARGUMENTS, KINDS
+from ..module_utils._layout.kinds import KINDS
 from ..plugin_utils._profiles import dictionaries
 from .guest_spec import options_of
 
@@ -98,12 +98,15 @@ def lives_on(hypervisor: str, guest: t.Mapping[str, t.Any], hostvars: t.Mapping[
 def declared(part: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> dict[tuple[str, str], Told]:
     """The options of each resource of the part by its kind and name, without secrets."""
     found: dict[tuple[str, str], t.Any] = {}
-    for kind, key in KINDS.items():
-        for item in dictionaries(hostvars[part["hypervisor"]].get(f"hypervisor_{key}")) if part["is_whole"] else ():
-            found[kind, str(item.get("name"))] = item
+    for kind in KINDS:
+        for item in (
+            dictionaries(hostvars[part["hypervisor"]].get(f"hypervisor_{kind.list}")) if part["is_whole"] else ()
+        ):
+            found[kind.word, str(item.get("name"))] = item
     for name in part["guests"]:
         found[str(hostvars[name]["guest_kind"]), name] = options_of(name, hostvars[name])
-    return {key: without_secrets(options, ARGUMENTS[KINDS[key[0]]]["options"]) for key, options in found.items()}
+    arguments = {kind.word: kind.arguments for kind in KINDS}
+    return {key: without_secrets(options, arguments[key[0]]) for key, options in found.items()}
 
 
 def without_secrets(options: t.Mapping[str, t.Any], arguments: t.Mapping[str, t.Any]) -> Told:

@@ -341,7 +341,7 @@ options:
         default: []
   images:
     description:
-      - The images that guests are made of. An item has the options of M(homelab.hybrid.image).
+      - The images of the host. An item has the options of M(homelab.hybrid.image).
       - Of an item, O(images[].build) and O(images[].path) exclude each other.
     type: list
     elements: dict
@@ -1423,7 +1423,7 @@ conflicts:
 """
 
 from ..module_utils._layout.entry import run_layout
-from ..module_utils._layout.spec import ARGUMENTS, CONSTRAINTS
+from ..module_utils._layout.kinds import ARGUMENTS, CONSTRAINTS
 
 
 def main() -> None:

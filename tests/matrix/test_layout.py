@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,11 +18,8 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, Step
-from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import (
-    RESOURCES,
-    LayoutOutcome,
-    converge_layout,
-)
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds import KINDS
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import LayoutOutcome, converge_layout
 from ansible_collections.homelab.hybrid.plugins.module_utils._run import journal
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.tests.harness import tiny_root
@@ -553,7 +551,9 @@ def test_a_bug_fails_its_item_alone_and_keeps_its_traceback(layout, monkeypatch,
     outcome = converge_layout(
         {"bridges": layout["bridges"], "storage_pools": extra},
         dry_run=False,
-        resources={**RESOURCES, "storage_pool": BrokenPool()},
+        kinds=[
+            dataclasses.replace(kind, resource=BrokenPool()) if kind.word == "storage_pool" else kind for kind in KINDS
+        ],
     )
     broken = item(outcome, f"{PREFIX}-broken")
     assert broken["failed"] and broken["changed"]

@@ -14,16 +14,13 @@ import typing as t
 
 from pages import PAGES, ROOT, list_table, replaced
 
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / ".build")]
+
+from unit.tree import room
+
 PAGE = PAGES / "apply_paths.rst"
 BEGIN, END = "apply paths: written by make docs", "end of apply paths"
 UTILS = "ansible_collections.homelab.hybrid.plugins.module_utils"
-MODULES = {
-    "kvm_vm": "_vm",
-    "lxc_container": "_container",
-    "bridge": "_bridge",
-    "storage_pool": "_storage",
-    "image": "_image",
-}
 RULES = {
     "always": "live",
     "never": "next boot",
@@ -45,10 +42,10 @@ FIXED = ("never", "only at creation", "on creation", "a disk is not moved")
 def table() -> str:
     """One table a module, as reStructuredText."""
     parts = []
-    for module, folder in MODULES.items():
-        options = importlib.import_module(f"{UTILS}.{folder}.spec").OPTIONS
+    for kind in importlib.import_module(f"{UTILS}._layout.kinds").KINDS:
+        options = importlib.import_module(f"{UTILS}.{room(kind)}.spec").OPTIONS
         rows = [(f"``{option.path}``", applies(option), takes_off(option), option.note or "") for option in options]
-        title = f":ansplugin:`homelab.hybrid.{module}#module`"
+        title = f":ansplugin:`homelab.hybrid.{kind.module}#module`"
         parts.append(
             f"{title}\n{'-' * len(title)}\n\n{list_table(('option', 'on a running one', 'unset', 'note'), rows)}"
         )
@@ -74,7 +71,6 @@ def with_table(page: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT / ".build"))
     if sys.argv[1:] == ["--write"]:
         PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     else:

@@ -23,14 +23,6 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / ".build")]
 from unit.tree import MODULES, PACKAGE, PLUGINS, documentation, load
 
 TARGET = PLUGINS / "modules" / "layout.py"
-# List, module of its items, folder of its options, and what the list is.
-LISTS = {
-    "bridges": ("bridge", "_bridge", "The bridges of the host"),
-    "storage_pools": ("storage_pool", "_storage", "The storage pools of the host"),
-    "images": ("image", "_image", "The images that guests are made of"),
-    "vms": ("kvm_vm", "_vm", "The virtual machines of the host"),
-    "containers": ("lxc_container", "_container", "The containers of the host"),
-}
 CONSTRAINTS = {
     "mutually_exclusive": "exclude each other",
     "required_together": "are needed together",
@@ -131,24 +123,22 @@ class Dumper(yaml.SafeDumper):
 
 
 def rendered() -> str:
+    layout = importlib.import_module(f"{PACKAGE}.plugins.module_utils._layout.kinds")
     told = load(HEAD)
     own = told["options"]
-    own["delete"]["choices"] = list(specification("_layout").DELETE)
-    options = {key: described(key, *rest) for key, rest in LISTS.items()}
-    told["options"] = {**options, **own}
+    own["delete"]["choices"] = layout.ARGUMENTS["delete"]["choices"]
+    told["options"] = {**{kind.list: described(kind) for kind in layout.KINDS}, **own}
     return yaml.dump(told, Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
-def specification(folder: str) -> t.Any:
-    return importlib.import_module(f"{PACKAGE}.plugins.module_utils.{folder}.spec")
-
-
-def described(key: str, module: str, folder: str, what: str) -> dict[str, t.Any]:
+def described(kind: t.Any) -> dict[str, t.Any]:
+    key, module = kind.list, kind.module
+    what = key.replace("_", " ").replace("vms", "virtual machines")
     (path,) = [path for path in MODULES if path.stem == module]
-    text = [f"{what}. An item has the options of M(homelab.hybrid.{module})."]
-    for kind, groups in specification(folder).CONSTRAINTS.items():
+    text = [f"The {what} of the host. An item has the options of M(homelab.hybrid.{module})."]
+    for rule, groups in kind.constraints.items():
         text += [
-            f"Of an item, {' and '.join(f'O({key}[].{name})' for name in group)} {CONSTRAINTS[kind]}."
+            f"Of an item, {' and '.join(f'O({key}[].{name})' for name in group)} {CONSTRAINTS[rule]}."
             for group in groups
         ]
     return {

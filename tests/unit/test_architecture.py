@@ -24,7 +24,10 @@ from unit.tree import (
     parse,
     path_of,
     relative,
+    room,
 )
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds import KINDS
 
 RANK = {
     "_core": 0,
@@ -40,11 +43,7 @@ RANK = {
     "_layout": 8,
 }
 OWNERS = {
-    "_bridge": {"bridge"},
-    "_storage": {"storage_pool"},
-    "_image": {"image"},
-    "_vm": {"kvm_vm", "guest_info"},
-    "_container": {"lxc_container", "guest_info"},
+    **{room(kind): {kind.module, *(["guest_info"] if kind.is_guest else [])} for kind in KINDS},
     "_listing": {"guest_info", "host_info"},
     "_layout": {"layout"},
 }

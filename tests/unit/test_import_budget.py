@@ -9,25 +9,32 @@ import json
 import os
 import subprocess
 import sys
+import typing as t
 from pathlib import Path
 
 import pytest
-from unit.tree import MODULES, PACKAGE, ROOT
+from unit.tree import MODULES, PACKAGE, ROOT, room
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds import KINDS
 
 LIBRARIES = {"libvirt", "lxc", "lxml", "pycdlib", "yaml"}
 COSTLY = {"ssl", "http", "email", "asyncio", "multiprocessing", "ctypes", "pyroute2", "requests"}
-RESOURCES = {"_bridge", "_storage", "_image", "_vm", "_container", "_listing", "_layout"}
+ROOMS = {room(kind): kind for kind in KINDS}
+RESOURCES = {*ROOMS, "_listing", "_layout"}
+
+
+def below(kind: t.Any) -> set[str]:
+    """The rooms that *kind* stands on. What it is plugged into it knows by name alone."""
+    return {name for name, other in ROOMS.items() if other.reference.rank < kind.reference.rank} - {"_bridge"}
+
+
 # Of the resources each module may load its own and those that it stands on.
 MAY_LOAD = {
-    "bridge": {"_bridge"},
-    "storage_pool": {"_storage"},
-    "image": {"_image", "_storage"},
-    "kvm_vm": {"_vm", "_storage", "_image"},
-    "lxc_container": {"_container", "_storage", "_image"},
-    "guest_info": {"_listing", "_vm", "_container", "_storage", "_image"},
+    **{kind.module: {name, *below(kind)} for name, kind in ROOMS.items()},
+    "guest_info": {"_listing"}.union(*({name, *below(kind)} for name, kind in ROOMS.items() if kind.is_guest)),
     "guest_result": set(),
     "host_info": {"_listing"},
-    "layout": RESOURCES - {"_listing"},
+    "layout": {*ROOMS, "_layout"},
     "layout_plan": set(),
 }
 IMPORT = """

@@ -16,8 +16,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from unit.documents import blocks
 from unit.tree import ROOT
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import RESOURCES
-from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import ARGUMENTS, GUESTS, parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds import ARGUMENTS, KINDS
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import parse
 
 INVENTORIES = sorted(path for path in (ROOT / "playbooks" / "inventory").iterdir() if path.is_dir())
 READ = """
@@ -87,7 +87,7 @@ def assert_accepted(inventory: Path, tmp_path: Path) -> None:
         assert told["conflicts"] == []
         result = ArgumentSpecValidator(ARGUMENTS).validate(told["layout"])
         assert not result.error_messages
-        layout = parse(result.validated_parameters)
+        layout = parse(result.validated_parameters, KINDS)
         for item in layout.items:
-            RESOURCES[item.kind].parse(item.params)
-        assert sorted(item.name for item in layout.items if item.kind in GUESTS) == sorted(told["guests"])
+            item.kind.resource.parse(item.params)
+        assert sorted(item.name for item in layout.items if item.kind.is_guest) == sorted(told["guests"])

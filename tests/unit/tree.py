@@ -53,6 +53,11 @@ class Import:
         return tuple(self.module.split(".")[3:])
 
 
+def room(kind: t.Any) -> str:
+    """The folder of the shared code in which the resource of a kind of the layout lives."""
+    return type(kind.resource).__module__.split(".")[-2]
+
+
 @functools.cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))

@@ -30,7 +30,7 @@ from .._vm.spec import Spec as VmSpec
 from .._vm.spec import with_create_defaults
 from .plan import Item
 from .refusals import Claim, NewVolume, Place, Subnet
-from .spec import GUESTS, Declared
+from .spec import Declared
 
 Specs = t.Mapping[int, t.Any]
 _CONTAINER, _VM = "container", "vm"
@@ -47,7 +47,7 @@ def read_claims(items: t.Sequence[Item], specs: Specs, host: Host) -> list[Claim
 
     :raises ObserveError:
     """
-    declared = {(item.declared.kind, item.declared.name): item for item in items if item.declared.kind in GUESTS}
+    declared = {(item.declared.kind.word, item.declared.name): item for item in items if item.declared.kind.is_guest}
     claims = []
     for name, config in host.derived(configs).items():
         claims.append(_container(name, config, declared.pop((_CONTAINER, name), None), specs, host))
@@ -61,7 +61,7 @@ def read_claims(items: t.Sequence[Item], specs: Specs, host: Host) -> list[Claim
 
 def is_of_other_kind(item: Item, host: Host) -> bool:
     """Whether the name of the guest *item* is that of a guest of the other kind: nothing is made or taken away then."""
-    return item.declared.name in (host.domains if item.declared.kind == _CONTAINER else host.containers)
+    return item.declared.name in (host.domains if item.declared.kind.word == _CONTAINER else host.containers)
 
 
 def inheritances(
@@ -73,7 +73,7 @@ def inheritances(
     """
     left = [(item.declared.name, _claim_of(item.declared, None, specs, host)) for item in going]
     for item in items:
-        if not left or item.declared.kind not in GUESTS or item.is_removed or item.has_failed:
+        if not left or not item.declared.kind.is_guest or item.is_removed or item.has_failed:
             continue
         wanted = _claim_of(item.declared, item, specs, host)
         for name, claim in left:
@@ -82,7 +82,7 @@ def inheritances(
 
 
 def _claim_of(guest: Declared, item: Item | None, specs: Specs, host: Host) -> Claim | None:
-    if guest.kind == _CONTAINER:
+    if guest.kind.word == _CONTAINER:
         return _container(guest.name, host.derived(configs).get(guest.name), item, specs, host)
     domain = host.domains.get(guest.name)
     if domain is None:
@@ -93,7 +93,7 @@ def _claim_of(guest: Declared, item: Item | None, specs: Specs, host: Host) -> C
 
 def links_of(item: Item, host: Host) -> set[str]:
     """The links of the host that go when the guest goes."""
-    if item.declared.kind == _CONTAINER:
+    if item.declared.kind.word == _CONTAINER:
         networks = item.told.get("guest", {}).get("networks", ())
         return {net["host_device"] for net in networks if net.get("host_device")}
     domain = host.domains.get(item.declared.name)
@@ -228,7 +228,7 @@ def _bridges(items: t.Sequence[Item], specs: Specs, owners: t.Mapping[str, Claim
     claims = []
     for item in items:
         spec: BridgeSpec | None = specs.get(id(item))
-        if item.declared.kind != "bridge" or spec is None or item.is_removed:
+        if item.declared.kind.word != "bridge" or spec is None or item.is_removed:
             continue
         claims.append(
             Claim(
@@ -252,7 +252,7 @@ def read_subnets(items: t.Iterable[Item], specs: Specs) -> list[Subnet]:
     found = []
     for item in items:
         spec: BridgeSpec | None = _wish(item, specs)
-        if item.declared.kind != "bridge" or spec is None or item.is_removed:
+        if item.declared.kind.word != "bridge" or spec is None or item.is_removed:
             continue
         # "none" and "dhcp" are no subnets.
         with contextlib.suppress(ValueError):
@@ -263,7 +263,7 @@ def read_subnets(items: t.Iterable[Item], specs: Specs) -> list[Subnet]:
 
 def read_folders(items: t.Iterable[Item], specs: Specs) -> list[tuple[str, str]]:
     """The pools that the layout has, and where they lie."""
-    pools = [item for item in items if item.declared.kind == "storage_pool" and not item.is_removed]
+    pools = [item for item in items if item.declared.kind.word == "storage_pool" and not item.is_removed]
     wishes = [(item.label, _wish(item, specs)) for item in pools]
     return [(label, spec.path) for label, spec in wishes if spec is not None and spec.path is not None]
 
@@ -273,7 +273,7 @@ def expected_vlans(items: t.Sequence[Item], specs: Specs, host: Host) -> dict[st
     found = {}
     for item in items:
         spec: BridgeSpec | None = specs.get(id(item))
-        if item.declared.kind != "bridge" or spec is None or item.is_removed:
+        if item.declared.kind.word != "bridge" or spec is None or item.is_removed:
             continue
         if spec.vlan_aware is not None or "vlan_aware" in spec.unset or spec.name not in host.links:
             found[spec.name] = bool(spec.vlan_aware)
@@ -282,13 +282,13 @@ def expected_vlans(items: t.Sequence[Item], specs: Specs, host: Host) -> dict[st
 
 def expected_images(items: t.Sequence[Item], specs: Specs) -> dict[str, str]:
     """Of the images that the layout makes before their guests, for which kind of guest they are."""
-    declared = [specs[id(item)] for item in items if item.declared.kind == "image" and id(item) in specs]
+    declared = [specs[id(item)] for item in items if item.declared.kind.word == "image" and id(item) in specs]
     return {spec.name: spec.kind for spec in declared if spec.kind is not None}
 
 
 def expected_pools(items: t.Sequence[Item], specs: Specs) -> dict[str, str]:
     """Of the pools that the layout makes before their guests, where they will lie."""
-    declared = [specs[id(item)] for item in items if item.declared.kind == "storage_pool" and id(item) in specs]
+    declared = [specs[id(item)] for item in items if item.declared.kind.word == "storage_pool" and id(item) in specs]
     return {spec.name: spec.path for spec in declared if spec.path is not None and spec.state != "absent"}
 
 

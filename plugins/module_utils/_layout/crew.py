@@ -108,7 +108,7 @@ class Crew:
         self._report({"item": declared.path, "started": True})
         try:
             channel = self._spawner.start(
-                {"kind": declared.kind, "name": declared.name, "params": dict(declared.params)}
+                {"kind": declared.kind.word, "name": declared.name, "params": dict(declared.params)}
             )
         except ApplyError as exc:
             self._fail(item, exc.message, changed=False)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import typing as t
 
 from .._run.module import run_whole
+from .kinds import ARGUMENTS, CONSTRAINTS
 from .run import converge_layout
-from .spec import ARGUMENTS, CONSTRAINTS
 
 
 def run_layout(arguments: t.Mapping[str, t.Any], **constraints: t.Any) -> None:

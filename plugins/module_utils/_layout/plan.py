@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """The plan of a whole host: what waits for what, what is told of each item, and all of it as one plan."""
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ import dataclasses
 import typing as t
 
 from .._core.reference import Reference
-from .spec import GUESTS, Declared
+from .spec import Declared
 
 Told = dict[str, t.Any]
 
 # What an item is told with, always and in this form; everything else that a module returns are its facts.
 LIST_KEYS = ("plan", "restart_required", "kept", "unmanaged", "assumed")
 _ERROR_KEYS = ("msg", "needed", "exception")
-_FACTS = ("bridge", "storage_pool", "image", "guest")
 
 
 @dataclasses.dataclass
@@ -83,12 +83,12 @@ def dependencies(items: t.Sequence[Item]) -> list[list[Item]]:
     nobody.
     """
     providers = {reference: item for item in items for reference in item.provides}
-    gone = {item.declared.name: item for item in items if item.declared.kind in GUESTS and item.is_removed}
+    gone = {item.declared.name: item for item in items if item.declared.kind.is_guest and item.is_removed}
     found = []
     for item in items:
         before = [providers[reference] for reference in item.requires if reference in providers]
         before = [other for other in before if other is not item and not other.is_removed]
-        if item.is_removed and item.declared.kind not in GUESTS:
+        if item.is_removed and not item.declared.kind.is_guest:
             before += [gone[name] for name in sorted(item.users) if name in gone]
         before += [gone[name] for name in sorted(item.heir_of)]
         found.append(before)
@@ -139,14 +139,14 @@ def drop_assumed(items: t.Sequence[Item]) -> None:
 def tell(item: Item, *, with_facts: bool) -> Told:
     """What is returned of one item."""
     told = item.told
-    found: Told = {"kind": item.declared.kind, "name": item.declared.name, "changed": bool(told.get("changed"))}
+    found: Told = {"kind": item.declared.kind.word, "name": item.declared.name, "changed": bool(told.get("changed"))}
     if item.skipped is not None:
         return {**found, "changed": False, "failed": False, "skipped": item.skipped, **empty()}
     found["failed"] = item.has_failed
     found.update(empty())
     found.update({key: told[key] for key in (*LIST_KEYS, "diff", *_ERROR_KEYS) if key in told})
     if with_facts:
-        found["facts"] = next((told[key] for key in _FACTS if key in told), {})
+        found["facts"] = told.get(item.declared.kind.facts, {})
     return found
 
 

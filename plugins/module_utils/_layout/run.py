@@ -12,34 +12,20 @@ import os
 import traceback
 import typing as t
 
-from .._bridge.resource import Bridge
-from .._container.resource import LxcContainer
 from .._core.converge import Resource, converge, rehearse
 from .._core.errors import HybridError
 from .._core.plan import Change, Step
-from .._core.reference import Reference
-from .._host.snapshot import BRIDGE, GUEST, IMAGE, POOL, Host
-from .._image.resource import Image
+from .._host.snapshot import Host
 from .._run import journal
-from .._storage.resource import StoragePool
-from .._vm.resource import KvmVm
 from . import claims, refusals
 from .crew import Crew, Message, Report, Spawner, Tell
+from .kinds import KINDS
 from .plan import Item, Told, drop_assumed, empty, failure, failures, in_order, merge, settle, tell
-from .spec import DELETE_OF, GUESTS, KINDS, Declared, Params, Spec, as_written, parse
+from .spec import Declared, Kind, Params, Spec, arguments, as_written, parse
 
 AnyResource = Resource[t.Any, t.Any]
-Resources = t.Mapping[str, AnyResource]
 MakeHost = t.Callable[[], Host]
 
-RESOURCES: dict[str, AnyResource] = {
-    "bridge": Bridge(),
-    "storage_pool": StoragePool(),
-    "image": Image(),
-    "vm": KvmVm(),
-    "container": LxcContainer(),
-}
-_REFERENCES = {"bridge": BRIDGE, "storage_pool": POOL, "image": IMAGE, "vm": GUEST, "container": GUEST}
 _RESTING = ("absent", "stopped", "paused", "suspended")
 
 
@@ -116,38 +102,37 @@ def converge_layout(
     host: MakeHost = Host,
     dry_run: bool,
     report: Report | None = None,
-    resources: Resources | None = None,
+    kinds: t.Sequence[Kind] = KINDS,
 ) -> LayoutOutcome:
     """Converge a whole host, or with *dry_run* say what would be done; then no process is started and no lock taken.
 
     *report* hears of the plan and of every step, as dictionaries.
     """
-    known = RESOURCES if resources is None else resources
     try:
-        spec = parse(params)
+        spec = parse(params, kinds)
     except HybridError as exc:
-        return _refused(params, exc, [])
+        return _refused(params, exc, [], kinds)
     if dry_run:
-        return _run(spec, params, host(), None, report, known)
-    spawner = Spawner(lambda order, tell_it: _work(order, tell_it, known, host))
+        return _run(spec, params, host(), None, report, kinds)
+    spawner = Spawner(lambda order, tell_it: _work(order, tell_it, kinds, host))
     try:
-        return _run(spec, params, host(), spawner, report, known)
+        return _run(spec, params, host(), spawner, report, kinds)
     finally:
         spawner.close()
 
 
 def _run(
-    spec: Spec, params: Params, host: Host, spawner: Spawner | None, report: Report | None, resources: Resources
+    spec: Spec, params: Params, host: Host, spawner: Spawner | None, report: Report | None, kinds: t.Sequence[Kind]
 ) -> LayoutOutcome:
     items: list[Item] = []
     try:
-        unlisted = find_unlisted(spec, host)
+        unlisted = find_unlisted(spec, kinds, host)
         pruned = _pruned(spec, unlisted) if spec.prune else ()
         specs: dict[int, t.Any] = {}
-        items = plan_items((*spec.items, *pruned), host, resources, specs)
+        items = plan_items((*spec.items, *pruned), host, specs)
         refusals.refuse(_conflicts(spec, items, specs, host), failures(items))
     except HybridError as exc:
-        return _refused(params, exc, items)
+        return _refused(params, exc, items, kinds)
     drop_assumed(items)
     items = in_order(items)
     if report is not None:
@@ -157,55 +142,55 @@ def _run(
     else:
         Crew(spawner, items, parallel=spec.parallel or default_parallel(), note=_note, report=report).work()
     left = [] if spec.prune else unlisted
-    return _outcome(params, items, left, with_facts=spec.facts)
+    return _outcome(params, items, left, kinds, with_facts=spec.facts)
 
 
 def default_parallel() -> int:
     return max(2, min(8, len(os.sched_getaffinity(0))))
 
 
-def find_unlisted(spec: Spec, host: Host) -> list[tuple[str, str]]:
-    """The guests that this collection made, that are there, and that a list which is written does not name, as (kind, name)."""
-    named = {item.name for item in spec.items if item.kind in GUESTS}
+def find_unlisted(spec: Spec, kinds: t.Sequence[Kind], host: Host) -> list[tuple[Kind, str]]:
+    """The guests that this collection made, that are there, and that a list which is written does not name, by kind and name."""
+    named = {item.name for item in spec.items if item.kind.is_guest}
+    listed = {kind.word: kind for kind in kinds if kind.is_guest and kind.list in spec.listed}
     found = []
     for name, record in sorted(host.guest_records.items()):
-        kind = record.data.get("kind")
+        kind = listed.get(record.data.get("kind", ""))
+        if kind is None or name in named:
+            continue
         # Only a creation writes these; a record of a guest that somebody else made has neither.
-        is_ours = record.is_building or "uuid" in record.data or (kind == "container" and "image" in record.data)
-        is_there = record.is_building or name in (host.domains if kind == "vm" else host.containers)
-        if kind in GUESTS and is_ours and is_there and name not in named and KINDS[kind] in spec.listed:
+        is_ours = record.is_building or "uuid" in record.data or (kind.word == "container" and "image" in record.data)
+        if is_ours and (record.is_building or name in (host.domains if kind.word == "vm" else host.containers)):
             found.append((kind, name))
     return found
 
 
-def _pruned(spec: Spec, unlisted: t.Iterable[tuple[str, str]]) -> tuple[Declared, ...]:
+def _pruned(spec: Spec, unlisted: t.Iterable[tuple[Kind, str]]) -> tuple[Declared, ...]:
     return tuple(
         Declared(
-            kind,
-            name,
-            {"name": name, "state": "absent", "delete": [what for what in spec.delete if what in DELETE_OF[kind]]},
+            kind, name, {"name": name, "state": "absent", "delete": [it for it in spec.delete if it in kind.delete]}
         )
         for kind, name in unlisted
     )
 
 
-def plan_items(declared: t.Sequence[Declared], host: Host, resources: Resources, specs: dict[int, t.Any]) -> list[Item]:
+def plan_items(declared: t.Sequence[Declared], host: Host, specs: dict[int, t.Any]) -> list[Item]:
     """The plan of each item against one look at the host. *specs* gets what each one declares, by its identity.
 
     Guests are planned first: a bridge, pool or image that is taken away is planned as if the guests that are taken away
     were gone, since they go first.
     """
-    items = {each.path: _parsed(each, resources, specs) for each in declared}
-    late = [item for item in items.values() if item.is_removed and item.declared.kind not in GUESTS]
+    items = {each.path: _parsed(each, specs) for each in declared}
+    late = [item for item in items.values() if item.is_removed and not item.declared.kind.is_guest]
     host.expected_vlans.update(claims.expected_vlans(list(items.values()), specs, host))
     host.expected_images.update(claims.expected_images(list(items.values()), specs))
     host.expected_pools.update(claims.expected_pools(list(items.values()), specs))
-    going = [item for item in items.values() if item.declared.kind in GUESTS and item.is_removed]
+    going = [item for item in items.values() if item.declared.kind.is_guest and item.is_removed]
     going = [item for item in going if not claims.is_of_other_kind(item, host)]
     host.expected_gone.update(item.declared.name for item in going)
     for item in items.values():
         if item not in late and not item.has_failed:
-            _plan(item, resources[item.declared.kind], specs, host)
+            _plan(item, item.declared.kind.resource, specs, host)
     going = [item for item in going if not item.has_failed]
     for item, name in claims.inheritances(items.values(), going, specs, host):
         item.heir_of |= {name}
@@ -215,7 +200,7 @@ def plan_items(declared: t.Sequence[Declared], host: Host, resources: Resources,
         links = {link for item in going for link in claims.links_of(item, host)}
         volumes = {volume for item in going for volume in claims.volumes_of(item)}
         for item in late:
-            resource = resources[item.declared.kind]
+            resource = item.declared.kind.resource
             # What cannot be read fails its own plan below.
             with contextlib.suppress(Exception):
                 users = getattr(resource.observe(specs[id(item)], host), "users", ())
@@ -225,15 +210,15 @@ def plan_items(declared: t.Sequence[Declared], host: Host, resources: Resources,
     return list(items.values())
 
 
-def _parsed(declared: Declared, resources: Resources, specs: dict[int, t.Any]) -> Item:
-    resource = resources[declared.kind]
+def _parsed(declared: Declared, specs: dict[int, t.Any]) -> Item:
+    resource = declared.kind.resource
     item = Item(declared, told={})
     try:
         spec = resource.parse(declared.params)
     except HybridError as exc:
         item.told, item.has_failed = {**empty(), "changed": False, **exc.facts, "msg": exc.message}, True
         # What depends on it must still find it here.
-        item.provides = (Reference(_REFERENCES[declared.kind], declared.name),)
+        item.provides = (declared.reference,)
         return item
     specs[id(item)] = spec
     item.provides, item.requires = tuple(resource.provides(spec)), tuple(resource.requires(spec))
@@ -276,18 +261,19 @@ def _conflicts(spec: Spec, items: t.Sequence[Item], specs: t.Mapping[int, t.Any]
     return found + refusals.check_storage(volumes, places, spec.storage_overcommit)
 
 
-def _work(order: Message, tell_it: Tell, resources: Resources, host: MakeHost) -> Message:
+def _work(order: Message, tell_it: Tell, kinds: t.Sequence[Kind], host: MakeHost) -> Message:
     """What a worker does: one item, planned again under its own locks, and its line in the journal."""
 
     def report(step: Change | Step) -> None:
         tell_it(step.told())
 
-    resource = t.cast(AnyResource, _Telling(resources[order["kind"]], tell_it))
+    (kind,) = [kind for kind in kinds if kind.word == order["kind"]]
+    resource = t.cast(AnyResource, _Telling(kind.resource, tell_it))
     outcome = converge(resource, order["params"], host=host(), dry_run=False, report=report)
     result = outcome.result()
     warnings = list(outcome.plan.warnings)
     if outcome.changed:
-        warnings += journal.note("layout", f"{KINDS[order['kind']]}[{order['name']}]", result)
+        warnings += journal.note("layout", kind.path(order["name"]), result)
     return {**result, "warnings": warnings}
 
 
@@ -296,15 +282,20 @@ def _note(item: Item) -> list[str]:
 
 
 def _outcome(
-    params: Params, items: t.Sequence[Item], unlisted: t.Iterable[tuple[str, str]], *, with_facts: bool
+    params: Params,
+    items: t.Sequence[Item],
+    unlisted: t.Iterable[tuple[Kind, str]],
+    kinds: t.Sequence[Kind],
+    *,
+    with_facts: bool,
 ) -> LayoutOutcome:
     told: Told = {
         "changed": any(item.told.get("changed") for item in items if item.skipped is None),
         **merge(items),
         "resources": [tell(item, with_facts=with_facts) for item in items],
-        "unlisted": [{"kind": kind, "name": name} for kind, name in unlisted],
+        "unlisted": [{"kind": kind.word, "name": name} for kind, name in unlisted],
         "waits": [item.declared.path for item in items if item.waits],
-        "invocation": {"module_args": as_written(params)},
+        "invocation": {"module_args": as_written(params, arguments(kinds))},
     }
     warnings = [warning for item in items for warning in item.warnings]
     message = failure(items)
@@ -313,8 +304,8 @@ def _outcome(
     return LayoutOutcome({**told, "msg": message}, warnings, LayoutError(message))
 
 
-def _refused(params: Params, error: HybridError, items: t.Sequence[Item]) -> LayoutOutcome:
+def _refused(params: Params, error: HybridError, items: t.Sequence[Item], kinds: t.Sequence[Kind]) -> LayoutOutcome:
     """Nothing was applied."""
-    outcome = _outcome(params, (), (), with_facts=False)
+    outcome = _outcome(params, (), (), kinds, with_facts=False)
     warnings = [warning for item in items for warning in item.warnings]
     return LayoutOutcome({**outcome.told, **error.facts, "msg": error.message}, warnings, error)

@@ -2,74 +2,87 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""What the user wrote of a whole host: lists whose items are the options of the five modules."""
+# PURE
+"""What the user wrote of a whole host: lists whose items are the options of the modules, a list for each kind of resource."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing as t
 
-from .._bridge import spec as bridge
-from .._container import spec as container
 from .._core.declared import check_number
 from .._core.errors import SpecError, bad_value
-from .._image import spec as image
-from .._storage import spec as storage
-from .._vm import spec as vm
+from .._core.reference import Reference, ReferenceKind
 
 Params = t.Mapping[str, t.Any]
-
-# In the order in which they are made. The word is the one of an item, as reports and errors use it.
-LISTS = {
-    "bridges": "bridge",
-    "storage_pools": "storage_pool",
-    "images": "image",
-    "vms": "vm",
-    "containers": "container",
-}
-KINDS = {kind: key for key, kind in LISTS.items()}
-GUESTS = ("vm", "container")
-DELETE = tuple(dict.fromkeys((*vm.DELETE, *container.DELETE)))
-DELETE_OF = {"vm": vm.DELETE, "container": container.DELETE}
 MOST_PARALLEL = 64
 
 
-def _items(arguments: t.Mapping[str, t.Any], constraints: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return {"type": "list", "elements": "dict", "options": dict(arguments), **constraints}
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kind:
+    """A kind of resource: everything that a layout has to know of it.
+
+    *word* is the one of an item, as reports and errors use it; *list* is the option that has the items, *module* the module
+    of one item, with its *arguments* and *constraints*. *reference* is the kind of thing that an item provides, with the rank
+    of its locks. *resource* runs an item (``_core.converge.Resource``). *facts* is the key of what it tells. *is_guest*: it
+    stands on the others and goes before them, ``prune`` takes it away, and *delete* has the words for what goes with it.
+    """
+
+    word: str
+    list: str
+    module: str
+    reference: ReferenceKind
+    resource: t.Any = dataclasses.field(repr=False)
+    facts: str
+    arguments: Params = dataclasses.field(repr=False)
+    constraints: Params = dataclasses.field(repr=False, default_factory=dict)
+    is_guest: bool = False
+    delete: tuple[str, ...] = ()
+
+    def path(self, name: str) -> str:
+        """Where the user writes the item *name*."""
+        return f"{self.list}[{name}]"
 
 
-ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "bridges": _items(bridge.ARGUMENTS, bridge.CONSTRAINTS),
-    "storage_pools": _items(storage.ARGUMENTS, storage.CONSTRAINTS),
-    "images": _items(image.ARGUMENTS, image.CONSTRAINTS),
-    "vms": _items(vm.ARGUMENTS, vm.CONSTRAINTS),
-    "containers": _items(container.ARGUMENTS, container.CONSTRAINTS),
-    "parallel": {"type": "int"},
-    "prune": {"type": "bool", "default": False},
-    "delete": {"type": "list", "elements": "str", "choices": list(DELETE), "default": []},
-    "overcommit": {"type": "dict", "options": {"memory": {"type": "float"}, "storage": {"type": "float"}}},
-    "facts": {"type": "bool", "default": False},
-}
-CONSTRAINTS: dict[str, t.Any] = {}
+def arguments(kinds: t.Iterable[Kind]) -> dict[str, dict[str, t.Any]]:
+    """The argument spec of the module: a list for each of *kinds*, in the order in which they are made, and its own options."""
+    kinds = tuple(kinds)
+    delete = dict.fromkeys(word for kind in kinds for word in kind.delete)
+    return {
+        **{
+            kind.list: {"type": "list", "elements": "dict", "options": dict(kind.arguments), **kind.constraints}
+            for kind in kinds
+        },
+        "parallel": {"type": "int"},
+        "prune": {"type": "bool", "default": False},
+        "delete": {"type": "list", "elements": "str", "choices": [*delete], "default": []},
+        "overcommit": {"type": "dict", "options": {"memory": {"type": "float"}, "storage": {"type": "float"}}},
+        "facts": {"type": "bool", "default": False},
+    }
 
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
     """One item of a list: its kind, its name and the options of its module."""
 
-    kind: str
+    kind: Kind
     name: str
     params: Params = dataclasses.field(repr=False)
 
     @property
     def label(self) -> str:
         """How sentences call it."""
-        return f"{self.kind.replace('_', ' ')} {self.name}"
+        return f"{self.kind.word.replace('_', ' ')} {self.name}"
 
     @property
     def path(self) -> str:
         """Where the user wrote it."""
-        return f"{KINDS[self.kind]}[{self.name}]"
+        return self.kind.path(self.name)
+
+    @property
+    def reference(self) -> Reference:
+        """What it makes, known by its name alone."""
+        return Reference(self.kind.reference, self.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,19 +102,17 @@ class Spec:
     facts: bool = False
 
 
-def parse(params: Params) -> Spec:
+def parse(params: Params, kinds: t.Sequence[Kind]) -> Spec:
     """The declared host from the module's parameters. The items are parsed by their own resources.
 
     :raises SpecError: for a name that is there twice, also as a VM and a container.
     """
-    items = tuple(
-        Declared(kind, str(item.get("name")), item) for key, kind in LISTS.items() for item in params.get(key) or ()
-    )
+    items = tuple(Declared(kind, str(item.get("name")), item) for kind in kinds for item in params.get(kind.list) or ())
     _check_names(items)
     overcommit = params.get("overcommit") or {}
     return Spec(
         items=items,
-        listed=frozenset(key for key in LISTS if params.get(key) is not None),
+        listed=frozenset(kind.list for kind in kinds if params.get(kind.list) is not None),
         parallel=check_number("parallel", params.get("parallel"), least=1, most=MOST_PARALLEL),
         prune=bool(params.get("prune")),
         delete=tuple(params.get("delete") or ()),
@@ -112,19 +123,17 @@ def parse(params: Params) -> Spec:
 
 
 def _check_names(items: t.Iterable[Declared]) -> None:
-    seen: dict[tuple[str, str], Declared] = {}
+    seen: dict[Reference, Declared] = {}
     for item in items:
-        space = "guest" if item.kind in GUESTS else item.kind
-        other = seen.setdefault((space, item.name), item)
+        other = seen.setdefault(item.reference, item)
         if other is item:
             continue
-        if other.kind == item.kind:
-            raise SpecError(
-                f"{KINDS[item.kind]}: {item.name} is there twice. Write each one once", key=KINDS[item.kind]
-            )
+        key = item.kind.list
+        if other.kind is item.kind:
+            raise SpecError(f"{key}: {item.name} is there twice. Write each one once", key=key)
         raise SpecError(
             f"{item.path}: {other.path} has the same name. VMs and containers of one host share one namespace of names",
-            key=KINDS[item.kind],
+            key=key,
         )
 
 
@@ -136,10 +145,10 @@ def _factor(key: str, value: float | None) -> float:
     return value
 
 
-def as_written(params: Params, arguments: t.Mapping[str, t.Any] | None = None) -> dict[str, t.Any]:
+def as_written(params: Params, arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """*params* without what nobody wrote: unset options, defaults, and the second name of an option that has an alias."""
     found: dict[str, t.Any] = {}
-    for key, argument in (ARGUMENTS if arguments is None else arguments).items():
+    for key, argument in arguments.items():
         value = params.get(key)
         if value is None or ("default" in argument and value == argument["default"]):
             continue

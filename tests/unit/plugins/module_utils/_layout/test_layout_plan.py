@@ -23,11 +23,12 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot impo
     Host,
 )
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout import claims, plan, refusals
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds import ARGUMENTS, KINDS
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.plan import Item
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.refusals import Claim, NewVolume, Place, Subnet
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import Declared, as_written, parse
 
-REFERENCES = {"bridge": BRIDGE, "storage_pool": POOL, "image": IMAGE, "vm": GUEST, "container": GUEST}
+OF = {kind.word: kind for kind in KINDS}
 WORDS = {str(kind): kind for kind in (BRIDGE, POOL, IMAGE, GUEST, SERVICE)}
 
 
@@ -41,9 +42,9 @@ def changes(*paths, after="x"):
 
 def make(kind, name, *requires, paths=("state",), **more):
     return Item(
-        Declared(kind, name, {"name": name}),
+        Declared(OF[kind], name, {"name": name}),
         changes(*paths),
-        provides=(Reference(REFERENCES[kind], name),),
+        provides=(Reference(OF[kind].reference, name),),
         requires=tuple(Reference(WORDS[kind], its) for kind, its in map(str.split, requires)),
         **more,
     )
@@ -141,20 +142,20 @@ def test_an_item_is_told_with_its_plan_and_with_facts_on_demand():
 )
 def test_what_the_lists_say_cannot_be(lists, saying):
     with pytest.raises(SpecError, match=saying.replace(".", r"\.")):
-        parse(lists)
+        parse(lists, KINDS)
 
 
 def test_one_name_serves_a_bridge_and_a_guest():
-    assert len(parse({"bridges": [{"name": "a"}], "vms": [{"name": "a"}]}).items) == 2
+    assert len(parse({"bridges": [{"name": "a"}], "vms": [{"name": "a"}]}, KINDS).items) == 2
 
 
 def test_a_list_that_is_not_written_is_not_an_empty_one():
-    assert parse({"vms": [], "containers": None}).listed == {"vms"}
+    assert parse({"vms": [], "containers": None}, KINDS).listed == {"vms"}
 
 
 def test_only_what_was_written_is_echoed():
     params = {"vms": [{"name": "a", "state": "present", "allow": [], "memory": None}], "prune": False, "facts": True}
-    assert as_written(params) == {"vms": [{"name": "a"}], "facts": True}
+    assert as_written(params, ARGUMENTS) == {"vms": [{"name": "a"}], "facts": True}
 
 
 def test_two_guests_cannot_have_one_mac_or_address():

@@ -1,0 +1,191 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A kind of resource is one row: a made-up one is planned, ordered, locked and applied, and what names kinds elsewhere has them all."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from unit.tree import PACKAGE, ROOT, SHARED
+
+from ansible_collections.homelab.hybrid.plugins.filter import guest_options
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock, paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import Work
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import LockTimeout, SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How, Plan, Step
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference, ReferenceKind
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds import KINDS
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import LayoutOutcome, converge_layout
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import Kind, arguments
+from ansible_collections.homelab.hybrid.plugins.module_utils._listing import spec as listing
+from ansible_collections.homelab.hybrid.plugins.plugin_utils import _inventory
+
+GUESTS = [kind for kind in KINDS if kind.is_guest]
+
+
+class Lamp(t.NamedTuple):
+    """A lamp as declared. It hangs on the lamp *on*."""
+
+    name: str
+    state: str = "present"
+    colour: str | None = None
+    on: str | None = None
+
+
+class Lamps:
+    """Lamps are files of *folder* with their colour, and beside each one what it saw while it was made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.reference = ReferenceKind("lamp", 7, self._missing)
+
+    def _missing(self, dummy: Host, name: str) -> str | None:
+        return None if (self.folder / name).exists() else f"there is no lamp {name}"
+
+    def parse(self, params: t.Mapping[str, t.Any]) -> Lamp:
+        if params.get("colour") == "plaid":
+            raise SpecError("colour: 'plaid' is not allowed", key="colour")
+        return Lamp(**{"state": "present", **params})
+
+    def requires(self, spec: Lamp) -> tuple[Reference, ...]:
+        return (Reference(self.reference, spec.on),) if spec.on else ()
+
+    def provides(self, spec: Lamp) -> tuple[Reference, ...]:
+        return (Reference(self.reference, spec.name),)
+
+    def observe(self, spec: Lamp, dummy: Host) -> str | None:
+        path = self.folder / spec.name
+        return path.read_text() if path.exists() else None
+
+    def plan(self, spec: Lamp, state: str | None) -> Plan:
+        changes = [Change("state", "absent", "present", How.LIVE)] if state is None else []
+        changes += [Change("colour", state, spec.colour, How.LIVE)] if spec.colour and spec.colour != state else []
+        return Plan(changes)
+
+    def apply(self, spec: Lamp, state: str | None, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        held = [each for each in (*self.provides(spec), *self.requires(spec)) if not self._is_free(each)]
+        seen = {"held": [str(each) for each in held], "there": sorted(each.name for each in self.folder.iterdir())}
+        (self.folder / f"{spec.name}.seen").write_text(json.dumps(seen))
+        (self.folder / spec.name).write_text(spec.colour or "")
+        yield from plan.changes
+
+    def _is_free(self, reference: Reference) -> bool:
+        try:
+            with lock.hold([reference], [], wait_seconds=0):
+                return True
+        except LockTimeout:
+            return False
+
+    def settled(self, spec: Lamp) -> Lamp:
+        return spec
+
+    def facts(self, spec: Lamp, state: str | None) -> dict[str, t.Any]:
+        return {"lamp": {"name": spec.name, "colour": state}}
+
+    def wait(self, spec: Lamp, host: Host) -> None:
+        """A lamp is there when apply ends."""
+
+    def seen_by(self, name: str) -> dict[str, t.Any]:
+        return t.cast("dict[str, t.Any]", json.loads((self.folder / f"{name}.seen").read_text()))
+
+
+class BareHost(Host):
+    """A host on which there is nothing."""
+
+    pools = networks = domains = containers = links = guest_records = {}  # type: ignore[assignment]  # areas, and empty
+
+
+@pytest.fixture
+def lamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lamps:
+    for name in ("LOCKS", "JOURNAL"):
+        monkeypatch.setattr(paths, name, str(tmp_path / name))
+    (tmp_path / "lamps").mkdir()
+    return Lamps(tmp_path / "lamps")
+
+
+def run(lamps: Lamps, *items: dict[str, t.Any], dry_run: bool = False, **params: t.Any) -> LayoutOutcome:
+    row = Kind(
+        word="lamp",
+        list="lamps",
+        module="lamp",
+        reference=lamps.reference,
+        resource=lamps,
+        facts="lamp",
+        arguments={name: {"type": "str"} for name in ("name", "state", "colour", "on")},
+    )
+    return converge_layout({"lamps": items, **params}, host=BareHost, dry_run=dry_run, kinds=[*KINDS, row])
+
+
+def test_a_kind_of_one_row_is_planned(lamps):
+    outcome = run(lamps, {"name": "hall", "colour": "red"}, dry_run=True)
+    assert outcome.error is None and outcome.told["changed"]
+    assert outcome.told["diff"]["after"] == {"lamps[hall].state": "present", "lamps[hall].colour": "red"}
+    assert list(lamps.folder.iterdir()) == []
+
+
+def test_a_kind_of_one_row_is_ordered_locked_and_applied(lamps):
+    items = [{"name": "shade", "on": "hall"}, {"name": "hall", "colour": "red"}]
+    outcome = run(lamps, *items, facts=True)
+    assert outcome.error is None and [each["name"] for each in outcome.told["resources"]] == ["hall", "shade"]
+    assert (lamps.folder / "hall").read_text() == "red"
+    assert lamps.seen_by("hall")["held"] == ["lamp hall"]
+    assert lamps.seen_by("shade") == {"held": ["lamp shade", "lamp hall"], "there": ["hall", "hall.seen"]}
+    assert not run(lamps, *items).told["changed"]
+    assert run(lamps, *items, facts=True).told["resources"][0]["facts"] == {"name": "hall", "colour": "red"}
+
+
+def test_what_depends_on_a_failed_item_of_a_kind_of_one_row_is_skipped(lamps):
+    outcome = run(lamps, {"name": "shade", "on": "hall"}, {"name": "hall", "colour": "plaid"})
+    told = {each["name"]: each for each in outcome.told["resources"]}
+    assert told["shade"]["skipped"] == "depends on lamp hall, which failed" and told["hall"]["failed"]
+    assert list(lamps.folder.iterdir()) == []
+
+
+def test_what_a_kind_of_one_row_requires_has_to_be_there(lamps):
+    outcome = run(lamps, {"name": "shade", "on": "hall"})
+    assert outcome.error is not None
+    assert "lamp shade needs lamp hall: there is no lamp hall, or name it in this layout" in outcome.error.message
+
+
+def test_every_resource_with_a_module_is_a_row():
+    folders = {path.parent.name for path in SHARED.glob("*/resource.py")}
+    assert {type(kind.resource).__module__ for kind in KINDS} == {
+        f"{PACKAGE}.plugins.module_utils.{folder}.resource" for folder in folders
+    }
+    for kind in KINDS:
+        assert (ROOT / "plugins" / "modules" / f"{kind.module}.py").is_file()
+
+
+def test_locks_of_kinds_are_taken_in_the_order_in_which_they_are_made():
+    ranks = [kind.reference.rank for kind in KINDS]
+    assert None not in ranks and ranks == sorted(t.cast("list[int]", ranks))
+
+
+def test_what_the_control_node_calls_guests_are_those_of_the_rows():
+    words = [kind.word for kind in GUESTS]
+    assert {kind.word: kind.list for kind in GUESTS} == _inventory.KINDS
+    assert [*guest_options.KINDS] == [*listing.KINDS] == words
+
+
+def tasks_with(playbook: str, action: str) -> list[dict[str, t.Any]]:
+    plays = yaml.safe_load((ROOT / "playbooks" / f"{playbook}.yml").read_text())
+    return [task[action] for play in plays for task in play.get("tasks", ()) if action in task]
+
+
+@pytest.mark.parametrize(("playbook", "kinds"), [("hypervisors", KINDS), ("report", KINDS), ("guests", GUESTS)])
+def test_the_playbooks_hand_on_every_list(playbook, kinds):
+    (options,) = tasks_with(playbook, "homelab.hybrid.layout")
+    lists = [name for name in options if name in {kind.list for kind in KINDS}]
+    assert lists == [kind.list for kind in kinds] and set(options) <= set(arguments(KINDS))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.word)
+def test_a_lab_is_taken_away_with_everything_of_every_kind(kind):
+    (options,) = tasks_with("destroy", f"homelab.hybrid.{kind.module}")
+    assert options["state"] == "absent" and options.get("delete", []) == [*kind.delete]
