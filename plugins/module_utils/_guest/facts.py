@@ -1,0 +1,41 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""A guest as every module tells it: what both kinds have in one shape."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core.options import Options
+from .state import GuestState
+
+_LISTS = ("tags", "networks", "disks", "addresses")
+_KEYS = ("description", "autostart", "startup", "vcpus", "memory_kib", "memory", "uptime_seconds", "pid", "image")
+
+
+def nothing(name: str, kind: str) -> dict[str, t.Any]:
+    """What is told of a guest that is not there."""
+    lists: dict[str, t.Any] = {key: [] for key in _LISTS}
+    return {"name": name, "kind": kind, "state": "absent", **dict.fromkeys(_KEYS), **lists}
+
+
+def common(name: str, kind: str, options: Options, state: GuestState) -> dict[str, t.Any]:
+    """What is told of every guest that stands."""
+
+    def told(path: str) -> t.Any:
+        return options[path].show(state.value(options[path]))
+
+    return {
+        "name": name,
+        "kind": kind,
+        "state": state.power,
+        "description": state.value(options["description"]) or "",
+        "tags": told("tags"),
+        "autostart": told("autostart"),
+        "startup": {key: told(f"startup.{key}") for key in ("order", "up_delay", "down_delay")},
+        "image": state.record.image,
+        "managed": state.is_managed,
+    }

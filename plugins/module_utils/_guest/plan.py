@@ -1,0 +1,287 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""What is to do on a guest: the order of questions that both kinds share. What only one kind knows, its ``Kind`` answers."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core import keyed
+from .._core.decide import SAME, Draft, Power
+from .._core.errors import SpecError
+from .._core.keyed import Show, Thing
+from .._core.options import NEVER_PERMITTED, RECORD, Item, Option, Options, split
+from .._core.plan import How, Plan
+from .identity import derive_mac
+from .spec import GuestSpec
+from .state import GuestState, Side
+
+RUNNING = ("started", "paused", "suspended")
+_AFTER_CREATION = {"present": "stopped", "restarted": "started"}
+
+
+class Kind(keyed.Rules):
+    """What only one kind of guest knows. Here are the answers of one that knows nothing of its own."""
+
+    # How a name's owner is called, the rows, the keyed lists, and the first half of the MACs that are derived.
+    word: str
+    options: Options
+    areas: tuple[str, ...]
+    mac_prefix: str
+
+    def __init__(self, spec: GuestSpec, state: GuestState) -> None:
+        self.spec = spec
+        self.state = state
+
+    # -- a new guest and its items
+
+    def created(self) -> GuestSpec:
+        """The spec with what a new guest gets where nothing was written. Raises ``SpecError`` where it lacks what it needs."""
+        raise NotImplementedError
+
+    def created_item(self, area: str, item: Item) -> Item:
+        """A new item with what it gets where nothing was written, but for its MAC. Raises ``SpecError`` like ``created``."""
+        return self.options.created_item(area, item)
+
+    def plan_creation(self, draft: Draft) -> None:
+        """What is to be said of a creation beside the compared options: refusals, warnings, what is assumed."""
+
+    # -- a guest that stands
+
+    def blocks(self, draft: Draft) -> bool:
+        """Whether nothing can be done on the guest as it is; *draft* says why then."""
+        return False
+
+    def beyond_live(self) -> set[str]:
+        """Paths that could be changed live by their rows, and cannot on this guest as it runs."""
+        return set()
+
+    def value(self, side: Side, path: str) -> t.Any:
+        """The value of an option in the light of what is declared."""
+        return side.values.get(path)
+
+    def may_have(self, draft: Draft, path: str, declared: t.Any) -> bool:
+        """Whether the option can have the value; where not, *draft* says why."""
+        return True
+
+    def compare(self, draft: Draft) -> None:
+        """Whatever this kind has to compare or to refuse beyond its rows."""
+
+    # -- removal
+
+    def obstacle_to_removal(self) -> str | None:
+        """Why the guest cannot be taken away now, as a sentence."""
+        return None
+
+    def volume_path(self, name: str) -> str:
+        """The option path of one of its volumes."""
+        raise NotImplementedError
+
+    def deleted_by(self, name: str) -> tuple[str, ...]:
+        """The words of ``delete`` that delete the volume *name*."""
+        raise NotImplementedError
+
+    # -- cards are the same for both
+
+    def check(self, draft: Draft, area: str, item: Item, before: Thing | None) -> bool:
+        if area == "networks":
+            self._check_vlan(draft, item, before)
+        return True
+
+    def _check_vlan(self, draft: Draft, item: Item, before: Thing | None) -> None:
+        path = f"networks[{item.name}].vlan"
+        now = before.value("bridge") if before is not None else ""
+        bridge = item.get("bridge", now)
+        kept = before.value("vlan") if before is not None and path not in draft.unset else 0
+        vlan = item.get("vlan", kept if bridge != now else 0)
+        if vlan and bridge in self.state.vlan_obstacles:
+            row = self.options[path]
+            before_shown, shown = keyed.show(row, kept), keyed.show(row, vlan)
+            reason = f"{path}: {shown} is refused, as {self.state.vlan_obstacles[bridge]}"
+            refuse(draft, path, before_shown, shown, reason)
+
+    def details(self, draft: Draft, area: str, item: Item, *, is_live: bool) -> Show | None:
+        full = self.created_item(area, item)
+        if area != "networks":
+            return full.values
+        mac = self.mac_of(full)
+        return None if self.is_taken(draft, f"networks[{item.name}].mac", mac) else {**full.values, "mac": mac}
+
+    def mac_of(self, item: Item) -> str:
+        """The MAC of a new card: declared, recorded of an earlier time, or derived: the same on every run, and nobody else's."""
+        known = item.text("mac") or self.state.record.macs.get(item.name)
+        return known or derive_mac(
+            self.state.machine_id, self.spec.name, item.name, self.state.taken_macs, prefix=self.mac_prefix
+        )
+
+    def may_become(self, draft: Draft, path: str, declared: t.Any, before: Thing) -> bool:
+        return not (keyed.key_of(path) == "mac" and self.is_taken(draft, path, declared))
+
+    def is_taken(self, draft: Draft, path: str, mac: t.Any) -> bool:
+        """Whether another guest has *mac*, which *draft* says then."""
+        if mac not in self.state.taken_macs:
+            return False
+        refuse(draft, path, None, mac, f"{path}: {mac} belongs to another guest of this host")
+        return True
+
+
+def refuse(draft: Draft, path: str, before: t.Any, after: t.Any, reason: str, permit: str = NEVER_PERMITTED) -> None:
+    """Put a change that cannot be, or that *permit* permits, into *draft* with its sentence."""
+    draft.add(path, before, after, permit=permit, reason=reason)
+
+
+def plan_guest(kind: Kind) -> Plan:
+    """The plan from the state that *kind* holds to its spec. Pure.
+
+    :raises SpecError: where something is missing that a new guest or item needs.
+    """
+    spec, state = kind.spec, kind.state
+    if spec.state == "absent":
+        return _plan_removal(kind)
+    if not state.exists and not state.other_kind:
+        kind.spec = kind.created()
+    draft = Draft(
+        kind.options,
+        power_of(spec, state),
+        allow=spec.allow,
+        unset=spec.unset if state.exists else (),
+        declined={*state.declined, *(kind.beyond_live() if state.exists and state.live else ())},
+    )
+    if state.other_kind:
+        reason = f"name: {spec.name} is the name of a {state.other_kind} on this host; guests share one namespace"
+        refuse(draft, "name", state.other_kind, kind.word, reason)
+        return draft.finish()
+    if state.exists and kind.blocks(draft):
+        return draft.finish()
+    if not state.exists:
+        _plan_creation(draft, kind)
+    _compare_options(draft, kind)
+    kind.compare(draft)
+    for area in kind.areas:
+        _compare_list(draft, kind, area)
+    if state.exists:
+        _plan_power(draft, spec, state)
+    # A restart would let go on what somebody holds or has saved.
+    is_held = state.power in ("paused", "suspended") and spec.state in ("present", state.power)
+    is_restart = spec.state == "restarted" and state.exists
+    return draft.finish(restart=is_restart, restart_if_needed=spec.restart_policy == "if_needed" and not is_held)
+
+
+def power_of(spec: GuestSpec, state: GuestState) -> Power:
+    """Whether the guest runs, whether it will, and whether it takes changes while it runs.
+
+    One that is saved to disk takes none, until a run that wakes it up.
+    """
+    is_running = state.exists and state.power in RUNNING
+    will_run = is_running if spec.state == "present" else spec.state not in ("stopped", "absent")
+    is_asleep = state.power == "suspended" and spec.state in ("present", "suspended")
+    return Power(is_running, will_run, takes_changes=not is_asleep)
+
+
+def wanted_value(kind_options: Options, spec: GuestSpec, path: str) -> t.Any:
+    """What *path* becomes where the plan changes it, in canonical form: what is declared, or its off value."""
+    area, name, key = split(path)
+    off = kind_options[path].off
+    if not key:
+        return spec.get(path, off)
+    item = spec.item(area, name)
+    return off if item is None else item.get(key, off)
+
+
+def _plan_creation(draft: Draft, kind: Kind) -> None:
+    spec = kind.spec
+    if spec.state == "suspended":
+        raise SpecError(f"state: {spec.name} does not exist; a new guest cannot be made suspended", key="state")
+    draft.add("state", "absent", _AFTER_CREATION.get(spec.state, spec.state))
+    if spec.image is not None:
+        draft.add("image", None, spec.image, How.OFFLINE)
+    kind.plan_creation(draft)
+
+
+def _compare_options(draft: Draft, kind: Kind) -> None:
+    state = kind.state
+    for path in kind.options.compared():
+        declared = kind.spec.get(path)
+        if (declared is None and path not in draft.unset) or not kind.may_have(draft, path, declared):
+            continue
+        row = kind.options[path]
+        persistent = _value(kind, state.persistent, row) if state.exists else None
+        has_live_value = state.exists and state.live is not None and row.home != RECORD
+        live = _value(kind, state.live, row) if has_live_value and state.live else SAME
+        draft.compare(path, declared, persistent, live)
+
+
+def _value(kind: Kind, side: Side, row: Option) -> t.Any:
+    return kind.state.record.value(row) if row.home == RECORD else kind.value(side, row.path)
+
+
+def _compare_list(draft: Draft, kind: Kind, area: str) -> None:
+    spec, state = kind.spec, kind.state
+    keyed.compare_list(
+        draft,
+        area,
+        spec.lists.get(area),
+        state.persistent.things(area) if state.exists else {},
+        state.live.things(area) if state.exists and state.live else {},
+        rules=kind,
+        is_exact=area in spec.exact,
+    )
+
+
+def _plan_power(draft: Draft, spec: GuestSpec, state: GuestState) -> None:
+    now, target = state.power, spec.state
+    if target == "present":
+        target = "started" if state.record.wants_start and now == "stopped" else now
+    if target == "restarted":
+        how = How.RESTART if now in RUNNING else How.LIVE
+        draft.add("state", now, "started" if now == "stopped" else "restarted", how)
+    elif target == "suspended" and now == "stopped":
+        reason = f"state: {spec.name} is stopped; there is nothing to suspend"
+        refuse(draft, "state", now, target, reason)
+    elif target != now:
+        draft.add("state", now, target)
+
+
+def _plan_removal(kind: Kind) -> Plan:
+    spec, state = kind.spec, kind.state
+    draft = Draft(kind.options, Power(is_running=False, will_run=False), allow=spec.allow)
+    if state.other_kind:
+        return draft.finish()
+    before = state.power if state.is_known else "building"
+    reason = _obstacle_to_removal(kind)
+    if reason is not None:
+        refuse(draft, "state", before, "absent", reason)
+        return draft.finish()
+    # A removal that was interrupted right at its end leaves a record of nothing.
+    is_left = state.is_managed and not state.owned
+    if state.is_known or state.is_building or is_left:
+        draft.add("state", before, "absent")
+    for name, place in state.owned.items():
+        path = kind.volume_path(name)
+        if is_half_made(state, name):
+            continue  # it goes with the rest of the creation
+        if not {*kind.deleted_by(name)} & {*spec.delete}:
+            draft.plan.kept.append(place)
+        elif name in state.used:
+            refuse(draft, path, place, None, f"{path}: {state.used[name]}")
+        else:
+            draft.add(path, place, None)
+    draft.plan.kept += state.foreign
+    return draft.finish()
+
+
+def _obstacle_to_removal(kind: Kind) -> str | None:
+    spec, state = kind.spec, kind.state
+    is_protected = state.record.value(kind.options["protection"])
+    if state.is_known and is_protected and spec.get("protection") is not False:
+        return f"state: {spec.name} is protected. Take that off first (protection: false)"
+    return kind.obstacle_to_removal() if state.is_known else None
+
+
+def is_half_made(state: GuestState, name: str) -> bool:
+    """Whether the volume *name* was made by a creation that was interrupted: no guest ever ran on it."""
+    volume = state.record.volumes.get(name)
+    return state.is_building and not state.exists and volume is not None and volume.is_fresh

@@ -1,0 +1,211 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""What the record says of a guest: what of it is ours, what it may not lose, and the options that have no other place."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core.options import Option
+
+Data = t.Mapping[str, t.Any]
+Names = t.Mapping[str, t.Mapping[str, str]]
+
+
+class RecordedVolume:
+    """A volume that we made or took over. *is_fresh*: for a creation that has not come to its end, so that no guest ever ran on it."""
+
+    __slots__ = ("is_fresh", "path", "pool")
+
+    def __init__(self, pool: str, path: str, is_fresh: bool = False) -> None:
+        self.pool = pool
+        self.path = path
+        self.is_fresh = is_fresh
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RecordedVolume) and (self.pool, self.path, self.is_fresh) == (
+            other.pool,
+            other.path,
+            other.is_fresh,
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def settled(self) -> RecordedVolume:
+        """The same volume of a guest that stands."""
+        return RecordedVolume(self.pool, self.path)
+
+
+class Run:
+    """What was noted of one run of the guest: *declined* are the paths that it did not let go or take.
+
+    The process is known by its *pid* and by the clock ticks of its *start*: a pid alone comes again. *balloon* is the memory
+    that was asked for, and the one before, in KiB.
+    """
+
+    __slots__ = ("balloon", "declined", "pid", "start")
+
+    def __init__(
+        self, pid: int, start: int, declined: tuple[str, ...] = (), balloon: tuple[int, int] | None = None
+    ) -> None:
+        self.pid = pid
+        self.start = start
+        self.declined = declined
+        self.balloon = balloon
+
+    def is_of(self, other: Run | None) -> bool:
+        """Whether it is the same run of the guest."""
+        return other is not None and (self.pid, self.start) == (other.pid, other.start)
+
+
+class GuestRecord:
+    """The record of a guest, typed.
+
+    *exists*: there is one. *is_building* from before the first write until the guest stands. *volumes* by item, *macs* by
+    network, *names* by list and item the ident of things that do not bear their names themselves. *unplugged* has the bridge
+    of interfaces whose link is down. *idmap* is start and count of the mapped ids. *options* are what the record holds of
+    options (home ``RECORD``), as JSON. *wants_start*: it was to be started, and a run was killed before.
+    """
+
+    __slots__ = (
+        "exists",
+        "idmap",
+        "image",
+        "is_building",
+        "kind",
+        "macs",
+        "names",
+        "options",
+        "run",
+        "ssh_keys",
+        "unplugged",
+        "uuid",
+        "volumes",
+        "wants_start",
+    )
+
+    def __init__(
+        self,
+        *,
+        exists: bool = False,
+        kind: str = "",
+        is_building: bool = False,
+        uuid: str | None = None,
+        image: str | None = None,
+        volumes: t.Mapping[str, RecordedVolume] | None = None,
+        macs: t.Mapping[str, str] | None = None,
+        names: Names | None = None,
+        unplugged: t.Mapping[str, str] | None = None,
+        idmap: tuple[int, int] | None = None,
+        ssh_keys: tuple[str, ...] = (),
+        options: Data | None = None,
+        wants_start: bool = False,
+        run: Run | None = None,
+    ) -> None:
+        self.exists = exists
+        self.kind = kind
+        self.is_building = is_building
+        self.uuid = uuid
+        self.image = image
+        self.volumes: t.Mapping[str, RecordedVolume] = volumes or {}
+        self.macs: t.Mapping[str, str] = macs or {}
+        self.names: Names = names or {}
+        self.unplugged: t.Mapping[str, str] = unplugged or {}
+        self.idmap = idmap
+        self.ssh_keys = ssh_keys
+        self.options: Data = options or {}
+        self.wants_start = wants_start
+        self.run = run
+
+    def replace(self, **changes: t.Any) -> GuestRecord:
+        return GuestRecord(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
+
+    def value(self, option: Option) -> t.Any:
+        """The canonical value of an option that the record holds; its off value where the record says nothing."""
+        found: t.Any = self.options
+        for part in option.path.split("."):
+            found = found.get(part) if isinstance(found, t.Mapping) else None
+        if found is None:
+            return option.off
+        return tuple(found) if isinstance(found, list) else found
+
+    def with_value(self, option: Option, value: t.Any) -> GuestRecord:
+        """The record with another value of *option*. What is off is not written."""
+        *folders, key = option.path.split(".")
+        options = {name: dict(found) if isinstance(found, t.Mapping) else found for name, found in self.options.items()}
+        place = options
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        if value == option.off:
+            place.pop(key, None)
+        else:
+            place[key] = list(value) if isinstance(value, tuple) else value
+        return self.replace(options={name: found for name, found in options.items() if found != {}})
+
+
+_KEYS = frozenset("kind building uuid image volumes macs names unplugged idmap ssh_keys wants_start run schema".split())
+
+
+def load(data: Data, *, exists: bool) -> GuestRecord:
+    """The record of the JSON values *data*."""
+    idmap, run = data.get("idmap"), data.get("run")
+    return GuestRecord(
+        exists=exists,
+        kind=data.get("kind") or "",
+        is_building=bool(data.get("building")),
+        uuid=data.get("uuid"),
+        image=data.get("image"),
+        volumes={
+            name: RecordedVolume(its["pool"], its["path"], bool(its.get("fresh")))
+            for name, its in (data.get("volumes") or {}).items()
+        },
+        macs=data.get("macs"),
+        names=data.get("names"),
+        unplugged=data.get("unplugged"),
+        idmap=(int(idmap["start"]), int(idmap["count"])) if idmap else None,
+        ssh_keys=tuple(data.get("ssh_keys") or ()),
+        options={key: value for key, value in data.items() if key not in _KEYS},
+        wants_start=bool(data.get("wants_start")),
+        run=_load_run(run) if run else None,
+    )
+
+
+def _load_run(run: Data) -> Run:
+    balloon = run.get("balloon")
+    asked = (int(balloon["requested"]), int(balloon["before"])) if balloon else None
+    return Run(int(run["pid"]), int(run["start"]), tuple(run.get("declined") or ()), asked)
+
+
+def dump(record: GuestRecord) -> dict[str, t.Any]:
+    """The JSON values of *record*; ``None`` for what it does not hold."""
+    return {
+        "kind": record.kind or None,
+        "building": record.is_building or None,
+        "uuid": record.uuid,
+        "image": record.image,
+        "volumes": {name: _dump_volume(its) for name, its in record.volumes.items()} or None,
+        "macs": dict(record.macs) or None,
+        "names": {area: dict(its) for area, its in record.names.items() if its} or None,
+        "unplugged": dict(record.unplugged) or None,
+        "idmap": {"start": record.idmap[0], "count": record.idmap[1]} if record.idmap else None,
+        "ssh_keys": list(record.ssh_keys) or None,
+        "wants_start": record.wants_start or None,
+        "run": _dump_run(record.run) if record.run else None,
+        **record.options,
+    }
+
+
+def _dump_volume(volume: RecordedVolume) -> dict[str, t.Any]:
+    return {"pool": volume.pool, "path": volume.path, **({"fresh": True} if volume.is_fresh else {})}
+
+
+def _dump_run(run: Run) -> dict[str, t.Any]:
+    told: dict[str, t.Any] = {"pid": run.pid, "start": run.start}
+    if run.declined:
+        told["declined"] = list(run.declined)
+    if run.balloon:
+        told["balloon"] = {"requested": run.balloon[0], "before": run.balloon[1]}
+    return told

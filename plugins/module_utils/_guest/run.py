@@ -1,0 +1,304 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""The one order in which a guest is written: record, power down, detach, storage, one definition, devices, live values, restart, power up."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core import lock
+from .._core.options import CREATION, DEFINITION, FLAG, INSIDE, LIVE_ONLY, RECORD, SEED, VOLUME, Options, split
+from .._core.plan import Change, How, Plan, Step
+from .claims import check_macs
+from .ownership import Ownership
+from .plan import power_of, wanted_value
+from .record import GuestRecord
+from .spec import GuestSpec
+from .state import GuestState
+
+Steps = t.Iterator["Change | Step"]
+_WAITING = (How.OFFLINE, How.NEXT_BOOT)
+# Written by the one write of the definition, or with what it names.
+_DEFINED = (DEFINITION, CREATION)
+
+
+class Backend(t.Protocol):
+    """How one kind of guest is written. A method ends when what it does stands, and raises ``ApplyError`` where it does not.
+
+    *change* is one of the plan. Methods that return ``Steps`` say what came to stand meanwhile.
+    """
+
+    word: str
+    options: Options
+    own: Ownership
+
+    # -- record
+
+    def claims(self, *, is_final: bool) -> dict[str, t.Any]:
+        """Fields of the record: volumes, names of items, ids, the uuid.
+
+        Before the definition is written (not *is_final*) they must fit the old one as well: names only come, none goes or
+        means something else. The lock of allocations is held.
+        """
+
+    def clear(self) -> Steps:
+        """Take away what a creation that was interrupted has made. The record keeps nothing fresh."""
+
+    # -- power
+
+    def stop(self) -> None:
+        """Shut the guest down, bounded by its time."""
+
+    def start(self) -> None:
+        """Start the guest, or wake it up where it was saved to disk."""
+
+    def switch(self, now: str, target: str) -> None:
+        """Bring the guest from the power *now* to *target*: ``started``, ``paused`` or ``suspended``."""
+
+    # -- what runs
+
+    def detach(self, change: Change) -> None:
+        """Take an item out of the running guest; that it declines is noted in the record."""
+
+    def attach(self, change: Change) -> None:
+        """Bring an item into the running guest, as the definition has it."""
+
+    def change_live(self, change: Change) -> None:
+        """Give the running guest one value, unless it has it."""
+
+    # -- what lasts
+
+    def make_volumes(self) -> Steps:
+        """Make or take over the volumes that the record names as new, with the files in them."""
+
+    def resize(self, change: Change) -> None:
+        """Give a volume its size."""
+
+    def write_files(self, changes: t.Sequence[Change]) -> Steps:
+        """Write the files that the guest reads: its seed, files of its root. *changes* are of the homes SEED and INSIDE."""
+
+    def write_definition(self) -> bool:
+        """Write every change of the plan that the definition holds, at once. Returns whether it is another one now."""
+
+    def set_flag(self, change: Change) -> None:
+        """Set a flag that the hypervisor keeps beside the definition."""
+
+    # -- removal
+
+    def stop_for_good(self) -> None:
+        """Switch the guest off before it is taken away."""
+
+    def undefine(self) -> None:
+        """Take the definition away, and with it all that the hypervisor knows."""
+
+    def remove_volume(self, name: str) -> None:
+        """Delete one of our volumes."""
+
+
+class Run:
+    """One run on one guest."""
+
+    def __init__(self, backend: Backend, spec: GuestSpec, state: GuestState, plan: Plan) -> None:
+        self.backend = backend
+        self.spec = spec
+        self.state = state
+        self.plan = plan
+        self.own = backend.own
+        self.power = power_of(spec, state)
+
+    def steps(self) -> Steps:
+        """Carry out the plan, yielding each change that stands."""
+        if self.spec.state == "absent":
+            yield from self._remove()
+            return
+        if not self.state.exists:
+            yield from self.backend.clear()
+        yield from self._write_record()
+        yield from self._power_down()
+        yield from self._detach()
+        yield from self._change_storage()
+        yield from self._write_definition()
+        yield from self._change_devices()
+        yield from self._change_values()
+        yield from self._restart()
+        yield from self._power_up()
+
+    def _changes(self, *homes: str, how: t.Collection[How] = tuple(How)) -> list[Change]:
+        """Those of options that live in one of *homes*. The power and the name are no options of a home."""
+        return [
+            change
+            for change in self.plan.changes
+            if change.how in how
+            and change.path in self.backend.options
+            and self.backend.options[change.path].home in homes
+        ]
+
+    # -- record
+
+    def _write_record(self) -> Steps:
+        is_new = not self.state.exists
+        with lock.allocations():
+            macs = self._added_macs()
+            check_macs(self.spec.name, {**macs, **self._changed_macs()})
+            macs = {**self.own.record.macs, **macs}
+            record = self.own.record.replace(kind=self.backend.word, is_building=is_new, macs=macs)
+            record = record.replace(**self.backend.claims(is_final=False))
+            if is_new:
+                record = record.replace(
+                    image=self.spec.image, options={}, run=None, wants_start=self.spec.state in ("started", "restarted")
+                )
+            elif self.spec.state == "stopped":
+                record = record.replace(wants_start=False)
+            for change in self._changes(RECORD):
+                row = self.backend.options[change.path]
+                record = record.with_value(row, wanted_value(self.backend.options, self.spec, change.path))
+            is_written = self.own.save(record)
+        if is_written:
+            yield Step("record written")
+        if not is_new:
+            yield from self._changes(RECORD)
+
+    def _added_macs(self) -> dict[str, str]:
+        """The MACs of the cards that the plan adds, by name."""
+        added = {}
+        for change in self.plan.changes:
+            area, name, key = split(change.path)
+            if area == "networks" and not key and change.after and change.after.get("mac"):
+                added[name] = str(change.after["mac"])
+        return added
+
+    def _changed_macs(self) -> dict[str, str]:
+        """The MACs that cards get in place of their own. The old ones stay ours until the definition has the new ones."""
+        paths = {change.path: split(change.path) for change in self.plan.changes}
+        return {
+            name: str(wanted_value(self.backend.options, self.spec, path))
+            for path, (area, name, key) in paths.items()
+            if (area, key) == ("networks", "mac")
+        }
+
+    def _complete_record(self) -> Steps:
+        """What the definition that stands now means."""
+        record = self.own.record
+        macs = {**record.macs, **self._changed_macs()}
+        volumes = {name: volume.settled() for name, volume in record.volumes.items()}
+        settled = record.replace(is_building=False, volumes=volumes, macs=macs)
+        if self.own.save(settled.replace(**self.backend.claims(is_final=True))):
+            yield Step("record complete")
+
+    # -- the order
+
+    def _power_down(self) -> Steps:
+        if self.power.is_running and not self.power.will_run:
+            self.backend.stop()
+            yield Step("powered down")
+        elif self.state.exists and self.state.power == "suspended" and self.power.takes_changes:
+            self.backend.start()
+            yield Step("woken up")
+
+    def _detach(self) -> Steps:
+        for change in self._items(How.LIVE):
+            if change.after is None:
+                self.backend.detach(change)
+                yield Step(f"{change.path} detached")
+
+    def _change_storage(self) -> Steps:
+        yield from self.backend.make_volumes()
+        for change in self._changes(VOLUME):
+            if self.state.exists:
+                self.backend.resize(change)
+                yield change
+        files = self._changes(SEED, INSIDE)
+        yield from self.backend.write_files(files)
+        yield from (change for change in files if change.how in _WAITING and self.state.exists)
+
+    def _write_definition(self) -> Steps:
+        if self.backend.write_definition():
+            yield Step("definition written")
+        yield from self._complete_record()
+        if not self.state.exists:
+            yield from self._changes(RECORD, SEED, INSIDE, VOLUME)
+        for change in self._changes(FLAG):
+            self.backend.set_flag(change)
+            yield change
+        yield from self._changes(*_DEFINED, LIVE_ONLY, how=_WAITING)
+
+    def _items(self, *hows: How) -> list[Change]:
+        """The changes of whole items: plugged in, or taken out."""
+        return [change for change in self._changes(DEFINITION, how=hows) if change.path.endswith("]")]
+
+    def _change_devices(self) -> Steps:
+        for change in self._items(How.LIVE):
+            if change.after is not None:
+                self.backend.attach(change)
+            yield change
+
+    def _change_values(self) -> Steps:
+        for change in self._changes(DEFINITION, INSIDE, SEED, LIVE_ONLY, how=(How.LIVE,)):
+            if not change.path.endswith("]"):
+                self.backend.change_live(change)
+                yield change
+
+    def _restart(self) -> Steps:
+        waiting = [change for change in self.plan.changes if change.how is How.RESTART]
+        if not waiting:
+            return
+        self.backend.stop()
+        yield Step("stopped for the restart")
+        self.backend.start()
+        if self.spec.state == "paused" or (self.spec.state == "present" and self.state.power == "paused"):
+            self.backend.switch("started", "paused")
+        self._forget_start()
+        yield from waiting
+
+    def _power_up(self) -> Steps:
+        change = self.plan.get("state")
+        if change is None or change.how is How.RESTART:
+            return
+        target = str(change.after)
+        now = self.state.power if self.state.exists else "stopped"
+        if now == "suspended" and self.power.takes_changes:
+            now = "started"
+        if target not in ("stopped", now):
+            self.backend.switch(now, target)
+        self._forget_start()
+        yield change
+
+    def _forget_start(self) -> None:
+        if self.own.record.wants_start:
+            self.own.save(wants_start=False)
+
+    # -- removal
+
+    def _remove(self) -> Steps:
+        removal = self.plan.get("state")
+        if removal is not None:
+            if self.state.is_known:
+                self.backend.stop_for_good()
+                yield Step("powered down")
+                self.backend.undefine()
+                yield Step("definition removed")
+            yield from self.backend.clear()
+            record = self.own.record
+            # What is needed to delete later what is kept, or to use it again.
+            kept = {name: volume for name, volume in record.volumes.items() if name in self.state.owned}
+            left = GuestRecord(kind=record.kind, image=record.image, volumes=kept, idmap=record.idmap)
+            self._save_what_is_left(left)
+            yield removal
+        for change in self.plan.changes:
+            if change is not removal:
+                name = split(change.path)[1] or change.path
+                self.backend.remove_volume(name)
+                record = self.own.record
+                volumes = {other: volume for other, volume in record.volumes.items() if other != name}
+                self._save_what_is_left(record.replace(volumes=volumes))
+                yield change
+
+    def _save_what_is_left(self, record: GuestRecord) -> None:
+        """The record goes with the last volume that is kept."""
+        if record.volumes:
+            self.own.save(record)
+        else:
+            self.own.remove()

@@ -1,0 +1,115 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""What stands of a guest, in the form that both kinds share."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core.keyed import Thing
+from .._core.options import RECORD, Option
+from .record import GuestRecord
+
+Things = t.Mapping[str, Thing]
+
+
+class Side:
+    """The definition of a guest, or the guest as it runs: *values* by option path in canonical form, *items* by list and name."""
+
+    __slots__ = ("items", "values")
+
+    def __init__(self, values: t.Mapping[str, t.Any], items: t.Mapping[str, Things] | None = None) -> None:
+        self.values = values
+        self.items: t.Mapping[str, Things] = items or {}
+
+    def things(self, area: str) -> Things:
+        return self.items.get(area, {})
+
+
+class GuestState:
+    """A guest as it is.
+
+    *power* is ``absent`` (the hypervisor does not know it), ``stopped``, ``started``, ``paused`` or ``suspended``. *exists*: it
+    stands, no creation of it was interrupted. *live* is ``None`` while it is stopped. *declined* are the paths that the guest
+    declined in this run of it. *other_kind* is the kind of the guest that has its name. *taken_macs* are those of all other
+    guests. *vlan_obstacles* says of bridges why no card on them can be in a VLAN.
+
+    For its removal: *owned* are our volumes that are there, by item, as they are told; *used* says of them why they cannot be
+    deleted now; *foreign* is what is kept though it is not ours.
+    """
+
+    __slots__ = (
+        "declined",
+        "exists",
+        "foreign",
+        "live",
+        "machine_id",
+        "other_kind",
+        "owned",
+        "persistent",
+        "power",
+        "record",
+        "taken_macs",
+        "used",
+        "vlan_obstacles",
+    )
+
+    def __init__(
+        self,
+        *,
+        power: str = "absent",
+        exists: bool = False,
+        persistent: Side | None = None,
+        live: Side | None = None,
+        declined: tuple[str, ...] = (),
+        record: GuestRecord | None = None,
+        other_kind: str | None = None,
+        taken_macs: t.Collection[str] = (),
+        machine_id: str = "",
+        vlan_obstacles: t.Mapping[str, str] | None = None,
+        owned: t.Mapping[str, str] | None = None,
+        used: t.Mapping[str, str] | None = None,
+        foreign: tuple[str, ...] = (),
+    ) -> None:
+        self.power = power
+        self.exists = exists
+        self.persistent: Side = persistent or Side({})
+        self.live = live
+        self.declined = declined
+        self.record: GuestRecord = record or GuestRecord()
+        self.other_kind = other_kind
+        self.taken_macs = taken_macs
+        self.machine_id = machine_id
+        self.vlan_obstacles: t.Mapping[str, str] = vlan_obstacles or {}
+        self.owned: t.Mapping[str, str] = owned or {}
+        self.used: t.Mapping[str, str] = used or {}
+        self.foreign = foreign
+
+    def value(self, option: Option) -> t.Any:
+        """The value that an option has now: in the running guest, or in its definition."""
+        if option.home == RECORD:
+            return self.record.value(option)
+        return (self.live or self.persistent).values.get(option.path)
+
+    def replace(self, **changes: t.Any) -> t.Any:
+        """The same state, of the same kind of guest, with other values."""
+        names = [name for each in type(self).__mro__ for name in getattr(each, "__slots__", ())]
+        return type(self)(**{name: changes.get(name, getattr(self, name)) for name in names})
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the hypervisor knows it, also half-made."""
+        return self.power != "absent"
+
+    @property
+    def is_building(self) -> bool:
+        """Whether a creation of it was interrupted."""
+        return self.record.is_building
+
+    @property
+    def is_managed(self) -> bool:
+        """Whether the collection keeps a record of it."""
+        return self.record.exists

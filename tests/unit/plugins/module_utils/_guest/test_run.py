@@ -1,0 +1,171 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one order in which a guest is written, and that a change is told when it stands: not before, and not in bulk at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+import pytest
+from unit.plugins.module_utils._guest.fake import Card, PaperBackend, PaperKind, declared, running, side, stopped
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, Plan
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest import run as run_file
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.plan import plan_guest
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import RecordedVolume, load
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.run import Run
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.state import GuestState
+
+NEW: dict[str, t.Any] = {
+    "state": "started",
+    "image": "debian",
+    "memory": "1GiB",
+    "tags": ["a"],
+    "files": "text",
+    "networks": [{"name": "lan", "bridge": "br0"}],
+}
+CHANGED: dict[str, t.Any] = {
+    "description": "x",
+    "tags": ["a"],
+    "autostart": True,
+    "memory": "2GiB",
+    "files": "text",
+    "disk": 2,
+    "networks": [
+        {"name": "lan", "bridge": "br1"},
+        {"name": "old", "state": "absent"},
+        {"name": "dmz", "bridge": "br0"},
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_file.lock, "allocations", contextlib.nullcontext)
+    monkeypatch.setattr(run_file, "check_macs", lambda guest, macs: None)
+
+
+def carry_out(actual: GuestState, backend: PaperBackend, **params: t.Any) -> Plan:
+    """The plan, with what was told of it as done, also where the backend fails."""
+    kind = PaperKind(declared(**params), actual)
+    plan = plan_guest(kind)
+    assert not plan.refused
+    with contextlib.suppress(OSError):
+        for step in Run(backend, kind.spec, actual, plan).steps():
+            if isinstance(step, Change):
+                assert not step.done, f"{step.path} was told twice"
+                step.done = True
+    return plan
+
+
+def two_cards() -> GuestState:
+    return running(side({"lan": Card("lan"), "old": Card("old", "52:54:00:00:00:02")}), machine_id="m")
+
+
+# What must have been done before a change of that path may be told. A path that is not here needs the definition.
+NEEDS = {
+    "state": "switch stopped started",
+    "tags": "claims first",
+    "disk": "resize disk",
+    "files": "files",
+    "autostart": "flag autostart",
+    "networks[old]": "detach networks[old]",
+    "networks[dmz]": "attach networks[dmz]",
+    "networks[lan].bridge": "live networks[lan].bridge",
+    "description": "live description",
+    "memory": "live memory",
+}
+
+
+@pytest.mark.parametrize(("state", "params"), [(GuestState(machine_id="m"), NEW), (two_cards(), CHANGED)])
+def test_everything_is_told_once_and_in_the_one_order(state: GuestState, params: dict[str, t.Any]) -> None:
+    backend = PaperBackend()
+    plan = carry_out(state, backend, **params)
+    assert plan.changes and all(change.done for change in plan.changes)
+    order = ["claims first", "detach networks[old]", "volumes", "resize disk", "files", "definition", "claims final"]
+    order += ["flag autostart", "attach networks[dmz]", "live memory", "switch stopped started"]
+    assert [each for each in backend.asked if each in order] == [each for each in order if each in backend.asked]
+
+
+@pytest.mark.parametrize("fails_at", range(1, 17))
+def test_a_change_that_was_not_made_is_never_told(fails_at: int) -> None:
+    backend = PaperBackend(fails_at)
+    plan = carry_out(two_cards(), backend, **CHANGED)
+    for change in plan.changes:
+        assert change.done <= (NEEDS.get(change.path, "definition") in backend.asked), change.path
+    assert all(change.done for change in plan.changes) != backend.has_failed
+
+
+@pytest.mark.parametrize("fails_at", range(1, 8))
+def test_of_a_creation_that_fails_nothing_stands_before_the_definition_does(fails_at: int) -> None:
+    backend = PaperBackend(fails_at)
+    plan = carry_out(GuestState(machine_id="m"), backend, **NEW)
+    done = {change.path for change in plan.changes if change.done}
+    if "claims final" not in backend.asked:
+        assert not done
+    assert ("state" in done) == ("switch stopped started" in backend.asked)
+
+
+def test_what_the_definition_alone_holds_is_told_when_it_stands_though_the_live_value_fails() -> None:
+    backend = PaperBackend()
+    backend.change_live = lambda change: backend._ask("live") if change.path != "memory" else 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    kind = PaperKind(declared(memory="2GiB", networks=[{"name": "lan", "mtu": 9000}]), running())
+    plan = plan_guest(kind)
+    done = []
+    with pytest.raises(ZeroDivisionError):
+        for step in Run(backend, kind.spec, running(), plan).steps():
+            done += [step.path] if isinstance(step, Change) else []
+    assert done == ["networks[lan].mtu"]
+
+
+def test_a_restart_happens_once_and_after_everything_else() -> None:
+    backend = PaperBackend()
+    params = {"networks": [{"name": "lan", "mtu": 9000, "bridge": "br1"}], "restart_policy": "if_needed"}
+    plan = carry_out(running(), backend, **params)
+    assert all(change.done for change in plan.changes)
+    assert backend.asked[-3:] == ["live networks[lan].bridge", "stop", "start"] and backend.asked.count("stop") == 1
+
+
+def test_a_guest_that_is_stopped_is_powered_down_before_it_is_changed() -> None:
+    backend = PaperBackend()
+    carry_out(running(), backend, state="stopped", memory="2GiB")
+    assert backend.asked == ["claims first", "stop", "volumes", "definition", "claims final"]
+
+
+def test_a_saved_guest_is_woken_up_before_it_is_changed() -> None:
+    backend = PaperBackend()
+    plan = carry_out(running(power="suspended"), backend, state="started", memory="2GiB")
+    assert backend.asked[:2] == ["claims first", "start"] and "live memory" in backend.asked
+    assert all(change.done for change in plan.changes) and not any("switch" in each for each in backend.asked)
+
+
+def test_the_record_says_what_a_killed_creation_was_about() -> None:
+    backend = PaperBackend(fails_at=3)
+    carry_out(GuestState(machine_id="m"), backend, **NEW)
+    record = backend.own.record
+    assert record.is_building and record.wants_start and record.image == "debian" and record.volumes["root"].is_fresh
+    assert record.options == {"tags": ["a"]} and list(record.macs) == ["lan"]
+
+
+def test_a_creation_that_was_killed_before_its_start_is_started_by_the_next_run() -> None:
+    record = load({"kind": "paper", "wants_start": True}, exists=True)
+    backend = PaperBackend(data={"kind": "paper", "wants_start": True})
+    plan = carry_out(stopped(record=record), backend)
+    assert [change.path for change in plan.changes] == ["state"] and backend.asked[-1] == "switch stopped started"
+    assert not backend.own.record.wants_start
+
+
+def test_a_removal_keeps_the_record_of_what_is_kept_and_forgets_it_with_the_last_volume() -> None:
+    data = {"kind": "paper", "tags": ["a"], "volumes": {"root": {"pool": "main", "path": "/p/web.root"}}}
+    state = running(record=load(data, exists=True), owned={"root": "/p/web.root"})
+    backend = PaperBackend(data=data)
+    plan = carry_out(state, backend, state="absent")
+    assert plan.kept == ["/p/web.root"] and backend.asked == ["stop for good", "undefine", "clear"]
+    assert backend.own.record.volumes == {"root": RecordedVolume("main", "/p/web.root")}
+    assert not backend.own.record.options
+    backend = PaperBackend(data=data)
+    plan = carry_out(state, backend, state="absent", delete=["volumes"])
+    assert [(change.path, change.done) for change in plan.changes] == [("state", True), ("volumes[root]", True)]
+    assert backend.asked[-1] == "remove root" and not backend.own.record.exists
