@@ -47,7 +47,7 @@ OWNERS = {
     "_listing": {"guest_info", "host_info"},
     "_layout": {"layout"},
 }
-PURE = frozenset("spec plan decide converge errors units declared paths domain_xml config idmap".split())
+PURE = frozenset("spec plan decide converge errors units declared paths config idmap".split())
 EFFECTS = frozenset(
     "os subprocess libvirt libvirt_qemu lxc ansible socket shutil pathlib tempfile fcntl ctypes multiprocessing".split()
 )
@@ -65,7 +65,7 @@ each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.ste
 
 
 def is_pure(path: Path) -> bool:
-    return path.stem in PURE or path.parent.name == "elements"
+    return path.stem in PURE or path.parent.name == "xml"
 
 
 def folder(path: Path) -> str:

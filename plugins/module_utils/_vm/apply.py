@@ -24,10 +24,7 @@ from .._core.record import Record
 from .._core.waiting import wait_until
 from .._host import links
 from .._host.libvirt import errors_of
-from . import domain_xml, power, process, seed, storage
-from .elements import boot, channel, controller, interface
-from .elements import disk as disks
-from .elements.node import Node, name_of, set_name
+from . import power, process, seed, storage
 from .observe import Side, State, volume_path
 from .plan import power_of
 from .spec import (
@@ -41,6 +38,10 @@ from .spec import (
     with_disk_defaults,
     with_network_defaults,
 )
+from .xml import boot, channel, controller, nic
+from .xml import disk as disks
+from .xml import domain as domain_xml
+from .xml.node import Node, name_of, set_name
 
 _ITEM = re.compile(r"(disks|networks)\[([^\]]+)\](?:\.(\w+))?")
 _IN_RECORD = ("tags", "protection", *startup.PATHS)
@@ -493,7 +494,7 @@ class _Changing:
             if key == "mac":
                 # What it was known by goes; from now on it bears its name.
                 set_name(node, name)
-            interface.write(node, key, value)
+            nic.write(node, key, value)
         elif key == "bus":
             set_name(node, name)
             domain_xml.change_bus(root, node, value, taken)
@@ -554,13 +555,13 @@ class _Changing:
         if node is None or kind != "networks":
             return
         before, value = domain_xml.to_text(node), self.value(f"{kind}[{name}].{key}")
-        interface.write(node, key, value)
+        nic.write(node, key, value)
         if domain_xml.to_text(node) != before:
             with errors_of(f"change {kind}[{name}].{key} of {self.spec.name}", ApplyError):
                 self.domain.updateDeviceFlags(domain_xml.to_text(node), libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
         if key == "vlan":
             # libvirt knows nothing of what somebody else set on the port, and leaves it.
-            links.put_into_vlan(interface.read(node).tap, value)
+            links.put_into_vlan(nic.read(node).tap, value)
 
     def _change_live_values(self) -> Steps:
         library = libraries.libvirt()

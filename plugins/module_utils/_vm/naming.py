@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .elements.disk import Disk
-from .elements.interface import Nic
 from .spec import Item
+from .xml.disk import Disk
+from .xml.nic import Nic
 
 DeviceT = t.TypeVar("DeviceT", Disk, Nic)
 PLACES = {"disks": "disk", "networks": "net"}

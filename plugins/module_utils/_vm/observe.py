@@ -20,12 +20,13 @@ from .._host import accelerator, vlans
 from .._host.libvirt import Definition, Listings, dotted, errors_of
 from .._host.snapshot import SERVICE_LIBVIRT, Host
 from .._image.store import chain_of, stored
-from . import addresses, domain_xml, process, seed
-from .domain_xml import Domain
-from .elements.disk import Disk
-from .elements.interface import Nic
+from . import addresses, process, seed
 from .naming import name_devices, name_live_devices
 from .spec import SEED, Item, Spec, Value
+from .xml import domain as domain_xml
+from .xml.disk import Disk
+from .xml.domain import Domain
+from .xml.nic import Nic
 
 LEAST_LIBVIRT_FOR_VLANS = 11_000_000
 _FOLDERS = ("dir", "fs", "netfs", "vstorage")

@@ -14,8 +14,6 @@ from .._core.options import NEVER_PERMITTED, pattern
 from .._core.plan import UNKNOWN, How, Plan, Unknown
 from .._core.units import show_size
 from .._guest.identity import derive_mac
-from .elements.disk import Disk, plugs_live
-from .elements.interface import Nic
 from .observe import Side, State
 from .spec import (
     CLOUD_INIT,
@@ -31,6 +29,8 @@ from .spec import (
     with_disk_defaults,
     with_network_defaults,
 )
+from .xml.disk import Disk, plugs_live
+from .xml.nic import Nic
 
 KINDS = ("disks", "networks")
 # QEMU's own range.

@@ -14,8 +14,9 @@ from .._core.errors import ApplyError, WaitTimeout
 from .._core.record import Record
 from .._core.waiting import wait_until
 from .._host.libvirt import errors_of
-from . import domain_xml, process
+from . import process
 from .spec import Spec
+from .xml import domain as domain_xml
 
 _ASK_AGAIN_SECONDS = 5.0
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm import domain_xml
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm.elements import interface
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import nic as nic_
 
 BY_HAND = """<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <!-- made by hand -->
@@ -163,9 +163,9 @@ CARD = "<interface type='bridge'><source bridge='br0'/>{}<model type='virtio'/><
 )
 def test_a_card_is_in_one_vlan_or_none_and_a_trunk_gives_way(vlan, read):
     node = domain_xml.parse(CARD.format(vlan))
-    assert interface.read(node).vlan == read
+    assert nic_.read(node).vlan == read
     for wanted, written in ((30, "<vlan><tag id='30'/></vlan>"), (0, ""), (0, "")):
-        interface.write(node, "vlan", wanted)
+        nic_.write(node, "vlan", wanted)
         (again, expected) = (domain_xml.parse(xml) for xml in (domain_xml.to_text(node), CARD.format(written)))
         assert sorted(map(domain_xml.to_text, again)) == sorted(map(domain_xml.to_text, expected))
 
@@ -174,7 +174,7 @@ def test_a_vlan_that_stands_is_left_as_it_is_written():
     text = CARD.format('<vlan><!-- the cameras --><tag id="10"/></vlan>')
     node = domain_xml.parse(text)
     before = domain_xml.to_text(node)
-    interface.write(node, "vlan", 10)
+    nic_.write(node, "vlan", 10)
     assert domain_xml.to_text(node) == before
 
 

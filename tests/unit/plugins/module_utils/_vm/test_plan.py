@@ -12,13 +12,13 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import startup
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.identity import derive_mac
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm import domain_xml
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm.elements.disk import Disk
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm.elements.interface import Nic
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.naming import name_devices, name_live_devices
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.observe import Side, State, Volume
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.plan import MAC_PREFIX, plan_vm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import Item, parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.disk import Disk
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.nic import Nic
 
 DISK = Disk("root", "vda", "virtio", "disk", "/p/vm.root.qcow2", "qcow2", "", "default", True, False)
 NIC = Nic("lan", "52:54:00:00:00:01", "bridge", "br0", "virtio", "up", 0)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from .._core.libraries import etree
-from .elements import boot, channel, controller, disk, graphics, interface, memory, metadata, node, serial, vcpu
-from .elements.disk import Disk
-from .elements.interface import Nic
-from .elements.node import Node
+from ..._core.libraries import etree
+from . import boot, channel, controller, disk, graphics, memory, metadata, nic, node, serial, vcpu
+from .disk import Disk
+from .nic import Nic
+from .node import Node
 
 SPARE_PORTS = 8
 _FILES = {"boot.kernel": "kernel", "boot.initrd": "initrd", "boot.cmdline": "cmdline"}
@@ -73,7 +73,7 @@ def read(root: Node) -> Domain:
             "agent": channel.find(root) is not None,
         },
         disks=tuple(disk.read(item) for item in root.iterfind("devices/disk")),
-        nics=tuple(interface.read(item) for item in root.iterfind("devices/interface")),
+        nics=tuple(nic.read(item) for item in root.iterfind("devices/interface")),
         boot_classes=boot.read_classes(root),
         free_ports=controller.free_ports(root),
         has_balloon=memory.has_balloon(root),
@@ -137,7 +137,7 @@ def add_disk(root: Node, name: str, source: str, values: t.Mapping[str, t.Any], 
 
 
 def add_nic(root: Node, name: str, values: t.Mapping[str, t.Any]) -> Node:
-    added = interface.build(name, values)
+    added = nic.build(name, values)
     _append(root.find("devices"), added, "interface")
     return added
 
