@@ -34,7 +34,7 @@ RESOURCES = {
         ["tests/unit/plugins/module_utils/_storage", "tests/matrix/test_storage_pool.py"],
     ),
     "_bridge": (
-        ["network/apply.py", "link/apply.py"],
+        ["network/apply.py", "network/replug.py", "network/forwarding.py", "link/apply.py", "link/manager.py"],
         ["tests/unit/plugins/module_utils/_bridge", "tests/matrix/test_bridge*.py"],
     ),
     "_image": (["apply.py"], ["tests/unit/plugins/module_utils/_image", "tests/matrix/test_image.py"]),

@@ -12,12 +12,12 @@ from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._host.snapshot import BRIDGE, SERVICE_LIBVIRT, Host
-from .link.observe import LinkState, is_link, observe_link
+from .link.observe import is_link, observe_link
 from .link.plan import plan_link
-from .link.settings import LinkSettings
-from .network.observe import NetworkState, observe_network
+from .link.state import LinkState, link_facts
+from .network.observe import observe_network
 from .network.plan import plan_network
-from .network.settings import NetworkSettings
+from .network.state import NetworkState, network_facts
 from .spec import PORTS_MODE, Spec, parse
 
 
@@ -54,51 +54,8 @@ class Bridge:
     def facts(self, spec: Spec, state: NetworkState | LinkState) -> dict[str, t.Any]:
         """The bridge as it runs, or as it is defined while it is stopped."""
         if isinstance(state, LinkState):
-            return {"bridge": _link_facts(spec, state)}
-        settings = state.live or state.persistent or NetworkSettings(mode="")
-        power = "started" if state.is_active else "stopped"
-        first, last = settings.ranges[0] if settings.ranges else (None, None)
-        bridge = {
-            "name": spec.name,
-            "state": power if state.is_defined else "absent",
-            "mode": settings.mode or None,
-            "address": settings.address or None,
-            "dhcp": {"start": first, "end": last, "hosts": [host.shown() for host in settings.hosts]},
-            "dns": {
-                "domain": settings.domain or None,
-                "hosts": [{"name": name, "ip": ip} for name, ip in settings.dns_hosts],
-                "forwarders": list(settings.forwarders),
-            },
-            "mtu": settings.mtu or None,
-            "autostart": state.autostart,
-            "mac": state.mac,
-            "network": state.network,
-            "ports": list(state.ports),
-            "users": sorted(state.users),
-        }
-        return {"bridge": bridge}
+            return {"bridge": link_facts(spec.name, state)}
+        return {"bridge": network_facts(spec.name, state)}
 
     def wait(self, spec: Spec, host: Host) -> None:
         """A bridge is there when apply ends."""
-
-
-def _link_facts(spec: Spec, state: LinkState) -> dict[str, t.Any]:
-    link = state.live or state.persistent or LinkSettings()
-    power = "started" if state.is_up and not state.is_set_down else "stopped"
-    return {
-        "name": spec.name,
-        "state": power if state.is_defined else "absent",
-        "mode": PORTS_MODE if state.is_defined else None,
-        "address": next(iter(link.addresses), None),
-        "address6": next(iter(link.addresses6), None),
-        "gateway": link.gateway or None,
-        "gateway6": link.gateway6 or None,
-        "mtu": link.mtu or None,
-        "autostart": state.is_defined and state.starts,
-        "mac": state.mac,
-        "stp": link.stp,
-        "vlan_aware": link.vlan_aware,
-        "backend": state.backend.name if state.backend is not None and state.is_defined else None,
-        "ports": list(state.ports),
-        "users": sorted(state.users),
-    }

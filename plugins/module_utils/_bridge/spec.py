@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """What the user wrote of a bridge: the mother of its options."""
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import typing as t
 from .._core.declared import check_number
 from .._core.errors import SpecError, bad_value
 from .._core.options import Option, always, check_unset
-from .network.settings import NetworkSettings, Range, StaticHost, check_fits
+from .subnet import Range, StaticHost, check_fits
 
 STATES = ("present", "started", "stopped", "absent")
 MODES = ("nat", "routed", "isolated", "ports")
@@ -292,7 +293,7 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
         check_options(spec, spec.mode)
     if spec.address and spec.address != DHCP:
         hosts = tuple(StaticHost(item.name, item.mac, item.ip) for item in spec.hosts or () if not item.is_absent)
-        check_fits(NetworkSettings("nat", spec.address, ranges=(spec.range,) if spec.range else (), hosts=hosts))
+        check_fits(spec.address, (spec.range,) if spec.range else (), hosts)
     return spec
 
 
@@ -584,56 +585,3 @@ def with_create_defaults(spec: Spec) -> Spec:
         raise SpecError(f"address: is needed to make the bridge {spec.name} with mode {mode}", key="address")
     autostart = True if spec.autostart is None else spec.autostart
     return dataclasses.replace(spec, mode=mode, autostart=autostart)
-
-
-def merge(settings: NetworkSettings, spec: Spec) -> NetworkSettings:
-    """*settings* with what *spec* declares or takes off; everything else stays."""
-    takes_dhcp_off = "dhcp" in spec.unset
-    ranges = () if takes_dhcp_off else _merge_ranges(settings, spec.range)
-    hosts = () if takes_dhcp_off else _merge_hosts(settings, spec)
-    domain = "" if "dns.domain" in spec.unset else spec.domain
-    forwarders = () if "dns.forwarders" in spec.unset else spec.forwarders
-    mtu = 0 if "mtu" in spec.unset else spec.mtu
-    return NetworkSettings(
-        mode=spec.mode or settings.mode,
-        address="" if "address" in spec.unset else settings.address if spec.address is None else spec.address,
-        ranges=ranges,
-        hosts=hosts,
-        domain=settings.domain if domain is None else domain,
-        dns_hosts=_merge_dns_hosts(settings, spec),
-        forwarders=settings.forwarders if forwarders is None else forwarders,
-        mtu=settings.mtu if mtu is None else mtu,
-    )
-
-
-def _merge_ranges(settings: NetworkSettings, wanted: Range | None) -> tuple[Range, ...]:
-    if wanted is None or wanted in settings.ranges:
-        return settings.ranges
-    return (wanted, *settings.ranges[1:])
-
-
-def _merge_hosts(settings: NetworkSettings, spec: Spec) -> tuple[StaticHost, ...]:
-    merged = list(settings.hosts)
-    claimed = set()
-    for item in spec.hosts or ():
-        known = settings.host(item.name, item.match_mac, spec.host_names)
-        if item.is_absent:
-            merged = [host for host in merged if host is not known]
-            continue
-        wanted = StaticHost(item.name, item.mac, item.ip)
-        claimed.add(wanted)
-        if known is None or known not in merged:
-            merged.append(wanted)
-        else:
-            merged[merged.index(known)] = wanted
-    if "dhcp.hosts" in spec.exact:
-        merged = [host for host in merged if host in claimed]
-    return tuple(merged)
-
-
-def _merge_dns_hosts(settings: NetworkSettings, spec: Spec) -> tuple[tuple[str, str], ...]:
-    declared = {item.name: None if item.is_absent else item.ip for item in spec.dns_hosts or ()}
-    kept = [] if "dns.hosts" in spec.exact else [pair for pair in settings.dns_hosts if pair[0] not in declared]
-    if "dns.hosts" not in spec.exact and all(settings.dns_address(name) == ip for name, ip in declared.items()):
-        return settings.dns_hosts
-    return (*kept, *((name, ip) for name, ip in declared.items() if ip is not None))

@@ -11,9 +11,10 @@ import os
 import typing as t
 
 from .._core import atomic, command
-from . import vlans
+from . import routes, vlans
+from .routes import DefaultRoute
 
-Link = t.Mapping[str, t.Any]
+Link = routes.Link
 
 
 def read_links() -> dict[str, Link]:
@@ -36,15 +37,6 @@ def ports_of(bridge: str) -> list[str]:
         return sorted(os.listdir(f"/sys/class/net/{bridge}/brif"))
     except FileNotFoundError:
         return []
-
-
-class DefaultRoute(t.NamedTuple):
-    """A way out of the host. *version* is 4 or 6; *gateway* is "" for a way without one; *is_told*: a router announced it."""
-
-    version: int
-    link: str
-    gateway: str
-    is_told: bool = False
 
 
 def read_default_routes() -> list[DefaultRoute]:
@@ -82,19 +74,6 @@ def put_into_vlan(port: str, vlan: int) -> None:
     lines = vlans.port_lines(port, read_vlans().get(port, []), wanted)
     if lines:
         command.run(["bridge", "-batch", "-"], input="".join(line + "\n" for line in lines))
-
-
-def below(name: str, links: t.Mapping[str, Link]) -> set[str]:
-    """*name* and the links that carry it: the one under a VLAN, the parts of a bond, the ports of a bridge."""
-    found, waiting = set(), [name]
-    while waiting:
-        link = waiting.pop()
-        if link in found or link not in links:
-            continue
-        found.add(link)
-        waiting += [str(links[link].get("link") or "")]
-        waiting += [other for other, seen in links.items() if seen.get("master") == link]
-    return found
 
 
 def most_mtu(name: str, links: t.Mapping[str, Link]) -> int:

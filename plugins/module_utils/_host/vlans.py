@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""VLANs on the ports of bridges: where there are any, which one a port belongs to, and how it comes into another. Pure."""
+# PURE
+"""VLANs on the ports of bridges: where there are any, which one a port belongs to, and how it comes into another."""
 
 from __future__ import annotations
 

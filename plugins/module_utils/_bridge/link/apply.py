@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""The only code that writes bridges with ports: first the record, then the files, then the kernel."""
+# WRITES
+"""Carries out the plan of a bridge with ports: first the record, then the files, then the kernel."""
 
 from __future__ import annotations
 
@@ -17,10 +18,10 @@ from ..._core.errors import ApplyError
 from ..._core.plan import Change, Plan, Step
 from ..._core.record import Record
 from ..spec import DHCP, PORTS_MODE, Spec
-from . import iproute, managers
-from .managers import Backend
-from .observe import LinkState, read_live
+from . import backends, iproute, manager
+from .observe import read_live
 from .settings import LinkSettings, merge
+from .state import Backend, LinkState
 
 
 def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
@@ -62,7 +63,7 @@ def _bring_up(
         (DHCP in old, DHCP in new)
         for old, new in ((before.addresses, wanted.addresses), (before.addresses6, wanted.addresses6))
     ]
-    managers.prepare(
+    manager.prepare(
         backend,
         spec.name,
         {port.name for port in (*before.ports, *wanted.ports)},
@@ -79,7 +80,7 @@ def _bring_up(
     if vlans:
         _batch("bridge", vlans)
         yield Step("vlans set")
-    managers.finish(backend, spec.name, starts_client=any(new and not old for old, new in leases))
+    manager.finish(backend, spec.name, starts_client=any(new and not old for old, new in leases))
     yield Step("bridge up")
 
 
@@ -115,7 +116,7 @@ def _backend(state: LinkState) -> Backend:
 
 
 def _read_again(backend: Backend, work: Work) -> Backend:
-    networkd, ifupdown = managers.read_backends(work.host.links)
+    networkd, ifupdown = backends.read_backends(work.host.links)
     return networkd if backend.name == networkd.name else ifupdown
 
 
@@ -165,7 +166,7 @@ def _remove(spec: Spec, state: LinkState, plan: Plan, record: Record, work: Work
         yield Step("definition removed")
     if backend is not None:
         is_leased = DHCP in (state.live or LinkSettings()).addresses
-        managers.prepare(backend, spec.name, state.ports, stops_client=is_leased, is_leased=False)
+        manager.prepare(backend, spec.name, state.ports, stops_client=is_leased, is_leased=False)
         yield Step("manager told")
     if os.path.isdir(f"/sys/class/net/{spec.name}/bridge"):
         _batch("ip", [f"link delete dev {spec.name} type bridge"])
@@ -174,6 +175,6 @@ def _remove(spec: Spec, state: LinkState, plan: Plan, record: Record, work: Work
         _give_back(name, before)
     yield Step("ports given back")
     if backend is not None:
-        managers.forget(backend, spec.name)
+        manager.forget(backend, spec.name)
     record.remove()
     yield from plan.changes

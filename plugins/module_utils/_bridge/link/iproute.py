@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""The lines for ``ip -batch`` and ``bridge -batch`` that take a bridge from what is up to what is wanted. Pure."""
+# PURE
+"""The lines for ``ip -batch`` and ``bridge -batch`` that take a bridge from what is up to what is wanted."""
 
 from __future__ import annotations
 

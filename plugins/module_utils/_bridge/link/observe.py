@@ -12,61 +12,17 @@ import typing as t
 
 from ..._core.record import Record
 from ..._host import links, probe
-from ..._host.links import DefaultRoute, Link
+from ..._host.links import Link
+from ..._host.routes import DefaultRoute, below
 from ..._host.snapshot import Host, bridge_users, vlan_users
 from ..spec import DHCP, Spec
-from . import iproute, managers
-from .managers import Backend
+from . import backends, iproute
 from .networkd import Networkd
 from .settings import LinkSettings, Port, merge
+from .state import LinkState
 
 # Of these and of bridges the kernel lets one alone have a link.
 _TAKERS = ("macvlan", "macvtap", "ipvlan", "ipvtap")
-
-
-@dataclasses.dataclass(frozen=True)
-class LinkState:
-    """A bridge with ports as it is. *persistent* is what the files define, *live* what the kernel has.
-
-    *obstacles* are sentences that refuse what is new; *lifelines* the links that carry the connection to this host or its
-    way out, each with a word for which; *strangers* the ports that no definition names, without those of *users*;
-    *most_mtus* is how large the MTU of each link can be, as far as the kernel tells; *released* those that an
-    interrupted run took out of the definition alone. *vlan_users* are the guests in VLANs of the bridge, read where it
-    is to know none. *carrier* is the libvirt network that makes a bridge of that name. *is_set_down*:
-    the kernel has the bridge, and somebody has set it down.
-    """
-
-    backend: Backend | None = None
-    persistent: LinkSettings | None = None
-    live: LinkSettings | None = None
-    starts: bool = False
-    is_building: bool = False
-    is_recorded: bool = False
-    is_made: bool = False
-    can_lease: bool = False
-    has_vlans: bool = True
-    mac: str | None = None
-    is_set_down: bool = False
-    links: frozenset[str] = frozenset()
-    most_mtus: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
-    ports: tuple[str, ...] = ()
-    strangers: tuple[str, ...] = ()
-    released: tuple[str, ...] = ()
-    default_routes: tuple[DefaultRoute, ...] = ()
-    lifelines: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    subnets: tuple[tuple[str, str], ...] = ()
-    users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
-    vlan_users: tuple[str, ...] = ()
-    obstacles: tuple[str, ...] = ()
-    carrier: str | None = None
-
-    @property
-    def is_up(self) -> bool:
-        return self.live is not None
-
-    @property
-    def is_defined(self) -> bool:
-        return self.persistent is not None and not self.is_building
 
 
 def is_link(spec: Spec, host: Host) -> bool:
@@ -77,7 +33,7 @@ def is_link(spec: Spec, host: Host) -> bool:
         return True
     if any(network.bridge == spec.name for network in host.networks.values()):
         return False
-    return any(backend.read(spec.name) is not None for backend in managers.read_backends(host.links))
+    return any(backend.read(spec.name) is not None for backend in backends.read_backends(host.links))
 
 
 def observe_link(spec: Spec, host: Host) -> LinkState:
@@ -86,9 +42,9 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
     :raises ObserveError:
     """
     record = host.record("bridges", spec.name)
-    networkd, ifupdown = managers.read_backends(host.links)
+    networkd, ifupdown = backends.read_backends(host.links)
     wanted = [item.name for item in spec.ports or () if not item.is_absent]
-    backend, why = managers.choose(spec.name, wanted, networkd, ifupdown)
+    backend, why = backends.choose(spec.name, wanted, networkd, ifupdown)
     persistent = backend.read(spec.name) if backend is not None else None
     link = host.links.get(spec.name)
     routes = links.read_default_routes()
@@ -111,7 +67,7 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
         is_building=record.is_building,
         is_recorded=record.exists,
         is_made=bool(record.data.get("made")),
-        can_lease=_wants_lease(spec) and backend is not None and managers.can_lease(backend),
+        can_lease=_wants_lease(spec) and backend is not None and backends.can_lease(backend),
         has_vlans=not _wants_vlans(spec) or probe.works_apart(*probe.VLAN_PROBE),
         mac=link.get("address") if link else None,
         is_set_down=live is not None and link is not None and "UP" not in link.get("flags", ()),
@@ -205,11 +161,11 @@ def _mtu(name: str, link: Link, host: Host, persistent: LinkSettings | None, mtu
 def _lifelines(known: t.Mapping[str, Link], routes: t.Sequence[DefaultRoute]) -> dict[str, str]:
     found: dict[str, str] = {}
     for route in routes:
-        found.update(dict.fromkeys(links.below(route.link, known), "the default route of this host"))
+        found.update(dict.fromkeys(below(route.link, known), "the default route of this host"))
     address = links.read_connection_address()
     for name, link in known.items():
         if address and any(_is_same(entry.get("local", ""), address) for entry in link.get("addr_info", ())):
-            found.update(dict.fromkeys(links.below(name, known), f"the connection to this host ({address})"))
+            found.update(dict.fromkeys(below(name, known), f"the connection to this host ({address})"))
     return found
 
 
@@ -246,7 +202,7 @@ def _obstacles(
             )
         ]
     for key, link in (("name", name), *((f"ports[{port}]", port) for port in new_ports)):
-        owner = managers.find_owner(link, host.links.get(link, {}).get("ifindex"), networkd)
+        owner = backends.find_owner(link, host.links.get(link, {}).get("ifindex"), networkd)
         if owner is not None:
             found.append(f"{key}: {owner} owns the link {link}. Change it there, or take it out of its hands first")
     if state.backend is None:

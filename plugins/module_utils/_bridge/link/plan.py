@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""What is to do on a bridge with ports. Pure."""
+# PURE
+"""What is to do on a bridge with ports."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ from ..._core.decide import SAME, Draft, Power
 from ..._core.errors import SpecError
 from ..._core.options import NEVER_PERMITTED
 from ..._core.plan import Change, How, Plan
-from ..network.settings import network_of, overlapping
 from ..spec import DHCP, LINK_OPTIONS, PORTS_MODE, PortItem, Spec, check_options, show_vids
-from .observe import LinkState
+from ..subnet import network_of, overlapping
 from .settings import LinkSettings, Port, chosen, chosen_live, merge
+from .state import LinkState
 
 _NOT_YET = (
     "A change that can cut it is refused until there is a switch that comes back by itself when the connection is lost"

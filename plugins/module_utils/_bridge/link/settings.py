@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""A bridge with ports in canonical form: the same shape for what is defined, what is up and what is wanted. Pure."""
+# PURE
+"""A bridge with ports in canonical form: the same shape for what is defined, what is up and what is wanted."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""A file of systemd-networkd as a model that keeps its comments, its order and what it does not know. Pure."""
+# PURE
+"""A file of systemd-networkd as a model that keeps its comments, its order and what it does not know."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""The only code that writes bridges."""
+# WRITES
+"""Carries out the plan of a bridge that libvirt carries: first the record, then the definition, then the running network."""
 
 from __future__ import annotations
 
@@ -15,10 +16,12 @@ from ..._core.errors import ApplyError, HybridError
 from ..._core.plan import Change, How, Plan, Step
 from ..._core.record import Record
 from ..._host.libvirt import Network, errors_of
-from ..spec import Spec, merge, with_create_defaults
+from ..spec import Spec, with_create_defaults
 from . import forwarding, network_xml, replug
-from .observe import NetworkState, find_network
+from .observe import find_network
 from .plan import NOTHING
+from .settings import merge
+from .state import NetworkState
 
 
 def apply_network(spec: Spec, state: NetworkState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:

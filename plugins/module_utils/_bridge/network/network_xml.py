@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""The libvirt network that carries a bridge, as XML: read into settings, edited in place, and compared for live updates. Pure."""
+# PURE
+"""The libvirt network that carries a bridge, as XML: read into settings, edited in place, and compared for live updates."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ import ipaddress
 import typing as t
 from xml.etree import ElementTree
 
-from .settings import NetworkSettings, Range, StaticHost
+from ..subnet import Range, StaticHost
+from .settings import NetworkSettings
 
 Element = ElementTree.Element
 MODE_OF_FORWARD = {"nat": "nat", "route": "routed", "open": "open"}

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import typing as t
 
 from ..._host import links
 from ..._host.libvirt import Network
@@ -15,36 +14,9 @@ from ..._host.snapshot import Host, bridge_users
 from ..spec import PORTS_MODE, Spec
 from . import network_xml
 from .settings import NetworkSettings
+from .state import NetworkState
 
 _OF_PORTS = f"mode: the bridge {{name}} has mode {PORTS_MODE}. Write that, or no mode, or take it away first"
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkState:
-    """A bridge as it is. *users* are the guests that are plugged into it, by name, and whether each runs.
-
-    *network* is the libvirt network that carries it. *is_defined*: it stands, no creation of it was interrupted.
-    *is_recorded*: there is an ownership record, also where the network is gone. *has_ports*: it says that libvirt does not
-    carry the bridge. *is_restarting*: a restart of it was
-    interrupted. *persistent* is what is defined, *live* what runs. *ports* are the links that are plugged in. *subnets*
-    are the addresses of all other links, as (link, CIDR). *obstacle* says why the bridge cannot be made.
-    """
-
-    network: str | None = None
-    is_defined: bool = False
-    is_active: bool = False
-    is_building: bool = False
-    is_recorded: bool = False
-    has_ports: bool = False
-    is_restarting: bool = False
-    autostart: bool = False
-    persistent: NetworkSettings | None = None
-    live: NetworkSettings | None = None
-    mac: str | None = None
-    ports: tuple[str, ...] = ()
-    subnets: tuple[tuple[str, str], ...] = ()
-    users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
-    obstacle: str | None = None
 
 
 def find_network(name: str, host: Host) -> Network | None:

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """What is to do on a bridge."""
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from ..._core.decide import Draft, Power
 from ..._core.errors import SpecError
 from ..._core.options import NEVER_PERMITTED
 from ..._core.plan import Plan
-from ..spec import OPTIONS, DnsItem, HostItem, Spec, check_options, merge, with_create_defaults
-from .observe import NetworkState
-from .settings import NetworkSettings, StaticHost, check_fits, network_of, overlapping
+from ..spec import OPTIONS, DnsItem, HostItem, Spec, check_options, with_create_defaults
+from ..subnet import StaticHost, check_fits, network_of, overlapping
+from .settings import NetworkSettings, merge
+from .state import NetworkState
 
 NOTHING = NetworkSettings(mode="")
 
 
 def plan_network(spec: Spec, state: NetworkState) -> Plan:
-    """The plan from *state* to *spec*. Pure.
+    """The plan from *state* to *spec*.
 
     :raises SpecError: when what is declared does not fit to what is there.
     """
@@ -36,7 +38,7 @@ def plan_network(spec: Spec, state: NetworkState) -> Plan:
 def _plan_creation(spec: Spec, state: NetworkState) -> Plan:
     draft = Draft(OPTIONS, Power(is_running=True, will_run=True), unset=spec.unset)
     wanted = merge(NOTHING, spec)
-    check_fits(wanted)
+    check_fits(wanted.address, wanted.ranges, wanted.hosts)
     _check_address_needed(spec, wanted, NOTHING)
     if state.obstacle:
         draft.add("name", None, spec.name, permit=NEVER_PERMITTED, reason=state.obstacle)
@@ -62,7 +64,7 @@ def _plan_change(spec: Spec, state: NetworkState, persistent: NetworkSettings) -
     will_run = spec.state == "started" or state.is_restarting or (state.is_active and spec.state != "stopped")
     draft = Draft(OPTIONS, Power(state.is_active, will_run), unset=spec.unset)
     wanted, live = merge(persistent, spec), state.live or persistent
-    check_fits(wanted)
+    check_fits(wanted.address, wanted.ranges, wanted.hosts)
     _check_address_needed(spec, wanted, persistent)
     draft.compare("mode", spec.mode, persistent.mode, live.mode)
     draft.compare("address", spec.address, persistent.address, live.address)

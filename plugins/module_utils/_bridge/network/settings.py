@@ -2,35 +2,18 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""What a bridge is, in canonical form: the same shape for what is defined, what runs and what is wanted. Pure."""
+# PURE
+"""A bridge that libvirt carries, in canonical form: the same shape for what is defined, what runs and what is wanted."""
 
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import typing as t
 
-from ..._core.errors import SpecError
+from ..spec import Spec
+from ..subnet import Range, StaticHost
 
-Range = tuple[str, str]
 DnsHost = tuple[str, str]
-
-
-@dataclasses.dataclass(frozen=True)
-class StaticHost:
-    """A guest that always gets the same address. One that was made by hand may lack a name or a MAC address."""
-
-    name: str | None
-    mac: str | None
-    ip: str | None
-
-    @property
-    def label(self) -> str:
-        """How it is named in a path: by its name, else by its MAC address."""
-        return self.name or self.mac or str(self.ip)
-
-    def shown(self) -> dict[str, str]:
-        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,64 +49,54 @@ class NetworkSettings:
         return self.ranges[0] if self.ranges else ()
 
 
-def network_of(address: str) -> ipaddress.IPv4Network:
-    return ipaddress.IPv4Interface(address).network
+def merge(settings: NetworkSettings, spec: Spec) -> NetworkSettings:
+    """*settings* with what *spec* declares or takes off; everything else stays."""
+    takes_dhcp_off = "dhcp" in spec.unset
+    ranges = () if takes_dhcp_off else _merge_ranges(settings, spec.range)
+    hosts = () if takes_dhcp_off else _merge_hosts(settings, spec)
+    domain = "" if "dns.domain" in spec.unset else spec.domain
+    forwarders = () if "dns.forwarders" in spec.unset else spec.forwarders
+    mtu = 0 if "mtu" in spec.unset else spec.mtu
+    return NetworkSettings(
+        mode=spec.mode or settings.mode,
+        address="" if "address" in spec.unset else settings.address if spec.address is None else spec.address,
+        ranges=ranges,
+        hosts=hosts,
+        domain=settings.domain if domain is None else domain,
+        dns_hosts=_merge_dns_hosts(settings, spec),
+        forwarders=settings.forwarders if forwarders is None else forwarders,
+        mtu=settings.mtu if mtu is None else mtu,
+    )
 
 
-def overlapping(address: str, subnets: t.Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those of *subnets* (link, address in CIDR form) that share addresses with the subnet of *address*."""
-    own = network_of(address)
-    return [(link, other) for link, other in subnets if own.overlaps(network_of(other))]
+def _merge_ranges(settings: NetworkSettings, wanted: Range | None) -> tuple[Range, ...]:
+    if wanted is None or wanted in settings.ranges:
+        return settings.ranges
+    return (wanted, *settings.ranges[1:])
 
 
-def check_fits(wanted: NetworkSettings) -> None:
-    """Everything that is handed out lies in the subnet, and no MAC address, name or address is given twice.
-
-    :raises SpecError: naming the entry, also one that was there before and that nobody declared.
-    """
-    if not wanted.address:
-        if wanted.ranges or wanted.hosts:
-            raise SpecError(
-                "dhcp: needs an address of the bridge, such as 10.20.0.1/24, to hand out addresses beside it",
-                key="dhcp",
-            )
-        return
-    for first, last in wanted.ranges:
-        _check_range(wanted.address, first, last)
-    for host in wanted.hosts:
-        if host.ip is not None:
-            check_usable(f"dhcp.hosts[{host.label}].ip", host.ip, wanted.address)
-    for key in ("name", "mac", "ip"):
-        seen: dict[str, StaticHost] = {}
-        for host in wanted.hosts:
-            value = getattr(host, key)
-            if value is not None and value in seen:
-                raise SpecError(
-                    f"dhcp.hosts[{host.label}].{key}: {value} is given to {seen[value].label} already. "
-                    f"Take that one off with state: absent, or choose another",
-                    key=f"dhcp.hosts[{host.label}].{key}",
-                )
-            if value is not None:
-                seen[value] = host
+def _merge_hosts(settings: NetworkSettings, spec: Spec) -> tuple[StaticHost, ...]:
+    merged = list(settings.hosts)
+    claimed = set()
+    for item in spec.hosts or ():
+        known = settings.host(item.name, item.match_mac, spec.host_names)
+        if item.is_absent:
+            merged = [host for host in merged if host is not known]
+            continue
+        wanted = StaticHost(item.name, item.mac, item.ip)
+        claimed.add(wanted)
+        if known is None or known not in merged:
+            merged.append(wanted)
+        else:
+            merged[merged.index(known)] = wanted
+    if "dhcp.hosts" in spec.exact:
+        merged = [host for host in merged if host in claimed]
+    return tuple(merged)
 
 
-def _check_range(address: str, first: str, last: str) -> None:
-    check_usable("dhcp.start", first, address)
-    check_usable("dhcp.end", last, address)
-    own = ipaddress.IPv4Interface(address).ip
-    if ipaddress.IPv4Address(first) <= own <= ipaddress.IPv4Address(last):
-        raise SpecError(f"dhcp: the range {first} - {last} holds the address of the bridge itself, {own}", key="dhcp")
-
-
-def check_usable(key: str, value: str, address: str) -> None:
-    """*value* can be the address of a guest in the subnet of *address*.
-
-    :raises SpecError:
-    """
-    interface = ipaddress.IPv4Interface(address)
-    ip = ipaddress.IPv4Address(value)
-    network = interface.network
-    if ip not in network or ip in (network.network_address, network.broadcast_address):
-        raise SpecError(f"{key}: {value} is no address for a guest in {network}, the subnet of the bridge", key=key)
-    if ip == interface.ip:
-        raise SpecError(f"{key}: {value} is the address of the bridge itself", key=key)
+def _merge_dns_hosts(settings: NetworkSettings, spec: Spec) -> tuple[tuple[str, str], ...]:
+    declared = {item.name: None if item.is_absent else item.ip for item in spec.dns_hosts or ()}
+    kept = [] if "dns.hosts" in spec.exact else [pair for pair in settings.dns_hosts if pair[0] not in declared]
+    if "dns.hosts" not in spec.exact and all(settings.dns_address(name) == ip for name, ip in declared.items()):
+        return settings.dns_hosts
+    return (*kept, *((name, ip) for name, ip in declared.items() if ip is not None))

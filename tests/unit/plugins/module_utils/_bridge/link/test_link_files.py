@@ -11,8 +11,8 @@ import difflib
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link import backends
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link import ifupdown as ifupdown_files
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link import managers
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.ifupdown import MAIN, OURS, Ifupdown
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.interfaces_file import InterfacesFile
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.networkd import Networkd
@@ -251,7 +251,7 @@ def test_a_sourced_file_sources_what_lies_beside_it(tmp_path, monkeypatch):
     (tmp_path / "interfaces").write_text("source a/*\n")
     (tmp_path / "a" / "first").write_text("source b/*\n")
     (tmp_path / "a" / "b" / "second").write_text("auto vmbr0\niface vmbr0 inet manual\n bridge_ports eth1\n")
-    dummy, files = managers.read_backends({})
+    dummy, files = backends.read_backends({})
     assert files.read("vmbr0") == LinkSettings(ports=(ETH1,))
 
 

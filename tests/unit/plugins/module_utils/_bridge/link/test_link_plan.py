@@ -8,9 +8,9 @@ import dataclasses
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.observe import LinkState
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.plan import plan_link
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.settings import LinkSettings, Port, merge
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.state import LinkState
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 

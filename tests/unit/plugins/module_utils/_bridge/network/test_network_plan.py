@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.observe import NetworkState
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.plan import plan_network
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.settings import NetworkSettings, StaticHost
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.settings import NetworkSettings
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.state import NetworkState
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.subnet import StaticHost
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import How
 

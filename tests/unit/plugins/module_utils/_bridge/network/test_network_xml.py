@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network import network_xml
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.settings import NetworkSettings, StaticHost
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import merge, parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.settings import NetworkSettings, merge
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.subnet import StaticHost
 
 BY_HAND = """<network xmlns:dnsmasq="http://libvirt.org/schemas/network/dnsmasq/1.0" ipv6="yes">
   <name>default</name>

@@ -7,13 +7,11 @@ whether another tool owns a link."""
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import os
 import posixpath
 import re
 import shutil
-import time
 import typing as t
 
 from ..._core import atomic, command
@@ -25,19 +23,14 @@ from . import networkd as networkd_files
 from .ifupdown import Ifupdown
 from .interfaces_file import InterfacesFile
 from .networkd import Networkd
-
-Backend = Networkd | Ifupdown
+from .state import Backend
 
 _UNITS = "/etc/systemd/system"
 _NETPLAN = ("/etc/netplan", "/run/netplan", "/lib/netplan")
 _NETWORK_MANAGER = ("/etc/NetworkManager/system-connections", "/run/NetworkManager/system-connections")
 _BRIDGE_SCRIPT = "/lib/bridge-utils/ifupdown.sh"
 _IFUPDOWN2 = "/usr/share/ifupdown2"
-_IFSTATE = "/run/network/ifstate"
-_SETTLE_SECONDS, _LEASE_SECONDS = 20.0, 5.0
-# networkd notes a new state a moment after it has begun: one look is not enough.
-_FINAL_LOOKS = 5
-_FINAL = ("ADMIN_STATE=configured", "ADMIN_STATE=unmanaged", "ADMIN_STATE=failed")
+IFSTATE = "/run/network/ifstate"
 
 
 def read_backends(links: t.Mapping[str, Link]) -> tuple[Networkd, Ifupdown]:
@@ -172,80 +165,4 @@ def is_networkd_running() -> bool:
 
 def can_lease(backend: Backend) -> bool:
     """Whether the backend can ask a DHCP server now: this collection has no client of its own."""
-    return is_networkd_running() if isinstance(backend, Networkd) else os.path.isdir(os.path.dirname(_IFSTATE))
-
-
-def prepare(backend: Backend, bridge: str, ports: t.Collection[str], *, stops_client: bool, is_leased: bool) -> None:
-    """Let the backend know the new files before the kernel is changed: networkd would undo what its files do not say.
-
-    :raises CommandError:
-    """
-    if isinstance(backend, Ifupdown):
-        if stops_client:
-            _stop_client(bridge)
-        return
-    if not is_networkd_running():
-        return
-    command.run(["networkctl", "reload"], timeout=60)
-    # It acts on its own time, and puts in again what it has taken off. A lease may never come.
-    seconds = _LEASE_SECONDS if is_leased else _SETTLE_SECONDS
-    finals = 0
-    deadline = time.monotonic() + seconds
-    while finals < _FINAL_LOOKS and time.monotonic() < deadline:
-        time.sleep(0.1)
-        finals = finals + 1 if all(_is_final(link) for link in (bridge, *ports)) else 0
-
-
-def _is_final(link: str) -> bool:
-    """Whether networkd has done with *link* what its files say; a link that is not there has nothing to be done."""
-    index = (atomic.read_text(f"/sys/class/net/{link}/ifindex") or "").strip()
-    if not index:
-        return True
-    told = atomic.read_text(f"/run/systemd/netif/links/{index}") or ""
-    return any(line in _FINAL for line in told.splitlines())
-
-
-def finish(backend: Backend, bridge: str, *, starts_client: bool) -> None:
-    """Let ifupdown know that the bridge is up.
-
-    :raises CommandError:
-    """
-    if isinstance(backend, Ifupdown):
-        _note_state(bridge, is_up=True)
-        if starts_client:
-            command.run(["ifup", "--force", bridge], timeout=120)
-
-
-def forget(backend: Backend, bridge: str) -> None:
-    """Let ifupdown know that the bridge is gone."""
-    if isinstance(backend, Ifupdown):
-        _note_state(bridge, is_up=False)
-
-
-def _note_state(bridge: str, *, is_up: bool) -> None:
-    """ifupdown takes down only what it has noted as up, and would bring up the rest once more."""
-    if not os.path.isdir(os.path.dirname(_IFSTATE)):
-        return
-    own = f"{_IFSTATE}.{bridge}"
-    descriptor = os.open(f"{os.path.dirname(_IFSTATE)}/.ifstate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX)
-        lines = [line for line in (atomic.read_text(_IFSTATE) or "").splitlines() if line.partition("=")[0] != bridge]
-        lines += [f"{bridge}={bridge}"] if is_up else []
-        atomic.write_file(_IFSTATE, "".join(line + "\n" for line in lines))
-        if is_up:
-            atomic.write_file(own, f"{bridge}\n")
-        else:
-            atomic.remove_file(own)
-    finally:
-        os.close(descriptor)
-
-
-def _stop_client(bridge: str) -> None:
-    """The client that ifup started: as ifdown would, without taking the bridge down."""
-    if os.path.exists(f"/run/dhclient.{bridge}.pid"):
-        command.run(["dhclient", "-r", "-pf", f"/run/dhclient.{bridge}.pid", bridge], timeout=60, check=False)
-    elif shutil.which("dhcpcd"):
-        command.run(["dhcpcd", "-k", bridge], timeout=60, check=False)
-    # Not each client takes its lease along.
-    command.run(["ip", "-4", "address", "flush", "dev", bridge, "dynamic"], check=False)
+    return is_networkd_running() if isinstance(backend, Networkd) else os.path.isdir(os.path.dirname(IFSTATE))
