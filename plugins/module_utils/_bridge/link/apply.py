@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
+import re
 import stat
 import typing as t
 
@@ -22,6 +24,10 @@ from . import backends, iproute, manager
 from .observe import read_live
 from .settings import LinkSettings, merge
 from .state import Backend, LinkState
+
+_BATCHES = {"ip": "links set", "bridge": "vlans set"}
+# iproute2 ends a batch at the first line that the kernel refuses, and says which.
+_AT_LINE = re.compile(r"Command failed -:([0-9]+)")
 
 
 def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
@@ -48,39 +54,77 @@ def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterat
             _write(path, text)
     if edits:
         yield Step("definition written")
+    left = _Left(plan)
+    yield from left.of("autostart")
     if not state.is_defined or state.is_up or spec.state == "started":
-        yield from _bring_up(spec, state, wanted, record, backend, work)
+        yield from _bring_up(spec, state, wanted, plan, left, record, backend, work)
     _forget_ports(record, wanted)
     record.save(building=None)
-    yield from plan.changes
+    yield from left.but(())
+
+
+class _Left:
+    """The changes of a plan that do not stand yet. What is asked for stands, and is given once."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.changes = list(plan.changes)
+
+    def of(self, *paths: str) -> t.Iterator[Change]:
+        return self._give(lambda change: _belongs(change, paths))
+
+    def but(self, paths: t.Collection[str]) -> t.Iterator[Change]:
+        return self._give(lambda change: not _belongs(change, paths))
+
+    def _give(self, stands: t.Callable[[Change], bool]) -> t.Iterator[Change]:
+        standing = list(filter(stands, self.changes))
+        self.changes = list(itertools.filterfalse(stands, self.changes))
+        yield from standing
+
+
+def _belongs(change: Change, paths: t.Iterable[str]) -> bool:
+    """Whether one of *paths* is that of the change, a key in it, or the item that it is a key of."""
+    return any(
+        change.path == path or change.path.startswith(f"{path}.") or path.startswith(f"{change.path}.")
+        for path in paths
+    )
 
 
 def _bring_up(
-    spec: Spec, state: LinkState, wanted: LinkSettings, record: Record, backend: Backend, work: Work
-) -> t.Iterator[Step]:
+    spec: Spec,
+    state: LinkState,
+    wanted: LinkSettings,
+    plan: Plan,
+    left: _Left,
+    record: Record,
+    backend: Backend,
+    work: Work,
+) -> t.Iterator[Change | Step]:
     before = state.live or LinkSettings()
-    leases = [
-        (DHCP in old, DHCP in new)
-        for old, new in ((before.addresses, wanted.addresses), (before.addresses6, wanted.addresses6))
-    ]
-    manager.prepare(
+    leases = {
+        path: (DHCP in old, DHCP in new)
+        for path, old, new in (
+            ("address", before.addresses, wanted.addresses),
+            ("address6", before.addresses6, wanted.addresses6),
+        )
+    }
+    plan.warnings += manager.prepare(
         backend,
         spec.name,
         {port.name for port in (*before.ports, *wanted.ports)},
-        stops_client=any(old and not new for old, new in leases),
-        is_leased=any(new for dummy, new in leases),
+        stops_client=any(old and not new for old, new in leases.values()),
+        is_leased=any(new for dummy, new in leases.values()),
     )
     yield Step("manager told")
     work.host.drop()
     live = read_live(spec.name, work.host, wanted, record)
     target = _target(spec, dataclasses.replace(state, live=live), wanted)
-    _batch("ip", iproute.link_lines(spec.name, live, target, record.data.get("ports") or {}))
-    yield Step("links set")
-    vlans = iproute.vlan_lines(live, target)
-    if vlans:
-        _batch("bridge", vlans)
-        yield Step("vlans set")
-    manager.finish(backend, spec.name, starts_client=any(new and not old for old, new in leases))
+    turn = iproute.Turn(spec.name, live, target, record.data.get("ports") or {})
+    started = [path for path, (old, new) in leases.items() if new and not old]
+    links, vlans = iproute.link_lines(turn), iproute.vlan_lines(turn)
+    at_the_end = {"state", "mode", *started}
+    yield from _batch("ip", links, left, {*at_the_end, *_paths(vlans)})
+    yield from _batch("bridge", vlans, left, at_the_end)
+    manager.finish(backend, spec.name, starts_client=bool(started))
     yield Step("bridge up")
 
 
@@ -102,11 +146,30 @@ def _target(spec: Spec, state: LinkState, wanted: LinkSettings) -> LinkSettings:
     return dataclasses.replace(target, ports=(*there, *guests))
 
 
-def _batch(program: str, lines: t.Sequence[str]) -> None:
+def _paths(lines: t.Iterable[iproute.Line]) -> set[str]:
+    return {path for line in lines for path in line.paths}
+
+
+def _batch(
+    program: str, lines: t.Sequence[iproute.Line], left: _Left, later: t.Collection[str]
+) -> t.Iterator[Change | Step]:
+    """Run the lines; then all changes stand but those of *later*. Where one is refused, those before it have been made."""
+    yield from left.but({*later, *_paths(lines)})
+    if not lines:
+        return
     try:
-        command.run([program, "-batch", "-"], input="".join(line + "\n" for line in lines))
+        _run(program, [line.text for line in lines])
     except command.CommandError as exc:
+        refused = _AT_LINE.search(exc.stderr)
+        at = int(refused[1]) - 1 if refused else 0
+        yield from left.but({*later, *_paths(lines[at:])})
         raise ApplyError(f"{program} refused to change the bridge: {exc.message}") from exc
+    yield Step(_BATCHES[program])
+    yield from left.but(later)
+
+
+def _run(program: str, lines: t.Sequence[str]) -> None:
+    command.run([program, "-batch", "-"], input="".join(line + "\n" for line in lines))
 
 
 def _backend(state: LinkState) -> Backend:
@@ -154,7 +217,7 @@ def _give_back(name: str, before: iproute.PortBefore) -> None:
     is_free = os.path.isdir(link) and not os.path.exists(f"{link}/master")
     lines = iproute.give_back_lines(name, before) if is_free else []
     if lines:
-        _batch("ip", lines)
+        _run("ip", lines)
 
 
 def _remove(spec: Spec, state: LinkState, plan: Plan, record: Record, work: Work) -> t.Iterator[Change | Step]:
@@ -166,10 +229,10 @@ def _remove(spec: Spec, state: LinkState, plan: Plan, record: Record, work: Work
         yield Step("definition removed")
     if backend is not None:
         is_leased = DHCP in (state.live or LinkSettings()).addresses
-        manager.prepare(backend, spec.name, state.ports, stops_client=is_leased, is_leased=False)
+        plan.warnings += manager.prepare(backend, spec.name, state.ports, stops_client=is_leased, is_leased=False)
         yield Step("manager told")
     if os.path.isdir(f"/sys/class/net/{spec.name}/bridge"):
-        _batch("ip", [f"link delete dev {spec.name} type bridge"])
+        _run("ip", [f"link delete dev {spec.name} type bridge"])
         yield Step("bridge removed")
     for name, before in (record.data.get("ports") or {}).items():
         _give_back(name, before)

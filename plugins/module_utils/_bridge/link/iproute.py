@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import typing as t
 
 from ..spec import DHCP, show_vids
@@ -15,33 +17,49 @@ from .settings import LinkSettings, Port
 DEFAULT_MTU = 1500
 # How a link was before it was plugged in: ``mtu``, and whether it was ``up``.
 PortBefore = t.Mapping[str, t.Any]
-_FAMILIES = (("addresses", "gateway", "0.0.0.0/0"), ("addresses6", "gateway6", "::/0"))
 
 
-def link_lines(
-    name: str, live: LinkSettings | None, wanted: LinkSettings, ports: t.Mapping[str, PortBefore]
-) -> list[str]:
-    """First the bridge, then its ports, then its addresses. *ports* has how each was before it was plugged in."""
-    mtus = {port: int(before["mtu"]) for port, before in ports.items() if before.get("mtu")}
-    lines = [] if live is not None else [_new_bridge(name, wanted)]
-    before = live or LinkSettings(mac=wanted.mac, stp=wanted.stp, vlan_aware=wanted.vlan_aware)
-    if wanted.mac and wanted.mac != before.mac:
-        lines.append(f"link set dev {name} address {wanted.mac}")
-    if wanted.stp != before.stp:
-        lines.append(f"link set dev {name} type bridge stp_state {int(wanted.stp)}")
-    if wanted.vlan_aware != before.vlan_aware:
-        lines.append(f"link set dev {name} type bridge vlan_filtering {int(wanted.vlan_aware)}")
-    for port in before.ports:
-        if wanted.port(port.name) is None:
-            lines.append(f"link set dev {port.name} nomaster")
-            lines += give_back_lines(port.name, ports.get(port.name, {}))
-    new = [port.name for port in wanted.ports if before.port(port.name) is None]
-    for link in new:
-        lines.append(f"link set dev {link} master {name}")
-        lines.append(f"link set dev {link} up")
-    lines += _mtu_lines(name, before, wanted, mtus, new)
-    lines.append(f"link set dev {name} up")
-    return lines + _address_lines(name, before, wanted)
+class Line(t.NamedTuple):
+    """One line of a batch, and the options that it brings about."""
+
+    text: str
+    paths: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """From what is up (*live*, ``None`` for nothing) to what is *wanted*. *ports* has how each was before it was plugged in."""
+
+    name: str
+    live: LinkSettings | None
+    wanted: LinkSettings
+    ports: t.Mapping[str, PortBefore] = dataclasses.field(default_factory=dict)
+
+    @property
+    def before(self) -> LinkSettings:
+        """What is up, also of a bridge that is made as it is wanted."""
+        new = LinkSettings(mac=self.wanted.mac, stp=self.wanted.stp, vlan_aware=self.wanted.vlan_aware)
+        return self.live or new
+
+    @property
+    def new_ports(self) -> list[str]:
+        return [port.name for port in self.wanted.ports if self.before.port(port.name) is None]
+
+
+Lines = t.Iterator[Line]
+
+
+def link_lines(turn: Turn) -> list[Line]:
+    """What ``ip`` does: first the bridge, then its ports, then its addresses."""
+    lines = [] if turn.live is not None else [Line(_new_bridge(turn), ("state", "mac", "stp", "vlan_aware"))]
+    return lines + [line for write in LINK.values() for line in write(turn)]
+
+
+def vlan_lines(turn: Turn) -> list[Line]:
+    """What ``bridge`` does, where the bridge knows VLANs."""
+    if not turn.wanted.vlan_aware:
+        return []
+    return [line for port in turn.wanted.ports for write in VLANS.values() for line in write(turn, port)]
 
 
 def give_back_lines(port: str, before: PortBefore) -> list[str]:
@@ -50,64 +68,127 @@ def give_back_lines(port: str, before: PortBefore) -> list[str]:
     return [*lines, *([f"link set dev {port} down"] if before.get("up") is False else [])]
 
 
-def _new_bridge(name: str, wanted: LinkSettings) -> str:
+def _new_bridge(turn: Turn) -> str:
+    wanted = turn.wanted
     # Without spanning tree a port would wait for nothing before it forwards.
-    words = ["link add name", name, *(["address", wanted.mac] if wanted.mac else []), "type bridge forward_delay 0"]
+    words = [
+        "link add name",
+        turn.name,
+        *(["address", wanted.mac] if wanted.mac else []),
+        "type bridge forward_delay 0",
+    ]
     words.append(f"stp_state {int(wanted.stp)}")
     return " ".join([*words, *(["vlan_filtering 1"] if wanted.vlan_aware else [])])
 
 
-def _mtu_lines(
-    name: str, before: LinkSettings, wanted: LinkSettings, mtus: t.Mapping[str, int], new: t.Collection[str]
-) -> list[str]:
-    ports = [port.name for port in wanted.ports]
-    if wanted.mtu:
-        changed = ports if wanted.mtu != before.mtu else new
-        lines = [f"link set dev {port} mtu {wanted.mtu}" for port in changed]
-        return lines + ([f"link set dev {name} mtu {wanted.mtu}"] if wanted.mtu != before.mtu else [])
-    if before.mtu:
-        own = [f"link set dev {port} mtu {mtus[port]}" for port in ports if port in mtus]
-        return [
-            *own,
-            f"link set dev {name} mtu {min((mtus.get(port, DEFAULT_MTU) for port in ports), default=DEFAULT_MTU)}",
-        ]
-    return []
+def _set_mac(turn: Turn) -> Lines:
+    if turn.wanted.mac and turn.wanted.mac != turn.before.mac:
+        yield Line(f"link set dev {turn.name} address {turn.wanted.mac}", ("mac",))
 
 
-def _address_lines(name: str, before: LinkSettings, wanted: LinkSettings) -> list[str]:
-    lines = []
-    for key, gateway, everything in _FAMILIES:
-        old, new = getattr(before, key), getattr(wanted, key)
-        # What a DHCP client has leased goes with the client.
-        gone = [address for address in old if address not in (*new, DHCP)]
-        lines += [f"address delete {address} dev {name}" for address in gone]
+def _set_stp(turn: Turn) -> Lines:
+    if turn.wanted.stp != turn.before.stp:
+        yield Line(f"link set dev {turn.name} type bridge stp_state {int(turn.wanted.stp)}", ("stp",))
+
+
+def _set_vlan_aware(turn: Turn) -> Lines:
+    if turn.wanted.vlan_aware != turn.before.vlan_aware:
+        text = f"link set dev {turn.name} type bridge vlan_filtering {int(turn.wanted.vlan_aware)}"
+        yield Line(text, ("vlan_aware",))
+
+
+def _set_ports(turn: Turn) -> Lines:
+    for port in turn.before.ports:
+        if turn.wanted.port(port.name) is None:
+            texts = [f"link set dev {port.name} nomaster", *give_back_lines(port.name, turn.ports.get(port.name, {}))]
+            yield from (Line(text, (f"ports[{port.name}]",)) for text in texts)
+    for name in turn.new_ports:
+        yield Line(f"link set dev {name} master {turn.name}", (f"ports[{name}]",))
+        yield Line(f"link set dev {name} up", (f"ports[{name}]",))
+
+
+def _set_mtu(turn: Turn) -> Lines:
+    wanted, before = turn.wanted.mtu, turn.before.mtu
+    ports = [port.name for port in turn.wanted.ports]
+    known = {port: int(told["mtu"]) for port, told in turn.ports.items() if told.get("mtu")}
+    if wanted and wanted == before:
+        yield from (Line(f"link set dev {port} mtu {wanted}", (f"ports[{port}]",)) for port in turn.new_ports)
+        return
+    if wanted:
+        mtus = dict.fromkeys(ports, wanted)
+    elif before:
+        mtus = {port: known[port] for port in ports if port in known}
+        wanted = min((known.get(port, DEFAULT_MTU) for port in ports), default=DEFAULT_MTU)
+    else:
+        return
+    yield from (Line(f"link set dev {link} mtu {mtu}", ("mtu",)) for link, mtu in {**mtus, turn.name: wanted}.items())
+
+
+def _set_up(turn: Turn) -> Lines:
+    yield Line(f"link set dev {turn.name} up", ("state",))
+
+
+def _gone(turn: Turn, field: str) -> list[str]:
+    """The addresses that are taken off. What a DHCP client has leased goes with the client."""
+    return [address for address in getattr(turn.before, field) if address not in (*getattr(turn.wanted, field), DHCP)]
+
+
+def _set_addresses(path: str, field: str, turn: Turn) -> Lines:
+    gone, old = _gone(turn, field), getattr(turn.before, field)
+    for address in gone:
+        yield Line(f"address delete {address} dev {turn.name}", (path,))
+    for address in getattr(turn.wanted, field):
         # With an address the kernel drops those of the same subnet that came after it: put in again what stays.
-        come = [address for address in new if address != DHCP and (gone or address not in old)]
-        lines += [f"address replace {address} dev {name}" for address in come]
-        via, wanted_via = getattr(before, gateway), getattr(wanted, gateway)
-        if wanted_via and (via != wanted_via or gone):
-            lines.append(f"route replace {everything} via {wanted_via} dev {name}")
-        elif via and not wanted_via and DHCP not in new and new:
-            lines.append(f"route delete {everything} via {via} dev {name}")
-    return lines
+        if address != DHCP and (gone or address not in old):
+            yield Line(f"address replace {address} dev {turn.name}", (path,))
 
 
-def vlan_lines(live: LinkSettings | None, wanted: LinkSettings) -> list[str]:
-    """All that goes first: a port has one VLAN for what comes without a tag."""
-    if not wanted.vlan_aware:
-        return []
-    lines: list[str] = []
-    for port in wanted.ports:
-        old = (live.port(port.name) if live is not None and live.vlan_aware else None) or Port(port.name)
-        if old == port:
-            continue
-        gone = sorted(({old.pvid, *old.vids} - {port.pvid, *port.vids}) - {0})
-        come = sorted(set(port.vids) - set(old.vids))
-        lines += [f"vlan delete dev {port.name} vid {vid}" for vid in show_vids(tuple(gone)) or ()]
-        if port.pvid not in (0, old.pvid):
-            lines.append(f"vlan add dev {port.name} vid {port.pvid} pvid untagged")
-        lines += [f"vlan add dev {port.name} vid {vid}" for vid in show_vids(tuple(come)) or ()]
-    return lines
+def _set_gateway(path: str, addresses: str, everything: str, turn: Turn) -> Lines:
+    via, wanted = getattr(turn.before, path), getattr(turn.wanted, path)
+    new = getattr(turn.wanted, addresses)
+    if wanted and (via != wanted or _gone(turn, addresses)):
+        # The kernel drops a way out with the address that it needs: then its return is a part of that change.
+        owner = path if via != wanted else path.replace("gateway", "address")
+        yield Line(f"route replace {everything} via {wanted} dev {turn.name}", (owner,))
+    elif via and not wanted and DHCP not in new and new:
+        yield Line(f"route delete {everything} via {via} dev {turn.name}", (path,))
+
+
+def _old_port(turn: Turn, port: Port) -> Port:
+    live = turn.live
+    return (live.port(port.name) if live is not None and live.vlan_aware else None) or Port(port.name)
+
+
+def _set_pvid(turn: Turn, port: Port) -> Lines:
+    old, path = _old_port(turn, port), f"ports[{port.name}].pvid"
+    if old.pvid not in (0, port.pvid, *port.vids):
+        yield Line(f"vlan delete dev {port.name} vid {old.pvid}", (path,))
+    if port.pvid not in (0, old.pvid):
+        yield Line(f"vlan add dev {port.name} vid {port.pvid} pvid untagged", (path,))
+
+
+def _set_vids(turn: Turn, port: Port) -> Lines:
+    old, path = _old_port(turn, port), f"ports[{port.name}].vids"
+    gone = tuple(sorted({*old.vids} - {port.pvid, *port.vids}))
+    come = tuple(sorted({*port.vids} - {*old.vids}))
+    yield from (Line(f"vlan delete dev {port.name} vid {vid}", (path,)) for vid in show_vids(gone) or ())
+    yield from (Line(f"vlan add dev {port.name} vid {vid}", (path,)) for vid in show_vids(come) or ())
+
+
+# How each option comes into a bridge that is up, in the order of the lines.
+LINK: dict[str, t.Callable[[Turn], Lines]] = {
+    "mac": _set_mac,
+    "stp": _set_stp,
+    "vlan_aware": _set_vlan_aware,
+    "ports[]": _set_ports,
+    "mtu": _set_mtu,
+    "state": _set_up,
+    "address": functools.partial(_set_addresses, "address", "addresses"),
+    "gateway": functools.partial(_set_gateway, "gateway", "addresses", "0.0.0.0/0"),
+    "address6": functools.partial(_set_addresses, "address6", "addresses6"),
+    "gateway6": functools.partial(_set_gateway, "gateway6", "addresses6", "::/0"),
+}
+VLANS: dict[str, t.Callable[[Turn, Port], Lines]] = {"ports[].pvid": _set_pvid, "ports[].vids": _set_vids}
 
 
 def read_vlans(entries: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[int, tuple[int, ...]]:

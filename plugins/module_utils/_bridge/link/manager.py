@@ -10,39 +10,56 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import time
 import typing as t
 
 from ..._core import atomic, command
+from ..._core.errors import WaitTimeout
+from ..._core.waiting import wait_until
 from .backends import IFSTATE, is_networkd_running
 from .ifupdown import Ifupdown
 from .state import Backend
 
 _SETTLE_SECONDS, _LEASE_SECONDS = 20.0, 5.0
 # networkd notes a new state a moment after it has begun: one look is not enough.
-_FINAL_LOOKS = 5
+_FINAL_LOOKS, _LOOK_SECONDS = 6, 0.1
 _FINAL = ("ADMIN_STATE=configured", "ADMIN_STATE=unmanaged", "ADMIN_STATE=failed")
 
 
-def prepare(backend: Backend, bridge: str, ports: t.Collection[str], *, stops_client: bool, is_leased: bool) -> None:
+def prepare(
+    backend: Backend, bridge: str, ports: t.Collection[str], *, stops_client: bool, is_leased: bool
+) -> tuple[str, ...]:
     """Let the backend know the new files before the kernel is changed: networkd would undo what its files do not say.
+
+    Returns warnings: networkd acts on its own time, and may put in again what is taken off while it is not done.
 
     :raises CommandError:
     """
     if isinstance(backend, Ifupdown):
         if stops_client:
             _stop_client(bridge)
-        return
+        return ()
     if not is_networkd_running():
-        return
+        return ()
     command.run(["networkctl", "reload"], timeout=60)
-    # It acts on its own time, and puts in again what it has taken off. A lease may never come.
-    seconds = _LEASE_SECONDS if is_leased else _SETTLE_SECONDS
-    finals = 0
-    deadline = time.monotonic() + seconds
-    while finals < _FINAL_LOOKS and time.monotonic() < deadline:
-        time.sleep(0.1)
-        finals = finals + 1 if all(_is_final(link) for link in (bridge, *ports)) else 0
+    try:
+        # A lease may never come.
+        _wait_settled([bridge, *sorted(ports)], timeout_seconds=_LEASE_SECONDS if is_leased else _SETTLE_SECONDS)
+    except WaitTimeout as exc:
+        why = "no DHCP server may have answered yet" if is_leased else "its state is told by networkctl status"
+        return (f"bridge {bridge}: {exc.message}; {why}",)
+    return ()
+
+
+def _wait_settled(links: t.Sequence[str], *, timeout_seconds: float) -> None:
+    looks = 0
+
+    def is_settled() -> bool:
+        nonlocal looks
+        looks = looks + 1 if all(_is_final(link) for link in links) else 0
+        return looks >= _FINAL_LOOKS
+
+    what = f"systemd-networkd to configure {', '.join(links)}"
+    wait_until(what, is_settled, timeout_seconds=timeout_seconds, every_seconds=_LOOK_SECONDS)
 
 
 def _is_final(link: str) -> bool:

@@ -13,6 +13,7 @@ import typing as t
 from ..._core import libraries
 from ..._core.converge import Work
 from ..._core.errors import ApplyError, HybridError
+from ..._core.options import pattern
 from ..._core.plan import Change, How, Plan, Step
 from ..._core.record import Record
 from ..._host.libvirt import Network, errors_of
@@ -22,6 +23,9 @@ from .observe import find_network
 from .plan import NOTHING
 from .settings import merge
 from .state import NetworkState
+
+# Changes with a step of their own.
+_POWER = ("state", "autostart")
 
 
 def apply_network(spec: Spec, state: NetworkState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
@@ -49,12 +53,19 @@ def _create(spec: Spec, plan: Plan, work: Work, record: Record, half_made: Netwo
         handle = work.host.connection.networkDefineXML(network_xml.new(spec.name, merge(NOTHING, spec)))
     yield Step("network defined")
     _set_autostart(spec.name, handle, bool(spec.autostart))
-    yield Step("autostart set")
+    yield from _of(plan, "autostart")
     if spec.state != "stopped":
         _start(spec.name, handle, record)
         yield Step("network started")
+    yield from (change for change in plan.changes if change.path not in _POWER)
     record.save(building=None)
-    yield from plan.changes
+    yield from _of(plan, "state")
+
+
+def _of(plan: Plan, path: str) -> t.Iterator[Change]:
+    change = plan.get(path)
+    if change is not None:
+        yield change
 
 
 def _change(
@@ -62,7 +73,7 @@ def _change(
 ) -> t.Iterator[Change | Step]:
     power = plan.get("state")
     definition = network_xml.edit(network.xml, merge(network_xml.read(network.xml), spec))
-    defined = [change for change in plan.changes if change.path not in ("state", "autostart")]
+    defined = [change for change in plan.changes if change.path not in _POWER]
     if power is not None and power.after == "stopped":
         _stop(spec.name, network.handle)
         record.save(replug=None)
@@ -70,15 +81,20 @@ def _change(
     if defined and definition != network_xml.edit(network.xml, network_xml.read(network.xml)):
         _define(spec.name, work, definition)
         yield Step("definition written")
+    yield from (change for change in defined if change.how is How.OFFLINE)
     autostart = plan.get("autostart")
     if autostart is not None:
         _set_autostart(spec.name, network.handle, bool(autostart.after))
         yield autostart
-    if any(change.how is How.RESTART for change in defined):
+    running = [change for change in defined if change.how is not How.OFFLINE]
+    if any(change.how is How.RESTART for change in running):
         yield from _restart(spec.name, work, network, record)
-    elif state.is_active and network.live_xml is not None and (power is None or power.after != "stopped"):
-        _update(spec.name, network, network_xml.edit(network.live_xml, merge(network_xml.read(network.live_xml), spec)))
-    yield from defined
+        yield from running
+    elif network.live_xml is None:
+        yield from running
+    else:
+        wanted = network_xml.edit(network.live_xml, merge(network_xml.read(network.live_xml), spec))
+        yield from _update(spec.name, network, wanted, running)
     if power is not None and power.after == "started":
         _start(spec.name, network.handle, record)
         yield Step("network started")
@@ -96,7 +112,8 @@ def _set_autostart(name: str, handle: t.Any, autostart: bool) -> None:
         handle.setAutostart(int(autostart))
 
 
-def _update(name: str, network: Network, wanted: str) -> None:
+def _update(name: str, network: Network, wanted: str, changes: t.Sequence[Change]) -> t.Iterator[Change]:
+    """Bring *wanted* into the running network, section by section. What is in no section runs already as it is defined."""
     library = libraries.libvirt()
     commands = {"delete": library.VIR_NETWORK_UPDATE_COMMAND_DELETE, "add": library.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST}
     sections = {
@@ -107,10 +124,18 @@ def _update(name: str, network: Network, wanted: str) -> None:
     live = t.cast(str, network.live_xml)
     # Left to itself, libvirt takes the first <ip> that has DHCP, also where that is one of IPv6.
     index = network_xml.index_of_ip(live)
-    for update in network_xml.updates(live, wanted):
-        with errors_of(f"{update.command} {update.xml} on the running bridge {name}", ApplyError):
-            command, section = commands[update.command], sections[update.section]
-            network.handle.update(command, section, index, update.xml, library.VIR_NETWORK_UPDATE_AFFECT_LIVE)
+    left = list(changes)
+    updates = network_xml.updates(live, wanted)
+    for section, number in sections.items():
+        for update in updates:
+            if update.section == section:
+                with errors_of(f"{update.command} {update.xml} on the running bridge {name}", ApplyError):
+                    command = commands[update.command]
+                    network.handle.update(command, number, index, update.xml, library.VIR_NETWORK_UPDATE_AFFECT_LIVE)
+        standing = [change for change in left if network_xml.LIVE.get(pattern(change.path)) == section]
+        yield from standing
+        left = [change for change in left if change not in standing]
+    yield from left
 
 
 def _restart(name: str, work: Work, network: Network, record: Record) -> t.Iterator[Step]:

@@ -19,6 +19,19 @@ Element = ElementTree.Element
 MODE_OF_FORWARD = {"nat": "nat", "route": "routed", "open": "open"}
 FORWARD_OF_MODE = {"nat": "nat", "routed": "route", "open": "open"}
 
+# In which section libvirt takes an option of a running network; all others need its start.
+LIVE = {
+    "dhcp": "dhcp_host",
+    "dhcp.start": "dhcp_range",
+    "dhcp.end": "dhcp_range",
+    "dhcp.hosts[]": "dhcp_host",
+    "dhcp.hosts[].name": "dhcp_host",
+    "dhcp.hosts[].mac": "dhcp_host",
+    "dhcp.hosts[].ip": "dhcp_host",
+    "dns.hosts[]": "dns_host",
+    "dns.hosts[].ip": "dns_host",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Update:

@@ -25,8 +25,16 @@ BEFORE = {"eth1": {"mtu": 1500, "up": False}}
 UP = "link set dev vmbr0 up"
 
 
+def link_texts(live, wanted):
+    return [line.text for line in iproute.link_lines(iproute.Turn("vmbr0", live, wanted, BEFORE))]
+
+
+def vlan_texts(live, wanted):
+    return [line.text for line in iproute.vlan_lines(iproute.Turn("vmbr0", live, wanted))]
+
+
 def test_first_the_bridge_then_its_ports_then_its_addresses():
-    assert iproute.link_lines("vmbr0", None, FULL, BEFORE) == [
+    assert link_texts(None, FULL) == [
         "link add name vmbr0 address 52:54:00:00:00:01 type bridge forward_delay 0 stp_state 0 vlan_filtering 1",
         "link set dev eth1 master vmbr0",
         "link set dev eth1 up",
@@ -64,7 +72,7 @@ def test_first_the_bridge_then_its_ports_then_its_addresses():
 )
 def test_a_bridge_that_is_up_changes_where_it_differs(changes, expected):
     wanted = dataclasses.replace(FULL, **changes)
-    assert iproute.link_lines("vmbr0", FULL, wanted, BEFORE) == expected
+    assert link_texts(FULL, wanted) == expected
 
 
 @pytest.mark.parametrize(
@@ -97,8 +105,8 @@ def test_a_bridge_that_is_up_changes_where_it_differs(changes, expected):
 )
 def test_the_vlans_of_a_port(before, after, expected):
     live = dataclasses.replace(FULL, ports=(before,))
-    assert iproute.vlan_lines(live, dataclasses.replace(FULL, ports=(after,))) == expected
-    assert iproute.vlan_lines(live, dataclasses.replace(FULL, ports=(after,), vlan_aware=False)) == []
+    assert vlan_texts(live, dataclasses.replace(FULL, ports=(after,))) == expected
+    assert vlan_texts(live, dataclasses.replace(FULL, ports=(after,), vlan_aware=False)) == []
 
 
 def test_what_bridge_says_of_the_vlans_of_a_port():
