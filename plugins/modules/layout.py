@@ -973,12 +973,14 @@ options:
             type: bool
       memory:
         description:
-          - How much memory it may use. A number is in MiB; sizes such as V(2GiB) and V(512M) count in powers of 1024.
+          - How much memory it may use, in whole MiB from V(16MiB) on. A number is in MiB; sizes such as V(2GiB) and V(512M)
+            count in powers of 1024.
           - While the container runs, a limit below what it uses is refused.
         type: str
       swap:
         description:
-          - How much swap it may use on top of O(containers[].memory), which has to be limited too. V(0) is none.
+          - How much swap it may use on top of O(containers[].memory), which has to be limited too, in whole MiB. V(0) is
+            none.
         type: str
       vcpus:
         description:

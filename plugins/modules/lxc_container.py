@@ -144,12 +144,12 @@ options:
         type: bool
   memory:
     description:
-      - How much memory it may use. A number is in MiB; sizes such as V(2GiB) and V(512M) count in powers of 1024.
+      - How much memory it may use, in whole MiB from V(16MiB) on. A number is in MiB; sizes such as V(2GiB) and V(512M) count in powers of 1024.
       - While the container runs, a limit below what it uses is refused.
     type: str
   swap:
     description:
-      - How much swap it may use on top of O(memory), which has to be limited too. V(0) is none.
+      - How much swap it may use on top of O(memory), which has to be limited too, in whole MiB. V(0) is none.
     type: str
   vcpus:
     description:
@@ -449,8 +449,8 @@ guest:
       returned: always
 """
 
+from ..module_utils._container.options import ARGUMENTS, CONSTRAINTS
 from ..module_utils._container.resource import LxcContainer
-from ..module_utils._container.spec import ARGUMENTS, CONSTRAINTS
 from ..module_utils._host.snapshot import Host
 from ..module_utils._run.module import run
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ..module_utils._container import spec as container
+from ..module_utils._container import options as container
 from ..module_utils._vm import spec as vm
 
 Options = t.Mapping[str, t.Any]

@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
 from ansible_collections.homelab.hybrid.plugins.module_utils._container import inside
-from ansible_collections.homelab.hybrid.plugins.module_utils._container.spec import ARGUMENTS
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.options import ARGUMENTS
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
@@ -142,7 +142,7 @@ def test_files_inside_are_reached_without_links(tmp_path):
     (tmp_path / "root/etc").mkdir(parents=True)
     (tmp_path / "root/loop").symlink_to("/etc")
     os.mkfifo(tmp_path / "root/etc/pipe")
-    tree = inside.Tree(str(tmp_path / "root"), (os.getuid(), os.getgid()))
+    tree = inside.WritableTree(str(tmp_path / "root"), (os.getuid(), os.getgid()))
     assert tree.read("/loop/passwd") is None and tree.read("/etc/pipe") is None
     with pytest.raises(ApplyError, match="cannot be written"):
         tree.write("/loop/x", "x")

@@ -207,7 +207,7 @@ def test_a_protected_container_stays():
         ({"networks": [{"name": "lan", "bridge": "hlctnone"}]}, "there is no bridge hlctnone"),
         ({"networks": [{"name": "lan"}]}, "networks[lan].bridge: is needed"),
         ({"mounts": [{"name": "data", "path": "/data"}]}, "mounts[data].source: is needed"),
-        ({"vcpus": 4000}, "vcpus: this host has"),
+        ({"vcpus": 700}, "vcpus: this host has"),
         ({"cpu": {"pin": "4000"}}, "is not all online"),
         ({"swap": "64M"}, "there is no limit of that. Write memory too"),
     ],

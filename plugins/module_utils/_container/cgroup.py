@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """Control groups by what an option means: the names of both families, and their values in one canonical form."""
 
 from __future__ import annotations
@@ -136,3 +137,9 @@ V1_ITEMS = (
     "pids.max",
 )
 V2_ITEMS = ("memory.max", "memory.swap.max", "cpu.max", "cpu.weight", "cpuset.cpus", "pids.max")
+
+
+def defined(values: t.Callable[[str], str | None], *, is_v2: bool) -> dict[str, str]:
+    """The items that a configuration sets for the family of control groups that this host has. *values* looks a key up in it."""
+    prefix, names = (V2, V2_ITEMS) if is_v2 else (V1, V1_ITEMS)
+    return {item: value for item in names if (value := values(prefix + item))}

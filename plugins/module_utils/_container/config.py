@@ -2,26 +2,29 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """The configuration file of a container as lines: what is changed is changed in place, everything else survives to the byte."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import re
 import typing as t
+
+from .._core.value import Value
 
 _NET = re.compile(r"lxc\.net\.(\d+)(?:\.(.+))?")
 
 
-@dataclasses.dataclass(frozen=True)
-class Line:
+class Line(Value):
     """One line. *lead* is everything up to the value; a comment, a blank or a broken line has no *key*."""
 
-    text: str
-    key: str | None = None
-    lead: str = ""
-    value: str = ""
+    __slots__ = ("key", "lead", "text", "value")
+
+    def __init__(self, text: str, key: str | None = None, lead: str = "", value: str = "") -> None:
+        self.text = text
+        self.key = key
+        self.lead = lead
+        self.value = value
 
 
 def parse_line(text: str) -> Line:
@@ -37,11 +40,20 @@ def parse_line(text: str) -> Line:
     return Line(text, head.strip(), lead, value)
 
 
-@dataclasses.dataclass(frozen=True)
 class Config:
     """A configuration. Every method that changes something returns a new one."""
 
-    lines: tuple[Line, ...] = ()
+    __slots__ = ("_nets", "lines")
+
+    def __init__(self, lines: tuple[Line, ...] = ()) -> None:
+        self.lines = lines
+        self._nets: dict[int, dict[str, str]] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and self.lines == other.lines
+
+    def __hash__(self) -> int:
+        return hash(self.lines)
 
     @classmethod
     def parse(cls, text: str) -> Config:
@@ -100,10 +112,11 @@ class Config:
 
     def nets(self) -> dict[int, dict[str, str]]:
         """The network interfaces by their number, each with its keys (``link``, ``veth.pair``)."""
+        if self._nets is None:
+            self._nets = self._read_nets()
         return {number: dict(net) for number, net in self._nets.items()}
 
-    @functools.cached_property
-    def _nets(self) -> dict[int, dict[str, str]]:
+    def _read_nets(self) -> dict[int, dict[str, str]]:
         found: dict[int, dict[str, str]] = {}
         for line in self.lines:
             if not (line.key or "").startswith("lxc.net"):
@@ -164,15 +177,17 @@ def unescape_path(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), text)
 
 
-@dataclasses.dataclass(frozen=True)
-class MountEntry:
+class MountEntry(Value):
     """An ``lxc.mount.entry``. *path* is absolute inside the container."""
 
-    source: str
-    path: str
-    fstype: str
-    options: tuple[str, ...]
-    rest: str = "0 0"
+    __slots__ = ("fstype", "options", "path", "rest", "source")
+
+    def __init__(self, source: str, path: str, fstype: str, options: tuple[str, ...], rest: str = "0 0") -> None:
+        self.source = source
+        self.path = path
+        self.fstype = fstype
+        self.options = options
+        self.rest = rest
 
     @property
     def text(self) -> str:

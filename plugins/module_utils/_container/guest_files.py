@@ -2,13 +2,15 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """The texts of the files that a guest is given: pure, from what is there to what shall be there."""
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import typing as t
+
+from .._core.value import Value
 
 RESOLV_CONF = "/etc/resolv.conf"
 KEYS = "/root/.ssh/authorized_keys"
@@ -24,14 +26,16 @@ _HEADER = "# Kept by homelab.hybrid.lxc_container\n"
 _LOCALHOST = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 
 
-@dataclasses.dataclass(frozen=True)
-class Net:
+class Net(Value):
     """An interface as the guest sees it. *ip* is ``dhcp``, ``none`` or an address with its prefix length; *gateway* may be empty."""
 
-    name: str
-    device: str
-    ip: str
-    gateway: str = ""
+    __slots__ = ("device", "gateway", "ip", "name")
+
+    def __init__(self, name: str, device: str, ip: str, gateway: str = "") -> None:
+        self.name = name
+        self.device = device
+        self.ip = ip
+        self.gateway = gateway
 
 
 def hosts(old: str | None, hostname: str) -> str:

@@ -2,24 +2,31 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """Ranges of user and group ids: every unprivileged container has one of its own."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import typing as t
+
+from .._core.value import Value
 
 COUNT = 65536
 _LINE = re.compile(r"([ug]|b)\s+(\d+)\s+(\d+)\s+(\d+)")
 
 
-@dataclasses.dataclass(frozen=True, order=True)
-class Range:
+class Range(Value):
     """Ids of the host from *start* on."""
 
-    start: int
-    count: int = COUNT
+    __slots__ = ("count", "start")
+
+    def __init__(self, start: int, count: int = COUNT) -> None:
+        self.start = start
+        self.count = count
+
+    def __lt__(self, other: Range) -> bool:
+        return (self.start, self.count) < (other.start, other.count)
 
     @property
     def end(self) -> int:

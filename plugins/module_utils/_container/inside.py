@@ -2,50 +2,33 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""Files inside a container, read and written from the host without ever following a symbolic link of the guest."""
+# WRITES
+"""Files inside a container, written from the host without ever following a symbolic link of the guest."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
-import stat
 import typing as t
 
 from .._core.errors import ApplyError
+from .._core.options import split
+from .._core.plan import Change
 from . import guest_files
+from .options import DHCP, NO_ADDRESS
+from .tree import Tree
+from .wanted import Wanted
 
 Owner = tuple[int, int]
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Tree:
-    """The root of a container on the host. *root* is the uid and gid of the host that root inside is."""
+class WritableTree(Tree):
+    """The root of a container in which files are written. *root* is the uid and gid of the host that root inside is."""
 
     def __init__(self, path: str, root: Owner = (0, 0)) -> None:
-        self.path = path
+        super().__init__(path)
         self.root = root
-
-    def read(self, path: str) -> str | None:
-        """The text of a regular file; ``None`` where there is none."""
-        try:
-            with self._folder(path) as (folder, name):
-                descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        except OSError:
-            return None
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                return None
-            return stream.read(1 << 20).decode(errors="surrogateescape")
-
-    def has(self, path: str) -> bool:
-        """Whether there is an entry of any kind at *path*."""
-        try:
-            with self._folder(path) as (folder, name):
-                os.stat(name, dir_fd=folder, follow_symlinks=False)
-        except OSError:
-            return False
-        return True
 
     def write(self, path: str, content: str, *, mode: int = 0o644, folder_mode: int = 0o755) -> None:
         """Replace *path*, a link among others, by a file of root inside. Missing folders get *folder_mode*.
@@ -78,31 +61,16 @@ class Tree:
 
     def remove(self, path: str) -> None:
         """Remove a file; nothing happens where there is none."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._folder(path) as (folder, name):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), self.folder_of(path) as (folder, name):
             os.unlink(name, dir_fd=folder)
 
     @contextlib.contextmanager
     def _made_folder(self, path: str, mode: int) -> t.Iterator[tuple[int, str]]:
         try:
-            with self._folder(path, make=mode) as found:
+            with self.folder_of(path, lambda parent, part: self._make(parent, part, mode)) as found:
                 yield found
         except OSError as exc:
             raise ApplyError(f"{path} cannot be written in {self.path}: {exc.strerror}") from exc
-
-    @contextlib.contextmanager
-    def _folder(self, path: str, make: int | None = None) -> t.Iterator[tuple[int, str]]:
-        *folders, name = [part for part in path.split("/") if part]
-        descriptor = os.open(self.path, _FOLDER)
-        try:
-            for part in folders:
-                if make is not None:
-                    self._make(descriptor, part, make)
-                below = os.open(part, _FOLDER, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = below
-            yield descriptor, name
-        finally:
-            os.close(descriptor)
 
     def _make(self, parent: int, name: str, mode: int) -> None:
         with contextlib.suppress(FileExistsError):
@@ -110,64 +78,77 @@ class Tree:
             os.chown(name, *self.root, dir_fd=parent, follow_symlinks=False)
 
 
-def set_hostname(tree: Tree, hostname: str) -> None:
+# ---- each option that stands inside: one function, of what its file says after the run -----------------------------------
+
+
+def write_hostname(tree: WritableTree, wanted: Wanted) -> None:
+    hostname = wanted.value("hostname")
     tree.write("/etc/hostname", hostname + "\n")
     tree.write("/etc/hosts", guest_files.hosts(tree.read("/etc/hosts"), hostname))
 
 
-def set_resolver(tree: Tree, servers: t.Sequence[str], search: t.Sequence[str]) -> None:
-    tree.write(guest_files.RESOLV_CONF, guest_files.resolv_conf(tree.read(guest_files.RESOLV_CONF), servers, search))
+def write_resolver(tree: WritableTree, wanted: Wanted) -> None:
+    """The servers and search domains; a new container has those of the host where neither the user nor its image names any."""
+    old = tree.read(guest_files.RESOLV_CONF)
+    servers, search = (
+        kept if (declared := wanted.spec.get(path)) is None and path not in wanted.spec.unset else declared or ()
+        for path, kept in zip(("dns.servers", "dns.search"), guest_files.resolver(old), strict=True)
+    )
+    if not wanted.state.exists and not servers:
+        servers = wanted.state.host.servers
+    tree.write(guest_files.RESOLV_CONF, guest_files.resolv_conf(old, servers, search))
 
 
-def set_keys(tree: Tree, keys: t.Sequence[str], ours: t.Sequence[str]) -> None:
-    """Root's authorized keys: *keys* are there, those of *ours* that are not among them go, all others stay."""
-    old = tree.read(guest_files.KEYS)
+def write_keys(tree: WritableTree, wanted: Wanted) -> None:
+    """Root's authorized keys: those declared are there, those declared before and no longer go, all others stay."""
+    keys, old = wanted.spec.get("ssh_keys") or (), tree.read(guest_files.KEYS)
     if old is None and not keys:
         return
+    ours = wanted.state.record.get("ssh_keys") or ()
     tree.write(guest_files.KEYS, guest_files.authorized_keys(old, keys, ours), mode=0o600, folder_mode=0o700)
 
 
-def set_network(tree: Tree, net: guest_files.Net) -> None:
+WRITE: dict[str, t.Callable[[WritableTree, Wanted], None]] = {
+    "hostname": write_hostname,
+    "dns.servers": write_resolver,
+    "dns.search": write_resolver,
+    "ssh_keys": write_keys,
+}
+
+
+def write_card(tree: WritableTree, wanted: Wanted, name: str) -> None:
     """What the guest itself needs to know of an interface, in the files of what it configures its network with.
 
     :raises ApplyError: for DHCP in a guest that has no client that is known here.
     """
+    card = wanted.cards.get(name)
+    if card is None:
+        tree.remove(guest_files.networkd_path(name))
+        tree.remove(guest_files.ifupdown_path(name))
+        return
+    net = guest_files.Net(name, card.device, card["ip"], card["gateway"])
     manager = network_manager(tree)
     if manager == "networkd":
-        path = guest_files.networkd_path(net.name)
-        text = guest_files.networkd(net)
-        if text is None:
-            tree.remove(path)
-            return
-        tree.write(path, text)
-        for link, target in guest_files.NETWORKD_LINKS:
+        _write_or_remove(tree, guest_files.networkd_path(name), guest_files.networkd(net))
+        for link, target in guest_files.NETWORKD_LINKS if net.ip != NO_ADDRESS else ():
             tree.link(link, target)
     elif manager == "ifupdown":
-        path = guest_files.ifupdown_path(net.name)
-        text = guest_files.ifupdown(net)
-        if text is None:
-            tree.remove(path)
-            return
-        tree.write(path, text)
+        _write_or_remove(tree, guest_files.ifupdown_path(name), guest_files.ifupdown(net))
         interfaces = tree.read("/etc/network/interfaces")
-        if interfaces is None or "interfaces.d" not in interfaces:
+        if net.ip != NO_ADDRESS and (interfaces is None or "interfaces.d" not in interfaces):
             tree.write("/etc/network/interfaces", guest_files.ifupdown_main(interfaces))
-    elif net.ip == "dhcp":
+    elif net.ip == DHCP:
         raise ApplyError(
-            f"networks[{net.name}].ip: dhcp needs systemd-networkd or ifupdown in the image, and neither is there. "
+            f"networks[{name}].ip: dhcp needs systemd-networkd or ifupdown in the image, and neither is there. "
             "Write an address, or none and configure it inside"
         )
 
 
-def remove_network(tree: Tree, name: str) -> None:
-    tree.remove(guest_files.networkd_path(name))
-    tree.remove(guest_files.ifupdown_path(name))
-
-
-def asks_dhcp(tree: Tree, name: str) -> bool:
-    """Whether the file that we keep of the interface *name* makes the guest ask for its address."""
-    text = tree.read(guest_files.networkd_path(name)) or tree.read(guest_files.ifupdown_path(name)) or ""
-    return "DHCP=yes" in text or " inet dhcp" in text
+def _write_or_remove(tree: WritableTree, path: str, text: str | None) -> None:
+    if text is None:
+        tree.remove(path)
+    else:
+        tree.write(path, text)
 
 
 def network_manager(tree: Tree) -> str | None:
@@ -177,3 +158,24 @@ def network_manager(tree: Tree) -> str | None:
     if has_networkd and has_ifupdown:
         return "ifupdown" if guest_files.names_interfaces(tree.read("/etc/network/interfaces")) else "networkd"
     return "networkd" if has_networkd else "ifupdown" if has_ifupdown else None
+
+
+def is_inside(path: str) -> bool:
+    """Whether a change of *path* is one of the files of the guest."""
+    area, dummy, key = split(path)
+    return area in WRITE or (area == "networks" and key in ("", "ip", "gateway"))
+
+
+def write_files(tree: WritableTree, wanted: Wanted, changes: t.Iterable[Change]) -> None:
+    """The files of the guest after *changes*.
+
+    :raises ApplyError:
+    """
+    paths = [change.path for change in changes if is_inside(change.path)]
+    for write in dict.fromkeys(WRITE[path] for path in paths if path in WRITE):
+        write(tree, wanted)
+    for name in dict.fromkeys(split(path)[1] for path in paths if path not in WRITE):
+        write_card(tree, wanted, name)
+    if not wanted.state.exists and not tree.has(guest_files.RESOLV_CONF):
+        host = wanted.state.host
+        tree.write(guest_files.RESOLV_CONF, guest_files.resolv_conf(None, host.servers, host.search))

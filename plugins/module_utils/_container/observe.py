@@ -2,31 +2,32 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""What stands of a container on the host, and what is told of it."""
+"""What stands of a container on the host, read by theme: its configuration, its power, its root, what is inside, its surroundings."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import typing as t
 
-from .._core import atomic, startup
+from .._core import atomic
 from .._core.record import Record
-from .._core.units import show_memory_kib
+from .._guest.spec import GuestSpec
 from .._host.snapshot import Host
 from .._image.store import stored
 from .._storage.mounts import mounts_in
-from . import cgroup, cpuset, guest_files, inside, live, rootfs
+from . import cgroup, cpuset, guest_files, live, rootfs
+from .card import claim_cards, read_cards
 from .config import Config
-from .idmap import Range, parse_idmap, parse_subids, root_of
-from .items import bind_entries, claim_mounts, claim_networks, live_nic, live_vlan, net_lines
-from .spec import Spec
+from .idmap import Range, parse_idmap, parse_subids
+from .mount import bind_entries, claim_mounts
 from .state import Claim, HostState, Inside, Live, State
+from .tree import Tree
 
 _RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
+_CONTROLLERS = "/sys/fs/cgroup/cgroup.controllers"
 
 
-def observe(spec: Spec, host: Host) -> State:
+def observe(spec: GuestSpec, host: Host) -> State:
     """Read the container of *spec* through *host*.
 
     :raises ObserveError:
@@ -34,54 +35,36 @@ def observe(spec: Spec, host: Host) -> State:
     return observe_guest(spec.name, host, spec)
 
 
-def observe_guest(name: str, host: Host, spec: Spec | None = None) -> State:
+def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State:
     """Read the container *name*; what depends on what a user wants is read where there is a *spec*.
 
     :raises ObserveError:
     """
     record = host.record("guests", name)
-    is_container = record.data.get("kind", "container") == "container"
-    data = record.data if is_container else {}
-    entry = host.containers.get(name)
-    config = host.derived(configs).get(name, Config())
-    power, running = _power(name, host) if entry else ("stopped", None)
-    path = rootfs_path(config) or _volume_path(data)
-    pool = host.pools.get(spec.pool) if spec and spec.pool else None
-    folder = host.pool_folders.get(spec.pool) if spec and spec.pool else None
-    target = rootfs.path_in(folder, name) if folder else None
-    names = _net_names(config, data, spec)
-    places = _places(spec, config)
-    bridges = _bridges_of_vlans(spec, config)
-    is_defined = entry is not None and not (record.is_building and is_container)
-    mine = [place for place in dict.fromkeys((path, target, _volume_path(data))) if place]
+    kind = record.data.get("kind", "container")
+    data = record.data if kind == "container" else {}
+    is_building = record.is_building and kind == "container"
+    config = host.derived(configs).get(name)
+    exists = config is not None and not is_building
+    power, running = _observe_power(name, host) if config is not None else ("stopped", None)
     return State(
-        is_registered=entry is not None,
-        is_defined=is_defined,
-        is_building=record.is_building and is_container,
-        is_vm=name in host.domains or (record.exists and not is_container and record.data.get("kind") == "vm"),
+        is_registered=config is not None,
+        exists=exists,
+        is_building=is_building,
+        other_kind="virtual machine" if name in host.domains or (record.exists and kind == "vm") else "",
         power=power,
-        config=config,
-        record=data,
         live=running,
-        inside=read_inside(path, names) if entry and path and config.get("lxc.rootfs.path") else Inside(),
-        rootfs=path,
-        has_rootfs=bool(path) and os.path.isdir(str(path)),
-        mounts_in_rootfs=mounts_in(path) if path and not running else (),
-        left_overs=tuple(left for place in mine for left in rootfs.left_overs(place)),
-        pool_path=folder,
-        pool_type=pool.type if pool else None,
-        closed_folder=closed_folder(folder) if folder else None,
-        target=target,
-        has_target=bool(target) and os.path.lexists(str(target)),
-        image_kind=_image_kind(spec.image, host) if spec and spec.image and not is_defined else None,
-        places=places,
-        vlan_obstacles={bridge: why for bridge in bridges if (why := host.vlan_obstacle(bridge))},
-        files=frozenset(source for source in places if not os.path.isdir(source)),
-        host=read_host(name, host) if spec else HostState(),
+        record=data,
+        **_observe_root(name, config or Config(), data, spec, host, is_running=running is not None),
+        **_observe_config(config or Config(), data, spec, exists=exists),
+        **(_observe_surroundings(name, config or Config(), spec, host, exists=exists) if spec else {}),
     )
 
 
-def _power(name: str, host: Host) -> tuple[str, Live | None]:
+# ---- power -------------------------------------------------------------------------------------------------------------------
+
+
+def _observe_power(name: str, host: Host) -> tuple[str, Live | None]:
     if not host.containers[name].is_running:
         return "stopped", None
     container = live.handle(name)
@@ -91,6 +74,32 @@ def _power(name: str, host: Host) -> tuple[str, Live | None]:
     return ("paused" if state == "FROZEN" else "started"), live.observe(container, host.links, host.port_vlans)
 
 
+# ---- the root ----------------------------------------------------------------------------------------------------------------
+
+
+def _observe_root(
+    name: str, config: Config, data: t.Mapping[str, t.Any], spec: GuestSpec | None, host: Host, *, is_running: bool
+) -> dict[str, t.Any]:
+    pool_name = spec.get("rootfs.pool") if spec else None
+    pool = host.pools.get(pool_name) if pool_name else None
+    folder = host.pool_folders.get(pool_name) if pool_name else None
+    recorded = ((data.get("volumes") or {}).get("rootfs") or {}).get("path")
+    path = rootfs_path(config) or recorded
+    target = rootfs.path_in(folder, name) if folder else None
+    mine = [place for place in dict.fromkeys((path, target, recorded)) if place]
+    return {
+        "rootfs": path,
+        "has_rootfs": bool(path) and os.path.isdir(str(path)),
+        "mounts_in_rootfs": mounts_in(path) if path and not is_running else (),
+        "left_overs": tuple(left for place in mine for left in rootfs.left_overs(place)),
+        "pool_path": folder,
+        "pool_type": pool.type if pool else None,
+        "closed_folder": closed_folder(folder) if folder else None,
+        "target": target,
+        "has_target": bool(target) and os.path.lexists(str(target)),
+    }
+
+
 def rootfs_path(config: Config) -> str | None:
     """The folder of the root; the drivers of liblxc stand before it."""
     value = config.get("lxc.rootfs.path")
@@ -98,42 +107,6 @@ def rootfs_path(config: Config) -> str | None:
         return None
     driver, colon, path = value.partition(":")
     return path if colon and "/" not in driver else value
-
-
-def _volume_path(data: t.Mapping[str, t.Any]) -> str | None:
-    volume = (data.get("volumes") or {}).get("rootfs") or {}
-    return volume.get("path")
-
-
-def _image_kind(name: str, host: Host) -> str | None:
-    image = stored(host.record("images", name))
-    return image.kind if image else host.expected_images.get(name)
-
-
-def _net_names(config: Config, data: t.Mapping[str, t.Any], spec: Spec | None) -> set[str]:
-    declared = {item.name for item in (spec.networks if spec else None) or ()}
-    return declared | set(data.get("macs") or {}) | set(claim_networks((), config, data.get("macs") or {}))
-
-
-def _bridges_of_vlans(spec: Spec | None, config: Config) -> set[str]:
-    """The bridges that may have to know VLANs: none where nobody speaks of any."""
-    declared = (spec.networks if spec else None) or ()
-    nets = config.nets().values()
-    if not spec or not (any(item.vlan for item in declared) or any("veth.vlan.id" in net for net in nets)):
-        return set()
-    return {bridge for bridge in (*(item.bridge for item in declared), *(net.get("link") for net in nets)) if bridge}
-
-
-def read_inside(path: str, net_names: t.Iterable[str]) -> Inside:
-    """What the files of the guest say."""
-    tree = inside.Tree(path)
-    hostname = tree.read("/etc/hostname")
-    return Inside(
-        hostname=hostname.strip() if hostname else None,
-        resolv_conf=tree.read("/etc/resolv.conf"),
-        keys=tree.read(guest_files.KEYS),
-        asks_dhcp=frozenset(name for name in net_names if inside.asks_dhcp(tree, name)),
-    )
 
 
 def closed_folder(path: str) -> str | None:
@@ -149,8 +122,77 @@ def closed_folder(path: str) -> str | None:
     return None
 
 
-def _places(spec: Spec | None, config: Config) -> dict[str, str]:
-    declared = [mount.source for mount in (spec.mounts if spec else None) or () if mount.source]
+# ---- the configuration, and the files inside ---------------------------------------------------------------------------------
+
+
+def _observe_config(
+    config: Config, data: t.Mapping[str, t.Any], spec: GuestSpec | None, *, exists: bool
+) -> dict[str, t.Any]:
+    limits = cgroup.defined(config.get, is_v2=os.path.exists(_CONTROLLERS))
+    if not exists:
+        return {"config": config, "limits": limits}
+    numbers = claim_cards(spec.items("networks") if spec else (), config, data.get("macs") or {})
+    path = rootfs_path(config)
+    inside = read_inside(path, numbers) if path else Inside()
+    unplugged = data.get("unplugged") or {}
+    return {
+        "config": config,
+        "limits": limits,
+        "inside": inside,
+        "cards": read_cards(numbers, config, unplugged=unplugged, asks_dhcp=inside.asks_dhcp),
+        "mounts": claim_mounts(spec.items("mounts") if spec else (), config, data.get("mounts") or {}),
+    }
+
+
+def read_inside(path: str, cards: t.Iterable[str]) -> Inside:
+    """What the files of the guest say."""
+    tree = Tree(path)
+    hostname = tree.read("/etc/hostname")
+    return Inside(
+        hostname=hostname.strip() if hostname else None,
+        resolv_conf=tree.read(guest_files.RESOLV_CONF),
+        keys=tree.read(guest_files.KEYS),
+        asks_dhcp=frozenset(name for name in cards if asks_dhcp(tree, name)),
+    )
+
+
+def asks_dhcp(tree: Tree, name: str) -> bool:
+    """Whether the file that we keep of the interface *name* makes the guest ask for its address."""
+    text = tree.read(guest_files.networkd_path(name)) or tree.read(guest_files.ifupdown_path(name)) or ""
+    return "DHCP=yes" in text or " inet dhcp" in text
+
+
+# ---- what a plan depends on besides ------------------------------------------------------------------------------------------
+
+
+def _observe_surroundings(name: str, config: Config, spec: GuestSpec, host: Host, *, exists: bool) -> dict[str, t.Any]:
+    places = _places(spec, config)
+    bridges = _bridges_of_vlans(spec, config)
+    return {
+        "image_kind": _image_kind(spec.image, host) if spec.image and not exists else None,
+        "places": places,
+        "files": frozenset(source for source in places if not os.path.isdir(source)),
+        "vlan_obstacles": {bridge: why for bridge in bridges if (why := host.vlan_obstacle(bridge))},
+        "host": read_host(name, host),
+    }
+
+
+def _image_kind(name: str, host: Host) -> str | None:
+    image = stored(host.record("images", name))
+    return image.kind if image else host.expected_images.get(name)
+
+
+def _bridges_of_vlans(spec: GuestSpec, config: Config) -> set[str]:
+    """The bridges that may have to know VLANs: none where nobody speaks of any."""
+    declared, nets = spec.items("networks"), config.nets().values()
+    if not (any(item.get("vlan") for item in declared) or any("veth.vlan.id" in net for net in nets)):
+        return set()
+    bridges = (*(item.text("bridge") for item in declared), *(net.get("link") for net in nets))
+    return {bridge for bridge in bridges if bridge}
+
+
+def _places(spec: GuestSpec, config: Config) -> dict[str, str]:
+    declared = [source for item in spec.items("mounts") if (source := item.text("source"))]
     sources = {*declared, *(entry.source for entry in bind_entries(config))}
     if not sources:
         return {}
@@ -166,11 +208,11 @@ def configs(host: Host) -> dict[str, Config]:
 
 def read_host(name: str, host: Host) -> HostState:
     """What a plan for *name* depends on: the host, and what all other guests have."""
-    return dataclasses.replace(host.derived(_read_host), guest=name)
+    return host.derived(_read_host).replace(guest=name)
 
 
 def _read_host(host: Host) -> HostState:
-    is_v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    is_v2 = os.path.exists(_CONTROLLERS)
     servers, search = guest_files.host_resolver([atomic.read_text(path) for path in _RESOLVERS])
     known = host.derived(configs)
     return HostState(
@@ -206,73 +248,3 @@ def _claim(config: Config, record: Record | None, is_v2: bool) -> Claim:
         ),
         links=tuple(net.get("veth.pair", "") for net in nets),
     )
-
-
-def guest_facts(name: str, host: Host) -> dict[str, t.Any]:
-    """The container *name* as every module tells it: sizes in bytes and KiB beside what a person reads.
-
-    :raises ObserveError:
-    """
-    return facts_of(name, observe_guest(name, host))
-
-
-def facts_of(name: str, state: State) -> dict[str, t.Any]:
-    """What is told of the container in *state*."""
-    running = state.live
-    memory = cgroup.read_memory(running.items if running else persistent_items(state.config, state.host.is_v2))
-    networks = [_network_facts(net, number, state) for net, number in _names_of(state).items()]
-    count = len(cgroup.read_cpus(running.items if running else persistent_items(state.config, state.host.is_v2)))
-    volume = (state.record.get("volumes") or {}).get("rootfs") or {}
-    pool = volume.get("pool") if volume.get("path") == state.rootfs else None
-    disks = [{"name": "rootfs", "pool": pool, "path": state.rootfs, "size_bytes": None, "size": None}]
-    return {
-        "name": name,
-        "kind": "container",
-        "state": state.power if state.is_defined else "absent",
-        "description": state.record.get("description") or "",
-        "tags": list(state.record.get("tags") or ()),
-        "autostart": state.config.get("lxc.start.auto") == "1",
-        "startup": startup.facts(startup.recorded(state.record)),
-        "vcpus": count or len(os.sched_getaffinity(0)),
-        "memory_kib": memory or None,
-        "memory": show_memory_kib(memory or None),
-        "networks": networks,
-        "mounts": [
-            {"name": mount, "source": entry.source, "path": entry.path, "readonly": entry.is_readonly}
-            for mount, entry in claim_mounts((), state.config, state.record.get("mounts") or {}).items()
-        ],
-        "disks": disks if state.rootfs and state.has_rootfs else [],
-        "addresses": [address.split("/")[0] for net in networks for address in net["addresses"]],
-        "uptime_seconds": running.uptime_seconds if running else None,
-        "pid": running.pid if running else None,
-        "image": state.record.get("image"),
-        "unprivileged": root_of(state.config.values("lxc.idmap")) is not None if state.is_defined else None,
-        "managed": bool(state.record),
-    }
-
-
-def _names_of(state: State) -> dict[str, int]:
-    return claim_networks((), state.config, state.record.get("macs") or {})
-
-
-def _network_facts(net: str, number: int, state: State) -> dict[str, t.Any]:
-    lines = net_lines(net, number, state)
-    nic = live_nic(lines, state.live)
-    static = [lines.ip] if "/" in lines.ip else []
-    return {
-        "name": net,
-        "bridge": (nic.bridge if nic else "") or lines.bridge or None,
-        "vlan": live_vlan(lines, nic) or None,
-        "mac": (nic.mac if nic else lines.mac) or None,
-        "device": nic.device if nic else lines.device,
-        "host_device": (nic.host if nic else lines.pair) or None,
-        "addresses": [address.cidr for address in nic.addresses] if nic else static,
-        "link": ("up" if nic.bridge else "down") if nic else lines.link,
-    }
-
-
-def persistent_items(config: Config, is_v2: bool) -> dict[str, str]:
-    """The limits that the configuration sets for the family of control groups that this host has."""
-    prefix, names = (cgroup.V2, cgroup.V2_ITEMS) if is_v2 else (cgroup.V1, cgroup.V1_ITEMS)
-    found = ((item, config.get(prefix + item)) for item in names)
-    return {item: value for item, value in found if value}

@@ -6,56 +6,58 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 
 from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
+from .._guest.spec import GuestSpec
 from .._host.snapshot import BRIDGE, GUEST, IMAGE, POOL, SERVICE_LXC, Host
-from .observe import facts_of, guest_facts, observe
+from .facts import facts_of, guest_facts
+from .observe import observe
 from .plan import plan_container
-from .spec import Spec, parse
+from .spec import parse
 from .state import State
 
 
 class LxcContainer:
     """See ``_core.converge.Resource``."""
 
-    def parse(self, params: t.Mapping[str, t.Any]) -> Spec:
+    def parse(self, params: t.Mapping[str, t.Any]) -> GuestSpec:
         return parse(params)
 
-    def requires(self, spec: Spec) -> tuple[Reference, ...]:
+    def requires(self, spec: GuestSpec) -> tuple[Reference, ...]:
         """An absent container requires nothing: it can be taken away from a host that lacks everything."""
         if spec.state == "absent":
             return ()
-        bridges = dict.fromkeys(item.bridge for item in spec.networks or () if item.is_present and item.bridge)
-        named = [Reference(BRIDGE, bridge) for bridge in bridges]
-        named += [Reference(POOL, spec.pool)] if spec.pool else []
+        bridges = dict.fromkeys(item.text("bridge") for item in spec.wanted("networks"))
+        named = [Reference(BRIDGE, bridge) for bridge in bridges if bridge]
+        pool = spec.get("rootfs.pool")
+        named += [Reference(POOL, pool)] if pool else []
         named += [Reference(IMAGE, spec.image)] if spec.image else []
         return (SERVICE_LXC, *named)
 
-    def provides(self, spec: Spec) -> tuple[Reference, ...]:
+    def provides(self, spec: GuestSpec) -> tuple[Reference, ...]:
         return (Reference(GUEST, spec.name),)
 
-    def observe(self, spec: Spec, host: Host) -> State:
+    def observe(self, spec: GuestSpec, host: Host) -> State:
         return observe(spec, host)
 
-    def plan(self, spec: Spec, state: State) -> Plan:
+    def plan(self, spec: GuestSpec, state: State) -> Plan:
         return plan_container(spec, state)
 
-    def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+    def apply(self, spec: GuestSpec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
         from .apply import apply_container  # most runs have nothing to apply, and do not pay for it
 
         return apply_container(spec, state, plan, work)
 
-    def settled(self, spec: Spec) -> Spec:
-        return dataclasses.replace(spec, state="started") if spec.state == "restarted" else spec
+    def settled(self, spec: GuestSpec) -> GuestSpec:
+        return spec.replace(state="started") if spec.state == "restarted" else spec
 
-    def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
+    def facts(self, spec: GuestSpec, state: State) -> dict[str, t.Any]:
         return {"guest": facts_of(spec.name, state)}
 
-    def wait(self, spec: Spec, host: Host) -> dict[str, t.Any] | None:
+    def wait(self, spec: GuestSpec, host: Host) -> dict[str, t.Any] | None:
         if not spec.wait_for or spec.state in ("absent", "stopped", "paused"):
             return None
         if spec.state == "present" and guest_facts(spec.name, host)["state"] != "started":

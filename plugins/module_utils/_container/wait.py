@@ -9,17 +9,18 @@ from __future__ import annotations
 from .._core import command
 from .._core.errors import ObserveError
 from .._core.waiting import wait_until
+from .._guest.spec import GuestSpec
 from .._host.snapshot import Host
 from . import live
-from .items import claim_networks, live_nic, net_lines
+from .card import find_nic
 from .observe import observe_guest
-from .spec import Spec
+from .options import NO_ADDRESS
 
 # What `systemctl is-system-running` says when the boot is over: a failed unit does not make it go on.
 _BOOTED = ("running", "degraded")
 
 
-def wait_for(spec: Spec, host: Host) -> None:
+def wait_for(spec: GuestSpec, host: Host) -> None:
     """Wait for what *spec* names.
 
     :raises WaitTimeout: naming what did not come in time.
@@ -47,10 +48,8 @@ def _has_address(name: str, host: Host) -> bool:
         return False
     if state.live is None:
         return False
-    numbers = claim_networks((), state.config, state.record.get("macs") or {})
-    wanted = [net_lines(item, number, state) for item, number in numbers.items()]
-    wanted = [lines for lines in wanted if lines.ip != "none" and lines.link == "up"]
-    nics = [live_nic(lines, state.live) for lines in wanted]
+    wanted = [card for card in state.cards.values() if card["ip"] != NO_ADDRESS and card.is_up()]
+    nics = [find_nic(card, state.nics) for card in wanted]
     if not nics:
         return any(nic.addresses for nic in state.live.nics)
     return all(nic is not None and nic.addresses for nic in nics)

@@ -13,13 +13,13 @@ import typing as t
 from xml.etree import ElementTree
 
 from .._bridge.spec import Spec as BridgeSpec
-from .._container.cgroup import read_memory as read_limit
+from .._container import cgroup
 from .._container.config import Config
-from .._container.observe import configs, persistent_items
-from .._container.spec import Network
-from .._container.spec import Spec as ContainerSpec
+from .._container.observe import configs
 from .._core.errors import ObserveError, SpecError
+from .._core.options import Item as CardItem
 from .._core.units import parse_size
+from .._guest.spec import GuestSpec
 from .._host.libvirt import errors_of
 from .._host.probe import read_memory
 from .._host.snapshot import Host
@@ -116,16 +116,17 @@ def volumes_of(item: Item) -> set[str]:
 
 
 def _container(name: str, config: Config | None, item: Item | None, specs: Specs, host: Host) -> Claim | None:
-    spec: ContainerSpec | None = _wish(item, specs)
+    spec: GuestSpec | None = _wish(item, specs)
     if spec is not None and spec.state == "absent":
         return None
     nets = list(config.nets().values()) if config else []
-    kept = read_limit(persistent_items(config, os.path.exists("/sys/fs/cgroup/cgroup.controllers"))) if config else 0
+    is_v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    kept = cgroup.read_memory(cgroup.defined(config.get, is_v2=is_v2)) if config else 0
     names = _names_by_mac(name, host)
-    given = [net for net in (spec.networks if spec else None) or () if net.is_present]
+    given = spec.wanted("networks") if spec else ()
     gone = _names_that_go(spec, names.values(), {net.name for net in given})
-    replaced = gone | {net.name for net in given if net.mac}
-    readdressed = gone | {net.name for net in given if net.ip}
+    replaced = gone | {net.name for net in given if net.get("mac")}
+    readdressed = gone | {net.name for net in given if net.get("ip")}
     # LXC makes a digit by chance of each x.
     macs = {net["hwaddr"].lower() for net in nets if "x" not in net.get("hwaddr", "x").lower()}
     addresses = {
@@ -138,26 +139,26 @@ def _container(name: str, config: Config | None, item: Item | None, specs: Specs
     declared = {
         (_declared_segment(net, there.get(net.name, {}), spec), address)
         for net in given
-        if net.ip and "/" in net.ip
-        for address in _addresses(net.ip)
+        for address in _addresses(net.text("ip"))
     }
-    memory = kept if spec is None or spec.memory is None else spec.memory
+    memory = kept if spec is None or spec.get("memory") is None else spec.get("memory")
     if spec is not None and "memory" in spec.unset:
         memory = 0
+    given_macs = {str(net.get("mac")) for net in given if net.get("mac")}
     return Claim(
         label=f"container {name}",
         is_listed=item is not None,
-        macs=frozenset({mac for mac in macs if names.get(mac) not in replaced} | {net.mac for net in given if net.mac}),
+        macs=frozenset({mac for mac in macs if names.get(mac) not in replaced} | given_macs),
         addresses=frozenset(addresses | declared),
         memory=memory,
         memory_before=kept,
     )
 
 
-def _declared_segment(net: Network, there: t.Mapping[str, str], spec: ContainerSpec | None) -> str:
+def _declared_segment(net: CardItem, there: t.Mapping[str, str], spec: GuestSpec | None) -> str:
     is_unset = spec is not None and f"networks[{net.name}].vlan" in spec.unset
-    vlan = net.vlan or (None if is_unset else there.get("veth.vlan.id"))
-    return _segment(net.bridge or there.get("link", ""), vlan)
+    vlan = net.get("vlan") or (None if is_unset else there.get("veth.vlan.id"))
+    return _segment(net.text("bridge") or there.get("link", ""), vlan)
 
 
 def _segment(bridge: str, vlan: str | int | None) -> str:
@@ -200,9 +201,12 @@ def _vm_memory(spec: VmSpec | None, kept: int, *, is_new: bool) -> int:
     return max(kept, t.cast(int, spec.values.get("memory", 0)))
 
 
-def _names_that_go(spec: ContainerSpec | VmSpec | None, known: t.Collection[str], given: t.Collection[str]) -> set[str]:
+def _names_that_go(spec: GuestSpec | VmSpec | None, known: t.Collection[str], given: t.Collection[str]) -> set[str]:
     """Of the interfaces that a guest has by the names *known*, those that the run takes away."""
-    listed = {net.name for net in (spec.networks if spec else None) or ()}
+    nets: t.Iterable[CardItem | VmItem] = ()
+    if spec is not None:
+        nets = spec.items("networks")
+    listed = {net.name for net in nets}
     takes_others = spec is not None and "networks" in spec.exact
     return {name for name in {*known, *listed} if name not in given and (name in listed or takes_others)}
 
@@ -316,9 +320,10 @@ def _new_volumes(
 ) -> t.Iterator[tuple[str, str | None, int]]:
     """What the item makes: label, folder, size in bytes."""
     before, after = item.told["diff"]["before"], item.told["diff"]["after"]
-    if isinstance(spec, ContainerSpec):
-        if "image" in after and "rootfs" not in after and spec.pool:
-            yield item.label, folders.get(spec.pool), spec.size or _image_size(spec.image)
+    if isinstance(spec, GuestSpec):
+        pool = spec.get("rootfs.pool")
+        if "image" in after and "rootfs" not in after and pool:
+            yield item.label, folders.get(pool), spec.get("rootfs.size") or _image_size(spec.image)
         return
     if not isinstance(spec, VmSpec):
         return

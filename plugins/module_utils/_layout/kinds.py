@@ -10,7 +10,7 @@ import typing as t
 
 from .._bridge import spec as bridge
 from .._bridge.resource import Bridge
-from .._container import spec as container
+from .._container import options as container
 from .._container.resource import LxcContainer
 from .._host.snapshot import BRIDGE, GUEST, IMAGE, POOL
 from .._image import spec as image

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._container.observe import guest_facts as container_facts
+from .._container.facts import guest_facts as container_facts
 from .._core.errors import HybridError
 from .._core.reference import Reference
 from .._host.snapshot import GUEST, Host

@@ -1,0 +1,346 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""A network card: what each option of it is in the lines of the configuration, which lines it makes, and what it is while the guest runs."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import typing as t
+
+from .._core.decide import SAME
+from .._core.errors import SpecError
+from .._core.options import Item
+from .._core.value import Value
+from .._host import vlans
+from .config import Config
+from .options import DHCP, NO_ADDRESS
+from .spec import is_fixed
+
+Net = t.Mapping[str, str]
+Values = t.Mapping[str, t.Any]
+Lines = dict[str, str]
+
+NO_MTU = 1500
+
+
+class Address(Value):
+    """An address with its prefix length. *is_leased*: it has a lifetime, so the guest asked for it."""
+
+    __slots__ = ("cidr", "is_leased")
+
+    def __init__(self, cidr: str, is_leased: bool = False) -> None:
+        self.cidr = cidr
+        self.is_leased = is_leased
+
+
+class Nic(Value):
+    """An interface of a running container: *device* inside, *host* its other end, plugged into *bridge* unless that is empty.
+
+    *vlan* is that of its port, 0 for none, *default_vlan* what the bridge gives to each new port; ``None`` where the bridge
+    knows no VLANs.
+    """
+
+    __slots__ = ("addresses", "bridge", "default_vlan", "device", "gateways", "host", "mac", "mtu", "vlan")
+
+    def __init__(
+        self,
+        device: str,
+        mac: str,
+        host: str = "",
+        bridge: str = "",
+        mtu: int = NO_MTU,
+        addresses: tuple[Address, ...] = (),
+        gateways: tuple[str, ...] = (),
+        vlan: int | None = None,
+        default_vlan: int = 0,
+    ) -> None:
+        self.device = device
+        self.mac = mac
+        self.host = host
+        self.bridge = bridge
+        self.mtu = mtu
+        self.addresses = addresses
+        self.gateways = gateways
+        self.vlan = vlan
+        self.default_vlan = default_vlan
+
+    def has(self, cidr: str) -> bool:
+        return any(address.cidr == cidr for address in self.addresses)
+
+
+class Card(Value):
+    """A network card by its lines in the configuration. *values* has each option by its key, canonical: off values for none.
+
+    *device* is its name inside, *pair* that of its end on the host, empty where the kernel gives one at each start.
+    """
+
+    __slots__ = ("device", "name", "number", "pair", "values")
+
+    def __init__(self, name: str, number: int, device: str, pair: str, values: Values) -> None:
+        self.name = name
+        self.number = number
+        self.device = device
+        self.pair = pair
+        self.values = values
+
+    def __getitem__(self, key: str) -> t.Any:
+        return self.values[key]
+
+    def text(self, key: str) -> str:
+        return t.cast(str, self.values[key])
+
+    def is_up(self) -> bool:
+        return self.text("link") == "up"
+
+
+class Known(Value):
+    """What of a card does not stand in the configuration: the bridge of one that is unplugged, and whether the guest asks for an address."""
+
+    __slots__ = ("asks_dhcp", "bridge")
+
+    def __init__(self, bridge: str = "", asks_dhcp: bool = False) -> None:
+        self.bridge = bridge
+        self.asks_dhcp = asks_dhcp
+
+
+class Key:
+    """One option of a card. *read* gives its value in the configuration, *lines* what a value stands for there (empty text for
+    no line), *seen* its value while the guest runs, from the declared value, the card by its lines and the running interface.
+    """
+
+    __slots__ = ("lines", "read", "seen")
+
+    def __init__(
+        self,
+        read: t.Callable[[Net, Known], t.Any],
+        lines: t.Callable[[Values], Lines],
+        seen: t.Callable[[t.Any, Card, Nic], t.Any],
+    ) -> None:
+        self.read = read
+        self.lines = lines
+        self.seen = seen
+
+
+# ---- each option of a card -------------------------------------------------------------------------------------------------
+
+
+def _read_bridge(net: Net, known: Known) -> str:
+    return net.get("link") or known.bridge
+
+
+def _plug_lines(values: Values) -> Lines:
+    return {"link": values["bridge"] if values["link"] == "up" else ""}
+
+
+def _seen_bridge(declared: str | None, card: Card, nic: Nic) -> str:
+    return nic.bridge or (card.text("bridge") if not card.is_up() else "")
+
+
+def _read_link(net: Net, known: Known) -> str:
+    return "up" if net.get("link") else "down"
+
+
+def _seen_link(declared: str | None, card: Card, nic: Nic) -> str:
+    return "up" if nic.bridge else "down"
+
+
+def _read_vlan(net: Net, known: Known) -> int:
+    return _number(net.get("veth.vlan.id", ""))
+
+
+def _vlan_lines(values: Values) -> Lines:
+    vlan = values["vlan"]
+    # The mode is the default, which no line needs to say that was there without a VLAN.
+    return {**({"veth.mode": "bridge"} if vlan else {}), "veth.vlan.id": str(vlan or "")}
+
+
+def seen_vlan(declared: int | None, card: Card, nic: Nic) -> int | None:
+    """The VLAN that the running interface is in, in the form of the option; that of *card* where nothing tells another."""
+    vlan: int = card["vlan"]
+    return vlan if nic.vlan is None else vlans.canonical(nic.vlan, vlan, nic.default_vlan)
+
+
+def _read_mac(net: Net, known: Known) -> str:
+    return net.get("hwaddr", "").lower()
+
+
+def _mac_lines(values: Values) -> Lines:
+    return {"hwaddr": values["mac"]}
+
+
+def _seen_mac(declared: str | None, card: Card, nic: Nic) -> str:
+    return nic.mac
+
+
+def _read_mtu(net: Net, known: Known) -> int:
+    return _number(net.get("mtu", ""))
+
+
+def _mtu_lines(values: Values) -> Lines:
+    return {"mtu": str(values["mtu"] or "")}
+
+
+def _seen_mtu(declared: int | None, card: Card, nic: Nic) -> int | None:
+    kept: int = card["mtu"]
+    return kept if nic.mtu == (kept or NO_MTU) else declared if nic.mtu == (declared or NO_MTU) else nic.mtu
+
+
+def _read_ip(net: Net, known: Known) -> str:
+    static = (net.get("ipv4.address") or net.get("ipv6.address") or "").split()
+    return _canonical_ip(static[0]) if static else DHCP if known.asks_dhcp else NO_ADDRESS
+
+
+def _read_gateway(net: Net, known: Known) -> str:
+    return net.get("ipv4.gateway") or net.get("ipv6.gateway") or ""
+
+
+def _address_lines(values: Values) -> Lines:
+    ip = values["ip"] if is_fixed(values["ip"]) else ""
+    gateway = values["gateway"] if ip else ""
+    is_six = ":" in ip
+    return {
+        "ipv4.address": "" if is_six else ip,
+        "ipv4.gateway": "" if is_six else gateway,
+        "ipv6.address": ip if is_six else "",
+        "ipv6.gateway": gateway if is_six else "",
+    }
+
+
+def _seen_ip(declared: str | None, card: Card, nic: Nic) -> t.Any:
+    """An address that the guest got by itself cannot be told from what it was asked for: only a fixed one has a live value."""
+    if declared is None or not is_fixed(declared) or not card.is_up():
+        return SAME
+    if nic.has(declared):
+        return declared
+    return card["ip"] if card["ip"] != declared else next((address.cidr for address in nic.addresses), NO_ADDRESS)
+
+
+def _seen_gateway(declared: str | None, card: Card, nic: Nic) -> t.Any:
+    if declared is None or not card.is_up():
+        return SAME
+    kept = card.text("gateway")
+    if not declared:
+        return kept if kept in nic.gateways else ""
+    if declared in nic.gateways:
+        return declared
+    return kept if kept != declared else next(iter(nic.gateways), "")
+
+
+KEYS = {
+    "bridge": Key(_read_bridge, _plug_lines, _seen_bridge),
+    "vlan": Key(_read_vlan, _vlan_lines, seen_vlan),
+    "mac": Key(_read_mac, _mac_lines, _seen_mac),
+    "link": Key(_read_link, _plug_lines, _seen_link),
+    "mtu": Key(_read_mtu, _mtu_lines, _seen_mtu),
+    "ip": Key(_read_ip, _address_lines, _seen_ip),
+    "gateway": Key(_read_gateway, _address_lines, _seen_gateway),
+}
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+def _canonical_ip(text: str) -> str:
+    try:
+        return ipaddress.ip_interface(text).with_prefixlen
+    except ValueError:
+        return text
+
+
+# ---- the card as a whole ---------------------------------------------------------------------------------------------------
+
+
+def claim_cards(declared: t.Iterable[Item], config: Config, macs: t.Mapping[str, str]) -> dict[str, int]:
+    """The number of the card that each name means: as recorded, else by a declared MAC, else ``net0`` and so on by number."""
+    free = config.nets()
+    found: dict[str, int] = {}
+
+    def claim(name: str, is_it: t.Callable[[int, Net], bool]) -> None:
+        number = next((number for number, net in free.items() if is_it(number, net)), None)
+        if name not in found and number is not None:
+            found[name] = number
+            del free[number]
+
+    items = list(declared)
+    by_mac = [*macs.items(), *((item.name, item.get("mac")) for item in items if item.get("mac"))]
+    for name, mac in by_mac:
+        claim(name, lambda number, net, mac=mac: net.get("hwaddr", "").lower() == mac)  # type: ignore[misc]
+    for item in items:
+        claim(item.name, lambda number, net, name=item.name: name == f"net{number}")  # type: ignore[misc]
+    for number in sorted(free):
+        found.setdefault(f"net{number}", number)
+    return found
+
+
+def read_cards(
+    numbers: t.Mapping[str, int], config: Config, *, unplugged: t.Mapping[str, str], asks_dhcp: t.Collection[str]
+) -> dict[str, Card]:
+    """The cards of *config* by name. *numbers* are those of ``claim_cards``, *unplugged* the bridges of cards without one."""
+    nets = config.nets()
+    found = {}
+    for name, number in numbers.items():
+        net, known = nets[number], Known(unplugged.get(name, ""), name in asks_dhcp)
+        values = {key: row.read(net, known) for key, row in KEYS.items()}
+        found[name] = Card(name, number, net.get("name") or f"eth{number}", net.get("veth.pair", ""), values)
+    return found
+
+
+def find_nic(card: Card, nics: t.Iterable[Nic]) -> Nic | None:
+    """The interface of the running container that belongs to *card*."""
+    there = tuple(nics)
+    mac = card["mac"]
+    found = (
+        *(nic for nic in there if mac and nic.mac == mac),
+        *(nic for nic in there if card.pair and nic.host == card.pair),
+        *(nic for nic in there if not mac and nic.device == card.device),
+    )
+    return next(iter(found), None)
+
+
+def changed_card(card: Card, item: Item, off: t.Mapping[str, t.Any]) -> Card:
+    """*card* as it shall be: what is declared, and the keys that are taken *off*, over what is there."""
+    values = {**card.values, **item.values, **off}
+    if not is_fixed(values["ip"]):
+        values["gateway"] = ""
+    return card.replace(values=values)
+
+
+def new_card(guest: str, number: int, item: Item, taken_links: t.Collection[str]) -> Card:
+    """A card that is not there yet, with every line that one of ours has. *item* is complete, its MAC among the rest."""
+    values = {key: row.read({}, Known()) for key, row in KEYS.items()}
+    return Card(item.name, number, f"eth{number}", pair_name(guest, number, taken_links), {**values, **item.values})
+
+
+def pair_name(guest: str, number: int, taken: t.Collection[str]) -> str:
+    """The name of the host's end of an interface: 15 characters at most, ``GUEST.0`` where that fits and is free.
+
+    :raises SpecError: where a thousand names are taken.
+    """
+    name = f"{guest}.{number}"
+    if len(name) <= 15 and name not in taken:
+        return name
+    for salt in range(1000):
+        digest = hashlib.sha256(f"{guest}\0{number}\0{salt}".encode()).hexdigest()
+        name = f"{guest[:6]}{digest[:4]}.{number}"[:15]
+        if name not in taken:
+            return name
+    raise SpecError(f"name: no name is left for the interface {number} of {guest} on the host", key="name")
+
+
+def write_card(config: Config, old: Card | None, new: Card) -> Config:
+    """*config* with the lines of *new*: of one that is there those of the options that change, all others stay as they are."""
+    # liblxc takes the keys of a type only after the type.
+    birth = {"type": "veth", "link": "", "flags": "up", "name": new.device, "veth.pair": new.pair}
+    lines: Lines = birth if old is None else {}
+    for key, row in KEYS.items():
+        if old is None or old[key] != new[key]:
+            lines.update(row.lines(new.values))
+    for key, value in lines.items():
+        full = f"lxc.net.{new.number}.{key}"
+        config = config.set(full, value) if value else config.unset(full)
+    return config

@@ -1,0 +1,198 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""The options of a container: one row each. How each is read and written stands in ``values``, ``card``, ``mount`` and ``backend``."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+from .._core.declared import check_path
+from .._core.errors import bad_value
+from .._core.options import (
+    INSIDE,
+    NAME,
+    RECORD,
+    VOLUME,
+    Check,
+    Option,
+    Options,
+    always,
+    each,
+    fixed,
+    listed,
+    never_shrinks,
+    number,
+    or_none,
+    size,
+)
+from .._core.units import GIB, KIB, MIB, TIB, parse_size, show_memory_kib, show_size
+from .._guest.options import (
+    AUTOSTART,
+    BRIDGE,
+    CPU_CORES,
+    DESCRIPTION,
+    FORCE_STOP,
+    IMAGE,
+    LINK,
+    MEMORY,
+    NAMED,
+    NETWORK,
+    NETWORK_MAC,
+    NETWORK_MTU,
+    NETWORK_VLAN,
+    PROTECTION,
+    RESTART_POLICY,
+    SHUTDOWN_TIMEOUT,
+    SSH_KEYS,
+    STARTUP,
+    STATE,
+    STATES,
+    TAGS,
+    UNSET,
+    VCPUS,
+    WAIT_TIMEOUT,
+    words,
+)
+from . import cpuset
+
+ALLOW = ("adopt",)
+DELETE = ("rootfs", "volumes")
+EXACT = ("networks", "mounts")
+WAIT_FOR = ("ip", "systemd")
+
+UNLIMITED_SWAP = -1
+EVERYBODYS_WEIGHT = 100
+DHCP, NO_ADDRESS = "dhcp", "none"
+
+_IP = "dhcp, none, or an address with its prefix length such as 192.0.2.10/24"
+_SWAP = "0, or whole MiB, 64 TiB at most"
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+def _show_memory(memory_kib: int | None) -> str | None:
+    return show_memory_kib(memory_kib or None)
+
+
+def _parse_swap(key: str, value: t.Any) -> int:
+    """Swap in KiB. The kernel keeps whole pages: what it would round is refused."""
+    if str(value).strip() == "0":
+        return 0
+    found = parse_size(key, value, unit=MIB)
+    if found % MIB or found > 64 * TIB:
+        raise bad_value(key, value, _SWAP)
+    return found // KIB
+
+
+def _show_swap(swap_kib: int | None) -> str | int | None:
+    return None if swap_kib in (None, UNLIMITED_SWAP) else show_memory_kib(swap_kib) if swap_kib else 0
+
+
+def _parse_limit(key: str, value: float) -> float:
+    if not 0.01 <= value <= 8192:
+        raise bad_value(key, value, LIMIT.allowed)
+    return round(value, 2)
+
+
+def _parse_pin(key: str, value: str) -> str:
+    cpus = cpuset.parse(value)
+    if not cpus:
+        raise bad_value(key, value, PIN.allowed)
+    return cpuset.show(cpus)
+
+
+def _parse_hostname(key: str, value: str) -> str:
+    if len(value) > 64 or not all(_LABEL.fullmatch(label) for label in value.split(".")):
+        raise bad_value(key, value, HOSTNAME.allowed)
+    return value
+
+
+def _parse_address(key: str, value: t.Any) -> str:
+    try:
+        return str(ipaddress.ip_address(str(value)))
+    except ValueError:
+        raise bad_value(key, value, ADDRESS.allowed) from None
+
+
+def _parse_ip(key: str, value: str) -> str:
+    if value in (DHCP, NO_ADDRESS):
+        return value
+    try:
+        interface = ipaddress.ip_interface(value if "/" in value else "")
+    except ValueError:
+        raise bad_value(key, value, _IP) from None
+    address = interface.ip
+    if address.is_multicast or address.is_unspecified or address.is_loopback or getattr(interface, "scope_id", None):
+        raise bad_value(key, value, _IP)
+    return interface.with_prefixlen
+
+
+def _parse_mount_path(key: str, value: str) -> str:
+    path = t.cast(str, check_path(key, value))
+    # liblxc ends a line at any of these, and takes quotes around a value off.
+    if not path.isprintable():
+        raise bad_value(key, value, "a path of printable characters")
+    return path
+
+
+SWAP = Check(_parse_swap, _SWAP, ("512MiB", "1GiB"))
+LIMIT = Check(_parse_limit, "0.01 to 8192 CPUs", (0.5, 1.5))
+PIN = Check(_parse_pin, "CPU numbers and ranges of them such as 0-1,3", ("0", "0-1"))
+HOSTNAME = Check(_parse_hostname, "labels of letters, digits and '-' between dots, 64 characters at most")
+ADDRESS = Check(_parse_address, "an IPv4 or IPv6 address", ("192.0.2.1", "192.0.2.2"))
+IP = Check(_parse_ip, _IP, ("192.0.2.10/24", "192.0.2.11/24"))
+MOUNT_PATH = Check(_parse_mount_path, "an absolute path other than /, without '..'", ("/srv/a", "/srv/b"))
+ROOT_SIZE = size(16 * MIB, 64 * TIB, unit=GIB, step=MIB, allowed="whole MiB, 16 MiB to 64 TiB")
+
+OPTIONS = Options(
+    NAMED,
+    STATE.but(choices=(*STATES[:-1], "frozen", STATES[-1])),
+    IMAGE,
+    Option("rootfs.pool", check=NAME, home=VOLUME, live=always, loss=fixed),
+    Option("rootfs.size", check=ROOT_SIZE, home=VOLUME, live=always, loss=never_shrinks, show=show_size),
+    Option("unprivileged", "bool", create=True, live=always, loss=fixed),
+    NETWORK,
+    BRIDGE,
+    NETWORK_VLAN,
+    NETWORK_MAC,
+    Option("networks[].ip", check=IP, create=DHCP, live=always),
+    Option("networks[].gateway", check=ADDRESS, off="", live=always, show=or_none, note="of a fixed address"),
+    NETWORK_MTU.but(live=always),
+    LINK,
+    Option("mounts[]", "item", live=always),
+    Option("mounts[].source", check=MOUNT_PATH, live=always),
+    Option("mounts[].path", check=MOUNT_PATH, live=always, aliases=("mp",)),
+    Option("mounts[].readonly", "bool", create=False, off=False, live=always),
+    MEMORY.but(off=0, show=_show_memory, note="a limit below what is in use is refused while it runs"),
+    Option("swap", check=SWAP, off=UNLIMITED_SWAP, live=always, show=_show_swap, note="on top of memory"),
+    VCPUS,
+    CPU_CORES.but(off=0),
+    Option("cpu.limit", "float", LIMIT, off=0.0, live=always, show=or_none),
+    Option("cpu.weight", "int", number(1, 10000), off=EVERYBODYS_WEIGHT, live=always),
+    Option("cpu.pin", check=PIN, off="", live=always, show=or_none),
+    Option("pids", "int", number(1, 4_194_304), off=0, live=always, show=or_none),
+    Option("hostname", check=HOSTNAME, live=always),
+    Option("dns.servers", "list", each(ADDRESS), home=INSIDE, off=(), live=always, show=listed),
+    Option("dns.search", "list", each(HOSTNAME), home=INSIDE, off=(), live=always, show=listed),
+    SSH_KEYS.but(home=INSIDE, live=always),
+    AUTOSTART,
+    *STARTUP,
+    DESCRIPTION.but(home=RECORD),
+    TAGS,
+    PROTECTION,
+    words("wait_for", WAIT_FOR),
+    WAIT_TIMEOUT,
+    SHUTDOWN_TIMEOUT,
+    FORCE_STOP,
+    RESTART_POLICY,
+    words("allow", ALLOW),
+    words("delete", DELETE),
+    words("exact", EXACT),
+    UNSET,
+)
+ARGUMENTS = OPTIONS.arguments()
+CONSTRAINTS: dict[str, t.Any] = {}

@@ -1,0 +1,262 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""How the options of a running container are changed while it runs: one function each."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import socket
+import typing as t
+
+from .._core import atomic, command
+from .._core.errors import ApplyError
+from .._host import links
+from . import cgroup, mounting
+from . import mount as mounts
+from .card import NO_MTU, Card, Nic, find_nic
+from .definition import LIMITS, Items
+from .live import attach
+from .namespaces import in_namespaces
+from .spec import is_fixed
+from .state import Live
+from .wanted import Wanted
+
+
+class Running:
+    """A running container that changes: liblxc's *handle* of it, what it had when it was looked at, and what it shall have."""
+
+    __slots__ = ("handle", "live", "wanted")
+
+    def __init__(self, handle: t.Any, live: Live, wanted: Wanted) -> None:
+        self.handle = handle
+        self.live = live
+        self.wanted = wanted
+
+
+# ---- limits and the host name ------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _limit_writer(items_of: t.Callable[[Wanted], Items]) -> t.Callable[[Running], None]:
+    """One function for all options that share their items, so that these are written once."""
+
+    def write(running: Running) -> None:
+        set_limits(running.handle, items_of(running.wanted), running.live.items)
+
+    return write
+
+
+def set_limits(
+    container: t.Any, items: tuple[t.Mapping[str, str], t.Mapping[str, str]], now: t.Mapping[str, str]
+) -> None:
+    """Write limits (v1, v2) to the running container; an empty value stands for no limit. *now* are those it has.
+
+    :raises ApplyError: when the kernel refuses a value.
+    """
+    wanted = items[1] if "memory.max" in now or "cpu.max" in now else items[0]
+    names = list(wanted)
+    total = wanted.get("memory.memsw.limit_in_bytes")
+    has_total = "memory.memsw.limit_in_bytes" in now
+    # v1 keeps memory <= memory and swap at every moment, so the one that makes room goes first.
+    if has_total and (
+        not total or cgroup.read_bytes(total) > cgroup.read_bytes(now["memory.memsw.limit_in_bytes"]) > 0
+    ):
+        names.reverse()
+    for name in names:
+        if name not in now:
+            continue
+        value = wanted[name] or cgroup.UNLIMITED.get(name) or _all_cpus()
+        if not container.set_cgroup_item(name, value):
+            limit = wanted[name] or "no limit"
+            raise ApplyError(f"the kernel refused {name} = {limit} for the running container {container.name}")
+
+
+def _all_cpus() -> str:
+    return (atomic.read_text("/sys/devices/system/cpu/online") or "0").strip()
+
+
+def write_hostname(running: Running) -> None:
+    """:raises ApplyError:"""
+    hostname: str = running.wanted.value("hostname")
+    in_namespaces(running.live.pid, ("uts",), lambda: socket.sethostname(hostname))
+
+
+LIVE: dict[str, t.Callable[[Running], None]] = {
+    **{path: _limit_writer(items_of) for path, items_of in LIMITS.items()},
+    "hostname": write_hostname,
+}
+
+
+# ---- network cards -----------------------------------------------------------------------------------------------------------
+
+
+def replug(pid: int, nic: Nic, old: Card, new: Card) -> None:
+    """The host's end is in its bridge or in none, and its port in its VLAN, which a port that leaves its bridge forgets."""
+    if nic.host:
+        _plug(nic.host, new)
+
+
+def write_mtu(pid: int, nic: Nic, old: Card, new: Card) -> None:
+    mtu = str(new["mtu"] or NO_MTU)
+    if nic.host:
+        command.run(["ip", "link", "set", nic.host, "mtu", mtu])
+        in_namespaces(pid, ("net",), lambda: command.run(["ip", "link", "set", nic.device, "mtu", mtu]))
+
+
+def readdress(pid: int, nic: Nic, old: Card, new: Card) -> None:
+    """The interface has its fixed address and way out, and the old ones no more; one that the guest asks for is left to it."""
+    addresses = [card["ip"] if is_fixed(card["ip"]) else None for card in (old, new)]
+    gateways = [card["gateway"] or None for card in (old, new)]
+    in_namespaces(pid, ("net",), lambda: _write_addresses(nic.device, *addresses, *gateways))
+
+
+LIVE_CARD: dict[str, t.Callable[[int, Nic, Card, Card], None]] = {
+    "bridge": replug,
+    "link": replug,
+    "vlan": replug,
+    "mtu": write_mtu,
+    "ip": readdress,
+    "gateway": readdress,
+}
+
+
+def plug_card(running: Running, name: str) -> None:
+    """Plug a card that is not there, or bring one to its state that runs without being defined.
+
+    :raises CommandError, ApplyError:
+    """
+    card, pid = running.wanted.cards[name], running.live.pid
+    nic = find_nic(card, running.live.nics)
+    if nic is not None:
+        for write in dict.fromkeys(LIVE_CARD.values()):
+            write(pid, nic, card, card)
+        return
+    with _removed_on_failure(card.pair):
+        _add(pid, card)
+
+
+def unplug_card(running: Running, name: str) -> None:
+    """Take both ends away."""
+    card = running.wanted.state.cards.get(name)
+    nic = find_nic(card, running.live.nics) if card else None
+    if nic is not None and nic.host:
+        command.run(["ip", "link", "delete", nic.host])
+
+
+def change_card(running: Running, name: str, keys: t.Iterable[str]) -> None:
+    """Bring *keys* of a card into force.
+
+    :raises CommandError, ApplyError:
+    """
+    old, new = running.wanted.state.cards[name], running.wanted.cards[name]
+    nic = find_nic(old, running.live.nics)
+    if nic is None:
+        return
+    for write in dict.fromkeys(LIVE_CARD[key] for key in keys):
+        write(running.live.pid, nic, old, new)
+
+
+def _add(pid: int, card: Card) -> None:
+    mtu = ["mtu", str(card["mtu"])] if card["mtu"] else []
+    # A bridge without a MAC of its own takes the lowest of its ports'; fe: is never that.
+    here = ["ip", "link", "add", card.pair, "address", "fe" + card.text("mac")[2:], *mtu]
+    there = ["peer", "name", card.device, "address", card.text("mac"), *mtu, "netns", str(pid)]
+    command.run([*here, "type", "veth", *there])
+    _plug(card.pair, card)
+    command.run(["ip", "link", "set", card.pair, "up"])
+
+    def do() -> None:
+        command.run(["ip", "link", "set", card.device, "up"])
+        if is_fixed(card["ip"]):
+            _write_addresses(card.device, None, card["ip"], None, card["gateway"] or None)
+
+    in_namespaces(pid, ("net",), do)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(host_name: str) -> t.Iterator[None]:
+    try:
+        yield
+    except Exception:
+        if os.path.isdir(f"/sys/class/net/{host_name}"):
+            command.run(["ip", "link", "delete", host_name])
+        raise
+
+
+def _plug(host_name: str, card: Card) -> None:
+    command.run(["ip", "link", "set", host_name, *(["master", card.text("bridge")] if card.is_up() else ["nomaster"])])
+    if card.is_up():
+        links.put_into_vlan(host_name, card["vlan"])
+
+
+def _write_addresses(
+    device: str, old: str | None, new: str | None, old_gateway: str | None, new_gateway: str | None
+) -> None:
+    # The first address of a network takes the others of it along when it goes, so it goes first.
+    if old and old != new:
+        command.run(["ip", "address", "delete", old, "dev", device], check=False)
+    if new:
+        command.run(["ip", "address", "replace", new, "dev", device])
+    if old_gateway and old_gateway != new_gateway:
+        way = [_family(old_gateway), "route", "delete", "default", "via", old_gateway, "dev", device]
+        command.run(["ip", *way], check=False)
+    if new_gateway:
+        command.run(["ip", _family(new_gateway), "route", "replace", "default", "via", new_gateway, "dev", device])
+
+
+def _family(address: str) -> str:
+    return "-6" if ":" in address else "-4"
+
+
+def reload_networkd(name: str) -> None:
+    """Let systemd-networkd of the guest read its files again, where it runs."""
+    command.run(
+        attach(name, ["sh", "-c", "systemctl is-active -q systemd-networkd && networkctl reload"]),
+        timeout=30,
+        check=False,
+    )
+
+
+# ---- mounts ------------------------------------------------------------------------------------------------------------------
+
+
+def mount(running: Running, name: str) -> None:
+    """:raises ApplyError:"""
+    entry = running.wanted.mounts[name]
+    mounting.mount(
+        running.live.pid,
+        entry.source,
+        entry.path,
+        is_readonly=entry.is_readonly,
+        is_mapped="idmap=container" in entry.options,
+        idmap=running.wanted.state.config.values("lxc.idmap"),
+    )
+
+
+def unmount(running: Running, name: str) -> bool:
+    """Take the mount away, if it is there. Returns whether it was.
+
+    :raises ApplyError:
+    """
+    entry = running.wanted.state.mounts.get(name)
+    if entry is None or entry.path not in running.live.mounts:
+        return False
+    mounting.unmount(running.live.pid, entry.path)
+    return True
+
+
+# Every option whose change a running container is told of; of all others the definition, the record or a file inside is enough.
+LIVE_PATHS = frozenset(
+    (
+        *LIVE,
+        "networks[]",
+        *(f"networks[].{key}" for key in LIVE_CARD),
+        "mounts[]",
+        *(f"mounts[].{key}" for key in mounts.KEYS),
+    )
+)
