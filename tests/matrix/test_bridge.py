@@ -412,6 +412,15 @@ def test_a_bridge_in_use_is_neither_stopped_nor_removed():
     refuse(BRIDGE, {"name": NAME, "state": "absent"}, f"in use by guests: {CONTAINER.name}, {DOMAIN}")
 
 
+def test_a_bridge_that_carries_the_connection_is_not_started_anew(monkeypatch):
+    converge_now(BRIDGE, PLAIN)
+    address = PLAIN["address"].partition("/")[0]
+    monkeypatch.setenv("SSH_CONNECTION", f"192.0.2.9 50000 {address} 22")
+    for cut in ({"mtu": 1400}, {"mode": "isolated"}, {"state": "stopped"}, {"state": "absent"}):
+        refuse(BRIDGE, {"name": NAME, **cut}, f"the bridge {NAME} carries the connection to this host ({address})")
+    check_run_again(BRIDGE, {"name": NAME, "autostart": False}, ["autostart"])
+
+
 def test_a_link_of_somebody_else_keeps_the_bridge(client):
     converge_now(BRIDGE, PLAIN)
     client()

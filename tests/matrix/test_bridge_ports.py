@@ -464,14 +464,44 @@ def test_a_port_that_carries_the_connection_is_refused(backend: str, monkeypatch
     assert plugged() == {PORTS[0]}
 
 
+CUTS: list[dict[str, t.Any]] = [
+    {"address": "10.214.0.2/24"},
+    {"unset": ["address"]},
+    {"unset": ["address6"]},
+    {"mtu": 1300},
+    {"mac": "52:54:00:21:40:02"},
+    {"stp": False},
+    {"ports": [{"name": PORTS[0], "state": "absent"}]},
+    {"state": "absent"},
+]
+
+
 def test_a_bridge_that_carries_the_connection_is_not_cut(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     converge_now(BRIDGE, INSIDE)
-    monkeypatch.setenv("SSH_CONNECTION", "10.214.0.9 50000 10.214.0.1 22")
-    why = f"the bridge {NAME} carries the connection to this host (10.214.0.1)"
-    refuse(BRIDGE, {"name": NAME, "address": "10.214.0.2/24"}, why)
-    refuse(BRIDGE, {"name": NAME, "ports": [{"name": PORTS[0], "state": "absent"}]}, why)
-    refuse(BRIDGE, {"name": NAME, "state": "absent"}, why)
-    check_run_again(BRIDGE, {"name": NAME, "stp": False}, ["stp"])
+    monkeypatch.setenv("SSH_CONNECTION", "10.9.9.9 50000 10.214.0.1 22")
+    for cut in CUTS:
+        refuse(BRIDGE, {"name": NAME, **cut}, f"the bridge {NAME} carries the connection to this host (10.214.0.1)")
+    command("ip", "tuntap", "add", GUEST, "mode", "tap")
+    check_run_again(BRIDGE, {"name": NAME, "ports": [{"name": GUEST}]}, [f"ports[{GUEST}]"])
+
+
+def test_a_bridge_that_answers_to_the_control_node_go_out_by_is_not_cut(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converge_now(BRIDGE, INSIDE)
+    command("ip", "address", "add", "10.214.9.1/32", "dev", "lo")
+    monkeypatch.setenv("SSH_CONNECTION", "10.214.0.9 50000 10.214.9.1 22")
+    for cut in CUTS:
+        refuse(BRIDGE, {"name": NAME, **cut}, f"the bridge {NAME} carries the connection to this host (10.214.9.1)")
+    command("ip", "address", "delete", "10.214.9.1/32", "dev", "lo")
+
+
+def test_a_bridge_that_carries_the_default_route_is_not_cut(backend: str) -> None:
+    converge_now(BRIDGE, FULL)
+    before = gateways()
+    for cut in [*CUTS, {"gateway": "10.214.0.253"}, {"unset": ["gateway"]}, {"unset": ["gateway6"]}]:
+        refuse(BRIDGE, {"name": NAME, **cut}, f"the bridge {NAME} carries the default route of this host")
+    assert gateways() == before
 
 
 def test_what_cannot_be_made_is_refused(backend: str) -> None:

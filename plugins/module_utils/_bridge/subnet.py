@@ -33,14 +33,16 @@ class StaticHost:
         return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
 
 
-def network_of(address: str) -> ipaddress.IPv4Network:
-    return ipaddress.IPv4Interface(address).network
+def network_of(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_interface(address).network
 
 
 def overlapping(address: str, subnets: t.Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Those of *subnets* (link, address in CIDR form) that share addresses with the subnet of *address*."""
     own = network_of(address)
-    return [(link, other) for link, other in subnets if own.overlaps(network_of(other))]
+    networks = [(link, other, network_of(other)) for link, other in subnets]
+    # Networks of two families never overlap.
+    return [(link, other) for link, other, network in networks if own.overlaps(network)]  # type: ignore[arg-type]
 
 
 def check_fits(address: str, ranges: t.Sequence[Range], hosts: t.Sequence[StaticHost]) -> None:

@@ -12,7 +12,7 @@ import typing as t
 
 from .._core import atomic, command
 from . import routes, vlans
-from .routes import DefaultRoute
+from .routes import Connection, DefaultRoute
 
 Link = routes.Link
 
@@ -85,16 +85,31 @@ def most_mtu(name: str, links: t.Mapping[str, Link]) -> int:
     return min((limit for limit in limits if limit), default=0)
 
 
-def read_connection_address() -> str | None:
-    """The address of this host that the connection from the control node came in on, where it is ssh.
+def read_connection() -> Connection | None:
+    """The connection from the control node, where it is ssh."""
+    told = _read_ssh_connection()
+    if told is None:
+        return None
+    peer, dummy, own, dummy = told.split()
+    address, dummy, zone = peer.partition("%")
+    return Connection(address, own.partition("%")[0], zone or _link_to(address))
 
-    sudo and su take SSH_CONNECTION away: a process further up still has it.
-    """
+
+def _link_to(address: str) -> str:
+    try:
+        told = json.loads(command.run(["ip", "-j", "route", "get", address]) or "[]")
+    except command.CommandError:
+        return ""
+    return next((str(route.get("dev", "")) for route in told), "")
+
+
+def _read_ssh_connection() -> str | None:
+    """The variable of ssh's server. sudo and su take it away: a process further up still has it."""
     process = os.getpid()
     told = os.environ.get("SSH_CONNECTION", "")
     while process > 1:
         if len(told.split()) == 4:
-            return told.split()[2].partition("%")[0]
+            return told
         status = (atomic.read_text(f"/proc/{process}/stat") or "").rpartition(")")[2].split()
         process = int(status[1]) if len(status) > 1 else 0
         try:
@@ -106,11 +121,11 @@ def read_connection_address() -> str | None:
     return None
 
 
-def subnets_of(links: t.Mapping[str, Link]) -> list[tuple[str, str]]:
-    """The IPv4 addresses of *links*, each as (link, address in CIDR form)."""
+def subnets_of(links: t.Mapping[str, Link], family: str = "inet") -> list[tuple[str, str]]:
+    """The addresses of *links* of one family, each as (link, address in CIDR form), without those of one link alone."""
     return [
         (name, f"{address['local']}/{address['prefixlen']}")
         for name, link in links.items()
         for address in link.get("addr_info", ())
-        if address.get("family") == "inet"
+        if address.get("family") == family and (family == "inet" or address.get("scope") == "global")
     ]

@@ -21,6 +21,14 @@ class DefaultRoute(t.NamedTuple):
     is_told: bool = False
 
 
+class Connection(t.NamedTuple):
+    """How the control node reaches this host: the address of each end, and the link that answers go out by ("" for none)."""
+
+    peer: str
+    own: str
+    link: str
+
+
 def below(name: str, links: t.Mapping[str, Link]) -> set[str]:
     """*name* and the links that carry it: the one under a VLAN, the parts of a bond, the ports of a bridge."""
     found, waiting = set(), [name]

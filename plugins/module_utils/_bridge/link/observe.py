@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import typing as t
 
 from ..._core.record import Record
 from ..._host import links, probe
 from ..._host.links import Link
-from ..._host.routes import DefaultRoute, below
 from ..._host.snapshot import Host, bridge_users, vlan_users
+from ..lifeline import NOT_YET, find_lifelines
 from ..spec import DHCP, Spec
 from . import backends, iproute
 from .networkd import Networkd
@@ -47,6 +46,7 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
     backend, why = backends.choose(spec.name, wanted, networkd, ifupdown)
     persistent = backend.read(spec.name) if backend is not None else None
     link = host.links.get(spec.name)
+    others = {name: other for name, other in host.links.items() if name != spec.name}
     routes = links.read_default_routes()
     remembered = record.data.get("ports") or {}
     live = read_live(spec.name, host, persistent, record)
@@ -77,8 +77,8 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
         strangers=tuple(name for name in plugged if name not in {*known, *wanted, *remembered}),
         released=tuple(name for name in plugged if name in remembered and name not in known and not record.is_building),
         default_routes=tuple(routes),
-        lifelines=_lifelines(host.links, routes),
-        subnets=tuple(links.subnets_of({name: other for name, other in host.links.items() if name != spec.name})),
+        lifelines=find_lifelines(host.links, routes, links.read_connection()),
+        subnets=(*links.subnets_of(others), *links.subnets_of(others, "inet6")),
         users=bridge_users(host, {spec.name}),
         vlan_users=tuple(vlan_users(host, spec.name)) if _wants_no_vlans(spec) else (),
         carrier=next((network.name for network in host.networks.values() if network.bridge == spec.name), None),
@@ -158,24 +158,6 @@ def _mtu(name: str, link: Link, host: Host, persistent: LinkSettings | None, mtu
     return next((value for value in (mtu, *others) if value != persistent.mtu), mtu)
 
 
-def _lifelines(known: t.Mapping[str, Link], routes: t.Sequence[DefaultRoute]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for route in routes:
-        found.update(dict.fromkeys(below(route.link, known), "the default route of this host"))
-    address = links.read_connection_address()
-    for name, link in known.items():
-        if address and any(_is_same(entry.get("local", ""), address) for entry in link.get("addr_info", ())):
-            found.update(dict.fromkeys(below(name, known), f"the connection to this host ({address})"))
-    return found
-
-
-def _is_same(one: str, other: str) -> bool:
-    try:
-        return ipaddress.ip_address(one) == ipaddress.ip_address(other)
-    except ValueError:
-        return False
-
-
 def _obstacles(
     spec: Spec,
     host: Host,
@@ -228,12 +210,7 @@ def _port_obstacles(bridge: str, port: str, known: t.Mapping[str, Link], state: 
     if link.get("master") == bridge:
         return []
     if port in state.lifelines:
-        return [
-            (
-                f"{key}: {port} carries {state.lifelines[port]}. A bridge does not take it over yet: that needs a switch that comes "
-                f"back by itself when the connection is lost. Choose another port"
-            )
-        ]
+        return [f"{key}: {port} carries {state.lifelines[port]}. {NOT_YET}. Choose another port"]
     if port == bridge or links.is_bridge(port) or link.get("link_type") != "ether":
         return [f"{key}: {port} cannot be plugged into a bridge"]
     if link.get("master"):

@@ -14,16 +14,15 @@ from ..._core.decide import SAME, Draft, Power
 from ..._core.errors import SpecError
 from ..._core.options import NEVER_PERMITTED
 from ..._core.plan import Change, How, Plan
+from ..lifeline import NOT_YET, refuse_cuts
 from ..spec import DHCP, LINK_OPTIONS, PORTS_MODE, PortItem, Spec, check_options, show_vids
 from ..subnet import network_of, overlapping
 from .settings import LinkSettings, Port, chosen, chosen_live, merge
 from .state import LinkState
 
-_NOT_YET = (
-    "A change that can cut it is refused until there is a switch that comes back by itself when the connection is lost"
-)
-# A change of these can cut who reaches the host through the bridge.
-_CUTTING = ("address", "address6", "gateway", "gateway6", "vlan_aware", "ports")
+# A change of these can take the link, an address, a way out or a port from who reaches the host through the bridge: an MTU
+# that others do not have swallows what is large, a switch may shut a port on which spanning tree speaks up.
+_CUTTING = ("address", "address6", "gateway", "gateway6", "mac", "mtu", "stp", "vlan_aware", "ports")
 NOTHING = LinkSettings()
 # RFC 8200: a link with a smaller one has no IPv6.
 LEAST_MTU6 = 1280
@@ -55,7 +54,8 @@ def plan_link(spec: Spec, state: LinkState) -> Plan:
     if not is_new and is_woken and (state.is_set_down or not state.is_up):
         draft.add("state", "stopped", "started")
     plan = draft.finish()
-    _refuse_cuts(plan, spec, state)
+    if state.is_up and not is_new:
+        refuse_cuts(plan, spec.name, state.lifelines, _can_cut)
     return plan
 
 
@@ -187,21 +187,23 @@ def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: LinkState, want
     for key, gateway, version in (("gateway", spec.gateway, 4), ("gateway6", spec.gateway6, 6)):
         others = [route.link for route in state.default_routes if route.version == version and route.link != spec.name]
         if gateway and others and gateway != getattr(before, key):
-            reason = f"{key}: the default route of this host goes through {others[0]}. {_NOT_YET}"
+            reason = f"{key}: the default route of this host goes through {others[0]}. {NOT_YET}"
             draft.add(key, None, gateway, permit=NEVER_PERMITTED, reason=reason)
     for port in wanted.ports:
         most = state.most_mtus.get(port.name, wanted.mtu)
         if wanted.mtu > most and (spec.mtu or before.port(port.name) is None):
             reason = f"mtu: {port.name} takes {most} at most. Choose no larger one for the bridge"
             draft.add("mtu", before.mtu or None, wanted.mtu, permit=NEVER_PERMITTED, reason=reason)
-    live = state.live.addresses if state.live is not None else ()
-    if spec.address and spec.address != DHCP and spec.address not in live:
-        for link, other in overlapping(spec.address, state.subnets):
+    live = state.live or NOTHING
+    for key, address in (("address", spec.address), ("address6", spec.address6)):
+        if not address or address == DHCP or address in (*live.addresses, *live.addresses6):
+            continue
+        for link, other in overlapping(address, state.subnets):
             reason = (
-                f"address: the subnet {network_of(spec.address)} overlaps with {network_of(other)} of the link {link}. "
+                f"{key}: the subnet {network_of(address)} overlaps with {network_of(other)} of the link {link}. "
                 f"Choose another subnet"
             )
-            draft.add("address", None, spec.address, permit=NEVER_PERMITTED, reason=reason)
+            draft.add(key, None, address, permit=NEVER_PERMITTED, reason=reason)
 
 
 def _refuse_what_guests_stand_on(draft: Draft, state: LinkState, wanted: LinkSettings) -> None:
@@ -213,23 +215,9 @@ def _refuse_what_guests_stand_on(draft: Draft, state: LinkState, wanted: LinkSet
         draft.add("vlan_aware", True, False, permit=NEVER_PERMITTED, reason=reason)
 
 
-def _refuse_cuts(plan: Plan, spec: Spec, state: LinkState) -> None:
-    """Who reaches the host through the bridge must not be cut off."""
-    if spec.name not in state.lifelines or not state.is_up or not state.is_defined:
-        return
-    for change in plan.changes:
-        if change.path.split("[")[0] in _CUTTING and not _only_adds(change):
-            _refuse(change, f"{change.path}: the bridge {spec.name} carries {state.lifelines[spec.name]}. {_NOT_YET}")
-
-
-def _only_adds(change: Change) -> bool:
-    return change.before is None and change.path.startswith("ports[") and change.path.endswith("]")
-
-
-def _refuse(change: Change, reason: str) -> None:
-    refused = Draft((), Power(is_running=True, will_run=True))
-    other = refused.add(change.path, change.before, change.after, permit=NEVER_PERMITTED, reason=reason)
-    change.how, change.permit, change.reason = other.how, other.permit, other.reason
+def _can_cut(change: Change) -> bool:
+    is_new_port = change.before is None and change.path.startswith("ports[") and change.path.endswith("]")
+    return change.path.split("[")[0] in _CUTTING and not is_new_port
 
 
 def _plan_removal(spec: Spec, state: LinkState) -> Plan:
@@ -255,5 +243,5 @@ def _why_it_stays(name: str, state: LinkState) -> str | None:
     if not state.is_made and state.persistent is not None:
         return f"state: this collection did not make the bridge {name}. Take it away where it is defined"
     if state.is_up and name in state.lifelines:
-        return f"state: the bridge {name} carries {state.lifelines[name]}. {_NOT_YET}"
+        return f"state: the bridge {name} carries {state.lifelines[name]}. {NOT_YET}"
     return None

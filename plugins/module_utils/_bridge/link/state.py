@@ -11,6 +11,7 @@ import dataclasses
 import typing as t
 
 from ..._host.routes import DefaultRoute
+from ..lifeline import Lifelines
 from ..spec import PORTS_MODE
 from .ifupdown import Ifupdown
 from .networkd import Networkd
@@ -48,7 +49,7 @@ class LinkState:
     strangers: tuple[str, ...] = ()
     released: tuple[str, ...] = ()
     default_routes: tuple[DefaultRoute, ...] = ()
-    lifelines: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    lifelines: Lifelines = dataclasses.field(default_factory=dict)
     subnets: tuple[tuple[str, str], ...] = ()
     users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
     vlan_users: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ import dataclasses
 from ..._host import links
 from ..._host.libvirt import Network
 from ..._host.snapshot import Host, bridge_users
+from ..lifeline import find_lifelines
 from ..spec import PORTS_MODE, Spec
 from . import network_xml
 from .settings import NetworkSettings
@@ -58,6 +59,7 @@ def observe_network(spec: Spec, host: Host) -> NetworkState:
         ports=tuple(links.ports_of(spec.name)),
         subnets=subnets,
         users=bridge_users(host, {spec.name, network.name}),
+        lifelines=find_lifelines(host.links, links.read_default_routes(), links.read_connection()) if is_active else {},
     )
 
 

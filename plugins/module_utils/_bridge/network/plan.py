@@ -10,7 +10,8 @@ from __future__ import annotations
 from ..._core.decide import Draft, Power
 from ..._core.errors import SpecError
 from ..._core.options import NEVER_PERMITTED
-from ..._core.plan import Plan
+from ..._core.plan import Change, How, Plan
+from ..lifeline import refuse_cuts
 from ..spec import OPTIONS, DnsItem, HostItem, Spec, check_options, with_create_defaults
 from ..subnet import StaticHost, check_fits, network_of, overlapping
 from .settings import NetworkSettings, merge
@@ -27,7 +28,7 @@ def plan_network(spec: Spec, state: NetworkState) -> Plan:
     if spec.state == "absent":
         draft = Draft(OPTIONS, Power(is_running=True, will_run=True))
         _plan_removal(draft, spec, state)
-        return draft.finish()
+        return _without_cuts(draft.finish(), spec, state)
     is_there = state.is_defined and state.persistent is not None
     check_options(spec, spec.mode or (state.persistent.mode if is_there and state.persistent else "nat"))
     if not is_there or state.persistent is None:
@@ -77,7 +78,18 @@ def _plan_change(spec: Spec, state: NetworkState, persistent: NetworkSettings) -
     if (spec.address is not None and spec.address != live.address) or (will_run and not state.is_active):
         _refuse_overlap(draft, wanted.address, state)
     _plan_power(draft, spec, state)
-    return draft.finish(restart=True)
+    return _without_cuts(draft.finish(restart=True), spec, state)
+
+
+def _without_cuts(plan: Plan, spec: Spec, state: NetworkState) -> Plan:
+    """A start anew takes the link and what others have set on it, such as a way out through a guest."""
+    if state.is_active and not state.is_restarting:
+        refuse_cuts(plan, spec.name, state.lifelines, lambda change: change.how is How.RESTART or _takes_away(change))
+    return plan
+
+
+def _takes_away(change: Change) -> bool:
+    return change.path == "state" and change.after in ("stopped", "absent") and change.how is not How.REFUSED
 
 
 def _check_address_needed(spec: Spec, wanted: NetworkSettings, before: NetworkSettings) -> None:

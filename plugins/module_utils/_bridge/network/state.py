@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..lifeline import Lifelines
 from .settings import NetworkSettings
 
 
@@ -21,7 +22,8 @@ class NetworkState:
     *is_recorded*: there is an ownership record, also where the network is gone. *has_ports*: it says that libvirt does not
     carry the bridge. *is_restarting*: a restart of it was
     interrupted. *persistent* is what is defined, *live* what runs. *ports* are the links that are plugged in. *subnets*
-    are the addresses of all other links, as (link, CIDR). *obstacle* says why the bridge cannot be made.
+    are the addresses of all other links, as (link, CIDR). *lifelines* are the links that carry the connection to this host
+    or its way out, each with a word for which. *obstacle* says why the bridge cannot be made.
     """
 
     network: str | None = None
@@ -38,6 +40,7 @@ class NetworkState:
     ports: tuple[str, ...] = ()
     subnets: tuple[tuple[str, str], ...] = ()
     users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
+    lifelines: Lifelines = dataclasses.field(default_factory=dict)
     obstacle: str | None = None
 
 
