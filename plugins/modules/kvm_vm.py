@@ -71,7 +71,7 @@ options:
       - The image (see M(homelab.hybrid.image), kind C(vm)) of the first disk that has neither an image nor a source of its own.
       - Used when the machine is made, and never compared later.
     type: str
-    aliases: [ostemplate]
+    aliases: [template, ostemplate]
   disks:
     description:
       - The disks, by name. A disk that is not listed is left and named in RV(unmanaged), unless O(exact) says otherwise.
@@ -512,8 +512,8 @@ guest:
 
 from ..module_utils._host.snapshot import Host
 from ..module_utils._run.module import run
+from ..module_utils._vm.options import ARGUMENTS, CONSTRAINTS
 from ..module_utils._vm.resource import KvmVm
-from ..module_utils._vm.spec import ARGUMENTS, CONSTRAINTS
 
 
 def main() -> None:

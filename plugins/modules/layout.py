@@ -410,7 +410,6 @@ options:
   vms:
     description:
       - The virtual machines of the host. An item has the options of M(homelab.hybrid.kvm_vm).
-      - Of an item, O(vms[].vcpus) and O(vms[].cpu) exclude each other.
     type: list
     elements: dict
     suboptions:
@@ -474,6 +473,7 @@ options:
           - Used when the machine is made, and never compared later.
         type: str
         aliases:
+          - template
           - ostemplate
       disks:
         description:

@@ -10,7 +10,7 @@ import dataclasses
 import typing as t
 
 from ..module_utils._container import options as container
-from ..module_utils._vm import spec as vm
+from ..module_utils._vm import options as vm
 
 Options = t.Mapping[str, t.Any]
 Arguments = t.Mapping[str, t.Mapping[str, t.Any]]

@@ -19,8 +19,8 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import converge
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import GUEST, Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.options import ARGUMENTS
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import ARGUMENTS
 from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.hostile import assert_harmless, hostile_cases
@@ -287,7 +287,7 @@ def test_losses_and_nonsense_are_refused(folder: Path) -> None:
     refuse(VM, {**STOPPED, "name": OTHER, "image": IMAGE}, "needs a disk")
     refuse(VM, {**STOPPED, "name": "with blank"}, "name")
     refuse(VM, {**STOPPED, "cloud_init": {"user_data": "{'a': 1}"}}, "must be text")
-    refuse(VM, {"name": NAME, "exact": ["disks"]}, "not declared")
+    refuse(VM, {"name": NAME, "exact": ["disks"]}, "disks is not written")
     assert state_of(OTHER) == ""
 
 

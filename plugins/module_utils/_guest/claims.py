@@ -9,8 +9,30 @@ from __future__ import annotations
 import typing as t
 
 from .._core import record as records
-from .._core.errors import ApplyError
+from .._core.errors import ApplyError, ObserveError
+from .._host.libvirt import errors_of
+from .._host.snapshot import Host
 from .record import load
+
+
+def taken_macs(host: Host, except_guest: str) -> frozenset[str]:
+    """The MACs that other guests of both kinds have, by their records and their definitions.
+
+    :raises ObserveError:
+    """
+    nobody = {except_guest, *host.expected_gone}
+    return frozenset(mac for name, macs in host.derived(_macs_of_all).items() if name not in nobody for mac in macs)
+
+
+def _macs_of_all(host: Host) -> dict[str, list[str]]:
+    found = {name: list(load(file.data, exists=True).macs.values()) for name, file in host.guest_records.items()}
+    for name, container in host.containers.items():
+        found.setdefault(name, []).extend(container.macs)
+    if host.domains:  # a bare host has not even the library whose errors would be read
+        with errors_of("read the domains", ObserveError):
+            for name, domain in host.definitions.items():
+                found.setdefault(name, []).extend(domain.macs)
+    return found
 
 
 def check_macs(guest: str, macs: t.Mapping[str, str]) -> None:

@@ -41,7 +41,7 @@ LINKS = ("up", "down")
 NO_ORDER = -1
 
 _ENDS = re.compile("\r\n?")
-_KEY = re.compile(r"(^|\s)(ssh-|ecdsa-|sk-)\S+ AAAA\S+")
+_KEY = re.compile(r"(^|\s)(ssh-|ecdsa-|sk-)\S+ AAAA\S*")
 _MEMORY = "whole MiB, 16 MiB to 64 TiB"
 
 

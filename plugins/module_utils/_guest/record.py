@@ -56,6 +56,10 @@ class Run:
         self.declined = declined
         self.balloon = balloon
 
+    def noting(self, **notes: t.Any) -> Run:
+        """The same run of the guest with other *notes* (``declined``, ``balloon``)."""
+        return Run(self.pid, self.start, notes.get("declined", self.declined), notes.get("balloon", self.balloon))
+
     def is_of(self, other: Run | None) -> bool:
         """Whether it is the same run of the guest."""
         return other is not None and (self.pid, self.start) == (other.pid, other.start)

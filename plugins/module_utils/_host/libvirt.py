@@ -202,6 +202,11 @@ class Definition:
                 sources.append(path)
         return sources
 
+    @property
+    def macs(self) -> list[str]:
+        """The MACs of the interfaces."""
+        return [mac.get("address", "").lower() for mac in self.root.iterfind("devices/interface/mac")]
+
     def nic_sources(self, *, in_vlan: bool = False) -> set[str]:
         """The bridges and the virtual networks that the interfaces are plugged into, with *in_vlan* those in a VLAN."""
         sources = [

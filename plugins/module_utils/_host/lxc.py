@@ -19,6 +19,7 @@ LXC_PATH = "/var/lib/lxc"
 _ROOTFS = re.compile(r"^\s*lxc\.rootfs\.path\s*=\s*(?:[a-z]+:)?(\S.*?)\s*$", re.MULTILINE)
 _LINK = re.compile(r"^\s*lxc\.net\.(\d+)\.link\s*=\s*(\S+)\s*$", re.MULTILINE)
 _VLAN = re.compile(r"^\s*lxc\.net\.(\d+)\.veth\.vlan\.(?:tagged\.)?id\s*=\s*\d", re.MULTILINE)
+_MAC = re.compile(r"^\s*lxc\.net\.\d+\.hwaddr\s*=\s*([0-9A-Fa-f:]+)\s*$", re.MULTILINE)
 _MOUNT = re.compile(r"^\s*lxc\.mount\.entry\s*=\s*(/\S*)\s", re.MULTILINE)
 
 
@@ -40,6 +41,11 @@ class Container:
     def bridges(self) -> set[str]:
         """The links of the host that its interfaces are plugged into, or stand on."""
         return {link for dummy, link in _LINK.findall(self.config)}
+
+    @property
+    def macs(self) -> list[str]:
+        """The MACs that the configuration gives to its interfaces; LXC makes a digit by chance of each x, which is none."""
+        return [mac.lower() for mac in _MAC.findall(self.config)]
 
     @property
     def vlan_bridges(self) -> set[str]:

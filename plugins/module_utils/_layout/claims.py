@@ -19,15 +19,15 @@ from .._container.observe import configs
 from .._core.errors import ObserveError, SpecError
 from .._core.options import Item as CardItem
 from .._core.units import parse_size
+from .._guest.record import load
 from .._guest.spec import GuestSpec
 from .._host.libvirt import errors_of
 from .._host.probe import read_memory
 from .._host.snapshot import Host
 from .._image.store import stored
-from .._vm.observe import recorded_volumes, volume_paths
-from .._vm.spec import Item as VmItem
 from .._vm.spec import Spec as VmSpec
 from .._vm.spec import with_create_defaults
+from .._vm.volumes import recorded_volumes, volume_paths
 from .plan import Item
 from .refusals import Claim, NewVolume, Place, Subnet
 from .spec import Declared
@@ -170,7 +170,7 @@ def _vm(name: str, domain: t.Any, item: Item | None, specs: Specs, host: Host) -
     spec: VmSpec | None = _wish(item, specs)
     if spec is not None and spec.state == "absent":
         return None
-    nets: tuple[VmItem, ...] = (spec.networks if spec else None) or ()
+    nets: tuple[CardItem, ...] = spec.items("networks") if spec else ()
     names = _names_by_mac(name, host)
     gone = _names_that_go(spec, names.values(), {net.name for net in nets if net.is_wanted})
     replaced = gone | {net.name for net in nets if net.is_wanted and "mac" in net.values}
@@ -201,11 +201,9 @@ def _vm_memory(spec: VmSpec | None, kept: int, *, is_new: bool) -> int:
     return max(kept, t.cast(int, spec.values.get("memory", 0)))
 
 
-def _names_that_go(spec: GuestSpec | VmSpec | None, known: t.Collection[str], given: t.Collection[str]) -> set[str]:
+def _names_that_go(spec: GuestSpec | None, known: t.Collection[str], given: t.Collection[str]) -> set[str]:
     """Of the interfaces that a guest has by the names *known*, those that the run takes away."""
-    nets: t.Iterable[CardItem | VmItem] = ()
-    if spec is not None:
-        nets = spec.items("networks")
+    nets = spec.items("networks") if spec is not None else ()
     listed = {net.name for net in nets}
     takes_others = spec is not None and "networks" in spec.exact
     return {name for name in {*known, *listed} if name not in given and (name in listed or takes_others)}
@@ -341,10 +339,10 @@ def _new_volumes(
         yield label, folders.get(pool), size or _image_size(image)
 
 
-def _folder_of(disk: VmItem, spec: VmSpec, host: Host) -> str | None:
+def _folder_of(disk: CardItem, spec: VmSpec, host: Host) -> str | None:
     """Where a disk that is there lies, as far as it is ours."""
     record = host.guest_records.get(spec.name)
-    path = recorded_volumes(record).get(disk.name) if record else None
+    path = recorded_volumes(load(record.data, exists=True)).get(disk.name) if record else None
     return os.path.dirname(path) if path else None
 
 

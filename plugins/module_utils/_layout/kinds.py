@@ -17,7 +17,7 @@ from .._image import spec as image
 from .._image.resource import Image
 from .._storage import spec as storage
 from .._storage.resource import StoragePool
-from .._vm import spec as vm
+from .._vm import options as vm
 from .._vm.resource import KvmVm
 from .spec import Kind, arguments
 

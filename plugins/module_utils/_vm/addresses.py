@@ -12,19 +12,17 @@ import typing as t
 
 from .._core import command, libraries
 from .._host.snapshot import Host
-
-if t.TYPE_CHECKING:
-    from .observe import Side
+from .xml.nic import Nic
 
 
-def read(host: Host, domain: t.Any, live: Side) -> dict[str, tuple[str, ...]]:
+def read(host: Host, domain: t.Any, nics: t.Sequence[Nic], *, is_agent_connected: bool) -> dict[str, tuple[str, ...]]:
     """The addresses of the running *domain* by MAC, without loopback and link-local ones."""
-    found: dict[str, list[str]] = {nic.mac: [] for nic in live.nics.values()}
-    if live.domain.is_agent_connected:
+    found: dict[str, list[str]] = {nic.mac: [] for nic in nics}
+    if is_agent_connected:
         _add(found, _from_agent(domain))
     if not all(found.values()):
         missing = {mac for mac, known in found.items() if not known}
-        seen = {nic.source for nic in live.nics.values()}
+        seen = {nic.source for nic in nics}
         leases = _from_leases(host, seen, missing)
         _add(found, {mac: leases[mac] for mac in missing if leases.get(mac)})
     if not all(found.values()):

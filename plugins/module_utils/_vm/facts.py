@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import typing as t
 
-from .._core import startup
 from .._core.units import show_memory_kib, show_size
+from .._guest import facts
 from .._host.snapshot import Host
-from .observe import Side, State, observe
-from .plan import value_of
-from .spec import SEED, Spec
+from .observe import observe
+from .options import OPTIONS, SEED_DISK
+from .process import uptime_seconds
+from .spec import Spec
+from .state import State, VmSide
+from .xml.disk import Disk
+from .xml.nic import Nic
 
 
 def guest_facts(name: str, host: Host) -> dict[str, t.Any]:
@@ -28,61 +32,47 @@ def guest_facts(name: str, host: Host) -> dict[str, t.Any]:
 
 def facts_of(name: str, state: State) -> dict[str, t.Any]:
     """The facts of what was observed."""
+    if not state.exists:
+        return {**facts.nothing(name, "vm"), "managed": state.is_managed}
     side = state.live or state.persistent
-    if side is None or not state.exists:
-        return {**_nothing(name), "managed": state.is_managed}
-    values = side.values
-    addresses = [address for its in state.addresses.values() for address in its]
     return {
-        "name": name,
-        "kind": "vm",
-        "state": state.power,
-        "description": values["description"],
-        "tags": list(t.cast("tuple[str, ...]", values["tags"])),
-        "autostart": values["autostart"],
-        "startup": startup.facts(values),
-        "vcpus": values["vcpus"],
-        "memory_kib": values["memory"],
-        "memory": show_memory_kib(t.cast(int, values["memory"])),
+        **facts.common(name, "vm", OPTIONS, state),
+        "vcpus": side.values["vcpus"],
+        "memory_kib": side.values["memory"],
+        "memory": show_memory_kib(side.values["memory"]),
         "networks": _networks(side, state),
-        "disks": _disks(side, state),
-        "addresses": addresses,
-        "uptime_seconds": state.run.uptime_seconds if state.run else None,
+        "disks": _disks(side),
+        "addresses": [address for its in state.addresses.values() for address in its],
+        "uptime_seconds": uptime_seconds(state.run) if state.run else None,
         "pid": state.run.pid if state.run else None,
-        "image": state.image,
-        "managed": state.is_managed,
     }
 
 
-def _nothing(name: str) -> dict[str, t.Any]:
-    lists = ("tags", "networks", "disks", "addresses")
-    keys = ("description", "autostart", "startup", "vcpus", "memory_kib", "memory", "uptime_seconds", "pid", "image")
-    return {"name": name, "kind": "vm", "state": "absent", **dict.fromkeys(keys), **{key: [] for key in lists}}
-
-
-def _networks(side: Side, state: State) -> list[dict[str, t.Any]]:
+def _networks(side: VmSide, state: State) -> list[dict[str, t.Any]]:
+    nics = t.cast("t.Mapping[str, Nic]", side.things("networks"))
     return [
         {
             "name": name,
-            "bridge": state.bridge_of(nic),
-            "vlan": nic.vlan or None,
+            "bridge": nic.value("bridge"),
+            "vlan": nic.value("vlan") or None,
             "mac": nic.mac,
             "addresses": list(state.addresses.get(nic.mac, ())),
-            "link": nic.link,
+            "link": nic.value("link"),
         }
-        for name, nic in side.nics.items()
+        for name, nic in nics.items()
     ]
 
 
-def _disks(side: Side, state: State) -> list[dict[str, t.Any]]:
+def _disks(side: VmSide) -> list[dict[str, t.Any]]:
+    disks = t.cast("t.Mapping[str, Disk]", side.things("disks"))
     return [
         {
             "name": name,
-            "pool": value_of(disk, "pool", state) or None,
+            "pool": disk.value("pool") or None,
             "path": disk.source or None,
-            "size_bytes": state.sizes.get(disk.source),
-            "size": show_size(state.sizes.get(disk.source)),
+            "size_bytes": disk.value("size"),
+            "size": show_size(disk.value("size")),
         }
-        for name, disk in side.disks.items()
-        if name != SEED
+        for name, disk in disks.items()
+        if name != SEED_DISK
     ]

@@ -7,22 +7,25 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import os
 import typing as t
 
-from .._core import atomic, command, libraries, startup
+from .._core import atomic, libraries
 from .._core.errors import ObserveError
-from .._core.paths import volume_name
-from .._core.record import Record
+from .._core.keyed import claim_names
+from .._core.options import Item
+from .._guest.claims import taken_macs
+from .._guest.record import GuestRecord, Run, load
 from .._host import accelerator, vlans
 from .._host.libvirt import Definition, Listings, dotted, errors_of
 from .._host.snapshot import SERVICE_LIBVIRT, Host
 from .._image.store import chain_of, stored
 from . import addresses, process, seed
-from .naming import name_devices, name_live_devices
-from .spec import SEED, Item, Spec, Value
+from .naming import PLACES, name_live_devices
+from .options import SEED_DISK
+from .spec import Spec
+from .state import FoundVolume, State, VmSide, seed_values
+from .volumes import read_volume, recorded_volumes, volume_path, volume_paths
 from .xml import domain as domain_xml
 from .xml.disk import Disk
 from .xml.domain import Domain
@@ -31,94 +34,6 @@ from .xml.nic import Nic
 LEAST_LIBVIRT_FOR_VLANS = 11_000_000
 _FOLDERS = ("dir", "fs", "netfs", "vstorage")
 _TPM_FOLDER = "/var/lib/libvirt/swtpm"
-EXTENSIONS = {"qcow2": "qcow2", "raw": "raw", "iso": "iso"}
-SeedValues = t.Mapping[str, "str | tuple[str, ...]"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Volume:
-    """A disk file that is there. *is_ours*: the record of this guest says that we made it; *is_fresh*: for this very creation."""
-
-    path: str
-    format: str
-    size: int
-    is_ours: bool
-    is_fresh: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Side:
-    """The definition, or the running domain: options by path in canonical form, and devices by name."""
-
-    values: t.Mapping[str, Value]
-    disks: t.Mapping[str, Disk]
-    nics: t.Mapping[str, Nic]
-    domain: Domain
-
-    def devices(self, kind: str) -> t.Mapping[str, Disk] | t.Mapping[str, Nic]:
-        return self.disks if kind == "disks" else self.nics
-
-
-@dataclasses.dataclass(frozen=True)
-class State:
-    """A virtual machine as it is.
-
-    *power* is ``absent``, ``stopped``, ``started``, ``paused`` or ``suspended``. *exists*: libvirt knows it, and no creation
-    of it was interrupted. *live* is ``None`` while it is stopped. *bridges* are the bridges of virtual networks by name,
-    *pools* the folders of the pools, *sizes* the virtual sizes of the disks by path in bytes, *found* the files that stand
-    where a declared disk would be made, *image_sizes* in bytes. *recorded* are our volumes that are there, by disk;
-    *fresh* are the disks of which a creation that was interrupted made the volume. *vlan_obstacles* says of bridges why no
-    card on them can be in a VLAN. *firmware_files* hold what its UEFI and its TPM remember.
-    *other_pools* are the pools that are no folders, by name, with their types. *foreign_seed* is a file of somebody else
-    where the seed would be made.
-    """
-
-    power: str = "absent"
-    exists: bool = False
-    is_building: bool = False
-    wants_start: bool = False
-    persistent: Side | None = None
-    live: Side | None = None
-    declined: tuple[str, ...] = ()
-    seed: SeedValues | None = None
-    live_seed: SeedValues | None = None
-    seed_path: str | None = None
-    other_kind: str | None = None
-    bridges: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    pools: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    sizes: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
-    found: t.Mapping[str, Volume] = dataclasses.field(default_factory=dict)
-    image_sizes: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
-    recorded: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    fresh: frozenset[str] = frozenset()
-    users_of_volumes: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    macs: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    taken_macs: frozenset[str] = frozenset()
-    machine_id: str = ""
-    accelerator: str = "tcg"
-    accelerator_reason: str = ""
-    snapshots: int = 0
-    image: str | None = None
-    is_managed: bool = False
-    run: process.Run | None = None
-    addresses: t.Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    vlan_obstacles: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    firmware_files: tuple[str, ...] = ()
-    other_pools: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    foreign_seed: str | None = None
-
-    def bridge_of(self, nic: Nic) -> str:
-        """The bridge that *nic* is plugged into, also through a virtual network."""
-        return self.bridges.get(nic.source, nic.source) if nic.type == "network" else nic.source
-
-    def seed_pool(self, spec: Spec) -> str | None:
-        """The pool of the first disk, beside which the seed lies; ``None`` for a machine without a disk in one."""
-        for item in spec.items("disks"):
-            if item.is_wanted and item.text("pool"):
-                return item.text("pool")
-        folders = {path.rstrip("/"): name for name, path in self.pools.items() if name not in self.other_pools}
-        disks = self.persistent.disks.values() if self.exists and self.persistent else ()
-        return next((folders[place] for disk in disks if (place := os.path.dirname(disk.source)) in folders), None)
 
 
 def observe(spec: Spec, host: Host) -> State:
@@ -126,98 +41,100 @@ def observe(spec: Spec, host: Host) -> State:
 
     :raises ObserveError:
     """
-    state = _observe(spec, host)
-    if spec.state == "absent":
-        return state
-    return dataclasses.replace(
-        state, vlan_obstacles=_vlan_obstacles(spec, state, host), foreign_seed=_foreign_seed(spec, state)
-    )
-
-
-def _observe(spec: Spec, host: Host) -> State:
     record = host.record("guests", spec.name)
     domain = host.domains.get(spec.name)
-    state = _read_surroundings(spec, host, record)
-    if domain is None or state.other_kind:
-        state = dataclasses.replace(state, found=_find_volumes(spec, state))
-        return state if spec.state == "absent" else with_accelerator(state)
-    with errors_of(f"read the domain {spec.name}", ObserveError):
-        state = _read_domain(spec, host, record, domain, state)
-    state = dataclasses.replace(state, found=_find_volumes(spec, state))
-    return state if state.exists else with_accelerator(state)
+    state = _read_surroundings(spec, host, load(record.data, exists=record.exists))
+    if domain is not None and not state.other_kind:
+        with errors_of(f"read the domain {spec.name}", ObserveError):
+            state = _read_domain(spec, host, domain, state)
+    if spec.state == "absent":
+        return state
+    if not state.exists:
+        found = accelerator.probe()
+        state = state.replace(accelerator=found.kind, accelerator_reason=found.reason)
+    state = state.replace(found=_find_volumes(spec, state), vlan_obstacles=_vlan_obstacles(spec, state, host))
+    return t.cast(State, state.replace(foreign_seed=_foreign_seed(spec, state)))
 
 
-def _read_surroundings(spec: Spec, host: Host, record: Record) -> State:
+def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
     """What is known of a guest that is not there: the record, its kept volumes, and what a new one needs to know."""
-    is_container = spec.name in host.containers or record.data.get("kind") == "container"
+    is_container = spec.name in host.containers or record.kind == "container"
+    record = GuestRecord() if is_container else record
+    owned = recorded_volumes(record)
     state = State(
-        is_building=record.is_building,
+        record=record,
         other_kind="container" if is_container else None,
         bridges={network.name: network.bridge for network in host.networks.values() if network.bridge},
         pools=host.pool_folders,
         other_pools={name: pool.type for name, pool in host.pools.items() if pool.type not in _FOLDERS},
-        recorded={} if is_container else recorded_volumes(record),
-        fresh=frozenset(name for name, volume in (record.data.get("volumes") or {}).items() if volume.get("fresh")),
-        macs=record.data.get("macs") or {},
-        image=record.data.get("image"),
-        is_managed=record.exists and not is_container,
+        owned=owned,
     )
     if spec.state == "absent":
-        return dataclasses.replace(state, users_of_volumes=_other_users(host, spec.name, state.recorded.values()))
-    return dataclasses.replace(
-        state,
-        image_sizes=_image_sizes(spec, host),
-        machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
-        taken_macs=frozenset(taken_macs(host, spec.name)) if _needs_mac(spec, state) else frozenset(),
+        return t.cast(State, state.replace(used=_used(host, spec.name, owned)))
+    needs_macs = _needs_mac(spec, record)
+    return t.cast(
+        State,
+        state.replace(
+            image_sizes=_image_sizes(spec, host),
+            machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
+            taken_macs=taken_macs(host, spec.name) if needs_macs else (),
+        ),
     )
 
 
-def _read_domain(spec: Spec, host: Host, record: Record, domain: t.Any, state: State) -> State:
-    listed = host.listings
+def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
+    listed, record = host.listings, state.record
     power = read_power(domain, listed)
     run = process.find_run(spec.name) if power in ("started", "paused") else None
-    notes = process.notes_of(record, run)
-    claims = record.data.get("names") or {}
+    notes = record.run if record.run is not None and record.run.is_of(run) else None
     # A domain that bears the name of one that we were making, and is another, is somebody else's.
-    is_half_made = (
-        record.is_building and spec.name not in listed.active and record.data.get("uuid") in (None, domain.UUIDString())
-    )
-    persistent = _read_side(spec, state, _persistent_xml(spec.name, domain, host), claims, None)
+    is_half_made = record.is_building and spec.name not in listed.active and record.uuid in (None, domain.UUIDString())
+    model = domain_xml.read(domain_xml.parse(_persistent_xml(spec.name, domain, host)))
+    sizes = _sizes(domain, model, host.disk_sizes.get(spec.name, {}) if power == "stopped" else {})
+    flags = {"autostart": spec.name in listed.autostarted}
+    devices = _name_devices(spec, state, model)
+    seed_disk = devices["disks"].get(SEED_DISK)
+    seed_path = t.cast(Disk, seed_disk).source if seed_disk else None
+    lasting = read_seed(_read_file(seed_path), spec.name)
+    persistent = _side(model, devices, {**flags, **seed_values(lasting)}, state, sizes)
+    live, found_addresses = None, {}
     live_xml = _live_xml(spec.name, domain, power, host)
-    live = None if live_xml is None else _read_side(spec, state, live_xml, claims, persistent)
-    if live is not None:
+    if live_xml is not None:
+        model = domain_xml.read(domain_xml.parse(live_xml))
+        seeds = _live_seed(run, seed_path, lasting, spec.name)
+        live = _side(model, _name_live_devices(state, model, persistent), {**flags, **seeds}, state, sizes)
         live = _with_port_vlans(_with_requested_memory(live, notes), spec, host)
-    seed_disk = persistent.disks.get(SEED)
-    seed_path = seed_disk.source if seed_disk else None
-    flags: dict[str, Value] = {
-        "autostart": spec.name in listed.autostarted,
-        "tags": tuple(record.data.get("tags") or ()),
-        "protection": bool(record.data.get("protection")),
-        **startup.recorded(record.data),
-    }
-    return dataclasses.replace(
-        state,
-        power=power,
-        exists=not is_half_made,
-        is_building=record.is_building,
-        wants_start=bool(record.data.get("wants_start")),
-        persistent=dataclasses.replace(persistent, values={**persistent.values, **flags}),
-        live=None if live is None else dataclasses.replace(live, values={**live.values, **flags}),
-        declined=tuple(notes.get("declined") or ()),
-        seed=read_seed(_read_file(seed_path), spec.name),
-        live_seed=read_seed(process.read_open_file(run, seed_path), spec.name) if run and seed_path else None,
-        seed_path=seed_path,
-        sizes=_sizes(domain, persistent, host.disk_sizes.get(spec.name, {}) if power == "stopped" else {}),
-        snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
-        run=run,
-        addresses=addresses.read(host, domain, live) if live is not None and run is not None else {},
-        firmware_files=_firmware_files(persistent.domain),
+        if run is not None:
+            nics, is_connected = list(_nics(live).values()), model.is_agent_connected
+            found_addresses = addresses.read(host, domain, nics, is_agent_connected=is_connected)
+    return t.cast(
+        State,
+        state.replace(
+            power=power,
+            exists=not is_half_made,
+            persistent=persistent,
+            live=live,
+            declined=notes.declined if notes else (),
+            seed_path=seed_path,
+            sources=frozenset(sizes),
+            snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
+            run=run,
+            addresses=found_addresses,
+            foreign=_foreign(persistent, state),
+        ),
     )
 
 
-def _firmware_files(domain: Domain) -> tuple[str, ...]:
-    files = (domain.nvram, os.path.join(_TPM_FOLDER, domain.uuid) if domain.has_tpm else "")
-    return tuple(path for path in files if os.path.exists(path))
+def _foreign(persistent: VmSide, state: State) -> tuple[str, ...]:
+    """What is kept of it though we did not make it: disks of others, and what its UEFI and its TPM remember."""
+    ours = set(state.owned.values())
+    sources = [disk.source for disk in _disks(persistent).values() if disk.source and disk.source not in ours]
+    domain = persistent.domain
+    firmware = (domain.nvram, os.path.join(_TPM_FOLDER, domain.uuid) if domain.has_tpm else "")
+    return (
+        *(f"{path} (not made by this collection)" for path in sources),
+        *(path for path in firmware if os.path.exists(path)),
+    )
 
 
 def read_power(domain: t.Any, listed: Listings) -> str:
@@ -251,104 +168,138 @@ def _live_xml(name: str, domain: t.Any, power: str, host: Host) -> str | None:
     return None if power == "stopped" else host.definition(name).xml
 
 
-def _read_side(spec: Spec, state: State, xml: str, claims: t.Mapping[str, t.Any], persistent: Side | None) -> Side:
-    domain = domain_xml.read(domain_xml.parse(xml))
-    if persistent is None:
-        disks = name_devices(
-            "disks", domain.disks, spec.items("disks"), claims.get("disks") or {}, _hints(spec, state, "disks")
-        )
-        nics = name_devices(
-            "networks",
+# ---- the two sides ----------------------------------------------------------------------------------------------------
+
+Devices = t.Mapping[str, t.Mapping[str, "Disk | Nic"]]
+
+
+def _name_devices(spec: Spec, state: State, domain: Domain) -> Devices:
+    recorded = state.record.names
+    disks, nics = spec.items("disks"), spec.items("networks")
+    return {
+        "disks": claim_names(
+            domain.disks,
+            PLACES["disks"],
+            recorded=recorded.get("disks"),
+            declared=[item.name for item in spec.items("disks")],
+            marks={item.name: _written(item, "source", "serial") for item in disks},
+            hints={item.name: volume_paths(spec.name, item, state.pools) for item in disks},
+        ),
+        "networks": claim_names(
             domain.nics,
-            spec.items("networks"),
-            claims.get("networks") or {},
-            _hints(spec, state, "networks"),
-        )
-    else:
-        disks = name_live_devices("disks", domain.disks, persistent.disks, claims.get("disks") or {})
-        nics = name_live_devices("networks", domain.nics, persistent.nics, claims.get("networks") or {})
-    numbers = {name: disk.boot_order for name, disk in disks.items()} | {
-        name: nic.boot_order for name, nic in nics.items()
+            PLACES["networks"],
+            recorded=recorded.get("networks"),
+            declared=[item.name for item in spec.items("networks")],
+            marks={item.name: _written(item, "mac") for item in nics},
+            hints={item.name: _networks_of(item, state) for item in nics},
+        ),
     }
-    ordered = sorted((number, name) for name, number in numbers.items() if number)
+
+
+def _written(item: Item, *keys: str) -> list[str]:
+    return [str(item.values[key]) for key in keys if item.values.get(key)]
+
+
+def _networks_of(item: Item, state: State) -> list[str]:
+    """The bridge that a card is declared to be on, and the virtual networks that have it."""
+    bridge = item.text("bridge")
+    return [bridge, *(network for network, its in state.bridges.items() if its == bridge)] if bridge else []
+
+
+def _name_live_devices(state: State, domain: Domain, persistent: VmSide) -> Devices:
+    recorded = state.record.names
+    return {
+        "disks": name_live_devices("disks", domain.disks, _disks(persistent), recorded.get("disks", {})),
+        "networks": name_live_devices("networks", domain.nics, _nics(persistent), recorded.get("networks", {})),
+    }
+
+
+def _side(
+    domain: Domain, devices: Devices, more: t.Mapping[str, t.Any], state: State, sizes: t.Mapping[str, int]
+) -> VmSide:
+    """One side with what only the host knows of its devices: the bridge of a card, the pool and the size of a disk."""
+    ordered = sorted(
+        (device.boot_order, name) for its in devices.values() for name, device in its.items() if device.boot_order
+    )
     order = tuple(name for dummy, name in ordered) or tuple(f"class:{word}" for word in domain.boot_classes)
-    return Side({**domain.values, "boot.order": order}, disks, nics, domain)
+    folders = {path.rstrip("/"): name for name, path in state.pools.items()}
+
+    def disk_of(device: t.Any) -> Disk:
+        pool = folders.get(device.source.rpartition("/")[0], "")
+        return t.cast(Disk, device.with_values(pool=pool, size=sizes.get(device.source)))
+
+    def nic_of(device: t.Any) -> Nic:
+        is_virtual = device.type == "network"
+        bridge = state.bridges.get(device.source, device.source) if is_virtual else device.source
+        return t.cast(Nic, device.with_values(bridge=bridge))
+
+    items: dict[str, t.Mapping[str, Disk | Nic]] = {
+        "disks": {name: disk_of(device) for name, device in devices["disks"].items()},
+        "networks": {name: nic_of(device) for name, device in devices["networks"].items()},
+    }
+    return VmSide({**domain.values, "boot.order": order, **more}, items, domain)
 
 
-def _hints(spec: Spec, state: State, kind: str) -> dict[str, set[str]]:
-    """What a declared item says that a device of its own would have."""
-    hints: dict[str, set[str]] = {}
-    for item in spec.items(kind):
-        keys = ("source", "serial") if kind == "disks" else ("mac", "bridge")
-        hints[item.name] = {str(item.values[key]) for key in keys if item.values.get(key)}
-        if kind == "disks":
-            hints[item.name] |= set(volume_paths(spec.name, item, state.pools))
-        else:
-            bridge = item.text("bridge")
-            hints[item.name] |= {network for network, its in state.bridges.items() if its == bridge}
-    return hints
+def _disks(side: VmSide) -> t.Mapping[str, Disk]:
+    return t.cast("t.Mapping[str, Disk]", side.things("disks"))
 
 
-def volume_paths(guest: str, item: Item, pools: t.Mapping[str, str]) -> list[str]:
-    """Where the volume of a declared disk lies or would lie, the likeliest first; nowhere while its pool is not known."""
-    folder = pools.get(item.text("pool") or "")
-    if folder is None or "source" in item.values:
-        return []
-    wanted = item.text("format") or "qcow2"
-    return [
-        volume_path(folder, guest, item.name, format_) for format_ in (wanted, *(set(EXTENSIONS) - {wanted, "iso"}))
-    ]
+def _nics(side: VmSide) -> t.Mapping[str, Nic]:
+    return t.cast("t.Mapping[str, Nic]", side.things("networks"))
 
 
-def volume_path(folder: str, guest: str, disk: str, format_: str) -> str:
-    return os.path.join(folder, f"{volume_name(guest, disk)}.{EXTENSIONS[format_]}")
+def _with_requested_memory(live: VmSide, notes: Run | None) -> VmSide:
+    """The balloon as it was asked for in this run: on its way there, or where the guest keeps more, it is no difference."""
+    if notes is None or notes.balloon is None or "memory" in notes.declined:
+        return live
+    requested, before = notes.balloon
+    if not min(requested, before) <= live.values["memory"] <= max(requested, before):
+        return live
+    return VmSide({**live.values, "memory": requested}, live.items, live.domain)
+
+
+def _with_port_vlans(live: VmSide, spec: Spec, host: Host) -> VmSide:
+    """The VLANs as the ports have them: libvirt says what it once set."""
+    is_declared = any("vlan" in item.values for item in spec.items("networks"))
+    is_unset = any(path.endswith("].vlan") for path in spec.unset)
+    nics = _nics(live)
+    if not (is_declared or is_unset or any(nic.value("vlan") for nic in nics.values())):
+        return live
+    ports = {name: _with_port_vlan(nic, host) for name, nic in nics.items()}
+    return VmSide(live.values, {**live.items, "networks": ports}, live.domain)
+
+
+def _with_port_vlan(nic: Nic, host: Host) -> Nic:
+    vlan = nic.value("vlan")
+    default = vlans.default_vlan(host.links.get(nic.tap, {}).get("master", ""), host.links)
+    if default is None or not isinstance(vlan, int):
+        return nic
+    return nic.with_values(vlan=vlans.canonical(host.port_vlans.get(nic.tap, 0), vlan, default))
+
+
+# ---- volumes and seed -------------------------------------------------------------------------------------------------
 
 
 def _foreign_seed(spec: Spec, state: State) -> str | None:
     folder = state.pools.get(state.seed_pool(spec) or "")
     if not spec.has_seed or folder is None:
         return None
-    path = volume_path(folder, spec.name, SEED, "iso")
-    return path if os.path.exists(path) and path not in state.recorded.values() else None
+    path = volume_path(folder, spec.name, SEED_DISK, "iso")
+    return path if os.path.exists(path) and path not in state.owned.values() else None
 
 
-def recorded_volumes(record: Record) -> dict[str, str]:
-    """Our volumes that are there, by disk."""
-    volumes = record.data.get("volumes") or {}
-    return {
-        name: volume["path"]
-        for name, volume in volumes.items()
-        if volume.get("made") and os.path.exists(volume["path"])
-    }
-
-
-def _find_volumes(spec: Spec, state: State) -> dict[str, Volume]:
+def _find_volumes(spec: Spec, state: State) -> dict[str, FoundVolume]:
     found = {}
-    plugged = state.persistent.disks if state.exists and state.persistent else {}
-    for item in spec.items("disks"):
+    plugged = state.persistent.things("disks") if state.exists else {}
+    for item in spec.wanted("disks"):
         if item.name in plugged:
             continue
         for path in volume_paths(spec.name, item, state.pools):
-            if item.is_wanted and os.path.exists(path):
+            if os.path.exists(path):
                 size, format_ = read_volume(path)
-                found[item.name] = Volume(
-                    path, format_, size, path in state.recorded.values(), item.name in state.fresh
-                )
+                found[item.name] = FoundVolume(path, format_, size, path in state.owned.values())
                 break
     return found
-
-
-def read_volume(path: str) -> tuple[int, str]:
-    """The virtual size in bytes and the format of a disk file.
-
-    :raises ObserveError: when it is no disk file.
-    """
-    try:
-        # -U: QEMU may have it open.
-        said = json.loads(command.run(["qemu-img", "info", "-U", "--output=json", path]))
-    except (command.CommandError, ValueError) as exc:
-        raise ObserveError(f"{path} cannot be read as a disk: {exc}") from exc
-    return said["virtual-size"], said["format"]
 
 
 def _image_sizes(spec: Spec, host: Host) -> dict[str, int]:
@@ -364,23 +315,15 @@ def _image_sizes(spec: Spec, host: Host) -> dict[str, int]:
     return sizes
 
 
-def _needs_mac(spec: Spec, state: State) -> bool:
-    """Whether a card may get an address that it does not have yet."""
-    cards = [item for item in spec.items("networks") if item.is_wanted]
-    return any(state.macs.get(item.name) != item.values.get("mac", state.macs.get(item.name, "")) for item in cards)
-
-
-def taken_macs(host: Host, except_guest: str) -> set[str]:
-    """The MACs that other guests have, by their records and their definitions."""
-    nobody = {except_guest, *host.expected_gone}
-    return {mac for name, macs in host.derived(_macs_of_all).items() if name not in nobody for mac in macs}
-
-
-def _macs_of_all(host: Host) -> dict[str, list[str]]:
-    found = {name: list((record.data.get("macs") or {}).values()) for name, record in host.guest_records.items()}
-    for name, its in _definitions(host).items():
-        found.setdefault(name, []).extend(nic.mac for nic in domain_xml.read(domain_xml.parse(its.xml)).nics)
-    return found
+def _used(host: Host, name: str, owned: t.Mapping[str, str]) -> dict[str, str]:
+    """Which of our volumes another domain has plugged in, or a disk of it stands on, as a sentence."""
+    users: dict[str, str] = {}
+    for other, its in _definitions(host).items() if owned else ():
+        if other != name:
+            users.update((file, other) for path in its.disk_sources for file in chain_of(path))
+    return {
+        item: f"a disk of {users[path]} is {path}, or stands on it" for item, path in owned.items() if path in users
+    }
 
 
 def _definitions(host: Host) -> dict[str, Definition]:
@@ -390,24 +333,11 @@ def _definitions(host: Host) -> dict[str, Definition]:
         return host.definitions
 
 
-def _other_users(host: Host, name: str, volumes: t.Iterable[str]) -> dict[str, str]:
-    """Which other domain has one of *volumes* plugged in, or a disk that stands on it, by path."""
-    wanted = set(volumes)
-    users: dict[str, str] = {}
-    if not wanted:
-        return users
-    for other, its in _definitions(host).items():
-        if other != name:
-            files = {file for path in its.disk_sources for file in chain_of(path)}
-            users.update((path, other) for path in files & wanted)
-    return users
-
-
-def _sizes(domain: t.Any, side: Side, known: t.Mapping[str, int]) -> dict[str, int]:
+def _sizes(domain: t.Any, model: Domain, known: t.Mapping[str, int]) -> dict[str, int]:
     """The virtual sizes of the disks by path, as *known* or asked for; of one whose file is gone there is none."""
     library = libraries.libvirt()
     sizes = {}
-    for disk in side.disks.values():
+    for disk in model.disks:
         if not disk.source:
             continue
         if disk.source in known:
@@ -424,59 +354,16 @@ def _sizes(domain: t.Any, side: Side, known: t.Mapping[str, int]) -> dict[str, i
     return sizes
 
 
-def _with_requested_memory(live: Side, notes: t.Mapping[str, t.Any]) -> Side:
-    """The balloon as it was asked for in this run: on its way there, or where the guest keeps more, it is no difference."""
-    balloon = notes.get("balloon")
-    if not balloon or "memory" in (notes.get("declined") or ()):
-        return live
-    least, most = sorted((balloon["requested"], balloon["before"]))
-    if not least <= t.cast(int, live.values["memory"]) <= most:
-        return live
-    return dataclasses.replace(live, values={**live.values, "memory": balloon["requested"]})
-
-
-def _with_port_vlans(live: Side, spec: Spec, host: Host) -> Side:
-    """The VLANs as the ports have them: libvirt says what it once set."""
-    is_declared = any("vlan" in item.values for item in spec.items("networks"))
-    is_unset = any(path.endswith("].vlan") for path in spec.unset)
-    if not (is_declared or is_unset or any(nic.vlan for nic in live.nics.values())):
-        return live
-    return dataclasses.replace(live, nics={name: _with_port_vlan(nic, host) for name, nic in live.nics.items()})
-
-
-def _with_port_vlan(nic: Nic, host: Host) -> Nic:
-    default = vlans.default_vlan(host.links.get(nic.tap, {}).get("master", ""), host.links)
-    if default is None or not isinstance(nic.vlan, int):
-        return nic
-    return dataclasses.replace(nic, vlan=vlans.canonical(host.port_vlans.get(nic.tap, 0), nic.vlan, default))
-
-
-def _vlan_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
-    """Nothing is asked where no declared card is in a VLAN or is to be in one."""
-    items = [item for item in spec.items("networks") if item.is_wanted]
-    defined = state.persistent.nics if state.persistent else {}
-    nics = [defined[item.name] for item in items if item.name in defined]
-    if not any("vlan" in item.values for item in items) and not any(nic.vlan for nic in nics):
-        return {}
-    old = _too_old_for_vlans(host)
-    bridges = {item.text("bridge") for item in items} | {state.bridge_of(nic) for nic in nics}
-    return {bridge: why for bridge in bridges if bridge and (why := old or host.vlan_obstacle(bridge))}
-
-
-def _too_old_for_vlans(host: Host) -> str | None:
-    if host.missing(SERVICE_LIBVIRT):
-        return None
-    with errors_of("ask libvirt for its version", ObserveError):
-        version = host.connection.getLibVersion()
-    if version >= LEAST_LIBVIRT_FOR_VLANS:
-        return None
-    return f"libvirt {dotted(version)} of this host has no VLANs on Linux bridges. 11.0 or newer permits it, as Debian 13 has it"
-
-
-def with_accelerator(state: State) -> State:
-    """*state* with what a new machine would run with, and why."""
-    found = accelerator.probe()
-    return dataclasses.replace(state, accelerator=found.kind, accelerator_reason=found.reason)
+def _live_seed(
+    run: Run | None, path: str | None, lasting: t.Mapping[str, t.Any] | None, guest: str
+) -> dict[str, t.Any]:
+    """What the running machine read; one that was saved, or has a seed that cannot be read, reads what lies there."""
+    if run is None or path is None:
+        return seed_values(lasting)
+    seen = read_seed(process.read_open_file(run, path), guest)
+    if seen is None and lasting is not None:
+        return dict.fromkeys(seed_values(None))
+    return seed_values(seen)
 
 
 def _read_file(path: str | None) -> bytes | None:
@@ -491,3 +378,35 @@ def read_seed(data: bytes | None, guest: str) -> dict[str, str | tuple[str, ...]
     """What a seed says, by option path; ``None`` where there is none."""
     files = None if data is None else seed.unpack(data)
     return None if files is None else seed.read(files, guest)
+
+
+# ---- cards ------------------------------------------------------------------------------------------------------------
+
+
+def _needs_mac(spec: Spec, record: GuestRecord) -> bool:
+    """Whether a card may get an address that it does not have yet."""
+    known = record.macs
+    cards = spec.wanted("networks")
+    return any(known.get(item.name) != item.values.get("mac", known.get(item.name, "")) for item in cards)
+
+
+def _vlan_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
+    """Nothing is asked where no declared card is in a VLAN or is to be in one."""
+    items = spec.wanted("networks")
+    defined = state.persistent.things("networks") if state.exists else {}
+    nics = [defined[item.name] for item in items if item.name in defined]
+    if not any("vlan" in item.values for item in items) and not any(nic.value("vlan") for nic in nics):
+        return {}
+    old = _too_old_for_vlans(host)
+    bridges = {item.text("bridge") for item in items} | {nic.value("bridge") for nic in nics}
+    return {bridge: why for bridge in bridges if bridge and (why := old or host.vlan_obstacle(bridge))}
+
+
+def _too_old_for_vlans(host: Host) -> str | None:
+    if host.missing(SERVICE_LIBVIRT):
+        return None
+    with errors_of("ask libvirt for its version", ObserveError):
+        version = host.connection.getLibVersion()
+    if version >= LEAST_LIBVIRT_FOR_VLANS:
+        return None
+    return f"libvirt {dotted(version)} of this host has no VLANs on Linux bridges. 11.0 or newer permits it, as Debian 13 has it"

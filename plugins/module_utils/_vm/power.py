@@ -11,8 +11,8 @@ import typing as t
 
 from .._core import libraries
 from .._core.errors import ApplyError, WaitTimeout
-from .._core.record import Record
 from .._core.waiting import wait_until
+from .._guest.ownership import Ownership
 from .._host.libvirt import errors_of
 from . import process
 from .spec import Spec
@@ -21,7 +21,7 @@ from .xml import domain as domain_xml
 _ASK_AGAIN_SECONDS = 5.0
 
 
-def start(domain: t.Any, record: Record, *, paused: bool = False) -> None:
+def start(domain: t.Any, own: Ownership, *, paused: bool = False) -> None:
     """Start the machine, or wake it up where it was saved to disk. What the balloon is asked for is noted."""
     library = libraries.libvirt()
     is_fresh = not domain.hasManagedSaveImage()
@@ -31,8 +31,9 @@ def start(domain: t.Any, record: Record, *, paused: bool = False) -> None:
         values = domain_xml.read(domain_xml.parse(domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE))).values
     if is_fresh and values["memory"] != values["memory_max"]:
         # The driver in the guest hands the memory back as it boots; until then the machine seems to have more.
-        balloon = {"requested": values["memory"], "before": values["memory_max"]}
-        process.save_notes(record, process.find_run(domain.name()), balloon=balloon)
+        run = process.find_run(domain.name())
+        if run is not None:
+            own.save(run=run.noting(balloon=(values["memory"], values["memory_max"])))
 
 
 def _try(act: t.Callable[[], t.Any], is_so: t.Callable[[], bool]) -> None:
@@ -60,7 +61,7 @@ def suspend(domain: t.Any) -> None:
         _try(lambda: domain.managedSave(0), lambda: bool(domain.hasManagedSaveImage()) and not domain.isActive())
 
 
-def stop(domain: t.Any, spec: Spec, record: Record, *, hard: bool = False) -> None:
+def stop(domain: t.Any, spec: Spec, own: Ownership, *, hard: bool = False) -> None:
     """Let the machine shut down, or with *hard*, or after the time that the user allows, switch it off.
 
     :raises ApplyError: when it does not shut down in time and ``force_stop`` is not set.
@@ -70,7 +71,7 @@ def stop(domain: t.Any, spec: Spec, record: Record, *, hard: bool = False) -> No
             if hard or spec.force_stop:
                 domain.managedSaveRemove(0)
                 return
-            start(domain, record)
+            start(domain, own)
         if not domain.isActive():
             return
         if not hard and _shuts_down(domain, spec):

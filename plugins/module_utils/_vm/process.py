@@ -2,33 +2,17 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""One run of a domain: the QEMU process behind it, and what the guest declined while it lives."""
+"""One run of a domain: the QEMU process behind it."""
 
 from __future__ import annotations
 
-import dataclasses
 import glob
 import os
-import typing as t
 
 from .._core import atomic
-from .._core.record import Record
+from .._guest.record import Run
 
 _PID_FOLDER = "/run/libvirt/qemu"
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A QEMU process: a pid alone comes again, with the clock ticks of its start it does not."""
-
-    pid: int
-    start: int
-
-    @property
-    def uptime_seconds(self) -> int | None:
-        text = atomic.read_text("/proc/uptime")
-        ticks = os.sysconf("SC_CLK_TCK")
-        return None if text is None else max(0, int(float(text.split()[0]) - self.start / ticks))
 
 
 def find_run(name: str) -> Run | None:
@@ -41,18 +25,11 @@ def find_run(name: str) -> Run | None:
     return Run(int(text), int(stat.rpartition(")")[2].split()[19]))
 
 
-def notes_of(record: Record, run: Run | None) -> dict[str, t.Any]:
-    """What was noted of this very run of the guest; nothing of an earlier one."""
-    notes = record.data.get("run") or {}
-    if run is None or (notes.get("pid"), notes.get("start")) != (run.pid, run.start):
-        return {}
-    return dict(notes)
-
-
-def save_notes(record: Record, run: Run | None, **changes: t.Any) -> None:
-    """Merge *changes* into the notes of this run."""
-    if run is not None:
-        record.save(run={**notes_of(record, run), **changes, "pid": run.pid, "start": run.start})
+def uptime_seconds(run: Run) -> int | None:
+    """For how long it has run."""
+    text = atomic.read_text("/proc/uptime")
+    ticks = os.sysconf("SC_CLK_TCK")
+    return None if text is None else max(0, int(float(text.split()[0]) - run.start / ticks))
 
 
 def read_open_file(run: Run, path: str) -> bytes | None:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 
 from .._core.converge import Work
@@ -14,9 +13,10 @@ from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._host.snapshot import BRIDGE, GUEST, IMAGE, POOL, SERVICE_LIBVIRT, Host
 from .facts import facts_of, guest_facts
-from .observe import State, observe, runs
+from .observe import observe, runs
 from .plan import plan_vm
 from .spec import Spec, parse
+from .state import State
 
 
 class KvmVm:
@@ -46,12 +46,12 @@ class KvmVm:
         return plan_vm(spec, state)
 
     def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
-        from .apply import apply_vm  # most runs have nothing to apply, and do not pay for it
+        from .backend import apply_vm  # most runs have nothing to apply, and do not pay for it
 
         return apply_vm(spec, state, plan, work)
 
     def settled(self, spec: Spec) -> Spec:
-        return dataclasses.replace(spec, state="started") if spec.state == "restarted" else spec
+        return t.cast(Spec, spec.replace(state="started")) if spec.state == "restarted" else spec
 
     def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
         return {"guest": facts_of(spec.name, state)}

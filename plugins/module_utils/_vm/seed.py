@@ -12,7 +12,9 @@ import json
 import typing as t
 
 from .._core import libraries
-from .spec import CLOUD_INIT, Values
+from .options import CLOUD_INIT
+
+Values = t.Mapping[str, t.Any]
 
 LABEL = "cidata"
 _FILES = ("user-data", "meta-data", "network-config", "vendor-data")

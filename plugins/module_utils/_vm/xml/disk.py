@@ -2,14 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""Disks: files and block devices."""
+# PURE
+"""Disks: files and block devices. How each of their options is read and written."""
 
 from __future__ import annotations
 
-import dataclasses
 import string
 import typing as t
 
+from ..._core.errors import ApplyError
+from . import controller
 from .node import (
     Node,
     address_of,
@@ -31,23 +33,43 @@ _OF_VIRTIO = ("iothread", "queues", "queue_size", "ioeventfd", "event_idx", "pac
 _PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd", "ide": "hd", "usb": "sd"}
 
 
-@dataclasses.dataclass(frozen=True)
 class Disk:
-    """A disk of a domain in canonical form. *alias* is the name that a user's alias carries."""
+    """A disk of a domain. *alias* is the name that a user's alias carries, *values* has its options in canonical form."""
 
-    alias: str | None
-    target: str
-    bus: str
-    device: str
-    source: str
-    format: str
-    serial: str
-    cache: str
-    discard: bool
-    readonly: bool
-    boot_order: int = 0
-    address: str = ""
-    type: str = "file"
+    __slots__ = ("address", "alias", "boot_order", "device", "source", "target", "type", "values")
+
+    def __init__(
+        self,
+        alias: str | None,
+        target: str,
+        source: str,
+        values: t.Mapping[str, t.Any],
+        *,
+        type: str = "file",
+        device: str = "disk",
+        boot_order: int = 0,
+        address: str = "",
+    ) -> None:
+        self.alias = alias
+        self.target = target
+        self.source = source
+        self.values = values
+        self.type = type
+        self.device = device
+        self.boot_order = boot_order
+        self.address = address
+
+    def value(self, key: str) -> t.Any:
+        return self.values.get(key)
+
+    def with_values(self, **values: t.Any) -> Disk:
+        """The same disk with what only the host knows of it (``pool``, ``size``), or with other values."""
+        rest = {name: getattr(self, name) for name in ("type", "device", "boot_order", "address")}
+        return Disk(self.alias, self.target, self.source, {**self.values, **values}, **rest)
+
+    @property
+    def bus(self) -> str:
+        return t.cast(str, self.values["bus"])
 
     @property
     def plugs_live(self) -> bool:
@@ -56,26 +78,15 @@ class Disk:
 
     @property
     def ident(self) -> str:
-        """What tells it from the other disks of the same definition."""
         return self.target
 
     @property
-    def is_empty(self) -> bool:
-        """Whether it is a drive without a medium. A disk on a network or in a pool has a source, and no path."""
-        return not self.source and self.type in ("file", "block")
+    def marks(self) -> tuple[str, ...]:
+        return tuple(mark for mark in (self.source, self.values.get("serial", "")) if mark)
 
-    def value(self, key: str) -> str | bool | None:
-        """The value of an option of ``disks`` that the definition holds."""
-        found: dict[str, str | bool | None] = {
-            "source": None if self.is_empty else self.source,
-            "format": self.format,
-            "bus": self.bus,
-            "serial": self.serial,
-            "cache": self.cache,
-            "discard": self.discard,
-            "readonly": self.readonly,
-        }
-        return found.get(key)
+    @property
+    def hints(self) -> tuple[str, ...]:
+        return self.marks
 
 
 def plugs_live(bus: str) -> bool:
@@ -83,57 +94,18 @@ def plugs_live(bus: str) -> bool:
     return bus in ("virtio", "scsi", "usb")
 
 
-def read(node: Node) -> Disk:
-    return Disk(
-        alias=name_of(node),
-        target=attribute(node, "target", "dev"),
-        bus=attribute(node, "target", "bus"),
-        device=node.get("device", "disk"),
-        source=attribute(node, "source", "file") or attribute(node, "source", "dev"),
-        format=attribute(node, "driver", "type", "raw"),
-        serial=text_of(node, "serial"),
-        cache=attribute(node, "driver", "cache", "default"),
-        discard=attribute(node, "driver", "discard") == "unmap",
-        readonly=is_set(node, "readonly"),
-        boot_order=boot_order(node),
-        address=address_of(node),
-        type=node.get("type", "file"),
-    )
+def source_of(node: Node) -> str:
+    """The path of the disk; empty for an empty drive, and for one on a network or in a pool."""
+    return attribute(node, "source", "file") or attribute(node, "source", "dev")
 
 
-def build(name: str, source: str, target: str, values: t.Mapping[str, t.Any]) -> Node:
-    """A new disk called *name* on *source*, plugged in as *target* (``vda``)."""
-    node = make("disk", type="file", device="disk")
-    node.append(make("driver", name="qemu", type=values["format"]))
-    set_source(node, source)
-    node.append(make("target", dev=target, bus=values["bus"]))
-    for key in ("serial", "cache", "discard", "readonly"):
-        if key in values:
-            write(node, key, values[key])
-    set_name(node, name)
-    return node
+def _read_source(node: Node) -> str | None:
+    """``None`` for a drive without a medium. A disk on a network or in a pool has a source, and no path."""
+    path = source_of(node)
+    return None if not path and node.get("type", "file") in ("file", "block") else path
 
 
-def write(node: Node, key: str, value: t.Any) -> None:
-    """Set one option of a disk that is there. A new bus needs a new target: see ``replug``."""
-    if key == "source":
-        set_source(node, value)
-    elif key == "format":
-        set_attribute(node, "driver", "type", value)
-    elif key == "serial":
-        set_text(node, "serial", value)
-    elif key == "cache":
-        set_attribute(node, "driver", "cache", "" if value == "default" else value)
-    elif key == "discard":
-        set_attribute(node, "driver", "discard", "unmap" if value else "")
-    elif key == "readonly":
-        if value:
-            child(node, "readonly")
-        else:
-            remove(node.find("readonly"))
-
-
-def set_source(node: Node, path: str) -> None:
+def _write_source(node: Node, path: str) -> None:
     is_block = path.startswith("/dev/")
     node.set("type", "block" if is_block else "file")
     remove(node.find("source"))
@@ -142,25 +114,91 @@ def set_source(node: Node, path: str) -> None:
     node.append(make("source", dev=path) if is_block else make("source", file=path))
 
 
-def replug(node: Node, bus: str, target: str) -> None:
-    """Plug the disk into another bus; its old address is of no use there, nor is what the new bus does not have."""
+def _write_readonly(node: Node, value: bool) -> None:
+    if value:
+        child(node, "readonly")
+    else:
+        remove(node.find("readonly"))
+
+
+READ: dict[str, t.Callable[[Node], t.Any]] = {
+    "source": _read_source,
+    "format": lambda node: attribute(node, "driver", "type", "raw"),
+    "bus": lambda node: attribute(node, "target", "bus"),
+    "serial": lambda node: text_of(node, "serial"),
+    "cache": lambda node: attribute(node, "driver", "cache", "default"),
+    "discard": lambda node: attribute(node, "driver", "discard") == "unmap",
+    "readonly": lambda node: is_set(node, "readonly"),
+}
+WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
+    "source": _write_source,
+    "format": lambda node, value: set_attribute(node, "driver", "type", value),
+    "serial": lambda node, value: set_text(node, "serial", value),
+    "cache": lambda node, value: set_attribute(node, "driver", "cache", "" if value == "default" else value),
+    "discard": lambda node, value: set_attribute(node, "driver", "discard", "unmap" if value else ""),
+    "readonly": _write_readonly,
+}
+
+
+def read(node: Node) -> Disk:
+    return Disk(
+        name_of(node),
+        attribute(node, "target", "dev"),
+        source_of(node),
+        {key: read(node) for key, read in READ.items()},
+        type=node.get("type", "file"),
+        device=node.get("device", "disk"),
+        boot_order=boot_order(node),
+        address=address_of(node),
+    )
+
+
+def build(name: str, source: str, target: str, values: t.Mapping[str, t.Any]) -> Node:
+    """A new disk called *name* on *source*, plugged in as *target* (``vda``)."""
+    node = make("disk", type="file", device="disk")
+    node.append(make("driver", name="qemu", type=values["format"]))
+    _write_source(node, source)
+    node.append(make("target", dev=target, bus=values["bus"]))
+    for key in ("serial", "cache", "discard", "readonly"):
+        if key in values:
+            WRITE[key](node, values[key])
+    set_name(node, name)
+    return node
+
+
+def write_bus(node: Node, bus: str, taken: t.Collection[str]) -> None:
+    """Plug the disk into another bus; its old address is of no use there, nor is what the new bus does not have.
+
+    *taken* are targets of the running domain.
+    """
+    devices = node.getparent()
+    if bus == "scsi" and not controller.has_scsi(devices.getparent()):
+        devices.append(controller.build_scsi())
     driver, place = node.find("driver"), node.find("target")
     for word in _OF_VIRTIO if driver is not None and bus != "virtio" else ():
         driver.attrib.pop(word, None)
     place.attrib.pop("removable", None)
     if bus == "virtio":
         place.attrib.pop("rotation_rate", None)
-    set_attribute(node, "target", "dev", target)
+    set_attribute(node, "target", "dev", free_target(bus, {*taken, *targets(devices)}))
     set_attribute(node, "target", "bus", bus)
     remove(node.find("address"))
 
 
+def targets(devices: Node) -> set[str]:
+    """The targets (``vda``) that the disks among *devices* have."""
+    return {attribute(item, "target", "dev") for item in devices.iterfind("disk")}
+
+
 def free_target(bus: str, taken: t.Container[str]) -> str:
-    """The first target name of *bus* that no disk has: vda … vdz, vdaa …"""
+    """The first target name of *bus* that no disk has: vda … vdz, vdaa …
+
+    :raises ApplyError: when all are taken.
+    """
     prefix = _PREFIXES[bus]
     letters = string.ascii_lowercase
     names: list[str] = [*letters, *(first + second for first in letters for second in letters)]
     for name in names:
         if prefix + name not in taken:
             return prefix + name
-    raise ValueError(f"no target is left on the bus {bus}")
+    raise ApplyError(f"no target is left on the bus {bus}")

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """The model of a domain's definition: read into canonical values, edited in place, all else as it stands."""
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 
 from ..._core.libraries import etree
@@ -16,34 +16,75 @@ from .nic import Nic
 from .node import Node
 
 SPARE_PORTS = 8
-_FILES = {"boot.kernel": "kernel", "boot.initrd": "initrd", "boot.cmdline": "cmdline"}
+
+READ: dict[str, t.Callable[[Node], t.Any]] = {
+    "description": metadata.read_description,
+    "vcpus": vcpu.read_current,
+    "cpu.cores": vcpu.read_current,
+    "cpu.max_cores": vcpu.read_maximum,
+    "memory": memory.read_current,
+    "memory_max": memory.read_maximum,
+    "boot.kernel": lambda root: boot.read_file(root, "kernel"),
+    "boot.initrd": lambda root: boot.read_file(root, "initrd"),
+    "boot.cmdline": lambda root: boot.read_file(root, "cmdline"),
+    "graphics": graphics.read,
+    "serial": serial.read,
+    "agent": lambda root: channel.find(root) is not None,
+}
+WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
+    "description": metadata.write_description,
+    "vcpus": vcpu.write_current,
+    "cpu.cores": vcpu.write_current,
+    "cpu.max_cores": vcpu.write_maximum,
+    "memory": memory.write_current,
+    "memory_max": memory.write_maximum,
+    "boot.kernel": lambda root, value: boot.write_file(root, "kernel", value),
+    "boot.initrd": lambda root, value: boot.write_file(root, "initrd", value),
+    "boot.cmdline": lambda root, value: boot.write_file(root, "cmdline", value),
+    "graphics": graphics.write,
+    "serial": serial.write,
+    "agent": channel.write,
+}
 
 
-@dataclasses.dataclass(frozen=True)
 class Domain:
     """A definition or a running domain in canonical form. *values* by option path, memory in KiB.
 
     *free_ports* is ``None`` where devices need no port of their own.
     """
 
-    uuid: str
-    type: str
-    values: t.Mapping[str, str | int | bool]
-    disks: tuple[Disk, ...] = ()
-    nics: tuple[Nic, ...] = ()
-    boot_classes: tuple[str, ...] = ()
-    free_ports: int | None = None
-    has_balloon: bool = True
-    has_scsi: bool = False
-    has_channels: bool = True
-    has_cells: bool = False
-    is_agent_connected: bool = False
-    nvram: str = ""
-    has_tpm: bool = False
+    __slots__ = (
+        "boot_classes",
+        "disks",
+        "free_ports",
+        "has_balloon",
+        "has_cells",
+        "has_channels",
+        "has_scsi",
+        "has_tpm",
+        "is_agent_connected",
+        "nics",
+        "nvram",
+        "type",
+        "uuid",
+        "values",
+    )
 
-    def devices(self, kind: str) -> tuple[Disk, ...] | tuple[Nic, ...]:
-        """The devices behind the option *kind*: ``disks`` or ``networks``."""
-        return self.disks if kind == "disks" else self.nics
+    def __init__(self, root: Node) -> None:
+        self.uuid = node.text_of(root, "uuid")
+        self.type = str(root.get("type", ""))
+        self.values: t.Mapping[str, t.Any] = {path: read(root) for path, read in READ.items()}
+        self.disks: tuple[Disk, ...] = tuple(disk.read(item) for item in root.iterfind("devices/disk"))
+        self.nics: tuple[Nic, ...] = tuple(nic.read(item) for item in root.iterfind("devices/interface"))
+        self.boot_classes = boot.read_classes(root)
+        self.free_ports = controller.free_ports(root)
+        self.has_balloon = memory.has_balloon(root)
+        self.has_scsi = controller.has_scsi(root)
+        self.has_channels = controller.has_channels(root)
+        self.has_cells = memory.has_cells(root)
+        self.is_agent_connected = channel.is_connected(root)
+        self.nvram = node.text_of(root, "os/nvram")
+        self.has_tpm = node.is_set(root, "devices/tpm")
 
 
 def parse(xml: str) -> Node:
@@ -57,57 +98,7 @@ def to_text(root: Node) -> str:
 
 
 def read(root: Node) -> Domain:
-    return Domain(
-        uuid=node.text_of(root, "uuid"),
-        type=root.get("type", ""),
-        values={
-            "description": metadata.read_description(root),
-            "vcpus": vcpu.read_current(root),
-            "cpu.cores": vcpu.read_current(root),
-            "cpu.max_cores": vcpu.read_maximum(root),
-            "memory": memory.read_current(root),
-            "memory_max": memory.read_maximum(root),
-            **{path: boot.read_file(root, key) for path, key in _FILES.items()},
-            "graphics": graphics.read(root),
-            "serial": serial.read(root),
-            "agent": channel.find(root) is not None,
-        },
-        disks=tuple(disk.read(item) for item in root.iterfind("devices/disk")),
-        nics=tuple(nic.read(item) for item in root.iterfind("devices/interface")),
-        boot_classes=boot.read_classes(root),
-        free_ports=controller.free_ports(root),
-        has_balloon=memory.has_balloon(root),
-        has_scsi=controller.has_scsi(root),
-        has_channels=controller.has_channels(root),
-        has_cells=memory.has_cells(root),
-        is_agent_connected=channel.is_connected(root),
-        nvram=node.text_of(root, "os/nvram"),
-        has_tpm=node.is_set(root, "devices/tpm"),
-    )
-
-
-def write_value(root: Node, path: str, value: t.Any) -> None:
-    """Set one option that is neither an item nor the boot order."""
-    if path in _FILES:
-        boot.write_file(root, _FILES[path], value)
-        return
-    writers: dict[str, t.Callable[[Node, t.Any], None]] = {
-        "description": metadata.write_description,
-        "vcpus": vcpu.write_current,
-        "cpu.cores": vcpu.write_current,
-        "cpu.max_cores": vcpu.write_maximum,
-        "memory": memory.write_current,
-        "memory_max": memory.write_maximum,
-        "graphics": graphics.write,
-        "serial": serial.write,
-        "agent": channel.write,
-    }
-    writers[path](root, value)
-
-
-def is_definition(path: str) -> bool:
-    """Whether the definition holds the option *path*; the others are flags of libvirt or stand in the record."""
-    return path not in ("autostart", "tags", "protection", "state") and not path.startswith(("cloud_init.", "startup."))
+    return Domain(root)
 
 
 def find_disk(root: Node, target: str) -> Node | None:
@@ -121,9 +112,8 @@ def find_nic(root: Node, mac: str) -> Node | None:
     return next((item for item in cards if node.attribute(item, "mac", "address").lower() == mac), None)
 
 
-def find_device(root: Node, kind: str, ident: str) -> Node | None:
-    """The node of a device of ``disks`` or ``networks`` by what its model calls *ident*."""
-    return find_disk(root, ident) if kind == "disks" else find_nic(root, ident)
+# The node of a device by its list and by what its model calls ``ident``.
+FIND: dict[str, t.Callable[[Node, str], Node | None]] = {"disks": find_disk, "networks": find_nic}
 
 
 def add_disk(root: Node, name: str, source: str, values: t.Mapping[str, t.Any], taken: t.Collection[str] = ()) -> Node:
@@ -131,25 +121,17 @@ def add_disk(root: Node, name: str, source: str, values: t.Mapping[str, t.Any], 
     devices = root.find("devices")
     if values["bus"] == "scsi" and not controller.has_scsi(root):
         devices.append(controller.build_scsi())
-    added = disk.build(name, source, disk.free_target(values["bus"], {*taken, *_targets(root)}), values)
+    target = disk.free_target(values["bus"], {*taken, *disk.targets(devices)})
+    added = disk.build(name, source, target, values)
     _append(devices, added, "disk")
     return added
 
 
-def add_nic(root: Node, name: str, values: t.Mapping[str, t.Any]) -> Node:
-    added = nic.build(name, values)
+def add_nic(root: Node, name: str, values: t.Mapping[str, t.Any], tap: str) -> Node:
+    """Plug in a new card; its end on the host is called *tap*."""
+    added = nic.build(name, values, tap)
     _append(root.find("devices"), added, "interface")
     return added
-
-
-def change_bus(root: Node, item: Node, bus: str, taken: t.Collection[str] = ()) -> None:
-    if bus == "scsi" and not controller.has_scsi(root):
-        root.find("devices").append(controller.build_scsi())
-    disk.replug(item, bus, disk.free_target(bus, {*taken, *_targets(root)}))
-
-
-def _targets(root: Node) -> set[str]:
-    return {node.attribute(item, "target", "dev") for item in root.iterfind("devices/disk")}
 
 
 def _append(devices: Node, added: Node, tag: str) -> None:

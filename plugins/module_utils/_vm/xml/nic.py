@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""Network cards."""
+# PURE
+"""Network cards. How each of their options is read and written."""
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 
 from .node import Node, address_of, attribute, boot_order, child, make, name_of, remove, set_attribute, set_name
@@ -15,111 +15,92 @@ from .node import Node, address_of, attribute, boot_order, child, make, name_of,
 _NOT_OF_A_BRIDGE = ("target", "script", "downscript", "ip", "route", "backend", "portForward", "virtualport")
 
 
-@dataclasses.dataclass(frozen=True)
 class Nic:
-    """A network card of a domain in canonical form. *source* is a bridge, or for type ``network`` a virtual network.
+    """A network card of a domain. *source* is a bridge, or for type ``network`` a virtual network.
 
-    *is_on_bridge* holds of a running card whose tap is a port of a bridge.
-
-    *vlan* is 0 for none, and text for a trunk: ``10,20``. ``None``: its port takes nothing without a tag.
+    *is_on_bridge* holds of a running card whose tap is a port of a bridge. *values* has its options in canonical form: the
+    VLAN is 0 for none, and text for a trunk: ``10,20``. ``None``: its port takes nothing without a tag.
     """
 
-    alias: str | None
-    mac: str
-    type: str
-    source: str
-    model: str
-    link: str
-    mtu: int
-    vlan: int | str | None = 0
-    boot_order: int = 0
-    address: str = ""
-    tap: str = ""
-    is_on_bridge: bool = True
+    __slots__ = ("address", "alias", "boot_order", "is_on_bridge", "source", "tap", "type", "values")
+
+    def __init__(
+        self,
+        alias: str | None,
+        source: str,
+        values: t.Mapping[str, t.Any],
+        *,
+        type: str = "bridge",
+        boot_order: int = 0,
+        address: str = "",
+        tap: str = "",
+        is_on_bridge: bool = True,
+    ) -> None:
+        self.alias = alias
+        self.source = source
+        self.values = values
+        self.type = type
+        self.boot_order = boot_order
+        self.address = address
+        self.tap = tap
+        self.is_on_bridge = is_on_bridge
+
+    def value(self, key: str) -> t.Any:
+        return self.values.get(key)
+
+    def with_values(self, **values: t.Any) -> Nic:
+        """The same card with what only the host knows of it (its bridge, the VLAN of its port), or with other values."""
+        rest = {name: getattr(self, name) for name in ("type", "boot_order", "address", "tap", "is_on_bridge")}
+        return Nic(self.alias, self.source, {**self.values, **values}, **rest)
+
+    @property
+    def mac(self) -> str:
+        return t.cast(str, self.values["mac"])
 
     @property
     def ident(self) -> str:
         return self.mac
 
-    def value(self, key: str) -> str | int | None:
-        """The value of an option of ``networks`` that the definition holds. The bridge is resolved by who knows the networks."""
-        found: dict[str, str | int | None] = {
-            "vlan": self.vlan,
-            "mac": self.mac,
-            "model": self.model,
-            "link": self.link,
-            "mtu": self.mtu,
-        }
-        return found.get(key)
+    @property
+    def marks(self) -> tuple[str, ...]:
+        return (self.mac,) if self.mac else ()
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        return (self.source,) if self.source else ()
 
 
-def read(node: Node) -> Nic:
-    kind = node.get("type", "")
-    return Nic(
-        alias=name_of(node),
-        mac=attribute(node, "mac", "address").lower(),
-        type=kind,
-        source=attribute(node, "source", kind),
-        model=attribute(node, "model", "type"),
-        link=attribute(node, "link", "state", "up"),
-        mtu=int(attribute(node, "mtu", "size", "0")),
-        vlan=read_vlan(node),
-        boot_order=boot_order(node),
-        address=address_of(node),
-        tap=attribute(node, "target", "dev"),
-        is_on_bridge=kind == "bridge" or bool(attribute(node, "source", "bridge")),
-    )
-
-
-def read_vlan(node: Node) -> int | str:
+def _read_vlan(node: Node) -> int | str:
     """The VLAN of the card, or as text those of a trunk."""
     tags = [tag.get("id", "0") for tag in node.iterfind("vlan/tag")]
     is_plain = attribute(node, "vlan", "trunk") != "yes" and node.find("vlan/tag[@nativeMode]") is None
     return int("".join(tags) or 0) if len(tags) < 2 and is_plain else ",".join(tags)
 
 
-def build(name: str, values: t.Mapping[str, t.Any]) -> Node:
-    """A new network card called *name* with the keys of ``networks``."""
-    node = make("interface", type="bridge")
-    for key in ("mac", "bridge", "vlan", "model", "mtu", "link"):
-        if key in values:
-            write(node, key, values[key])
-    set_name(node, name)
-    return node
-
-
-def write(node: Node, key: str, value: t.Any) -> None:
-    """Set one option of a card that is there."""
-    if key == "bridge":
-        set_bridge(node, value)
-    elif key == "vlan":
-        write_vlan(node, value)
-    elif key == "mac":
-        set_attribute(node, "mac", "address", value)
-    elif key == "model":
-        set_attribute(node, "model", "type", value)
-    elif key == "link":
-        if value == "up":
-            remove(node.find("link"))
-        else:
-            set_attribute(node, "link", "state", value)
-    elif key == "mtu":
-        if value:
-            set_attribute(node, "mtu", "size", str(value))
-        else:
-            remove(node.find("mtu"))
-
-
-def write_vlan(node: Node, vlan: int) -> None:
+def _write_vlan(node: Node, vlan: int) -> None:
     """What the card sends and gets without a tag belongs to *vlan*; 0 takes the element away, with what it said of a trunk."""
-    if vlan == read_vlan(node):
+    if vlan == _read_vlan(node):
         return
     remove(node.find("vlan"))
     if vlan:
         child(node, "vlan").append(make("tag", id=str(vlan)))
 
 
-def set_bridge(node: Node, bridge: str) -> None:
+def _write_link(node: Node, value: str) -> None:
+    if value == "up":
+        remove(node.find("link"))
+    else:
+        set_attribute(node, "link", "state", value)
+
+
+def _write_mtu(node: Node, value: int) -> None:
+    if value:
+        set_attribute(node, "mtu", "size", str(value))
+    else:
+        remove(node.find("mtu"))
+
+
+def _write_bridge(node: Node, bridge: str) -> None:
     """Plug the card into *bridge*, directly: containers share it, so no virtual network may stand between."""
     if node.get("type") not in ("bridge", "network"):
         for tag in _NOT_OF_A_BRIDGE:
@@ -135,3 +116,51 @@ def set_bridge(node: Node, bridge: str) -> None:
     for inner in list(source):
         remove(inner)
     source.set("bridge", bridge)
+
+
+def _write_mac(node: Node, mac: str) -> None:
+    set_attribute(node, "mac", "address", mac)
+
+
+READ: dict[str, t.Callable[[Node], t.Any]] = {
+    # A virtual network by its own name: who knows the networks says which bridge that is.
+    "bridge": lambda node: attribute(node, "source", node.get("type", "")),
+    "vlan": _read_vlan,
+    "mac": lambda node: attribute(node, "mac", "address").lower(),
+    "model": lambda node: attribute(node, "model", "type"),
+    "link": lambda node: attribute(node, "link", "state", "up"),
+    "mtu": lambda node: int(attribute(node, "mtu", "size", "0")),
+}
+WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
+    "mac": _write_mac,
+    "bridge": _write_bridge,
+    "vlan": _write_vlan,
+    "model": lambda node, value: set_attribute(node, "model", "type", value),
+    "mtu": _write_mtu,
+    "link": _write_link,
+}
+
+
+def read(node: Node) -> Nic:
+    kind = node.get("type", "")
+    return Nic(
+        name_of(node),
+        attribute(node, "source", kind),
+        {key: read(node) for key, read in READ.items()},
+        type=kind,
+        boot_order=boot_order(node),
+        address=address_of(node),
+        tap=attribute(node, "target", "dev"),
+        is_on_bridge=kind == "bridge" or bool(attribute(node, "source", "bridge")),
+    )
+
+
+def build(name: str, values: t.Mapping[str, t.Any], tap: str) -> Node:
+    """A new network card called *name* with the keys of ``networks``; its end on the host is called *tap*."""
+    node = make("interface", type="bridge")
+    for key, write in WRITE.items():
+        if key in values:
+            write(node, values[key])
+    set_attribute(node, "target", "dev", tap)
+    set_name(node, name)
+    return node

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import libraries
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.claims import taken_macs
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm.observe import taken_macs
 
 
 def test_no_machine_has_a_mac_address_on_a_host_without_libvirt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,6 +20,7 @@ def test_no_machine_has_a_mac_address_on_a_host_without_libvirt(monkeypatch: pyt
     try:
         host = Host()
         host.__dict__["guest_records"] = {}
-        assert taken_macs(host, "web") == set()
+        host.__dict__["containers"] = {}
+        assert taken_macs(host, "web") == frozenset()
     finally:
         libraries.libvirt.cache_clear()

@@ -5,26 +5,53 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._core import startup
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.identity import derive_mac
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm.naming import name_devices, name_live_devices
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm.observe import Side, State, Volume
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm.plan import MAC_PREFIX, plan_vm
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import Item, parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import load
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.naming import name_live_devices
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.plan import VmKind, plan_vm
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import FoundVolume, State, VmSide, seed_values
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.disk import Disk
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.nic import Nic
 
-DISK = Disk("root", "vda", "virtio", "disk", "/p/vm.root.qcow2", "qcow2", "", "default", True, False)
-NIC = Nic("lan", "52:54:00:00:00:01", "bridge", "br0", "virtio", "up", 0)
+DISK_VALUES = {
+    "source": "/p/vm.root.qcow2",
+    "format": "qcow2",
+    "bus": "virtio",
+    "serial": "",
+    "cache": "default",
+    "discard": True,
+    "readonly": False,
+    "pool": "main",
+    "size": 4 << 30,
+}
+NIC_VALUES = {
+    "bridge": "br0",
+    "vlan": 0,
+    "mac": "52:54:00:00:00:01",
+    "model": "virtio",
+    "link": "up",
+    "mtu": 0,
+}
 
 
-def side(disks=(DISK,), nics=(NIC,), **values):
+def disk(alias="root", target="vda", source="/p/vm.root.qcow2", **values):
+    return Disk(alias, target, source, {**DISK_VALUES, "source": source, **values})
+
+
+def nic(alias="lan", **values):
+    return Nic(alias, "br0", {**NIC_VALUES, **values})
+
+
+DISK, NIC = disk(), nic()
+OTHERS = {"boot.order": (), "autostart": False, **seed_values(None)}
+
+
+def side(disks=(DISK,), nics=(NIC,), free_ports=None, **values):
     root = domain_xml.new("vm", "u", "tcg", 0)
     for path, value in {
         "memory_max": 2 << 20,
@@ -33,20 +60,14 @@ def side(disks=(DISK,), nics=(NIC,), **values):
         "cpu.cores": 2,
         "serial": True,
     }.items():
-        domain_xml.write_value(root, path, value)
-    domain = dataclasses.replace(domain_xml.read(root), disks=tuple(disks), nics=tuple(nics), has_channels=True)
-    known = {
-        **domain.values,
-        "boot.order": (),
-        "autostart": False,
-        "tags": (),
-        "protection": False,
-        **startup.recorded({}),
-    }
-    known.update({path.replace("__", "."): value for path, value in values.items()})
+        domain_xml.WRITE[path](root, value)
+    domain = domain_xml.read(root)
+    domain.has_channels, domain.free_ports = True, free_ports if free_ports is not None else domain.free_ports
+    known = {**domain.values, **OTHERS, **{path.replace("__", "."): value for path, value in values.items()}}
     if "cpu.cores" in known:
         known["vcpus"] = known["cpu.cores"]
-    return Side(known, {disk.alias: disk for disk in disks}, {nic.alias: nic for nic in nics}, domain)
+    items = {"disks": {disk.alias: disk for disk in disks}, "networks": {nic.alias: nic for nic in nics}}
+    return VmSide(known, items, domain)
 
 
 def stopped(persistent=None, **keys):
@@ -55,10 +76,10 @@ def stopped(persistent=None, **keys):
         exists=True,
         persistent=persistent or side(),
         pools={"main": "/p"},
-        sizes={DISK.source: 4 << 30},
+        sources={DISK.source},
         machine_id="m",
     )
-    return dataclasses.replace(found, **keys)
+    return found.replace(**keys)
 
 
 def running(persistent=None, live=None, **keys):
@@ -150,21 +171,19 @@ def test_a_saved_machine_takes_nothing_until_it_is_woken():
 
 
 def test_no_free_port_waits_for_a_restart():
-    full = side()
-    full = dataclasses.replace(full, domain=dataclasses.replace(full.domain, free_ports=1))
-    state = running(side(), full)
+    state = running(side(), side(free_ports=1))
     two = [{"name": name, "bridge": "br1"} for name in ("one", "two")]
     assert hows(state, networks=two) == {"networks[one]": "live", "networks[two]": "next_boot"}
 
 
 def test_unset_takes_off_and_only_what_is_there():
-    state = stopped(side(nics=(dataclasses.replace(NIC, mtu=9000),), description="x"))
+    state = stopped(side(nics=(nic(mtu=9000),), description="x"))
     unset = ["description", "networks[lan].mtu", "boot.kernel", "cloud_init.user"]
     assert hows(state, unset=unset) == {"description": "offline", "networks[lan].mtu": "offline"}
 
 
 def in_vlan(vlan):
-    return side(nics=(dataclasses.replace(NIC, vlan=vlan),))
+    return side(nics=(nic(vlan=vlan),))
 
 
 def test_a_vlan_is_taken_off_and_so_is_a_trunk():
@@ -227,38 +246,36 @@ def test_a_new_machine_is_the_plan_against_nothing():
     found = plan(state, **params)
     assert found.get("state").report()["after"] == "stopped"
     assert found.get("disks[root]").after["size"] == "2GiB" and found.get("disks[root]").after["image"] == "deb"
-    assert found.get("networks[lan]").after["mac"] == derive_mac("m", "vm", "lan", (), prefix=MAC_PREFIX)
+    assert found.get("networks[lan]").after["mac"] == derive_mac("m", "vm", "lan", (), prefix=VmKind.mac_prefix)
     assert found.get("memory").after == "1GiB" and "no KVM" in found.warnings[0]
     assert all(change.how.value in ("offline", "live") for change in found.changes)
 
 
 def test_a_volume_that_is_there_is_taken_only_with_permission():
     params = {"disks": [{"name": "root", "pool": "main", "size": "1"}]}
-    kept = Volume("/p/vm.root.qcow2", "qcow2", 1 << 30, is_ours=True)
-    state = State(pools={"main": "/p"}, found={"root": kept}, machine_id="m")
-    assert [change.permit for change in plan(state, **params).refused] == ["adopt"]
-    assert not plan(state, **params, allow=["adopt"]).refused
-    larger = dataclasses.replace(state, found={"root": dataclasses.replace(kept, size=2 << 30)})
-    assert plan(larger, **params, allow=["adopt"]).refused
-    half_made = dataclasses.replace(state, is_building=True, found={"root": dataclasses.replace(kept, is_fresh=True)})
+    path = "/p/vm.root.qcow2"
+
+    def found(size, **record):
+        volume = FoundVolume(path, "qcow2", size, is_ours=True)
+        return State(pools={"main": "/p"}, found={"root": volume}, machine_id="m", record=load(record, exists=True))
+
+    assert [change.permit for change in plan(found(1 << 30), **params).refused] == ["adopt"]
+    assert not plan(found(1 << 30), **params, allow=["adopt"]).refused
+    assert plan(found(2 << 30), **params, allow=["adopt"]).refused
+    half_made = found(1 << 30, building=True, volumes={"root": {"pool": "main", "path": path, "fresh": True}})
     assert not plan(half_made, **params).refused
 
 
 def test_absent_deletes_only_what_is_ours_and_named():
-    state = stopped(recorded={"root": "/p/vm.root.qcow2", "seed": "/p/vm.seed.iso"})
-    found = plan(state, state="absent")
-    assert ([change.path for change in found.changes], found.kept) == (
-        ["state"],
-        ["/p/vm.root.qcow2", "/p/vm.seed.iso"],
-    )
-    found = plan(state, state="absent", delete=["disks"])
+    owned = {"root": "/p/vm.root.qcow2", "seed": "/p/vm.seed.iso"}
+    found = plan(stopped(owned=owned), state="absent")
+    assert ([change.path for change in found.changes], found.kept) == (["state"], list(owned.values()))
+    found = plan(stopped(owned=owned), state="absent", delete=["disks"])
     assert ([change.path for change in found.changes], found.kept) == (["state", "disks[root]"], ["/p/vm.seed.iso"])
-    foreign = plan(stopped(), state="absent", delete=["disks"])
-    assert foreign.kept == ["/p/vm.root.qcow2 (not made by this collection)"]
-    for refused in (stopped(side(protection=True)), stopped(snapshots=2)):
+    foreign = plan(stopped(foreign=("/x (not made by this collection)",)), state="absent", delete=["disks"])
+    assert foreign.kept == ["/x (not made by this collection)"]
+    for refused in (stopped(record=load({"protection": True}, exists=True)), stopped(snapshots=2)):
         assert plan(refused, state="absent").refused
-    assert plan(State(other_kind="container"), state="absent").changes == []
-    assert plan(State(other_kind="container")).refused
 
 
 @pytest.mark.parametrize(
@@ -302,33 +319,16 @@ def test_nonsense_is_refused_before_the_host_is_looked_at(params):
         parse({"name": "vm", **params})
 
 
-def test_devices_are_named_by_alias_claim_mark_and_place():
-    disks = [
-        dataclasses.replace(DISK, alias=None, target=target, source=f"/{target}") for target in ("vda", "vdb", "vdc")
-    ]
-    disks.append(dataclasses.replace(DISK, alias="own", target="vdd"))
-    named = name_devices("disks", disks, (Item("by-source", True),), {"claimed": "vdb"}, {"by-source": {"/vdc"}})
-    assert {name: disk.target for name, disk in named.items()} == {
-        "disk0": "vda",
-        "claimed": "vdb",
-        "by-source": "vdc",
-        "own": "vdd",
-    }
-
-
 def test_a_live_device_has_the_name_of_its_definition():
-    persistent = {"data": dataclasses.replace(DISK, alias="data", target="sda", bus="scsi", source="/d")}
-    live = [
-        dataclasses.replace(DISK, alias=None, target="vdb", source="/d"),
-        dataclasses.replace(DISK, alias="gone", target="vdc", source="/g"),
-    ]
+    persistent = {"data": disk("data", "sda", "/d", bus="scsi")}
+    live = [disk(None, "vdb", "/d"), disk("gone", "vdc", "/g")]
     named = name_live_devices("disks", live, persistent, {})
-    assert {name: disk.target for name, disk in named.items()} == {"data": "vdb", "gone": "vdc"}
+    assert {name: its.target for name, its in named.items()} == {"data": "vdb", "gone": "vdc"}
 
 
 def test_no_disk_is_made_in_a_pool_that_is_no_folder():
     state = stopped(pools={"main": "/p", "vg": "/dev/vg"}, other_pools={"vg": "logical"})
-    for actual in (state, dataclasses.replace(state, exists=False, power="absent", persistent=None)):
+    for actual in (state, state.replace(exists=False, power="absent", persistent=None)):
         (refused,) = plan(actual, disks=[{"name": "data", "pool": "vg", "size": "1G"}]).refused
         assert refused.path == "disks[data].pool" and "logical" in refused.reason
 
@@ -337,7 +337,7 @@ def test_no_disk_is_made_in_a_pool_that_is_no_folder():
     ("bus", "how"), [("virtio", "live"), ("scsi", "live"), ("usb", "live"), ("sata", "next_boot"), ("ide", "next_boot")]
 )
 def test_a_disk_is_unplugged_live_where_its_bus_lets_it_go(bus, how):
-    actual = running(side(disks=[dataclasses.replace(DISK, bus=bus)]))
+    actual = running(side(disks=[disk(bus=bus)]))
     gone = {"disks": [{"name": "root", "state": "absent"}]}
     assert hows(actual, **gone) == hows(actual, disks=[], exact=["disks"]) == {"disks[root]": how}
     assert plan(running(side(disks=[]), actual.live), **gone).restart_required == (

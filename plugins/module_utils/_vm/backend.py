@@ -1,0 +1,509 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""How virtual machines are written: what ``_guest.run`` asks of libvirt, and each option of a running machine."""
+
+from __future__ import annotations
+
+import functools
+import os
+import typing as t
+import uuid
+
+from .._core import libraries
+from .._core.converge import Work
+from .._core.errors import ApplyError, WaitTimeout
+from .._core.options import DEFINITION, Item, pattern, split
+from .._core.plan import Change, How, Plan, Step
+from .._core.waiting import wait_until
+from .._guest.identity import link_name
+from .._guest.ownership import Ownership
+from .._guest.plan import is_half_made, wanted_value
+from .._guest.record import RecordedVolume
+from .._guest.run import Run, Steps
+from .._host import links
+from .._host.libvirt import errors_of
+from . import power, process, seed, storage
+from .options import CLOUD_INIT, OPTIONS, SEED_DISK
+from .plan import VmKind
+from .spec import Spec, new_item
+from .state import State
+from .volumes import format_of, volume_path
+from .xml import boot, channel, controller, disk, nic
+from .xml import domain as domain_xml
+from .xml.disk import Disk
+from .xml.node import Node, name_of, set_name
+
+# libvirt itself has waited 5 seconds by then.
+_DETACH_SECONDS = 1.0
+_BALLOON_SECONDS = 2.0
+# Debian's cloud kernel has no driver for a SATA drive: a seed there is never seen.
+_SEED_VALUES = {"format": "raw", "bus": "virtio", "readonly": True}
+
+
+def apply_vm(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
+    """Carry out *plan*, yielding each change that stands.
+
+    :raises ApplyError: when libvirt or the guest refuses a step.
+    """
+    with errors_of(f"change {spec.name}", ApplyError):
+        wanted = spec if state.exists or spec.state == "absent" else VmKind(spec, state).created()
+        yield from Run(VmBackend(wanted, state, plan, work), wanted, state, plan).steps()
+
+
+class VmBackend:
+    """See ``_guest.run.Backend``."""
+
+    word = "vm"
+    options = OPTIONS
+
+    def __init__(self, spec: Spec, state: State, plan: Plan, work: Work) -> None:
+        self.spec = spec
+        self.state = state
+        self.plan = plan
+        self.work = work
+        self.own = Ownership(work.host.record("guests", spec.name))
+        self.taken = self._taken_targets()
+        # The volumes that this run makes, and those that it takes over.
+        self.made: dict[str, RecordedVolume] = {}
+        self.adopted: dict[str, RecordedVolume] = {}
+        if spec.state != "absent":
+            self._plan_volumes()
+
+    @functools.cached_property
+    def domain(self) -> t.Any:
+        """The domain, with a definition: one that was started without (``virsh create``) is gone as soon as it does not run."""
+        library = libraries.libvirt()
+        domain = self.work.host.domains[self.spec.name]
+        with errors_of(f"define {self.spec.name}", ApplyError):
+            if domain.isPersistent():
+                return domain
+            return self._define(domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE | library.VIR_DOMAIN_XML_SECURE))
+
+    def _define(self, xml: str) -> t.Any:
+        return self.work.host.connection.defineXML(xml)
+
+    def wanted(self, path: str) -> t.Any:
+        """What *path* is to become, in canonical form."""
+        return wanted_value(OPTIONS, self.spec, path)
+
+    def _taken_targets(self) -> list[str]:
+        disks = self.state.live.things("disks").values() if self.state.live else ()
+        return [t.cast(Disk, device).target for device in disks]
+
+    def defined(self, area: str) -> t.Mapping[str, t.Any]:
+        """The devices of the machine by name; those of a half-made one are none."""
+        return self.state.persistent.things(area) if self.state.exists else {}
+
+    # -- record
+
+    def _plan_volumes(self) -> None:
+        for item in self.spec.wanted("disks"):
+            change = self.plan.get(f"disks[{item.name}]")
+            is_new = change is not None and item.name not in self.defined("disks")
+            if not is_new or "pool" not in item.values:
+                continue
+            found, pool = self.state.found.get(item.name), str(item.get("pool"))
+            if found is not None and not is_half_made(self.state, item.name):
+                self.adopted[item.name] = RecordedVolume(pool, found.path)
+            else:
+                format_ = str(new_item("disks", item).get("format"))
+                path = volume_path(self.state.pools[pool], self.spec.name, item.name, format_)
+                self.made[item.name] = RecordedVolume(pool, path, is_fresh=not self.state.exists)
+        if self.plan.has(*CLOUD_INIT) and (not self.state.exists or self.state.seed_path is None):
+            pool = str(self.state.seed_pool(self.spec))
+            path = volume_path(self.state.pools[pool], self.spec.name, SEED_DISK, "iso")
+            self.made[SEED_DISK] = RecordedVolume(pool, path, is_fresh=not self.state.exists)
+
+    def claims(self, *, is_final: bool) -> dict[str, t.Any]:
+        if is_final:
+            return {}
+        volumes = {**self.own.record.volumes, **self.adopted, **self.made}
+        if self.state.exists:
+            return {"volumes": volumes, "names": self._names()}
+        return {"volumes": volumes, "names": {}, "uuid": self._uuid}
+
+    @functools.cached_property
+    def _uuid(self) -> str:
+        return str(uuid.uuid4())
+
+    def _names(self) -> dict[str, dict[str, str]]:
+        """The names of devices that do not bear one themselves."""
+        names = {area: dict(its) for area, its in self.own.record.names.items()}
+        for area in VmKind.areas:
+            declared = {item.name for item in self.spec.items(area)}
+            for name, device in self.defined(area).items():
+                if name in declared and device.alias is None:
+                    names.setdefault(area, {})[name] = device.ident
+        return names
+
+    def clear(self) -> Steps:
+        if not self.own.record.is_building:
+            return
+        domain = self.work.host.domains.get(self.spec.name)
+        if domain is not None and self.state.power != "absent" and self.spec.state != "absent":
+            self._undefine(domain)
+            yield Step("half-made domain removed")
+        volumes = dict(self.own.record.volumes)
+        for name in [name for name, volume in volumes.items() if volume.is_fresh]:
+            path = volumes.pop(name).path
+            storage.remove_volume(path)
+            storage.remove_left_overs(self.spec.name, path)
+        self.own.save(volumes=volumes)
+        yield Step("half-made volumes removed")
+
+    # -- power
+
+    def stop(self) -> None:
+        power.stop(self.domain, self.spec, self.own)
+
+    def start(self) -> None:
+        power.start(self.domain, self.own)
+
+    def switch(self, now: str, target: str) -> None:
+        if target == "suspended":
+            power.suspend(self.domain)
+        elif now == "stopped":
+            power.start(self.domain, self.own, paused=target == "paused")
+        elif target == "paused":
+            power.pause(self.domain)
+        else:
+            power.resume(self.domain)
+
+    # -- what runs
+
+    def detach(self, change: Change) -> None:
+        area, name, dummy = split(change.path)
+        device = self.state.live.things(area).get(name) if self.state.live else None
+        if device is not None and not self._lets_go(area, t.cast(t.Any, device).ident):
+            self._note_declined(change.path)
+
+    def _lets_go(self, area: str, ident: str) -> bool:
+        """Ask the guest to let go of a device. Returns whether it did: it is asked, and free to ignore it."""
+        library = libraries.libvirt()
+        node = self._live_node(area, ident)
+        if node is None:
+            return True
+        try:
+            self.domain.detachDeviceFlags(domain_xml.to_text(node), library.VIR_DOMAIN_AFFECT_LIVE)
+        except library.libvirtError as exc:
+            if exc.get_error_code() not in (library.VIR_ERR_OPERATION_TIMEOUT, library.VIR_ERR_DEVICE_MISSING):
+                raise ApplyError(f"could not detach {ident} from {self.spec.name}: {exc.get_error_message()}") from exc
+        return _comes_true(lambda: self._live_node(area, ident) is None, _DETACH_SECONDS)
+
+    def _live_node(self, area: str, ident: str) -> Node | None:
+        return domain_xml.FIND[area](self._live_root(), ident)
+
+    def _live_root(self) -> Node:
+        return domain_xml.parse(self.domain.XMLDesc(libraries.libvirt().VIR_DOMAIN_XML_SECURE))
+
+    def _note_declined(self, path: str) -> None:
+        run = self._run_now()
+        if run is not None:
+            self.own.save(run=run.noting(declined=tuple(sorted({*run.declined, path}))))
+
+    def _run_now(self) -> t.Any:
+        """This run of the machine, with what was noted of it so far."""
+        run, noted = process.find_run(self.spec.name), self.own.record.run
+        return noted if noted is not None and noted.is_of(run) else run
+
+    def attach(self, change: Change) -> None:
+        area, name, dummy = split(change.path)
+        if self.state.live is not None and name in self.state.live.things(area):
+            return  # it is there, and was missing in the definition
+        root = domain_xml.parse(self._lasting_xml())
+        node = self._nodes(root)[area, name]
+        with errors_of(f"attach {change.path} to {self.spec.name}", ApplyError):
+            if area == "disks" and disk.read(node).bus == "scsi":
+                self._attach_scsi_controller()
+            self._attach_where_it_fits(node, area, name)
+
+    def _attach_where_it_fits(self, node: Node, area: str, name: str) -> None:
+        """Plug the device in where the definition has it: the guest names a card by its place."""
+        library = libraries.libvirt()
+        try:
+            self.domain.attachDeviceFlags(domain_xml.to_text(node), library.VIR_DOMAIN_AFFECT_LIVE)
+            return
+        except library.libvirtError:
+            # libvirt goes on with what a run that was killed had asked for.
+            if (area, name) in _named_nodes(self._live_root()):
+                return
+            place = node.find("address")
+            if place is None or place.get("type") != "pci":
+                raise
+            node.remove(place)
+        self.domain.attachDeviceFlags(domain_xml.to_text(node), library.VIR_DOMAIN_AFFECT_LIVE)
+
+    def _attach_scsi_controller(self) -> None:
+        if not controller.has_scsi(self._live_root()):
+            xml = domain_xml.to_text(controller.build_scsi())
+            self.domain.attachDeviceFlags(xml, libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
+
+    def change_live(self, change: Change) -> None:
+        live = self.state.live
+        if live is None:
+            return
+        area, name, key = split(change.path)
+        device = live.things(area).get(name) if key else None
+        if key and device is None:
+            return  # it was plugged in by this run, as the definition has it
+        now = device.value(key) if device is not None else live.values.get(change.path)
+        value = self.wanted(change.path)
+        if now != value:
+            with errors_of(f"change {change.path} of {self.spec.name}", ApplyError):
+                LIVE[pattern(change.path)](self, device, value)
+
+    def _update_nic(self, device: t.Any, key: str, value: t.Any) -> None:
+        """Bring one key of a card that is plugged in to its value."""
+        node = self._live_node("networks", device.ident)
+        if node is None:
+            raise ApplyError(f"the card {device.ident} of {self.spec.name} is gone by now. Run it again")
+        before = domain_xml.to_text(node)
+        nic.WRITE[key](node, value)
+        if domain_xml.to_text(node) != before:
+            self.domain.updateDeviceFlags(domain_xml.to_text(node), libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
+
+    def _update_vlan(self, device: t.Any, value: int) -> None:
+        self._update_nic(device, "vlan", value)
+        # libvirt knows nothing of what somebody else set on the port, and leaves it.
+        links.put_into_vlan(device.tap, value)
+
+    def _set_description(self, text: str) -> None:
+        library = libraries.libvirt()
+        kind = library.VIR_DOMAIN_METADATA_DESCRIPTION
+        self.domain.setMetadata(kind, text or None, None, None, library.VIR_DOMAIN_AFFECT_LIVE)
+
+    def _set_cores(self, count: int) -> None:
+        self.domain.setVcpusFlags(count, libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
+
+    def _set_balloon(self, memory_kib: int) -> None:
+        """Ask for the memory, and see whether the guest moves at all: a request that it cannot answer is noted."""
+        before = self.domain.info()[2]
+        run = self._run_now()
+        if run is not None:
+            self.own.save(run=run.noting(balloon=(memory_kib, before)))
+        self.domain.setMemoryFlags(memory_kib, libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
+        if not _comes_true(lambda: self.domain.info()[2] != before, _BALLOON_SECONDS):
+            self._note_declined("memory")
+
+    def _add_agent(self) -> None:
+        self.domain.attachDeviceFlags(domain_xml.to_text(channel.build()), libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
+
+    # -- what lasts
+
+    def make_volumes(self) -> Steps:
+        new = {**self.made, **self.adopted}
+        items = {item.name: new_item("disks", item) for item in self.spec.wanted("disks") if item.name in new}
+        for name, volume in self.made.items():
+            if name != SEED_DISK and not os.path.exists(volume.path):
+                storage.make_volume(self.work, self.spec.name, name, volume.path, items[name].values)
+                yield Step(f"volume {name} made")
+        for name, volume in self.adopted.items():
+            size = items[name].get("size")
+            if size is not None:
+                storage.grow(self.work, volume.path, format_of(volume.path), size)
+                yield Step(f"volume {name} taken")
+        storage.refresh(self.work, [volume.path for volume in new.values()])
+
+    def resize(self, change: Change) -> None:
+        name, size = split(change.path)[1], self.wanted(change.path)
+        device = t.cast(Disk, self.state.persistent.things("disks")[name])
+        plugged = self.state.live.things("disks").get(name) if self.state.live else None
+        if change.how is How.LIVE and plugged is not None and t.cast(Disk, plugged).source == device.source:
+            with errors_of(f"grow the disk {device.target} of {self.spec.name}", ApplyError):
+                self.domain.blockResize(device.source, size, libraries.libvirt().VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+        else:
+            storage.grow(self.work, device.source, device.value("format"), size)
+        storage.refresh(self.work, [device.source])
+
+    def write_files(self, changes: t.Sequence[Change]) -> Steps:
+        if not changes:
+            return
+        path = self.made[SEED_DISK].path if SEED_DISK in self.made else str(self.state.seed_path)
+        lasting = self.state.persistent.values if self.state.exists and self.state.seed_path else {}
+        values = seed.merged(
+            self.spec.values, {key: lasting[key] for key in CLOUD_INIT if key in lasting}, self.spec.unset
+        )
+        cards = [seed.Card(name, mac) for name, mac in self._macs().items()]
+        storage.write_seed(self.spec.name, path, seed.build(seed.render(self.spec.name, values, cards)))
+        storage.refresh(self.work, [path])
+        yield Step("seed made")
+
+    def _macs(self) -> dict[str, str]:
+        """The MACs of the cards that the definition has: of a new machine, those that it gets."""
+        if self.state.exists:
+            nics = self.state.persistent.things("networks")
+            return {name: str(card.value("mac")) for name, card in nics.items()}
+        changes = {item.name: self.plan.get(f"networks[{item.name}]") for item in self.spec.wanted("networks")}
+        return {name: change.after["mac"] for name, change in changes.items() if change is not None}
+
+    def write_definition(self) -> bool:
+        if not self.state.exists:
+            with errors_of(f"define {self.spec.name}", ApplyError):
+                self.domain = self._define(domain_xml.to_text(self._new_definition()))
+            return True
+        with errors_of(f"read the definition of {self.spec.name}", ApplyError):
+            root = domain_xml.parse(self._lasting_xml())
+        before = domain_xml.to_text(root)
+        self._edit(root)
+        if domain_xml.to_text(root) == before:
+            return False
+        with errors_of(f"change the definition of {self.spec.name}", ApplyError):
+            self.domain = self._define(domain_xml.to_text(root))
+        return True
+
+    def _lasting_xml(self) -> str:
+        library = libraries.libvirt()
+        return t.cast(str, self.domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE | library.VIR_DOMAIN_XML_SECURE))
+
+    def _new_definition(self) -> Node:
+        count = len(self.spec.wanted("disks")) + len(self.spec.wanted("networks"))
+        root = domain_xml.new(self.spec.name, self._uuid, self.state.accelerator, count + 5)
+        self._edit(root)
+        return root
+
+    def _edit(self, root: Node) -> None:
+        """Every change of the plan that the definition holds, however it reaches the running machine."""
+        nodes = self._nodes(root)
+        for change in self.plan.changes:
+            if change.path not in OPTIONS or OPTIONS[change.path].home != DEFINITION or change.path == "boot.order":
+                continue
+            area, name, key = split(change.path)
+            node = nodes.get((area, name)) if name else root
+            if name and not key:
+                self._edit_item(root, area, name, node, change)
+            elif node is None:
+                raise ApplyError(f"{area}[{name}] of {self.spec.name} is gone by now. Run it again")
+            else:
+                WRITE[pattern(change.path)](self, node, self.wanted(change.path))
+        if SEED_DISK in self.made:
+            domain_xml.add_disk(root, SEED_DISK, self.made[SEED_DISK].path, _SEED_VALUES, self.taken)
+        if self.plan.has("boot.order"):
+            WRITE["boot.order"](self, root, self.wanted("boot.order"))
+
+    def _edit_item(self, root: Node, area: str, name: str, node: Node | None, change: Change) -> None:
+        if change.after is None:
+            if node is not None:
+                node.getparent().remove(node)
+        elif node is None:
+            item = self.spec.item(area, name)
+            assert item is not None
+            full = new_item(area, item)
+            if area == "networks":
+                tap = link_name(self.spec.name, name, self.work.host.links)
+                domain_xml.add_nic(root, name, {**full.values, "mac": change.after["mac"]}, tap)
+            else:
+                self._add_disk(root, full)
+
+    def _add_disk(self, root: Node, item: Item) -> None:
+        source = item.text("source")
+        if source is not None:
+            domain_xml.add_disk(root, item.name, source, item.values, self.taken)
+            return
+        path = {**self.made, **self.adopted}[item.name].path
+        domain_xml.add_disk(root, item.name, path, {**item.values, "format": format_of(path)}, self.taken)
+
+    def _nodes(self, root: Node) -> dict[tuple[str, str], Node]:
+        """The devices in *root* by list and name."""
+        found = {}
+        for area in VmKind.areas:
+            for name, device in self.defined(area).items():
+                node = domain_xml.FIND[area](root, device.ident)
+                if node is not None:
+                    found[area, name] = node
+        return {**found, **_named_nodes(root)}
+
+    def _write_bus(self, node: Node, bus: str) -> None:
+        # What it was known by goes; from now on it bears its name.
+        set_name(node, self._name_of(node))
+        disk.write_bus(node, bus, self.taken)
+
+    def _write_mac(self, node: Node, mac: str) -> None:
+        set_name(node, self._name_of(node))
+        nic.WRITE["mac"](node, mac)
+
+    def _name_of(self, node: Node) -> str:
+        nodes = self._nodes(node.getparent().getparent())
+        return next(name for (dummy, name), other in nodes.items() if other is node)
+
+    def _write_boot_order(self, root: Node, names: t.Sequence[str]) -> None:
+        nodes = {name: node for (dummy, name), node in self._nodes(root).items()}
+        boot.write_order(root, [nodes[name] for name in names if name in nodes])
+
+    def set_flag(self, change: Change) -> None:
+        with errors_of(f"set {change.path} of {self.spec.name}", ApplyError):
+            FLAGS[change.path](self, self.wanted(change.path))
+
+    def _set_autostart(self, value: bool) -> None:
+        self.domain.setAutostart(int(value))
+
+    # -- removal
+
+    def stop_for_good(self) -> None:
+        # Nothing is lost by a hard stop where the disks go as well, or where the guest never ran.
+        power.stop(self.domain, self.spec, self.own, hard="disks" in self.spec.delete or not self.state.exists)
+
+    def undefine(self) -> None:
+        self._undefine(self.domain)
+
+    def _undefine(self, domain: t.Any) -> None:
+        library = libraries.libvirt()
+        flags = library.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | library.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        with errors_of(f"undefine {self.spec.name}", ApplyError):
+            if domain.isActive():
+                domain.destroy()
+            # Without the word for it libvirt removes what a TPM has sealed the disks with.
+            domain.undefineFlags(flags | library.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | library.VIR_DOMAIN_UNDEFINE_KEEP_TPM)
+
+    def remove_volume(self, name: str) -> None:
+        path = self.own.record.volumes[name].path
+        storage.remove_volume(path)
+        storage.refresh(self.work, [path])
+
+
+def _named_nodes(root: Node) -> dict[tuple[str, str], Node]:
+    """The disks and cards that bear a name of their own, by list and name."""
+    found = {}
+    for area, tag in (("disks", "disk"), ("networks", "interface")):
+        for node in root.iterfind(f"devices/{tag}"):
+            name = name_of(node)
+            if name is not None:
+                found[area, name] = node
+    return found
+
+
+def _comes_true(ask: t.Callable[[], bool], seconds: float) -> bool:
+    try:
+        return wait_until("the guest to answer", ask, timeout_seconds=seconds)
+    except WaitTimeout:
+        return False
+
+
+def _on_node(write: t.Callable[[Node, t.Any], None]) -> t.Callable[[VmBackend, Node, t.Any], None]:
+    return lambda backend, node, value: write(node, value)
+
+
+# Each option that the definition holds, on the whole document or on the node of its item.
+WRITE: dict[str, t.Callable[[VmBackend, Node, t.Any], None]] = {
+    **{path: _on_node(write) for path, write in domain_xml.WRITE.items()},
+    **{f"disks[].{key}": _on_node(write) for key, write in disk.WRITE.items()},
+    **{f"networks[].{key}": _on_node(write) for key, write in nic.WRITE.items()},
+    "disks[].bus": VmBackend._write_bus,
+    "networks[].mac": VmBackend._write_mac,
+    "boot.order": VmBackend._write_boot_order,
+}
+# Each flag that libvirt keeps beside the definition.
+FLAGS: dict[str, t.Callable[[VmBackend, t.Any], None]] = {"autostart": VmBackend._set_autostart}
+# Each option that changes while the machine runs: the device of its item, and the value.
+LIVE: dict[str, t.Callable[[VmBackend, t.Any, t.Any], None]] = {
+    "description": lambda backend, device, text: backend._set_description(text),
+    "vcpus": lambda backend, device, count: backend._set_cores(count),
+    "cpu.cores": lambda backend, device, count: backend._set_cores(count),
+    "memory": lambda backend, device, memory_kib: backend._set_balloon(memory_kib),
+    "agent": lambda backend, device, value: backend._add_agent(),
+    "networks[].bridge": lambda backend, device, bridge: backend._update_nic(device, "bridge", bridge),
+    "networks[].link": lambda backend, device, link: backend._update_nic(device, "link", link),
+    "networks[].vlan": lambda backend, device, vlan: backend._update_vlan(device, vlan),
+}

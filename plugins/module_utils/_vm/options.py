@@ -1,0 +1,152 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""The options of a virtual machine, one row each: those it shares with containers, and its own."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core import options as core
+from .._core.declared import check_name, check_text
+from .._core.errors import SpecError
+from .._core.options import (
+    CREATION,
+    NAME,
+    PATH,
+    SECRET,
+    SEED,
+    VOLUME,
+    Check,
+    Option,
+    Options,
+    always,
+    each,
+    fixed,
+    grows,
+    is_added,
+    listed,
+    matching,
+    never,
+    never_shrinks,
+    number,
+    size,
+)
+from .._core.units import show_memory_kib, show_size
+from .._guest import options as guest
+
+ALLOW = ("adopt", "replace_disk")
+DELETE = ("disks", "seed")
+EXACT = ("disks", "networks")
+WAITS = ("agent", "ip", "ssh")
+FORMATS = ("qcow2", "raw")
+BUSES = ("virtio", "scsi", "sata")
+CACHES = ("default", "none", "writeback", "writethrough", "directsync", "unsafe")
+NIC_MODELS = ("virtio", "e1000", "e1000e", "rtl8139")
+GRAPHICS = ("none", "vnc")
+# The disk that cloud_init makes.
+SEED_DISK = "seed"
+
+_SECTOR = 512
+_GROWS = "growing beyond cpu.max_cores waits for a restart"
+
+
+def _replaces_disk(before: t.Any, after: t.Any) -> str | None:
+    """Another source is another disk."""
+    return "replace_disk" if before is not None and before != after else None
+
+
+def _parse_order(key: str, names: t.Sequence[str]) -> tuple[str, ...]:
+    for name in names:
+        check_name(key, name)
+    if len(set(names)) != len(names):
+        raise SpecError(f"{key}: a name is there twice", key=key)
+    return tuple(names)
+
+
+def _parse_rendered(key: str, text: str) -> str:
+    if not isinstance(text, str) or text.startswith(("{'", "[{'", "['")):
+        raise SpecError(
+            f"{key}: must be text. Render a dictionary to YAML on the control node (filter to_nice_yaml)", key=key
+        )
+    return t.cast(str, check_text(key, text))
+
+
+ORDER = Check(_parse_order, "names of disks and networks, each once", (["root"], ["lan", "root"]))
+RENDERED = Check(_parse_rendered, "YAML as text", ("version: 1", "version: 2"))
+USER = matching(r"[a-z_][a-z0-9_-]{0,31}", "a Unix user name: 1 to 32 lower case letters, digits, '_' and '-'")
+PACKAGE = matching(r"[a-z0-9][a-z0-9+.:~=-]{0,127}", "names of packages", ("htop", "vim"))
+SERIAL = matching(r"[A-Za-z0-9 _.+-]{1,20}", "1 to 20 letters, digits, blanks, '_', '.', '+' and '-'")
+DISK_SIZE = size(_SECTOR, 1 << 60, step=_SECTOR, allowed="whole sectors of 512 bytes")
+CORES = number(1, 710)
+
+OPTIONS = Options(
+    guest.NAMED,
+    guest.STATE.but(choices=(*guest.STATES[:-1], "suspended", "absent")),
+    guest.DESCRIPTION,
+    guest.TAGS,
+    guest.PROTECTION,
+    guest.AUTOSTART,
+    *guest.STARTUP,
+    guest.VCPUS.but(live=grows, note=_GROWS),
+    guest.CPU_CORES.but(live=grows, note=_GROWS),
+    Option("cpu.max_cores", "int", CORES),
+    guest.MEMORY.but(create=1 << 20, note="through the balloon, up to memory_max; more waits for a restart"),
+    Option("memory_max", check=guest.MEMORY_SIZE, show=show_memory_kib),
+    guest.IMAGE,
+    Option("disks[]", "item", live=always, note="sata waits for a restart, and so does what the guest does not let go"),
+    Option(
+        "disks[].pool", check=NAME, home=VOLUME, loss=fixed, note="a disk is not moved: give the new disk another name"
+    ),
+    Option(
+        "disks[].size",
+        check=DISK_SIZE,
+        home=VOLUME,
+        live=grows,
+        loss=never_shrinks,
+        show=show_size,
+        note="a shrink is always refused",
+    ),
+    Option("disks[].format", choices=FORMATS, loss=fixed),
+    Option("disks[].image", check=NAME, home=CREATION),
+    Option("disks[].source", check=PATH, loss=_replaces_disk),
+    Option("disks[].bus", choices=BUSES, create="virtio"),
+    Option("disks[].serial", check=SERIAL, off=""),
+    Option("disks[].cache", choices=CACHES, off="default"),
+    Option("disks[].discard", "bool", off=False),
+    Option("disks[].readonly", "bool", off=False),
+    guest.NETWORK.but(note="what the guest does not let go waits for a restart"),
+    guest.BRIDGE.but(note="a card that is on no bridge waits for a restart"),
+    guest.NETWORK_VLAN.but(note="the bridge has to know VLANs, and libvirt to be 11.0 or newer"),
+    guest.NETWORK_MAC,
+    Option("networks[].model", choices=NIC_MODELS, create="virtio"),
+    guest.LINK,
+    guest.NETWORK_MTU,
+    Option("cloud_init.user", check=USER, home=SEED, off=""),
+    guest.SSH_KEYS.but(path="cloud_init.ssh_keys", home=SEED, live=never),
+    Option("cloud_init.packages", "list", each(PACKAGE), home=SEED, off=(), show=listed),
+    Option("cloud_init.user_data", check=SECRET, home=SEED, off="", secret=True),
+    Option("cloud_init.meta_data", check=RENDERED, home=SEED, off=""),
+    Option("cloud_init.network_config", check=RENDERED, home=SEED, off=""),
+    Option("boot.order", "list", ORDER, off=(), show=listed),
+    Option("boot.kernel", check=PATH, off=""),
+    Option("boot.initrd", check=PATH, off=""),
+    Option("boot.cmdline", check=core.LINE, off=""),
+    Option("graphics", choices=GRAPHICS, create="none", off="none"),
+    Option("serial", "bool", create=True, off=False),
+    Option("agent", "bool", create=True, off=False, live=is_added, note="live where it has a virtio-serial controller"),
+    guest.words("wait_for", WAITS),
+    guest.WAIT_TIMEOUT,
+    guest.SHUTDOWN_TIMEOUT,
+    guest.FORCE_STOP,
+    guest.RESTART_POLICY,
+    guest.words("allow", ALLOW),
+    guest.words("delete", DELETE),
+    guest.words("exact", EXACT),
+    guest.UNSET,
+)
+CLOUD_INIT = OPTIONS.compared(SEED)
+ARGUMENTS = OPTIONS.arguments()
+CONSTRAINTS: dict[str, t.Any] = {}

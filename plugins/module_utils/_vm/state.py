@@ -1,0 +1,114 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""What stands of a virtual machine."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core.keyed import Thing
+from .._guest.record import Run
+from .._guest.state import GuestState, Side
+from .options import CLOUD_INIT, OPTIONS
+from .spec import Spec
+from .xml.domain import Domain
+
+
+class FoundVolume:
+    """A disk file that stands where a declared disk would be made. *is_ours*: the record of this guest says that we made it."""
+
+    __slots__ = ("format", "is_ours", "path", "size")
+
+    def __init__(self, path: str, format: str, size: int, is_ours: bool) -> None:
+        self.path = path
+        self.format = format
+        self.size = size
+        self.is_ours = is_ours
+
+
+class VmSide(Side):
+    """The definition, or the running domain, with what *domain* says beyond its options."""
+
+    __slots__ = ("domain",)
+
+    def __init__(self, values: t.Mapping[str, t.Any], items: t.Mapping[str, t.Mapping[str, Thing]], domain: Domain):
+        super().__init__(values, items)
+        self.domain = domain
+
+
+class State(GuestState):
+    """A virtual machine as it is.
+
+    *bridges* are the bridges of virtual networks by name, *pools* the folders of the pools, *other_pools* the pools that are no
+    folders, with their types. *sources* are the paths of disks that are there, *found* the files that stand where a declared
+    disk would be made, *image_sizes* in bytes. *seed_path* is where its seed lies, *foreign_seed* a file of somebody else where
+    it would be made. *run* is the process behind it.
+    """
+
+    __slots__ = (
+        "accelerator",
+        "accelerator_reason",
+        "addresses",
+        "bridges",
+        "foreign_seed",
+        "found",
+        "image_sizes",
+        "other_pools",
+        "pools",
+        "run",
+        "seed_path",
+        "snapshots",
+        "sources",
+    )
+    persistent: VmSide  # of a machine that exists
+    live: VmSide | None
+
+    def __init__(
+        self,
+        *,
+        seed_path: str | None = None,
+        foreign_seed: str | None = None,
+        bridges: t.Mapping[str, str] | None = None,
+        pools: t.Mapping[str, str] | None = None,
+        other_pools: t.Mapping[str, str] | None = None,
+        sources: t.Collection[str] = (),
+        found: t.Mapping[str, FoundVolume] | None = None,
+        image_sizes: t.Mapping[str, int] | None = None,
+        accelerator: str = "tcg",
+        accelerator_reason: str = "",
+        snapshots: int = 0,
+        run: Run | None = None,
+        addresses: t.Mapping[str, tuple[str, ...]] | None = None,
+        **common: t.Any,
+    ) -> None:
+        super().__init__(**common)
+        self.seed_path = seed_path
+        self.foreign_seed = foreign_seed
+        self.bridges: t.Mapping[str, str] = bridges or {}
+        self.pools: t.Mapping[str, str] = pools or {}
+        self.other_pools: t.Mapping[str, str] = other_pools or {}
+        self.sources = sources
+        self.found: t.Mapping[str, FoundVolume] = found or {}
+        self.image_sizes: t.Mapping[str, int] = image_sizes or {}
+        self.accelerator = accelerator
+        self.accelerator_reason = accelerator_reason
+        self.snapshots = snapshots
+        self.run = run
+        self.addresses: t.Mapping[str, tuple[str, ...]] = addresses or {}
+
+    def seed_pool(self, spec: Spec) -> str | None:
+        """The pool of the first disk, beside which the seed lies; ``None`` for a machine without a disk in one."""
+        for item in spec.wanted("disks"):
+            if item.text("pool"):
+                return item.text("pool")
+        disks = self.persistent.things("disks").values() if self.exists else ()
+        pools = (disk.value("pool") for disk in disks)
+        return next((pool for pool in pools if pool and pool not in self.other_pools), None)
+
+
+def seed_values(seed: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
+    """What a seed says by option path; the off values where there is none."""
+    return {path: OPTIONS[path].off if seed is None else seed.get(path) for path in CLOUD_INIT}

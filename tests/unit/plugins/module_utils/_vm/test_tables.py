@@ -1,0 +1,47 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No option of a virtual machine is done in silence: each that is compared is read, written and changed live by a function of its own."""
+
+from __future__ import annotations
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import (
+    DEFINITION,
+    FLAG,
+    SEED,
+    VOLUME,
+    never,
+)
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import backend, seed
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.options import OPTIONS
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import seed_values
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import disk, domain, nic
+
+DEFINED = {row.path for row in OPTIONS if row.home == DEFINITION and row.type != "item"}
+# What a side has of all devices together, and what the definition does not say of one of them.
+OF_ALL_DEVICES = {"boot.order"}
+
+
+def test_every_option_of_the_definition_is_read() -> None:
+    items = {f"disks[].{key}" for key in disk.READ} | {f"networks[].{key}" for key in nic.READ}
+    assert {*domain.READ} | items | OF_ALL_DEVICES == DEFINED
+
+
+def test_every_option_of_the_definition_is_written() -> None:
+    assert {*backend.WRITE} == DEFINED
+
+
+def test_every_option_that_changes_live_has_a_writer_and_no_other_has() -> None:
+    assert {*backend.LIVE} == {path for path in DEFINED if OPTIONS[path].live is not never}
+
+
+def test_every_flag_is_set() -> None:
+    assert {*backend.FLAGS} == {*OPTIONS.compared(FLAG)}
+
+
+def test_a_seed_says_every_option_that_lives_in_it() -> None:
+    assert {*seed.read({}, "vm")} == {*seed_values(None)} == {*OPTIONS.compared(SEED)}
+
+
+def test_volumes_have_a_place_and_a_size() -> None:
+    assert {row.path for row in OPTIONS if row.home == VOLUME} == {"disks[].pool", "disks[].size"}
