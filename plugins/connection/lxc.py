@@ -91,7 +91,9 @@ display = Display()
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # These statuses say that the container cannot be entered; the reason is in the line with the marker.
-_MISSING, _NOT_RUNNING, _CANNOT_ENTER = 245, 246, 247
+_MISSING = 245
+_NOT_RUNNING = 246
+_CANNOT_ENTER = 247
 _MARKER = "homelab.hybrid.lxc: "
 # lxc-attach would wait for ever for a container that is frozen, so its state is asked first, in the same breath.
 # A container is there when it runs or its config is there: LXC's own rule. A sudo that refuses says nothing of it.

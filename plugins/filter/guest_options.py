@@ -49,7 +49,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from .guest_spec import options_of
+from ..plugin_utils._guest_options import options_of
 
 KINDS = ("vm", "container")
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.errors import AnsibleFilterError
+
+from ._guest_options import options_of
+
 Variables = t.Mapping[str, t.Any]
 Told = dict[str, t.Any]
 
@@ -24,7 +28,7 @@ RUNNING = ("started", "paused")
 LAST = 10**9
 
 
-class FleetError(ValueError):
+class FleetError(AnsibleFilterError):  # type: ignore[misc]  # Ansible has no types
     """The inventory does not say what a guest is or where, or a name is none of its guests."""
 
 
@@ -33,17 +37,20 @@ def share(
     play: t.Iterable[str],
     guests: t.Sequence[str],
     hypervisors: t.Iterable[str],
-    names: t.Collection[str] | None = None,
+    names: str | t.Collection[str] | None = None,
     left_out: t.Collection[str] = (),
 ) -> dict[str, Told]:
     """Who of the *play* does which part, in one pass over the inventory.
 
     A hypervisor that is in the play does all its guests. For one that is not, the first of its guests in the play does those
     that are: so a limit to a guest means that guest, and one to a hypervisor the whole host. With *names* only these guests,
-    and in no case those that are *left_out*.
+    or a text of them with commas between, and in no case those that are *left_out*.
+    Each part has the ``hypervisor``, the ``guests`` by name, and whether that is the whole host (``is_whole``).
 
     :raises FleetError: for a name that is no guest or is beyond the play, and for a guest whose hypervisor or kind is not said.
     """
+    if isinstance(names, str):
+        names = [name.strip() for name in names.split(",") if name.strip()]
     if unknown := sorted(set(names or ()) - set(guests)):
         raise FleetError(f"no guest of the inventory is called {', '.join(unknown)}")
     in_play = set(play)
@@ -73,19 +80,28 @@ def share(
 
 
 def steps(
-    guests: t.Iterable[tuple[str, Variables, Variables]], state: str, seen: t.Iterable[Variables] | None
+    names: t.Iterable[str],
+    hostvars: t.Mapping[str, Variables],
+    state: str,
+    seen: t.Iterable[Variables] | None = None,
 ) -> list[Told]:
-    """What is to do to bring *guests* (name, variables, options) to *state*, a step for each order, by their ``rank``.
+    """What is to do to bring the guests *names* to *state*, a step for each order, by their ``rank``.
 
     They start from the lowest order to the highest and then those that have none, and stop the other way round. *seen* are
     the guests that are there: one that is not, or that is as it should be, is in no step. Only a guest that shall run is started.
     What is taken away is one step, whatever is there: something may be kept of what is not.
+    Each step has its lists for ``layout``, ``vms`` and ``containers``, with only those options that say how long a guest may take, what to
+    wait for and what may be deleted; and as ``delay`` the longest of their ``up_delay`` or ``down_delay``, in seconds.
 
-    :raises FleetError: for a ``startup`` that cannot be.
+    :raises AnsibleFilterError: for another state, for a ``startup`` that cannot be, and for what cannot stand in inventory.
     """
+    if state not in STATES:
+        raise FleetError(f"the state of a step is {state!r}; it must be one of {', '.join(STATES)}")
     there = {str(guest["name"]): guest["state"] for guest in seen or ()}
     found: dict[int, Told] = {}
-    for name, variables, options in guests:
+    for name in names:
+        variables = hostvars[name]
+        options = options_of(name, variables)
         startup = read_startup(name, options.get("startup"))
         if not is_concerned(state, there.get(name), options):
             continue

@@ -61,9 +61,9 @@ def test_code_is_sent_once(tmp_path: Path, has_libvirt: bool) -> None:
         subprocess.run([python, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
         python = str(tmp_path / "bare/bin/python")
     first, made = converge(tmp_path, NOTHING, python)
-    assert first == ["layout_plan", "layout"]
+    assert first == ["_layout_plan", "layout"]
     again, found = converge(tmp_path, NOTHING, python)
-    assert again == ["layout_plan"]
+    assert again == ["_layout_plan"]
     assert found == made and found["resources"][0]["name"] == "hlkc-none"
 
 
@@ -83,11 +83,11 @@ def test_kept_code_is_roots_alone_and_goes_when_nobody_uses_it(tmp_path: Path) -
 def test_options_that_are_no_options_are_told_by_the_layout_itself(tmp_path: Path) -> None:
     converge(tmp_path, NOTHING)
     sent, result = converge(tmp_path, {"storage_pool": []})
-    assert sent == ["layout_plan", "layout"]
+    assert sent == ["_layout_plan", "layout"]
     assert "Unsupported parameters for (homelab.hybrid.layout) module: storage_pool" in result["msg"]
 
 
 def test_a_folder_that_is_no_code_is_not_run(tmp_path: Path) -> None:
     KEPT.mkdir(parents=True)
     sent, result = converge(tmp_path, NOTHING)
-    assert sent == ["layout_plan", "layout"] and not result["changed"]
+    assert sent == ["_layout_plan", "layout"] and not result["changed"]

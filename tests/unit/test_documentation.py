@@ -121,3 +121,11 @@ def test_returned_values_are_documented(path: Path) -> None:
     for key in ("short_description", "description", "version_added", "author"):
         assert told.get(key), f"{relative(path)}: {key}"
     assert told["module"] == path.stem
+
+
+@each_module
+def test_a_private_module_says_so(path: Path) -> None:
+    told = documentation(path)
+    is_private = path.stem.startswith("_")
+    assert told["short_description"].startswith("(private)") is is_private
+    assert told["description"][0].startswith("Private to ") is is_private

@@ -26,10 +26,10 @@ from unit.documents import DOCUMENTS, Block, blocks
 from unit.test_documentation import arguments, assert_accepted
 from unit.tree import MODULES, PLUGINS, ROOT, constant, files, load, tasks_of
 
-from ansible_collections.homelab.hybrid.plugins.filter.guest_spec import options_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import HybridError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import How
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import options_of
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._inventory import parse_sources
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._profiles import ALLOW, DELETE
 

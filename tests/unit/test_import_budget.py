@@ -32,10 +32,10 @@ def below(kind: t.Any) -> set[str]:
 MAY_LOAD = {
     **{kind.module: {name, *below(kind)} for name, kind in ROOMS.items()},
     "guest_info": {"_listing"}.union(*({name, *below(kind)} for name, kind in ROOMS.items() if kind.is_guest)),
-    "guest_result": set(),
+    "_guest_result": set(),
     "host_info": {"_listing"},
     "layout": {*ROOMS, "_layout"},
-    "layout_plan": set(),
+    "_layout_plan": set(),
 }
 IMPORT = """
 import importlib, json, sys

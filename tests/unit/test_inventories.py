@@ -38,7 +38,7 @@ READ = """
         dest: "{{ folder }}/{{ inventory_hostname }}.json"
         content: >-
           {{ {'layout': layout, 'guests': guests_of[inventory_hostname],
-              'conflicts': guests_of | homelab.hybrid.guest_conflicts(hostvars, options_of_all)} | to_json }}
+              'conflicts': guests_of | homelab.hybrid._guest_conflicts(hostvars, options_of_all)} | to_json }}
       delegate_to: localhost
       vars:
         ansible_connection: local

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.homelab.hybrid.plugins.action.guest_result import guest_result
+from ansible_collections.homelab.hybrid.plugins.action._guest_result import guest_result
 
 EMPTY: dict[str, t.Any] = {"plan": [], "restart_required": [], "kept": [], "unmanaged": [], "assumed": []}
 WEB = {

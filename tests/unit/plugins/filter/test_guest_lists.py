@@ -8,9 +8,9 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.homelab.hybrid.plugins.filter.guest_conflicts import guest_conflicts
 from ansible_collections.homelab.hybrid.plugins.filter.guest_options import guest_options
 from ansible_collections.homelab.hybrid.plugins.filter.guests_by_hypervisor import guests_by_hypervisor
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._conflicts import guest_conflicts
 
 Vars = dict[str, dict[str, t.Any]]
 NAT = {"hypervisor_bridges": [{"name": "br0", "mode": "nat", "address": "10.1.0.1/24"}]}

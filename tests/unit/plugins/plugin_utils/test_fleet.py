@@ -10,9 +10,8 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.homelab.hybrid.plugins.filter.lab_parts import lab_parts
-from ansible_collections.homelab.hybrid.plugins.filter.lab_steps import lab_steps
-from ansible_collections.homelab.hybrid.plugins.filter.left_out import left_out
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._fleet import share, steps
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._limit import left_out
 
 HYPERVISORS = ["alpha", "beta"]
 GUESTS = ["web", "dns", "desk"]
@@ -26,7 +25,7 @@ HOSTVARS: dict[str, dict[str, t.Any]] = {
 
 
 def parts(*play: str, hostvars: t.Any = None, **given: t.Any) -> dict[str, tuple[str, bool, list[str]]]:
-    found = lab_parts(hostvars or HOSTVARS, play, GUESTS, HYPERVISORS, **given)
+    found = share(hostvars or HOSTVARS, play, GUESTS, HYPERVISORS, **given)
     return {host: (part["hypervisor"], part["is_whole"], part["guests"]) for host, part in found.items()}
 
 
@@ -88,15 +87,15 @@ def seen(state: str) -> list[dict[str, str]]:
 
 
 def order(state: str, now: str, hostvars: t.Any = None) -> list[list[str]]:
-    steps = lab_steps(GUESTS, hostvars or HOSTVARS, state, seen(now))
-    return [[each["name"] for each in step["vms"] + step["containers"]] for step in steps]
+    found = steps(GUESTS, hostvars or HOSTVARS, state, seen(now))
+    return [[each["name"] for each in step["vms"] + step["containers"]] for step in found]
 
 
 def test_guests_start_in_their_order_and_stop_the_other_way_round() -> None:
     assert order("started", "stopped") == [["dns"], ["desk"], ["web"]]
     assert order("stopped", "started") == [["web"], ["desk"], ["dns"]]
-    assert [step["delay"] for step in lab_steps(GUESTS, HOSTVARS, "started", seen("stopped"))] == [5, 0, 0]
-    assert [step["delay"] for step in lab_steps(GUESTS, HOSTVARS, "stopped", seen("started"))] == [0, 7, 0]
+    assert [step["delay"] for step in steps(GUESTS, HOSTVARS, "started", seen("stopped"))] == [5, 0, 0]
+    assert [step["delay"] for step in steps(GUESTS, HOSTVARS, "stopped", seen("started"))] == [0, 7, 0]
 
 
 def test_a_startup_among_the_options_counts_like_that_of_the_inventory() -> None:
@@ -104,18 +103,18 @@ def test_a_startup_among_the_options_counts_like_that_of_the_inventory() -> None
     assert order("started", "stopped", {**HOSTVARS, "web": web}) == [["web"], ["dns"], ["desk"]]
     both = {**web, "guest_startup": {"order": 9}}
     assert order("started", "stopped", {**HOSTVARS, "web": both}) == [["dns"], ["desk"], ["web"]]
-    assert lab_steps(["web"], {"web": both}, "started", seen("stopped"))[0]["delay"] == 3
+    assert steps(["web"], {"web": both}, "started", seen("stopped"))[0]["delay"] == 3
 
 
 @pytest.mark.parametrize(("state", "now"), [("started", "started"), ("stopped", "stopped"), ("stopped", "suspended")])
 def test_what_is_as_it_should_be_is_in_no_step(state: str, now: str) -> None:
-    assert lab_steps(GUESTS, HOSTVARS, state, seen(now)) == []
+    assert steps(GUESTS, HOSTVARS, state, seen(now)) == []
 
 
 def test_what_is_not_there_is_in_no_step_unless_it_is_to_go() -> None:
-    assert lab_steps(GUESTS, HOSTVARS, "started", []) == []
-    assert lab_steps(GUESTS, HOSTVARS, "stopped") == []
-    (step,) = lab_steps(GUESTS, HOSTVARS, "absent")
+    assert steps(GUESTS, HOSTVARS, "started", []) == []
+    assert steps(GUESTS, HOSTVARS, "stopped") == []
+    (step,) = steps(GUESTS, HOSTVARS, "absent")
     assert (len(step["vms"]), len(step["containers"])) == (1, 2)
 
 
@@ -137,9 +136,7 @@ def test_a_step_changes_nothing_else_of_a_guest() -> None:
     spec = {"memory": "1GiB", "wait_for": ["ip"], "wait_timeout": 9, "shutdown_timeout": 3, "force_stop": True}
     hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], "guest_spec": spec, "guest_delete": ["rootfs", "disks"]}}
     of = {
-        state: lab_steps(["web"], hostvars, state, seen({"started": "stopped"}.get(state, "started")))[0]["containers"][
-            0
-        ]
+        state: steps(["web"], hostvars, state, seen({"started": "stopped"}.get(state, "started")))[0]["containers"][0]
         for state in ("started", "stopped", "absent")
     }
     assert of["started"] == {"name": "web", "state": "started", "wait_for": ["ip"], "wait_timeout": 9}
@@ -159,9 +156,9 @@ def test_a_step_changes_nothing_else_of_a_guest() -> None:
 def test_a_startup_that_cannot_be_is_refused(startup: t.Any, said: str) -> None:
     hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], "guest_startup": startup}}
     with pytest.raises(AnsibleFilterError, match=f"startup of web: {said}"):
-        lab_steps(["web"], hostvars, "started", seen("stopped"))
+        steps(["web"], hostvars, "started", seen("stopped"))
 
 
 def test_a_state_that_there_is_not_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="must be one of absent, started, stopped"):
-        lab_steps(GUESTS, HOSTVARS, "frozen")
+        steps(GUESTS, HOSTVARS, "frozen")

@@ -1,60 +1,18 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What the layouts of several hosts say, as one report. Compares nothing itself: a difference is a change in the module's own plan."""
 
 from __future__ import annotations
-
-DOCUMENTATION = r"""
-name: lab_report
-short_description: What the layouts of several hosts say, as one report
-version_added: 0.1.0
-author:
-  - homelab.hybrid contributors (@homelab)
-description:
-  - Sums up what M(homelab.hybrid.layout) returned on each hypervisor, in check mode or of a real run. It compares nothing itself. A difference is
-    a change in the module's own plan.
-positional: _input, parts, hostvars
-options:
-  _input:
-    description:
-      - A dictionary for each hypervisor, with its name as C(hypervisor) and what the task returned as C(result).
-    type: list
-    elements: dict
-    required: true
-  parts:
-    description:
-      - What the tasks were about, as P(homelab.hybrid.lab_parts#filter) returns it. With it the report has what the inventory declares too, without
-        its secrets.
-    type: dict
-    default: {}
-  hostvars:
-    description: The variable C(hostvars), for O(parts), and so that no guest of the inventory is told as one that is not in it.
-    type: dict
-    default: {}
-"""
-
-EXAMPLES = r"""
-lab_report: "{{ [{'hypervisor': 'alpha', 'result': layout_of_alpha}] | homelab.hybrid.lab_report }}"
-"""
-
-RETURN = r"""
-_value:
-  description:
-    - C(drifted) says whether anything differs, failed or could not be asked. What only waits for a restart of its guest is as declared.
-    - C(hosts) has for each hypervisor C(drifted), C(error), C(unlisted) and its C(resources), each with C(kind), C(name), C(status), C(drifted),
-      C(declared), what C(is), C(plan), C(restart_required), C(unmanaged), C(kept) and C(error).
-    - C(status) is V(as declared), V(waits for a restart), V(missing), V(differs), V(changed), V(failed) or V(skipped).
-    - C(entries) has the same as lines for P(homelab.hybrid.table#filter), with C(host), C(kind), C(name), C(status) and C(differences).
-  type: dict
-"""
 
 import typing as t
 
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._layout.kinds import KINDS
-from ..plugin_utils._profiles import dictionaries
-from .guest_spec import options_of
+from ._guest_options import options_of
+from ._profiles import dictionaries
 
 Told = dict[str, t.Any]
 LISTS = ("plan", "restart_required", "unmanaged", "kept")
@@ -66,7 +24,10 @@ def lab_report(
     parts: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
     hostvars: t.Mapping[str, t.Any] | None = None,
 ) -> Told:
-    """All hosts as one.
+    """All hosts as one: whether anything ``drifted``, the ``hosts`` with their resources, and ``entries`` for a table.
+
+    *results* are dictionaries with the ``hypervisor`` and the ``result`` of its layout. With *parts*, as ``share`` tells them, each resource has
+    what is declared of it too, without secrets. The status of a resource is one of those that ``status`` tells.
 
     :raises AnsibleFilterError: for what is no result of the module.
     """
@@ -201,10 +162,3 @@ def difference(change: t.Mapping[str, t.Any]) -> str:
 def short(value: t.Any) -> str:
     text = "nothing" if value is None else str(value)
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
-
-
-class FilterModule:
-    """The filter of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"lab_report": lab_report}

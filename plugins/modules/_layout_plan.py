@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: layout_plan
-short_description: Say what a layout would change, with code that the host keeps
+module: _layout_plan
+short_description: (private) Say what a layout would change, with code that the host keeps
 version_added: 0.1.0
 description:
+  - Private to this collection; it may change at any time.
   - A part of M(homelab.hybrid.layout), which runs it by itself before anything else. It is of no use in a playbook.
   - The code of a layout is kept on its host below C(/run) until the host restarts, in one folder for each version of it. Where the
     same code is to run again, this module stands for M(homelab.hybrid.layout) with C(--check), and takes its options. Where there
@@ -25,7 +26,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: Succeed, and say nothing of the host
-  homelab.hybrid.layout_plan:
+  homelab.hybrid._layout_plan:
 """
 
 RETURN = r"""

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: guest_result
-short_description: Show a guest what became of it in the layout of its host
+module: _guest_result
+short_description: (private) Show a guest what became of it in the layout of its host
 version_added: 0.1.0
 description:
+  - Private to the playbooks of this collection; it may change at any time.
   - Takes the result that M(homelab.hybrid.layout) had for a whole host, and ends as the item of one guest ended, with its changes, its
     diff and its failure. So each guest of a play shows its own result, and one guest's failure is never another's.
   - Connects to nothing and changes nothing. That the guest is told as changed is the change that the layout made.
@@ -40,7 +41,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: Show what became of a guest
-  homelab.hybrid.guest_result:
+  homelab.hybrid._guest_result:
     layout: "{{ hostvars['alpha'].hypervisor_layout }}"
     name: jellyfin
     hypervisor: alpha

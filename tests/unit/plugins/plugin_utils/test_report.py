@@ -10,10 +10,10 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.homelab.hybrid.plugins.filter.guest_advice import guest_advice
-from ansible_collections.homelab.hybrid.plugins.filter.guest_conflicts import guest_conflicts
 from ansible_collections.homelab.hybrid.plugins.filter.guest_options import guest_options
-from ansible_collections.homelab.hybrid.plugins.filter.lab_report import lab_report
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._advice import guest_advice
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._conflicts import guest_conflicts
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._report import lab_report
 
 
 def change(path: str, before: t.Any, after: t.Any, done: bool = False) -> dict[str, t.Any]:

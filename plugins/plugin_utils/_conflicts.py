@@ -1,60 +1,15 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What guests of different hypervisors cannot both have. On one host ``layout`` refuses the same."""
 
 from __future__ import annotations
-
-DOCUMENTATION = r"""
-name: guest_conflicts
-short_description: What guests of different hypervisors cannot both have
-version_added: 0.1.0
-author:
-  - homelab.hybrid contributors (@homelab)
-description:
-  - Finds guests on different hypervisors that the inventory gives one MAC address or one address.
-  - One address is no conflict where one of them hangs on a bridge that hides it behind its host, as O(homelab.hybrid.bridge#module:mode=nat)
-    and O(homelab.hybrid.bridge#module:mode=isolated) do.
-  - M(homelab.hybrid.layout) refuses the same on one host, where it also sees the guests that no inventory names.
-positional: _input, hostvars, options
-options:
-  _input:
-    description: The names of the guests by hypervisor, as P(homelab.hybrid.guests_by_hypervisor#filter) tells them.
-    type: dict
-    required: true
-  hostvars:
-    description: The variable C(hostvars). C(hypervisor_bridges) of a hypervisor is read.
-    type: dict
-    required: true
-  options:
-    description: The options of all of these guests, as P(homelab.hybrid.guest_options#filter) makes them.
-    type: list
-    elements: dict
-    required: true
-"""
-
-EXAMPLES = r"""
-- name: Refuse guests that cannot be together
-  ansible.builtin.assert:
-    that: guest_conflicts_found | length == 0
-    fail_msg: "{{ guest_conflicts_found | join('; ') }}"
-  vars:
-    guest_names: "{{ groups['guests'] }}"
-    guest_list: "{{ guest_names | homelab.hybrid.guest_options(hostvars, 'vm') + guest_names | homelab.hybrid.guest_options(hostvars, 'container') }}"
-    guest_conflicts_found: "{{ guest_names | homelab.hybrid.guests_by_hypervisor(hostvars) | homelab.hybrid.guest_conflicts(hostvars, guest_list) }}"
-  run_once: true
-"""
-
-RETURN = r"""
-_value:
-  description: A sentence for each conflict. Empty where there is none.
-  type: list
-  elements: str
-"""
 
 import ipaddress
 import typing as t
 
-from ..plugin_utils._profiles import dictionaries
+from ._profiles import dictionaries
 
 HIDING_MODES = ("nat", "isolated")
 Options = t.Mapping[str, t.Any]
@@ -109,8 +64,3 @@ def canonical(address: str) -> str:
         return str(ipaddress.ip_address(address))
     except ValueError:
         return address
-
-
-class FilterModule:
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"guest_conflicts": guest_conflicts}

@@ -1,45 +1,15 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""A list of dictionaries as a table of text, and text as the output of Ansible can show it."""
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
-name: table
-short_description: A list of dictionaries as a table of text
-version_added: 0.1.0
-author:
-  - homelab.hybrid contributors (@homelab)
-description:
-  - Lays out a list of dictionaries in columns, one line for each, under a line with the names of the columns.
-  - A list in a cell is joined by commas, C(true) and C(false) are C(yes) and C(no), and what is missing is C(-).
-positional: _input, columns
-options:
-  _input:
-    description: The dictionaries.
-    type: list
-    elements: dict
-    required: true
-  columns:
-    description: The keys to show, in this order.
-    type: list
-    elements: str
-    required: true
-"""
-
-EXAMPLES = r"""
-- name: Show the guests
-  ansible.builtin.debug:
-    msg: "{{ lab_guests | homelab.hybrid.table(['name', 'kind', 'state', 'addresses']) }}"
-"""
-
-RETURN = r"""
-_value:
-  description: The lines of the table.
-  type: str
-"""
-
 import typing as t
+
+from ansible import constants
+from ansible.errors import AnsibleError
 
 GAP = "  "
 
@@ -65,6 +35,14 @@ def table(entries: t.Iterable[t.Mapping[str, t.Any]], columns: t.Sequence[str]) 
     )
 
 
-class FilterModule:
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"table": table}
+def shown(text: str) -> str | list[str]:
+    """*text*, or its lines where the callback would write them as one."""
+    return text if "\n" not in text or result_format() == "yaml" else text.splitlines()
+
+
+def result_format() -> str:
+    """How results are written; JSON where the default callback is not loaded, and so cannot say it."""
+    try:
+        return str(constants.config.get_config_value("result_format", plugin_type="callback", plugin_name="default"))
+    except AnsibleError:
+        return "json"

@@ -10,7 +10,7 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.homelab.hybrid.plugins.filter.guest_advice import NEEDS, guest_advice
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._advice import NEEDS, guest_advice
 
 LIGHT = {"image": "debian-13-vm", "memory": "512MiB", "disks": [{"name": "root", "pool": "main"}]}
 

@@ -1,53 +1,13 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""Which guests should be the other kind of guest, and why. Reads what an inventory declares, and no host.
+
+The guide of the README, when to take a virtual machine and when a container, as rules.
+"""
 
 from __future__ import annotations
-
-DOCUMENTATION = r"""
-name: guest_advice
-short_description: Which guests should be the other kind of guest, and why
-version_added: 0.1.0
-author:
-  - homelab.hybrid contributors (@homelab)
-description:
-  - Applies the guide of the README, when to take a virtual machine and when a container, to what an inventory declares. It looks at no host.
-  - A container should be a virtual machine where its C(guest_needs) name something that only a kernel of its own gives; where its name, tags or
-    image are those of another operating system or of an appliance; where a folder is mounted in it that is there to handle the kernel; or
-    where its tags call it untrusted.
-  - A privileged container is told of, because its root is the root of the host.
-  - A virtual machine should be a container where it is a small one of an image for a Debian machine, with nothing of its own that a container could
-    not have. It is not told of where its C(guest_needs) say why it is one.
-positional: _input, hostvars
-options:
-  _input:
-    description: The names of the guests.
-    type: list
-    elements: str
-    required: true
-  hostvars:
-    description:
-      - The variable C(hostvars). Of a guest C(guest_kind), C(guest_needs) and those variables are read that P(homelab.hybrid.guest_options#filter)
-        reads.
-      - The words of C(guest_needs) are V(other_os), V(own_kernel), V(kernel_modules), V(isolation), V(appliance) and V(whole_device).
-    type: dict
-    required: true
-"""
-
-EXAMPLES = r"""
-# host_vars/sandbox.yml: a virtual machine on purpose
-guest_needs: [isolation]
-
-# in a play
-advice: "{{ groups['guests'] | homelab.hybrid.guest_advice(hostvars) }}"
-"""
-
-RETURN = r"""
-_value:
-  description: A dictionary for each reason, with C(guest), what it C(is), what would be C(better), and C(why).
-  type: list
-  elements: dict
-"""
 
 import re
 import typing as t
@@ -56,8 +16,8 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._core.errors import HybridError
 from ..module_utils._core.units import parse_memory_kib
-from ..plugin_utils._profiles import dictionaries
-from .guest_spec import options_of
+from ._guest_options import options_of
+from ._profiles import dictionaries
 
 Options = t.Mapping[str, t.Any]
 
@@ -83,7 +43,7 @@ LIGHT_KIB = 2 * 2**20
 
 
 def guest_advice(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> list[dict[str, str]]:
-    """The advice, in the order of the guests.
+    """The advice, in the order of the guests: of which ``guest``, what it ``is``, what would be ``better``, and ``why``.
 
     :raises AnsibleFilterError: for a need that there is not.
     """
@@ -160,10 +120,3 @@ def memory_kib(options: Options) -> int | None:
         return parse_memory_kib("memory", str(options.get("memory_max") or options.get("memory") or "1GiB"))
     except HybridError:
         return None
-
-
-class FilterModule:
-    """The filter of this file."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"guest_advice": guest_advice}

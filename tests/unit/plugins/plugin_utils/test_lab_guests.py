@@ -10,7 +10,7 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.homelab.hybrid.plugins.filter.lab_guests import lab_guests, show_bytes, show_uptime
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._lab_guests import lab_guests, show_bytes, show_uptime
 
 VM = {
     "name": "desk",

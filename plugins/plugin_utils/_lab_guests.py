@@ -1,58 +1,10 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The guests of the inventory as their hypervisors see them: what guest_info told, joined with what the inventory says."""
 
 from __future__ import annotations
-
-DOCUMENTATION = r"""
-name: lab_guests
-short_description: The guests of the inventory as their hypervisors see them
-version_added: 0.1.0
-author:
-  - homelab.hybrid contributors (@homelab)
-description:
-  - Joins what M(homelab.hybrid.guest_info) told of each hypervisor with what the inventory says of each guest.
-  - The service roles make names and pages from it, and C(homelab.hybrid.show) a table.
-positional: _input, names, hostvars
-options:
-  _input:
-    description: The C(results) of a loop of M(homelab.hybrid.guest_info) over the hypervisors, with the hypervisor as C(item).
-    type: list
-    elements: dict
-    required: true
-  names:
-    description: The guests of the inventory.
-    type: list
-    elements: str
-    required: true
-  hostvars:
-    description: The variable C(hostvars). Of a guest C(guest_hypervisor), C(guest_kind), C(guest_services) and C(guest_aliases) are read.
-    type: dict
-    required: true
-"""
-
-EXAMPLES = r"""
-- name: Ask the hypervisors for their guests
-  homelab.hybrid.guest_info:
-  delegate_to: "{{ item }}"
-  loop: "{{ groups['hypervisors'] }}"
-  register: lab_read
-
-- name: Sum up the lab
-  ansible.builtin.set_fact:
-    lab_guests: "{{ lab_read.results | homelab.hybrid.lab_guests(groups['guests'], hostvars) }}"
-"""
-
-RETURN = r"""
-_value:
-  description:
-    - One dictionary for each guest, by name, with C(name), C(kind), C(state), C(hypervisor), C(description), C(tags), C(addresses), C(cpus),
-      C(memory), C(disk), C(pool), C(uptime), C(services) and C(aliases).
-    - A guest that is not there has the state C(absent), one whose hypervisor could not be asked C(unknown), with the
-      fixed addresses of its C(guest_spec). Addresses of a link alone are left out.
-  type: list
-  elements: dict
-"""
 
 import ipaddress
 import typing as t
@@ -65,7 +17,10 @@ Facts = t.Mapping[str, t.Any]
 
 
 def lab_guests(results: t.Iterable[Facts], names: t.Iterable[str], hostvars: Facts) -> list[dict[str, t.Any]]:
-    """The guests *names*, in the order of their names.
+    """The guests *names*, in the order of their names, each as ``entry`` tells it.
+
+    *results* are those of a loop of guest_info over the hypervisors, with the hypervisor as ``item``. A guest that is not there is ``absent``;
+    one whose hypervisor could not be asked is ``unknown``, with the fixed addresses of its ``guest_spec``.
 
     :raises AnsibleFilterError: when a result is none of guest_info.
     """
@@ -140,8 +95,3 @@ def show_uptime(seconds: float | None) -> str:
         if count or parts or unit == "s":
             parts.append(f"{count} {unit}")
     return " ".join(parts[:2])
-
-
-class FilterModule:
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"lab_guests": lab_guests}

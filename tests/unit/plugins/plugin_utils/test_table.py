@@ -9,8 +9,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.filter import shown
-from ansible_collections.homelab.hybrid.plugins.filter.table import table
+from ansible_collections.homelab.hybrid.plugins.plugin_utils import _table
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._table import table
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
@@ -33,6 +33,6 @@ def test_no_entries_leave_the_names_of_the_columns() -> None:
 
 @pytest.mark.parametrize(("written", "result"), [("json", ["name", "----", "web"]), ("yaml", "name\n----\nweb")])
 def test_a_table_is_shown_line_by_line(monkeypatch: pytest.MonkeyPatch, written: str, result: t.Any) -> None:
-    monkeypatch.setattr(shown, "result_format", lambda: written)
-    assert shown.shown(table([{"name": "web"}], ["name"])) == result
-    assert shown.shown("No guest runs.") == "No guest runs."
+    monkeypatch.setattr(_table, "result_format", lambda: written)
+    assert _table.shown(table([{"name": "web"}], ["name"])) == result
+    assert _table.shown("No guest runs.") == "No guest runs."

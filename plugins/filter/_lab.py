@@ -1,0 +1,34 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The filters of this collection's own playbooks. Each has a file of its name for ansible-doc; its code says the rest."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..plugin_utils._advice import guest_advice
+from ..plugin_utils._conflicts import guest_conflicts
+from ..plugin_utils._fleet import share, steps
+from ..plugin_utils._lab_guests import lab_guests
+from ..plugin_utils._limit import left_out
+from ..plugin_utils._report import lab_report
+from ..plugin_utils._table import shown, table
+
+
+class FilterModule:
+    """The filters of this file, each with an underscore before its name."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {
+            "_guest_advice": guest_advice,
+            "_guest_conflicts": guest_conflicts,
+            "_lab_guests": lab_guests,
+            "_lab_parts": share,
+            "_lab_report": lab_report,
+            "_lab_steps": steps,
+            "_left_out": left_out,
+            "_shown": shown,
+            "_table": table,
+        }
