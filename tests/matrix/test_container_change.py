@@ -358,7 +358,7 @@ def test_mounts_come_change_and_go(power):
         assert ct.inside("cat", "/srv/two/name") == "two" and "some" not in ct.inside("cat", "/proc/mounts")
     change(["mounts[data].readonly"], unset=["mounts[data].readonly"])
     change(["mounts[data]"], mounts=[{"name": "data", "state": "absent"}])
-    assert ct.values("lxc.mount.entry") == [] and "mounts" not in ct.record()
+    assert ct.values("lxc.mount.entry") == [] and "names" not in ct.record()
     if is_running:
         assert "/srv/two" not in ct.inside("cat", "/proc/mounts")
     assert (two / "name").read_text() == "two"
@@ -521,7 +521,7 @@ def test_removals_and_moves_survive_every_kill(stands):
         assert len(ct.values("lxc.mount.entry")) == 1 and ct.inside("ls", "/moved") == "to"
         assert not any(point in ct.inside("cat", "/proc/mounts") for point in (" /data ", " /gone "))
         assert (ct.rootfs() / "root/.ssh/authorized_keys").read_text() == f"{OTHER_KEY}\n"
-        assert set(ct.record()["macs"]) == {"lan"} and set(ct.record()["mounts"]) == {"data"}
+        assert set(ct.record()["macs"]) == {"lan"} and set(ct.record()["names"]["mounts"]) == {"data"}
 
     survive_kills(ct.CONTAINER, wanted, begin=begin, verify=verify, moments=3)
 

@@ -241,7 +241,7 @@ def test_a_name_is_a_virtual_machine_or_a_container_not_both():
         f"<domain type='qemu'><name>{ct.NAME}</name><memory unit='MiB'>16</memory><os><type arch='x86_64'>hvm</type></os></domain>"
     )
     try:
-        refuse(ct.CONTAINER, ct.BASE, "is a virtual machine of this host")
+        refuse(ct.CONTAINER, ct.BASE, "is the name of a virtual machine on this host")
         unchanged(ct.CONTAINER, {"name": ct.NAME, "state": "absent"})
         assert ct.NAME in [each.name() for each in connection.listAllDomains()]
     finally:

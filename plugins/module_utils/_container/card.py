@@ -71,9 +71,13 @@ class Nic(Value):
     def has(self, cidr: str) -> bool:
         return any(address.cidr == cidr for address in self.addresses)
 
+    def value(self, key: str) -> t.Any:
+        """See ``_core.keyed.Thing``. Most keys mean something only beside the card that it runs for: see ``KEYS``."""
+        return SAME
+
 
 class Card(Value):
-    """A network card by its lines in the configuration. *values* has each option by its key, canonical: off values for none.
+    """A network card by its lines in the configuration, or as it shall be. *values* has each option by its key, canonical: off values for none.
 
     *device* is its name inside, *pair* that of its end on the host, empty where the kernel gives one at each start.
     """
@@ -88,6 +92,10 @@ class Card(Value):
         self.values = values
 
     def __getitem__(self, key: str) -> t.Any:
+        return self.values[key]
+
+    def value(self, key: str) -> t.Any:
+        """See ``_core.keyed.Thing``."""
         return self.values[key]
 
     def text(self, key: str) -> str:
@@ -336,7 +344,7 @@ def write_card(config: Config, old: Card | None, new: Card) -> Config:
     """*config* with the lines of *new*: of one that is there those of the options that change, all others stay as they are."""
     # liblxc takes the keys of a type only after the type.
     birth = {"type": "veth", "link": "", "flags": "up", "name": new.device, "veth.pair": new.pair}
-    lines: Lines = birth if old is None else {}
+    lines: Lines = birth if old is None else {} if old.pair == new.pair else {"veth.pair": new.pair}
     for key, row in KEYS.items():
         if old is None or old[key] != new[key]:
             lines.update(row.lines(new.values))

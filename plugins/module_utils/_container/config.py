@@ -201,6 +201,10 @@ class MountEntry(Value):
     def is_readonly(self) -> bool:
         return "ro" in self.options
 
+    def value(self, key: str) -> t.Any:
+        """See ``_core.keyed.Thing``."""
+        return {"source": self.source, "path": self.path, "readonly": self.is_readonly}[key]
+
 
 def parse_entry(value: str) -> MountEntry | None:
     """The entry of one line; ``None`` for a line that is no mount."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._core import startup
 from .._core.units import show_memory_kib
+from .._guest.facts import common
 from .._host.snapshot import Host
-from . import cgroup
-from .card import Card, find_nic, seen_vlan
-from .idmap import root_of
-from .observe import observe_guest
-from .state import State
+from .card import Card, seen_vlan
+from .observe import KIND, observe_guest
+from .options import OPTIONS
+from .state import ROOTFS, State
 
 
 def guest_facts(name: str, host: Host) -> dict[str, t.Any]:
@@ -29,22 +28,16 @@ def guest_facts(name: str, host: Host) -> dict[str, t.Any]:
 
 def facts_of(name: str, state: State) -> dict[str, t.Any]:
     """What is told of the container in *state*."""
-    running = state.live
-    limits = running.items if running else state.limits
-    memory = cgroup.read_memory(limits)
+    side = state.live or state.persistent
+    memory: int = side.values["memory"]
     networks = [_card_facts(card, state) for card in state.cards.values()]
-    volume = (state.record.get("volumes") or {}).get("rootfs") or {}
-    pool = volume.get("pool") if volume.get("path") == state.rootfs else None
-    disks = [{"name": "rootfs", "pool": pool, "path": state.rootfs, "size_bytes": None, "size": None}]
+    volume = state.record.volumes.get(ROOTFS)
+    pool = volume.pool if volume and volume.path == state.rootfs else None
+    disks = [{"name": ROOTFS, "pool": pool, "path": state.rootfs, "size_bytes": None, "size": None}]
     return {
-        "name": name,
-        "kind": "container",
+        **common(name, KIND, OPTIONS, state),
         "state": state.power if state.exists else "absent",
-        "description": state.record.get("description") or "",
-        "tags": list(state.record.get("tags") or ()),
-        "autostart": state.config.get("lxc.start.auto") == "1",
-        "startup": startup.facts(startup.recorded(state.record)),
-        "vcpus": len(cgroup.read_cpus(limits)) or len(os.sched_getaffinity(0)),
+        "vcpus": side.values["cpu.cores"] or len(os.sched_getaffinity(0)),
         "memory_kib": memory or None,
         "memory": show_memory_kib(memory or None),
         "networks": networks,
@@ -52,18 +45,16 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
             {"name": mount, "source": entry.source, "path": entry.path, "readonly": entry.is_readonly}
             for mount, entry in state.mounts.items()
         ],
-        "disks": disks if state.rootfs and state.has_rootfs else [],
+        "disks": disks if state.has_rootfs else [],
         "addresses": [address.split("/")[0] for net in networks for address in net["addresses"]],
-        "uptime_seconds": running.uptime_seconds if running else None,
-        "pid": running.pid if running else None,
-        "image": state.record.get("image"),
-        "unprivileged": root_of(state.config.values("lxc.idmap")) is not None if state.exists else None,
-        "managed": bool(state.record),
+        "uptime_seconds": state.live.uptime_seconds if state.live else None,
+        "pid": state.live.pid if state.live else None,
+        "unprivileged": side.values["unprivileged"] if state.exists else None,
     }
 
 
 def _card_facts(card: Card, state: State) -> dict[str, t.Any]:
-    nic = find_nic(card, state.nics)
+    nic = state.nics.get(card.name)
     static = [card["ip"]] if "/" in card["ip"] else []
     return {
         "name": card.name,

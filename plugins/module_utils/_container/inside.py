@@ -104,7 +104,7 @@ def write_keys(tree: WritableTree, wanted: Wanted) -> None:
     keys, old = wanted.spec.get("ssh_keys") or (), tree.read(guest_files.KEYS)
     if old is None and not keys:
         return
-    ours = wanted.state.record.get("ssh_keys") or ()
+    ours = wanted.state.record.ssh_keys
     tree.write(guest_files.KEYS, guest_files.authorized_keys(old, keys, ours), mode=0o600, folder_mode=0o700)
 
 

@@ -61,16 +61,16 @@ def observe(
     :raises ObserveError:
     """
     pid = int(container.init_pid)
-    items = {
+    limits = {
         item: value for item in (*cgroup.V1_ITEMS, *cgroup.V2_ITEMS) if (value := get_item(container, item)) is not None
     }
     seen = in_namespaces(pid, ("net", "uts"), _look_inside, error=ObserveError)
     return Live(
         pid=pid,
-        items=items,
+        limits=limits,
         hostname=seen["hostname"],
         nics=nics_of(seen["links"], seen["routes"], host_links, port_vlans),
-        mounts=mounts_of(f"/proc/{pid}/mountinfo"),
+        mounted=mounts_of(f"/proc/{pid}/mountinfo"),
         memory_in_use=memory_in_use(get_item(container, "memory.stat") or ""),
         uptime_seconds=uptime(pid),
     )

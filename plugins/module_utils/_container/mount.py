@@ -27,21 +27,13 @@ class Mounted(Value):
         self.place = place
         self.is_readonly = is_readonly
 
+    def value(self, key: str) -> t.Any:
+        """See ``_core.keyed.Thing``. It means something only beside the entry that it is there for: see ``SEEN``."""
+        return SAME
 
-class Key:
-    """One option of a mount. *read* gives its value in the configuration, *seen* its value while the guest runs, from the
-    declared value, the entry, what is mounted at its path and the places of the sources that exist.
-    """
 
-    __slots__ = ("read", "seen")
-
-    def __init__(
-        self,
-        read: t.Callable[[MountEntry], t.Any],
-        seen: t.Callable[[t.Any, MountEntry, Mounted, Places], t.Any] = lambda declared, entry, mounted, places: SAME,
-    ) -> None:
-        self.read = read
-        self.seen = seen
+# ---- each option of a mount as it is while the guest runs: from the declared value, the entry, what is mounted at its path and
+# the places of the sources that exist ----------------------------------------------------------------------------------------
 
 
 def _seen_source(declared: str | None, entry: MountEntry, mounted: Mounted, places: Places) -> str | None:
@@ -50,14 +42,19 @@ def _seen_source(declared: str | None, entry: MountEntry, mounted: Mounted, plac
     return declared if mounted.place == places.get(declared or "") else mounted.place
 
 
+def _seen_path(declared: str | None, entry: MountEntry, mounted: Mounted, places: Places) -> t.Any:
+    """What is mounted elsewhere is not found, and so is not there."""
+    return SAME
+
+
 def _seen_readonly(declared: bool | None, entry: MountEntry, mounted: Mounted, places: Places) -> bool:
     return mounted.is_readonly
 
 
-KEYS = {
-    "source": Key(lambda entry: entry.source, _seen_source),
-    "path": Key(lambda entry: entry.path),
-    "readonly": Key(lambda entry: entry.is_readonly, _seen_readonly),
+SEEN: dict[str, t.Callable[[t.Any, MountEntry, Mounted, Places], t.Any]] = {
+    "source": _seen_source,
+    "path": _seen_path,
+    "readonly": _seen_readonly,
 }
 
 
@@ -83,7 +80,7 @@ def claim_mounts(declared: t.Iterable[Item], config: Config, paths: t.Mapping[st
 
 def changed_entry(entry: MountEntry, item: Item, off: t.Mapping[str, t.Any]) -> MountEntry:
     """*entry* as it shall be: what is declared, and the keys that are taken *off*, over what is there; its other options stay."""
-    values = {**{key: row.read(entry) for key, row in KEYS.items()}, **item.values, **off}
+    values = {**{key: entry.value(key) for key in SEEN}, **item.values, **off}
     options = tuple(option for option in entry.options if option not in ("ro", "rw"))
     return entry.replace(
         source=values["source"], path=values["path"], options=options + (("ro",) if values["readonly"] else ())
@@ -105,5 +102,5 @@ def write_mount(config: Config, old: MountEntry | None, new: MountEntry | None) 
     line = next((value for value in config.values(ENTRY) if parse_entry(value) == old), old.text)
     if new is None:
         return config.remove(ENTRY, line)
-    is_same = all(row.read(old) == row.read(new) for row in KEYS.values())
+    is_same = all(old.value(key) == new.value(key) for key in SEEN)
     return config if is_same else config.replace(ENTRY, line, new.text)

@@ -10,19 +10,22 @@ import os
 import typing as t
 
 from .._core import atomic
+from .._core.decide import SAME
 from .._core.record import Record
+from .._guest.record import GuestRecord, load
 from .._guest.spec import GuestSpec
 from .._host.snapshot import Host
 from .._image.store import stored
 from .._storage.mounts import mounts_in
-from . import cgroup, cpuset, guest_files, live, rootfs
-from .card import claim_cards, read_cards
-from .config import Config
+from . import cgroup, cpuset, guest_files, live, values
+from .card import Card, Nic, claim_cards, find_nic, read_cards
+from .config import Config, MountEntry
 from .idmap import Range, parse_idmap, parse_subids
-from .mount import bind_entries, claim_mounts
-from .state import Claim, HostState, Inside, Live, State
+from .mount import Mounted, bind_entries, claim_mounts
+from .state import ROOTFS, Claim, Definition, HostState, Inside, Live, State
 from .tree import Tree
 
+KIND = "container"
 _RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 _CONTROLLERS = "/sys/fs/cgroup/cgroup.controllers"
 
@@ -40,24 +43,34 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
 
     :raises ObserveError:
     """
-    record = host.record("guests", name)
-    kind = record.data.get("kind", "container")
-    data = record.data if kind == "container" else {}
-    is_building = record.is_building and kind == "container"
+    file = host.record("guests", name)
+    found = load(file.data, exists=file.exists)
+    record = found if found.kind in ("", KIND) else GuestRecord()
     config = host.derived(configs).get(name)
-    exists = config is not None and not is_building
-    power, running = _observe_power(name, host) if config is not None else ("stopped", None)
+    exists = config is not None and not record.is_building
+    power, running = ("absent", None) if config is None else _observe_power(name, host)
+    kept = _observe_definition(config or Config(), record, spec, exists=exists)
+    kept.values = {path: values.kept_value(kept, path) for path in values.READ}
+    places = _places(spec, kept.config) if spec else {}
+    if running is not None:
+        running.items = {
+            "networks": _nics_by_name(kept, running, spec),
+            "mounts": _mounted_by_name(kept, running, spec, places),
+        }
+        seen = ((path, values.live_value(kept, running, path)) for path in values.READ)
+        running.values = {**kept.values, **{path: value for path, value in seen if value is not SAME}}
+    is_machine = name in host.domains or (file.exists and found.kind not in ("", KIND))
     return State(
-        is_registered=config is not None,
-        exists=exists,
-        is_building=is_building,
-        other_kind="virtual machine" if name in host.domains or (record.exists and kind == "vm") else "",
         power=power,
+        exists=exists,
+        persistent=kept,
         live=running,
-        record=data,
-        **_observe_root(name, config or Config(), data, spec, host, is_running=running is not None),
-        **_observe_config(config or Config(), data, spec, exists=exists),
-        **(_observe_surroundings(name, config or Config(), spec, host, exists=exists) if spec else {}),
+        record=record,
+        other_kind="virtual machine" if is_machine else None,
+        **_observe_root(name, kept.config, record, spec, host, is_running=running is not None),
+        **(_observe_surroundings(name, kept, spec, host, exists=exists) if spec else {}),
+        places=places,
+        files=frozenset(source for source in places if not os.path.isdir(source)),
     )
 
 
@@ -74,30 +87,66 @@ def _observe_power(name: str, host: Host) -> tuple[str, Live | None]:
     return ("paused" if state == "FROZEN" else "started"), live.observe(container, host.links, host.port_vlans)
 
 
+def _nics_by_name(kept: Definition, running: Live, spec: GuestSpec | None) -> dict[str, Nic]:
+    """The interfaces of the cards; and those that run without lines in the configuration, where a MAC is declared that is theirs.
+
+    A run was killed before it wrote them, or somebody took the lines away.
+    """
+    cards = t.cast("t.Mapping[str, Card]", kept.things("networks"))
+    found = {name: nic for name, card in cards.items() if (nic := find_nic(card, running.nics))}
+    for item in spec.items("networks") if spec else ():
+        mac = item.get("mac")
+        stray = next((nic for nic in running.nics if mac and nic.mac == mac and nic.host), None)
+        if stray is not None and item.name not in cards:
+            found[item.name] = stray
+    return found
+
+
+def _mounted_by_name(
+    kept: Definition, running: Live, spec: GuestSpec | None, places: t.Mapping[str, str]
+) -> dict[str, Mounted]:
+    """What is mounted for each entry; and what is mounted without one exactly as it is declared."""
+    entries = t.cast("t.Mapping[str, MountEntry]", kept.things("mounts"))
+    found = {name: mounted for name, entry in entries.items() if (mounted := running.mounted.get(entry.path))}
+    for item in spec.items("mounts") if spec else ():
+        stray = running.mounted.get(item.text("path") or "")
+        is_same = stray is not None and stray.place == places.get(item.text("source") or "")
+        if stray is not None and item.name not in entries and (is_same or not item.is_wanted):
+            found[item.name] = stray
+    return found
+
+
 # ---- the root ----------------------------------------------------------------------------------------------------------------
 
 
 def _observe_root(
-    name: str, config: Config, data: t.Mapping[str, t.Any], spec: GuestSpec | None, host: Host, *, is_running: bool
+    name: str, config: Config, record: GuestRecord, spec: GuestSpec | None, host: Host, *, is_running: bool
 ) -> dict[str, t.Any]:
     pool_name = spec.get("rootfs.pool") if spec else None
     pool = host.pools.get(pool_name) if pool_name else None
     folder = host.pool_folders.get(pool_name) if pool_name else None
-    recorded = ((data.get("volumes") or {}).get("rootfs") or {}).get("path")
-    path = rootfs_path(config) or recorded
-    target = rootfs.path_in(folder, name) if folder else None
-    mine = [place for place in dict.fromkeys((path, target, recorded)) if place]
-    return {
+    volume = record.volumes.get(ROOTFS)
+    path = rootfs_path(config) or (volume.path if volume else None)
+    target = os.path.join(folder, f"{name}.{ROOTFS}") if folder else None
+    is_there = path is not None and os.path.isdir(path)
+    found: dict[str, t.Any] = {
         "rootfs": path,
-        "has_rootfs": bool(path) and os.path.isdir(str(path)),
-        "mounts_in_rootfs": mounts_in(path) if path and not is_running else (),
-        "left_overs": tuple(left for place in mine for left in rootfs.left_overs(place)),
+        "has_rootfs": is_there,
         "pool_path": folder,
         "pool_type": pool.type if pool else None,
         "closed_folder": closed_folder(folder) if folder else None,
         "target": target,
-        "has_target": bool(target) and os.path.lexists(str(target)),
+        "has_target": target is not None and os.path.lexists(target),
     }
+    if spec is None or spec.state != "absent":
+        return found
+    if volume is not None and os.path.lexists(volume.path):
+        mounts = () if is_running else mounts_in(volume.path)
+        found["owned"] = {ROOTFS: volume.path}
+        found["used"] = {ROOTFS: f"{', '.join(mounts)} is mounted in it; unmount that first"} if mounts else {}
+    if path is not None and is_there and (volume is None or volume.path != path):
+        found["foreign"] = (f"{path} (not made by this collection)",)
+    return found
 
 
 def rootfs_path(config: Config) -> str | None:
@@ -125,23 +174,22 @@ def closed_folder(path: str) -> str | None:
 # ---- the configuration, and the files inside ---------------------------------------------------------------------------------
 
 
-def _observe_config(
-    config: Config, data: t.Mapping[str, t.Any], spec: GuestSpec | None, *, exists: bool
-) -> dict[str, t.Any]:
+def _observe_definition(config: Config, record: GuestRecord, spec: GuestSpec | None, *, exists: bool) -> Definition:
     limits = cgroup.defined(config.get, is_v2=os.path.exists(_CONTROLLERS))
     if not exists:
-        return {"config": config, "limits": limits}
-    numbers = claim_cards(spec.items("networks") if spec else (), config, data.get("macs") or {})
+        return Definition(config, limits=limits)
+    numbers = claim_cards(spec.items("networks") if spec else (), config, record.macs)
     path = rootfs_path(config)
     inside = read_inside(path, numbers) if path else Inside()
-    unplugged = data.get("unplugged") or {}
-    return {
-        "config": config,
-        "limits": limits,
-        "inside": inside,
-        "cards": read_cards(numbers, config, unplugged=unplugged, asks_dhcp=inside.asks_dhcp),
-        "mounts": claim_mounts(spec.items("mounts") if spec else (), config, data.get("mounts") or {}),
-    }
+    return Definition(
+        config,
+        inside=inside,
+        limits=limits,
+        cpus=online_cpus(),
+        ssh_keys=record.ssh_keys,
+        cards=read_cards(numbers, config, unplugged=record.unplugged, asks_dhcp=inside.asks_dhcp),
+        mounts=claim_mounts(spec.items("mounts") if spec else (), config, record.names.get("mounts") or {}),
+    )
 
 
 def read_inside(path: str, cards: t.Iterable[str]) -> Inside:
@@ -165,15 +213,20 @@ def asks_dhcp(tree: Tree, name: str) -> bool:
 # ---- what a plan depends on besides ------------------------------------------------------------------------------------------
 
 
-def _observe_surroundings(name: str, config: Config, spec: GuestSpec, host: Host, *, exists: bool) -> dict[str, t.Any]:
-    places = _places(spec, config)
-    bridges = _bridges_of_vlans(spec, config)
+def _observe_surroundings(
+    name: str, kept: Definition, spec: GuestSpec, host: Host, *, exists: bool
+) -> dict[str, t.Any]:
+    there = read_host(name, host)
+    bridges = _bridges_of_vlans(spec, kept.config)
+    # Most plans of a host need nobody's MAC, and reading all of them costs.
+    cards = kept.things("networks")
+    needs_macs = any(item.get("mac") or item.name not in cards for item in spec.wanted("networks"))
     return {
+        "host": there,
+        "machine_id": there.machine_id,
+        "taken_macs": there.taken_macs if needs_macs else frozenset(),
         "image_kind": _image_kind(spec.image, host) if spec.image and not exists else None,
-        "places": places,
-        "files": frozenset(source for source in places if not os.path.isdir(source)),
         "vlan_obstacles": {bridge: why for bridge in bridges if (why := host.vlan_obstacle(bridge))},
-        "host": read_host(name, host),
     }
 
 
@@ -207,8 +260,14 @@ def configs(host: Host) -> dict[str, Config]:
 
 
 def read_host(name: str, host: Host) -> HostState:
-    """What a plan for *name* depends on: the host, and what all other guests have."""
-    return host.derived(_read_host).replace(guest=name)
+    """What a plan for *name* depends on: the host, and what all other guests have that do not go before."""
+    there = host.derived(_read_host)
+    claims = {other: claim for other, claim in there.claims.items() if other not in host.expected_gone}
+    return there.replace(guest=name, claims=claims)
+
+
+def online_cpus() -> tuple[int, ...]:
+    return cpuset.parse(atomic.read_text("/sys/devices/system/cpu/online") or "0")
 
 
 def _read_host(host: Host) -> HostState:
@@ -219,7 +278,7 @@ def _read_host(host: Host) -> HostState:
         is_v2=is_v2,
         has_swap_limit=is_v2 or os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
         has_apparmor=(atomic.read_text("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y",
-        cpus=cpuset.parse(atomic.read_text("/sys/devices/system/cpu/online") or "0"),
+        cpus=online_cpus(),
         uids=tuple(parse_subids(atomic.read_text("/etc/subuid") or "")),
         gids=tuple(parse_subids(atomic.read_text("/etc/subgid") or "")),
         machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
@@ -233,18 +292,14 @@ def _read_host(host: Host) -> HostState:
     )
 
 
-def _claim(config: Config, record: Record | None, is_v2: bool) -> Claim:
+def _claim(config: Config, file: Record | None, is_v2: bool) -> Claim:
     """Of a guest that was taken away the record still claims the ids of a root that was kept."""
-    data = record.data if record else {}
+    record = load(file.data, exists=True) if file else GuestRecord()
     nets = config.nets().values()
-    kept = data.get("idmap")
-    ids = parse_idmap(config.values("lxc.idmap")) + ([Range(int(kept["start"]), int(kept["count"]))] if kept else [])
+    kept = [Range(*record.idmap)] if record.idmap else []
     return Claim(
         cpus=cpuset.parse(config.get(f"{cgroup.V2 if is_v2 else cgroup.V1}cpuset.cpus") or ""),
-        ids=tuple(ids),
-        macs=(
-            *(net["hwaddr"].lower() for net in nets if "hwaddr" in net),
-            *map(str, (data.get("macs") or {}).values()),
-        ),
+        ids=tuple(parse_idmap(config.values("lxc.idmap")) + kept),
+        macs=(*(net["hwaddr"].lower() for net in nets if "hwaddr" in net), *record.macs.values()),
         links=tuple(net.get("veth.pair", "") for net in nets),
     )

@@ -14,6 +14,7 @@ import typing as t
 from .._core.declared import check_path
 from .._core.errors import bad_value
 from .._core.options import (
+    DEFINITION,
     INSIDE,
     NAME,
     RECORD,
@@ -22,6 +23,7 @@ from .._core.options import (
     Option,
     Options,
     always,
+    as_written,
     each,
     fixed,
     listed,
@@ -176,10 +178,11 @@ OPTIONS = Options(
     Option("cpu.pin", check=PIN, off="", live=always, show=or_none),
     Option("pids", "int", number(1, 4_194_304), off=0, live=always, show=or_none),
     Option("hostname", check=HOSTNAME, live=always),
-    Option("dns.servers", "list", each(ADDRESS), home=INSIDE, off=(), live=always, show=listed),
-    Option("dns.search", "list", each(HOSTNAME), home=INSIDE, off=(), live=always, show=listed),
-    SSH_KEYS.but(home=INSIDE, live=always),
-    AUTOSTART,
+    Option("dns.servers", "list", each(ADDRESS), home=INSIDE, off=(), live=as_written, show=listed),
+    Option("dns.search", "list", each(HOSTNAME), home=INSIDE, off=(), live=as_written, show=listed),
+    SSH_KEYS.but(home=INSIDE, live=as_written),
+    # LXC has it as a line of the configuration.
+    AUTOSTART.but(home=DEFINITION, live=as_written),
     *STARTUP,
     DESCRIPTION.but(home=RECORD),
     TAGS,

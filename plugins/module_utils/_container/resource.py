@@ -47,7 +47,7 @@ class LxcContainer:
         return plan_container(spec, state)
 
     def apply(self, spec: GuestSpec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
-        from .apply import apply_container  # most runs have nothing to apply, and do not pay for it
+        from .backend import apply_container  # most runs have nothing to apply, and do not pay for it
 
         return apply_container(spec, state, plan, work)
 

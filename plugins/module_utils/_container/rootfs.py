@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
 """The root file system of a container: unpacked beside its place, its owners shifted on disk, then renamed."""
 
 from __future__ import annotations
@@ -24,11 +25,6 @@ _ATTEMPT = re.compile(r"[0-9a-f]{16}\.(new|gone)")
 _VFS_CAP_REVISION_3 = 0x03000000
 _VFS_CAP_EFFECTIVE = 0x1
 _ACL_USER, _ACL_GROUP = 0x02, 0x08
-
-
-def path_in(pool_path: str, guest: str) -> str:
-    """Where the root of *guest* stands in a pool."""
-    return os.path.join(pool_path, f"{guest}.rootfs")
 
 
 def attempt_path(path: str) -> str:

@@ -17,8 +17,7 @@ from .._core import atomic, command
 from .._core.errors import ApplyError
 from .._host import links
 from . import cgroup, mounting
-from . import mount as mounts
-from .card import NO_MTU, Card, Nic, find_nic
+from .card import NO_MTU, Card, Nic
 from .definition import LIMITS, Items
 from .live import attach
 from .namespaces import in_namespaces
@@ -37,6 +36,10 @@ class Running:
         self.live = live
         self.wanted = wanted
 
+    def nic(self, name: str) -> Nic | None:
+        """The interface of a card when the container was looked at."""
+        return self.wanted.state.nics.get(name)
+
 
 # ---- limits and the host name ------------------------------------------------------------------------------------------------
 
@@ -46,7 +49,7 @@ def _limit_writer(items_of: t.Callable[[Wanted], Items]) -> t.Callable[[Running]
     """One function for all options that share their items, so that these are written once."""
 
     def write(running: Running) -> None:
-        set_limits(running.handle, items_of(running.wanted), running.live.items)
+        set_limits(running.handle, items_of(running.wanted), running.live.limits)
 
     return write
 
@@ -95,27 +98,33 @@ LIVE: dict[str, t.Callable[[Running], None]] = {
 # ---- network cards -----------------------------------------------------------------------------------------------------------
 
 
-def replug(pid: int, nic: Nic, old: Card, new: Card) -> None:
+def replug(running: Running, name: str) -> None:
     """The host's end is in its bridge or in none, and its port in its VLAN, which a port that leaves its bridge forgets."""
-    if nic.host:
+    nic, new = running.nic(name), running.wanted.cards[name]
+    if nic is not None and nic.host:
         _plug(nic.host, new)
 
 
-def write_mtu(pid: int, nic: Nic, old: Card, new: Card) -> None:
-    mtu = str(new["mtu"] or NO_MTU)
-    if nic.host:
+def write_mtu(running: Running, name: str) -> None:
+    nic, mtu = running.nic(name), str(running.wanted.cards[name]["mtu"] or NO_MTU)
+    if nic is not None and nic.host:
+        device = nic.device
         command.run(["ip", "link", "set", nic.host, "mtu", mtu])
-        in_namespaces(pid, ("net",), lambda: command.run(["ip", "link", "set", nic.device, "mtu", mtu]))
+        in_namespaces(running.live.pid, ("net",), lambda: command.run(["ip", "link", "set", device, "mtu", mtu]))
 
 
-def readdress(pid: int, nic: Nic, old: Card, new: Card) -> None:
+def readdress(running: Running, name: str) -> None:
     """The interface has its fixed address and way out, and the old ones no more; one that the guest asks for is left to it."""
-    addresses = [card["ip"] if is_fixed(card["ip"]) else None for card in (old, new)]
-    gateways = [card["gateway"] or None for card in (old, new)]
-    in_namespaces(pid, ("net",), lambda: _write_addresses(nic.device, *addresses, *gateways))
+    nic, new = running.nic(name), running.wanted.cards[name]
+    if nic is None:
+        return
+    cards, device = (running.wanted.state.cards.get(name, new), new), nic.device
+    addresses = [card["ip"] if is_fixed(card["ip"]) else None for card in cards]
+    gateways = [card["gateway"] or None for card in cards]
+    in_namespaces(running.live.pid, ("net",), lambda: _write_addresses(device, *addresses, *gateways))
 
 
-LIVE_CARD: dict[str, t.Callable[[int, Nic, Card, Card], None]] = {
+LIVE_CARD: dict[str, t.Callable[[Running, str], None]] = {
     "bridge": replug,
     "link": replug,
     "vlan": replug,
@@ -130,35 +139,20 @@ def plug_card(running: Running, name: str) -> None:
 
     :raises CommandError, ApplyError:
     """
-    card, pid = running.wanted.cards[name], running.live.pid
-    nic = find_nic(card, running.live.nics)
-    if nic is not None:
+    if running.nic(name) is not None:
         for write in dict.fromkeys(LIVE_CARD.values()):
-            write(pid, nic, card, card)
+            write(running, name)
         return
+    card = running.wanted.cards[name]
     with _removed_on_failure(card.pair):
-        _add(pid, card)
+        _add(running.live.pid, card)
 
 
 def unplug_card(running: Running, name: str) -> None:
     """Take both ends away."""
-    card = running.wanted.state.cards.get(name)
-    nic = find_nic(card, running.live.nics) if card else None
+    nic = running.nic(name)
     if nic is not None and nic.host:
         command.run(["ip", "link", "delete", nic.host])
-
-
-def change_card(running: Running, name: str, keys: t.Iterable[str]) -> None:
-    """Bring *keys* of a card into force.
-
-    :raises CommandError, ApplyError:
-    """
-    old, new = running.wanted.state.cards[name], running.wanted.cards[name]
-    nic = find_nic(old, running.live.nics)
-    if nic is None:
-        return
-    for write in dict.fromkeys(LIVE_CARD[key] for key in keys):
-        write(running.live.pid, nic, old, new)
 
 
 def _add(pid: int, card: Card) -> None:
@@ -238,25 +232,11 @@ def mount(running: Running, name: str) -> None:
     )
 
 
-def unmount(running: Running, name: str) -> bool:
-    """Take the mount away, if it is there. Returns whether it was.
+def unmount(running: Running, name: str) -> None:
+    """Take the mount away, if it is there.
 
     :raises ApplyError:
     """
     entry = running.wanted.state.mounts.get(name)
-    if entry is None or entry.path not in running.live.mounts:
-        return False
-    mounting.unmount(running.live.pid, entry.path)
-    return True
-
-
-# Every option whose change a running container is told of; of all others the definition, the record or a file inside is enough.
-LIVE_PATHS = frozenset(
-    (
-        *LIVE,
-        "networks[]",
-        *(f"networks[].{key}" for key in LIVE_CARD),
-        "mounts[]",
-        *(f"mounts[].{key}" for key in mounts.KEYS),
-    )
-)
+    if entry is not None and entry.path in running.live.mounted:
+        mounting.unmount(running.live.pid, entry.path)

@@ -10,34 +10,15 @@ from __future__ import annotations
 import typing as t
 
 from .._core.value import Value
+from .._guest.record import GuestRecord
+from .._guest.state import GuestState, Side, Things
 from .card import Card, Nic
 from .config import Config, MountEntry
 from .idmap import Range
 from .mount import Mounted
 
-
-class Live(Value):
-    """A running container. *items* are its control group's files, *memory_in_use* what no reclaim can free, in KiB."""
-
-    __slots__ = ("hostname", "items", "memory_in_use", "mounts", "nics", "pid", "uptime_seconds")
-
-    def __init__(
-        self,
-        pid: int,
-        items: t.Mapping[str, str] | None = None,
-        hostname: str = "",
-        nics: tuple[Nic, ...] = (),
-        mounts: t.Mapping[str, Mounted] | None = None,
-        memory_in_use: int = 0,
-        uptime_seconds: int = 0,
-    ) -> None:
-        self.pid = pid
-        self.items: t.Mapping[str, str] = items or {}
-        self.hostname = hostname
-        self.nics = nics
-        self.mounts: t.Mapping[str, Mounted] = mounts or {}
-        self.memory_in_use = memory_in_use
-        self.uptime_seconds = uptime_seconds
+# The one volume of a container.
+ROOTFS = "rootfs"
 
 
 class Inside(Value):
@@ -56,6 +37,63 @@ class Inside(Value):
         self.resolv_conf = resolv_conf
         self.keys = keys
         self.asks_dhcp = asks_dhcp
+
+
+class Definition(Side):
+    """A container as it is kept: its configuration, and files of the guest. Of ``items`` the networks are cards, the mounts entries.
+
+    *limits* are the items that it sets for the control groups which the host has, *cpus* those that are online. *ssh_keys* are
+    those that the collection wrote.
+    """
+
+    __slots__ = ("config", "cpus", "inside", "limits", "ssh_keys")
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        inside: Inside | None = None,
+        limits: t.Mapping[str, str] | None = None,
+        cpus: tuple[int, ...] = (0,),
+        ssh_keys: tuple[str, ...] = (),
+        cards: t.Mapping[str, Card] | None = None,
+        mounts: t.Mapping[str, MountEntry] | None = None,
+    ) -> None:
+        super().__init__({}, {"networks": cards or {}, "mounts": mounts or {}})
+        self.config = config or Config()
+        self.inside = inside or Inside()
+        self.limits: t.Mapping[str, str] = limits or {}
+        self.cpus = cpus
+        self.ssh_keys = ssh_keys
+
+
+class Live(Side):
+    """A running container. *limits* are its control group's files, *memory_in_use* what no reclaim can free, in KiB.
+
+    *nics* are all interfaces, *mounted* all mounts by path; those that belong to items are in ``items`` by name.
+    """
+
+    __slots__ = ("hostname", "limits", "memory_in_use", "mounted", "nics", "pid", "uptime_seconds")
+
+    def __init__(
+        self,
+        pid: int,
+        limits: t.Mapping[str, str] | None = None,
+        hostname: str = "",
+        nics: tuple[Nic, ...] = (),
+        mounted: t.Mapping[str, Mounted] | None = None,
+        memory_in_use: int = 0,
+        uptime_seconds: int = 0,
+        items: t.Mapping[str, Things] | None = None,
+    ) -> None:
+        super().__init__({}, items)
+        self.pid = pid
+        self.limits: t.Mapping[str, str] = limits or {}
+        self.hostname = hostname
+        self.nics = nics
+        self.mounted: t.Mapping[str, Mounted] = mounted or {}
+        self.memory_in_use = memory_in_use
+        self.uptime_seconds = uptime_seconds
 
 
 class Claim(Value):
@@ -148,66 +186,49 @@ class HostState(Value):
         return [claim for name, claim in self.claims.items() if name != self.guest]
 
 
-class State(Value):
-    """A container as it is.
+class State(GuestState):
+    """A container as it is: see ``GuestState``.
 
-    *is_registered*: it has a configuration. *exists*: it stands, no creation of it was interrupted. *other_kind* is what else
-    on this host has its name, empty for nothing. *power* is ``stopped``, ``started`` or ``paused``. *cards* and *mounts* are by
-    name; *limits* those of the configuration, for the control groups that the host has. *rootfs* is where its root is, or was
-    when it was taken away. *pool_path* is that of the pool which the user named, *target* the place in it for the root,
-    *has_target* whether something is there. *places* has the ``Mounted.place`` of each source of a mount that exists, *files*
-    are those of them that are no folders. *vlan_obstacles* says of bridges why none of their ports can be in a VLAN.
-    *image_kind* is that of the image which a new one is made of, as far as it is known.
+    *rootfs* is where its root is, or was when it was taken away. *pool_path* is that of the pool which the user named, *target*
+    the place in it for the root, *has_target* whether something is there. *places* has the ``Mounted.place`` of each source of a
+    mount that exists, *files* are those of them that are no folders. *image_kind* is that of the image which a new one is made
+    of, as far as it is known.
     """
 
     __slots__ = (
-        "cards",
         "closed_folder",
-        "config",
-        "exists",
         "files",
         "has_rootfs",
         "has_target",
         "host",
         "image_kind",
-        "inside",
-        "is_building",
-        "is_registered",
-        "left_overs",
-        "limits",
-        "live",
-        "mounts",
-        "mounts_in_rootfs",
-        "other_kind",
         "places",
         "pool_path",
         "pool_type",
-        "power",
-        "record",
         "rootfs",
         "target",
-        "vlan_obstacles",
     )
+    persistent: Definition
+    live: Live | None
 
     def __init__(
         self,
         *,
-        is_registered: bool = False,
+        power: str = "absent",
         exists: bool = False,
-        is_building: bool = False,
-        other_kind: str = "",
-        power: str = "stopped",
-        config: Config | None = None,
-        record: t.Mapping[str, t.Any] | None = None,
+        persistent: Definition | None = None,
         live: Live | None = None,
-        inside: Inside | None = None,
-        cards: t.Mapping[str, Card] | None = None,
-        mounts: t.Mapping[str, MountEntry] | None = None,
-        limits: t.Mapping[str, str] | None = None,
+        declined: tuple[str, ...] = (),
+        record: GuestRecord | None = None,
+        other_kind: str | None = None,
+        taken_macs: t.Collection[str] = (),
+        machine_id: str = "",
+        vlan_obstacles: t.Mapping[str, str] | None = None,
+        owned: t.Mapping[str, str] | None = None,
+        used: t.Mapping[str, str] | None = None,
+        foreign: tuple[str, ...] = (),
         rootfs: str | None = None,
         has_rootfs: bool = False,
-        mounts_in_rootfs: tuple[str, ...] = (),
-        left_overs: tuple[str, ...] = (),
         pool_path: str | None = None,
         pool_type: str | None = None,
         closed_folder: str | None = None,
@@ -215,26 +236,26 @@ class State(Value):
         target: str | None = None,
         has_target: bool = False,
         places: t.Mapping[str, str] | None = None,
-        vlan_obstacles: t.Mapping[str, str] | None = None,
         files: frozenset[str] = frozenset(),
         host: HostState | None = None,
     ) -> None:
-        self.is_registered = is_registered
-        self.exists = exists
-        self.is_building = is_building
-        self.other_kind = other_kind
-        self.power = power
-        self.config = config or Config()
-        self.record: t.Mapping[str, t.Any] = record or {}
-        self.live = live
-        self.inside = inside or Inside()
-        self.cards: t.Mapping[str, Card] = cards or {}
-        self.mounts: t.Mapping[str, MountEntry] = mounts or {}
-        self.limits: t.Mapping[str, str] = limits or {}
+        super().__init__(
+            power=power,
+            exists=exists,
+            persistent=persistent or Definition(),
+            live=live,
+            declined=declined,
+            record=record,
+            other_kind=other_kind,
+            taken_macs=taken_macs,
+            machine_id=machine_id,
+            vlan_obstacles=vlan_obstacles,
+            owned=owned,
+            used=used,
+            foreign=foreign,
+        )
         self.rootfs = rootfs
         self.has_rootfs = has_rootfs
-        self.mounts_in_rootfs = mounts_in_rootfs
-        self.left_overs = left_overs
         self.pool_path = pool_path
         self.pool_type = pool_type
         self.closed_folder = closed_folder
@@ -242,24 +263,34 @@ class State(Value):
         self.target = target
         self.has_target = has_target
         self.places: t.Mapping[str, str] = places or {}
-        self.vlan_obstacles: t.Mapping[str, str] = vlan_obstacles or {}
         self.files = files
         self.host = host or HostState()
+
+    @property
+    def config(self) -> Config:
+        return self.persistent.config
+
+    @property
+    def cards(self) -> t.Mapping[str, Card]:
+        """The network cards of the definition by name."""
+        return t.cast("t.Mapping[str, Card]", self.persistent.things("networks"))
+
+    @property
+    def mounts(self) -> t.Mapping[str, MountEntry]:
+        """The mounts of the definition by name."""
+        return t.cast("t.Mapping[str, MountEntry]", self.persistent.things("mounts"))
+
+    @property
+    def nics(self) -> t.Mapping[str, Nic]:
+        """The interfaces of the running container by the names of their cards."""
+        return t.cast("t.Mapping[str, Nic]", self.live.things("networks") if self.live else {})
 
     @property
     def is_unprivileged(self) -> bool:
         return bool(self.config.values("lxc.idmap"))
 
     @property
-    def nics(self) -> tuple[Nic, ...]:
-        """The interfaces of the running container."""
-        return self.live.nics if self.live else ()
-
-    @property
-    def volume(self) -> t.Mapping[str, t.Any]:
-        """What the record says of the root: its ``pool`` and ``path``, whether it was ``made`` and is ``new`` (still being made)."""
-        return (self.record.get("volumes") or {}).get("rootfs") or {}
-
-    @property
     def owns_rootfs(self) -> bool:
-        return bool(self.volume.get("made")) and bool(self.volume.get("path"))
+        """Whether the root that it stands on, or that is kept of it, is ours."""
+        volume = self.record.volumes.get(ROOTFS)
+        return volume is not None and volume.path == self.rootfs

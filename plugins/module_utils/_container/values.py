@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .._core import startup
 from .._core.decide import SAME
 from . import cgroup, cpuset, guest_files
-from .state import Live, State
+from .state import Definition, Live
 
 LimitReader = t.Callable[[t.Mapping[str, str]], t.Any]
 
@@ -26,74 +25,71 @@ class Reader:
 
     def __init__(
         self,
-        read: t.Callable[[State, t.Any], t.Any],
-        seen: t.Callable[[State, Live, t.Any], t.Any] = lambda state, live, declared: SAME,
+        read: t.Callable[[Definition, t.Any], t.Any],
+        seen: t.Callable[[Definition, Live, t.Any], t.Any] | None = None,
     ) -> None:
         self.read = read
         self.seen = seen
 
 
 def _limit(read: LimitReader) -> Reader:
-    return Reader(lambda state, declared: read(state.limits), lambda state, live, declared: read(live.items))
+    return Reader(lambda kept, declared: read(kept.limits), lambda kept, live, declared: read(live.limits))
 
 
-def _read_weight(state: State, declared: int | None) -> int:
-    return cgroup.read_weight(state.limits, declared)
+def _cpus(kept: Definition) -> tuple[int, ...]:
+    return cgroup.read_cpus(kept.limits)
 
 
-def _seen_weight(state: State, live: Live, declared: int | None) -> int:
-    return cgroup.read_weight(live.items, declared)
-
-
-def _read_cpus(state: State) -> tuple[int, ...]:
-    return cgroup.read_cpus(state.limits)
-
-
-def _seen_cpus(state: State, live: Live) -> tuple[int, ...]:
+def _seen_cpus(kept: Definition, live: Live) -> tuple[int, ...]:
     """The kernel shows all CPUs where none are chosen."""
-    kept, seen = _read_cpus(state), cgroup.read_cpus(live.items)
-    return kept if seen == (kept or state.host.cpus) else seen
+    chosen, seen = _cpus(kept), cgroup.read_cpus(live.limits)
+    return chosen if seen == (chosen or kept.cpus) else seen
 
 
-_CORES = Reader(
-    lambda state, declared: len(_read_cpus(state)), lambda state, live, declared: len(_seen_cpus(state, live))
-)
+_CORES = Reader(lambda kept, declared: len(_cpus(kept)), lambda kept, live, declared: len(_seen_cpus(kept, live)))
 
 
-def _read_hostname(state: State, declared: str | None) -> str | None:
+def _read_hostname(kept: Definition, declared: str | None) -> str | None:
     """It stands in the configuration and inside: whichever differs from what is declared."""
-    there = (state.config.get("lxc.uts.name") or "", state.inside.hostname)
+    there = (kept.config.get("lxc.uts.name") or "", kept.inside.hostname)
     return next((name for name in there if name is not None and name != declared), declared)
 
 
-def _read_keys(state: State, declared: tuple[str, ...] | None) -> tuple[str, ...]:
-    return guest_files.keys_there(state.inside.keys, declared or (), state.record.get("ssh_keys") or ())
+def _read_keys(kept: Definition, declared: tuple[str, ...] | None) -> tuple[str, ...]:
+    return guest_files.keys_there(kept.inside.keys, declared or (), kept.ssh_keys)
 
 
-def _read_startup(path: str) -> Reader:
-    return Reader(lambda state, declared: startup.recorded(state.record)[path])
-
-
+# Those of the options whose home is the record are read by their rows.
 READ = {
-    "unprivileged": Reader(lambda state, declared: state.is_unprivileged),
+    "unprivileged": Reader(lambda kept, declared: bool(kept.config.values("lxc.idmap"))),
     "memory": _limit(cgroup.read_memory),
     "swap": _limit(cgroup.read_swap),
     "vcpus": _CORES,
     "cpu.cores": _CORES,
     "cpu.limit": _limit(cgroup.read_limit),
-    "cpu.weight": Reader(_read_weight, _seen_weight),
+    "cpu.weight": Reader(
+        lambda kept, declared: cgroup.read_weight(kept.limits, declared),
+        lambda kept, live, declared: cgroup.read_weight(live.limits, declared),
+    ),
     "cpu.pin": Reader(
-        lambda state, declared: cpuset.show(_read_cpus(state)),
-        lambda state, live, declared: cpuset.show(_seen_cpus(state, live)),
+        lambda kept, declared: cpuset.show(_cpus(kept)),
+        lambda kept, live, declared: cpuset.show(_seen_cpus(kept, live)),
     ),
     "pids": _limit(cgroup.read_pids),
-    "hostname": Reader(_read_hostname, lambda state, live, declared: live.hostname),
-    "dns.servers": Reader(lambda state, declared: guest_files.resolver(state.inside.resolv_conf)[0]),
-    "dns.search": Reader(lambda state, declared: guest_files.resolver(state.inside.resolv_conf)[1]),
+    "hostname": Reader(_read_hostname, lambda kept, live, declared: live.hostname),
+    "dns.servers": Reader(lambda kept, declared: guest_files.resolver(kept.inside.resolv_conf)[0]),
+    "dns.search": Reader(lambda kept, declared: guest_files.resolver(kept.inside.resolv_conf)[1]),
     "ssh_keys": Reader(_read_keys),
-    "autostart": Reader(lambda state, declared: state.config.get("lxc.start.auto") == "1"),
-    **{path: _read_startup(path) for path in startup.PATHS},
-    "description": Reader(lambda state, declared: state.record.get("description", "")),
-    "tags": Reader(lambda state, declared: tuple(sorted(state.record.get("tags") or ()))),
-    "protection": Reader(lambda state, declared: bool(state.record.get("protection"))),
+    "autostart": Reader(lambda kept, declared: kept.config.get("lxc.start.auto") == "1"),
 }
+
+
+def kept_value(kept: Definition, path: str, declared: t.Any = None) -> t.Any:
+    """The value of an option in what is kept, in the light of what is *declared*."""
+    return READ[path].read(kept, declared)
+
+
+def live_value(kept: Definition, live: Live, path: str, declared: t.Any = None) -> t.Any:
+    """The value of an option while the container runs; ``SAME`` where there is none beside what is kept."""
+    seen = READ[path].seen
+    return SAME if seen is None else seen(kept, live, declared)

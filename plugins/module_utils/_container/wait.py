@@ -12,7 +12,6 @@ from .._core.waiting import wait_until
 from .._guest.spec import GuestSpec
 from .._host.snapshot import Host
 from . import live
-from .card import find_nic
 from .observe import observe_guest
 from .options import NO_ADDRESS
 
@@ -49,7 +48,7 @@ def _has_address(name: str, host: Host) -> bool:
     if state.live is None:
         return False
     wanted = [card for card in state.cards.values() if card["ip"] != NO_ADDRESS and card.is_up()]
-    nics = [find_nic(card, state.nics) for card in wanted]
+    nics = [state.nics.get(card.name) for card in wanted]
     if not nics:
         return any(nic.addresses for nic in state.live.nics)
     return all(nic is not None and nic.addresses for nic in nics)

@@ -11,24 +11,20 @@ import typing as t
 
 from .._core.options import Item, split
 from .._core.value import Value
-from .._guest.identity import derive_mac
 from .._guest.spec import GuestSpec
 from . import cpuset
-from .card import Card, changed_card, new_card
+from .card import Card, changed_card, new_card, pair_name
 from .config import MountEntry
 from .mount import changed_entry, new_entry
 from .options import OPTIONS
-from .spec import with_create_defaults, with_item_defaults
+from .plan import ContainerKind
 from .state import State
-from .values import READ
-
-# The range that Xen has, and LXC and Docker take for containers.
-MAC_PREFIX = "00:16:3e"
+from .values import kept_value
 
 
 class Wanted(Value):
-    """*spec* has what is declared, complete where it is new. *cards* and *mounts* are as they shall be, by name: those that are
-    declared or have a key in ``unset``, not those that go.
+    """*spec* has what is declared, complete where the container is new. *cards* and *mounts* are as they shall be, by name: those
+    that are declared or have a key in ``unset``, not those that go.
     """
 
     __slots__ = ("cards", "mounts", "spec", "state")
@@ -42,12 +38,11 @@ class Wanted(Value):
         self.mounts = mounts
 
     def value(self, path: str) -> t.Any:
-        """The value of an option after the run, that is no part of a list."""
+        """The value after the run of an option that is no part of a list and whose home is not the record."""
         declared = self.spec.get(path)
-        off = OPTIONS[path].off
         if declared is not None or path in self.spec.unset or not self.state.exists:
-            return off if declared is None else declared
-        return READ[path].read(self.state, None)
+            return OPTIONS[path].off if declared is None else declared
+        return kept_value(self.state.persistent, path)
 
     def has(self, area: str, name: str) -> bool:
         """Whether an item will be there, of those that the run speaks of."""
@@ -59,7 +54,7 @@ class Wanted(Value):
         pin, cores = self.spec.get("cpu.pin"), self.spec.get(self.spec.cores_path)
         if pin is not None or cores is None:
             return pin or ""
-        kept: str = READ["cpu.pin"].read(self.state, None) if self.state.exists else ""
+        kept: str = kept_value(self.state.persistent, "cpu.pin") if self.state.exists else ""
         host = self.state.host
         is_enough = len(cpuset.parse(kept)) == cores
         return kept if is_enough else cpuset.show(cpuset.least_claimed(cores, host.cpus, host.cpu_claims))
@@ -70,66 +65,60 @@ def wanted_of(spec: GuestSpec, state: State) -> Wanted:
 
     :raises SpecError: for a new thing that lacks what it needs.
     """
-    wanted = spec if state.exists else with_create_defaults(spec).replace(unset=())
-    there: dict[str, t.Collection[str]] = {"networks": state.cards, "mounts": state.mounts}
-    lists = {
-        area: tuple(
-            item if item.name in there[area] or not item.is_wanted else _complete(area, item, spec.name, state)
-            for item in wanted.items(area)
-        )
-        for area in wanted.lists
-    }
-    wanted = wanted.replace(lists=lists)
-    return Wanted(wanted, state, _cards(wanted, state), _mounts(wanted, state))
+    kind = ContainerKind(spec, state)
+    if not state.exists:
+        kind.spec = kind.created().replace(unset=())
+    return Wanted(kind.spec, state, _cards(kind), _mounts(kind))
 
 
-def concerned(spec: GuestSpec, area: str, there: t.Collection[str]) -> list[Item]:
-    """The items of a list that *spec* speaks of: those declared, and those of which a key is in ``unset``."""
-    items = list(spec.items(area))
-    named = dict.fromkeys(name for in_area, name, key in map(split, spec.unset) if in_area == area and key)
-    return items + [Item(name) for name in named if name in there and all(item.name != name for item in items)]
+def _concerned(spec: GuestSpec, area: str, there: t.Collection[str]) -> t.Iterator[tuple[Item, dict[str, t.Any]]]:
+    """The items that will be there and that *spec* speaks of, each with the keys that are taken off it and what that leaves."""
+    off: dict[str, dict[str, t.Any]] = {}
+    for path in spec.unset:
+        in_area, name, key = split(path)
+        if in_area == area and key:
+            off.setdefault(name, {})[key] = OPTIONS[path].off
+    for item in spec.items(area):
+        keys = off.pop(item.name, {})
+        if item.is_wanted:
+            yield item, keys
+    yield from ((Item(name), keys) for name, keys in off.items() if name in there)
 
 
-def keys_off(spec: GuestSpec, area: str, name: str) -> dict[str, t.Any]:
-    """The keys of an item that are taken off, with what that leaves."""
-    paths = [path for path in spec.unset if split(path)[:2] == (area, name)]
-    return {split(path)[2]: OPTIONS[path].off for path in paths}
-
-
-def _complete(area: str, item: Item, guest: str, state: State) -> Item:
-    full = with_item_defaults(area, item)
-    if area != "networks" or full.get("mac"):
-        return full
-    mac = derive_mac(state.host.machine_id, guest, item.name, state.host.taken_macs, prefix=MAC_PREFIX)
-    return full.with_values({**full.values, "mac": mac})
-
-
-def _cards(spec: GuestSpec, state: State) -> dict[str, Card]:
+def _cards(kind: ContainerKind) -> dict[str, Card]:
+    spec, state = kind.spec, kind.state
     found: dict[str, Card] = {}
     numbers = {card.number for card in state.cards.values()}
     links = {link for link in (*state.host.taken_links, *(card.pair for card in state.cards.values())) if link}
-    for item in concerned(spec, "networks", state.cards):
+    for item, off in _concerned(spec, "networks", state.cards):
         card = state.cards.get(item.name)
-        if not item.is_wanted:
+        if card is None:
+            number = min(set(range(len(numbers) + 1)) - numbers)
+            numbers.add(number)
+            full = kind.created_item("networks", item)
+            full = full.with_values({**full.values, "mac": kind.mac_of(full)})
+            found[item.name] = new_card(spec.name, number, full, links)
             continue
-        if card is not None:
-            found[item.name] = changed_card(card, item, keys_off(spec, "networks", item.name))
-            continue
-        number = min(set(range(len(numbers) + 1)) - numbers)
-        numbers.add(number)
-        found[item.name] = new_card(spec.name, number, item, links)
+        changed = changed_card(card, item, off)
+        if state.live is not None and item.name not in state.nics:
+            # It is plugged in again: what the kernel and liblxc choose at a start has to be said now.
+            pair = card.pair or pair_name(spec.name, card.number, links)
+            mac = changed["mac"]
+            mac = kind.mac_of(Item(item.name)) if not mac or "x" in mac else mac
+            changed = changed.replace(pair=pair, values={**changed.values, "mac": mac})
+        found[item.name] = changed
     return found
 
 
-def _mounts(spec: GuestSpec, state: State) -> dict[str, MountEntry]:
+def _mounts(kind: ContainerKind) -> dict[str, MountEntry]:
+    spec, state = kind.spec, kind.state
     found: dict[str, MountEntry] = {}
     is_mapped = state.is_unprivileged if state.exists else bool(spec.get("unprivileged"))
-    for item in concerned(spec, "mounts", state.mounts):
+    for item, off in _concerned(spec, "mounts", state.mounts):
         entry = state.mounts.get(item.name)
-        if not item.is_wanted:
-            continue
         if entry is not None:
-            found[item.name] = changed_entry(entry, item, keys_off(spec, "mounts", item.name))
+            found[item.name] = changed_entry(entry, item, off)
         else:
-            found[item.name] = new_entry(item, is_file=item.get("source") in state.files, is_mapped=is_mapped)
+            full = kind.created_item("mounts", item)
+            found[item.name] = new_entry(full, is_file=full.get("source") in state.files, is_mapped=is_mapped)
     return found

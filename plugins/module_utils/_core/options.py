@@ -50,6 +50,11 @@ def always(live: t.Any, declared: t.Any) -> bool:
     return True
 
 
+def as_written(live: t.Any, declared: t.Any) -> bool:
+    """Counts as soon as it is written: what runs has no value of its own."""
+    return True
+
+
 def never(live: t.Any, declared: t.Any) -> bool:
     """Needs a restart."""
     return False

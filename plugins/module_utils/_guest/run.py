@@ -10,7 +10,19 @@ from __future__ import annotations
 import typing as t
 
 from .._core import lock
-from .._core.options import CREATION, DEFINITION, FLAG, INSIDE, LIVE_ONLY, RECORD, SEED, VOLUME, Options, split
+from .._core.options import (
+    CREATION,
+    DEFINITION,
+    FLAG,
+    INSIDE,
+    LIVE_ONLY,
+    RECORD,
+    SEED,
+    VOLUME,
+    Options,
+    as_written,
+    split,
+)
 from .._core.plan import Change, How, Plan, Step
 from .claims import check_macs
 from .ownership import Ownership
@@ -23,6 +35,8 @@ Steps = t.Iterator["Change | Step"]
 _WAITING = (How.OFFLINE, How.NEXT_BOOT)
 # Written by the one write of the definition, or with what it names.
 _DEFINED = (DEFINITION, CREATION)
+# Homes of which a running guest may have a value of its own.
+_LIVE = (DEFINITION, INSIDE, SEED, LIVE_ONLY)
 
 
 class Backend(t.Protocol):
@@ -224,6 +238,10 @@ class Run:
             self.backend.set_flag(change)
             yield change
         yield from self._changes(*_DEFINED, LIVE_ONLY, how=_WAITING)
+        yield from (change for change in self._changes(*_LIVE, how=(How.LIVE,)) if self._counts_as_written(change))
+
+    def _counts_as_written(self, change: Change) -> bool:
+        return self.backend.options[change.path].live is as_written
 
     def _items(self, *hows: How) -> list[Change]:
         """The changes of whole items: plugged in, or taken out."""
@@ -236,8 +254,8 @@ class Run:
             yield change
 
     def _change_values(self) -> Steps:
-        for change in self._changes(DEFINITION, INSIDE, SEED, LIVE_ONLY, how=(How.LIVE,)):
-            if not change.path.endswith("]"):
+        for change in self._changes(*_LIVE, how=(How.LIVE,)):
+            if not change.path.endswith("]") and not self._counts_as_written(change):
                 self.backend.change_live(change)
                 yield change
 

@@ -14,18 +14,26 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._container.card imp
     Address,
     Nic,
     claim_cards,
+    find_nic,
     pair_name,
     read_cards,
 )
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.config import Config
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.idmap import Range
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.mount import claim_mounts
-from ansible_collections.homelab.hybrid.plugins.module_utils._container.plan import plan_container
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.plan import ContainerKind, plan_container
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.spec import default_hostname, parse
-from ansible_collections.homelab.hybrid.plugins.module_utils._container.state import HostState, Inside, Live, State
-from ansible_collections.homelab.hybrid.plugins.module_utils._container.wanted import MAC_PREFIX, wanted_of
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.state import (
+    Definition,
+    HostState,
+    Inside,
+    Live,
+    State,
+)
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.wanted import wanted_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.identity import derive_mac
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import GuestRecord, RecordedVolume
 
 MAC = "00:16:3e:aa:bb:cc"
 CONFIG = f"""\
@@ -50,32 +58,58 @@ HOST = HostState(
     machine_id="0" * 32,
     links=frozenset({"one.0"}),
 )
-RECORD = {"macs": {"lan": MAC}, "volumes": {"rootfs": {"pool": "p", "path": "/pool/one.rootfs", "made": True}}}
+RECORD = GuestRecord(
+    exists=True,
+    kind="container",
+    macs={"lan": MAC},
+    volumes={"rootfs": RecordedVolume("p", "/pool/one.rootfs")},
+    idmap=(100000, 65536),
+)
 
 
-def stopped(config: str | Config, record: t.Mapping[str, t.Any] = RECORD) -> State:
-    """A stopped container by its configuration, as ``observe`` puts it together."""
+def definition_of(config: Config, record: GuestRecord, cpus: tuple[int, ...] = HOST.cpus) -> Definition:
+    """What is kept of a container by its configuration, as ``observe`` puts it together."""
+    numbers = claim_cards((), config, record.macs)
+    return Definition(
+        config,
+        inside=Inside(hostname="one"),
+        limits=cgroup.defined(config.get, is_v2=False),
+        cpus=cpus,
+        cards=read_cards(numbers, config, unplugged=record.unplugged, asks_dhcp=()),
+        mounts=claim_mounts((), config, record.names.get("mounts") or {}),
+    )
+
+
+def stopped(config: str | Config, record: GuestRecord = RECORD) -> State:
     lines = Config.parse(config) if isinstance(config, str) else config
-    numbers = claim_cards((), lines, record.get("macs") or {})
     return State(
-        is_registered=True,
+        power="stopped",
         exists=True,
-        config=lines,
+        persistent=definition_of(lines, record),
         record=record,
-        cards=read_cards(numbers, lines, unplugged=record.get("unplugged") or {}, asks_dhcp=()),
-        mounts=claim_mounts((), lines, record.get("mounts") or {}),
-        limits=cgroup.defined(lines.get, is_v2=False),
         rootfs="/pool/one.rootfs",
         has_rootfs=True,
-        inside=Inside(hostname="one"),
+        owned={"rootfs": "/pool/one.rootfs"},
         host=HOST,
     )
 
 
+def running(there: State, nics: tuple[Nic, ...], **keys: t.Any) -> State:
+    """The container *there* with interfaces that belong to its cards."""
+    found = {name: nic for name, card in there.cards.items() if (nic := find_nic(card, nics))}
+    live = Live(**{**LIVE, **keys}, nics=nics, items={"networks": found})
+    return there.replace(power="started", live=live)
+
+
 STOPPED = stopped(CONFIG)
 NIC = Nic("eth0", MAC, "one.0", "br0", 1500, (Address("192.0.2.5/24"),), ("192.0.2.1",))
-LIVE = Live(pid=1, items={"memory.limit_in_bytes": "67108864"}, hostname="one", nics=(NIC,), memory_in_use=40960)
-RUNNING = STOPPED.replace(power="started", live=LIVE)
+LIVE: dict[str, t.Any] = {
+    "pid": 1,
+    "limits": {"memory.limit_in_bytes": "67108864"},
+    "hostname": "one",
+    "memory_in_use": 40960,
+}
+RUNNING = running(STOPPED, (NIC,))
 ABSENT = State(host=HOST, pool_path="/pool", pool_type="dir", target="/pool/one.rootfs")
 
 
@@ -126,7 +160,7 @@ def test_how_a_change_reaches_a_container():
 @pytest.mark.parametrize(
     ("live", "params", "expected"),
     [
-        ({"items": {"memory.limit_in_bytes": "134217728"}}, {"memory": 64}, ["memory"]),
+        ({"limits": {"memory.limit_in_bytes": "134217728"}}, {"memory": 64}, ["memory"]),
         ({"hostname": "drifted"}, {"hostname": "one"}, ["hostname"]),
         ({"nics": ()}, {"networks": [{"name": "lan"}]}, ["networks[lan]"]),
         (
@@ -143,7 +177,7 @@ def test_how_a_change_reaches_a_container():
     ],
 )
 def test_drift_is_repaired_where_it_is_declared(live, params, expected):
-    state = RUNNING.replace(live=LIVE.replace(**live))
+    state = running(STOPPED, **{"nics": (NIC,), **live})
     found = plan(state, **params).changes
     assert [change.path for change in found] == expected and {change.how.value for change in found} <= {"live"}
 
@@ -159,11 +193,15 @@ def test_drift_is_repaired_where_it_is_declared(live, params, expected):
         (STOPPED, {"vcpus": 5}, "has 4 CPUs"),
         (STOPPED, {"cpu": {"pin": "3-4"}}, "not all online"),
         (
-            STOPPED.replace(record={**STOPPED.record, "protection": True}),
+            STOPPED.replace(record=RECORD.replace(options={"protection": True})),
             {"state": "absent"},
             "is protected",
         ),
-        (ABSENT.replace(other_kind="virtual machine"), {"image": "i", "rootfs": {"pool": "p"}}, "is a virtual machine"),
+        (
+            ABSENT.replace(other_kind="virtual machine"),
+            {"image": "i", "rootfs": {"pool": "p"}},
+            "is the name of a virtual machine",
+        ),
         (
             ABSENT.replace(has_target=True),
             {"image": "i", "rootfs": {"pool": "p"}},
@@ -233,13 +271,13 @@ def in_vlan(vlan: int | None, there: State = STOPPED) -> State:
     """The container *there* in *vlan* by its configuration."""
     if vlan is None:
         return there
-    return stopped(there.config.set("lxc.net.0.veth.vlan.id", str(vlan))).replace(power=there.power, live=there.live)
+    changed = stopped(there.config.set("lxc.net.0.veth.vlan.id", str(vlan)))
+    return changed if there.live is None else running(changed, there.live.nics)
 
 
 def on_port(vlan: int | None) -> State:
     """A running container on a port in *vlan*; its bridge gives 1 to every port."""
-    nic = NIC.replace(vlan=vlan, default_vlan=1)
-    return RUNNING.replace(live=LIVE.replace(nics=(nic,)))
+    return running(STOPPED, (NIC.replace(vlan=vlan, default_vlan=1),))
 
 
 @pytest.mark.parametrize(
@@ -337,7 +375,7 @@ def test_everything_new_is_complete_before_the_first_start():
         "lxc.cgroup2.memory.max = 67108864",
         "lxc.cgroup.cpuset.cpus = 0-1",
         "lxc.net.0.link = br0",
-        f"lxc.net.0.hwaddr = {derive_mac(HOST.machine_id, 'one', 'lan', (), prefix=MAC_PREFIX)}",
+        f"lxc.net.0.hwaddr = {derive_mac('', 'one', 'lan', (), prefix=ContainerKind.mac_prefix)}",
     ):
         assert line in text.splitlines()
     assert "lxc.apparmor.profile = generated" in definition.new_config("one", "/x", None, has_apparmor=True).text

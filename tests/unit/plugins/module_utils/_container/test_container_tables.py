@@ -16,24 +16,37 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._container import (
     values,
 )
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.options import OPTIONS
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.decide import SAME
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import INSIDE, RECORD, VOLUME, never
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import (
+    DEFINITION,
+    INSIDE,
+    RECORD,
+    VOLUME,
+    always,
+    as_written,
+    never,
+)
 
-KEYS = {"networks": card.KEYS, "mounts": mount.KEYS}
-# What is said once, when the root is made, and has its own writer in ``rootfs``.
-MADE = {path for path in OPTIONS.compared() if OPTIONS[path].home == VOLUME} | {"unprivileged"}
+KEYS = {"networks": card.KEYS, "mounts": mount.SEEN}
+COMPARED = set(OPTIONS.compared())
+RECORDED = set(OPTIONS.compared(RECORD))
+# What is said once, when the root is made; a volume has its own writer.
+MADE = {*OPTIONS.compared(VOLUME), "unprivileged"}
 
 
 def test_every_option_is_read() -> None:
-    volumes = {path for path in OPTIONS.compared() if OPTIONS[path].home == VOLUME}
-    assert set(values.READ) == set(OPTIONS.compared()) - volumes
+    assert set(values.READ) == COMPARED - RECORDED - set(OPTIONS.compared(VOLUME))
 
 
 def test_every_option_is_written_where_it_lives() -> None:
-    recorded = {path for path in OPTIONS.compared() if OPTIONS[path].home == RECORD}
-    written = {**definition.WRITE, **inside.WRITE}
-    assert set(written) == set(OPTIONS.compared()) - recorded - MADE
-    assert {path for path in OPTIONS.compared() if OPTIONS[path].home == INSIDE} <= set(inside.WRITE)
+    assert {*definition.WRITE, *inside.WRITE} == COMPARED - RECORDED - MADE
+    assert set(OPTIONS.compared(INSIDE)) <= set(inside.WRITE)
+    assert set(OPTIONS.compared(DEFINITION)) - MADE <= set(definition.WRITE)
+
+
+def test_what_has_a_live_value_is_given_to_the_running_container_and_all_else_counts_as_written() -> None:
+    seen = {path for path, reader in values.READ.items() if reader.seen is not None}
+    assert set(running.LIVE) == seen == {path for path in values.READ if OPTIONS[path].live is always} - MADE
+    assert {path for path in values.READ if OPTIONS[path].live is as_written} == set(values.READ) - seen - MADE
 
 
 @pytest.mark.parametrize("area", KEYS)
@@ -42,18 +55,11 @@ def test_every_key_of_an_item_is_read_and_written(area: str) -> None:
     assert area in definition.WRITE_ITEM
 
 
-def test_what_has_a_live_value_is_given_to_the_running_container() -> None:
-    unseen = values.Reader(lambda state, declared: None).seen
-    seen = {path for path, reader in values.READ.items() if reader.seen.__code__ is not unseen.__code__}
-    items = {f"{area}[].{key}" for area, keys in KEYS.items() for key in keys} | {f"{area}[]" for area in KEYS}
-    assert {path for path in seen | items if OPTIONS[path].live is not never} == running.LIVE_PATHS
+def test_every_key_of_a_card_that_is_changed_live_has_its_function() -> None:
+    keys = OPTIONS.lists["networks"]
+    assert set(running.LIVE_CARD) == {key for key, row in keys.items() if row.live is not never}
 
 
-def test_a_key_of_a_card_that_says_nothing_makes_no_line() -> None:
+def test_a_card_of_which_nothing_is_said_makes_no_line() -> None:
     nothing = {key: row.read({}, card.Known()) for key, row in card.KEYS.items()}
     assert not any(value for row in card.KEYS.values() for value in row.lines(nothing).values())
-    nic = card.Nic("eth0", "", bridge="br0")
-    there = card.Card("lan", 0, "eth0", "", nothing)
-    assert all(
-        row.seen(None, there, nic) is not None or row.seen(None, there, nic) is SAME for row in card.KEYS.values()
-    )

@@ -1,0 +1,328 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""How containers are written: what ``_guest.run`` asks of LXC, in the order that it has for both kinds of guest."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import typing as t
+
+from .._core import atomic
+from .._core.converge import Work
+from .._core.errors import ApplyError, MissingRequirement
+from .._core.options import split
+from .._core.plan import Change, Plan, Step
+from .._guest.ownership import Ownership
+from .._guest.plan import power_of
+from .._guest.record import RecordedVolume
+from .._guest.run import Run, Steps
+from .._guest.spec import GuestSpec
+from .._host.lxc import LXC_PATH, config_path
+from .._image import store
+from . import definition, idmap, inside, live, power, rootfs, running
+from .config import Config
+from .observe import KIND, read_host
+from .options import OPTIONS
+from .running import Running
+from .state import ROOTFS, State
+from .wanted import Wanted, wanted_of
+
+
+def apply_container(spec: GuestSpec, state: State, plan: Plan, work: Work) -> Steps:
+    """Carry out *plan*, yielding each change that stands.
+
+    :raises ApplyError, CommandError: when a step fails.
+    :raises MissingRequirement: when the source of a mount does not exist; nothing was written then.
+    """
+    wanted = Wanted(spec, state, {}, {}) if spec.state == "absent" else wanted_of(spec, state)
+    sources = (item.get("source") for item in wanted.spec.wanted("mounts"))
+    missing = [f"path {source}" for source in sources if source and source not in state.places]
+    if missing and spec.state != "absent":
+        raise MissingRequirement(f"there is no {', '.join(missing)}, which a mount needs", missing=missing)
+    yield from Run(ContainerBackend(wanted, plan, work), wanted.spec, state, plan).steps()
+
+
+class ContainerBackend:
+    """See ``_guest.run.Backend``."""
+
+    word = KIND
+    options = OPTIONS
+
+    def __init__(self, wanted: Wanted, plan: Plan, work: Work) -> None:
+        self.wanted = wanted
+        self.name = wanted.spec.name
+        self.state = wanted.state
+        self.plan = plan
+        self.work = work
+        self.own = Ownership(work.host.record("guests", self.name))
+        # What was given to the running container already, by one function for several options.
+        self._given: set[t.Hashable] = set()
+
+    # -- record
+
+    def claims(self, *, is_final: bool) -> dict[str, t.Any]:
+        kept = self.own.record
+        keys = kept.ssh_keys
+        if self.plan.has("ssh_keys"):
+            declared = self.wanted.spec.get("ssh_keys") or ()
+            keys = declared if is_final else tuple(dict.fromkeys((*declared, *keys)))
+        # What is not there is no name any more; of a run that was killed some may be left.
+        macs, unplugged, paths = self._names()
+        if not is_final:
+            unplugged, paths = {**unplugged, **kept.unplugged}, {**paths, **(kept.names.get("mounts") or {})}
+        found: dict[str, t.Any] = {"ssh_keys": keys, "unplugged": unplugged, "names": {"mounts": paths}}
+        if is_final:
+            return {**found, "macs": macs}
+        return found if self.state.exists else {**found, **self._claim_root()}
+
+    def _claim_root(self) -> dict[str, t.Any]:
+        """The volume and the ids of a new container: those that are kept of an earlier one, else free ones."""
+        kept, spec = self.own.record, self.wanted.spec
+        volume = RecordedVolume(spec.get("rootfs.pool"), self._target, is_fresh=not self._is_adopted)
+        ids = kept.idmap if spec.get("unprivileged") else None
+        if spec.get("unprivileged") and ids is None:
+            self.work.host.drop()
+            now = read_host(self.name, self.work.host)
+            area = idmap.allocate(now.uids, now.gids, now.taken_ids)
+            if area is None:
+                raise ApplyError(
+                    f"no {idmap.COUNT} ids in a row are left of root's in /etc/subuid and /etc/subgid. "
+                    "The role homelab.hybrid.hypervisor gives root a range"
+                )
+            ids = (area.start, area.count)
+        return {"volumes": {ROOTFS: volume}, "idmap": ids}
+
+    def _names(self) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+        """The MACs of the cards, the bridges of those that are unplugged and the paths of the mounts, by name after the run.
+
+        Of those that nobody declares only the names that are recorded: another run may call them otherwise.
+        """
+        kept, wanted, state = self.own.record, self.wanted, self.state
+        gone = {split(change.path)[:2] for change in self.plan.changes if _goes(change)}
+        cards = {
+            name: card for name, card in state.cards.items() if name in kept.macs and ("networks", name) not in gone
+        }
+        cards.update(wanted.cards)
+        entries = {
+            name: entry
+            for name, entry in state.mounts.items()
+            if name in (kept.names.get("mounts") or {}) and ("mounts", name) not in gone
+        }
+        entries.update(wanted.mounts)
+        macs = {name: card.text("mac") for name, card in cards.items() if card["mac"]}
+        unplugged = {name: card.text("bridge") for name, card in cards.items() if not card.is_up()}
+        return macs, unplugged, {name: entry.path for name, entry in entries.items()}
+
+    def clear(self) -> Steps:
+        """The root of one that was interrupted goes too: nobody knows how far it came."""
+        if self.state.is_known:
+            power.kill(self.name)
+            self.undefine()
+            yield Step("half-made container removed")
+        fresh = [volume for volume in self.own.record.volumes.values() if volume.is_fresh]
+        for volume in fresh:
+            rootfs.remove(volume.path)
+            yield Step("half-made root removed")
+        if fresh:
+            self.own.save(volumes={name: its for name, its in self.own.record.volumes.items() if not its.is_fresh})
+
+    # -- power
+
+    def stop(self) -> None:
+        spec = self.wanted.spec
+        power.stop(self.name, timeout=spec.shutdown_timeout, force=spec.force_stop)
+
+    def start(self) -> None:
+        power.start(self.name)
+
+    def switch(self, now: str, target: str) -> None:
+        if now == "stopped":
+            power.start(self.name)
+        if target == "paused":
+            power.freeze(self.name)
+        elif now == "paused":
+            power.unfreeze(self.name)
+
+    # -- what runs
+
+    @functools.cached_property
+    def _running(self) -> Running:
+        if self.state.live is None:
+            raise ApplyError(f"the container {self.name} does not run")
+        return Running(live.handle(self.name), self.state.live, self.wanted)
+
+    def detach(self, change: Change) -> None:
+        area, name, dummy = split(change.path)
+        if area == "networks":
+            running.unplug_card(self._running, name)
+        else:
+            running.unmount(self._running, name)
+
+    def attach(self, change: Change) -> None:
+        area, name, dummy = split(change.path)
+        if area == "networks":
+            running.plug_card(self._running, name)
+            self._tell_guest()
+        else:
+            running.mount(self._running, name)
+
+    def change_live(self, change: Change) -> None:
+        area, name, key = split(change.path)
+        if not name:
+            self._give(running.LIVE[area], self._running)
+        elif area == "mounts":
+            self._give(running.mount, self._running, name)
+        else:
+            self._give(running.LIVE_CARD[key], self._running, name)
+            if inside.is_inside(change.path):
+                self._tell_guest()
+
+    def _give(self, write: t.Callable[..., None], container: Running, *names: str) -> None:
+        if (write, *names) not in self._given:
+            write(container, *names)
+            self._given.add((write, *names))
+
+    def _tell_guest(self) -> None:
+        if self.state.power == "started":
+            running.reload_networkd(self.name)
+
+    # -- what lasts
+
+    @property
+    def _target(self) -> str:
+        if self.state.target is None:
+            raise ApplyError(f"rootfs.pool: the pool {self.wanted.spec.get('rootfs.pool')} has no folder")
+        return self.state.target
+
+    @property
+    def _is_adopted(self) -> bool:
+        """Whether a new container gets the root that is kept of an earlier one."""
+        return self.plan.has("rootfs")
+
+    @property
+    def _ids(self) -> idmap.Range | None:
+        return idmap.Range(*self.own.record.idmap) if self.own.record.idmap else None
+
+    @property
+    def _inner_root(self) -> tuple[int, int]:
+        """The uid and gid of the host that root of the container is."""
+        if self.state.exists:
+            return idmap.root_of(self.state.config.values("lxc.idmap")) or (0, 0)
+        return (self._ids.start, self._ids.start) if self._ids else (0, 0)
+
+    def make_volumes(self) -> Steps:
+        if self.state.exists:
+            return
+        rootfs.remove_left_overs(self._target)
+        if self._is_adopted:
+            yield from (change for change in self.plan.changes if change.path == ROOTFS)
+        else:
+            yield from self._make_root(self._target)
+
+    def _make_root(self, target: str) -> Steps:
+        """Everything happens under a name of this attempt; the root appears in its place when it is finished."""
+        image = store.find(str(self.wanted.spec.image))
+        if image.kind != KIND:
+            raise ApplyError(
+                f"image: {image.name} is of the kind {image.kind}, and a container needs one of the kind container"
+            )
+        attempt = rootfs.attempt_path(target)
+        try:
+            rootfs.unpack(image.path, attempt, self.work.held.fds)
+            yield Step("image unpacked")
+            if self._ids:
+                rootfs.shift(attempt, self._inner_root)
+                yield Step("owners shifted")
+            self._write_inside(attempt)
+            yield Step("files inside written")
+            rootfs.put(attempt, target)
+        except Exception:
+            # A root that did not fit would keep its pool full.
+            rootfs.remove_left_overs(target)
+            raise
+        yield Step("root in place")
+
+    def resize(self, change: Change) -> None:
+        raise ApplyError(f"{change.path}: the pool cannot change the size of a root")
+
+    def write_files(self, changes: t.Sequence[Change]) -> Steps:
+        """Files of a new root were written before it came to its place."""
+        if not self.state.exists and not self._is_adopted:
+            return
+        if any(inside.is_inside(change.path) for change in self.plan.changes) or not self.state.exists:
+            self._write_inside(self._root_inside())
+            yield Step("files inside written")
+
+    def _root_inside(self) -> str:
+        path = self.state.rootfs if self.state.exists else self._target
+        if not path or not os.path.isdir(path):
+            raise ApplyError(f"the root of {self.name} is not there: {path or 'its configuration names none'}")
+        return path
+
+    def _write_inside(self, root: str) -> None:
+        inside.write_files(inside.WritableTree(root, self._inner_root), self.wanted, self.plan.changes)
+
+    def write_definition(self) -> bool:
+        config = self.state.config
+        if not self.state.exists:
+            has_apparmor = self.state.host.has_apparmor
+            config = definition.new_config(
+                self.wanted.value("hostname"), self._target, self._ids, has_apparmor=has_apparmor
+            )
+        elif self.state.live is not None and power_of(self.wanted.spec, self.state).will_run:
+            # What moves leaves its old place before nobody knows that any more.
+            for name in _names(self.plan.changes, "mounts"):
+                running.unmount(self._running, name)
+        config = definition.edit(config, self.wanted, self.plan.changes)
+        if self.state.exists and config == self.state.config:
+            return False
+        _write_config(self.name, config)
+        return True
+
+    def set_flag(self, change: Change) -> None:
+        raise ApplyError(f"{change.path}: LXC keeps all flags in the configuration")
+
+    # -- removal
+
+    def stop_for_good(self) -> None:
+        if self.state.is_building:
+            power.kill(self.name)
+        elif self.state.power != "stopped":
+            self.stop()
+
+    def undefine(self) -> None:
+        atomic.remove_file(config_path(self.name))
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.join(LXC_PATH, self.name))
+
+    def remove_volume(self, name: str) -> None:
+        rootfs.remove(self.own.record.volumes[name].path)
+
+
+def _goes(change: Change) -> bool:
+    """Whether the change takes an item away."""
+    return change.path.endswith("]") and change.after is None
+
+
+def _names(changes: t.Iterable[Change], area: str) -> list[str]:
+    """The names of the items of a list that *changes* speak of, each once."""
+    places = (split(change.path) for change in changes)
+    return list(dict.fromkeys(name for in_area, name, key in places if in_area == area and name))
+
+
+def _write_config(name: str, config: Config) -> None:
+    path = config_path(name)
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        os.makedirs(folder, mode=0o755)
+    # The file of a hand-made container keeps its owner and mode.
+    if os.path.exists(path):
+        status = os.stat(path)
+        atomic.write_file(path, config.text, mode=status.st_mode & 0o7777, owner=(status.st_uid, status.st_gid))
+    else:
+        atomic.write_file(path, config.text)
