@@ -104,9 +104,9 @@ matrix: host ## Every option on the real host, driven from pytest
 integration: host artifact ## Integration targets through ansible-playbook; playbooks on small labs; every playbook as AWX runs it; demo, demo again, destroy
 	@$(TALLY) start integration
 	@$(TALLY) run integration "targets" --stream --count '^TASK \[\S+ : Run \| ' -- $(VENV)/bin/python tests/tools/in_real_tree.py integration --color no --allow-destructive
-	@$(TALLY) pytest integration -- -q tests/integration
-	@$(TALLY) run integration "playbooks in AWX" --stream --count '^awx ok: ' -- $(VENV)/bin/python tests/integration/awx.py $(ARTIFACT)
-	@$(TALLY) run integration "demo, demo again, destroy" --stream --count '^demo ok: ' -- tests/integration/demo.sh
+	@$(TALLY) pytest integration -- -q tests/playbooks
+	@$(TALLY) run integration "playbooks in AWX" --stream --count '^awx ok: ' -- $(VENV)/bin/python tests/playbooks/awx.py $(ARTIFACT)
+	@$(TALLY) run integration "demo, demo again, destroy" --stream --count '^demo ok: ' -- tests/playbooks/demo.sh
 
 # Without colours and borders a line of Ansible is a line. A step that molecule passes over is no success.
 SCENARIO = $(TALLY) run molecule $(1) --stream --count '^TASK \[Verify \| ' --refuse 'Missing playbook .Remove from test_sequence' \

@@ -10,7 +10,7 @@ mkdir -p "$log"
 rm -f "$log/added.yml"
 
 ok() { echo "demo ok: $1"; }
-footprint() { /usr/bin/python3 tests/integration/footprint.py "$log/$1"; }
+footprint() { /usr/bin/python3 tests/playbooks/footprint.py "$log/$1"; }
 
 # Whether every host of the recap in a log reports changed=0.
 unchanged() {
