@@ -150,6 +150,7 @@ mutants: host ## Remove drawn lines of apply one by one and show that the tests 
 .PHONY: docs
 docs: tools ## Render the documentation into .build/docs, and write its table of apply paths
 	@$(VENV)/bin/python tests/tools/apply_paths.py --write
+	@$(VENV)/bin/python tests/tools/option_docs.py
 	@$(VENV)/bin/python tests/tools/layout_docs.py
 	@rm -rf $(BUILD)/docs && mkdir -p $(BUILD)/docs && chmod 755 $(BUILD)/docs
 	@antsibull-docs collection --use-current --dest-dir $(BUILD)/docs --output-format simplified-rst homelab.hybrid

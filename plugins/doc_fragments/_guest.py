@@ -17,19 +17,23 @@ options:
   description:
     description:
       - What the guest is for. Any text.
+      - 'B(In short:) live. C(unset) sets it to nothing. Allowed: text without control characters.'
     type: str
   tags:
     description:
       - Words that group guests, shown by M(homelab.hybrid.guest_info). The list is compared whole; its order does not matter.
+      - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
     type: list
     elements: str
   protection:
     description:
       - Whether O(state=absent) is refused. Take the protection off first.
+      - 'B(In short:) live. C(unset) sets it to no.'
     type: bool
   autostart:
     description:
       - Whether the guest is started with the host. A new guest is not, unless this says so.
+      - 'B(In short:) live. A new one has V(false).'
     type: bool
     aliases: [onboot, start_on_boot]
   startup:
@@ -44,23 +48,28 @@ options:
         description:
           - Its place, a number from 0. The lowest starts first and stops last. Guests with the same one start side by side.
           - Guests without one start after all others.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 0 to 1000000.'
         type: int
       up_delay:
         description:
           - How many seconds to wait after its start before those of the next order are started. Of guests with the same order the longest counts.
+          - 'B(In short:) live. C(unset) sets it to V(0). Allowed: 0 to 86400.'
         type: int
       down_delay:
         description:
           - How many seconds to wait after it was stopped before those of the order below are stopped.
+          - 'B(In short:) live. C(unset) sets it to V(0). Allowed: 0 to 86400.'
         type: int
   wait_timeout:
     description:
       - How many seconds each condition in O(wait_for) may take.
+      - 'B(In short:) Allowed: 0 to 86400.'
     type: int
     default: 300
   shutdown_timeout:
     description:
       - How many seconds the guest gets to shut down by itself. After that the task fails, unless O(force_stop) is set.
+      - 'B(In short:) Allowed: 0 to 86400.'
     type: int
     default: 60
   force_stop:

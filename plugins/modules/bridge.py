@@ -53,6 +53,7 @@ options:
         found unless O(dns.forwarders) has servers to ask.
       - V(ports) plugs them into the network that O(ports) lead to, as if they were machines beside this one.
       - Where it is not written, a bridge that is there keeps its mode. V(ports) cannot become one of the others, nor they V(ports).
+      - 'B(In short:) for the next boot.'
     type: str
     choices: [nat, routed, isolated, ports]
   address:
@@ -63,41 +64,49 @@ options:
       - With O(mode=ports) it is the address of this host, V(dhcp) where a server gives it, or V(none). A fixed one takes the place of the
         first that is there.
       - Refused where the subnet overlaps with that of another link of the host.
+      - 'B(In short:) for the next boot. C(unset) sets it to nothing.'
     type: str
   dhcp:
     description:
       - The addresses that guests are given. Changes while guests are running reach them with their next request.
       - C(unset=[dhcp]) takes it off as a whole.
+      - 'B(In short:) live. C(unset) sets it to nothing.'
     type: dict
     suboptions:
       start:
         description:
           - The first address of the range. Needed together with O(dhcp.end).
           - Where a network made by hand has several ranges, this is the first of them.
+          - 'B(In short:) live.'
         type: str
       end:
         description:
           - The last address of the range.
+          - 'B(In short:) live.'
         type: str
       hosts:
         description:
           - Guests that always get the same address. Entries that are not listed stay, and are named in RV(unmanaged), unless O(exact) has
             V(dhcp.hosts).
+          - 'B(In short:) live.'
         type: list
         elements: dict
         suboptions:
           name:
             description:
               - The host name of the guest, without a domain. An entry of another name with the same MAC address is renamed.
+              - 'B(In short:) live.'
             type: str
             required: true
           mac:
             description:
               - The MAC address of the guest. Needed unless the entry goes.
+              - 'B(In short:) live.'
             type: str
           ip:
             description:
               - Its address, in the subnet of the bridge. Needed unless the entry goes.
+              - 'B(In short:) live.'
             type: str
           state:
             description:
@@ -113,10 +122,12 @@ options:
       domain:
         description:
           - The domain of the guests, such as V(lab.internal). Questions about it are never passed on.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing.'
         type: str
       hosts:
         description:
           - Further names. Entries that are not listed stay, and are named in RV(unmanaged), unless O(exact) has V(dns.hosts).
+          - 'B(In short:) live.'
         type: list
         elements: dict
         suboptions:
@@ -128,6 +139,7 @@ options:
           ip:
             description:
               - Its IPv4 address. Needed unless the entry goes.
+              - 'B(In short:) live.'
             type: str
           state:
             description:
@@ -139,6 +151,7 @@ options:
         description:
           - The addresses of the servers that all other questions are passed on to, in their order. Without them it is those of the host, or nobody
             with O(mode=isolated).
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing.'
         type: list
         elements: str
   ports:
@@ -148,6 +161,7 @@ options:
       - A link that is plugged in must have no address of its own and hang on nothing else.
       - Refused for a link that carries the ssh connection to this host or its default route. Such a change can cut off the host, and needs
         a switch that comes back by itself, which is to come.
+      - 'B(In short:) live.'
     type: list
     elements: dict
     suboptions:
@@ -159,10 +173,12 @@ options:
       pvid:
         description:
           - The VLAN of what comes without a tag, 1 to 4094, or V(0) to drop it. Needs O(vlan_aware). V(1) unless it is written.
+          - 'B(In short:) live. C(unset) sets it to V(1).'
         type: int
       vids:
         description:
           - The VLANs that pass with a tag, as numbers and ranges such as V(30-39). Compared as a whole.
+          - 'B(In short:) live. C(unset) sets it to nothing.'
         type: list
         elements: str
       state:
@@ -174,37 +190,45 @@ options:
   address6:
     description:
       - The IPv6 address of this host on the bridge with the length of its prefix, V(dhcp), or V(none). With O(mode=ports).
+      - 'B(In short:) live. C(unset) sets it to nothing.'
     type: str
   gateway:
     description:
       - The IPv4 router that everything else goes through, in the subnet of O(address). With O(mode=ports).
       - Refused while the default route of this host goes through another link.
+      - 'B(In short:) live. C(unset) sets it to nothing.'
     type: str
   gateway6:
     description:
       - The IPv6 router that everything else goes through. With O(mode=ports).
+      - 'B(In short:) live. C(unset) sets it to nothing.'
     type: str
   mac:
     description:
       - The MAC address of the bridge, with O(mode=ports). Without it the kernel takes that of a port, or networkd one of its own.
+      - 'B(In short:) live. C(unset) sets it to nothing.'
     type: str
   stp:
     description:
       - Whether the bridge takes part in the spanning tree protocol, with O(mode=ports). A new bridge does not.
+      - 'B(In short:) live. C(unset) sets it to no.'
     type: bool
   vlan_aware:
     description:
       - Whether the bridge keeps VLANs apart, with O(mode=ports). Refused where the kernel cannot.
       - It is not taken off while guests are in VLANs of the bridge.
+      - 'B(In short:) live. C(unset) sets it to no.'
     type: bool
   mtu:
     description:
       - The largest packet that the bridge takes, 576 to 65535 bytes. The links of guests that are plugged in keep what they have.
       - With O(mode=ports) the ports get it too, and what they had before when it is taken off.
+      - 'B(In short:) for the next boot. C(unset) sets it to nothing.'
     type: int
   autostart:
     description:
       - Whether the bridge is started with the host. A new bridge is, unless this says otherwise. One with O(mode=ports) always is.
+      - 'B(In short:) live.'
     type: bool
   exact:
     description:

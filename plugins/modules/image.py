@@ -37,6 +37,7 @@ options:
   kind:
     description:
       - What guests are made of it. Needed to make an image. The kind of an image cannot be changed.
+      - 'B(In short:) live.'
     type: str
     choices: [container, vm]
   build:
@@ -52,17 +53,20 @@ options:
       suite:
         description:
           - The Debian release.
+          - 'B(In short:) live.'
         type: str
         choices: [bookworm, trixie]
         required: true
       packages:
         description:
           - Debian packages beside those that every image has, without recommended ones.
+          - 'B(In short:) live.'
         type: list
         elements: str
       firmware:
         description:
           - The firmware that the disk of a virtual machine boots with. V(bios) unless another is written.
+          - 'B(In short:) live.'
         type: str
         choices: [bios]
   path:
@@ -71,6 +75,7 @@ options:
       - For a container a root file system as tar, tar.gz, tar.xz or tar.zst; for a virtual machine a disk as qcow2 without a backing
         file, or as raw.
       - Read once, on creation; afterwards another content is reported in RV(image.stale).
+      - 'B(In short:) live.'
     type: str
 seealso:
   - module: homelab.hybrid.lxc_container

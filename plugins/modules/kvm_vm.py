@@ -42,6 +42,7 @@ options:
     description:
       - How many virtual CPUs the machine has. A new one has 1. More come live up to O(cpu.max_cores), fewer with the next boot.
       - Short for O(cpu.cores).
+      - 'B(In short:) more is live, less is for the next boot. Allowed: 1 to 710.'
     type: int
   cpu:
     description:
@@ -51,30 +52,36 @@ options:
       cores:
         description:
           - How many virtual CPUs the machine has.
+          - 'B(In short:) more is live, less is for the next boot. Allowed: 1 to 710.'
         type: int
       max_cores:
         description:
           - Up to how many can be added while it runs. A new machine can have no more than it starts with.
+          - 'B(In short:) for the next boot. Allowed: 1 to 710.'
         type: int
   memory:
     description:
       - The memory of the guest, in MiB or as a size such as V(4GiB). A new machine has V(1GiB).
       - Changed live through the balloon, up to O(memory_max). More than that waits for the next boot, and raises O(memory_max).
       - The balloon is compared as it was asked for, not as far as the guest has come.
+      - 'B(In short:) live. A new one has V(1GiB). Allowed: whole MiB, 16 MiB to 64 TiB.'
     type: str
   memory_max:
     description:
       - Up to where O(memory) can grow while the machine runs. A new machine has no more than O(memory).
+      - 'B(In short:) for the next boot. Allowed: whole MiB, 16 MiB to 64 TiB.'
     type: str
   image:
     description:
       - The image (see M(homelab.hybrid.image), kind C(vm)) of the first disk that has neither an image nor a source of its own.
       - Used when the machine is made, and never compared later.
+      - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
     type: str
     aliases: [template, ostemplate]
   disks:
     description:
       - The disks, by name. A disk that is not listed is left and named in RV(unmanaged), unless O(exact) says otherwise.
+      - 'B(In short:) live.'
     type: list
     elements: dict
     suboptions:
@@ -93,51 +100,62 @@ options:
       pool:
         description:
           - The storage pool in which the disk is made.
+          - 'B(In short:) fixed once it stands. Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
         type: str
       size:
         description:
           - The size, in GiB or as a size such as V(500MiB). Needed for an empty disk; a disk with an image has at least the size of that.
           - A disk grows live. A shrink is refused.
+          - 'B(In short:) more is live, less is refused. Allowed: whole sectors of 512 bytes.'
         type: str
       format:
         description:
           - The format of the file. A new disk is V(qcow2). A V(raw) disk with an image is a full copy of it.
+          - 'B(In short:) fixed once it stands.'
         type: str
         choices: [qcow2, raw]
       image:
         description:
           - The image that the disk starts from. A V(qcow2) disk keeps only what differs from it. Never compared later.
+          - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
         type: str
       source:
         description:
           - A file or block device that is there already, instead of a disk that is made. It is never deleted.
           - Another source for a disk that has one is refused without O(allow=replace_disk).
+          - 'B(In short:) refused without C(allow=[replace_disk]). Allowed: an absolute path other than /, without ''..''.'
         type: str
       bus:
         description:
           - How the disk is plugged in. A new disk is V(virtio).
+          - 'B(In short:) for the next boot. A new one has V(virtio).'
         type: str
         choices: [virtio, scsi, sata]
       serial:
         description:
           - The serial number that the guest sees.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 1 to 20 letters, digits, blanks, ''_'', ''.'', ''+'' and ''-''.'
         type: str
       cache:
         description:
           - How the host caches the disk.
+          - 'B(In short:) for the next boot. C(unset) sets it to V(default).'
         type: str
         choices: [default, none, writeback, writethrough, directsync, unsafe]
       discard:
         description:
           - Whether blocks that the guest frees are given back to the host. True for a new disk that is made in a pool.
+          - 'B(In short:) for the next boot. C(unset) sets it to no.'
         type: bool
       readonly:
         description:
           - Whether the guest may only read. True for a new disk whose O(disks[].source) ends in C(.iso).
+          - 'B(In short:) for the next boot. C(unset) sets it to no.'
         type: bool
   networks:
     description:
       - The network cards, by name. A card that is not listed is left and named in RV(unmanaged), unless O(exact) says otherwise.
+      - 'B(In short:) live.'
     type: list
     elements: dict
     suboptions:
@@ -156,6 +174,7 @@ options:
       bridge:
         description:
           - The bridge that the card is plugged into. Needed for a new card. Changed live.
+          - 'B(In short:) live. Allowed: 1 to 15 letters, digits, ''_'', ''.'' and ''-'', as Linux names its links.'
         type: str
       vlan:
         description:
@@ -163,26 +182,31 @@ options:
           - The bridge has to know VLANs (O(homelab.hybrid.bridge#module:vlan_aware)), and the hypervisor needs libvirt 11.0 or newer,
             as Debian 13 has it. It is refused where one of the two is missing.
           - Where it is not given, a new card is in the VLAN that the bridge gives to all its ports.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 4094.'
         type: int
         aliases: [tag]
       mac:
         description:
           - The MAC address. One that is not written is derived when the card is made, and stays.
+          - 'B(In short:) for the next boot. Allowed: a unicast MAC address such as 52:54:00:12:34:56.'
         type: str
         aliases: [hwaddr]
       model:
         description:
           - What the guest sees. A new card is V(virtio).
+          - 'B(In short:) for the next boot. A new one has V(virtio).'
         type: str
         choices: [virtio, e1000, e1000e, rtl8139]
       link:
         description:
           - Whether the cable is plugged in. Changed live.
+          - 'B(In short:) live. C(unset) sets it to V(up).'
         type: str
         choices: [up, down]
       mtu:
         description:
           - The MTU of the card.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 576 to 65535.'
         type: int
   cloud_init:
     description:
@@ -193,29 +217,37 @@ options:
       user:
         description:
           - A user who may use sudo without a password.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: a Unix user name: 1 to 32 lower case letters, digits, ''_'' and
+            ''-''.'
         type: str
       ssh_keys:
         description:
           - The public keys with which O(cloud_init.user) can log in, or the image's own user where none is written.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: a public key as in authorized_keys, such as ''ssh-ed25519 AAAA...
+            me@there''.'
         type: list
         elements: str
       packages:
         description:
           - Packages to install.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: names of packages.'
         type: list
         elements: str
       user_data:
         description:
           - The user data as text, of any kind that cloud-init knows. The shortcuts above are vendor data beside it, which it overrides.
           - May hold secrets, and is never shown. At least 8 characters.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: text of at least 8 characters.'
         type: str
       meta_data:
         description:
           - The meta data as YAML text. Otherwise the guest's name is its instance and its host name.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: YAML as text.'
         type: str
       network_config:
         description:
           - The network configuration as YAML text (version 1 or 2). Otherwise every card that the machine is made with asks by DHCP.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: YAML as text.'
         type: str
   boot:
     description:
@@ -225,32 +257,39 @@ options:
       order:
         description:
           - Names of disks and network cards, the first to try first.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: names of disks and networks, each once.'
         type: list
         elements: str
       kernel:
         description:
           - A kernel on the host that is booted directly.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: an absolute path other than /, without ''..''.'
         type: str
       initrd:
         description:
           - The initial RAM disk for O(boot.kernel), on the host.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: an absolute path other than /, without ''..''.'
         type: str
       cmdline:
         description:
           - The command line for O(boot.kernel).
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: one line of text.'
         type: str
   graphics:
     description:
       - The screen. V(vnc) listens on 127.0.0.1 of the host; V(none) is a machine without a screen, as a new one is.
+      - 'B(In short:) for the next boot. C(unset) sets it to V(none).'
     type: str
     choices: [none, vnc]
   serial:
     description:
       - Whether there is a serial console (C(virsh console)). A new machine has one.
+      - 'B(In short:) for the next boot. C(unset) sets it to no. A new one has V(true).'
     type: bool
   agent:
     description:
       - Whether there is a channel for the QEMU guest agent. A new machine has one.
+      - 'B(In short:) on is live, off is for the next boot. C(unset) sets it to no. A new one has V(true).'
     type: bool
   wait_for:
     description:

@@ -84,6 +84,7 @@ options:
           - V(ports) plugs them into the network that O(bridges[].ports) lead to, as if they were machines beside this one.
           - Where it is not written, a bridge that is there keeps its mode. V(ports) cannot become one of the others, nor
             they V(ports).
+          - B(In short:) for the next boot.
         type: str
         choices:
           - nat
@@ -98,41 +99,49 @@ options:
           - With O(bridges[].mode=ports) it is the address of this host, V(dhcp) where a server gives it, or V(none). A fixed
             one takes the place of the first that is there.
           - Refused where the subnet overlaps with that of another link of the host.
+          - B(In short:) for the next boot. C(unset) sets it to nothing.
         type: str
       dhcp:
         description:
           - The addresses that guests are given. Changes while guests are running reach them with their next request.
           - C(unset=[dhcp]) takes it off as a whole.
+          - B(In short:) live. C(unset) sets it to nothing.
         type: dict
         suboptions:
           start:
             description:
               - The first address of the range. Needed together with O(bridges[].dhcp.end).
               - Where a network made by hand has several ranges, this is the first of them.
+              - B(In short:) live.
             type: str
           end:
             description:
               - The last address of the range.
+              - B(In short:) live.
             type: str
           hosts:
             description:
               - Guests that always get the same address. Entries that are not listed stay, and are named in RV(ignore:unmanaged),
                 unless O(bridges[].exact) has V(dhcp.hosts).
+              - B(In short:) live.
             type: list
             elements: dict
             suboptions:
               name:
                 description:
                   - The host name of the guest, without a domain. An entry of another name with the same MAC address is renamed.
+                  - B(In short:) live.
                 type: str
                 required: true
               mac:
                 description:
                   - The MAC address of the guest. Needed unless the entry goes.
+                  - B(In short:) live.
                 type: str
               ip:
                 description:
                   - Its address, in the subnet of the bridge. Needed unless the entry goes.
+                  - B(In short:) live.
                 type: str
               state:
                 description:
@@ -150,11 +159,13 @@ options:
           domain:
             description:
               - The domain of the guests, such as V(lab.internal). Questions about it are never passed on.
+              - B(In short:) for the next boot. C(unset) sets it to nothing.
             type: str
           hosts:
             description:
               - Further names. Entries that are not listed stay, and are named in RV(ignore:unmanaged), unless O(bridges[].exact)
                 has V(dns.hosts).
+              - B(In short:) live.
             type: list
             elements: dict
             suboptions:
@@ -166,6 +177,7 @@ options:
               ip:
                 description:
                   - Its IPv4 address. Needed unless the entry goes.
+                  - B(In short:) live.
                 type: str
               state:
                 description:
@@ -179,6 +191,7 @@ options:
             description:
               - The addresses of the servers that all other questions are passed on to, in their order. Without them it is
                 those of the host, or nobody with O(bridges[].mode=isolated).
+              - B(In short:) for the next boot. C(unset) sets it to nothing.
             type: list
             elements: str
       ports:
@@ -190,6 +203,7 @@ options:
           - A link that is plugged in must have no address of its own and hang on nothing else.
           - Refused for a link that carries the ssh connection to this host or its default route. Such a change can cut off
             the host, and needs a switch that comes back by itself, which is to come.
+          - B(In short:) live.
         type: list
         elements: dict
         suboptions:
@@ -202,10 +216,12 @@ options:
             description:
               - The VLAN of what comes without a tag, 1 to 4094, or V(0) to drop it. Needs O(bridges[].vlan_aware). V(1) unless
                 it is written.
+              - B(In short:) live. C(unset) sets it to V(1).
             type: int
           vids:
             description:
               - The VLANs that pass with a tag, as numbers and ranges such as V(30-39). Compared as a whole.
+              - B(In short:) live. C(unset) sets it to nothing.
             type: list
             elements: str
           state:
@@ -219,40 +235,48 @@ options:
       address6:
         description:
           - The IPv6 address of this host on the bridge with the length of its prefix, V(dhcp), or V(none). With O(bridges[].mode=ports).
+          - B(In short:) live. C(unset) sets it to nothing.
         type: str
       gateway:
         description:
           - The IPv4 router that everything else goes through, in the subnet of O(bridges[].address). With O(bridges[].mode=ports).
           - Refused while the default route of this host goes through another link.
+          - B(In short:) live. C(unset) sets it to nothing.
         type: str
       gateway6:
         description:
           - The IPv6 router that everything else goes through. With O(bridges[].mode=ports).
+          - B(In short:) live. C(unset) sets it to nothing.
         type: str
       mac:
         description:
           - The MAC address of the bridge, with O(bridges[].mode=ports). Without it the kernel takes that of a port, or networkd
             one of its own.
+          - B(In short:) live. C(unset) sets it to nothing.
         type: str
       stp:
         description:
           - Whether the bridge takes part in the spanning tree protocol, with O(bridges[].mode=ports). A new bridge does not.
+          - B(In short:) live. C(unset) sets it to no.
         type: bool
       vlan_aware:
         description:
           - Whether the bridge keeps VLANs apart, with O(bridges[].mode=ports). Refused where the kernel cannot.
           - It is not taken off while guests are in VLANs of the bridge.
+          - B(In short:) live. C(unset) sets it to no.
         type: bool
       mtu:
         description:
           - The largest packet that the bridge takes, 576 to 65535 bytes. The links of guests that are plugged in keep what
             they have.
           - With O(bridges[].mode=ports) the ports get it too, and what they had before when it is taken off.
+          - B(In short:) for the next boot. C(unset) sets it to nothing.
         type: int
       autostart:
         description:
           - Whether the bridge is started with the host. A new bridge is, unless this says otherwise. One with O(bridges[].mode=ports)
             always is.
+          - B(In short:) live.
         type: bool
       exact:
         description:
@@ -303,6 +327,7 @@ options:
         description:
           - What the pool is made of. V(dir) is a folder.
           - A new pool is of type V(dir) unless another is written. The type of a pool cannot be changed.
+          - B(In short:) live.
         type: str
         choices:
           - dir
@@ -310,15 +335,18 @@ options:
         description:
           - The folder of the pool, an absolute path. Needed to make a pool. It is made when it is missing.
           - The folder of a pool cannot be changed; give the new pool another name.
+          - B(In short:) live.
         type: str
       autostart:
         description:
           - Whether the pool is started with the host. A new pool is, unless this says otherwise.
+          - B(In short:) live.
         type: bool
       warn_free:
         description:
           - Warn on every run while less than this is free, a percentage such as V(10%) or a size such as V(20G) (a bare number
             is in GiB).
+          - B(In short:) live. C(unset) sets it to nothing.
         type: str
       allow:
         description:
@@ -364,6 +392,7 @@ options:
       kind:
         description:
           - What guests are made of it. Needed to make an image. The kind of an image cannot be changed.
+          - B(In short:) live.
         type: str
         choices:
           - container
@@ -383,6 +412,7 @@ options:
           suite:
             description:
               - The Debian release.
+              - B(In short:) live.
             type: str
             choices:
               - bookworm
@@ -391,11 +421,13 @@ options:
           packages:
             description:
               - Debian packages beside those that every image has, without recommended ones.
+              - B(In short:) live.
             type: list
             elements: str
           firmware:
             description:
               - The firmware that the disk of a virtual machine boots with. V(bios) unless another is written.
+              - B(In short:) live.
             type: str
             choices:
               - bios
@@ -406,6 +438,7 @@ options:
           - For a container a root file system as tar, tar.gz, tar.xz or tar.zst; for a virtual machine a disk as qcow2 without
             a backing file, or as raw.
           - Read once, on creation; afterwards another content is reported in RV(ignore:image.stale).
+          - B(In short:) live.
         type: str
   vms:
     description:
@@ -441,6 +474,7 @@ options:
           - How many virtual CPUs the machine has. A new one has 1. More come live up to O(vms[].cpu.max_cores), fewer with
             the next boot.
           - Short for O(vms[].cpu.cores).
+          - 'B(In short:) more is live, less is for the next boot. Allowed: 1 to 710.'
         type: int
       cpu:
         description:
@@ -450,10 +484,12 @@ options:
           cores:
             description:
               - How many virtual CPUs the machine has.
+              - 'B(In short:) more is live, less is for the next boot. Allowed: 1 to 710.'
             type: int
           max_cores:
             description:
               - Up to how many can be added while it runs. A new machine can have no more than it starts with.
+              - 'B(In short:) for the next boot. Allowed: 1 to 710.'
             type: int
       memory:
         description:
@@ -461,16 +497,19 @@ options:
           - Changed live through the balloon, up to O(vms[].memory_max). More than that waits for the next boot, and raises
             O(vms[].memory_max).
           - The balloon is compared as it was asked for, not as far as the guest has come.
+          - 'B(In short:) live. A new one has V(1GiB). Allowed: whole MiB, 16 MiB to 64 TiB.'
         type: str
       memory_max:
         description:
           - Up to where O(vms[].memory) can grow while the machine runs. A new machine has no more than O(vms[].memory).
+          - 'B(In short:) for the next boot. Allowed: whole MiB, 16 MiB to 64 TiB.'
         type: str
       image:
         description:
           - The image (see M(homelab.hybrid.image), kind C(vm)) of the first disk that has neither an image nor a source of
             its own.
           - Used when the machine is made, and never compared later.
+          - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
         type: str
         aliases:
           - template
@@ -479,6 +518,7 @@ options:
         description:
           - The disks, by name. A disk that is not listed is left and named in RV(ignore:unmanaged), unless O(vms[].exact)
             says otherwise.
+          - B(In short:) live.
         type: list
         elements: dict
         suboptions:
@@ -499,16 +539,20 @@ options:
           pool:
             description:
               - The storage pool in which the disk is made.
+              - 'B(In short:) fixed once it stands. Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a
+                letter or digit.'
             type: str
           size:
             description:
               - The size, in GiB or as a size such as V(500MiB). Needed for an empty disk; a disk with an image has at least
                 the size of that.
               - A disk grows live. A shrink is refused.
+              - 'B(In short:) more is live, less is refused. Allowed: whole sectors of 512 bytes.'
             type: str
           format:
             description:
               - The format of the file. A new disk is V(qcow2). A V(raw) disk with an image is a full copy of it.
+              - B(In short:) fixed once it stands.
             type: str
             choices:
               - qcow2
@@ -516,15 +560,18 @@ options:
           image:
             description:
               - The image that the disk starts from. A V(qcow2) disk keeps only what differs from it. Never compared later.
+              - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
             type: str
           source:
             description:
               - A file or block device that is there already, instead of a disk that is made. It is never deleted.
               - Another source for a disk that has one is refused without O(vms[].allow=replace_disk).
+              - 'B(In short:) refused without C(allow=[replace_disk]). Allowed: an absolute path other than /, without ''..''.'
             type: str
           bus:
             description:
               - How the disk is plugged in. A new disk is V(virtio).
+              - B(In short:) for the next boot. A new one has V(virtio).
             type: str
             choices:
               - virtio
@@ -533,10 +580,13 @@ options:
           serial:
             description:
               - The serial number that the guest sees.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 1 to 20 letters, digits, blanks, ''_'',
+                ''.'', ''+'' and ''-''.'
             type: str
           cache:
             description:
               - How the host caches the disk.
+              - B(In short:) for the next boot. C(unset) sets it to V(default).
             type: str
             choices:
               - default
@@ -548,15 +598,18 @@ options:
           discard:
             description:
               - Whether blocks that the guest frees are given back to the host. True for a new disk that is made in a pool.
+              - B(In short:) for the next boot. C(unset) sets it to no.
             type: bool
           readonly:
             description:
               - Whether the guest may only read. True for a new disk whose O(vms[].disks[].source) ends in C(.iso).
+              - B(In short:) for the next boot. C(unset) sets it to no.
             type: bool
       networks:
         description:
           - The network cards, by name. A card that is not listed is left and named in RV(ignore:unmanaged), unless O(vms[].exact)
             says otherwise.
+          - B(In short:) live.
         type: list
         elements: dict
         suboptions:
@@ -577,6 +630,7 @@ options:
           bridge:
             description:
               - The bridge that the card is plugged into. Needed for a new card. Changed live.
+              - 'B(In short:) live. Allowed: 1 to 15 letters, digits, ''_'', ''.'' and ''-'', as Linux names its links.'
             type: str
           vlan:
             description:
@@ -584,18 +638,21 @@ options:
               - The bridge has to know VLANs (O(homelab.hybrid.bridge#module:vlan_aware)), and the hypervisor needs libvirt
                 11.0 or newer, as Debian 13 has it. It is refused where one of the two is missing.
               - Where it is not given, a new card is in the VLAN that the bridge gives to all its ports.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 4094.'
             type: int
             aliases:
               - tag
           mac:
             description:
               - The MAC address. One that is not written is derived when the card is made, and stays.
+              - 'B(In short:) for the next boot. Allowed: a unicast MAC address such as 52:54:00:12:34:56.'
             type: str
             aliases:
               - hwaddr
           model:
             description:
               - What the guest sees. A new card is V(virtio).
+              - B(In short:) for the next boot. A new one has V(virtio).
             type: str
             choices:
               - virtio
@@ -605,6 +662,7 @@ options:
           link:
             description:
               - Whether the cable is plugged in. Changed live.
+              - B(In short:) live. C(unset) sets it to V(up).
             type: str
             choices:
               - up
@@ -612,6 +670,7 @@ options:
           mtu:
             description:
               - The MTU of the card.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 576 to 65535.'
             type: int
       cloud_init:
         description:
@@ -624,15 +683,20 @@ options:
           user:
             description:
               - A user who may use sudo without a password.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: a Unix user name: 1 to 32 lower case
+                letters, digits, ''_'' and ''-''.'
             type: str
           ssh_keys:
             description:
               - The public keys with which O(vms[].cloud_init.user) can log in, or the image's own user where none is written.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: a public key as in authorized_keys,
+                such as ''ssh-ed25519 AAAA... me@there''.'
             type: list
             elements: str
           packages:
             description:
               - Packages to install.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: names of packages.'
             type: list
             elements: str
           user_data:
@@ -640,15 +704,18 @@ options:
               - The user data as text, of any kind that cloud-init knows. The shortcuts above are vendor data beside it, which
                 it overrides.
               - May hold secrets, and is never shown. At least 8 characters.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: text of at least 8 characters.'
             type: str
           meta_data:
             description:
               - The meta data as YAML text. Otherwise the guest's name is its instance and its host name.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: YAML as text.'
             type: str
           network_config:
             description:
               - The network configuration as YAML text (version 1 or 2). Otherwise every card that the machine is made with
                 asks by DHCP.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: YAML as text.'
             type: str
       boot:
         description:
@@ -658,23 +725,30 @@ options:
           order:
             description:
               - Names of disks and network cards, the first to try first.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: names of disks and networks, each once.'
             type: list
             elements: str
           kernel:
             description:
               - A kernel on the host that is booted directly.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: an absolute path other than /, without
+                ''..''.'
             type: str
           initrd:
             description:
               - The initial RAM disk for O(vms[].boot.kernel), on the host.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: an absolute path other than /, without
+                ''..''.'
             type: str
           cmdline:
             description:
               - The command line for O(vms[].boot.kernel).
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: one line of text.'
             type: str
       graphics:
         description:
           - The screen. V(vnc) listens on 127.0.0.1 of the host; V(none) is a machine without a screen, as a new one is.
+          - B(In short:) for the next boot. C(unset) sets it to V(none).
         type: str
         choices:
           - none
@@ -682,10 +756,12 @@ options:
       serial:
         description:
           - Whether there is a serial console (C(virsh console)). A new machine has one.
+          - B(In short:) for the next boot. C(unset) sets it to no. A new one has V(true).
         type: bool
       agent:
         description:
           - Whether there is a channel for the QEMU guest agent. A new machine has one.
+          - B(In short:) on is live, off is for the next boot. C(unset) sets it to no. A new one has V(true).
         type: bool
       wait_for:
         description:
@@ -739,20 +815,25 @@ options:
       description:
         description:
           - What the guest is for. Any text.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: text without control characters.'
         type: str
       tags:
         description:
           - Words that group guests, shown by M(homelab.hybrid.guest_info). The list is compared whole; its order does not
             matter.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the
+            first a letter or digit.'
         type: list
         elements: str
       protection:
         description:
           - Whether O(vms[].state=absent) is refused. Take the protection off first.
+          - B(In short:) live. C(unset) sets it to no.
         type: bool
       autostart:
         description:
           - Whether the guest is started with the host. A new guest is not, unless this says so.
+          - B(In short:) live. A new one has V(false).
         type: bool
         aliases:
           - onboot
@@ -771,25 +852,30 @@ options:
               - Its place, a number from 0. The lowest starts first and stops last. Guests with the same one start side by
                 side.
               - Guests without one start after all others.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 0 to 1000000.'
             type: int
           up_delay:
             description:
               - How many seconds to wait after its start before those of the next order are started. Of guests with the same
                 order the longest counts.
+              - 'B(In short:) live. C(unset) sets it to V(0). Allowed: 0 to 86400.'
             type: int
           down_delay:
             description:
               - How many seconds to wait after it was stopped before those of the order below are stopped.
+              - 'B(In short:) live. C(unset) sets it to V(0). Allowed: 0 to 86400.'
             type: int
       wait_timeout:
         description:
           - How many seconds each condition in O(vms[].wait_for) may take.
+          - 'B(In short:) Allowed: 0 to 86400.'
         type: int
         default: 300
       shutdown_timeout:
         description:
           - How many seconds the guest gets to shut down by itself. After that the task fails, unless O(vms[].force_stop)
             is set.
+          - 'B(In short:) Allowed: 0 to 86400.'
         type: int
         default: 60
       force_stop:
@@ -846,6 +932,7 @@ options:
         description:
           - The image that a new container is made of, by its name in M(homelab.hybrid.image). Needed to make one.
           - It is not looked at once the container is there.
+          - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
         type: str
         aliases:
           - template
@@ -859,21 +946,26 @@ options:
             description:
               - The storage pool, by its name in M(homelab.hybrid.storage_pool). Needed to make a container. The root is not
                 moved to another one.
+              - 'B(In short:) fixed once it stands. Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a
+                letter or digit.'
             type: str
           size:
             description:
               - How large the root may grow. Refused with pools of type V(ignore:dir), which cannot limit it.
+              - 'B(In short:) more is live, less is refused. Allowed: whole MiB, 16 MiB to 64 TiB.'
             type: str
       unprivileged:
         description:
           - Whether root of the container is an ordinary user of the host, with a range of ids that no other container has.
           - A new container is unprivileged, unless this says otherwise. It cannot be changed later.
+          - B(In short:) fixed once it stands. A new one has V(true).
         type: bool
       networks:
         description:
           - The network interfaces. Those that are not listed are left as they are, and named in RV(ignore:unmanaged), unless
             O(containers[].exact) says otherwise.
           - They are added, removed and changed while the container runs.
+          - B(In short:) live.
         type: list
         elements: dict
         suboptions:
@@ -895,6 +987,7 @@ options:
           bridge:
             description:
               - The bridge that it is plugged into. Needed to add an interface.
+              - 'B(In short:) live. Allowed: 1 to 15 letters, digits, ''_'', ''.'' and ''-'', as Linux names its links.'
             type: str
           vlan:
             description:
@@ -902,6 +995,7 @@ options:
               - The bridge has to know VLANs (O(homelab.hybrid.bridge#module:vlan_aware)). It is refused with one that does
                 not.
               - Where it is not given, a new interface is in the VLAN that the bridge gives to all its ports.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 4094.'
             type: int
             aliases:
               - tag
@@ -909,6 +1003,7 @@ options:
             description:
               - The hardware address. Where it is not given, one is derived when the interface is added, and kept.
               - A change waits for a restart.
+              - 'B(In short:) for the next boot. Allowed: a unicast MAC address such as 52:54:00:12:34:56.'
             type: str
             aliases:
               - hwaddr
@@ -917,18 +1012,23 @@ options:
               - V(dhcp), V(none), or an IPv4 or IPv6 address with its prefix length. A new interface asks by DHCP.
               - V(dhcp) needs systemd-networkd or ifupdown in the image. With V(none) the container configures the interface
                 itself.
+              - 'B(In short:) live. A new one has V(dhcp). Allowed: dhcp, none, or an address with its prefix length such
+                as 192.0.2.10/24.'
             type: str
           gateway:
             description:
               - The default gateway of a fixed address.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv4 or IPv6 address.'
             type: str
           mtu:
             description:
               - The largest packet, in bytes.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 576 to 65535.'
             type: int
           link:
             description:
               - V(down) takes the interface out of its bridge, as pulling the cable does.
+              - B(In short:) live. C(unset) sets it to V(up).
             type: str
             choices:
               - up
@@ -941,6 +1041,7 @@ options:
           - They are added, removed and changed while the container runs.
           - In an unprivileged container the owners are mapped, so that what is root's on the host is root's inside. The file
             system of the source has to know mounts with mapped owners, as ext4, btrfs and xfs do.
+          - B(In short:) live.
         type: list
         elements: dict
         suboptions:
@@ -960,31 +1061,37 @@ options:
           source:
             description:
               - The folder or file of the host. It has to exist.
+              - 'B(In short:) live. Allowed: an absolute path other than /, without ''..''.'
             type: str
           path:
             description:
               - Where it is seen inside. Missing folders are made.
+              - 'B(In short:) live. Allowed: an absolute path other than /, without ''..''.'
             type: str
             aliases:
               - mp
           readonly:
             description:
               - Whether it can only be read inside.
+              - B(In short:) live. C(unset) sets it to no.
             type: bool
       memory:
         description:
           - How much memory it may use, in whole MiB from V(16MiB) on. A number is in MiB; sizes such as V(2GiB) and V(512M)
             count in powers of 1024.
           - While the container runs, a limit below what it uses is refused.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: whole MiB, 16 MiB to 64 TiB.'
         type: str
       swap:
         description:
           - How much swap it may use on top of O(containers[].memory), which has to be limited too, in whole MiB. V(0) is
             none.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 0, or whole MiB, 64 TiB at most.'
         type: str
       vcpus:
         description:
           - The same as O(containers[].cpu.cores).
+          - 'B(In short:) live. Allowed: 1 to 710.'
         type: int
       cpu:
         description:
@@ -994,26 +1101,32 @@ options:
           cores:
             description:
               - How many CPUs it sees and may use. They are chosen once, those that the fewest other containers have.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 710.'
             type: int
           limit:
             description:
               - How much CPU time it may use, in CPUs. V(1.5) is one and a half.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 0.01 to 8192 CPUs.'
             type: float
           weight:
             description:
               - Its share of CPU time when CPUs are short, from 1 to 10000. Everybody has 100.
+              - 'B(In short:) live. C(unset) sets it to V(100). Allowed: 1 to 10000.'
             type: int
           pin:
             description:
               - The CPUs that it may use, such as V(0-1,3), instead of a number in O(containers[].cpu.cores).
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: CPU numbers and ranges of them such as 0-1,3.'
             type: str
       pids:
         description:
           - How many processes it may have.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 4194304.'
         type: int
       hostname:
         description:
           - Its host name. A new container has its own name.
+          - 'B(In short:) live. Allowed: labels of letters, digits and ''-'' between dots, 64 characters at most.'
         type: str
       dns:
         description:
@@ -1024,17 +1137,22 @@ options:
           servers:
             description:
               - The addresses of the name servers.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv4 or IPv6 address.'
             type: list
             elements: str
           search:
             description:
               - The domains that short names are looked for in.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: labels of letters, digits and ''-'' between dots,
+                64 characters at most.'
             type: list
             elements: str
       ssh_keys:
         description:
           - The public keys with which root may log in. Keys that were added by others stay; those that were listed here and
             no longer are go.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: a public key as in authorized_keys, such as ''ssh-ed25519
+            AAAA... me@there''.'
         type: list
         elements: str
       wait_for:
@@ -1084,20 +1202,25 @@ options:
       description:
         description:
           - What the guest is for. Any text.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: text without control characters.'
         type: str
       tags:
         description:
           - Words that group guests, shown by M(homelab.hybrid.guest_info). The list is compared whole; its order does not
             matter.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the
+            first a letter or digit.'
         type: list
         elements: str
       protection:
         description:
           - Whether O(containers[].state=absent) is refused. Take the protection off first.
+          - B(In short:) live. C(unset) sets it to no.
         type: bool
       autostart:
         description:
           - Whether the guest is started with the host. A new guest is not, unless this says so.
+          - B(In short:) live. A new one has V(false).
         type: bool
         aliases:
           - onboot
@@ -1116,25 +1239,30 @@ options:
               - Its place, a number from 0. The lowest starts first and stops last. Guests with the same one start side by
                 side.
               - Guests without one start after all others.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 0 to 1000000.'
             type: int
           up_delay:
             description:
               - How many seconds to wait after its start before those of the next order are started. Of guests with the same
                 order the longest counts.
+              - 'B(In short:) live. C(unset) sets it to V(0). Allowed: 0 to 86400.'
             type: int
           down_delay:
             description:
               - How many seconds to wait after it was stopped before those of the order below are stopped.
+              - 'B(In short:) live. C(unset) sets it to V(0). Allowed: 0 to 86400.'
             type: int
       wait_timeout:
         description:
           - How many seconds each condition in O(containers[].wait_for) may take.
+          - 'B(In short:) Allowed: 0 to 86400.'
         type: int
         default: 300
       shutdown_timeout:
         description:
           - How many seconds the guest gets to shut down by itself. After that the task fails, unless O(containers[].force_stop)
             is set.
+          - 'B(In short:) Allowed: 0 to 86400.'
         type: int
         default: 60
       force_stop:

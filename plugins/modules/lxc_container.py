@@ -34,6 +34,7 @@ options:
     description:
       - The image that a new container is made of, by its name in M(homelab.hybrid.image). Needed to make one.
       - It is not looked at once the container is there.
+      - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
     type: str
     aliases: [template, ostemplate]
   rootfs:
@@ -44,20 +45,24 @@ options:
       pool:
         description:
           - The storage pool, by its name in M(homelab.hybrid.storage_pool). Needed to make a container. The root is not moved to another one.
+          - 'B(In short:) fixed once it stands. Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
         type: str
       size:
         description:
           - How large the root may grow. Refused with pools of type V(ignore:dir), which cannot limit it.
+          - 'B(In short:) more is live, less is refused. Allowed: whole MiB, 16 MiB to 64 TiB.'
         type: str
   unprivileged:
     description:
       - Whether root of the container is an ordinary user of the host, with a range of ids that no other container has.
       - A new container is unprivileged, unless this says otherwise. It cannot be changed later.
+      - 'B(In short:) fixed once it stands. A new one has V(true).'
     type: bool
   networks:
     description:
       - The network interfaces. Those that are not listed are left as they are, and named in RV(unmanaged), unless O(exact) says otherwise.
       - They are added, removed and changed while the container runs.
+      - 'B(In short:) live.'
     type: list
     elements: dict
     suboptions:
@@ -76,36 +81,43 @@ options:
       bridge:
         description:
           - The bridge that it is plugged into. Needed to add an interface.
+          - 'B(In short:) live. Allowed: 1 to 15 letters, digits, ''_'', ''.'' and ''-'', as Linux names its links.'
         type: str
       vlan:
         description:
           - The VLAN of the interface, from 1 to 4094. The container sends and gets its packets without a tag.
           - The bridge has to know VLANs (O(homelab.hybrid.bridge#module:vlan_aware)). It is refused with one that does not.
           - Where it is not given, a new interface is in the VLAN that the bridge gives to all its ports.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 4094.'
         type: int
         aliases: [tag]
       mac:
         description:
           - The hardware address. Where it is not given, one is derived when the interface is added, and kept.
           - A change waits for a restart.
+          - 'B(In short:) for the next boot. Allowed: a unicast MAC address such as 52:54:00:12:34:56.'
         type: str
         aliases: [hwaddr]
       ip:
         description:
           - V(dhcp), V(none), or an IPv4 or IPv6 address with its prefix length. A new interface asks by DHCP.
           - V(dhcp) needs systemd-networkd or ifupdown in the image. With V(none) the container configures the interface itself.
+          - 'B(In short:) live. A new one has V(dhcp). Allowed: dhcp, none, or an address with its prefix length such as 192.0.2.10/24.'
         type: str
       gateway:
         description:
           - The default gateway of a fixed address.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv4 or IPv6 address.'
         type: str
       mtu:
         description:
           - The largest packet, in bytes.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 576 to 65535.'
         type: int
       link:
         description:
           - V(down) takes the interface out of its bridge, as pulling the cable does.
+          - 'B(In short:) live. C(unset) sets it to V(up).'
         type: str
         choices: [up, down]
   mounts:
@@ -115,6 +127,7 @@ options:
       - They are added, removed and changed while the container runs.
       - In an unprivileged container the owners are mapped, so that what is root's on the host is root's inside.
         The file system of the source has to know mounts with mapped owners, as ext4, btrfs and xfs do.
+      - 'B(In short:) live.'
     type: list
     elements: dict
     suboptions:
@@ -132,28 +145,34 @@ options:
       source:
         description:
           - The folder or file of the host. It has to exist.
+          - 'B(In short:) live. Allowed: an absolute path other than /, without ''..''.'
         type: str
       path:
         description:
           - Where it is seen inside. Missing folders are made.
+          - 'B(In short:) live. Allowed: an absolute path other than /, without ''..''.'
         type: str
         aliases: [mp]
       readonly:
         description:
           - Whether it can only be read inside.
+          - 'B(In short:) live. C(unset) sets it to no.'
         type: bool
   memory:
     description:
       - How much memory it may use, in whole MiB from V(16MiB) on. A number is in MiB; sizes such as V(2GiB) and V(512M) count in powers of 1024.
       - While the container runs, a limit below what it uses is refused.
+      - 'B(In short:) live. C(unset) sets it to nothing. Allowed: whole MiB, 16 MiB to 64 TiB.'
     type: str
   swap:
     description:
       - How much swap it may use on top of O(memory), which has to be limited too, in whole MiB. V(0) is none.
+      - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 0, or whole MiB, 64 TiB at most.'
     type: str
   vcpus:
     description:
       - The same as O(cpu.cores).
+      - 'B(In short:) live. Allowed: 1 to 710.'
     type: int
   cpu:
     description:
@@ -163,26 +182,32 @@ options:
       cores:
         description:
           - How many CPUs it sees and may use. They are chosen once, those that the fewest other containers have.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 710.'
         type: int
       limit:
         description:
           - How much CPU time it may use, in CPUs. V(1.5) is one and a half.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 0.01 to 8192 CPUs.'
         type: float
       weight:
         description:
           - Its share of CPU time when CPUs are short, from 1 to 10000. Everybody has 100.
+          - 'B(In short:) live. C(unset) sets it to V(100). Allowed: 1 to 10000.'
         type: int
       pin:
         description:
           - The CPUs that it may use, such as V(0-1,3), instead of a number in O(cpu.cores).
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: CPU numbers and ranges of them such as 0-1,3.'
         type: str
   pids:
     description:
       - How many processes it may have.
+      - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 4194304.'
     type: int
   hostname:
     description:
       - Its host name. A new container has its own name.
+      - 'B(In short:) live. Allowed: labels of letters, digits and ''-'' between dots, 64 characters at most.'
     type: str
   dns:
     description:
@@ -193,16 +218,19 @@ options:
       servers:
         description:
           - The addresses of the name servers.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv4 or IPv6 address.'
         type: list
         elements: str
       search:
         description:
           - The domains that short names are looked for in.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: labels of letters, digits and ''-'' between dots, 64 characters at most.'
         type: list
         elements: str
   ssh_keys:
     description:
       - The public keys with which root may log in. Keys that were added by others stay; those that were listed here and no longer are go.
+      - 'B(In short:) live. C(unset) sets it to nothing. Allowed: a public key as in authorized_keys, such as ''ssh-ed25519 AAAA... me@there''.'
     type: list
     elements: str
   wait_for:

@@ -39,20 +39,24 @@ options:
     description:
       - What the pool is made of. V(dir) is a folder.
       - A new pool is of type V(dir) unless another is written. The type of a pool cannot be changed.
+      - 'B(In short:) live.'
     type: str
     choices: [dir]
   path:
     description:
       - The folder of the pool, an absolute path. Needed to make a pool. It is made when it is missing.
       - The folder of a pool cannot be changed; give the new pool another name.
+      - 'B(In short:) live.'
     type: str
   autostart:
     description:
       - Whether the pool is started with the host. A new pool is, unless this says otherwise.
+      - 'B(In short:) live.'
     type: bool
   warn_free:
     description:
       - Warn on every run while less than this is free, a percentage such as V(10%) or a size such as V(20G) (a bare number is in GiB).
+      - 'B(In short:) live. C(unset) sets it to nothing.'
     type: str
   allow:
     description:
