@@ -315,7 +315,8 @@ options:
           - V(started) and V(stopped) also say whether it is active. Stopping is refused while running guests use it.
           - V(absent) takes the pool away. It is refused while guests use it. A folder with content stays, and is named in
             RV(ignore:kept), unless this module made the folder and O(storage_pools[].allow=delete_data) is set. An empty
-            folder that this module made goes.
+            folder that this module made goes. The same is true of the file system that this module made on O(storage_pools[].source);
+            without it the source is unmounted and left as it is.
         type: str
         choices:
           - present
@@ -325,17 +326,38 @@ options:
         default: present
       type:
         description:
-          - What the pool is made of. V(dir) is a folder.
+          - What the pool is made of.
+          - V(dir) is a folder on any file system. Disks are qcow2 or raw files, and linked disks stand on the file of their
+            image. The root of each container is unpacked. A root can have a size where the file system is ext4 or XFS and
+            mounted with C(prjquota).
+          - V(btrfs) is a folder on btrfs. The first guest of an image makes a copy of it in the pool, and each root and disk
+            is a clone of that in the fraction of a second. Roots are subvolumes whose size is enforced; disks are raw files
+            that are never copied on write. The quotas of the file system are enabled. Those that are enabled already stay
+            as they are, full or simple; a file system that is made for the pool gets simple quotas where Linux (6.7) and
+            btrfs-progs (6.7) know them. With simple quotas a size counts what the container wrote, and a subvolume that is
+            made inside belongs to it from birth; with full quotas it counts what the image brought too, and the next run
+            for the container takes such a subvolume in.
           - A new pool is of type V(dir) unless another is written. The type of a pool cannot be changed.
           - B(In short:) live.
         type: str
         choices:
           - dir
+          - btrfs
       path:
         description:
           - The folder of the pool, an absolute path. Needed to make a pool. It is made when it is missing.
+          - With O(storage_pools[].type=btrfs) it lies on btrfs, or is where O(storage_pools[].source) is mounted. A folder
+            that is made there is a subvolume of its own.
           - The folder of a pool cannot be changed; give the new pool another name.
           - B(In short:) live.
+        type: str
+      source:
+        description:
+          - For O(storage_pools[].type=btrfs), a block device or an image file that is there. It is mounted at O(storage_pools[].path),
+            now and whenever the host starts, by a line in C(/etc/fstab).
+          - One that holds a btrfs is used as it is, and never formatted. One that is blank is formatted. What holds anything
+            else, with a signature or without, is formatted with O(storage_pools[].allow=format) alone.
+          - The source of a pool cannot be changed; give the new pool another name.
         type: str
       autostart:
         description:
@@ -352,11 +374,13 @@ options:
         description:
           - The losses that are permitted in this run.
           - V(delete_data) lets O(storage_pools[].state=absent) delete the folder with all its content, if this module made
-            the folder.
+            the folder, or wipe O(storage_pools[].source), if this module formatted it.
+          - V(format) lets a new pool format an O(storage_pools[].source) that holds something else than a btrfs.
         type: list
         elements: str
         choices:
           - delete_data
+          - format
         default: []
       unset:
         description:

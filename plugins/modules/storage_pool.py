@@ -32,21 +32,39 @@ options:
       - V(started) and V(stopped) also say whether it is active. Stopping is refused while running guests use it.
       - V(absent) takes the pool away. It is refused while guests use it. A folder with content stays, and is named in RV(ignore:kept),
         unless this module made the folder and O(allow=delete_data) is set. An empty folder that this module made goes.
+        The same is true of the file system that this module made on O(source); without it the source is unmounted and left as it is.
     type: str
     choices: [present, started, stopped, absent]
     default: present
   type:
     description:
-      - What the pool is made of. V(dir) is a folder.
+      - What the pool is made of.
+      - V(dir) is a folder on any file system. Disks are qcow2 or raw files, and linked disks stand on the file of their image.
+        The root of each container is unpacked. A root can have a size where the file system is ext4 or XFS and mounted with C(prjquota).
+      - V(btrfs) is a folder on btrfs. The first guest of an image makes a copy of it in the pool, and each root and disk is a clone of that
+        in the fraction of a second. Roots are subvolumes whose size is enforced; disks are raw files that are never copied on write.
+        The quotas of the file system are enabled. Those that are enabled already stay as they are, full or simple; a file system that is
+        made for the pool gets simple quotas where Linux (6.7) and btrfs-progs (6.7) know them. With simple quotas a size counts what the
+        container wrote, and a subvolume that is made inside belongs to it from birth; with full quotas it counts what the image brought
+        too, and the next run for the container takes such a subvolume in.
       - A new pool is of type V(dir) unless another is written. The type of a pool cannot be changed.
       - 'B(In short:) live.'
     type: str
-    choices: [dir]
+    choices: [dir, btrfs]
   path:
     description:
       - The folder of the pool, an absolute path. Needed to make a pool. It is made when it is missing.
+      - With O(type=btrfs) it lies on btrfs, or is where O(source) is mounted. A folder that is made there is a subvolume of its own.
       - The folder of a pool cannot be changed; give the new pool another name.
       - 'B(In short:) live.'
+    type: str
+  source:
+    description:
+      - For O(type=btrfs), a block device or an image file that is there. It is mounted at O(path), now and whenever the host starts,
+        by a line in C(/etc/fstab).
+      - One that holds a btrfs is used as it is, and never formatted. One that is blank is formatted.
+        What holds anything else, with a signature or without, is formatted with O(allow=format) alone.
+      - The source of a pool cannot be changed; give the new pool another name.
     type: str
   autostart:
     description:
@@ -61,10 +79,12 @@ options:
   allow:
     description:
       - The losses that are permitted in this run.
-      - V(delete_data) lets O(state=absent) delete the folder with all its content, if this module made the folder.
+      - V(delete_data) lets O(state=absent) delete the folder with all its content, if this module made the folder,
+        or wipe O(source), if this module formatted it.
+      - V(format) lets a new pool format an O(source) that holds something else than a btrfs.
     type: list
     elements: str
-    choices: [delete_data]
+    choices: [delete_data, format]
     default: []
 seealso:
   - module: homelab.hybrid.image
@@ -78,6 +98,19 @@ EXAMPLES = r"""
     name: main
     path: /srv/guests
     warn_free: 10%
+
+- name: Keep a pool of snapshots on a disk of its own
+  homelab.hybrid.storage_pool:
+    name: fast
+    type: btrfs
+    source: /dev/disk/by-id/nvme-example
+    path: /srv/fast
+
+- name: Keep a pool in a folder of a btrfs that is mounted already
+  homelab.hybrid.storage_pool:
+    name: guests
+    type: btrfs
+    path: /data/guests
 
 - name: Take the warning off again
   homelab.hybrid.storage_pool:
@@ -173,6 +206,10 @@ storage_pool:
       returned: always
     path:
       description: Its folder.
+      type: str
+      returned: always
+    source:
+      description: The device or image file that is mounted there.
       type: str
       returned: always
     autostart:

@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = 600
 # Which files write, and which tests belong to them. The quick ones come first.
 RESOURCES = {
     "_storage": (
-        ["apply.py", "driver_dir.py"],
+        ["apply.py", "source.py", "drivers/folder.py"],
         ["tests/unit/plugins/module_utils/_storage", "tests/matrix/test_storage_pool.py"],
     ),
     "_bridge": (

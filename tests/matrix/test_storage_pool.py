@@ -20,9 +20,11 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference imp
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import snapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.spec import ARGUMENTS
+from ansible_collections.homelab.hybrid.tests.harness import pools
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.hostile import HostileCase, assert_harmless, hostile_cases
 from ansible_collections.homelab.hybrid.tests.harness.kill import at_once, survive_kills
+from ansible_collections.homelab.hybrid.tests.harness.pools import run
 
 PREFIX = "hlpool"
 NAME = f"{PREFIX}-main"
@@ -234,6 +236,7 @@ def test_creation_survives_every_kill(folder):
             "owns_folder": True,
             "path": str(folder),
             "schema": 1,
+            "type": "dir",
             "warn_free": "1%",
         }
         assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
@@ -291,6 +294,186 @@ def converge_locked(params: dict[str, t.Any]) -> t.Any:
     from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 
     return converge(POOL, params, host=Host(), dry_run=False, lock_seconds=0.2)
+
+
+# ---- btrfs ------------------------------------------------------------------------------------------------------------
+
+BTRFS = {"name": NAME, "type": "btrfs"}
+PATHS_ON_SOURCE = ["state", "type", "path", "autostart", "source"]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> t.Iterator[Path]:
+    """An image file, blank; what a pool left mounted from it goes."""
+    os.chmod(tmp_path, 0o711)
+    image = tmp_path / f"{PREFIX}.img"
+    unmounted(image)
+    yield image
+    unmounted(image)
+
+
+def unmounted(image: Path) -> None:
+    """The host as it is without a pool on *image*, which is blank."""
+    clean()
+    point = image.parent / "point"
+    while os.path.ismount(point):
+        run("umount", "-l", point)
+    fstab = Path("/etc/fstab")
+    lines = fstab.read_text(encoding="utf-8").splitlines(keepends=True) if fstab.exists() else []
+    if any(f"pool={PREFIX}" in line for line in lines):
+        fstab.write_text("".join(line for line in lines if f"pool={PREFIX}" not in line), encoding="utf-8")
+    if point.is_dir():
+        point.rmdir()
+    image.unlink(missing_ok=True)
+    run("truncate", "-s", "512M", image)
+
+
+def on_source(image: Path, **params: t.Any) -> dict[str, t.Any]:
+    return {**BTRFS, "path": str(image.parent / "point"), "source": str(image), **params}
+
+
+def file_system_at(path: str | Path) -> str:
+    return run("findmnt", "--noheadings", "--output", "FSTYPE,SOURCE", "--target", path).split()[0]
+
+
+def quota_is_enabled(path: str | Path) -> bool:
+    return subprocess.run(["btrfs", "qgroup", "show", str(path)], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("quota", [None, "simple", "full"])
+def test_a_folder_on_btrfs_becomes_a_pool_whose_quotas_hold(tmp_path, quota):
+    clean()
+    with pools.btrfs(tmp_path, quota=quota, size="512M") as point:
+        folder = point / "pool"
+        check_run_again(POOL, {**BTRFS, "path": str(folder)}, PATHS_OF_CREATION)
+        assert quota_is_enabled(folder)
+        assert run("btrfs", "subvolume", "list", point).split()[-1] == "pool"
+        assert folder.stat().st_mode & 0o777 == 0o711
+        run("btrfs", "subvolume", "create", folder / "kept")
+        outcome = check_run_again(POOL, {"name": NAME, "state": "absent"}, ["state"])
+        assert outcome.plan.kept == [f"{folder} (1 entry)"]
+        check_run_again(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, ["path"])
+        assert run("btrfs", "subvolume", "list", point) == ""
+    clean()
+
+
+def test_quotas_that_were_disabled_are_enabled_again(tmp_path):
+    clean()
+    with pools.btrfs(tmp_path, size="512M") as point:
+        converge_now(POOL, {**BTRFS, "path": str(point / "pool")})
+        run("btrfs", "quota", "disable", point)
+        check_run_again(POOL, {"name": NAME}, ["quota"])
+        assert quota_is_enabled(point)
+        converge_now(POOL, {"name": NAME, "state": "absent"})
+    clean()
+
+
+def test_a_pool_of_btrfs_on_another_file_system_is_refused(folder):
+    refuse(
+        POOL, {**BTRFS, "path": str(folder)}, "a pool of type btrfs on btrfs. Choose a folder on one, or write source"
+    )
+
+
+def test_a_blank_source_is_formatted_and_mounted_with_the_host(source):
+    check_run_again(POOL, on_source(source), PATHS_ON_SOURCE)
+    point = source.parent / "point"
+    assert file_system_at(point) == "btrfs" and quota_is_enabled(point)
+    line = next(line for line in Path("/etc/fstab").read_text(encoding="utf-8").splitlines() if str(point) in line)
+    assert line.split()[:3] == [str(source), str(point), "btrfs"] and "loop,nofail" in line
+    assert pool_info()["State"] == "running"
+    run("umount", point)
+    run("mount", point)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "swap", "data"])
+def test_a_source_that_holds_something_is_formatted_with_permission_alone(source, kind):
+    if kind == "data":
+        source.write_bytes(b"precious" * 1000)
+        run("truncate", "-s", "512M", source)
+    else:
+        run(*{"ext4": ("mkfs.ext4", "-q"), "swap": ("mkswap",)}[kind], source)
+    refuse(POOL, on_source(source), "is lost when it is formatted. Permit it with allow: [format]")
+    check_run_again(POOL, on_source(source, allow=["format"]), PATHS_ON_SOURCE)
+    assert file_system_at(source.parent / "point") == "btrfs"
+    unchanged(POOL, on_source(source, allow=["format"]))
+
+
+def test_a_source_that_holds_a_btrfs_is_never_formatted(source):
+    run("mkfs.btrfs", "-q", source)
+    before = run("blkid", "-p", "-s", "UUID", "-o", "value", source)
+    check_run_again(POOL, on_source(source, allow=["format"]), PATHS_ON_SOURCE)
+    Path(source.parent, "point", "precious").write_text("data", encoding="utf-8")
+    assert run("blkid", "-p", "-s", "UUID", "-o", "value", source) == before
+    outcome = check_run_again(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, ["state"])
+    assert outcome.plan.kept == [f"{source} (1 entry, not made by this collection)"]
+    assert run("blkid", "-p", "-s", "UUID", "-o", "value", source) == before
+    assert not (source.parent / "point").exists()
+
+
+def test_a_source_that_is_in_use_is_refused(source):
+    run("mkfs.ext4", "-q", source)
+    other = source.parent / "other"
+    other.mkdir()
+    run("mount", "-o", "loop", source, other)
+    try:
+        refuse(POOL, on_source(source, allow=["format"]), "is in use on this host")
+    finally:
+        run("umount", other)
+
+
+def test_a_source_is_unmounted_and_mounted_with_its_pool(source):
+    converge_now(POOL, on_source(source))
+    point = source.parent / "point"
+    check_run_again(POOL, {"name": NAME, "state": "stopped"}, ["state"])
+    assert not os.path.ismount(point) and pool_info()["State"] == "inactive"
+    check_run_again(POOL, {"name": NAME, "state": "started"}, ["state"])
+    assert os.path.ismount(point) and pool_info()["State"] == "running"
+
+
+def test_what_is_on_a_source_is_kept_and_taken_up_again(source):
+    converge_now(POOL, on_source(source))
+    point = source.parent / "point"
+    (point / "precious").write_text("data", encoding="utf-8")
+    outcome = check_run_again(POOL, {"name": NAME, "state": "absent"}, ["state"])
+    assert outcome.plan.kept == [f"{source} (not mounted)"]
+    assert not point.exists() and str(point) not in Path("/etc/fstab").read_text(encoding="utf-8")
+    converge_now(POOL, on_source(source))
+    assert (point / "precious").read_text(encoding="utf-8") == "data"
+    check_run_again(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, ["state", "source"])
+    assert run("wipefs", "--no-act", source) == ""
+    assert not Path(paths.record_path("pools", NAME)).exists()
+
+
+def test_a_source_that_is_missing_is_assumed_and_then_needed(source):
+    source.unlink()
+    outcome = converge_now(POOL, on_source(source))
+    assert outcome.error is not None and f"there is no {source}" in outcome.error.message
+    assert names() == []
+
+
+def test_creation_on_a_source_survives_every_kill(source):
+    def verify(outcome: t.Any) -> None:
+        point = source.parent / "point"
+        assert file_system_at(point) == "btrfs" and quota_is_enabled(point)
+        assert pool_info()["State"] == "running"
+        assert Path("/etc/fstab").read_text(encoding="utf-8").count(str(point)) == 1
+        assert not json.loads(Path(paths.record_path("pools", NAME)).read_text()).keys() & {"building", "formatting"}
+
+    survive_kills(POOL, on_source(source), begin=lambda: unmounted(source), verify=verify, moments=4)
+
+
+def test_removal_of_a_source_survives_every_kill(source):
+    def begin() -> None:
+        unmounted(source)
+        converge_now(POOL, on_source(source))
+
+    def verify(outcome: t.Any) -> None:
+        assert names() == []
+        assert not (source.parent / "point").exists()
+        assert run("wipefs", "--no-act", source) == ""
+        assert not Path(paths.record_path("pools", NAME)).exists()
+
+    survive_kills(POOL, {"name": NAME, "state": "absent"}, begin=begin, verify=verify)
 
 
 HOSTILE = hostile_cases(ARGUMENTS, {"name": NAME, "path": f"/run/{PREFIX}/pool"})

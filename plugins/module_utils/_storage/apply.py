@@ -2,73 +2,127 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""The only code that writes storage pools."""
+"""The only code that writes storage pools, with their drivers."""
 
 from __future__ import annotations
 
 import os
 import typing as t
+from xml.etree import ElementTree
 
 from .._core import libraries
 from .._core.converge import Work
-from .._core.errors import ApplyError
+from .._core.errors import ApplyError, MissingRequirement
 from .._core.plan import Change, Plan, Step
 from .._core.record import Record
 from .._host.libvirt import errors_of
-from . import driver_dir
-from .observe import State
+from . import source as sources
+from .driver import Driver, driver_of
 from .spec import Spec, with_create_defaults
+from .state import State
 
 
 def apply_pool(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
     """Carry out *plan*, yielding each change that stands.
 
     :raises ApplyError: when libvirt refuses a step.
+    :raises MissingRequirement: when the device or file that ``source`` names is not there.
     """
     record = work.host.record("pools", spec.name)
     if spec.state == "absent":
         yield from _remove(spec, state, plan, work, record)
         return
     if not state.is_defined:
-        yield from _create(with_create_defaults(spec), plan, work, record)
+        yield from _create(with_create_defaults(spec), state, plan, work, record)
         return
-    yield from _change(spec, plan, work.host.pools[spec.name].handle, record)
+    yield from _change(spec, state, plan, work.host.pools[spec.name].handle, record)
 
 
-def _create(spec: Spec, plan: Plan, work: Work, record: Record) -> t.Iterator[Change | Step]:
-    path = t.cast(str, spec.path)
-    owns = record.data.get("owns_folder") if record.data.get("path") == path else None
-    record.save(building=True, path=path, owns_folder=owns or not os.path.isdir(path) or None, warn_free=spec.warn_free)
+def _create(spec: Spec, state: State, plan: Plan, work: Work, record: Record) -> t.Iterator[Change | Step]:
+    path, source = t.cast(str, spec.path), spec.source
+    if source is not None and state.found is None:
+        raise MissingRequirement(f"source: there is no {source} on this host", missing=[f"source {source}"])
+    is_same = record.data.get("path") == path and record.data.get("source") == source
+    owns_folder = (record.data.get("owns_folder") if is_same else None) or not os.path.isdir(path)
+    is_new = source is not None and (state.is_formatting or t.cast(t.Any, state.found).holds != "btrfs")
+    record.save(
+        building=True,
+        type=spec.type,
+        path=path,
+        source=source,
+        owns_folder=owns_folder or None,
+        owns_file_system=(record.data.get("owns_file_system") if is_same else None) or None,
+        formatting=source if is_new else None,
+        warn_free=spec.values.get("warn_free"),
+    )
     yield Step("record written")
-    driver_dir.make_folder(path)
-    yield Step("folder made")
     half_made = work.host.pools.get(spec.name)
     if half_made is not None:
         _unregister(spec.name, half_made.handle)
         yield Step("half-made pool removed")
+    if source is not None:
+        yield from _prepare_source(spec.name, source, path, record, state, is_new=is_new)
+    driver = _driver(spec.name, t.cast(str, spec.type), path)
+    driver.make_pool(is_new=is_new)
+    yield Step("folder made")
     with errors_of(f"define the storage pool {spec.name}", ApplyError):
-        handle = work.host.connection.storagePoolDefineXML(driver_dir.definition(spec.name, path), 0)
+        handle = work.host.connection.storagePoolDefineXML(_definition(spec.name, path), 0)
     yield Step("pool defined")
     with errors_of(f"set autostart of the storage pool {spec.name}", ApplyError):
-        handle.setAutostart(int(bool(spec.autostart)))
+        handle.setAutostart(int(bool(spec.values.get("autostart"))))
     yield Step("autostart set")
-    if spec.state != "stopped":
+    if spec.state == "stopped":
+        _stop(spec.name, handle, path if source else None)
+    else:
         _start(spec.name, handle)
     record.save(building=None)
     yield from plan.changes
 
 
-def _change(spec: Spec, plan: Plan, handle: t.Any, record: Record) -> t.Iterator[Change | Step]:
+def _driver(name: str, type_: str, path: str) -> Driver:
+    return t.cast(Driver, driver_of(name, type_, path))
+
+
+def _prepare_source(
+    name: str, source: str, path: str, record: Record, state: State, *, is_new: bool
+) -> t.Iterator[Change | Step]:
+    if is_new:
+        sources.make_file_system(source, name)
+        yield Step("file system made")
+        record.save(formatting=None, owns_file_system=True)
+    os.makedirs(path, mode=0o711, exist_ok=True)
+    sources.mount(name, source, path, is_file=t.cast(t.Any, state.found).is_file)
+    yield Step("source mounted")
+
+
+def _definition(name: str, path: str) -> str:
+    """libvirt's definition. It sees a folder, whatever the pool is made of: volumes are the business of our drivers."""
+    pool = ElementTree.Element("pool", type="dir")
+    ElementTree.SubElement(pool, "name").text = name
+    target = ElementTree.SubElement(pool, "target")
+    ElementTree.SubElement(target, "path").text = path
+    return ElementTree.tostring(pool, encoding="unicode")
+
+
+def _change(spec: Spec, state: State, plan: Plan, handle: t.Any, record: Record) -> t.Iterator[Change | Step]:
+    path = t.cast(str, state.path)
     for change in plan.changes:
         if change.path == "autostart":
             with errors_of(f"set autostart of the storage pool {spec.name}", ApplyError):
                 handle.setAutostart(int(bool(change.after)))
         elif change.path == "warn_free":
-            record.save(path=record.data.get("path") or spec.path, warn_free=spec.warn_free)
+            record.save(path=record.data.get("path") or path, warn_free=spec.values.get("warn_free"))
+        elif change.path == "quota":
+            _driver(spec.name, t.cast(str, state.type), path).make_pool()
         elif change.after == "started":
+            if state.source is not None and not state.is_mounted:
+                if state.found is None:
+                    raise MissingRequirement(f"source: there is no {state.source} on this host", missing=[state.source])
+                sources.mount(spec.name, state.source, path, is_file=state.found.is_file)
+                yield Step("source mounted")
             _start(spec.name, handle)
         else:
-            _stop(spec.name, handle)
+            _stop(spec.name, handle, path if state.source else None)
         yield change
 
 
@@ -78,32 +132,60 @@ def _start(name: str, handle: t.Any) -> None:
             handle.create(libraries.libvirt().VIR_STORAGE_POOL_CREATE_NORMAL)
 
 
-def _stop(name: str, handle: t.Any) -> None:
+def _stop(name: str, handle: t.Any, mount: str | None) -> None:
+    """Stop the pool; *mount* is where its source is mounted."""
     with errors_of(f"stop the storage pool {name}", ApplyError):
         if handle.isActive():
             handle.destroy()
+    if mount is not None:
+        sources.unmount(mount)
 
 
 def _unregister(name: str, handle: t.Any) -> None:
-    _stop(name, handle)
+    _stop(name, handle, None)
     with errors_of(f"undefine the storage pool {name}", ApplyError):
         handle.undefine()
 
 
 def _remove(spec: Spec, state: State, plan: Plan, work: Work, record: Record) -> t.Iterator[Change | Step]:
-    is_emptied = plan.has("path")
     removal = plan.get("state")
+    deletion = plan.get("source") or plan.get("path")
+    owns_data = state.owns_file_system if state.source else state.owns_folder
+    if deletion is not None and state.source:
+        # Once it is unmounted nobody can tell any more that it was empty.
+        record.save(formatting=state.source)
+        yield Step("record written")
     if removal is not None:
-        if state.is_registered:
-            _unregister(spec.name, work.host.pools[spec.name].handle)
+        handle = work.host.pools[spec.name].handle if state.is_registered else None
+        if state.source:
+            # libvirt forgets the pool last: until then the next run sees that there is something to remove.
+            yield from _release(spec.name, state, handle)
+        if handle is not None:
+            _unregister(spec.name, handle)
             yield Step("pool undefined")
-        if state.owns_folder and state.content is not None:
+        if owns_data and (state.source or state.content is not None):
             record.save(building=None, warn_free=None)
         else:
             record.remove()
         yield removal
-    if is_emptied:
-        driver_dir.remove_folder(t.cast(str, state.path))
-        yield Step("folder removed")
+    if deletion is not None:
+        if state.source:
+            sources.wipe(state.source)
+            yield Step("source wiped")
+        else:
+            _driver(spec.name, t.cast(str, record.data.get("type") or "dir"), t.cast(str, state.path)).remove_pool()
+            yield Step("folder removed")
         record.remove()
-        yield t.cast(Change, plan.get("path"))
+        yield deletion
+
+
+def _release(name: str, state: State, handle: t.Any) -> t.Iterator[Step]:
+    """Mount the source no more, and leave no folder of ours where it was."""
+    path = t.cast(str, state.path)
+    if handle is not None:
+        _stop(name, handle, None)
+    sources.unmount(path)
+    sources.forget(name)
+    if state.owns_folder and os.path.isdir(path) and not os.listdir(path):
+        os.rmdir(path)
+    yield Step("source unmounted")

@@ -17,7 +17,6 @@ SNAPSHOT = "snapshot"
 LIMIT = "limit"
 SEND = "send"
 
-TYPES = ("dir", "btrfs")
 # libvirt's types of pools that are folders of files, whoever made them.
 _FOLDERS = ("dir", "fs", "netfs", "vstorage")
 
@@ -97,6 +96,15 @@ class Driver(t.Protocol):
         """Whether something of *volume* was begun or retired, and is still there."""
 
     # -- writing
+
+    def make_pool(self, *, is_new: bool = False) -> None:
+        """Make the folder of the pool, and what its file system needs. *is_new*: the file system was made for it.
+
+        :raises CommandError:
+        """
+
+    def remove_pool(self) -> None:
+        """Remove the folder of the pool with all that is in it. The plan has made sure that nothing is mounted there."""
 
     def create(
         self,

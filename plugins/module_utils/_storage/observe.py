@@ -6,65 +6,61 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import os
+import stat
 import typing as t
 
+from .._core import command
+from .._core.errors import SpecError
 from .._host.snapshot import Host, path_users
-from .mounts import mounts_in
+from . import mounts
 from .spec import Spec
+from .state import ENFORCED, INCONSISTENT, OFF, Source, State
 
-
-@dataclasses.dataclass(frozen=True)
-class State:
-    """A storage pool as it is. *users* are the guests that stand on it, by name, and whether each runs.
-
-    *is_registered*: libvirt knows it. *is_defined*: it stands, no creation of it was interrupted. *content* is the number
-    of entries in its folder, ``None`` where there is no folder. *owns_folder*: this collection made the folder. *mounts*
-    are the mount points in it. *path_is_of* is another pool that has the declared folder. Sizes in bytes.
-    """
-
-    is_registered: bool
-    is_defined: bool
-    is_active: bool = False
-    type: str | None = None
-    path: str | None = None
-    autostart: bool = False
-    warn_free: int | str = ""
-    capacity: int | None = None
-    available: int | None = None
-    content: int | None = None
-    owns_folder: bool = False
-    is_building: bool = False
-    mounts: tuple[str, ...] = ()
-    path_is_of: str | None = None
-    users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
+_MIB = 1024 * 1024
 
 
 def observe(spec: Spec, host: Host) -> State:
     """Read the pool of *spec* through *host*.
 
     :raises ObserveError:
+    :raises SpecError: when ``source`` names what is neither a device nor a file.
     """
     record = host.record("pools", spec.name)
+    data = record.data
     pool = host.pools.get(spec.name)
-    path = pool.path if pool else record.data.get("path")
+    path = pool.path if pool else data.get("path")
+    is_ours = path is not None and data.get("path") == path
     is_defined = pool is not None and not record.is_building
+    type_ = data.get("type", pool.type if pool else None) if is_ours else pool.type if pool else None
+    source = data.get("source") if is_ours else None
+    place = path or spec.path
+    mount = mounts.mount_of(place) if place else None
+    is_mounted = source is not None and mount is not None and mount.point == os.path.realpath(str(path))
+    there = mounts.mounts_in(path)
     return State(
         is_registered=pool is not None,
         is_defined=is_defined,
-        is_active=pool is not None and pool.is_active,
-        type=pool.type if pool else None,
+        is_active=pool is not None and pool.is_active and (source is None or is_mounted),
+        type=type_ if pool else None,
         path=path,
+        source=source,
         autostart=pool is not None and pool.autostart,
-        warn_free=record.data.get("warn_free", "") if is_defined else "",
+        warn_free=data.get("warn_free", "") if is_defined else "",
         capacity=pool.capacity if pool else None,
         available=pool.available if pool else None,
-        content=count_entries(path),
-        owns_folder=bool(record.data.get("owns_folder")) and record.data.get("path") == path,
+        content=None if source and not is_mounted else count_entries(path),
+        owns_folder=bool(data.get("owns_folder")) and is_ours,
+        owns_file_system=bool(data.get("owns_file_system")) and is_ours,
         is_building=record.is_building,
-        mounts=mounts_in(path),
+        is_formatting=data.get("formatting") is not None and data.get("formatting") == (spec.source or source),
+        is_mounted=is_mounted,
+        mounts=tuple(point for point in there if not (source and point == path)),
         path_is_of=_owner_of(spec, host),
+        file_system=mount.type if mount else "",
+        found=look(spec.source or source),
+        quota=_read_quota(place) if "btrfs" in (type_, spec.type) and (source is None or is_mounted) else None,
         users=path_users(host, path) if path else {},
     )
 
@@ -79,3 +75,48 @@ def count_entries(path: str | None) -> int | None:
     if path is None or not os.path.isdir(path):
         return None
     return len(os.listdir(path))
+
+
+def look(path: str | None) -> Source | None:
+    """The device or image file *path*; ``None`` where there is none.
+
+    :raises SpecError: for what is neither.
+    """
+    if path is None or not os.path.exists(path):
+        return None
+    mode = os.stat(path).st_mode
+    if not stat.S_ISBLK(mode) and not stat.S_ISREG(mode):
+        raise SpecError(f"source: {path} is neither a block device nor an image file", key="source")
+    is_file = stat.S_ISREG(mode)
+    told = command.run(["wipefs", "--no-act", "--json", path])
+    signatures = json.loads(told)["signatures"] if told.strip() else []
+    kinds = list(dict.fromkeys(signature["type"] for signature in signatures))
+    uuid = next((signature["uuid"] for signature in signatures if signature["type"] == "btrfs"), None)
+    holds = " and ".join(kinds) or ("" if _is_blank(path) else "data without a signature")
+    return Source(path, is_file, holds, uuid, _is_busy(path, is_file))
+
+
+def _is_blank(path: str) -> bool:
+    with open(path, "rb") as stream:
+        return not any(stream.read(_MIB))
+
+
+def _is_busy(path: str, is_file: bool) -> bool:
+    """Whether something is mounted from it, or made of it: a loop device, swap, RAID, LVM."""
+    if is_file:
+        return bool(command.run(["losetup", "--noheadings", "--associated", path]).strip())
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError:
+        return True
+    return False
+
+
+def _read_quota(path: str | None) -> str | None:
+    from .drivers import qgroup, subvolume  # only a pool of type btrfs pays for them
+
+    place = mounts.existing(t.cast(str, path))
+    if subvolume.file_system_of(place) is None:
+        return None
+    quota = qgroup.Quota(place)
+    return OFF if not quota.is_enabled else ENFORCED if quota.is_consistent else INCONSISTENT

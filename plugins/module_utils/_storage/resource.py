@@ -13,9 +13,10 @@ from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._core.units import show_size
 from .._host.snapshot import POOL, SERVICE_LIBVIRT, Host
-from .observe import State, observe
+from .observe import observe
 from .plan import plan_pool
 from .spec import Spec, parse, show_warn_free
+from .state import State
 
 
 class StoragePool:
@@ -52,6 +53,7 @@ class StoragePool:
             "state": power if state.is_defined else "absent",
             "type": state.type,
             "path": state.path,
+            "source": state.source,
             "autostart": state.autostart,
             "warn_free": show_warn_free(state.warn_free),
             "capacity_bytes": state.capacity,

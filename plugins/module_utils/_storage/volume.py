@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """A volume: what a guest or an image keeps in a storage pool. Pure: where it lies is the business of the pool's driver."""
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import typing as t
 
 from .._core import paths
 
+# The types of pools that have a driver.
+TYPES = ("dir", "btrfs")
 BLOCK = "block"
 FILESYSTEM = "filesystem"
 

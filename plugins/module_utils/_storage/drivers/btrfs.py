@@ -13,7 +13,7 @@ import typing as t
 from ..._core import command
 from ..driver import CLONE, LIMIT, SEND, SNAPSHOT, Attempt, Limit
 from ..volume import BLOCK, FILESYSTEM, Volume
-from . import subvolume
+from . import qgroup, subvolume
 from .folder import Folder, unpack
 from .qgroup import Quota
 
@@ -42,6 +42,24 @@ class Btrfs(Folder):
         if volume.kind != FILESYSTEM or not subvolume.is_subvolume(path):
             return Limit()
         return Quota(path).limit_of(path)
+
+    def make_pool(self, *, is_new: bool = False) -> None:
+        if not os.path.isdir(self.path):
+            os.makedirs(os.path.dirname(self.path), mode=0o711, exist_ok=True)
+            # Apart from what it lies in: no snapshot of the host's root takes the guests with it.
+            subvolume.create(self.path)
+            os.chmod(self.path, 0o711)
+        quota = Quota(self.path)
+        if not quota.is_enabled:
+            quota.enable(simple=is_new and qgroup.knows_simple())
+        if not quota.is_consistent:
+            quota.recount()
+
+    def remove_pool(self) -> None:
+        if not subvolume.is_subvolume(self.path):
+            super().remove_pool()
+            return
+        self._remove(self.path)
 
     def create(
         self,
@@ -105,7 +123,7 @@ class Btrfs(Folder):
             if quota.is_enabled:
                 quota.lift(path)
             subvolume.delete(path)
-            if quota.is_enabled:
+            if quota.is_enabled and path != self.path:
                 Quota(self.path).sweep()
         elif os.path.isdir(path) and not os.path.islink(path):
             # The root of a container made by hand and adopted: a plain folder.

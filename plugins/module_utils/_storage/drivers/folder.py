@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import typing as t
 
 from ..._core import atomic, command
@@ -76,6 +77,13 @@ class Folder:
         return bool(self._left_overs(volume))
 
     # -- writing
+
+    def make_pool(self, *, is_new: bool = False) -> None:
+        # QEMU's user and the mapped root of a container must be able to pass through.
+        os.makedirs(self.path, mode=0o711, exist_ok=True)
+
+    def remove_pool(self) -> None:
+        shutil.rmtree(self.path)
 
     def publish(self, attempt: Attempt, *, is_read_only: bool = False) -> None:
         volume = attempt.volume

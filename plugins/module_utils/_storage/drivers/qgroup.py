@@ -96,9 +96,10 @@ class Quota:
         """Take every limit off the subvolume *path* and those in it: btrfs does not delete one that is full."""
         with subvolume.opened(path) as descriptor:
             root = subvolume.id_of(descriptor)
-        for group in (_group_of(root), root, *(inner.id for inner in subvolume.nested_in(path))):
-            if self._limit_of(group) is not None:
-                self._set(group, None)
+        for each in (root, *(inner.id for inner in subvolume.nested_in(path))):
+            for group in (each, _group_of(each)):
+                if self._limit_of(group) is not None:
+                    self._set(group, None)
 
     def sweep(self) -> None:
         """Remove the groups of roots that are gone. btrfs keeps those of a subvolume until its last block is freed."""
@@ -131,6 +132,13 @@ class Quota:
     def _read(self, name: str) -> str | None:
         text = atomic.read_text(os.path.join(self.folder, name))
         return None if text is None else text.strip()
+
+
+def knows_simple() -> bool:
+    """Whether the kernel and the programs of this host know simple quotas, to check and repair such a file system too."""
+    if not os.path.exists("/sys/fs/btrfs/features/simple_quota"):
+        return False
+    return "--simple" in command.run(["btrfs", "quota", "enable", "--help"], check=False)
 
 
 def _group_of(root: int) -> int:

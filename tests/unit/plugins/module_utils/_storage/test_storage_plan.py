@@ -9,9 +9,9 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import How
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.units import GIB
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.observe import State
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.plan import plan_pool
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.spec import parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.state import Source, State
 
 ABSENT = State(is_registered=False, is_defined=False)
 
@@ -145,6 +145,9 @@ def test_a_pool_that_gets_full_warns(state, params, warns):
         ({"name": "../etc"}, "name"),
         ({"path": "relative"}, "path"),
         ({"path": "/"}, "path"),
+        ({"source": "sdb"}, "source"),
+        ({"type": "zfs"}, "type"),
+        ({"allow": ["everything"]}, "allow"),
         ({"warn_free": "100%"}, "warn_free"),
         ({"warn_free": "10 GB"}, "warn_free"),
         ({"unset": ["path"]}, "unset"),
@@ -155,3 +158,113 @@ def test_bad_input_names_its_key(params, key):
     with pytest.raises(SpecError) as caught:
         parse({"name": "main", **params})
     assert caught.value.message.startswith(key)
+
+
+ON_BTRFS = State(is_registered=False, is_defined=False, file_system="btrfs")
+ON_EXT4 = State(is_registered=False, is_defined=False, file_system="ext4")
+BLANK = Source("/dev/sdb")
+NEW_ON_SOURCE = {"type": "btrfs", "path": "/srv/main", "source": "/dev/sdb"}
+
+
+def on_source(**changes):
+    defaults = {
+        "type": "btrfs",
+        "source": "/dev/sdb",
+        "found": BLANK._replace(holds="btrfs"),
+        "is_mounted": True,
+        "quota": "enforced",
+    }
+    return standing(**{**defaults, "owns_file_system": True, **changes})
+
+
+def test_a_pool_of_btrfs_lies_on_btrfs():
+    assert plan(ON_BTRFS, type="btrfs", path="/srv/main").refused == []
+    (refused,) = plan(ON_EXT4, type="btrfs", path="/srv/main").refused
+    assert "lies on ext4" in str(refused.reason) and "write source" in str(refused.reason)
+
+
+def test_a_source_belongs_to_a_type_that_is_made_of_one():
+    with pytest.raises(SpecError, match=r"source: a pool of type dir is a folder and has none\. Write type: btrfs"):
+        plan(ABSENT, path="/srv/main", source="/dev/sdb")
+
+
+@pytest.mark.parametrize(
+    ("found", "allow", "needs"),
+    [
+        (BLANK, [], None),
+        (BLANK._replace(holds="btrfs"), [], None),
+        (BLANK._replace(holds="ext4"), [], "format"),
+        (BLANK._replace(holds="gpt and PMBR"), [], "format"),
+        (BLANK._replace(holds="data without a signature"), [], "format"),
+        (BLANK._replace(holds="ext4"), ["format"], None),
+        (BLANK._replace(holds="ext4", is_busy=True), ["format"], "nothing permits it"),
+    ],
+)
+def test_what_a_source_holds_is_not_lost_without_permission(found, allow, needs):
+    made = plan(ON_EXT4._replace(found=found), **NEW_ON_SOURCE, allow=allow)
+    assert [change.permit for change in made.refused] == ([needs] if needs else [])
+    assert made.has("source")
+
+
+def test_a_formatting_that_was_interrupted_goes_on_without_permission():
+    half = ON_EXT4._replace(
+        found=BLANK._replace(holds="data without a signature"), is_building=True, is_formatting=True
+    )
+    assert plan(half, **NEW_ON_SOURCE).refused == []
+
+
+def test_a_source_that_is_not_there_yet_is_assumed():
+    assert plan(ON_EXT4, **NEW_ON_SOURCE).assumed == ["source /dev/sdb"]
+
+
+def test_a_folder_with_content_is_not_hidden_under_a_mount():
+    (refused,) = plan(ON_EXT4._replace(found=BLANK, content=2), **NEW_ON_SOURCE).refused
+    assert "would hide" in str(refused.reason)
+
+
+def test_quotas_that_hold_nothing_are_brought_back():
+    assert steps(on_source(quota="inconsistent")) == [("quota", "inconsistent", "enforced")]
+    assert steps(on_source(quota="disabled")) == [("quota", "disabled", "enforced")]
+    assert steps(on_source()) == []
+    assert steps(standing()) == []
+
+
+def test_a_source_that_is_not_mounted_is_mounted_when_the_pool_starts():
+    assert steps(on_source(is_active=False, is_mounted=False), state="started") == [("state", "stopped", "started")]
+    assert steps(on_source(is_active=False, is_mounted=True), state="stopped") == [("state", "started", "stopped")]
+
+
+@pytest.mark.parametrize(
+    ("state", "params", "expected", "kept"),
+    [
+        (on_source(content=0), {}, [("state", "started", "absent"), ("source", "/dev/sdb", None)], []),
+        (on_source(content=3), {}, [("state", "started", "absent")], ["/dev/sdb (3 entries)"]),
+        (
+            on_source(content=3),
+            {"allow": ["delete_data"]},
+            [("state", "started", "absent"), ("source", "/dev/sdb", None)],
+            [],
+        ),
+        (
+            on_source(content=3, owns_file_system=False),
+            {"allow": ["delete_data"]},
+            [("state", "started", "absent")],
+            ["/dev/sdb (3 entries, not made by this collection)"],
+        ),
+        (
+            on_source(is_registered=False, is_defined=False, is_mounted=False, content=None),
+            {},
+            [],
+            ["/dev/sdb (not mounted)"],
+        ),
+        (
+            on_source(is_registered=False, is_defined=False, is_mounted=False, content=None),
+            {"allow": ["delete_data"]},
+            [("source", "/dev/sdb", None)],
+            [],
+        ),
+    ],
+)
+def test_what_becomes_of_a_source(state, params, expected, kept):
+    assert steps(state, state="absent", **params) == expected
+    assert plan(state, state="absent", **params).kept == kept
