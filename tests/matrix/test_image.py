@@ -21,9 +21,13 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
-from ansible_collections.homelab.hybrid.plugins.module_utils._image import store
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._image import copies, store
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.spec import ARGUMENTS
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import Driver, drivers_of
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
+from ansible_collections.homelab.hybrid.tests.harness import pools
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.hostile import HostileCase, assert_harmless, hostile_cases
 from ansible_collections.homelab.hybrid.tests.harness.kill import SEED, Child, at_once, survive_kills
@@ -527,6 +531,74 @@ def test_a_vm_disk_is_built(folder):
 
 
 HOSTILE_SOURCE = Path(f"/run/{PREFIX}/root.tar")
+# ---- copies in pools --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pool(folder: Path) -> t.Iterator[Driver]:
+    """A pool of btrfs on a file system of its own."""
+    name = f"{PREFIX}-pool"
+    with pools.btrfs(folder, size="512M") as point:
+        converge_now(StoragePool(), {"name": name, "type": "btrfs", "path": str(point / "pool")})
+        yield drivers_of(Host())[name]
+        clean()
+        converge_now(StoragePool(), {"name": name, "state": "absent", "allow": ["delete_data"]})
+
+
+def copied(driver: Driver) -> list[str]:
+    return [step.name for step in copies.make(store.find(NAME), driver, ())]
+
+
+def test_a_root_is_copied_into_a_pool_once_and_goes_with_its_image(folder, pool):
+    converge_now(IMAGE, from_path(make_archive(folder)))
+    assert copied(pool)[-1] == f"image {NAME} in the pool {PREFIX}-pool"
+    assert copied(pool) == []
+    copy = Path(pool.path, f"image+{NAME}")
+    assert output("btrfs", "property", "get", str(copy), "ro").strip() == "ro=true"
+    assert (copy / "srv/owned").stat().st_uid == 33 and (copy / "usr/bin/su").stat().st_mode & 0o4000
+    # Nobody on the host gets to the programs in it that run as root.
+    assert copy.stat().st_mode & 0o777 == 0o700
+    outcome = check_run_again(IMAGE, {"name": NAME, "state": "absent"}, ["state", f"copies[{NAME}]"])
+    assert outcome.plan.changes[1].before == f"{PREFIX}-pool/image+{NAME}"
+    assert os.listdir(pool.path) == []
+    assert_nothing_left()
+
+
+def test_a_disk_is_copied_into_a_pool_as_a_raw_file(folder, pool):
+    disk = make_disk(folder / "disk.qcow2")
+    output("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 1M", str(disk))
+    converge_now(IMAGE, from_path(disk, "vm"))
+    copied(pool)
+    copy = Path(pool.path, f"image+{NAME}.raw")
+    output("qemu-io", "-f", "raw", "-r", "-c", "read -P 7 0 1M", str(copy))
+    assert copy.stat().st_size == 64 * 1024**2
+    check_run_again(IMAGE, {"name": NAME, "state": "absent"}, ["state", f"copies[{NAME}]"])
+    assert os.listdir(pool.path) == []
+
+
+def test_an_image_goes_without_the_pool_that_its_copy_lay_in(folder, pool):
+    converge_now(IMAGE, from_path(make_archive(folder)))
+    copied(pool)
+    params = {"name": f"{PREFIX}-pool", "state": "absent", "allow": ["delete_data"]}
+    assert converge_now(StoragePool(), params).error is None
+    assert converge_now(IMAGE, {"name": NAME, "state": "absent"}).error is None
+    assert_nothing_left()
+
+
+def test_the_removal_of_an_image_with_a_copy_survives_every_kill(folder, pool):
+    archive = make_archive(folder)
+
+    def begin() -> None:
+        converge_now(IMAGE, from_path(archive))
+        copied(pool)
+
+    def verify(outcome: t.Any) -> None:
+        assert os.listdir(pool.path) == []
+        assert_nothing_left()
+
+    survive_kills(IMAGE, {"name": NAME, "state": "absent"}, begin=begin, verify=verify, moments=2)
+
+
 HOSTILE = hostile_cases(ARGUMENTS, {"name": NAME, "kind": "container", "path": str(HOSTILE_SOURCE)})
 
 

@@ -58,6 +58,17 @@ def allocations(*, wait_seconds: float = 30.0) -> t.Iterator[None]:
 
 
 @contextlib.contextmanager
+def copying(image: str, pool: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[Held]:
+    """The leaf lock under which the copy of an image in a pool is made, by a run that holds the image shared."""
+    path = os.path.join(paths.LOCKS, "copy", f"{image}+{pool}.lock")
+    what = f"the copy of the image {image} in the pool {pool}"
+    held = Held()
+    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, what) as descriptor:
+        held.add(descriptor)
+        yield held
+
+
+@contextlib.contextmanager
 def journal(*, wait_seconds: float = 10.0) -> t.Iterator[None]:
     """The leaf lock under which a line is added to the journal."""
     path = os.path.join(paths.LOCKS, "journal.lock")

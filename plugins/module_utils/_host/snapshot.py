@@ -140,14 +140,15 @@ class Host:
         return {}
 
     @_Lasting
-    def expected_pools(self) -> dict[str, str]:
-        """The folders of the pools that are made before the guests, as far as a layout says. Stays over ``drop``."""
+    def expected_pools(self) -> dict[str, tuple[str, str]]:
+        """The types and folders of the pools that are made before the guests, as far as a layout says. Stays over ``drop``."""
         return {}
 
     @property
     def pool_folders(self) -> dict[str, str]:
         """Where the pools lie, also those that are made before the guests."""
-        return {**self.expected_pools, **{name: pool.path for name, pool in self.pools.items() if pool.path}}
+        expected = {name: path for name, (dummy, path) in self.expected_pools.items()}
+        return {**expected, **{name: pool.path for name, pool in self.pools.items() if pool.path}}
 
     @_Lasting
     def expected_gone(self) -> set[str]:

@@ -13,10 +13,10 @@ from .._core.converge import Work
 from .._core.errors import MissingRequirement
 from .._core.plan import Change, Plan, Step
 from .._core.record import Record
-from . import build, source_file, store
-from .observe import State
-from .source_file import SourceFile
+from .._storage.driver import drivers_of
+from . import build, copies, source_file, store
 from .spec import Build, Spec, with_create_defaults
+from .state import SourceFile, State
 
 
 def apply_image(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
@@ -27,7 +27,7 @@ def apply_image(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[
     """
     record = work.host.record("images", spec.name)
     if spec.state == "absent":
-        yield from _remove(spec.name, plan, record)
+        yield from _remove(spec.name, plan, record, work)
         return
     wanted = with_create_defaults(spec)
     if wanted.path is not None and state.source is None:
@@ -84,7 +84,8 @@ def _built_origin(wanted: Build) -> dict[str, t.Any]:
     return {"build": {"suite": wanted.suite, "packages": packages, "firmware": wanted.firmware}}
 
 
-def _remove(name: str, plan: Plan, record: Record) -> t.Iterator[Change | Step]:
+def _remove(name: str, plan: Plan, record: Record, work: Work) -> t.Iterator[Change | Step]:
+    yield from copies.remove(record, drivers_of(work.host))
     if record.exists:
         store.withdraw(name)
         yield Step("image withdrawn")

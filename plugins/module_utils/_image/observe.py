@@ -6,34 +6,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 
 from .._core.record import Record
 from .._host.snapshot import Host
-from . import source_file, store
-from .source_file import SourceFile
+from . import copies, source_file, store
 from .spec import Spec
-from .store import StoredImage
-
-
-@dataclasses.dataclass(frozen=True)
-class State:
-    """An image as it is. *image* is ``None`` while none stands.
-
-    *origin* is what the record says that it was made of: ``{"build": {...}}`` or ``{"path": ..., "digest": ...}``.
-    *is_recorded*: something of it was begun or is left. *is_foreign*: its folder in the store is there without a record.
-    *source* is the file that ``path`` names, ``None`` where there is none. *is_same_source*: the file has the content that
-    the image was made of; ``None`` where that cannot be told. *users* are the guests that need it, read for ``absent`` only.
-    """
-
-    image: StoredImage | None = None
-    origin: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
-    is_recorded: bool = False
-    is_foreign: bool = False
-    source: SourceFile | None = None
-    is_same_source: bool | None = None
-    users: tuple[str, ...] = ()
+from .state import SourceFile, State
 
 
 def observe(spec: Spec, host: Host) -> State:
@@ -55,6 +34,7 @@ def observe(spec: Spec, host: Host) -> State:
         is_foreign=not record.exists and store.has_folder(spec.name),
         source=source,
         is_same_source=is_same_source(source, origin),
+        copies=copies.recorded(record),
         users=users_of(spec.name, record, host) if spec.state == "absent" else (),
     )
 

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """What is to do on an image."""
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import typing as t
 from .._core.decide import Draft, Power
 from .._core.options import NEVER_PERMITTED
 from .._core.plan import Plan
-from .observe import State
 from .spec import OPTIONS, Spec, with_create_defaults
+from .state import State
 
 
 def plan_image(spec: Spec, state: State) -> Plan:
@@ -78,3 +79,11 @@ def _plan_removal(draft: Draft, spec: Spec, state: State) -> None:
     reason = f"state: the image {spec.name} is in use by {', '.join(state.users)}" if state.users else None
     before = "present" if state.image else "building"
     draft.add("state", before, "absent", permit=NEVER_PERMITTED if reason else None, reason=reason)
+    if reason is None:
+        for copy in state.copies:
+            draft.add(copy_path(spec.name), str(copy), None)
+
+
+def copy_path(image: str) -> str:
+    """How a plan calls the copy of an image in a pool: that of a guest which needs it, and that which takes it away."""
+    return f"copies[{image}]"

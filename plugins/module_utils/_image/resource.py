@@ -13,9 +13,10 @@ from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._core.units import show_size
 from .._host.snapshot import IMAGE, Host
-from .observe import State, observe
+from .observe import observe
 from .plan import plan_image, stale_paths
 from .spec import Spec, parse
+from .state import State
 
 
 class Image:
@@ -57,6 +58,7 @@ class Image:
                 "size_bytes": image.size_bytes if image else None,
                 "size": show_size(-(-image.size_bytes // 2**20) * 2**20) if image else None,
                 "digest": image.digest if image else None,
+                "pools": sorted(copy.pool for copy in state.copies),
                 "stale": stale_paths(spec, state),
             }
         }

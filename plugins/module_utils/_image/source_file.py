@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from .._core import command
 from .._core.errors import ApplyError, SpecError, shorten
 from .._core.plan import Step
 from . import store
+from .state import SourceFile
 
 _TAR_MAGICS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz"}
 _QCOW2 = b"QFI\xfb"
@@ -24,16 +24,6 @@ _ALLOWED = {
     "container": "a root file system as tar, tar.gz, tar.xz or tar.zst",
     "vm": "a disk as qcow2, or as raw with a partition table",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class SourceFile:
-    """A file that an image is made of, as it was seen. *packing* is ``qcow2``, ``raw``, ``tar``, ``gzip``, ``xz`` or ``zstd``."""
-
-    path: str
-    packing: str
-    size: int
-    mtime_ns: int
 
 
 def look(path: str, kind: str) -> SourceFile | None:

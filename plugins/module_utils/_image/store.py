@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import struct
@@ -16,6 +15,7 @@ import typing as t
 from .._core import atomic, paths, record
 from .._core.errors import ApplyError, MissingRequirement
 from .._storage.mounts import mounts_in
+from .state import StoredImage
 
 FILES = {"container": "root.tar.zst", "vm": "disk.qcow2"}
 FORMATS = {"container": "tar.zst", "vm": "qcow2"}
@@ -24,23 +24,6 @@ _ATTEMPTS = os.path.join(paths.IMAGES, ".attempts")
 _LONGEST_CHAIN = 16
 # What qcow2 permits. A guest writes what it likes to the beginning of a raw disk.
 _LONGEST_NAME = 1023
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredImage:
-    """An image that guests can be made of.
-
-    *path* is its file: a root file system (``tar.zst``, numeric owners, extended attributes) of a container, or a disk
-    (``qcow2`` without a backing file) of a VM, which a linked disk may stand on. *size_bytes* is what it takes unpacked,
-    or the size of the disk. *digest* is ``sha256:`` and the hexadecimal digest of the file.
-    """
-
-    name: str
-    kind: str
-    format: str
-    path: str
-    size_bytes: int
-    digest: str
 
 
 def find(name: str) -> StoredImage:

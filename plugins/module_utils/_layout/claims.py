@@ -288,10 +288,14 @@ def expected_images(items: t.Sequence[Item], specs: Specs) -> dict[str, str]:
     return {spec.name: spec.kind for spec in declared if spec.kind is not None}
 
 
-def expected_pools(items: t.Sequence[Item], specs: Specs) -> dict[str, str]:
-    """Of the pools that the layout makes before their guests, where they will lie."""
+def expected_pools(items: t.Sequence[Item], specs: Specs) -> dict[str, tuple[str, str]]:
+    """Of the pools that the layout makes before their guests, of what type they are and where they will lie."""
     declared = [specs[id(item)] for item in items if item.declared.kind.word == "storage_pool" and id(item) in specs]
-    return {spec.name: spec.path for spec in declared if spec.path is not None and spec.state != "absent"}
+    return {
+        spec.name: (spec.type or "dir", spec.path)
+        for spec in declared
+        if spec.path is not None and spec.state != "absent"
+    }
 
 
 def read_volumes(items: t.Sequence[Item], specs: Specs, host: Host) -> tuple[list[NewVolume], dict[str, Place]]:

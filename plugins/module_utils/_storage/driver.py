@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from .._core.errors import ApplyError
+from .._host.snapshot import Host
 from .volume import Volume
 
 # What a driver can do with the volumes of its pool; plans refuse by it.
@@ -168,6 +169,22 @@ def driver_of(pool: str, type: str, path: str) -> Driver | None:
 
         return Dir(pool, path)
     return None
+
+
+def drivers_of(host: Host) -> dict[str, Driver]:
+    """The drivers of the pools of *host* by name, also of those that a layout makes before its guests."""
+    return host.derived(_drivers_of)
+
+
+def _drivers_of(host: Host) -> dict[str, Driver]:
+    types = {name: (pool.type, pool.path) for name, pool in host.pools.items() if pool.path}
+    for name, (dummy, path) in types.items():
+        # libvirt knows a pool of ours as a folder, whatever it is made of.
+        data = host.record("pools", name).data
+        if data.get("path") == path and data.get("type"):
+            types[name] = (data["type"], path)
+    found = {name: driver_of(name, *place) for name, place in {**host.expected_pools, **types}.items()}
+    return {name: driver for name, driver in found.items() if driver is not None}
 
 
 def taken(volume: Volume) -> ApplyError:

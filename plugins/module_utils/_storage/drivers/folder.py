@@ -94,7 +94,8 @@ class Folder:
                 os.fchmod(stream.fileno(), 0o400 if is_read_only else 0o600)
                 os.fsync(stream.fileno())
         else:
-            os.chmod(attempt.path, 0o755)
+            # In what is only cloned from, programs with the rights of root belong to the root of this host.
+            os.chmod(attempt.path, 0o700 if is_read_only else 0o755)
             if is_read_only:
                 self._seal(attempt.path)
         try:

@@ -7,11 +7,9 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import How
-from ansible_collections.homelab.hybrid.plugins.module_utils._image.observe import State
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.plan import plan_image, stale_paths
-from ansible_collections.homelab.hybrid.plugins.module_utils._image.source_file import SourceFile
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.spec import parse
-from ansible_collections.homelab.hybrid.plugins.module_utils._image.store import StoredImage
+from ansible_collections.homelab.hybrid.plugins.module_utils._image.state import SourceFile, State, StoredImage
 
 TRIXIE = {"kind": "container", "build": {"suite": "trixie"}}
 SOURCE = SourceFile("/srv/root.tar.xz", "xz", 1000, 1)

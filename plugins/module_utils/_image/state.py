@@ -1,0 +1,59 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""What stands of an image."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._storage.volume import BLOCK, FILESYSTEM, Volume
+
+VOLUME_KINDS = {"container": FILESYSTEM, "vm": BLOCK}
+
+
+class StoredImage(t.NamedTuple):
+    """An image that guests can be made of.
+
+    *path* is its file: a root file system (``tar.zst``, numeric owners, extended attributes) of a container, or a disk
+    (``qcow2`` without a backing file) of a VM, which a linked disk may stand on. *size_bytes* is what it takes unpacked,
+    or the size of the disk. *digest* is ``sha256:`` and the hexadecimal digest of the file.
+    """
+
+    name: str
+    kind: str
+    format: str
+    path: str
+    size_bytes: int
+    digest: str
+
+
+class SourceFile(t.NamedTuple):
+    """A file that an image is made of, as it was seen. *packing* is ``qcow2``, ``raw``, ``tar``, ``gzip``, ``xz`` or ``zstd``."""
+
+    path: str
+    packing: str
+    size: int
+    mtime_ns: int
+
+
+class State(t.NamedTuple):
+    """An image as it is. *image* is ``None`` while none stands.
+
+    *origin* is what the record says that it was made of: ``{"build": {...}}`` or ``{"path": ..., "digest": ...}``.
+    *is_recorded*: something of it was begun or is left. *is_foreign*: its folder in the store is there without a record.
+    *source* is the file that ``path`` names, ``None`` where there is none. *is_same_source*: the file has the content that
+    the image was made of; ``None`` where that cannot be told. *copies* are those that guests were cloned from, in pools.
+    *users* are the guests that need it, read for ``absent`` only.
+    """
+
+    image: StoredImage | None = None
+    origin: t.Mapping[str, t.Any] = {}
+    is_recorded: bool = False
+    is_foreign: bool = False
+    source: SourceFile | None = None
+    is_same_source: bool | None = None
+    copies: tuple[Volume, ...] = ()
+    users: tuple[str, ...] = ()
