@@ -23,7 +23,8 @@ requirements:
 options:
   name:
     description:
-      - The name of the image. 1 to 63 letters, digits, C(_), C(.) and C(-), the first a letter or digit.
+      - The name of the image.
+      - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
     type: str
     required: true
   state:
@@ -37,7 +38,7 @@ options:
   kind:
     description:
       - What guests are made of it. Needed to make an image. The kind of an image cannot be changed.
-      - 'B(In short:) live.'
+      - 'B(In short:) fixed once it stands.'
     type: str
     choices: [container, vm]
   build:
@@ -53,20 +54,18 @@ options:
       suite:
         description:
           - The Debian release.
-          - 'B(In short:) live.'
         type: str
         choices: [bookworm, trixie]
         required: true
       packages:
         description:
           - Debian packages beside those that every image has, without recommended ones.
-          - 'B(In short:) live.'
+          - 'B(In short:) Allowed: names of Debian packages: lower-case letters, digits, ''+'', ''-'' and ''.''.'
         type: list
         elements: str
       firmware:
         description:
           - The firmware that the disk of a virtual machine boots with. V(bios) unless another is written.
-          - 'B(In short:) live.'
         type: str
         choices: [bios]
   path:
@@ -75,7 +74,7 @@ options:
       - For a container a root file system as tar, tar.gz, tar.xz or tar.zst; for a virtual machine a disk as qcow2 without a backing
         file, or as raw.
       - Read once, on creation; afterwards another content is reported in RV(image.stale).
-      - 'B(In short:) live.'
+      - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
     type: str
 seealso:
   - module: homelab.hybrid.lxc_container
@@ -197,6 +196,13 @@ image:
       type: str
       returned: always
       sample: sha256:5ac61cfbda8023cea5c8066f769208043c681c6a99fc672254e42434996d42e8
+    pools:
+      description:
+        - The storage pools that have a copy of it, which guests are cloned from. The first guest of the image there made it.
+        - O(state=absent) removes every copy.
+      type: list
+      elements: str
+      returned: always
     stale:
       description: The declared options that the image was not made with.
       type: list

@@ -305,7 +305,8 @@ options:
     suboptions:
       name:
         description:
-          - The name of the pool. 1 to 63 letters, digits, C(_), C(.) and C(-), the first a letter or digit.
+          - The name of the pool.
+          - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
         type: str
         required: true
       state:
@@ -338,7 +339,7 @@ options:
             made inside belongs to it from birth; with full quotas it counts what the image brought too, and the next run
             for the container takes such a subvolume in.
           - A new pool is of type V(dir) unless another is written. The type of a pool cannot be changed.
-          - B(In short:) live.
+          - B(In short:) fixed once it stands. A new one has V(dir).
         type: str
         choices:
           - dir
@@ -349,7 +350,7 @@ options:
           - With O(storage_pools[].type=btrfs) it lies on btrfs, or is where O(storage_pools[].source) is mounted. A folder
             that is made there is a subvolume of its own.
           - The folder of a pool cannot be changed; give the new pool another name.
-          - B(In short:) live.
+          - 'B(In short:) fixed once it stands. Allowed: an absolute path other than /, without ''..''.'
         type: str
       source:
         description:
@@ -358,17 +359,18 @@ options:
           - One that holds a btrfs is used as it is, and never formatted. One that is blank is formatted. What holds anything
             else, with a signature or without, is formatted with O(storage_pools[].allow=format) alone.
           - The source of a pool cannot be changed; give the new pool another name.
+          - 'B(In short:) fixed once it stands. Allowed: an absolute path other than /, without ''..''.'
         type: str
       autostart:
         description:
           - Whether the pool is started with the host. A new pool is, unless this says otherwise.
-          - B(In short:) live.
+          - B(In short:) live. A new one has V(true).
         type: bool
       warn_free:
         description:
           - Warn on every run while less than this is free, a percentage such as V(10%) or a size such as V(20G) (a bare number
             is in GiB).
-          - B(In short:) live. C(unset) sets it to nothing.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: a percentage from 0% to 99%, or a size such as 20G.'
         type: str
       allow:
         description:
@@ -400,7 +402,8 @@ options:
     suboptions:
       name:
         description:
-          - The name of the image. 1 to 63 letters, digits, C(_), C(.) and C(-), the first a letter or digit.
+          - The name of the image.
+          - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
         type: str
         required: true
       state:
@@ -416,7 +419,7 @@ options:
       kind:
         description:
           - What guests are made of it. Needed to make an image. The kind of an image cannot be changed.
-          - B(In short:) live.
+          - B(In short:) fixed once it stands.
         type: str
         choices:
           - container
@@ -436,7 +439,6 @@ options:
           suite:
             description:
               - The Debian release.
-              - B(In short:) live.
             type: str
             choices:
               - bookworm
@@ -445,13 +447,12 @@ options:
           packages:
             description:
               - Debian packages beside those that every image has, without recommended ones.
-              - B(In short:) live.
+              - 'B(In short:) Allowed: names of Debian packages: lower-case letters, digits, ''+'', ''-'' and ''.''.'
             type: list
             elements: str
           firmware:
             description:
               - The firmware that the disk of a virtual machine boots with. V(bios) unless another is written.
-              - B(In short:) live.
             type: str
             choices:
               - bios
@@ -462,7 +463,7 @@ options:
           - For a container a root file system as tar, tar.gz, tar.xz or tar.zst; for a virtual machine a disk as qcow2 without
             a backing file, or as raw.
           - Read once, on creation; afterwards another content is reported in RV(ignore:image.stale).
-          - B(In short:) live.
+          - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
         type: str
   vms:
     description:

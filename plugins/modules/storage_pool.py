@@ -23,7 +23,8 @@ extends_documentation_fragment:
 options:
   name:
     description:
-      - The name of the pool. 1 to 63 letters, digits, C(_), C(.) and C(-), the first a letter or digit.
+      - The name of the pool.
+      - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
     type: str
     required: true
   state:
@@ -48,7 +49,7 @@ options:
         container wrote, and a subvolume that is made inside belongs to it from birth; with full quotas it counts what the image brought
         too, and the next run for the container takes such a subvolume in.
       - A new pool is of type V(dir) unless another is written. The type of a pool cannot be changed.
-      - 'B(In short:) live.'
+      - 'B(In short:) fixed once it stands. A new one has V(dir).'
     type: str
     choices: [dir, btrfs]
   path:
@@ -56,7 +57,7 @@ options:
       - The folder of the pool, an absolute path. Needed to make a pool. It is made when it is missing.
       - With O(type=btrfs) it lies on btrfs, or is where O(source) is mounted. A folder that is made there is a subvolume of its own.
       - The folder of a pool cannot be changed; give the new pool another name.
-      - 'B(In short:) live.'
+      - 'B(In short:) fixed once it stands. Allowed: an absolute path other than /, without ''..''.'
     type: str
   source:
     description:
@@ -65,16 +66,17 @@ options:
       - One that holds a btrfs is used as it is, and never formatted. One that is blank is formatted.
         What holds anything else, with a signature or without, is formatted with O(allow=format) alone.
       - The source of a pool cannot be changed; give the new pool another name.
+      - 'B(In short:) fixed once it stands. Allowed: an absolute path other than /, without ''..''.'
     type: str
   autostart:
     description:
       - Whether the pool is started with the host. A new pool is, unless this says otherwise.
-      - 'B(In short:) live.'
+      - 'B(In short:) live. A new one has V(true).'
     type: bool
   warn_free:
     description:
       - Warn on every run while less than this is free, a percentage such as V(10%) or a size such as V(20G) (a bare number is in GiB).
-      - 'B(In short:) live. C(unset) sets it to nothing.'
+      - 'B(In short:) live. C(unset) sets it to nothing. Allowed: a percentage from 0% to 99%, or a size such as 20G.'
     type: str
   allow:
     description:
