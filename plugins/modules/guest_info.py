@@ -111,7 +111,7 @@ guests:
       elements: dict
       returned: always
     mounts:
-      description: What is mounted into it.
+      description: What is mounted into it, each with C(name), C(source), C(path) and C(readonly).
       type: list
       elements: dict
       returned: for containers
@@ -125,15 +125,15 @@ guests:
       elements: str
       returned: always
     uptime_seconds:
-      description: For how long it runs.
+      description: For how long it runs. Null while it does not.
       type: int
       returned: always
     pid:
-      description: The process of the host that it is.
+      description: The process on the host that it is, or that its init is. Null while it does not run.
       type: int
       returned: always
     image:
-      description: The image that it was made from, where this collection made it.
+      description: The image that it was made from. Null where this collection did not make it of one.
       type: str
       returned: always
     managed:

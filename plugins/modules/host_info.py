@@ -24,7 +24,7 @@ options:
   journal:
     description:
       - How many of the latest entries of the host's journal to return. The modules of this collection write one for each resource that they change.
-      - The journal is in C(/var/lib/homelab_hybrid/journal), readable by root alone. Beyond some megabytes the oldest entries go.
+      - The journal is in C(/var/lib/homelab_hybrid/journal), readable by root alone. It grows to 4 MiB, and four older files of that size stay beside it.
     type: int
     default: 0
 seealso:

@@ -62,7 +62,8 @@ options:
           - V(started) and V(stopped) also say whether it is up. Stopping is refused while running guests are plugged in,
             and with O(bridges[].mode=ports).
           - V(absent) takes the bridge away. It is refused while it is the bridge of any guest, running or not.
-          - Both are refused too while a link is plugged in that belongs to no guest and is none of O(bridges[].ports).
+          - Stopping it and taking it away are refused too while a link is plugged in that belongs to no guest and is none
+            of O(bridges[].ports).
           - With O(bridges[].mode=ports) only a bridge that this module made goes. Its ports get back the MTU that they had.
           - With the last bridge that this module made, C(net.ipv4.ip_forward) becomes what it was before the first one, unless
             another bridge came since then.
@@ -96,8 +97,8 @@ options:
           - The IPv4 address of the bridge with the length of its prefix, such as V(10.20.0.1/24). Needed to make a bridge,
             except with O(bridges[].mode=isolated).
           - Without it there is neither DHCP nor DNS. V(none), or C(unset=[address]), takes it off an isolated bridge.
-          - With O(bridges[].mode=ports) it is the address of this host, V(dhcp) where a server gives it, or V(none). A fixed
-            one takes the place of the first that is there.
+          - With O(bridges[].mode=ports) it is the address of this host, V(dhcp) where a server gives it, or V(none). Where
+            the bridge has several fixed ones already, the one that is written takes the place of the first.
           - Refused where the subnet overlaps with that of another link of the host.
           - B(In short:) for the next boot. C(unset) sets it to nothing.
         type: str
@@ -280,7 +281,7 @@ options:
         type: bool
       exact:
         description:
-          - The lists of which nothing may be there but what is declared.
+          - The lists that are complete. What is there and not listed is taken off.
         type: list
         elements: str
         choices:
