@@ -152,6 +152,41 @@ options:
           - Whether the guest may only read. True for a new disk whose O(disks[].source) ends in C(.iso).
           - 'B(In short:) for the next boot. C(unset) sets it to no.'
         type: bool
+      limits:
+        description:
+          - What the disk may read and write in a second. The limits of all together and those of reads and writes exclude each other.
+        type: dict
+        suboptions:
+          iops:
+            description:
+              - Operations, reads and writes together.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 1000000000.'
+            type: int
+          bytes:
+            description:
+              - Bytes, reads and writes together.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: bytes a second, as a number or such as 50MiB.'
+            type: str
+          read_iops:
+            description:
+              - Reads.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 1000000000.'
+            type: int
+          read_bytes:
+            description:
+              - Bytes that are read.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: bytes a second, as a number or such as 50MiB.'
+            type: str
+          write_iops:
+            description:
+              - Writes.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 1 to 1000000000.'
+            type: int
+          write_bytes:
+            description:
+              - Bytes that are written.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: bytes a second, as a number or such as 50MiB.'
+            type: str
   networks:
     description:
       - The network cards, by name. A card that is not listed is left and named in RV(unmanaged), unless O(exact) says otherwise.

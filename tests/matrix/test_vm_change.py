@@ -97,6 +97,10 @@ def of(tag: str, name: str, path: str, attribute_: str) -> Proof:
     return read
 
 
+def limit(name: str, word: str) -> Proof:
+    return lambda root: device(root, "disk", name).findtext(f"iotune/{word}")
+
+
 def text(path: str) -> Proof:
     return lambda root: root.findtext(path)
 
@@ -142,6 +146,15 @@ CASES = [
     Case("disks[root].serial", plain(unset=["disks[root].serial"]), "next_boot", lambda root: device(root, "disk", "root").findtext("serial"), None),
     Case("disks[root].cache", disk("root", cache="writethrough"), "next_boot", of("disk", "root", "driver", "cache"), "writethrough"),
     Case("disks[root].cache", plain(unset=["disks[root].cache"]), "next_boot", of("disk", "root", "driver", "cache"), None),
+    Case("disks[root].limits.iops", disk("root", limits={"iops": 100}), "live", limit("root", "total_iops_sec"), "100"),
+    Case("disks[root].limits.bytes", disk("root", limits={"bytes": "2MiB"}), "live", limit("root", "total_bytes_sec"), str(2 << 20)),
+    Case("disks[root].limits.iops", plain(unset=["disks[root].limits.iops"]), "live", limit("root", "total_iops_sec"), None),
+    Case("disks[root].limits.bytes", plain(unset=["disks[root].limits"]), "live", lambda root: device(root, "disk", "root").find("iotune"), None),
+    Case("disks[root].limits.read_iops", disk("root", limits={"read_iops": 70}), "live", limit("root", "read_iops_sec"), "70"),
+    Case("disks[root].limits.write_iops", disk("root", limits={"write_iops": 60}), "live", limit("root", "write_iops_sec"), "60"),
+    Case("disks[root].limits.read_bytes", disk("root", limits={"read_bytes": "1MiB"}), "live", limit("root", "read_bytes_sec"), str(1 << 20)),
+    Case("disks[root].limits.write_bytes", disk("root", limits={"write_bytes": 512}), "live", limit("root", "write_bytes_sec"), "512"),
+    Case("disks[limited]", disk("limited", pool=POOL, size="1M", limits={"iops": 5}), "live", limit("limited", "total_iops_sec"), "5"),
     Case("disks[root].discard", disk("root", discard=False), "next_boot", of("disk", "root", "driver", "discard"), None),
     Case("disks[raw].bus", disk("raw", bus="scsi"), "next_boot", of("disk", "raw", "target", "bus"), "scsi"),
     Case("disks[iso].readonly", disk("iso", readonly=True), "next_boot", lambda root: device(root, "disk", "iso").find("readonly") is not None, True),

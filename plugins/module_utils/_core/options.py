@@ -433,8 +433,11 @@ def check_unset(
 
 def _inner_paths(path: str, rows: t.Mapping[str, Option]) -> list[str]:
     """``startup.order`` and the like, of ``startup``. None for an option, and for a dictionary of which a part cannot be taken off."""
-    inner = [row for row in rows.values() if path not in rows and row.path.startswith(f"{path}.")]
-    return [row.path for row in inner] if all(row.off is not NO_OFF for row in inner) else []
+    beginning = pattern(path) + "."
+    inner = [row for row in rows.values() if path not in rows and row.path.startswith(beginning)]
+    return (
+        [f"{path}.{row.path[len(beginning) :]}" for row in inner] if all(row.off is not NO_OFF for row in inner) else []
+    )
 
 
 # ---- checks --------------------------------------------------------------------------------------------------------------

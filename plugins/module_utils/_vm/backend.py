@@ -270,6 +270,18 @@ class VmBackend:
         # libvirt knows nothing of what somebody else set on the port, and leaves it.
         links.put_into_vlan(device.tap, value)
 
+    def _set_limits(self, device: Disk) -> None:
+        """All limits of a disk at once: libvirt takes those of bytes, and those of operations, as one."""
+        name = next(name for name, other in self._live_things("disks").items() if other is device)
+        values = {}
+        for key, word in disk.LIMITS.items():
+            path = f"disks[{name}].{key}"
+            values[word] = self.wanted(path) if self.plan.has(path) else device.value(key)
+        self.domain.setBlockIoTune(device.target, values, libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
+
+    def _live_things(self, area: str) -> t.Mapping[str, t.Any]:
+        return self.state.live.things(area) if self.state.live else {}
+
     def _set_description(self, text: str) -> None:
         library = libraries.libvirt()
         kind = library.VIR_DOMAIN_METADATA_DESCRIPTION
@@ -503,6 +515,7 @@ LIVE: dict[str, t.Callable[[VmBackend, t.Any, t.Any], None]] = {
     "cpu.cores": lambda backend, device, count: backend._set_cores(count),
     "memory": lambda backend, device, memory_kib: backend._set_balloon(memory_kib),
     "agent": lambda backend, device, value: backend._add_agent(),
+    **{f"disks[].{key}": lambda backend, device, value: backend._set_limits(device) for key in disk.LIMITS},
     "networks[].bridge": lambda backend, device, bridge: backend._update_nic(device, "bridge", bridge),
     "networks[].link": lambda backend, device, link: backend._update_nic(device, "link", link),
     "networks[].vlan": lambda backend, device, vlan: backend._update_vlan(device, vlan),

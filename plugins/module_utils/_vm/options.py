@@ -32,6 +32,7 @@ from .._core.options import (
     never,
     never_shrinks,
     number,
+    or_none,
     size,
 )
 from .._core.units import show_memory_kib, show_size
@@ -82,6 +83,21 @@ SERIAL = matching(r"[A-Za-z0-9 _.+-]{1,20}", "1 to 20 letters, digits, blanks, '
 DISK_SIZE = size(_SECTOR, 1 << 60, step=_SECTOR, allowed="whole sectors of 512 bytes")
 CORES = number(1, 710)
 
+# libvirt and QEMU take no more.
+_MOST_A_SECOND = 1_000_000_000_000_000
+IOPS = number(1, 1_000_000_000)
+BYTES = size(1, _MOST_A_SECOND, unit=1, allowed="bytes a second, as a number or such as 50MiB")
+
+
+def _limits() -> t.Iterator[Option]:
+    """What a disk may read and write in a second: all of it together, or reads and writes each."""
+    for way in ("", "read_", "write_"):
+        yield Option(f"disks[].limits.{way}iops", "int", IOPS, off=0, live=always, show=or_none)
+        yield Option(
+            f"disks[].limits.{way}bytes", check=BYTES, off=0, live=always, show=lambda size: show_size(size or None)
+        )
+
+
 OPTIONS = Options(
     guest.NAMED,
     guest.STATE.but(choices=(*guest.STATES[:-1], "suspended", "absent")),
@@ -117,6 +133,7 @@ OPTIONS = Options(
     Option("disks[].cache", choices=CACHES, off="default"),
     Option("disks[].discard", "bool", off=False),
     Option("disks[].readonly", "bool", off=False),
+    *_limits(),
     guest.NETWORK.but(note="what the guest does not let go waits for a restart"),
     guest.BRIDGE.but(note="a card that is on no bridge waits for a restart"),
     guest.NETWORK_VLAN.but(note="the bridge has to know VLANs, and libvirt to be 11.0 or newer"),

@@ -18,7 +18,7 @@ from .._core.plan import UNKNOWN, Plan
 from .._core.units import show_size
 from .._guest.plan import Kind, is_half_made, plan_guest, refuse
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
-from .spec import Spec, new_item, shared_name, with_create_defaults
+from .spec import Spec, check_limits, new_item, shared_name, with_create_defaults
 from .state import State
 from .xml.disk import Disk, plugs_live
 from .xml.nic import Nic
@@ -228,6 +228,7 @@ class VmKind(Kind):
         if not isinstance(before, Disk):
             return super().check(draft, area, item, before)
         if not self._is_lost(item, before):
+            check_limits(item, before, draft.unset)
             return True
         path = f"disks[{item.name}]"
         gone = f"its file {before.source} is gone or unreadable. Bring it back (is its file system mounted?)"

@@ -12,9 +12,11 @@ import typing as t
 
 from .._core.declared import check_line, check_name
 from .._core.errors import SpecError, bad_value
+from .._core.keyed import Thing
 from .._core.options import Item
 from .._guest.spec import GuestSpec, parse_guest
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
+from .xml.disk import LIMITS
 
 _LIBVIRT_NAME = re.compile(r"[^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,99}")
 
@@ -67,6 +69,25 @@ def _check_disk(item: Item) -> None:
             f"{key}: source is a file that is there already; pool, image and size belong to disks that are made",
             key=key,
         )
+    check_limits(item)
+
+
+def check_limits(item: Item, before: Thing | None = None, unset: t.Collection[str] = ()) -> None:
+    """A disk is limited as a whole, or in what it reads and writes.
+
+    :raises SpecError: for both.
+    """
+    path = f"disks[{item.name}]"
+    for what in ("iops", "bytes"):
+        kept = {} if before is None else {key: before.value(key) for key in LIMITS}
+        off = {key: 0 for key in LIMITS if f"{path}.{key}" in unset}
+        values = {**kept, **item.values, **off}
+        parts = [key for key in (f"limits.read_{what}", f"limits.write_{what}") if values.get(key)]
+        if parts and values.get(f"limits.{what}"):
+            raise SpecError(
+                f"{path}.limits.{what}: it counts reads and writes together, and {parts[0]} is set too. Take one of them off",
+                key=path,
+            )
 
 
 def shared_name(name: str) -> str:

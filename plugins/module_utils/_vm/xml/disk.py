@@ -121,6 +121,28 @@ def _write_readonly(node: Node, value: bool) -> None:
         remove(node.find("readonly"))
 
 
+# What libvirt calls the limits of a disk, in its XML and in its API.
+LIMITS = {
+    f"limits.{way}{what}": f"{way or 'total_'}{what}_sec"
+    for what in ("iops", "bytes")
+    for way in ("", "read_", "write_")
+}
+
+
+def _read_limit(word: str) -> t.Callable[[Node], int]:
+    return lambda node: int(text_of(node, f"iotune/{word}") or 0)
+
+
+def _write_limit(word: str) -> t.Callable[[Node, int], None]:
+    def write(node: Node, value: int) -> None:
+        set_text(node, f"iotune/{word}", str(value or ""))
+        limits = node.find("iotune")
+        if limits is not None and not len(limits):
+            remove(limits)
+
+    return write
+
+
 READ: dict[str, t.Callable[[Node], t.Any]] = {
     "source": _read_source,
     "format": lambda node: attribute(node, "driver", "type", "raw"),
@@ -129,6 +151,7 @@ READ: dict[str, t.Callable[[Node], t.Any]] = {
     "cache": lambda node: attribute(node, "driver", "cache", "default"),
     "discard": lambda node: attribute(node, "driver", "discard") == "unmap",
     "readonly": lambda node: is_set(node, "readonly"),
+    **{key: _read_limit(word) for key, word in LIMITS.items()},
 }
 WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
     "source": _write_source,
@@ -137,6 +160,7 @@ WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
     "cache": lambda node, value: set_attribute(node, "driver", "cache", "" if value == "default" else value),
     "discard": lambda node, value: set_attribute(node, "driver", "discard", "unmap" if value else ""),
     "readonly": _write_readonly,
+    **{key: _write_limit(word) for key, word in LIMITS.items()},
 }
 
 
@@ -159,7 +183,7 @@ def build(name: str, source: str, target: str, values: t.Mapping[str, t.Any]) ->
     node.append(make("driver", name="qemu", type=values["format"]))
     _write_source(node, source)
     node.append(make("target", dev=target, bus=values["bus"]))
-    for key in ("serial", "cache", "discard", "readonly"):
+    for key in ("serial", "cache", "discard", "readonly", *LIMITS):
         if key in values:
             WRITE[key](node, values[key])
     set_name(node, name)

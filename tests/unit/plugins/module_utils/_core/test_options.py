@@ -134,6 +134,7 @@ def test_what_cannot_be_unset_is_refused(params, sentence):
 def test_a_dictionary_is_unset_as_a_whole_where_each_part_can_be():
     options = Options(Option("startup.order", "int", off=-1), Option("startup.delay", "int", off=0))
     assert options.check_unset(["startup"], options.parse({})) == ("startup.order", "startup.delay")
+    assert OPTIONS.check_unset(["networks[lan].limit"], OPTIONS.parse({})) == ("networks[lan].limit.in",)
 
 
 def test_a_new_resource_gets_what_the_rows_say():

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import pytest
+import tools.apply_cells as apply_cells
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import RECORD, Item
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.identity import derive_mac
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import load
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.naming import name_live_devices
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.plan import VmKind, plan_vm
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import Spec, parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import FoundVolume, State, VmSide, seed_values
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.disk import Disk
@@ -311,6 +313,10 @@ def test_absent_deletes_only_what_is_ours_and_named():
         {"startup": {"down_delay": 86401}},
         {"exact": ["networks"]},
         {"disks": [{"name": "a", "pool": "main"}], "networks": [{"name": "a", "bridge": "br0"}]},
+        {"disks": [{"name": "root", "limits": {"iops": 5, "read_iops": 5}}]},
+        {"disks": [{"name": "root", "limits": {"bytes": "1MiB", "write_bytes": "1MiB"}}]},
+        {"disks": [{"name": "root", "limits": {"iops": 0}}]},
+        {"disks": [{"name": "root", "limits": {"bytes": "5MB"}}]},
     ],
     ids=str,
 )
@@ -353,3 +359,64 @@ def test_a_machine_that_is_held_or_saved_is_not_restarted_unless_it_goes_on(powe
         assert hows(actual, **change, state=state) == {"graphics": "next_boot"}
     for state in ("started", "restarted"):
         assert hows(actual, **change, state=state)["graphics"] == "restart"
+
+
+def test_a_disk_is_limited_as_a_whole_or_in_its_parts():
+    limited = stopped(side(disks=(disk(**{"limits.read_iops": 5}),)))
+    params = {"disks": [{"name": "root", "limits": {"iops": 9}}]}
+    with pytest.raises(SpecError, match=r"limits\.read_iops is set too"):
+        plan(limited, **params)
+    unset = ["disks[root].limits.read_iops"]
+    paths = [change.path for change in plan(limited, **params, unset=unset).changes]
+    assert paths == ["disks[root].limits.iops", "disks[root].limits.read_iops"]
+
+
+POWERS = {"running": apply_cells.RUNNING, "stopped": apply_cells.STOPPED}
+# What another thing than the option decides: the machine's own maximum, the devices that there are.
+ELSEWHERE = {"vcpus", "cpu.cores", "cpu.max_cores", "memory", "memory_max", "boot.order"}
+CELLS = [
+    pytest.param(row, way, power, id=f"{row.path} {way} {power}")
+    for row in apply_cells.rows("kvm_vm")
+    for way in apply_cells.directions(row)
+    for power in POWERS
+    if row.path not in ELSEWHERE
+]
+
+
+@pytest.mark.parametrize(("row", "way", "power"), CELLS)
+def test_the_table_of_apply_paths_says_what_the_plan_answers(row, way, power):
+    before, after = apply_cells.directions(row)[way]
+    told, permit = apply_cells.outcome(row, before, after, POWERS[power])
+    area, dummy, key = row.path.partition("[]")
+    thing = "root" if area == "disks" else "lan"
+    path = row.path.replace("[]", f"[{thing}]")
+    if row.type == "item":
+        values = {"disks": {"pool": "main", "size": 4 << 30}, "networks": {"bridge": "br0"}}[area]
+        lists = {area: (Item(thing, after, values if after else {}),)}
+        stands = side(
+            disks=(DISK,) if before or area != "disks" else (), nics=(NIC,) if before or area == "disks" else ()
+        )
+        spec = Spec("vm", lists=lists)
+    elif key:
+        key = key.lstrip(".")
+        spec = Spec("vm", lists={area: (Item(thing, True, {key: after}),)})
+        changed = {"source": before} if key == "source" else {key: before}
+        stands = side(disks=(disk(**changed),)) if area == "disks" else side(nics=(nic(**changed),))
+    else:
+        spec = Spec("vm", values={row.path: after})
+        stands = side(**{row.path.replace(".", "__"): before})
+    record = (
+        load({**nested(row.path, before), "schema": 1}, exists=True) if row.home == RECORD else load({}, exists=True)
+    )
+    sources = {DISK.source, "/srv/a", "/srv/b"}
+    actual = (running if power == "running" else stopped)(stands, record=record, sources=sources, seed_path="/p/seed")
+    change = plan_vm(spec, actual).get(path)
+    assert change is not None
+    assert change.how.value == told
+    assert permit is None or change.permit == permit
+
+
+def nested(path, value):
+    """``startup.order`` as the record keeps it."""
+    folder, dot, key = path.partition(".")
+    return {folder: {key: value}} if dot else {folder: list(value) if isinstance(value, tuple) else value}
