@@ -60,7 +60,7 @@ class ContainerBackend:
         self.plan = plan
         self.work = work
         self.own = Ownership(work.host.record("guests", self.name))
-        # What was given to the running container already, by one function for several options.
+        # What was done to the running container already, by one function for several options or steps.
         self._given: set[t.Hashable] = set()
 
     # -- record
@@ -161,7 +161,7 @@ class ContainerBackend:
         if area == "networks":
             running.unplug_card(self._running, name)
         else:
-            running.unmount(self._running, name)
+            self._give(running.unmount, self._running, name)
 
     def attach(self, change: Change) -> None:
         area, name, dummy = split(change.path)
@@ -277,7 +277,7 @@ class ContainerBackend:
         elif self.state.live is not None and power_of(self.wanted.spec, self.state).will_run:
             # What moves leaves its old place before nobody knows that any more.
             for name in _names(self.plan.changes, "mounts"):
-                running.unmount(self._running, name)
+                self._give(running.unmount, self._running, name)
         config = definition.edit(config, self.wanted, self.plan.changes)
         if self.state.exists and config == self.state.config:
             return False
