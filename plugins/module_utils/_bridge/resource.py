@@ -20,6 +20,9 @@ from .network.plan import plan_network
 from .network.state import NetworkState, network_facts
 from .spec import PORTS_MODE, Spec, parse
 
+if t.TYPE_CHECKING:
+    from .._core.claims import Claims
+
 
 class Bridge:
     """See ``_core.converge.Resource``. A bridge is carried by libvirt (``NetworkState``), or is one with ports (``LinkState``)."""
@@ -57,5 +60,23 @@ class Bridge:
             return {"bridge": link_facts(spec.name, state)}
         return {"bridge": network_facts(spec.name, state)}
 
-    def wait(self, spec: Spec, host: Host) -> None:
+    def claims(self, spec: Spec | None, state: NetworkState | LinkState) -> Claims:
+        from .claims import claims_of  # only a layout compares claims
+
+        return claims_of(spec, state)
+
+    def standing(self, host: Host) -> dict[str, Claims]:
+        from .claims import standing  # as above
+
+        return standing(host.links)
+
+    def promises(self, spec: Spec) -> dict[str, t.Any]:
+        is_known = spec.vlan_aware is not None or "vlan_aware" in spec.unset
+        return {"vlan_aware": bool(spec.vlan_aware)} if is_known else {}
+
+    def has_to_wait(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> bool:
         """A bridge is there when apply ends."""
+        return False
+
+    def wait(self, spec: Spec, host: Host) -> dict[str, t.Any]:
+        raise NotImplementedError

@@ -12,9 +12,10 @@ import typing as t
 from .._core import atomic
 from .._core.decide import SAME
 from .._core.record import Record
+from .._core.reference import Reference
 from .._guest.record import GuestRecord, load
 from .._guest.spec import GuestSpec
-from .._host.snapshot import Host
+from .._host.snapshot import IMAGE, Host
 from .._image.store import stored
 from .._storage.mounts import mounts_in
 from . import cgroup, cpuset, guest_files, live, values
@@ -225,14 +226,16 @@ def _observe_surroundings(
         "host": there,
         "machine_id": there.machine_id,
         "taken_macs": there.taken_macs if needs_macs else frozenset(),
-        "image_kind": _image_kind(spec.image, host) if spec.image and not exists else None,
+        **(_observe_image(spec.image, host) if spec.image and not exists else {}),
         "vlan_obstacles": {bridge: why for bridge in bridges if (why := host.vlan_obstacle(bridge))},
     }
 
 
-def _image_kind(name: str, host: Host) -> str | None:
+def _observe_image(name: str, host: Host) -> dict[str, t.Any]:
     image = stored(host.record("images", name))
-    return image.kind if image else host.expected_images.get(name)
+    if image is None:
+        return {"image_kind": host.promised(Reference(IMAGE, name), "kind")}
+    return {"image_kind": image.kind, "image_bytes": image.size_bytes}
 
 
 def _bridges_of_vlans(spec: GuestSpec, config: Config) -> set[str]:
@@ -260,10 +263,8 @@ def configs(host: Host) -> dict[str, Config]:
 
 
 def read_host(name: str, host: Host) -> HostState:
-    """What a plan for *name* depends on: the host, and what all other guests have that do not go before."""
-    there = host.derived(_read_host)
-    claims = {other: claim for other, claim in there.claims.items() if other not in host.expected_gone}
-    return there.replace(guest=name, claims=claims)
+    """What a plan for *name* depends on: the host, and what all other guests have."""
+    return host.derived(_read_host).replace(guest=name)
 
 
 def online_cpus() -> tuple[int, ...]:

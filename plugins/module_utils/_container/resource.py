@@ -12,12 +12,16 @@ from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._guest.spec import GuestSpec
+from .._guest.waits import has_to_wait
 from .._host.snapshot import BRIDGE, GUEST, IMAGE, POOL, SERVICE_LXC, Host
 from .facts import facts_of, guest_facts
 from .observe import observe
 from .plan import plan_container
 from .spec import parse
 from .state import State
+
+if t.TYPE_CHECKING:
+    from .._core.claims import Claims
 
 
 class LxcContainer:
@@ -57,12 +61,27 @@ class LxcContainer:
     def facts(self, spec: GuestSpec, state: State) -> dict[str, t.Any]:
         return {"guest": facts_of(spec.name, state)}
 
-    def wait(self, spec: GuestSpec, host: Host) -> dict[str, t.Any] | None:
-        if not spec.wait_for or spec.state in ("absent", "stopped", "paused"):
-            return None
-        if spec.state == "present" and guest_facts(spec.name, host)["state"] != "started":
-            return None
-        from . import wait  # as above
+    def claims(self, spec: GuestSpec | None, state: State) -> Claims:
+        from .claims import claims_of  # only a layout compares claims
+
+        return claims_of(spec, state)
+
+    def standing(self, host: Host) -> dict[str, Claims]:
+        from .standing import standing  # as above
+
+        return standing(host)
+
+    def promises(self, spec: GuestSpec) -> dict[str, t.Any]:
+        """Nothing is planned on a guest."""
+        return {}
+
+    def has_to_wait(self, spec: GuestSpec, facts: t.Mapping[str, t.Any]) -> bool:
+        guest = facts["guest"]
+        plugged = (net["addresses"] for net in guest["networks"] if net["link"] == "up")
+        return has_to_wait(spec, facts, knows_addresses=bool(guest["addresses"]) and all(plugged))
+
+    def wait(self, spec: GuestSpec, host: Host) -> dict[str, t.Any]:
+        from . import wait  # most runs wait for nothing
 
         wait.wait_for(spec, host)
         host.drop()

@@ -191,8 +191,8 @@ class State(GuestState):
 
     *rootfs* is where its root is, or was when it was taken away. *pool_path* is that of the pool which the user named, *target*
     the place in it for the root, *has_target* whether something is there. *places* has the ``Mounted.place`` of each source of a
-    mount that exists, *files* are those of them that are no folders. *image_kind* is that of the image which a new one is made
-    of, as far as it is known.
+    mount that exists, *files* are those of them that are no folders. *image_kind* and *image_bytes* are those of the image which a
+    new one is made of, as far as they are known.
     """
 
     __slots__ = (
@@ -201,6 +201,7 @@ class State(GuestState):
         "has_rootfs",
         "has_target",
         "host",
+        "image_bytes",
         "image_kind",
         "places",
         "pool_path",
@@ -233,6 +234,7 @@ class State(GuestState):
         pool_type: str | None = None,
         closed_folder: str | None = None,
         image_kind: str | None = None,
+        image_bytes: int = 0,
         target: str | None = None,
         has_target: bool = False,
         places: t.Mapping[str, str] | None = None,
@@ -260,6 +262,7 @@ class State(GuestState):
         self.pool_type = pool_type
         self.closed_folder = closed_folder
         self.image_kind = image_kind
+        self.image_bytes = image_bytes
         self.target = target
         self.has_target = has_target
         self.places: t.Mapping[str, str] = places or {}

@@ -16,6 +16,9 @@ from .options import NEVER_PERMITTED
 from .plan import Change, How, Plan, Step
 from .reference import Reference
 
+if t.TYPE_CHECKING:
+    from .claims import Claims  # only a layout compares claims
+
 SpecT = t.TypeVar("SpecT")
 StateT = t.TypeVar("StateT")
 Params = t.Mapping[str, t.Any]
@@ -31,7 +34,7 @@ class Work:
 
 
 class Resource(t.Protocol[SpecT, StateT]):
-    """One kind of thing that converges. ``parse``, ``requires``, ``provides``, ``settled`` and ``plan`` are pure."""
+    """One kind of thing that converges. ``observe``, ``apply``, ``standing`` and ``wait`` apart all is pure."""
 
     def parse(self, params: Params) -> SpecT:
         """What the user wrote, normalised. Raises ``SpecError``."""
@@ -43,7 +46,7 @@ class Resource(t.Protocol[SpecT, StateT]):
         """What this makes; it is locked exclusively."""
 
     def observe(self, spec: SpecT, host: t.Any) -> StateT:
-        """Read the host through its snapshot. Raises ``ObserveError``."""
+        """Read the host through its snapshot; of what is not there a state too, never ``None``. Raises ``ObserveError``."""
 
     def plan(self, spec: SpecT, state: StateT) -> Plan:
         """What is to do."""
@@ -57,18 +60,31 @@ class Resource(t.Protocol[SpecT, StateT]):
     def facts(self, spec: SpecT, state: StateT) -> dict[str, t.Any]:
         """What is returned of the resource."""
 
-    def wait(self, spec: SpecT, host: t.Any) -> dict[str, t.Any] | None:
-        """The waits that the user named, without locks. Returns the facts anew where it waited. Raises ``WaitTimeout``."""
+    def has_to_wait(self, spec: SpecT, facts: t.Mapping[str, t.Any]) -> bool:
+        """Whether the user named something to wait for that *facts* do not know yet."""
+
+    def wait(self, spec: SpecT, host: t.Any) -> dict[str, t.Any]:
+        """The waits that the user named, without locks. Returns the facts anew. Raises ``WaitTimeout``."""
+
+    def claims(self, spec: SpecT | None, state: StateT) -> Claims:
+        """What it lays claim to once *spec* stands; as it is without one. What goes has *paths* that are kept of it."""
+
+    def standing(self, host: t.Any) -> t.Mapping[str, Claims]:
+        """What all of its kind on the host lay claim to as they are, by name: what one listing tells. Raises ``ObserveError``."""
+
+    def promises(self, spec: SpecT) -> t.Mapping[str, t.Any]:
+        """What others may count on before *spec* stands (``Host.expected``), by option path; what is not declared is not promised."""
 
 
 @dataclasses.dataclass
 class Outcome:
-    """How a run ended. ``changed`` of a failed run says whether anything was written."""
+    """How a run ended. ``changed`` of a failed run says whether anything was written. ``state`` is what a rehearsal observed."""
 
     plan: Plan
     changed: bool
     facts: dict[str, t.Any] = dataclasses.field(default_factory=dict)
     error: HybridError | None = None
+    state: t.Any = dataclasses.field(default=None, repr=False)
 
     def result(self) -> dict[str, t.Any]:
         """Everything that a module returns."""
@@ -87,6 +103,7 @@ class _Run:
         self.plan = Plan()
         self.has_written = False
         self.facts: dict[str, t.Any] = {}
+        self.state: t.Any = None
 
     def note(self, step: Change | Step) -> None:
         self.has_written = True
@@ -103,12 +120,13 @@ def converge(
     host: t.Any,
     dry_run: bool,
     report: Report | None = None,
+    waits: t.Callable[[], None] | None = None,
     lock_seconds: float = lock.WAIT_SECONDS,
 ) -> Outcome:
     """Converge one resource, or with *dry_run* say what would be done.
 
-    *report* is called for each change and step that stands. Errors of the collection are returned in the outcome;
-    anything else is a bug and keeps its traceback.
+    *report* is called for each change and step that stands, *waits* when the locks are free and only waiting is left.
+    Errors of the collection are returned in the outcome; anything else is a bug and keeps its traceback.
     """
     run = _Run(report)
     try:
@@ -117,8 +135,11 @@ def converge(
             return rehearse(resource, spec, host=host)
         with lock.hold(resource.provides(spec), resource.requires(spec), wait_seconds=lock_seconds) as held:
             _perform(resource, spec, Work(host, held), run)
-        host.drop()
-        run.facts = resource.wait(spec, host) or run.facts
+        if resource.has_to_wait(spec, run.facts):
+            if waits is not None:
+                waits()
+            host.drop()
+            run.facts = resource.wait(spec, host)
     except HybridError as exc:
         return Outcome(run.plan, run.has_written, run.facts, error=exc)
     return Outcome(run.plan, run.plan.changed, run.facts)
@@ -130,12 +151,12 @@ def rehearse(resource: Resource[t.Any, t.Any], spec: t.Any, *, host: t.Any) -> O
     try:
         _rehearse(resource, spec, host, run)
     except HybridError as exc:
-        return Outcome(run.plan, False, run.facts, error=exc)
-    return Outcome(run.plan, run.plan.changed, run.facts)
+        return Outcome(run.plan, False, run.facts, exc, run.state)
+    return Outcome(run.plan, run.plan.changed, run.facts, None, run.state)
 
 
 def _rehearse(resource: Resource[t.Any, t.Any], spec: t.Any, host: t.Any, run: _Run) -> None:
-    state = resource.observe(spec, host)
+    run.state = state = resource.observe(spec, host)
     run.plan = resource.plan(spec, state)
     run.plan.assumed.extend(str(item) for item in resource.requires(spec) if host.missing(item))
     refuse(run.plan)

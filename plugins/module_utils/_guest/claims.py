@@ -2,46 +2,56 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""What guests lay claim to, by their records and by what the hypervisors have of them."""
+# PURE
+"""What the network cards of a guest lay claim to, as they are and once the declared items stand."""
 
 from __future__ import annotations
 
 import typing as t
 
-from .._core import record as records
-from .._core.errors import ApplyError, ObserveError
-from .._host.libvirt import errors_of
-from .._host.snapshot import Host
-from .record import load
+from .._core.claims import Address, addresses_in
+from .._core.options import Item
 
 
-def taken_macs(host: Host, except_guest: str) -> frozenset[str]:
-    """The MACs that other guests of both kinds have, by their records and their definitions.
+class CardClaim(t.NamedTuple):
+    """A network card: its MAC, empty where nothing says it, what it is plugged into, its VLAN (0 for none) and fixed addresses."""
 
-    :raises ObserveError:
-    """
-    nobody = {except_guest, *host.expected_gone}
-    return frozenset(mac for name, macs in host.derived(_macs_of_all).items() if name not in nobody for mac in macs)
+    mac: str = ""
+    bridge: str = ""
+    vlan: int | str = 0
+    addresses: tuple[str, ...] = ()
 
 
-def _macs_of_all(host: Host) -> dict[str, list[str]]:
-    found = {name: list(load(file.data, exists=True).macs.values()) for name, file in host.guest_records.items()}
-    for name, container in host.containers.items():
-        found.setdefault(name, []).extend(container.macs)
-    if host.domains:  # a bare host has not even the library whose errors would be read
-        with errors_of("read the domains", ObserveError):
-            for name, domain in host.definitions.items():
-                found.setdefault(name, []).extend(domain.macs)
+def cards_after(
+    cards: t.Mapping[str, CardClaim], items: t.Iterable[Item], *, is_exact: bool, unset: t.Collection[str]
+) -> dict[str, CardClaim]:
+    """The *cards*, by name, once *items* stand. *is_exact*: what is not listed goes."""
+    items = tuple(items)
+    listed = {item.name for item in items}
+    found = {name: card for name, card in cards.items() if name not in listed and not is_exact}
+    for item in items:
+        if not item.is_wanted:
+            continue
+        before, values = cards.get(item.name, CardClaim()), item.values
+        ip = values.get("ip")
+        vlan = 0 if f"networks[{item.name}].vlan" in unset else before.vlan
+        found[item.name] = CardClaim(
+            mac=values.get("mac") or before.mac,
+            bridge=values.get("bridge") or before.bridge,
+            vlan=values.get("vlan") or vlan,
+            addresses=before.addresses if ip is None else (ip,),
+        )
     return found
 
 
-def check_macs(guest: str, macs: t.Mapping[str, str]) -> None:
-    """Whether *macs* are still free for *guest*. The lock of allocations is held.
+def macs_of(cards: t.Iterable[CardClaim]) -> set[str]:
+    return {card.mac for card in cards if card.mac}
 
-    :raises ApplyError: when another guest has got one since they were planned.
-    """
-    wanted = set(macs.values())
-    for other, file in records.load_all("guests").items() if wanted else ():
-        clash = wanted & set(load(file.data, exists=True).macs.values())
-        if other != guest and clash:
-            raise ApplyError(f"networks: {', '.join(sorted(clash))} belongs to the guest {other} by now. Run it again")
+
+def addresses_of(cards: t.Iterable[CardClaim]) -> set[Address]:
+    return {(segment(card), address) for card in cards for address in addresses_in(*card.addresses)}
+
+
+def segment(card: CardClaim) -> str:
+    """Where its addresses must be alone: VLANs of one bridge do not see each other."""
+    return f"{card.bridge} in VLAN {card.vlan}" if card.vlan else card.bridge

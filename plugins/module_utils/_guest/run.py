@@ -24,7 +24,7 @@ from .._core.options import (
     split,
 )
 from .._core.plan import Change, How, Plan, Step
-from .claims import check_macs
+from .allocation import check_macs
 from .ownership import Ownership
 from .plan import power_of, wanted_value
 from .record import GuestRecord

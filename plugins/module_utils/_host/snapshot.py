@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import typing as t
 
 from .._core import record
@@ -130,19 +131,19 @@ class Host:
         return links.read_port_vlans(self.links)
 
     @_Lasting
-    def expected_vlans(self) -> dict[str, bool]:
-        """Whether bridges will know VLANs by the time that guests are changed, as far as a layout says. Stays over ``drop``."""
+    def expected(self) -> dict[Reference, t.Mapping[str, t.Any]]:
+        """What will be there before others are changed, as far as a layout says: of each thing what it promises, by option path."""
         return {}
 
-    @_Lasting
-    def expected_images(self) -> dict[str, str]:
-        """The kinds of the images that are made before the guests, as far as a layout says. Stays over ``drop``."""
-        return {}
+    def promised(self, reference: Reference, path: str) -> t.Any:
+        """What is expected of *reference* at *path*, ``None`` where nobody says it."""
+        return self.expected.get(reference, {}).get(path)
 
-    @_Lasting
+    @property
     def expected_pools(self) -> dict[str, tuple[str, str]]:
-        """The types and folders of the pools that are made before the guests, as far as a layout says. Stays over ``drop``."""
-        return {}
+        """The types and folders of the pools that are made before the guests, as far as a layout says."""
+        pools = ((it.name, its) for it, its in self.expected.items() if it.kind is POOL)
+        return {name: (its["type"], its["path"]) for name, its in pools if "path" in its}
 
     @property
     def pool_folders(self) -> dict[str, str]:
@@ -150,15 +151,22 @@ class Host:
         expected = {name: path for name, (dummy, path) in self.expected_pools.items()}
         return {**expected, **{name: pool.path for name, pool in self.pools.items() if pool.path}}
 
-    @_Lasting
-    def expected_gone(self) -> set[str]:
-        """The guests that go before another gets what they have, as far as a layout says. Stays over ``drop``."""
-        return set()
-
     def vlan_obstacle(self, bridge: str) -> str | None:
         """Why no guest on *bridge* can be in a VLAN, and what permits it; ``None`` where it can, or nothing is known yet."""
+        expected = {
+            it.name: bool(its.get("vlan_aware"))
+            for it, its in self.expected.items()
+            if it.kind is BRIDGE and ("vlan_aware" in its or it.name not in self.links)
+        }
+        return vlans.obstacle(bridge, self.links, expected, lambda: probe.works_apart(*probe.VLAN_PROBE))
 
-        return vlans.obstacle(bridge, self.links, self.expected_vlans, lambda: probe.works_apart(*probe.VLAN_PROBE))
+    def ports_of(self, bridge: str) -> tuple[str, ...]:
+        """The links that are plugged into *bridge*, read anew."""
+        return tuple(links.ports_of(bridge))
+
+    def entries_in(self, folder: str) -> tuple[str, ...] | None:
+        """The names in *folder*, read anew; ``None`` where it is no folder."""
+        return tuple(sorted(os.listdir(folder))) if os.path.isdir(folder) else None
 
     @functools.cached_property
     def guest_records(self) -> dict[str, record.Record]:
@@ -190,8 +198,80 @@ class Host:
 
     def drop(self) -> None:
         """Forget every area that was read; only the connection and what a layout expects stay."""
-        for area in [name for name in self.__dict__ if not isinstance(getattr(type(self), name, None), _Lasting)]:
+        for area in [name for name in self.__dict__ if _is_forgotten(getattr(type(self), name, None))]:
             del self.__dict__[area]
+
+    def without(self, gone: t.Mapping[str, Gone]) -> Host:
+        """The host as it will be when the guests *gone*, by name, are no more. It shares what this one has read; nothing is applied to it."""
+        return _HostWithout(self, gone)
+
+
+def _is_forgotten(attribute: t.Any) -> bool:
+    return isinstance(attribute, functools.cached_property) and not isinstance(attribute, _Lasting)
+
+
+class Gone(t.NamedTuple):
+    """What goes with a guest: its *links* and *paths* on the host and, *is_forgotten*, its record too."""
+
+    links: frozenset[str] = frozenset()
+    paths: frozenset[str] = frozenset()
+    is_forgotten: bool = False
+
+
+def _shared(area: str) -> t.Any:
+    return functools.cached_property(lambda self: getattr(self._host, area))
+
+
+class _HostWithout(Host):
+    """See ``Host.without``."""
+
+    def __init__(self, host: Host, gone: t.Mapping[str, Gone]) -> None:
+        self._host = host
+        self._gone = gone
+        self._forgotten = {name for name, its in gone.items() if its.is_forgotten}
+        self._links = {link for its in gone.values() for link in its.links}
+        self._paths = {path for its in gone.values() for path in its.paths}
+
+    connection = _shared("connection")
+    expected = _shared("expected")
+    pools = _shared("pools")
+    networks = _shared("networks")
+    listings = _shared("listings")
+    disk_sizes = _shared("disk_sizes")
+
+    @functools.cached_property
+    def domains(self) -> dict[str, libvirt.Domain]:
+        return {name: its for name, its in self._host.domains.items() if name not in self._gone}
+
+    @functools.cached_property
+    def containers(self) -> dict[str, lxc.Container]:
+        return {name: its for name, its in self._host.containers.items() if name not in self._gone}
+
+    @functools.cached_property
+    def guest_records(self) -> dict[str, record.Record]:
+        return {name: its for name, its in self._host.guest_records.items() if name not in self._forgotten}
+
+    @functools.cached_property
+    def links(self) -> dict[str, links.Link]:
+        return {name: its for name, its in self._host.links.items() if name not in self._links}
+
+    @functools.cached_property
+    def port_vlans(self) -> dict[str, int]:
+        return {name: its for name, its in self._host.port_vlans.items() if name not in self._links}
+
+    def definition(self, name: str) -> libvirt.Definition:
+        return self._host.definition(name)
+
+    def record(self, kind: str, name: str) -> record.Record:
+        is_forgotten = kind == "guests" and name in self._forgotten
+        return record.Record(kind, name) if is_forgotten else self._host.record(kind, name)
+
+    def ports_of(self, bridge: str) -> tuple[str, ...]:
+        return tuple(port for port in self._host.ports_of(bridge) if port not in self._links)
+
+    def entries_in(self, folder: str) -> tuple[str, ...] | None:
+        entries = self._host.entries_in(folder)
+        return entries and tuple(name for name in entries if os.path.join(folder, name) not in self._paths)
 
 
 def path_users(host: Host, folder: str) -> dict[str, bool]:

@@ -18,6 +18,9 @@ from .plan import plan_image, stale_paths
 from .spec import Spec, parse
 from .state import State
 
+if t.TYPE_CHECKING:
+    from .._core.claims import Claims
+
 
 class Image:
     """See ``_core.converge.Resource``."""
@@ -63,5 +66,22 @@ class Image:
             }
         }
 
-    def wait(self, spec: Spec, host: Host) -> None:
+    def claims(self, spec: Spec | None, state: State) -> Claims:
+        from .._core.claims import Claims  # only a layout compares claims
+
+        # They say beside a guest's name what it has of the image.
+        return Claims(users=[user.partition(" ")[0] for user in state.users])
+
+    def standing(self, host: Host) -> dict[str, Claims]:
+        """An image takes nothing from anybody."""
+        return {}
+
+    def promises(self, spec: Spec) -> dict[str, t.Any]:
+        return {"kind": spec.kind} if spec.kind is not None else {}
+
+    def has_to_wait(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> bool:
         """An image is there when apply ends."""
+        return False
+
+    def wait(self, spec: Spec, host: Host) -> dict[str, t.Any]:
+        raise NotImplementedError

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from .._core.claims import NOTHING, Claims
 from .._core.reference import Reference
 from .spec import Declared
 
@@ -24,15 +25,19 @@ _ERROR_KEYS = ("msg", "needed", "exception")
 class Item:
     """One item of the layout on its way.
 
-    *told* is what its module would return: of its plan at first, of its run at last. *users* are the guests that stand on
-    what is to be taken away. *heir_of* are those that go, with an address that this guest gets. *waits*: there is something
-    to wait for, also where nothing is to change.
+    *spec* is what it declares, ``None`` where that could not be read. *told* is what its module would return: of its plan at
+    first, of its run at last. *before* and *after* are what it lays claim to as it stands and once the spec does. *users* are
+    the guests that stand on what is to be taken away, *heir_of* those that go, with something that this one gets. *waits*:
+    there is something to wait for, also where nothing is to change.
     """
 
     declared: Declared
     told: Told
+    spec: t.Any = dataclasses.field(default=None, repr=False)
     provides: tuple[Reference, ...] = ()
     requires: tuple[Reference, ...] = ()
+    before: Claims = NOTHING
+    after: Claims = NOTHING
     users: frozenset[str] = frozenset()
     heir_of: frozenset[str] = frozenset()
     is_removed: bool = False
@@ -78,9 +83,8 @@ class Item:
 def dependencies(items: t.Sequence[Item]) -> list[list[Item]]:
     """For each of *items*, those that come before it.
 
-    A guest comes after the bridges, pools and images that it requires, and after guests that go and leave it an address.
-    What is taken away comes after the guests that are taken away from it. There are no circles: a guest that goes waits for
-    nobody.
+    An item comes after what it requires, and after guests that go and leave it an address. What is taken away comes after the
+    guests that are taken away from it. There are no circles: a guest that goes waits for nobody.
     """
     providers = {reference: item for item in items for reference in item.provides}
     gone = {item.declared.name: item for item in items if item.declared.kind.is_guest and item.is_removed}

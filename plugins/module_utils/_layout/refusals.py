@@ -7,11 +7,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import ipaddress
 import itertools
 import typing as t
 
+from .._core.claims import NOTHING, Claims, Room
 from .._core.errors import RefusedError
 from .._core.units import show_memory_kib, show_size
 from .plan import Item
@@ -19,85 +18,85 @@ from .plan import Item
 _MIB = 2**20
 
 
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """What one guest, or a bridge for itself, lays claim to.
+class Claimant(t.NamedTuple):
+    """What lays claim to something: *after* the run and *before* it. *is_listed*: the layout has it."""
 
-    *addresses* are pairs of a bridge and an IP address. Memory in KiB: what it is promised after the run, and before it.
+    label: str
+    is_listed: bool
+    after: Claims
+    before: Claims = NOTHING
+
+
+def check_claims(
+    claimants: t.Sequence[Claimant],
+    rooms: t.Mapping[str, Room],
+    host_kib: int,
+    *,
+    memory_overcommit: float,
+    storage_overcommit: float,
+) -> list[str]:
+    """A sentence for everything that two claim and only one can have, and for what is claimed beyond what the host has.
+
+    *rooms* are those that the pools offer, by their names.
     """
-
-    label: str
-    is_listed: bool = False
-    macs: frozenset[str] = frozenset()
-    addresses: frozenset[tuple[str, str]] = frozenset()
-    memory: int = 0
-    memory_before: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class NewVolume:
-    """A disk or a root that the run makes. *size* in bytes."""
-
-    label: str
-    place: str
-    size: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """A file system that pools lie on. *free* in bytes."""
-
-    pools: tuple[str, ...]
-    free: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Subnet:
-    """The subnet of a bridge. *is_new*: the run makes or changes it."""
-
-    label: str
-    network: ipaddress.IPv4Network
-    is_new: bool
-
-
-def check_subnets(subnets: t.Sequence[Subnet]) -> list[str]:
-    """A sentence for each two bridges of the layout whose subnets overlap. What is on the host, each bridge refuses for itself."""
     return [
-        f"{one.label} and {other.label} have subnets that overlap: {one.network} and {other.network}"
-        for one, other in itertools.combinations(subnets, 2)
-        if (one.is_new or other.is_new) and one.network.overlaps(other.network)
+        *check_subnets(claimants),
+        *check_folders(claimants),
+        *check_doubles(claimants),
+        *check_memory(claimants, host_kib, memory_overcommit),
+        *check_storage(claimants, rooms, storage_overcommit),
     ]
 
 
-def check_folders(folders: t.Sequence[tuple[str, str]]) -> list[str]:
-    """A sentence for each two pools of the layout in one folder; *folders* has a label and the path of each."""
+def check_subnets(claimants: t.Sequence[Claimant]) -> list[str]:
+    """Two of the layout whose subnets overlap. What is on the host, each bridge refuses for itself."""
+    subnets = [(it.label, *subnet) for it in claimants if it.is_listed for subnet in it.after.subnets]
     return [
-        f"{one} and {other} have both the folder {path}"
-        for (one, path), (other, second) in itertools.combinations(folders, 2)
-        if path == second
+        f"{one} and {other} have subnets that overlap: {network} and {second}"
+        for (one, network, is_new), (other, second, too) in itertools.combinations(subnets, 2)
+        if (is_new or too) and network.overlaps(second)
     ]
 
 
-def check_doubles(claims: t.Sequence[Claim]) -> list[str]:
-    """A sentence for each MAC and each address that two have, at least one of them in the layout."""
+def check_folders(claimants: t.Sequence[Claimant]) -> list[str]:
+    """Two of the layout in one folder."""
+    return [
+        f"{one.label} and {other.label} have both the folder {path}"
+        for one, other in itertools.combinations([it for it in claimants if it.is_listed], 2)
+        for path in sorted(one.after.folders & other.after.folders)
+    ]
+
+
+def check_doubles(claimants: t.Sequence[Claimant]) -> list[str]:
+    """A MAC or an address that two have, at least one of them in the layout."""
     found = []
-    owners: dict[t.Any, Claim] = {}
-    for claim in claims:
-        for mark in sorted(claim.macs) + sorted(claim.addresses):
-            other = owners.setdefault(mark, claim)
-            if other is not claim and (other.is_listed or claim.is_listed):
+    owners: dict[t.Any, tuple[str, bool]] = {}
+
+    def claim(label: str, is_listed: bool, marks: t.Iterable[t.Any]) -> None:
+        for mark in marks:
+            other, is_other_listed = owners.setdefault(mark, (label, is_listed))
+            if other != label and (is_other_listed or is_listed):
                 what = f"the MAC address {mark}" if isinstance(mark, str) else f"the address {mark[1]} on {mark[0]}"
-                found.append(f"{other.label} and {claim.label} have both {what}")
+                found.append(f"{other} and {label} have both {what}")
+
+    for it in claimants:
+        claim(it.label, it.is_listed, [*sorted(it.after.macs), *sorted(it.after.addresses)])
+    for it in claimants:
+        for kept in it.after.reservations:
+            label, is_listed = owners.get(kept.mac, ("", False))
+            # Whoever has the MAC may have the address that is kept for it.
+            if (label, is_listed) != owners.get(kept.address):
+                claim(f"{kept.name} of {it.label}", it.is_listed, [kept.address])
     return found
 
 
-def check_memory(claims: t.Sequence[Claim], host_kib: int, overcommit: float) -> list[str]:
-    """A sentence where the layout adds to what is promised and all guests together are promised more than there is."""
-    promised = sum(claim.memory for claim in claims)
-    more = [claim for claim in claims if claim.is_listed and claim.memory > claim.memory_before]
+def check_memory(claimants: t.Sequence[Claimant], host_kib: int, overcommit: float) -> list[str]:
+    """The layout adds to what is promised, and all together are promised more than there is."""
+    promised = sum(it.after.memory_kib for it in claimants)
+    more = [it for it in claimants if it.is_listed and it.after.memory_kib > it.before.memory_kib]
     if not more or promised <= host_kib * overcommit:
         return []
-    names = ", ".join(f"{claim.label} ({show_memory_kib(claim.memory)})" for claim in more)
+    names = ", ".join(f"{it.label} ({show_memory_kib(it.after.memory_kib)})" for it in more)
     told = f"all guests of this host would be promised {_memory(promised)}, and it has {_memory(host_kib)}"
     way_out = "Give them less, or write a higher overcommit.memory"
     return [f"{told} (overcommit.memory {overcommit:g}). This run adds {names}. {way_out}"]
@@ -107,22 +106,25 @@ def _memory(kib: int) -> str | None:
     return show_memory_kib(kib // 1024 * 1024)
 
 
-def check_storage(volumes: t.Sequence[NewVolume], places: t.Mapping[str, Place], overcommit: float) -> list[str]:
-    """A sentence for each file system on which the disks that the run makes do not fit.
+def check_storage(claimants: t.Sequence[Claimant], rooms: t.Mapping[str, Room], overcommit: float) -> list[str]:
+    """Each file system on which what the run makes does not fit.
 
     Disks are thin: what is there counts as what it takes now, a new one as what it may grow to.
     """
+    new = [(it.label, space) for it in claimants if it.is_listed for space in it.after.space if space.pool in rooms]
     found = []
-    for key, place in places.items():
-        new = [volume for volume in volumes if volume.place == key]
-        size = sum(volume.size for volume in new)
-        if not new or size <= place.free * overcommit:
+    for place in sorted({rooms[space.pool].place for dummy, space in new}):
+        here = [(label, space) for label, space in new if rooms[space.pool].place == place]
+        pools = sorted(name for name, room in rooms.items() if room.place == place)
+        free, size = rooms[pools[0]].free_bytes, sum(space.size_bytes for dummy, space in here)
+        if size <= free * overcommit:
             continue
-        names = ", ".join(f"{volume.label} ({_size(volume.size)})" for volume in new)
-        pools = " and ".join(place.pools)
+        names = ", ".join(
+            f"{f'{space.name} of ' if space.name else ''}{label} ({_size(space.size_bytes)})" for label, space in here
+        )
         found.append(
-            f"storage pool {pools} has {_size(place.free)} free (overcommit.storage {overcommit:g}), and this run promises "
-            f"{_size(size)} to {names}. Make room, or write a higher overcommit.storage"
+            f"storage pool {' and '.join(pools)} has {_size(free)} free (overcommit.storage {overcommit:g}), and this run "
+            f"promises {_size(size)} to {names}. Make room, or write a higher overcommit.storage"
         )
     return found
 

@@ -12,21 +12,22 @@ import os
 import traceback
 import typing as t
 
-from .._core.converge import Resource, converge, rehearse
+from .._core.claims import NOTHING, Claims, Room
+from .._core.converge import converge, rehearse
 from .._core.errors import HybridError
 from .._core.plan import Change, Step
-from .._host.snapshot import Host
+from .._host.probe import read_memory
+from .._host.snapshot import Gone, Host
 from .._run import journal
-from . import claims, refusals
+from . import refusals
 from .crew import Crew, Message, Report, Spawner, Tell
 from .kinds import KINDS
 from .plan import Item, Told, drop_assumed, empty, failure, failures, in_order, merge, settle, tell
 from .spec import Declared, Kind, Params, Spec, arguments, as_written, parse
 
-AnyResource = Resource[t.Any, t.Any]
 MakeHost = t.Callable[[], Host]
-
-_RESTING = ("absent", "stopped", "paused", "suspended")
+# What stands on the host, by the word of its kind and its name.
+Standing = t.Mapping[str, t.Mapping[str, Claims]]
 
 
 @dataclasses.dataclass
@@ -43,57 +44,6 @@ class LayoutOutcome:
 
 class LayoutError(HybridError):
     """Some items failed; the others stand."""
-
-
-class Foreseen(Host):
-    """The host as it will be without the guests *gone*, of which those *forgotten* leave nothing. Shares what was read."""
-
-    def __init__(self, host: Host, gone: t.Collection[str], forgotten: t.Collection[str]) -> None:
-        self.__dict__.update({area: getattr(host, area) for area in ("pools", "networks", "links")})
-        if "connection" in host.__dict__:
-            self.__dict__["connection"] = host.connection
-        for area, names in (("domains", gone), ("containers", gone), ("guest_records", forgotten)):
-            known: dict[str, t.Any] = getattr(host, area)
-            self.__dict__[area] = {name: its for name, its in known.items() if name not in names}
-
-
-class _Later:
-    """A resource as it will be found when the guests on it are gone, and with them their ports *links* and their *volumes*."""
-
-    def __init__(self, resource: AnyResource, links: t.Collection[str], volumes: t.Collection[str]) -> None:
-        self._resource = resource
-        self._links = links
-        self._volumes = volumes
-
-    def __getattr__(self, name: str) -> t.Any:
-        return getattr(self._resource, name)
-
-    def observe(self, spec: t.Any, host: t.Any) -> t.Any:
-        state = self._resource.observe(spec, host)
-        ports = getattr(state, "ports", ())
-        left = tuple(port for port in ports if port not in self._links)
-        if left != ports:
-            state = dataclasses.replace(state, ports=left)
-        if getattr(state, "content", None):
-            gone = [volume for volume in self._volumes if os.path.dirname(volume) == state.path]
-            state = dataclasses.replace(state, content=state.content - len(gone))
-        return state
-
-
-class _Telling:
-    """A resource whose worker says when it begins to wait: it holds no locks any more, and another item may begin."""
-
-    def __init__(self, resource: AnyResource, tell_it: Tell) -> None:
-        self._resource = resource
-        self._tell = tell_it
-
-    def __getattr__(self, name: str) -> t.Any:
-        return getattr(self._resource, name)
-
-    def wait(self, spec: t.Any, host: t.Any) -> dict[str, t.Any] | None:
-        if getattr(spec, "wait_for", ()):
-            self._tell({"waiting": True})
-        return self._resource.wait(spec, host)
 
 
 def converge_layout(
@@ -126,11 +76,11 @@ def _run(
 ) -> LayoutOutcome:
     items: list[Item] = []
     try:
-        unlisted = find_unlisted(spec, kinds, host)
+        standing = {kind.word: kind.resource.standing(host) for kind in kinds}
+        unlisted = find_unlisted(spec, kinds, standing)
         pruned = _pruned(spec, unlisted) if spec.prune else ()
-        specs: dict[int, t.Any] = {}
-        items = plan_items((*spec.items, *pruned), host, specs)
-        refusals.refuse(_conflicts(spec, items, specs, host), failures(items))
+        items = plan_items((*spec.items, *pruned), standing, host)
+        refusals.refuse(_conflicts(spec, kinds, items, standing, host), failures(items))
     except HybridError as exc:
         return _refused(params, exc, items, kinds)
     drop_assumed(items)
@@ -149,20 +99,17 @@ def default_parallel() -> int:
     return max(2, min(8, len(os.sched_getaffinity(0))))
 
 
-def find_unlisted(spec: Spec, kinds: t.Sequence[Kind], host: Host) -> list[tuple[Kind, str]]:
+def find_unlisted(spec: Spec, kinds: t.Sequence[Kind], standing: Standing) -> list[tuple[Kind, str]]:
     """The guests that this collection made, that are there, and that a list which is written does not name, by kind and name."""
     named = {item.name for item in spec.items if item.kind.is_guest}
-    listed = {kind.word: kind for kind in kinds if kind.is_guest and kind.list in spec.listed}
-    found = []
-    for name, record in sorted(host.guest_records.items()):
-        kind = listed.get(record.data.get("kind", ""))
-        if kind is None or name in named:
-            continue
-        # Only a creation writes these; a record of a guest that somebody else made has neither.
-        is_ours = record.is_building or "uuid" in record.data or (kind.word == "container" and "image" in record.data)
-        if is_ours and (record.is_building or name in (host.domains if kind.word == "vm" else host.containers)):
-            found.append((kind, name))
-    return found
+    found = [
+        (kind, name)
+        for kind in kinds
+        if kind.is_guest and kind.list in spec.listed
+        for name, claims in standing[kind.word].items()
+        if claims.is_made and name not in named
+    ]
+    return sorted(found, key=lambda each: each[1])
 
 
 def _pruned(spec: Spec, unlisted: t.Iterable[tuple[Kind, str]]) -> tuple[Declared, ...]:
@@ -174,61 +121,79 @@ def _pruned(spec: Spec, unlisted: t.Iterable[tuple[Kind, str]]) -> tuple[Declare
     )
 
 
-def plan_items(declared: t.Sequence[Declared], host: Host, specs: dict[int, t.Any]) -> list[Item]:
-    """The plan of each item against one look at the host. *specs* gets what each one declares, by its identity.
+def plan_items(declared: t.Sequence[Declared], standing: Standing, host: Host) -> list[Item]:
+    """The plan of each item against one look at the host.
 
-    Guests are planned first: a bridge, pool or image that is taken away is planned as if the guests that are taken away
-    were gone, since they go first.
+    A bridge, pool or image that is taken away is planned as if the guests that are taken away were gone, since they go first,
+    and so is what gets something of them.
     """
-    items = {each.path: _parsed(each, specs) for each in declared}
-    late = [item for item in items.values() if item.is_removed and not item.declared.kind.is_guest]
-    host.expected_vlans.update(claims.expected_vlans(list(items.values()), specs, host))
-    host.expected_images.update(claims.expected_images(list(items.values()), specs))
-    host.expected_pools.update(claims.expected_pools(list(items.values()), specs))
-    going = [item for item in items.values() if item.declared.kind.is_guest and item.is_removed]
-    going = [item for item in going if not claims.is_of_other_kind(item, host)]
-    host.expected_gone.update(item.declared.name for item in going)
-    for item in items.values():
-        if item not in late and not item.has_failed:
-            _plan(item, item.declared.kind.resource, specs, host)
-    going = [item for item in going if not item.has_failed]
-    for item, name in claims.inheritances(items.values(), going, specs, host):
-        item.heir_of |= {name}
-    if late:
-        forgotten = {item.declared.name for item in going if not item.told["kept"]}
-        foreseen = Foreseen(host, {item.declared.name for item in going}, forgotten)
-        links = {link for item in going for link in claims.links_of(item, host)}
-        volumes = {volume for item in going for volume in claims.volumes_of(item)}
-        for item in late:
-            resource = item.declared.kind.resource
+    items = [_parsed(each) for each in declared]
+    for item in items:
+        if item.spec is not None and not item.is_removed:
+            promises = item.declared.kind.resource.promises(item.spec)
+            host.expected.update(dict.fromkeys(item.provides, promises))
+    late = [item for item in items if item.is_removed and not item.declared.kind.is_guest]
+    for item in items:
+        if item not in late and item.spec is not None:
+            _plan(item, host)
+    going = {item.declared.name: item for item in items if _goes(item, standing)}
+    for item in items:
+        heir_of = frozenset() if item.is_removed else _inherited(item, going)
+        if heir_of:
+            item.heir_of = heir_of
+            _plan(item, host.without({name: _gone(going[name]) for name in heir_of}))
+    foreseen = host.without({name: _gone(item) for name, item in going.items()}) if going else host
+    for item in late:
+        if item.spec is not None:
             # What cannot be read fails its own plan below.
             with contextlib.suppress(Exception):
-                users = getattr(resource.observe(specs[id(item)], host), "users", ())
-                # The users of an image say beside a guest's name what it has of it.
-                item.users = frozenset(user.partition(" ")[0] for user in users)
-            _plan(item, t.cast(AnyResource, _Later(resource, links, volumes)), specs, foreseen)
-    return list(items.values())
+                resource = item.declared.kind.resource
+                item.users = resource.claims(None, resource.observe(item.spec, host)).users
+            _plan(item, foreseen)
+    return items
 
 
-def _parsed(declared: Declared, specs: dict[int, t.Any]) -> Item:
+def _goes(item: Item, standing: Standing) -> bool:
+    """Whether a guest is taken away: not where its name is that of a guest of another kind."""
+    if not (item.is_removed and item.declared.kind.is_guest) or item.has_failed:
+        return False
+    own = item.declared.kind.word
+    return not any(item.declared.name in names for word, names in standing.items() if word != own)
+
+
+def _inherited(item: Item, going: t.Mapping[str, Item]) -> frozenset[str]:
+    macs, addresses = item.after.macs, item.after.addresses
+    return frozenset(
+        name for name, other in going.items() if other.before.macs & macs or other.before.addresses & addresses
+    )
+
+
+def _gone(item: Item) -> Gone:
+    return Gone(item.before.links, item.before.paths - item.after.paths, is_forgotten=not item.told["kept"])
+
+
+def _parsed(declared: Declared) -> Item:
     resource = declared.kind.resource
-    item = Item(declared, told={})
+    # What depends on an item that cannot be read must still find it here.
+    item = Item(declared, told={}, provides=(declared.reference,))
     try:
-        spec = resource.parse(declared.params)
+        item.spec = resource.parse(declared.params)
     except HybridError as exc:
         item.told, item.has_failed = {**empty(), "changed": False, **exc.facts, "msg": exc.message}, True
-        # What depends on it must still find it here.
-        item.provides = (declared.reference,)
         return item
-    specs[id(item)] = spec
-    item.provides, item.requires = tuple(resource.provides(spec)), tuple(resource.requires(spec))
-    item.is_removed = spec.state == "absent"
+    item.provides, item.requires = tuple(resource.provides(item.spec)), tuple(resource.requires(item.spec))
+    item.is_removed = item.spec.state == "absent"
     return item
 
 
-def _plan(item: Item, resource: AnyResource, specs: t.Mapping[int, t.Any], host: Host) -> None:
+def _plan(item: Item, host: Host) -> None:
+    resource = item.declared.kind.resource
     try:
-        outcome = rehearse(resource, specs[id(item)], host=host)
+        outcome = rehearse(resource, item.spec, host=host)
+        if outcome.state is not None:
+            item.before = resource.claims(None, outcome.state)
+            item.after = resource.claims(item.spec, outcome.state)
+        item.waits = outcome.error is None and resource.has_to_wait(item.spec, outcome.facts)
     except Exception as exc:
         # One guest's failure is never another's, not even where it is a bug.
         why = {"msg": f"{type(exc).__name__}: {exc}", "exception": traceback.format_exc()}
@@ -237,28 +202,45 @@ def _plan(item: Item, resource: AnyResource, specs: t.Mapping[int, t.Any], host:
     item.told = outcome.result()
     item.has_failed = outcome.error is not None
     item.warnings = list(outcome.plan.warnings)
-    item.waits = not item.has_failed and has_to_wait(specs[id(item)], outcome.facts)
 
 
-def has_to_wait(spec: t.Any, facts: t.Mapping[str, t.Any]) -> bool:
-    """Whether a worker must look for what the user waits for: not for an address that is known already."""
-    wanted = set(getattr(spec, "wait_for", ()))
-    state = facts.get("guest", {}).get("state") if spec.state == "present" else spec.state
-    if not wanted or state in _RESTING:
-        return False
-    return wanted != {"ip"} or not facts.get("guest", {}).get("addresses")
-
-
-def _conflicts(spec: Spec, items: t.Sequence[Item], specs: t.Mapping[int, t.Any], host: Host) -> list[str]:
+def _conflicts(
+    spec: Spec, kinds: t.Sequence[Kind], items: t.Sequence[Item], standing: Standing, host: Host
+) -> list[str]:
     """Everything that cannot be, as sentences."""
-    found = refusals.check_requirements(items, host.missing)
-    found += refusals.check_subnets(claims.read_subnets(items, specs))
-    found += refusals.check_folders(claims.read_folders(items, specs))
-    guests = claims.read_claims(items, specs, host)
-    found += refusals.check_doubles(guests)
-    found += refusals.check_memory(guests, claims.host_memory_kib(), spec.memory_overcommit)
-    volumes, places = claims.read_volumes(items, specs, host)
-    return found + refusals.check_storage(volumes, places, spec.storage_overcommit)
+    claimants, rooms = find_claims(kinds, items, standing)
+    return [
+        *refusals.check_requirements(items, host.missing),
+        *refusals.check_claims(
+            claimants,
+            rooms,
+            read_memory() // 1024,
+            memory_overcommit=spec.memory_overcommit,
+            storage_overcommit=spec.storage_overcommit,
+        ),
+    ]
+
+
+def find_claims(
+    kinds: t.Sequence[Kind], items: t.Sequence[Item], standing: Standing
+) -> tuple[list[refusals.Claimant], dict[str, Room]]:
+    """What everything on the host and in the layout lays claim to after the run, and the room that pools offer by their names.
+
+    One whose plan failed stays as it is.
+    """
+    listed = {(item.declared.kind.word, item.declared.name): item for item in items}
+    claimants, rooms = [], {}
+    for kind in kinds:
+        known = standing[kind.word]
+        names = dict.fromkeys([*known, *(name for word, name in listed if word == kind.word)])
+        for name in names:
+            before = known.get(name, NOTHING)
+            item = listed.get((kind.word, name))
+            after = before if item is None or item.has_failed else item.after
+            claimants.append(refusals.Claimant(kind.label(name), item is not None, after, before))
+            if after.room is not None:
+                rooms[name] = after.room
+    return claimants, rooms
 
 
 def _work(order: Message, tell_it: Tell, kinds: t.Sequence[Kind], host: MakeHost) -> Message:
@@ -268,8 +250,15 @@ def _work(order: Message, tell_it: Tell, kinds: t.Sequence[Kind], host: MakeHost
         tell_it(step.told())
 
     (kind,) = [kind for kind in kinds if kind.word == order["kind"]]
-    resource = t.cast(AnyResource, _Telling(kind.resource, tell_it))
-    outcome = converge(resource, order["params"], host=host(), dry_run=False, report=report)
+    outcome = converge(
+        kind.resource,
+        order["params"],
+        host=host(),
+        dry_run=False,
+        report=report,
+        # It holds no locks any more, and another item may begin.
+        waits=lambda: tell_it({"waiting": True}),
+    )
     result = outcome.result()
     warnings = list(outcome.plan.warnings)
     if outcome.changed:

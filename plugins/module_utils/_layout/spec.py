@@ -39,6 +39,10 @@ class Kind:
     is_guest: bool = False
     delete: tuple[str, ...] = ()
 
+    def label(self, name: str) -> str:
+        """How sentences call the item *name*."""
+        return f"{self.word.replace('_', ' ')} {name}"
+
     def path(self, name: str) -> str:
         """Where the user writes the item *name*."""
         return f"{self.list}[{name}]"
@@ -72,7 +76,7 @@ class Declared:
     @property
     def label(self) -> str:
         """How sentences call it."""
-        return f"{self.kind.word.replace('_', ' ')} {self.name}"
+        return self.kind.label(self.name)
 
     @property
     def path(self) -> str:

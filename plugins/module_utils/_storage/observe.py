@@ -39,6 +39,7 @@ def observe(spec: Spec, host: Host) -> State:
     mount = mounts.mount_of(place) if place else None
     is_mounted = source is not None and mount is not None and mount.point == os.path.realpath(str(path))
     there = mounts.mounts_in(path)
+    entries = host.entries_in(path) if path else None
     return State(
         is_registered=pool is not None,
         is_defined=is_defined,
@@ -50,7 +51,7 @@ def observe(spec: Spec, host: Host) -> State:
         warn_free=data.get("warn_free", "") if is_defined else "",
         capacity=pool.capacity if pool else None,
         available=pool.available if pool else None,
-        content=None if source and not is_mounted else count_entries(path),
+        content=None if entries is None or (source and not is_mounted) else len(entries),
         owns_folder=bool(data.get("owns_folder")) and is_ours,
         owns_file_system=bool(data.get("owns_file_system")) and is_ours,
         is_building=record.is_building,
@@ -68,13 +69,6 @@ def observe(spec: Spec, host: Host) -> State:
 def _owner_of(spec: Spec, host: Host) -> str | None:
     others = (pool for pool in host.pools.values() if pool.name != spec.name and pool.path)
     return next((pool.name for pool in others if pool.path == spec.path), None)
-
-
-def count_entries(path: str | None) -> int | None:
-    """How many entries the folder *path* has; ``None`` where it is no folder."""
-    if path is None or not os.path.isdir(path):
-        return None
-    return len(os.listdir(path))
 
 
 def look(path: str | None) -> Source | None:

@@ -18,6 +18,9 @@ from .plan import plan_pool
 from .spec import Spec, parse, show_warn_free
 from .state import State
 
+if t.TYPE_CHECKING:
+    from .._core.claims import Claims
+
 
 class StoragePool:
     """See ``_core.converge.Resource``."""
@@ -63,5 +66,22 @@ class StoragePool:
         }
         return {"storage_pool": pool}
 
-    def wait(self, spec: Spec, host: Host) -> None:
+    def claims(self, spec: Spec | None, state: State) -> Claims:
+        from .claims import claims_of  # only a layout compares claims
+
+        return claims_of(spec, state)
+
+    def standing(self, host: Host) -> dict[str, Claims]:
+        from .claims import standing  # as above
+
+        return standing(host)
+
+    def promises(self, spec: Spec) -> dict[str, t.Any]:
+        return {"path": spec.path, "type": spec.type or "dir"} if spec.path is not None else {}
+
+    def has_to_wait(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> bool:
         """A pool is there when apply ends."""
+        return False
+
+    def wait(self, spec: Spec, host: Host) -> dict[str, t.Any]:
+        raise NotImplementedError

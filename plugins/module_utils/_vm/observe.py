@@ -14,11 +14,12 @@ from .._core import atomic, libraries
 from .._core.errors import ObserveError
 from .._core.keyed import claim_names
 from .._core.options import Item
-from .._guest.claims import taken_macs
+from .._core.reference import Reference
+from .._guest.allocation import taken_macs
 from .._guest.record import GuestRecord, Run, load
 from .._host import accelerator, vlans
 from .._host.libvirt import Definition, Listings, dotted, errors_of
-from .._host.snapshot import SERVICE_LIBVIRT, Host
+from .._host.snapshot import IMAGE, SERVICE_LIBVIRT, Host
 from .._image.store import chain_of, stored
 from . import addresses, process, seed
 from .naming import PLACES, name_live_devices
@@ -307,7 +308,7 @@ def _image_sizes(spec: Spec, host: Host) -> dict[str, int]:
     sizes = {}
     for name in sorted(t.cast("set[str]", names)):
         image = stored(host.record("images", name))
-        kind = image.kind if image else host.expected_images.get(name, "vm")
+        kind = image.kind if image else host.promised(Reference(IMAGE, name), "kind") or "vm"
         if kind != "vm":
             raise ObserveError(f"image: {name} is an image for containers; a virtual machine needs one of kind vm")
         if image is not None:

@@ -11,12 +11,16 @@ import typing as t
 from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
+from .._guest.waits import has_to_wait
 from .._host.snapshot import BRIDGE, GUEST, IMAGE, POOL, SERVICE_LIBVIRT, Host
 from .facts import facts_of, guest_facts
-from .observe import observe, runs
+from .observe import observe
 from .plan import plan_vm
 from .spec import Spec, parse
 from .state import State
+
+if t.TYPE_CHECKING:
+    from .._core.claims import Claims
 
 
 class KvmVm:
@@ -56,12 +60,25 @@ class KvmVm:
     def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
         return {"guest": facts_of(spec.name, state)}
 
-    def wait(self, spec: Spec, host: Host) -> dict[str, t.Any] | None:
-        if not spec.wait_for or spec.state in ("absent", "stopped", "paused", "suspended"):
-            return None
-        if spec.state == "present" and not runs(host, spec.name):
-            return None
-        from .wait import wait_for  # as above
+    def claims(self, spec: Spec | None, state: State) -> Claims:
+        from .claims import claims_of  # only a layout compares claims
+
+        return claims_of(spec, state)
+
+    def standing(self, host: Host) -> dict[str, Claims]:
+        from .standing import standing  # as above
+
+        return standing(host)
+
+    def promises(self, spec: Spec) -> dict[str, t.Any]:
+        """Nothing is planned on a guest."""
+        return {}
+
+    def has_to_wait(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> bool:
+        return has_to_wait(spec, facts, knows_addresses=bool(facts["guest"]["addresses"]))
+
+    def wait(self, spec: Spec, host: Host) -> dict[str, t.Any]:
+        from .wait import wait_for  # most runs wait for nothing
 
         wait_for(spec, host)
         host.drop()

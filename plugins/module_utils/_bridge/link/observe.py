@@ -58,7 +58,7 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
         or (live is not None and live.port(name) is None and name in host.links)
     ]
     known = {port.name for port in persistent.ports} if persistent is not None else set()
-    plugged = tuple(links.ports_of(spec.name))
+    plugged = host.ports_of(spec.name)
     state = LinkState(
         backend=backend,
         persistent=persistent,
@@ -130,7 +130,7 @@ def read_live(name: str, host: Host, persistent: LinkSettings | None, record: Re
         vlan_aware=is_aware,
         ports=tuple(
             Port(port, *iproute.read_vlans(vlans.get(port, ()))) if is_aware else Port(port)
-            for port in links.ports_of(name)
+            for port in host.ports_of(name)
         ),
     )
 
@@ -150,7 +150,7 @@ def _with_lease(live: tuple[str, ...], persistent: tuple[str, ...]) -> tuple[str
 def _mtu(name: str, link: Link, host: Host, persistent: LinkSettings | None, mtus: t.Mapping[str, int]) -> int:
     """0 where nobody chose it: the least one of the ports, and those as they were before. *mtus* are theirs of then."""
     mtu = int(link.get("mtu", 0))
-    ports = {port: int(host.links[port].get("mtu", 0)) for port in links.ports_of(name) if port in host.links}
+    ports = {port: int(host.links[port].get("mtu", 0)) for port in host.ports_of(name) if port in host.links}
     if persistent is None or not persistent.mtu:
         is_left = all(mtus.get(port, own) == own for port, own in ports.items())
         return 0 if is_left and mtu == min(ports.values(), default=iproute.DEFAULT_MTU) else mtu

@@ -56,7 +56,7 @@ def observe_network(spec: Spec, host: Host) -> NetworkState:
         persistent=network_xml.read(network.xml),
         live=_live(network, link) if is_active and link is not None else None,
         mac=link.get("address") if link else None,
-        ports=tuple(links.ports_of(spec.name)),
+        ports=host.ports_of(spec.name),
         subnets=subnets,
         users=bridge_users(host, {spec.name, network.name}),
         lifelines=find_lifelines(host.links, links.read_default_routes(), links.read_connection()) if is_active else {},

@@ -97,6 +97,9 @@ class Car:
     def facts(self, spec, state):
         return {"car": dict(state.kept)}
 
+    def has_to_wait(self, spec, facts):
+        return "never_comes" in spec
+
     def wait(self, spec, host):
         self.waited = True
         if spec.get("never_comes"):

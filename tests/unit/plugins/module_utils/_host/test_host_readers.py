@@ -6,8 +6,12 @@ from __future__ import annotations
 
 import functools
 
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import libvirt, lxc
-from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host, vlan_users
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import BRIDGE, POOL, Gone, Host, vlan_users
 
 CONFIG = """\
 # lxc.rootfs.path = dir:/old
@@ -88,4 +92,59 @@ def test_a_new_look_forgets_every_area_but_the_connection_and_what_is_expected()
         "_derived",
         "_missing",
     }
-    assert set(host.__dict__) == {"connection", *(name for name in areas if name.startswith("expected_"))}
+    assert set(host.__dict__) == {"connection", "expected"}
+
+
+def test_a_host_without_a_guest_lacks_what_goes_with_it_and_shares_the_rest():
+    host = Host()
+    pool = libvirt.Pool("main", "dir", "/srv/main", True, True, 1, 1, None)
+    host.__dict__.update(
+        pools={"main": pool},
+        domains={"nas": object()},
+        containers={name: lxc.Container(name, CONFIG) for name in ("web", "db")},
+        guest_records={name: Record("guests", name, {"image": "debian"}) for name in ("web", "db")},
+        links={name: {"master": "br0"} for name in ("web.0", "db.0")},
+    )
+    gone = host.without({"web": Gone(frozenset({"web.0"}), is_forgotten=True), "db": Gone(), "nas": Gone()})
+    assert (gone.domains, gone.containers, set(gone.links)) == ({}, {}, {"db.0"})
+    assert set(gone.guest_records) == {"db"} and gone.pools is host.pools and gone.expected is host.expected
+    assert not gone.record("guests", "web").exists
+    gone.drop()
+    assert (set(gone.guest_records), set(host.containers)) == ({"db"}, {"web", "db"})
+
+
+def test_a_folder_lacks_the_paths_that_go(tmp_path):
+    for name in ("web.rootfs", "notes"):
+        (tmp_path / name).touch()
+    paths = frozenset({str(tmp_path / "web.rootfs")})
+    assert Host().entries_in(str(tmp_path)) == ("notes", "web.rootfs")
+    assert Host().without({"web": Gone(paths=paths)}).entries_in(str(tmp_path)) == ("notes",)
+    assert Host().without({}).entries_in(str(tmp_path / "none")) is None
+
+
+@pytest.mark.parametrize(
+    ("promises", "is_there", "is_obstacle"),
+    [
+        ({"vlan_aware": True}, False, False),
+        ({"vlan_aware": False}, True, True),
+        ({}, False, True),
+        ({}, True, False),
+        (None, False, False),
+    ],
+)
+def test_guests_are_planned_on_bridges_as_the_layout_will_have_changed_them(promises, is_there, is_obstacle):
+    host = Host()
+    aware = {"vlan_filtering": 1, "vlan_default_pvid": 1}
+    bridge = {"linkinfo": {"info_kind": "bridge", "info_data": aware}}
+    host.__dict__["links"] = {"other": bridge, **({"br0": bridge} if is_there else {})}
+    if promises is not None:
+        host.expected[Reference(BRIDGE, "br0")] = promises
+    assert bool(host.vlan_obstacle("br0")) is is_obstacle
+
+
+def test_a_pool_that_is_made_before_the_guests_has_a_folder_and_one_that_is_there_keeps_its_own():
+    host = Host()
+    host.__dict__["pools"] = {"main": libvirt.Pool("main", "dir", "/srv/main", True, True, 1, 1, None)}
+    host.expected.update({Reference(POOL, name): {"path": f"/new/{name}", "type": "dir"} for name in ("main", "fast")})
+    host.expected[Reference(POOL, "nowhere")] = {}
+    assert host.pool_folders == {"main": "/srv/main", "fast": "/new/fast"}

@@ -15,6 +15,7 @@ from unit.tree import PACKAGE, ROOT, SHARED
 
 from ansible_collections.homelab.hybrid.plugins.filter import guest_options
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock, paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.claims import Claims
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import Work
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import LockTimeout, SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How, Plan, Step
@@ -59,16 +60,16 @@ class Lamps:
     def provides(self, spec: Lamp) -> tuple[Reference, ...]:
         return (Reference(self.reference, spec.name),)
 
-    def observe(self, spec: Lamp, dummy: Host) -> str | None:
+    def observe(self, spec: Lamp, dummy: Host) -> str:
         path = self.folder / spec.name
-        return path.read_text() if path.exists() else None
+        return path.read_text() if path.exists() else "absent"
 
-    def plan(self, spec: Lamp, state: str | None) -> Plan:
-        changes = [Change("state", "absent", "present", How.LIVE)] if state is None else []
+    def plan(self, spec: Lamp, state: str) -> Plan:
+        changes = [Change("state", "absent", "present", How.LIVE)] if state == "absent" else []
         changes += [Change("colour", state, spec.colour, How.LIVE)] if spec.colour and spec.colour != state else []
         return Plan(changes)
 
-    def apply(self, spec: Lamp, state: str | None, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+    def apply(self, spec: Lamp, state: str, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
         held = [each for each in (*self.provides(spec), *self.requires(spec)) if not self._is_free(each)]
         seen = {"held": [str(each) for each in held], "there": sorted(each.name for each in self.folder.iterdir())}
         (self.folder / f"{spec.name}.seen").write_text(json.dumps(seen))
@@ -85,11 +86,24 @@ class Lamps:
     def settled(self, spec: Lamp) -> Lamp:
         return spec
 
-    def facts(self, spec: Lamp, state: str | None) -> dict[str, t.Any]:
+    def facts(self, spec: Lamp, state: str) -> dict[str, t.Any]:
         return {"lamp": {"name": spec.name, "colour": state}}
 
-    def wait(self, spec: Lamp, host: Host) -> None:
+    def claims(self, spec: Lamp | None, state: str) -> Claims:
+        return Claims() if spec is None else Claims(folders=[spec.colour] if spec.colour else [], users=["web"])
+
+    def standing(self, dummy: Host) -> dict[str, Claims]:
+        return {}
+
+    def promises(self, spec: Lamp) -> dict[str, t.Any]:
+        return {"colour": spec.colour}
+
+    def has_to_wait(self, spec: Lamp, facts: t.Mapping[str, t.Any]) -> bool:
         """A lamp is there when apply ends."""
+        return False
+
+    def wait(self, spec: Lamp, host: Host) -> dict[str, t.Any]:
+        raise AssertionError("never called")
 
     def seen_by(self, name: str) -> dict[str, t.Any]:
         return t.cast("dict[str, t.Any]", json.loads((self.folder / f"{name}.seen").read_text()))
@@ -151,6 +165,13 @@ def test_what_a_kind_of_one_row_requires_has_to_be_there(lamps):
     outcome = run(lamps, {"name": "shade", "on": "hall"})
     assert outcome.error is not None
     assert "lamp shade needs lamp hall: there is no lamp hall, or name it in this layout" in outcome.error.message
+
+
+def test_what_a_kind_of_one_row_claims_is_compared(lamps):
+    outcome = run(lamps, {"name": "hall", "colour": "red"}, {"name": "shade", "colour": "red"})
+    assert outcome.error is not None
+    assert outcome.error.message == "lamp hall and lamp shade have both the folder red"
+    assert list(lamps.folder.iterdir()) == []
 
 
 def test_every_resource_with_a_module_is_a_row():

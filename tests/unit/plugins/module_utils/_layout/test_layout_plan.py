@@ -3,29 +3,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import dataclasses
 from ipaddress import ip_network
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
-from ansible_collections.homelab.hybrid.plugins.module_utils._container.resource import LxcContainer
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.claims import Claims, Reservation, Room, Space
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import RefusedError, SpecError
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
-from ansible_collections.homelab.hybrid.plugins.module_utils._host.lxc import Container
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import (
     BRIDGE,
     GUEST,
     IMAGE,
     POOL,
     SERVICE,
-    Host,
 )
-from ansible_collections.homelab.hybrid.plugins.module_utils._layout import claims, plan, refusals
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout import plan, refusals
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds import ARGUMENTS, KINDS
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.plan import Item
-from ansible_collections.homelab.hybrid.plugins.module_utils._layout.refusals import Claim, NewVolume, Place, Subnet
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.refusals import Claimant
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import find_claims, find_unlisted
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import Declared, as_written, parse
 
 OF = {kind.word: kind for kind in KINDS}
@@ -158,91 +154,52 @@ def test_only_what_was_written_is_echoed():
     assert as_written(params, ARGUMENTS) == {"vms": [{"name": "a"}], "facts": True}
 
 
+def claimant(label, is_listed=False, before=None, **claims):
+    return Claimant(label, is_listed, Claims(**claims), Claims(**(before or {})))
+
+
+MAC = "52:54:00:00:00:01"
+
+
 def test_two_guests_cannot_have_one_mac_or_address():
-    one = Claim("vm a", True, macs=frozenset({"52:54:00:00:00:01"}), addresses=frozenset({("br0", "10.0.0.2")}))
-    other = Claim("container b", False, macs=one.macs, addresses=one.addresses)
-    assert refusals.check_doubles([one, other]) == [
+    claims = {"macs": [MAC], "addresses": [("br0", "10.0.0.2")]}
+    assert refusals.check_doubles([claimant("vm a", True, **claims), claimant("container b", **claims)]) == [
         "vm a and container b have both the MAC address 52:54:00:00:00:01",
         "vm a and container b have both the address 10.0.0.2 on br0",
     ]
 
 
 def test_guests_that_are_not_listed_are_left_alone_and_bridges_do_not_share_addresses():
-    one, other = (Claim(label, macs=frozenset({"52:54:00:00:00:01"})) for label in "ab")
-    assert refusals.check_doubles([one, other]) == []
-    listed = (Claim(label, True, addresses=frozenset({(f"br{label}", "10.0.0.2")})) for label in "ab")
-    assert refusals.check_doubles(list(listed)) == []
+    assert refusals.check_doubles([claimant(label, macs=[MAC]) for label in "ab"]) == []
+    assert refusals.check_doubles([claimant(it, True, addresses=[(f"br{it}", "10.0.0.2")]) for it in "ab"]) == []
+
+
+def test_an_address_that_is_kept_for_a_mac_is_that_of_the_guest_that_has_it():
+    address = ("br0", "10.0.0.2")
+    kept = {"reservations": [Reservation("the DHCP host web", MAC, address)]}
+    bridge, guest = claimant("bridge br0", True, **kept), claimant("vm web", macs=[MAC], addresses=[address])
+    assert refusals.check_doubles([bridge, guest]) == []
+    other = claimant("container db", addresses=[address])
+    sentence = "container db and the DHCP host web of bridge br0 have both the address 10.0.0.2 on br0"
+    assert refusals.check_doubles([bridge, other]) == [sentence]
+    assert refusals.check_doubles([bridge, claimant("vm web", macs=[MAC]), other]) == [sentence]
+    assert refusals.check_doubles([bridge, claimant("vm web", macs=[MAC])]) == []
 
 
 def test_two_bridges_cannot_share_a_subnet_nor_two_pools_a_folder():
     networks = ("10.0.0.0/24", "10.0.0.128/25", "10.0.1.0/24")
-    subnets = [Subnet(f"bridge br{at}", ip_network(text), at == 1) for at, text in enumerate(networks)]
-    assert refusals.check_subnets(subnets) == [
+
+    def bridges(is_new):
+        return [claimant(f"bridge br{at}", True, subnets=[(ip_network(it), is_new)]) for at, it in enumerate(networks)]
+
+    assert refusals.check_subnets(bridges(is_new=True)) == [
         "bridge br0 and bridge br1 have subnets that overlap: 10.0.0.0/24 and 10.0.0.128/25"
     ]
-    assert refusals.check_subnets([dataclasses.replace(each, is_new=False) for each in subnets]) == []
-    folders = [("storage pool a", "/srv/x"), ("storage pool b", "/srv/y"), ("storage pool c", "/srv/x")]
-    assert refusals.check_folders(folders) == ["storage pool a and storage pool c have both the folder /srv/x"]
-
-
-def read(kind, name, resource, **params):
-    """An item of the layout with what it declares, as (item, specs)."""
-    item = make(kind, name)
-    return item, {id(item): resource.parse({"name": name, **params})}
-
-
-@pytest.mark.parametrize(
-    ("params", "expected"),
-    [
-        ({"mode": "ports", "vlan_aware": True}, {"br0": True}),
-        ({"vlan_aware": False}, {"br0": False}),
-        ({"unset": ["vlan_aware"]}, {"br0": False}),
-        ({"mtu": 9000}, {}),
-    ],
-)
-def test_guests_are_planned_on_bridges_as_the_layout_will_have_changed_them(params, expected):
-    host = Host()
-    host.__dict__["links"] = {"br0": {}}
-    item, specs = read("bridge", "br0", Bridge(), **params)
-    assert claims.expected_vlans([item], specs, host) == expected
-    host.__dict__["links"] = {}
-    assert claims.expected_vlans([item], specs, host) == {"br0": expected.get("br0", False)}
-    item.is_removed = True
-    assert claims.expected_vlans([item], specs, host) == {}
-
-
-def test_one_address_in_two_vlans_of_a_bridge_is_no_conflict():
-    host = Host()
-    config = (
-        "lxc.net.0.link = br0\nlxc.net.0.veth.vlan.id = 10\n"
-        "lxc.net.0.hwaddr = 00:16:3e:00:00:01\nlxc.net.0.ipv4.address = 10.0.0.2/24\n"
-    )
-    record = Record("guests", "old", {"macs": {"lan": "00:16:3e:00:00:01"}})
-    areas = {"containers": {"old": Container("old", config)}, "domains": {}, "guest_records": {"old": record}}
-    host.__dict__.update(areas)
-
-    def conflicts(name, **keys):
-        item, specs = read("container", name, LxcContainer(), networks=[{"name": "lan", "ip": "10.0.0.2/24", **keys}])
-        return refusals.check_doubles(claims.read_claims([item], specs, host))
-
-    assert conflicts("new", bridge="br0") == conflicts("new", bridge="br0", vlan=20) == conflicts("old", vlan=20) == []
-    assert conflicts("new", bridge="br0", vlan=10) == [
-        "container old and container new have both the address 10.0.0.2 on br0 in VLAN 10"
+    assert refusals.check_subnets(bridges(is_new=False)) == []
+    pools = [
+        claimant(f"storage pool {name}", True, folders=[f"/srv/{at}"]) for name, at in zip("abc", "xyx", strict=True)
     ]
-
-
-def test_containers_that_let_lxc_choose_their_mac_share_none():
-    config = "lxc.net.0.link = br0\nlxc.net.0.hwaddr = 00:16:3e:xx:xx:XX\n"
-    host = Host()
-    containers = {name: Container(name, config) for name in ("one", "two")}
-    host.__dict__.update({"containers": containers, "domains": {}, "guest_records": {}})
-    item, specs = read("container", "one", LxcContainer(), memory="64")
-    assert refusals.check_doubles(claims.read_claims([item], specs, host)) == []
-
-
-def test_a_pool_behind_a_link_lies_where_the_link_leads(tmp_path):
-    (tmp_path / "pool").symlink_to("/dev/shm")
-    assert claims._place_of(str(tmp_path / "pool" / "new")) == claims._place_of("/dev/shm") == "/dev/shm"
+    assert refusals.check_folders(pools) == ["storage pool a and storage pool c have both the folder /srv/x"]
 
 
 GIB = 1024 * 1024
@@ -259,19 +216,48 @@ GIB = 1024 * 1024
     ],
 )
 def test_more_memory_than_the_host_has_is_not_promised(memory, before, overcommit, is_refused):
-    claims = [Claim("vm web", True, memory=memory, memory_before=before), Claim("vm other", memory=2 * GIB)]
-    found = refusals.check_memory(claims, 4 * GIB, overcommit)
+    web = claimant("vm web", True, {"memory_kib": before}, memory_kib=memory)
+    found = refusals.check_memory([web, claimant("vm other", memory_kib=2 * GIB)], 4 * GIB, overcommit)
     assert bool(found) is is_refused
     if found:
         assert "promised 5GiB, and it has 4GiB" in found[0] and "adds vm web (3GiB)" in found[0]
 
 
 def test_new_disks_fit_the_file_system_of_their_pools():
-    volumes = [NewVolume("root of vm a", "/srv", 2**31), NewVolume("container b", "/srv", 2**30)]
-    places = {"/srv": Place(("main", "fast"), 2**31), "/": Place(("other",), 0)}
-    (sentence,) = refusals.check_storage(volumes, places, 1.0)
-    assert "main and fast has 2GiB free" in sentence and "3GiB to root of vm a (2GiB), container b (1GiB)" in sentence
-    assert refusals.check_storage(volumes, places, 1.5) == []
+    rooms = {"main": Room("/srv", 2**31), "fast": Room("/srv", 2**31), "other": Room("/", 0)}
+    guests = [
+        claimant("vm a", True, space=[Space("root", "main", 2**31)]),
+        claimant("container b", True, space=[Space("", "fast", 2**30), Space("gone", "unknown", 2**40)]),
+    ]
+    (sentence,) = refusals.check_storage(guests, rooms, 1.0)
+    assert "fast and main has 2GiB free" in sentence and "3GiB to root of vm a (2GiB), container b (1GiB)" in sentence
+    assert refusals.check_storage(guests, rooms, 1.5) == []
+
+
+def test_what_stays_as_it_is_claims_what_it_has_and_a_new_plan_what_it_will_have():
+    old, failed, new = make("vm", "old", is_removed=True), make("vm", "failed", has_failed=True), make("vm", "new")
+    for item in (failed, new):
+        item.after = Claims(memory_kib=9)
+    standing = {kind.word: {} for kind in KINDS} | {
+        "vm": {name: Claims(memory_kib=1) for name in ("old", "failed", "other")},
+        "storage_pool": {"main": Claims(room=Room("/", 5))},
+    }
+    claimants, rooms = find_claims(KINDS, [old, failed, new], standing)
+    told = {it.label: (it.is_listed, it.before.memory_kib, it.after.memory_kib) for it in claimants}
+    assert told == {
+        "storage pool main": (False, 0, 0),
+        "vm old": (True, 1, 0),
+        "vm failed": (True, 1, 1),
+        "vm other": (False, 1, 1),
+        "vm new": (True, 0, 9),
+    }
+    assert rooms == {"main": Room("/", 5)}
+
+
+@pytest.mark.parametrize(("listed", "expected"), [({"vms": []}, ["lost"]), ({"vms": [{"name": "lost"}]}, []), ({}, [])])
+def test_guests_that_were_made_here_and_are_in_no_list_are_told(listed, expected):
+    standing = {kind.word: {} for kind in KINDS} | {"vm": {"lost": Claims(is_made=True), "foreign": Claims()}}
+    assert [name for kind, name in find_unlisted(parse(listed, KINDS), KINDS, standing)] == expected
 
 
 def test_what_is_required_is_there_or_made_here():

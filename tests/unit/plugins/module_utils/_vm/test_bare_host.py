@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import libraries
-from ansible_collections.homelab.hybrid.plugins.module_utils._guest.claims import taken_macs
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.allocation import taken_macs
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 
 

@@ -1,0 +1,75 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""What a container lays claim to."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core.claims import Claims, Space
+from .._guest.claims import CardClaim, addresses_of, cards_after, macs_of
+from .._guest.spec import GuestSpec
+from . import cgroup
+from .config import Config
+from .state import State
+
+
+def claims_of(spec: GuestSpec | None, state: State) -> Claims:
+    """Once *spec* stands; as it is where there is none. What goes claims the root that is kept of it."""
+    nets = state.config.nets()
+    cards = {
+        name: card_in(nets[card.number])._replace(bridge=card.text("bridge")) for name, card in state.cards.items()
+    }
+    memory = cgroup.read_memory(state.persistent.limits)
+    if spec is None:
+        return Claims(
+            macs=macs_of(cards.values()) | {*state.record.macs.values()},
+            addresses=addresses_of(cards.values()),
+            memory_kib=memory,
+            paths=state.owned.values(),
+            links=[nic.host for nic in (state.live.nics if state.live else ()) if nic.host],
+        )
+    if spec.state == "absent":
+        return Claims(paths=() if {"rootfs", "volumes"} & set(spec.delete) else state.owned.values())
+    after = cards_after(cards, spec.items("networks"), is_exact="networks" in spec.exact, unset=spec.unset).values()
+    return Claims(
+        macs=macs_of(after),
+        addresses=addresses_of(after),
+        memory_kib=0 if "memory" in spec.unset else spec.get("memory", memory),
+        space=_space(spec, state),
+    )
+
+
+def card_in(net: t.Mapping[str, str]) -> CardClaim:
+    """What the lines of one network card lay claim to."""
+    # LXC makes a digit by chance of each x.
+    mac = net.get("hwaddr", "x").lower()
+    vlan = net.get("veth.vlan.id", "")
+    return CardClaim(
+        mac="" if "x" in mac else mac,
+        bridge=net.get("link", ""),
+        vlan=int(vlan) if vlan.isdecimal() else 0,
+        addresses=(net.get("ipv4.address", ""), net.get("ipv6.address", "")),
+    )
+
+
+def claims_in(config: Config, *, is_v2: bool, is_made: bool) -> Claims:
+    """What a configuration lays claim to, whatever its cards are called."""
+    cards = [card_in(net) for net in config.nets().values()]
+    return Claims(
+        macs=macs_of(cards),
+        addresses=addresses_of(cards),
+        memory_kib=cgroup.read_memory(cgroup.defined(config.get, is_v2=is_v2)),
+        is_made=is_made,
+    )
+
+
+def _space(spec: GuestSpec, state: State) -> tuple[Space, ...]:
+    """Of a new root that its image is unpacked into; one that was kept is there already."""
+    pool = spec.get("rootfs.pool")
+    if state.exists or state.has_target or pool is None:
+        return ()
+    return (Space("", pool, spec.get("rootfs.size") or state.image_bytes),)

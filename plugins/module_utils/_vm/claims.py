@@ -1,0 +1,68 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""What a virtual machine lays claim to."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from .._core.claims import Claims, Space
+from .._core.errors import SpecError
+from .._core.options import Item
+from .._guest.claims import CardClaim, cards_after, macs_of
+from .options import SEED_DISK
+from .spec import Spec, with_create_defaults
+from .state import State
+from .xml.nic import Nic
+
+
+def claims_of(spec: Spec | None, state: State) -> Claims:
+    """Once *spec* stands; as it is where there is none. What goes claims the volumes that are kept of it."""
+    nics = state.persistent.things("networks") if state.exists else {}
+    cards = {
+        name: CardClaim(nic.value("mac"), nic.value("bridge"), nic.value("vlan") or 0) for name, nic in nics.items()
+    }
+    if spec is None:
+        live = state.live.things("networks") if state.live else {}
+        taps = (t.cast(Nic, nic).tap for nic in live.values())
+        return Claims(
+            macs=macs_of(cards.values()) | {*state.record.macs.values()},
+            memory_kib=_memory_before(state),
+            paths=state.owned.values(),
+            links=[tap for tap in taps if tap],
+        )
+    if spec.state == "absent":
+        deleted = {name for name in state.owned if ("seed" if name == SEED_DISK else "disks") in spec.delete}
+        return Claims(paths=[path for name, path in state.owned.items() if name not in deleted])
+    wanted = spec
+    if not state.exists:
+        # What it lacks its own plan says.
+        with contextlib.suppress(SpecError):
+            wanted = with_create_defaults(spec)
+    after = cards_after(cards, spec.items("networks"), is_exact="networks" in spec.exact, unset=spec.unset)
+    return Claims(
+        macs=macs_of(after.values()),
+        memory_kib=wanted.get("memory_max") or max(_memory_before(state), wanted.get("memory", 0)),
+        space=[space for item in wanted.wanted("disks") if (space := _space(item, state))],
+    )
+
+
+def _memory_before(state: State) -> int:
+    return t.cast(int, state.persistent.values["memory_max"]) if state.exists else 0
+
+
+def _space(item: Item, state: State) -> Space | None:
+    """What a declared disk takes more than now; nothing where its volume was kept, and is there already."""
+    if item.name in state.found:
+        return None
+    size = item.get("size")
+    there = state.persistent.things("disks").get(item.name) if state.exists else None
+    if there is not None:
+        pool, now = there.value("pool"), there.value("size")
+        return Space(item.name, pool, size - now) if pool and size and now and size > now else None
+    pool = item.text("pool")
+    return Space(item.name, pool, size or state.image_sizes.get(item.text("image") or "", 0)) if pool else None
