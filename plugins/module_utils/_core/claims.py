@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import typing as t
 
@@ -104,8 +105,9 @@ def addresses_in(*texts: str | None) -> list[str]:
     """The IP addresses of *texts* (``10.0.0.1/24``, also with a broadcast address behind it), without those that are none."""
     found = []
     for text in texts:
-        try:
-            found.append(str(ipaddress.ip_interface((text or "").split(" ")[0]).ip))
-        except ValueError:
-            continue
+        address = (text or "").partition(" ")[0].partition("/")[0]
+        # Most that is written here is an address, or nothing, or a word such as dhcp.
+        if "." in address or ":" in address:
+            with contextlib.suppress(ValueError):
+                found.append(str(ipaddress.ip_address(address)))
     return found

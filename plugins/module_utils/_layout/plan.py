@@ -26,9 +26,9 @@ class Item:
     """One item of the layout on its way.
 
     *spec* is what it declares, ``None`` where that could not be read. *told* is what its module would return: of its plan at
-    first, of its run at last. *before* and *after* are what it lays claim to as it stands and once the spec does. *users* are
-    the guests that stand on what is to be taken away, *heir_of* those that go, with something that this one gets. *waits*:
-    there is something to wait for, also where nothing is to change.
+    first, of its run at last. *after* is what it lays claim to once the spec stands, *before*, of one that is taken away, what
+    it has now. *users* are the guests that stand on what is to be taken away, *heir_of* those that go, with something that
+    this one gets. *waits*: there is something to wait for, also where nothing is to change.
     """
 
     declared: Declared

@@ -191,7 +191,8 @@ def _plan(item: Item, host: Host) -> None:
     try:
         outcome = rehearse(resource, item.spec, host=host)
         if outcome.state is not None:
-            item.before = resource.claims(None, outcome.state)
+            if item.is_removed:
+                item.before = resource.claims(None, outcome.state)
             item.after = resource.claims(item.spec, outcome.state)
         item.waits = outcome.error is None and resource.has_to_wait(item.spec, outcome.facts)
     except Exception as exc:
