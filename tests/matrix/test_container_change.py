@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._host import links
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest import port
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
@@ -273,7 +273,7 @@ def test_a_vlan_is_written_and_the_port_is_brought_into_it(power, monkeypatch):
     """What the port is asked for, also where the kernel has no VLANs."""
     ports: dict[str, int] = {}
     monkeypatch.setattr(Host, "vlan_obstacle", lambda host, bridge: None)
-    monkeypatch.setattr(links, "put_into_vlan", ports.__setitem__)
+    monkeypatch.setattr(port, "put_into_vlan", ports.__setitem__)
 
     def is_asked_for(vlan: int) -> bool:
         (pair,) = ct.values("lxc.net.0.veth.pair")

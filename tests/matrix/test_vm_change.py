@@ -14,7 +14,8 @@ import libvirt
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import pattern
-from ansible_collections.homelab.hybrid.plugins.module_utils._host import links, vlans
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest import port
+from ansible_collections.homelab.hybrid.plugins.module_utils._host import vlans
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.options import OPTIONS
@@ -326,7 +327,7 @@ def test_a_port_that_somebody_brought_into_a_vlan_is_brought_back(folder: Path, 
     ports = {tap: 30}
     monkeypatch.setattr(vlans, "default_vlan", lambda bridge, known: 1)
     monkeypatch.setattr(Host, "port_vlans", ports)
-    monkeypatch.setattr(links, "put_into_vlan", lambda port, vlan: ports.update({port: vlan or 1}))
+    monkeypatch.setattr(port, "put_into_vlan", lambda port, vlan: ports.update({port: vlan or 1}))
     run = check_run_again(VM, {"name": RUNNING, "unset": ["networks[lan].vlan"]}, ["networks[lan].vlan"])
     (change,) = run.plan.changes
     assert (change.before, change.after, change.how.value) == (30, None, "live") and ports == {tap: 1}

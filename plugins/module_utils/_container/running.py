@@ -15,7 +15,7 @@ import typing as t
 
 from .._core import atomic, command
 from .._core.errors import ApplyError
-from .._host import links
+from .._guest import port
 from . import cgroup, mounting
 from .card import NO_MTU, Card, Nic
 from .definition import LIMITS, Items
@@ -185,7 +185,7 @@ def _removed_on_failure(host_name: str) -> t.Iterator[None]:
 def _plug(host_name: str, card: Card) -> None:
     command.run(["ip", "link", "set", host_name, *(["master", card.text("bridge")] if card.is_up() else ["nomaster"])])
     if card.is_up():
-        links.put_into_vlan(host_name, card["vlan"])
+        port.put_into_vlan(host_name, card["vlan"])
 
 
 def _write_addresses(

@@ -62,20 +62,6 @@ def read_port_vlans(links: t.Mapping[str, Link]) -> dict[str, int]:
     return {port: vlans.vlan_of(told.get(port, ())) for port in ports}
 
 
-def put_into_vlan(port: str, vlan: int) -> None:
-    """Bring *port* into *vlan*, with 0 into the one that its bridge gives to each new port.
-
-    :raises CommandError:
-    """
-    bridge = f"/sys/class/net/{port}/master/bridge"
-    if (atomic.read_text(f"{bridge}/vlan_filtering") or "").strip() != "1":
-        return
-    wanted = vlan or int(atomic.read_text(f"{bridge}/default_pvid") or 0)
-    lines = vlans.port_lines(port, read_vlans().get(port, []), wanted)
-    if lines:
-        command.run(["bridge", "-batch", "-"], input="".join(line + "\n" for line in lines))
-
-
 def most_mtu(name: str, links: t.Mapping[str, Link]) -> int:
     """The largest MTU that the kernel lets a link have, 0 where it tells none."""
     link = links.get(name, {})

@@ -18,12 +18,12 @@ from .._core.errors import ApplyError, WaitTimeout
 from .._core.options import DEFINITION, Item, pattern, split
 from .._core.plan import Change, How, Plan, Step
 from .._core.waiting import wait_until
+from .._guest import port
 from .._guest.identity import link_name
 from .._guest.ownership import Ownership
 from .._guest.plan import is_half_made, wanted_value
 from .._guest.record import RecordedVolume
 from .._guest.run import Run, Steps
-from .._host import links
 from .._host.libvirt import errors_of
 from . import power, process, seed, storage
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
@@ -268,7 +268,7 @@ class VmBackend:
     def _update_vlan(self, device: t.Any, value: int) -> None:
         self._update_nic(device, "vlan", value)
         # libvirt knows nothing of what somebody else set on the port, and leaves it.
-        links.put_into_vlan(device.tap, value)
+        port.put_into_vlan(device.tap, value)
 
     def _set_limits(self, device: Disk) -> None:
         """All limits of a disk at once: libvirt takes those of bytes, and those of operations, as one."""
