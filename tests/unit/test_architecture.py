@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from unit.tree import (
     imports,
     load,
     parse,
-    path_of,
     relative,
     room,
 )
@@ -47,33 +45,20 @@ OWNERS = {
     "_listing": {"guest_info", "host_info"},
     "_layout": {"layout"},
 }
-PURE = frozenset("spec plan decide converge errors units declared paths config idmap".split())
-EFFECTS = frozenset(
-    "os subprocess libvirt libvirt_qemu lxc ansible socket shutil pathlib tempfile fcntl ctypes multiprocessing".split()
-)
 THIRD_PARTY = {"libvirt", "libvirt_qemu", "lxc", "lxml", "pycdlib", "pyroute2", "yaml"}
 LIBRARIES = SHARED / "_core" / "libraries.py"
 MODULE = SHARED / "_run" / "module.py"
 COMMAND = SHARED / "_core" / "command.py"
 KEPT_CODE = SHARED / "_run" / "kept_code.py"
 REHEARSAL = "_layout_plan"
-CONVERGE = SHARED / "_core" / "converge.py"
 
 each_shared_file = pytest.mark.parametrize("path", SHARED_FILES, ids=relative)
 each_plugin_file = pytest.mark.parametrize("path", PLUGIN_FILES, ids=relative)
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 
 
-def is_pure(path: Path) -> bool:
-    return path.stem in PURE or path.parent.name == "xml"
-
-
 def folder(path: Path) -> str:
     return path.relative_to(SHARED).parts[0]
-
-
-def has_effects(path: Path) -> bool:
-    return any(found.top in EFFECTS for found in imports(path))
 
 
 @each_shared_file
@@ -105,26 +90,6 @@ def test_a_module_is_wired_to_its_own_resource(path: Path) -> None:
         assert inside[:2] == ("plugins", "module_utils"), f"{relative(path)}:{found.line}"
         allowed = OWNERS.get(inside[2])
         assert allowed is None or path.stem in allowed, f"{relative(path)}: {inside[2]} belongs to {sorted(allowed)}"
-
-
-@pytest.mark.parametrize("path", [path for path in SHARED_FILES if is_pure(path)], ids=relative)
-def test_pure_files_stay_pure(path: Path) -> None:
-    for found in imports(path):
-        where = f"{relative(path)}:{found.line}"
-        assert found.top not in EFFECTS, f"{where}: a pure file imports {found.module}"
-        target = path_of(found.module)
-        if target == LIBRARIES:
-            assert found.name == "etree", f"{where}: of the libraries only lxml is free of effects"
-        elif path == CONVERGE and target == SHARED / "_core" / "lock.py":
-            continue
-        elif target is not None and has_effects(target):
-            is_type = found.name is not None and re.fullmatch(r"[A-Z][A-Za-z]*[a-z][A-Za-z]*", found.name)
-            assert is_type, f"{where}: of a file with effects a pure one may use the types, not {found.name}"
-    for node in ast.walk(parse(path)):
-        is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        assert not (is_call and node.func.id in ("open", "print", "input")), (
-            f"{relative(path)}:{node.lineno}: input or output"
-        )
 
 
 def test_one_file_knows_check_mode() -> None:

@@ -63,6 +63,12 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+def marks(path: Path) -> set[str]:
+    """What a file says in the comments above its docstring: ``PURE`` or ``WRITES``."""
+    head = path.read_text(encoding="utf-8").partition('"""')[0].splitlines()
+    return {line.removeprefix("# ") for line in head} & {"PURE", "WRITES"}
+
+
 def dotted(path: Path) -> str:
     return ".".join([PACKAGE, *path.relative_to(ROOT).with_suffix("").parts])
 
