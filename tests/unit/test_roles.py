@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
-from unit.tree import ROLES, files, tasks_of
+from unit.tree import ROLES, ROOT, files, relative, tasks_of
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 
@@ -50,7 +51,9 @@ def is_template(value: t.Any) -> bool:
 @each_role
 def test_variables_bear_the_name_of_the_role(role: Path) -> None:
     name = role.name.lstrip("_")
-    assert not [key for key in inputs(role) if not key.startswith(f"{name}_")]
+    # What a private role is given is none of the names that a user has.
+    prefix = f"__{name}_" if role.name.startswith("_") else f"{name}_"
+    assert not [key for key in inputs(role) if not key.startswith(prefix)]
     assert not [key for key in load(role / "vars" / "main.yml") if not key.startswith(f"__{name}_")]
     for path in files(role / "tasks", "*.yml"):
         for task in tasks_of(path.read_text(encoding="utf-8")):
@@ -68,10 +71,70 @@ def test_the_readme_names_every_variable(role: Path) -> None:
 
 
 @each_role
-def test_tasks_work_in_check_mode(role: Path) -> None:
+def test_handlers_bear_the_name_of_the_role(role: Path) -> None:
+    prefix = f"{role.name.replace('_', ' ').capitalize()} | "
+    for path in files(role / "handlers", "*.yml"):
+        assert not [task["name"] for task in tasks_of(path.read_text()) if not task["name"].startswith(prefix)]
+
+
+@each_role
+def test_a_playbook_reads_no_private_variable_of_a_role(role: Path) -> None:
+    private = f"__{role.name.lstrip('_')}_"
+    assert not [path for path in files(ROOT / "playbooks", "*.yml") if private in path.read_text(encoding="utf-8")]
+
+
+def steps(role: Path) -> t.Iterator[tuple[str, dict[str, t.Any], str]]:
+    """Each task and handler of a role: where it stands, itself, and the conditions of its blocks and its own as text."""
+
+    def walk(entries: t.Any, around: str) -> t.Iterator[tuple[dict[str, t.Any], str]]:
+        for entry in entries or []:
+            condition = f"{around} {entry.get('when', '')}"
+            inner = [entry[key] for key in ("block", "rescue", "always") if key in entry]
+            for each in inner:
+                yield from walk(each, condition)
+            if not inner:
+                yield entry, condition
+
     for path in files(role, "*.yml"):
-        if path.parent.name not in ("tasks", "handlers"):
-            continue
-        for task in tasks_of(path.read_text(encoding="utf-8")):
-            assert "ignore_errors" not in task, f"{path}: {task.get('name')}"
-            assert "ansible.builtin.shell" not in task or "changed_when" in task, f"{path}: {task.get('name')}"
+        if path.parent.name in ("tasks", "handlers"):
+            for task, condition in walk(yaml.safe_load(path.read_text(encoding="utf-8")), ""):
+                yield f"{relative(path)}: {task.get('name')}", task, condition
+
+
+def is_child(task: dict[str, t.Any]) -> bool:
+    """Whether the task starts a program, which Ansible passes over in check mode."""
+    return any(f"ansible.builtin.{name}" in task for name in ("command", "shell", "script", "raw"))
+
+
+@each_role
+def test_no_error_is_passed_over(role: Path) -> None:
+    for where, task, _condition in steps(role):
+        assert "ignore_errors" not in task, where
+
+
+@each_role
+def test_a_program_says_whether_it_changed_something(role: Path) -> None:
+    for where, task, _condition in steps(role):
+        assert not is_child(task) or "changed_when" in task, where
+
+
+@each_role
+def test_a_program_that_runs_in_check_mode_only_reads(role: Path) -> None:
+    for where, task, _condition in steps(role):
+        if task.get("check_mode") is False:
+            assert task.get("changed_when") is False, where
+
+
+@each_role
+def test_an_answer_that_check_mode_does_not_have_is_not_asked_for(role: Path) -> None:
+    missing = {
+        task["register"]
+        for _where, task, _condition in steps(role)
+        if is_child(task) and "register" in task and task.get("check_mode") is not False
+    }
+    for where, task, condition in steps(role):
+        for name in missing:
+            # `is changed` and the like hold of a task that was passed over too; what the program said is not there.
+            uses = re.search(rf"\b{name}\.(stdout|stderr|rc)(?!\w*\s*\|\s*default)", str(task))
+            is_own = task.get("register") == name  # passed over with the program
+            assert not uses or is_own or "not ansible_check_mode" in condition, f"{where}: {name}"
