@@ -20,7 +20,6 @@ from .declared import (
     check_name,
     check_path,
     check_secret,
-    check_text,
 )
 from .errors import SpecError, bad_value
 from .units import GIB, parse_size
@@ -489,7 +488,6 @@ def each(check: Check, *, sorts: bool = False) -> Check:
     return Check(parse, check.allowed, ([check.samples[0]], list(check.samples)))
 
 
-TEXT = Check(check_text, "text without control characters")
 LINE = Check(check_line, "one line of text")
 NAME = Check(check_name, "1 to 63 letters, digits, '_', '.' and '-', the first a letter or digit")
 ITEM_NAME = Check(check_item_name, "1 to 63 letters, digits, '_' and '-', the first a letter or digit")

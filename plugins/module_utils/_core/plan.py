@@ -108,14 +108,6 @@ class Plan:
     def get(self, path: str) -> Change | None:
         return next((change for change in self.changes if change.path == path), None)
 
-    def under(self, prefix: str) -> list[Change]:
-        """The changes of *prefix* itself and of what lies in it (``cpu`` gives ``cpu`` and ``cpu.limit``)."""
-        return [
-            change
-            for change in self.changes
-            if change.path == prefix or change.path.startswith((prefix + ".", prefix + "["))
-        ]
-
     def result(self) -> dict[str, t.Any]:
         """The plan as every module returns it."""
         shown = {change.path: change.shown() for change in self.changes}

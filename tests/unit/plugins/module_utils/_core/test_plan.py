@@ -44,10 +44,5 @@ def test_what_waits_and_what_was_pending_are_listed_alike():
     assert plan.restart_required == ["a", "c"]
 
 
-def test_changes_under_an_option():
-    plan = Plan([Change(path, 1, 2) for path in ("cpu.limit", "cpu", "cpus", "cpu[0]")])
-    assert [change.path for change in plan.under("cpu")] == ["cpu.limit", "cpu", "cpu[0]"]
-
-
 def test_a_refused_change_tells_its_permit():
     assert Change("size", "2GiB", "1GiB", How.REFUSED, permit="shrink").report()["permit"] == "shrink"
