@@ -42,7 +42,11 @@ RESOURCES = {
         ["apply.py", "live.py"],
         ["tests/unit/plugins/module_utils/_container", "tests/matrix/test_container_*.py"],
     ),
-    "_vm": (["apply.py"], ["tests/unit/plugins/module_utils/_vm", "tests/matrix/test_vm_*.py"]),
+    "_guest": (["run.py", "ownership.py"], ["tests/unit/plugins/module_utils/_guest", "tests/matrix/test_vm_*.py"]),
+    "_vm": (
+        ["backend.py", "power.py", "storage.py"],
+        ["tests/unit/plugins/module_utils/_vm", "tests/matrix/test_vm_*.py"],
+    ),
     "_layout": (
         ["crew.py"],
         ["tests/unit/plugins/module_utils/_layout", "tests/matrix/test_layout.py"],

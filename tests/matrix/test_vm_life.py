@@ -115,6 +115,7 @@ def test_it_is_made_as_declared(folder: Path) -> None:
     assert seed.find("readonly") is not None and attribute(seed, "target", "bus") == "virtio"
     assert attribute(device(root, "interface", "lan"), "source", "bridge") == BRIDGES[0]
     assert attribute(device(root, "interface", "lan"), "mac", "address").startswith("52:54:00:")
+    assert attribute(device(root, "interface", "lan"), "target", "dev") == f"{NAME}.lan"
     assert len([line for line in virsh("vol-list", POOL).splitlines() if NAME in line]) == 3
     said = seed_files(folder / f"{NAME}.seed.iso")
     assert said["user-data"] == FULL["cloud_init"]["user_data"] and '"admin"' in said["vendor-data"]
@@ -147,6 +148,24 @@ def test_a_mac_stays_and_is_nobody_elses(folder: Path) -> None:
     check_run_again(VM, {"name": NAME, "state": "absent"})
     made(networks=[{"name": "lan", "bridge": BRIDGES[0]}])
     assert attribute(device(definition(NAME), "interface", "lan"), "mac", "address") == mac
+
+
+def test_a_card_has_the_same_name_on_the_host_at_each_start(folder: Path) -> None:
+    long = f"{machines.PREFIX}-with-a-rather-long-name"
+    networks = [{"name": "lan", "bridge": BRIDGES[0]}]
+    try:
+        for name in (NAME, long):
+            check_run_again(VM, {**STOPPED, "name": name, "state": "started", "networks": networks})
+        first = machines.taps(BRIDGES[0])
+        assert f"{NAME}.lan" in first and all(len(tap) <= 15 for tap in first) and len(first) == 2
+        for name in (NAME, long):
+            check_run_again(VM, {**STOPPED, "name": name, "state": "restarted"}, ["state"])
+        assert machines.taps(BRIDGES[0]) == first
+        more = {"name": NAME, "networks": [{"name": "dmz", "bridge": BRIDGES[1]}]}
+        check_run_again(VM, more, ["networks[dmz]"])
+        assert machines.taps(BRIDGES[1]) == [f"{NAME}.dmz"]
+    finally:
+        machines.remove_machines()
 
 
 def test_it_is_switched(folder: Path) -> None:
