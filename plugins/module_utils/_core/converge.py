@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import typing as t
 
 from . import lock
@@ -25,12 +24,14 @@ Params = t.Mapping[str, t.Any]
 Report = t.Callable[["Change | Step"], None]
 
 
-@dataclasses.dataclass(frozen=True)
 class Work:
     """What ``apply`` works with: the host, and the locks that its writing children inherit."""
 
-    host: t.Any
-    held: lock.Held
+    __slots__ = ("held", "host")
+
+    def __init__(self, host: t.Any, held: lock.Held) -> None:
+        self.host = host
+        self.held = held
 
 
 class Resource(t.Protocol[SpecT, StateT]):
@@ -76,15 +77,24 @@ class Resource(t.Protocol[SpecT, StateT]):
         """What others may count on before *spec* stands (``Host.expected``), by option path; what is not declared is not promised."""
 
 
-@dataclasses.dataclass
 class Outcome:
     """How a run ended. ``changed`` of a failed run says whether anything was written. ``state`` is what a rehearsal observed."""
 
-    plan: Plan
-    changed: bool
-    facts: dict[str, t.Any] = dataclasses.field(default_factory=dict)
-    error: HybridError | None = None
-    state: t.Any = dataclasses.field(default=None, repr=False)
+    __slots__ = ("changed", "error", "facts", "plan", "state")
+
+    def __init__(
+        self,
+        plan: Plan,
+        changed: bool,
+        facts: dict[str, t.Any] | None = None,
+        error: HybridError | None = None,
+        state: t.Any = None,
+    ) -> None:
+        self.plan = plan
+        self.changed = changed
+        self.facts = facts if facts is not None else {}
+        self.error = error
+        self.state = state
 
     def result(self) -> dict[str, t.Any]:
         """Everything that a module returns."""

@@ -7,12 +7,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import typing as t
 
 from .options import Option, Options
 from .plan import Change, How, Plan, Unknown
+from .value import Value
 
 
 class Verdict(enum.Enum):
@@ -29,16 +29,18 @@ class _Same(enum.Enum):
 SAME = _Same.SAME
 
 
-@dataclasses.dataclass(frozen=True)
-class Power:
+class Power(Value):
     """Whether the resource runs now, whether it will when the run ends, and whether a running one takes changes at all.
 
     Bridges, pools and images are always ``Power(True, True)``. A managed-saved guest runs, but takes nothing.
     """
 
-    is_running: bool
-    will_run: bool
-    takes_changes: bool = True
+    __slots__ = ("is_running", "takes_changes", "will_run")
+
+    def __init__(self, is_running: bool, will_run: bool, takes_changes: bool = True) -> None:
+        self.is_running = is_running
+        self.will_run = will_run
+        self.takes_changes = takes_changes
 
 
 def decide(

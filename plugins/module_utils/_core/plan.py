@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import typing as t
+
+from .value import Value
 
 
 class How(str, enum.Enum):
@@ -22,28 +23,43 @@ class How(str, enum.Enum):
     REFUSED = "refused"
 
 
-@dataclasses.dataclass(frozen=True)
-class Unknown:
+class Unknown(Value):
     """A value that stands only after apply, since it depends on something that does not exist yet. Compares as equal."""
 
-    text: str = "(known after apply)"
+    __slots__ = ("text",)
+
+    def __init__(self, text: str = "(known after apply)") -> None:
+        self.text = text
 
 
 UNKNOWN = Unknown()
 
 
-@dataclasses.dataclass
-class Change:
+class Change(Value):
     """One difference that apply removes. *before* and *after* are in the user's form."""
 
-    path: str
-    before: t.Any
-    after: t.Any
-    how: How = How.LIVE
-    permit: str | None = None
-    secret: bool = False
-    done: bool = False
-    reason: str | None = None
+    __slots__ = ("after", "before", "done", "how", "path", "permit", "reason", "secret")
+    __hash__ = None  # type: ignore[assignment]  # it comes to be done
+
+    def __init__(
+        self,
+        path: str,
+        before: t.Any,
+        after: t.Any,
+        how: How = How.LIVE,
+        permit: str | None = None,
+        secret: bool = False,
+        done: bool = False,
+        reason: str | None = None,
+    ) -> None:
+        self.path = path
+        self.before = before
+        self.after = after
+        self.how = how
+        self.permit = permit
+        self.secret = secret
+        self.done = done
+        self.reason = reason
 
     def report(self) -> dict[str, t.Any]:
         """The change as it is returned, secrets masked so that before and after stay different."""
@@ -66,27 +82,40 @@ class Change:
         return _printable(before), _printable(after)
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
+class Step(Value):
     """A named moment of apply that is not a change of its own: after it, something more stands on the host."""
 
-    name: str
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def told(self) -> dict[str, str]:
         """What progress tells of it."""
         return {"step": self.name}
 
 
-@dataclasses.dataclass
-class Plan:
+class Plan(Value):
     """What is to do, what only a restart can do, and what is left as it stands."""
 
-    changes: list[Change] = dataclasses.field(default_factory=list)
-    pending: list[Change] = dataclasses.field(default_factory=list)
-    kept: list[str] = dataclasses.field(default_factory=list)
-    unmanaged: list[str] = dataclasses.field(default_factory=list)
-    assumed: list[str] = dataclasses.field(default_factory=list)
-    warnings: list[str] = dataclasses.field(default_factory=list)
+    __slots__ = ("assumed", "changes", "kept", "pending", "unmanaged", "warnings")
+    __hash__ = None  # type: ignore[assignment]  # its lists grow
+
+    def __init__(
+        self,
+        changes: list[Change] | None = None,
+        pending: list[Change] | None = None,
+        kept: list[str] | None = None,
+        unmanaged: list[str] | None = None,
+        assumed: list[str] | None = None,
+        warnings: list[str] | None = None,
+    ) -> None:
+        self.changes = changes if changes is not None else []
+        self.pending = pending if pending is not None else []
+        self.kept = kept if kept is not None else []
+        self.unmanaged = unmanaged if unmanaged is not None else []
+        self.assumed = assumed if assumed is not None else []
+        self.warnings = warnings if warnings is not None else []
 
     @property
     def changed(self) -> bool:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import platform
@@ -15,6 +14,7 @@ import shutil
 import typing as t
 
 from .._core import atomic, command, paths
+from .._core.value import Value
 
 DEVICE = "/dev/kvm"
 CACHE = os.path.join(paths.RUN, "kvm.json")
@@ -22,12 +22,14 @@ MACHINES = {"x86_64": "q35", "aarch64": "virt"}
 PROBE_SECONDS = 30.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Accelerator:
+class Accelerator(Value):
     """What QEMU runs guests with. *kind* is ``kvm`` or ``tcg`` (emulation), *reason* the sentence why."""
 
-    kind: t.Literal["kvm", "tcg"]
-    reason: str
+    __slots__ = ("kind", "reason")
+
+    def __init__(self, kind: t.Literal["kvm", "tcg"], reason: str) -> None:
+        self.kind = kind
+        self.reason = reason
 
     @property
     def is_kvm(self) -> bool:

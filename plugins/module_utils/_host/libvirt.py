@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import typing as t
 from xml.etree import ElementTree
 
@@ -20,34 +18,57 @@ Domain = t.Any
 Connection = t.Any
 
 
-@dataclasses.dataclass(frozen=True)
 class Pool:
     """A storage pool as libvirt has it. Sizes in bytes, known while it is active."""
 
-    name: str
-    type: str
-    path: str | None
-    autostart: bool
-    is_active: bool
-    capacity: int | None
-    available: int | None
-    handle: t.Any = dataclasses.field(compare=False, repr=False)
+    __slots__ = ("autostart", "available", "capacity", "handle", "is_active", "name", "path", "type")
+
+    def __init__(
+        self,
+        name: str,
+        type: str,
+        path: str | None,
+        autostart: bool,
+        is_active: bool,
+        capacity: int | None,
+        available: int | None,
+        handle: t.Any,
+    ) -> None:
+        self.name = name
+        self.type = type
+        self.path = path
+        self.autostart = autostart
+        self.is_active = is_active
+        self.capacity = capacity
+        self.available = available
+        self.handle = handle
 
 
-@dataclasses.dataclass(frozen=True)
 class Network:
     """A virtual network as libvirt has it. *live_xml* is ``None`` while it is inactive.
 
     *bridge* is the one that it makes itself; a network that only lends the bridge of somebody else has none.
     """
 
-    name: str
-    bridge: str | None
-    autostart: bool
-    is_active: bool
-    xml: str = dataclasses.field(repr=False)
-    live_xml: str | None = dataclasses.field(repr=False)
-    handle: t.Any = dataclasses.field(compare=False, repr=False)
+    __slots__ = ("autostart", "bridge", "handle", "is_active", "live_xml", "name", "xml")
+
+    def __init__(
+        self,
+        name: str,
+        bridge: str | None,
+        autostart: bool,
+        is_active: bool,
+        xml: str,
+        live_xml: str | None,
+        handle: t.Any,
+    ) -> None:
+        self.name = name
+        self.bridge = bridge
+        self.autostart = autostart
+        self.is_active = is_active
+        self.xml = xml
+        self.live_xml = live_xml
+        self.handle = handle
 
 
 def connect() -> Connection:
@@ -156,14 +177,22 @@ def read_domains(connection: Connection) -> dict[str, Domain]:
         return {domain.name(): domain for domain in connection.listAllDomains()}
 
 
-@dataclasses.dataclass(frozen=True)
 class Listings:
     """The names of the domains of which something holds: a call for each question, not one for each domain."""
 
-    active: frozenset[str]
-    autostarted: frozenset[str]
-    saved: frozenset[str]
-    with_snapshots: frozenset[str]
+    __slots__ = ("active", "autostarted", "saved", "with_snapshots")
+
+    def __init__(
+        self,
+        active: frozenset[str],
+        autostarted: frozenset[str],
+        saved: frozenset[str],
+        with_snapshots: frozenset[str],
+    ) -> None:
+        self.active = active
+        self.autostarted = autostarted
+        self.saved = saved
+        self.with_snapshots = with_snapshots
 
 
 def read_listings(connection: Connection) -> Listings:
@@ -181,16 +210,21 @@ def read_listings(connection: Connection) -> Listings:
     )
 
 
-@dataclasses.dataclass(frozen=True)
 class Definition:
     """The XML of a domain, as it runs or else as it is defined, secrets included."""
 
-    xml: str = dataclasses.field(repr=False)
-    is_running: bool = False
+    __slots__ = ("_root", "is_running", "xml")
 
-    @functools.cached_property
+    def __init__(self, xml: str, is_running: bool = False) -> None:
+        self.xml = xml
+        self.is_running = is_running
+        self._root: ElementTree.Element | None = None
+
+    @property
     def root(self) -> ElementTree.Element:
-        return ElementTree.fromstring(self.xml)
+        if self._root is None:
+            self._root = ElementTree.fromstring(self.xml)
+        return self._root
 
     @property
     def disk_sources(self) -> list[str]:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import shutil
@@ -23,13 +22,15 @@ _MAC = re.compile(r"^\s*lxc\.net\.\d+\.hwaddr\s*=\s*([0-9A-Fa-f:]+)\s*$", re.MUL
 _MOUNT = re.compile(r"^\s*lxc\.mount\.entry\s*=\s*(/\S*)\s", re.MULTILINE)
 
 
-@dataclasses.dataclass(frozen=True)
 class Container:
     """A container by its configuration file."""
 
-    name: str
-    config: str = dataclasses.field(repr=False)
-    is_running: bool = False
+    __slots__ = ("config", "is_running", "name")
+
+    def __init__(self, name: str, config: str, is_running: bool = False) -> None:
+        self.name = name
+        self.config = config
+        self.is_running = is_running
 
     @property
     def sources(self) -> list[str]:

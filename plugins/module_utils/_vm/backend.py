@@ -338,8 +338,7 @@ class VmBackend:
         values = seed.merged(
             self.spec.values, {key: lasting[key] for key in CLOUD_INIT if key in lasting}, self.spec.unset
         )
-        cards = [seed.Card(name, mac) for name, mac in self._macs().items()]
-        storage.write_seed(self.spec.name, path, seed.build(seed.render(self.spec.name, values, cards)))
+        storage.write_seed(self.spec.name, path, seed.build(seed.render(self.spec.name, values, self._macs())))
         storage.refresh(self.work, [path])
         yield Step("seed made")
 

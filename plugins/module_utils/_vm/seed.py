@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import typing as t
@@ -15,6 +14,8 @@ from .._core import libraries
 from .options import CLOUD_INIT
 
 Values = t.Mapping[str, t.Any]
+# The MACs of the network cards by name: the seed configures each by DHCP when nothing else is written.
+Cards = t.Mapping[str, str]
 
 LABEL = "cidata"
 _FILES = ("user-data", "meta-data", "network-config", "vendor-data")
@@ -22,15 +23,7 @@ _HEAD = "#cloud-config\n"
 _SHELL = "/bin/bash"
 
 
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """A network card that the seed configures when nothing else is written: DHCP on each."""
-
-    name: str
-    mac: str
-
-
-def render(guest: str, values: Values, cards: t.Sequence[Card]) -> dict[str, str]:
+def render(guest: str, values: Values, cards: Cards) -> dict[str, str]:
     """The files of the seed by name, the same text for the same input.
 
     The shortcuts (user, ssh_keys, packages) are the user data. Where user data is written too they become vendor data, which
@@ -145,10 +138,10 @@ def _shortcuts(values: Values) -> dict[str, t.Any]:
     return said
 
 
-def _all_by_dhcp(cards: t.Sequence[Card]) -> dict[str, t.Any]:
+def _all_by_dhcp(cards: Cards) -> dict[str, t.Any]:
     return {
         "version": 2,
-        "ethernets": {card.name: {"match": {"macaddress": card.mac}, "dhcp4": True} for card in cards},
+        "ethernets": {name: {"match": {"macaddress": mac}, "dhcp4": True} for name, mac in cards.items()},
     }
 
 
@@ -156,7 +149,7 @@ def _is_all_by_dhcp(text: str) -> bool:
     said = _load(text)
     ethernets = (said or {}).get("ethernets")
     return isinstance(ethernets, dict) and text == _dump(
-        _all_by_dhcp([Card(name, str((card.get("match") or {}).get("macaddress"))) for name, card in ethernets.items()])
+        _all_by_dhcp({name: str((card.get("match") or {}).get("macaddress")) for name, card in ethernets.items()})
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import seed
 
-CARDS = [seed.Card("lan", "52:54:00:00:00:01")]
+CARDS = {"lan": "52:54:00:00:00:01"}
 FULL = {
     "cloud_init.user": "joe",
     "cloud_init.ssh_keys": ("ssh-ed25519 AAAA one", "ssh-rsa BBBB two"),
