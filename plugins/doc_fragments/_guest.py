@@ -27,7 +27,7 @@ options:
     elements: str
   protection:
     description:
-      - Whether O(state=absent) is refused. Take the protection off first.
+      - Whether O(state=absent) is refused. Take the protection off first, or write V(false) in the task that takes the guest away.
       - 'B(In short:) live. C(unset) sets it to no.'
     type: bool
   autostart:

@@ -198,6 +198,8 @@ options:
         description:
           - The name of the card. The cards of a machine that was made by hand are called C(net0), C(net1) and so on until they get a
             name here by their MAC or bridge.
+          - The end of a new card on the host is called C(MACHINE.CARD), at each start. Where that has more than 15 characters it is the
+            beginning of the machine's name and a digest.
         type: str
         required: true
       state:

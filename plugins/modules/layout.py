@@ -679,6 +679,8 @@ options:
             description:
               - The name of the card. The cards of a machine that was made by hand are called C(net0), C(net1) and so on until
                 they get a name here by their MAC or bridge.
+              - The end of a new card on the host is called C(MACHINE.CARD), at each start. Where that has more than 15 characters
+                it is the beginning of the machine's name and a digest.
             type: str
             required: true
           state:
@@ -889,7 +891,8 @@ options:
         elements: str
       protection:
         description:
-          - Whether O(vms[].state=absent) is refused. Take the protection off first.
+          - Whether O(vms[].state=absent) is refused. Take the protection off first, or write V(false) in the task that takes
+            the guest away.
           - B(In short:) live. C(unset) sets it to no.
         type: bool
       autostart:
@@ -1276,7 +1279,8 @@ options:
         elements: str
       protection:
         description:
-          - Whether O(containers[].state=absent) is refused. Take the protection off first.
+          - Whether O(containers[].state=absent) is refused. Take the protection off first, or write V(false) in the task
+            that takes the guest away.
           - B(In short:) live. C(unset) sets it to no.
         type: bool
       autostart:
