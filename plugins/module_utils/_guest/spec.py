@@ -14,6 +14,7 @@ from .._core.options import Item, Options, Params
 from .options import SYNONYMS
 
 Items = t.Mapping[str, tuple[Item, ...]]
+SpecT = t.TypeVar("SpecT", bound="GuestSpec")
 
 
 class GuestSpec:
@@ -47,7 +48,7 @@ class GuestSpec:
 
     __hash__ = None  # type: ignore[assignment]  # its values are a dictionary
 
-    def replace(self, **changes: t.Any) -> GuestSpec:
+    def replace(self, **changes: t.Any) -> t.Self:
         """The same guest with other *name*, *state*, *values*, *lists* or *unset*."""
         return type(self)(**{name: changes.get(name, getattr(self, name)) for name in GuestSpec.__slots__})
 
@@ -112,8 +113,8 @@ class GuestSpec:
 
 
 def parse_guest(
-    options: Options, params: Params, *, check_guest_name: t.Callable[[str, t.Any], t.Any], spec: type[GuestSpec]
-) -> GuestSpec:
+    options: Options, params: Params, *, check_guest_name: t.Callable[[str, t.Any], t.Any], spec: type[SpecT]
+) -> SpecT:
     """The declared guest from a module's parameters: what both kinds have in common is checked here.
 
     :raises SpecError:

@@ -94,7 +94,7 @@ class GuestState:
             return self.record.value(option)
         return (self.live or self.persistent).values.get(option.path)
 
-    def replace(self, **changes: t.Any) -> t.Any:
+    def replace(self, **changes: t.Any) -> t.Self:
         """The same state, of the same kind of guest, with other values."""
         names = [name for each in type(self).__mro__ for name in getattr(each, "__slots__", ())]
         return type(self)(**{name: changes.get(name, getattr(self, name)) for name in names})

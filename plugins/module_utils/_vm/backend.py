@@ -33,7 +33,6 @@ from .state import State
 from .volumes import format_of, volume_path
 from .xml import boot, channel, controller, disk, nic
 from .xml import domain as domain_xml
-from .xml.disk import Disk
 from .xml.node import Node, name_of, set_name
 
 # libvirt itself has waited 5 seconds by then.
@@ -90,12 +89,15 @@ class VmBackend:
         return wanted_value(OPTIONS, self.spec, path)
 
     def _taken_targets(self) -> list[str]:
-        disks = self.state.live.things("disks").values() if self.state.live else ()
-        return [t.cast(Disk, device).target for device in disks]
+        return [device.target for device in self.state.live.disks.values()] if self.state.live else []
 
     def defined(self, area: str) -> t.Mapping[str, t.Any]:
         """The devices of the machine by name; those of a half-made one are none."""
         return self.state.persistent.things(area) if self.state.exists else {}
+
+    def _running(self, area: str) -> t.Mapping[str, t.Any]:
+        """The devices of the running machine by name."""
+        return self.state.live.things(area) if self.state.live else {}
 
     # -- record
 
@@ -176,8 +178,8 @@ class VmBackend:
 
     def detach(self, change: Change) -> None:
         area, name, dummy = split(change.path)
-        device = self.state.live.things(area).get(name) if self.state.live else None
-        if device is not None and not self._lets_go(area, t.cast(t.Any, device).ident):
+        device = self._running(area).get(name)
+        if device is not None and not self._lets_go(area, device.ident):
             self._note_declined(change.path)
 
     def _lets_go(self, area: str, ident: str) -> bool:
@@ -211,7 +213,7 @@ class VmBackend:
 
     def attach(self, change: Change) -> None:
         area, name, dummy = split(change.path)
-        if self.state.live is not None and name in self.state.live.things(area):
+        if name in self._running(area):
             return  # it is there, and was missing in the definition
         root = domain_xml.parse(self._lasting_xml())
         node = self._nodes(root)[area, name]
@@ -246,7 +248,7 @@ class VmBackend:
         if live is None:
             return
         area, name, key = split(change.path)
-        device = live.things(area).get(name) if key else None
+        device = self._running(area).get(name) if key else None
         if key and device is None:
             return  # it was plugged in by this run, as the definition has it
         now = device.value(key) if device is not None else live.values.get(change.path)
@@ -321,9 +323,8 @@ class VmBackend:
 
     def resize(self, change: Change) -> None:
         name, size = split(change.path)[1], self.wanted(change.path)
-        device = t.cast(Disk, self.state.persistent.things("disks")[name])
-        plugged = self.state.live.things("disks").get(name) if self.state.live else None
-        if change.how is How.LIVE and plugged is not None and t.cast(Disk, plugged).source == device.source:
+        device, plugged = self.state.persistent.disks[name], self._running("disks").get(name)
+        if change.how is How.LIVE and plugged is not None and plugged.source == device.source:
             with errors_of(f"grow the disk {device.target} of {self.spec.name}", ApplyError):
                 self.domain.blockResize(device.source, size, libraries.libvirt().VIR_DOMAIN_BLOCK_RESIZE_BYTES)
         else:
@@ -345,8 +346,7 @@ class VmBackend:
     def _macs(self) -> dict[str, str]:
         """The MACs of the cards that the definition has: of a new machine, those that it gets."""
         if self.state.exists:
-            nics = self.state.persistent.things("networks")
-            return {name: str(card.value("mac")) for name, card in nics.items()}
+            return {name: card.mac for name, card in self.state.persistent.nics.items()}
         changes = {item.name: self.plan.get(f"networks[{item.name}]") for item in self.spec.wanted("networks")}
         return {name: change.after["mac"] for name, change in changes.items() if change is not None}
 

@@ -17,23 +17,19 @@ from .._guest.claims import CardClaim, cards_after, macs_of
 from .options import SEED_DISK
 from .spec import Spec, with_create_defaults
 from .state import State
-from .xml.nic import Nic
 
 
 def claims_of(spec: Spec | None, state: State) -> Claims:
     """Once *spec* stands; as it is where there is none. What goes claims the volumes that are kept of it."""
-    nics = state.persistent.things("networks") if state.exists else {}
-    cards = {
-        name: CardClaim(nic.value("mac"), nic.value("bridge"), nic.value("vlan") or 0) for name, nic in nics.items()
-    }
+    nics = state.persistent.nics if state.exists else {}
+    cards = {name: CardClaim(nic.mac, nic.value("bridge"), nic.value("vlan") or 0) for name, nic in nics.items()}
     if spec is None:
-        live = state.live.things("networks") if state.live else {}
-        taps = (t.cast(Nic, nic).tap for nic in live.values())
+        live = state.live.nics if state.live else {}
         return Claims(
             macs=macs_of(cards.values()) | {*state.record.macs.values()},
             memory_kib=_memory_before(state),
             paths=state.owned.values(),
-            links=[tap for tap in taps if tap],
+            links=[nic.tap for nic in live.values() if nic.tap],
         )
     if spec.state == "absent":
         deleted = {name for name in state.owned if ("seed" if name == SEED_DISK else "disks") in spec.delete}

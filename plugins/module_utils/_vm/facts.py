@@ -16,8 +16,6 @@ from .options import OPTIONS, SEED_DISK
 from .process import uptime_seconds
 from .spec import Spec
 from .state import State, VmSide
-from .xml.disk import Disk
-from .xml.nic import Nic
 
 
 def guest_facts(name: str, host: Host) -> dict[str, t.Any]:
@@ -49,7 +47,6 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
 
 
 def _networks(side: VmSide, state: State) -> list[dict[str, t.Any]]:
-    nics = t.cast("t.Mapping[str, Nic]", side.things("networks"))
     return [
         {
             "name": name,
@@ -59,12 +56,11 @@ def _networks(side: VmSide, state: State) -> list[dict[str, t.Any]]:
             "addresses": list(state.addresses.get(nic.mac, ())),
             "link": nic.value("link"),
         }
-        for name, nic in nics.items()
+        for name, nic in side.nics.items()
     ]
 
 
 def _disks(side: VmSide) -> list[dict[str, t.Any]]:
-    disks = t.cast("t.Mapping[str, Disk]", side.things("disks"))
     return [
         {
             "name": name,
@@ -73,6 +69,6 @@ def _disks(side: VmSide) -> list[dict[str, t.Any]]:
             "size_bytes": disk.value("size"),
             "size": show_size(disk.value("size")),
         }
-        for name, disk in disks.items()
+        for name, disk in side.disks.items()
         if name != SEED_DISK
     ]

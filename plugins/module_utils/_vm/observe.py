@@ -54,7 +54,7 @@ def observe(spec: Spec, host: Host) -> State:
         found = accelerator.probe()
         state = state.replace(accelerator=found.kind, accelerator_reason=found.reason)
     state = state.replace(found=_find_volumes(spec, state), vlan_obstacles=_vlan_obstacles(spec, state, host))
-    return t.cast(State, state.replace(foreign_seed=_foreign_seed(spec, state)))
+    return state.replace(foreign_seed=_foreign_seed(spec, state))
 
 
 def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
@@ -71,15 +71,12 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
         owned=owned,
     )
     if spec.state == "absent":
-        return t.cast(State, state.replace(used=_used(host, spec.name, owned)))
+        return state.replace(used=_used(host, spec.name, owned))
     needs_macs = _needs_mac(spec, record)
-    return t.cast(
-        State,
-        state.replace(
-            image_sizes=_image_sizes(spec, host),
-            machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
-            taken_macs=taken_macs(host, spec.name) if needs_macs else (),
-        ),
+    return state.replace(
+        image_sizes=_image_sizes(spec, host),
+        machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
+        taken_macs=taken_macs(host, spec.name) if needs_macs else (),
     )
 
 
@@ -93,43 +90,40 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
     model = domain_xml.read(domain_xml.parse(_persistent_xml(spec.name, domain, host)))
     sizes = _sizes(domain, model, host.disk_sizes.get(spec.name, {}) if power == "stopped" else {})
     flags = {"autostart": spec.name in listed.autostarted}
-    devices = _name_devices(spec, state, model)
-    seed_disk = devices["disks"].get(SEED_DISK)
-    seed_path = t.cast(Disk, seed_disk).source if seed_disk else None
+    disks, nics = _name_devices(spec, state, model)
+    seed_path = disks[SEED_DISK].source if SEED_DISK in disks else None
     lasting = read_seed(_read_file(seed_path), spec.name)
-    persistent = _side(model, devices, {**flags, **seed_values(lasting)}, state, sizes)
+    persistent = _side(model, disks, nics, {**flags, **seed_values(lasting)}, state, sizes)
     live, found_addresses = None, {}
     live_xml = _live_xml(spec.name, domain, power, host)
     if live_xml is not None:
         model = domain_xml.read(domain_xml.parse(live_xml))
+        disks, nics = _name_live_devices(state, model, persistent)
         seeds = _live_seed(run, seed_path, lasting, spec.name)
-        live = _side(model, _name_live_devices(state, model, persistent), {**flags, **seeds}, state, sizes)
+        live = _side(model, disks, nics, {**flags, **seeds}, state, sizes)
         live = _with_port_vlans(_with_requested_memory(live, notes), spec, host)
         if run is not None:
-            nics, is_connected = list(_nics(live).values()), model.is_agent_connected
-            found_addresses = addresses.read(host, domain, nics, is_agent_connected=is_connected)
-    return t.cast(
-        State,
-        state.replace(
-            power=power,
-            exists=not is_half_made,
-            persistent=persistent,
-            live=live,
-            declined=notes.declined if notes else (),
-            seed_path=seed_path,
-            sources=frozenset(sizes),
-            snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
-            run=run,
-            addresses=found_addresses,
-            foreign=_foreign(persistent, state),
-        ),
+            is_connected = model.is_agent_connected
+            found_addresses = addresses.read(host, domain, list(live.nics.values()), is_agent_connected=is_connected)
+    return state.replace(
+        power=power,
+        exists=not is_half_made,
+        persistent=persistent,
+        live=live,
+        declined=notes.declined if notes else (),
+        seed_path=seed_path,
+        sources=frozenset(sizes),
+        snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
+        run=run,
+        addresses=found_addresses,
+        foreign=_foreign(persistent, state),
     )
 
 
 def _foreign(persistent: VmSide, state: State) -> tuple[str, ...]:
     """What is kept of it though we did not make it: disks of others, and what its UEFI and its TPM remember."""
     ours = set(state.owned.values())
-    sources = [disk.source for disk in _disks(persistent).values() if disk.source and disk.source not in ours]
+    sources = [disk.source for disk in persistent.disks.values() if disk.source and disk.source not in ours]
     domain = persistent.domain
     firmware = (domain.nvram, os.path.join(_TPM_FOLDER, domain.uuid) if domain.has_tpm else "")
     return (
@@ -171,14 +165,14 @@ def _live_xml(name: str, domain: t.Any, power: str, host: Host) -> str | None:
 
 # ---- the two sides ----------------------------------------------------------------------------------------------------
 
-Devices = t.Mapping[str, t.Mapping[str, "Disk | Nic"]]
+Devices = tuple[t.Mapping[str, Disk], t.Mapping[str, Nic]]
 
 
 def _name_devices(spec: Spec, state: State, domain: Domain) -> Devices:
     recorded = state.record.names
     disks, nics = spec.items("disks"), spec.items("networks")
-    return {
-        "disks": claim_names(
+    return (
+        claim_names(
             domain.disks,
             PLACES["disks"],
             recorded=recorded.get("disks"),
@@ -186,7 +180,7 @@ def _name_devices(spec: Spec, state: State, domain: Domain) -> Devices:
             marks={item.name: _written(item, "source", "serial") for item in disks},
             hints={item.name: volume_paths(spec.name, item, state.pools) for item in disks},
         ),
-        "networks": claim_names(
+        claim_names(
             domain.nics,
             PLACES["networks"],
             recorded=recorded.get("networks"),
@@ -194,7 +188,7 @@ def _name_devices(spec: Spec, state: State, domain: Domain) -> Devices:
             marks={item.name: _written(item, "mac") for item in nics},
             hints={item.name: _networks_of(item, state) for item in nics},
         ),
-    }
+    )
 
 
 def _written(item: Item, *keys: str) -> list[str]:
@@ -209,44 +203,38 @@ def _networks_of(item: Item, state: State) -> list[str]:
 
 def _name_live_devices(state: State, domain: Domain, persistent: VmSide) -> Devices:
     recorded = state.record.names
-    return {
-        "disks": name_live_devices("disks", domain.disks, _disks(persistent), recorded.get("disks", {})),
-        "networks": name_live_devices("networks", domain.nics, _nics(persistent), recorded.get("networks", {})),
-    }
+    return (
+        name_live_devices("disks", domain.disks, persistent.disks, recorded.get("disks", {})),
+        name_live_devices("networks", domain.nics, persistent.nics, recorded.get("networks", {})),
+    )
 
 
 def _side(
-    domain: Domain, devices: Devices, more: t.Mapping[str, t.Any], state: State, sizes: t.Mapping[str, int]
+    domain: Domain,
+    disks: t.Mapping[str, Disk],
+    nics: t.Mapping[str, Nic],
+    more: t.Mapping[str, t.Any],
+    state: State,
+    sizes: t.Mapping[str, int],
 ) -> VmSide:
     """One side with what only the host knows of its devices: the bridge of a card, the pool and the size of a disk."""
-    ordered = sorted(
-        (device.boot_order, name) for its in devices.values() for name, device in its.items() if device.boot_order
-    )
-    order = tuple(name for dummy, name in ordered) or tuple(f"class:{word}" for word in domain.boot_classes)
+    numbers = [(device.boot_order, name) for its in (disks, nics) for name, device in its.items()]
+    ordered = tuple(name for number, name in sorted(numbers) if number)
+    order = ordered or tuple(f"class:{word}" for word in domain.boot_classes)
     folders = {path.rstrip("/"): name for name, path in state.pools.items()}
 
-    def disk_of(device: t.Any) -> Disk:
-        pool = folders.get(device.source.rpartition("/")[0], "")
-        return t.cast(Disk, device.with_values(pool=pool, size=sizes.get(device.source)))
+    def pool_of(disk: Disk) -> str:
+        return folders.get(disk.source.rpartition("/")[0], "")
 
-    def nic_of(device: t.Any) -> Nic:
-        is_virtual = device.type == "network"
-        bridge = state.bridges.get(device.source, device.source) if is_virtual else device.source
-        return t.cast(Nic, device.with_values(bridge=bridge))
+    def bridge_of(nic: Nic) -> str:
+        return state.bridges.get(nic.source, nic.source) if nic.type == "network" else nic.source
 
-    items: dict[str, t.Mapping[str, Disk | Nic]] = {
-        "disks": {name: disk_of(device) for name, device in devices["disks"].items()},
-        "networks": {name: nic_of(device) for name, device in devices["networks"].items()},
-    }
-    return VmSide({**domain.values, "boot.order": order, **more}, items, domain)
-
-
-def _disks(side: VmSide) -> t.Mapping[str, Disk]:
-    return t.cast("t.Mapping[str, Disk]", side.things("disks"))
-
-
-def _nics(side: VmSide) -> t.Mapping[str, Nic]:
-    return t.cast("t.Mapping[str, Nic]", side.things("networks"))
+    return VmSide(
+        {**domain.values, "boot.order": order, **more},
+        {name: disk.with_values(pool=pool_of(disk), size=sizes.get(disk.source)) for name, disk in disks.items()},
+        {name: nic.with_values(bridge=bridge_of(nic)) for name, nic in nics.items()},
+        domain,
+    )
 
 
 def _with_requested_memory(live: VmSide, notes: Run | None) -> VmSide:
@@ -256,18 +244,17 @@ def _with_requested_memory(live: VmSide, notes: Run | None) -> VmSide:
     requested, before = notes.balloon
     if not min(requested, before) <= live.values["memory"] <= max(requested, before):
         return live
-    return VmSide({**live.values, "memory": requested}, live.items, live.domain)
+    return VmSide({**live.values, "memory": requested}, live.disks, live.nics, live.domain)
 
 
 def _with_port_vlans(live: VmSide, spec: Spec, host: Host) -> VmSide:
     """The VLANs as the ports have them: libvirt says what it once set."""
     is_declared = any("vlan" in item.values for item in spec.items("networks"))
     is_unset = any(path.endswith("].vlan") for path in spec.unset)
-    nics = _nics(live)
-    if not (is_declared or is_unset or any(nic.value("vlan") for nic in nics.values())):
+    if not (is_declared or is_unset or any(nic.value("vlan") for nic in live.nics.values())):
         return live
-    ports = {name: _with_port_vlan(nic, host) for name, nic in nics.items()}
-    return VmSide(live.values, {**live.items, "networks": ports}, live.domain)
+    ports = {name: _with_port_vlan(nic, host) for name, nic in live.nics.items()}
+    return VmSide(live.values, live.disks, ports, live.domain)
 
 
 def _with_port_vlan(nic: Nic, host: Host) -> Nic:
@@ -291,7 +278,7 @@ def _foreign_seed(spec: Spec, state: State) -> str | None:
 
 def _find_volumes(spec: Spec, state: State) -> dict[str, FoundVolume]:
     found = {}
-    plugged = state.persistent.things("disks") if state.exists else {}
+    plugged = state.persistent.disks if state.exists else {}
     for item in spec.wanted("disks"):
         if item.name in plugged:
             continue
@@ -394,7 +381,7 @@ def _needs_mac(spec: Spec, record: GuestRecord) -> bool:
 def _vlan_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
     """Nothing is asked where no declared card is in a VLAN or is to be in one."""
     items = spec.wanted("networks")
-    defined = state.persistent.things("networks") if state.exists else {}
+    defined = state.persistent.nics if state.exists else {}
     nics = [defined[item.name] for item in items if item.name in defined]
     if not any("vlan" in item.values for item in items) and not any(nic.value("vlan") for nic in nics):
         return {}

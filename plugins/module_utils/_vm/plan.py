@@ -21,7 +21,6 @@ from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .spec import Spec, check_limits, new_item, shared_name, with_create_defaults
 from .state import State
 from .xml.disk import Disk, plugs_live
-from .xml.nic import Nic
 
 _OTHER_AREA = {"disks": "networks", "networks": "disks"}
 
@@ -134,9 +133,8 @@ class VmKind(Kind):
             beyond.add("memory")
         if not live.domain.has_channels:
             beyond.add("agent")
-        disks, nics = live.things("disks"), live.things("networks")
-        beyond |= {f"disks[{name}]" for name, disk in disks.items() if not t.cast(Disk, disk).plugs_live}
-        beyond |= {f"networks[{name}].bridge" for name, nic in nics.items() if not t.cast(Nic, nic).is_on_bridge}
+        beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if not disk.plugs_live}
+        beyond |= {f"networks[{name}].bridge" for name, nic in live.nics.items() if not nic.is_on_bridge}
         return beyond | self._beyond_ports()
 
     def _beyond_ports(self) -> set[str]:
@@ -158,8 +156,8 @@ class VmKind(Kind):
         return beyond
 
     def _bus_of(self, item: Item) -> str:
-        defined = self.state.persistent.things("disks").get(item.name)
-        return item.text("bus") or (str(defined.value("bus")) if defined else "virtio")
+        defined = self.state.persistent.disks.get(item.name)
+        return item.text("bus") or (defined.bus if defined else "virtio")
 
     def compare(self, draft: Draft) -> None:
         if self.state.exists:

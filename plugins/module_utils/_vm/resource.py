@@ -55,7 +55,7 @@ class KvmVm:
         return apply_vm(spec, state, plan, work)
 
     def settled(self, spec: Spec) -> Spec:
-        return t.cast(Spec, spec.replace(state="started")) if spec.state == "restarted" else spec
+        return spec.replace(state="started") if spec.state == "restarted" else spec
 
     def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
         return {"guest": facts_of(spec.name, state)}

@@ -36,7 +36,7 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
 
     :raises SpecError:
     """
-    spec = t.cast(Spec, parse_guest(OPTIONS, params, check_guest_name=check_guest_name, spec=Spec))
+    spec = parse_guest(OPTIONS, params, check_guest_name=check_guest_name, spec=Spec)
     for least, most in (("memory", "memory_max"), (spec.cores_path, "cpu.max_cores")):
         if least in spec.values and most in spec.values and spec.values[least] > spec.values[most]:
             raise SpecError(f"{most}: is less than {least}", key=most)
@@ -110,7 +110,7 @@ def with_create_defaults(spec: Spec) -> Spec:
     lists = {area: tuple(new_item(area, item) for item in spec.wanted(area)) for area in spec.lists}
     if spec.image is not None:
         lists["disks"] = _with_image(spec.image, lists.get("disks", ()))
-    return t.cast(Spec, spec.replace(values=values, lists=lists))
+    return spec.replace(values=values, lists=lists)
 
 
 def _with_image(image: str, disks: tuple[Item, ...]) -> tuple[Item, ...]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import typing as t
 
-from .._core.keyed import Thing
 from .._guest.record import Run
 from .._guest.state import GuestState, Side
 from .options import CLOUD_INIT, OPTIONS
 from .spec import Spec
+from .xml.disk import Disk
 from .xml.domain import Domain
+from .xml.nic import Nic
 
 
 class FoundVolume:
@@ -32,10 +33,14 @@ class FoundVolume:
 class VmSide(Side):
     """The definition, or the running domain, with what *domain* says beyond its options."""
 
-    __slots__ = ("domain",)
+    __slots__ = ("disks", "domain", "nics")
 
-    def __init__(self, values: t.Mapping[str, t.Any], items: t.Mapping[str, t.Mapping[str, Thing]], domain: Domain):
-        super().__init__(values, items)
+    def __init__(
+        self, values: t.Mapping[str, t.Any], disks: t.Mapping[str, Disk], nics: t.Mapping[str, Nic], domain: Domain
+    ) -> None:
+        super().__init__(values, {"disks": disks, "networks": nics})
+        self.disks = disks
+        self.nics = nics
         self.domain = domain
 
 
@@ -104,7 +109,7 @@ class State(GuestState):
         for item in spec.wanted("disks"):
             if item.text("pool"):
                 return item.text("pool")
-        disks = self.persistent.things("disks").values() if self.exists else ()
+        disks = self.persistent.disks.values() if self.exists else ()
         pools = (disk.value("pool") for disk in disks)
         return next((pool for pool in pools if pool and pool not in self.other_pools), None)
 

@@ -68,8 +68,7 @@ def side(disks=(DISK,), nics=(NIC,), free_ports=None, **values):
     known = {**domain.values, **OTHERS, **{path.replace("__", "."): value for path, value in values.items()}}
     if "cpu.cores" in known:
         known["vcpus"] = known["cpu.cores"]
-    items = {"disks": {disk.alias: disk for disk in disks}, "networks": {nic.alias: nic for nic in nics}}
-    return VmSide(known, items, domain)
+    return VmSide(known, {disk.alias: disk for disk in disks}, {nic.alias: nic for nic in nics}, domain)
 
 
 def stopped(persistent=None, **keys):

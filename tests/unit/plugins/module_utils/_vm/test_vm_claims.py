@@ -26,7 +26,8 @@ NIC = Nic("lan", "br0", {"bridge": "br0", "vlan": 0, "mac": MAC}, tap="vm.lan")
 ROOT = Disk("root", "vda", "/p/vm.root.qcow2", {"source": "/p/vm.root.qcow2", "pool": "main", "size": 4 * GIB})
 SIDE = VmSide(
     {"memory_max": 2 << 20, "memory": 1 << 20},
-    {"disks": {"root": ROOT}, "networks": {"lan": NIC}},
+    {"root": ROOT},
+    {"lan": NIC},
     domain_xml.read(domain_xml.new("vm", "u", "tcg", 0)),
 )
 THERE = State(
