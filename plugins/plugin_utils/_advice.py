@@ -15,7 +15,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._core.errors import HybridError
-from ..module_utils._core.units import parse_memory_kib
+from ..module_utils._guest.options import parse_memory
 from ._guest_options import options_of
 from ._profiles import dictionaries
 
@@ -117,6 +117,6 @@ def against_vm(needs: t.Sequence[str], options: Options) -> t.Iterator[str]:
 def memory_kib(options: Options) -> int | None:
     """How much memory it can have; 1 GiB where nothing is said. ``None`` where it cannot be read: the module says why."""
     try:
-        return parse_memory_kib("memory", str(options.get("memory_max") or options.get("memory") or "1GiB"))
+        return parse_memory("memory", str(options.get("memory_max") or options.get("memory") or "1GiB"))
     except HybridError:
         return None

@@ -71,17 +71,6 @@ def show_size(size: int | None) -> str | None:
     return str(size)
 
 
-def parse_memory_kib(key: str, value: t.Any) -> int:
-    """Memory in KiB from MiB as a number or a size with a unit.
-
-    :raises SpecError: for what is not a size or not whole KiB.
-    """
-    size = parse_size(key, value, unit=MIB)
-    if size % KIB:
-        raise bad_value(key, value, "whole KiB")
-    return size // KIB
-
-
 def show_memory_kib(memory_kib: int | None) -> str | None:
     """Memory of *memory_kib* KiB as the user writes it."""
     return None if memory_kib is None else show_size(memory_kib * KIB)

@@ -272,17 +272,14 @@ class VmBackend:
         # libvirt knows nothing of what somebody else set on the port, and leaves it.
         port.put_into_vlan(device.tap, value)
 
-    def _set_limits(self, device: Disk) -> None:
+    def _set_limits(self, device: disk.Disk) -> None:
         """All limits of a disk at once: libvirt takes those of bytes, and those of operations, as one."""
-        name = next(name for name, other in self._live_things("disks").items() if other is device)
+        name = next(name for name, other in self._running("disks").items() if other is device)
         values = {}
         for key, word in disk.LIMITS.items():
             path = f"disks[{name}].{key}"
             values[word] = self.wanted(path) if self.plan.has(path) else device.value(key)
         self.domain.setBlockIoTune(device.target, values, libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
-
-    def _live_things(self, area: str) -> t.Mapping[str, t.Any]:
-        return self.state.live.things(area) if self.state.live else {}
 
     def _set_description(self, text: str) -> None:
         library = libraries.libvirt()

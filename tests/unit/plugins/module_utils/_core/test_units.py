@@ -13,11 +13,11 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.units import 
     GIB,
     KIB,
     MIB,
-    parse_memory_kib,
     parse_size,
     show_memory_kib,
     show_size,
 )
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.options import parse_memory
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_a_size_that_is_shown_can_be_read_again(size):
 
 
 def test_memory_counts_in_mib_and_is_kept_in_kib():
-    assert parse_memory_kib("memory", 512) == 512 * 1024
-    assert parse_memory_kib("memory", "2GiB") == 2 * 1024 * 1024
+    assert parse_memory("memory", 512) == 512 * 1024
+    assert parse_memory("memory", "2GiB") == 2 * 1024 * 1024
     assert show_memory_kib(2 * 1024 * 1024) == "2GiB"
-    with pytest.raises(SpecError, match="whole KiB"):
-        parse_memory_kib("memory", "1025B")
+    with pytest.raises(SpecError, match="whole MiB"):
+        parse_memory("memory", "1025KiB")
