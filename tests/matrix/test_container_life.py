@@ -61,7 +61,7 @@ def test_a_new_container_runs_with_ids_of_its_own():
     assert "10.91.7.10/24" in ct.inside("ip", "address")
     assert "via 10.91.7.1" in ct.inside("ip", "route")
     assert ct.inside("hostname") == ct.NAME
-    assert ct.links()[f"{ct.NAME}.0"]["master"] == "hlctbr0"
+    assert ct.links()[f"{ct.NAME}.lan"]["master"] == "hlctbr0"
     assert not Path(paths.record_path("guests", ct.NAME)).stat().st_mode & 0o077
     assert "building" not in ct.record()
 

@@ -7,12 +7,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import typing as t
 
 from .._core.decide import SAME
-from .._core.errors import SpecError
 from .._core.options import Item
 from .._core.value import Value
 from .._host import vlans
@@ -318,26 +316,10 @@ def changed_card(card: Card, item: Item, off: t.Mapping[str, t.Any]) -> Card:
     return card.replace(values=values)
 
 
-def new_card(guest: str, number: int, item: Item, taken_links: t.Collection[str]) -> Card:
+def new_card(number: int, item: Item, pair: str) -> Card:
     """A card that is not there yet, with every line that one of ours has. *item* is complete, its MAC among the rest."""
     values = {key: row.read({}, Known()) for key, row in KEYS.items()}
-    return Card(item.name, number, f"eth{number}", pair_name(guest, number, taken_links), {**values, **item.values})
-
-
-def pair_name(guest: str, number: int, taken: t.Collection[str]) -> str:
-    """The name of the host's end of an interface: 15 characters at most, ``GUEST.0`` where that fits and is free.
-
-    :raises SpecError: where a thousand names are taken.
-    """
-    name = f"{guest}.{number}"
-    if len(name) <= 15 and name not in taken:
-        return name
-    for salt in range(1000):
-        digest = hashlib.sha256(f"{guest}\0{number}\0{salt}".encode()).hexdigest()
-        name = f"{guest[:6]}{digest[:4]}.{number}"[:15]
-        if name not in taken:
-            return name
-    raise SpecError(f"name: no name is left for the interface {number} of {guest} on the host", key="name")
+    return Card(item.name, number, f"eth{number}", pair, {**values, **item.values})
 
 
 def write_card(config: Config, old: Card | None, new: Card) -> Config:

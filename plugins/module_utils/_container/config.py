@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .._core.errors import ApplyError, shorten
 from .._core.value import Value
 
 _NET = re.compile(r"lxc\.net\.(\d+)(?:\.(.+))?")
@@ -41,7 +42,7 @@ def parse_line(text: str) -> Line:
 
 
 class Config:
-    """A configuration. Every method that changes something returns a new one."""
+    """A configuration. Every method that changes something returns a new one, and raises ``ApplyError`` for a value of two lines."""
 
     __slots__ = ("_nets", "lines")
 
@@ -159,7 +160,7 @@ def _families(key: str) -> t.Iterator[str]:
 
 def _checked(value: str) -> str:
     if not value.isprintable():
-        raise ValueError(f"a value of an LXC configuration is one printable line, not {value!r}")
+        raise ApplyError(f"a value of an LXC configuration is one printable line, not {shorten(value)}")
     return value
 
 

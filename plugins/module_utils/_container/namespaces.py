@@ -9,9 +9,15 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
+import signal
+import time
 import typing as t
 
 from .._core.errors import ApplyError, HybridError
+
+# A mount of a server that is gone blocks for ever.
+_SECONDS = 60.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -21,20 +27,38 @@ def in_namespaces(
 ) -> t.Any:
     """Run *do* in the namespaces *kinds* (``net``, ``uts``, ``mnt``) of *pid*. Returns what it returns, as JSON carries it.
 
-    :raises HybridError: of the class *error*, with the message of what went wrong there.
+    :raises HybridError: of the class *error*, with the message of what went wrong there, or that it took longer than a minute.
     """
     reading, writing = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
         _be_child(pid, kinds, do, reading, writing)
     os.close(writing)
-    with os.fdopen(reading, "rb") as stream:
-        said = stream.read()
+    try:
+        said = _read_all(reading, time.monotonic() + _SECONDS)
+    finally:
+        os.close(reading)
+    if said is None:
+        os.kill(child, signal.SIGKILL)
+        raise error(f"waited {_SECONDS:g} s for what was asked in the {', '.join(kinds)} namespace of process {pid}")
     os.waitpid(child, 0)
     answer: dict[str, t.Any] = json.loads(said) if said else {"error": "the child ended without a word"}
     if "error" in answer:
         raise error(answer["error"])
     return answer["value"]
+
+
+def _read_all(descriptor: int, deadline: float) -> bytes | None:
+    """All that comes until the other end is closed; ``None`` where that is not before *deadline*."""
+    said = b""
+    while True:
+        ready, dummy, dummy = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return None
+        chunk = os.read(descriptor, 1 << 16)
+        if not chunk:
+            return said
+        said += chunk
 
 
 def _be_child(pid: int, kinds: t.Sequence[str], do: t.Callable[[], t.Any], reading: int, writing: int) -> t.NoReturn:
@@ -48,7 +72,8 @@ def _be_child(pid: int, kinds: t.Sequence[str], do: t.Callable[[], t.Any], readi
     except BaseException as exc:
         answer = json.dumps({"error": f"{type(exc).__name__}: {exc}"})
     try:
-        os.write(writing, answer.encode())
+        with os.fdopen(writing, "wb") as stream:
+            stream.write(answer.encode())
     finally:
         os._exit(status)
 

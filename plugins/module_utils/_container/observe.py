@@ -13,6 +13,7 @@ from .._core import atomic
 from .._core.decide import SAME
 from .._core.record import Record
 from .._core.reference import Reference
+from .._guest.allocation import taken_macs
 from .._guest.record import GuestRecord, load
 from .._guest.spec import GuestSpec
 from .._host.snapshot import IMAGE, Host
@@ -225,7 +226,7 @@ def _observe_surroundings(
     return {
         "host": there,
         "machine_id": there.machine_id,
-        "taken_macs": there.taken_macs if needs_macs else frozenset(),
+        "taken_macs": taken_macs(host, name) if needs_macs else (),
         **(_observe_image(spec.image, host) if spec.image and not exists else {}),
         "vlan_obstacles": {bridge: why for bridge in bridges if (why := host.vlan_obstacle(bridge))},
     }
@@ -301,6 +302,5 @@ def _claim(config: Config, file: Record | None, is_v2: bool) -> Claim:
     return Claim(
         cpus=cpuset.parse(config.get(f"{cgroup.V2 if is_v2 else cgroup.V1}cpuset.cpus") or ""),
         ids=tuple(parse_idmap(config.values("lxc.idmap")) + kept),
-        macs=(*(net["hwaddr"].lower() for net in nets if "hwaddr" in net), *record.macs.values()),
         links=tuple(net.get("veth.pair", "") for net in nets),
     )

@@ -15,6 +15,7 @@ from .._core.errors import ApplyError
 from . import live
 
 _START_SECONDS = 120.0
+_SECONDS = 60.0
 
 
 def start(name: str) -> None:
@@ -47,7 +48,7 @@ def stop(name: str, *, timeout: int, force: bool) -> None:
     """
     container = live.handle(name)
     if live.settled_state(container) == "FROZEN":
-        container.unfreeze()
+        unfreeze(name)
     if container.state == "STOPPED" or container.shutdown(timeout):
         return
     if not force:
@@ -62,20 +63,25 @@ def kill(name: str) -> None:
 
     :raises ApplyError: when it still runs.
     """
-    container = live.handle(name)
-    if container.state != "STOPPED" and not container.stop():
-        raise ApplyError(f"the container {name} could not be ended")
+    if live.handle(name).state != "STOPPED":
+        _tell(["lxc-stop", "-n", name, "-k"], f"the container {name} could not be ended")
 
 
 def freeze(name: str) -> None:
     """:raises ApplyError:"""
-    container = live.handle(name)
-    if container.state != "FROZEN" and not container.freeze():
-        raise ApplyError(f"the container {name} could not be frozen")
+    if live.handle(name).state != "FROZEN":
+        _tell(["lxc-freeze", "-n", name], f"the container {name} could not be frozen")
 
 
 def unfreeze(name: str) -> None:
     """:raises ApplyError:"""
-    container = live.handle(name)
-    if container.state == "FROZEN" and not container.unfreeze():
-        raise ApplyError(f"the container {name} could not be thawed")
+    if live.handle(name).state == "FROZEN":
+        _tell(["lxc-unfreeze", "-n", name], f"the container {name} could not be thawed")
+
+
+def _tell(argv: list[str], failure: str) -> None:
+    # The calls of liblxc wait without an end for a process that does not leave the kernel; their programs can be ended.
+    try:
+        command.run(argv, timeout=_SECONDS)
+    except command.CommandError as exc:
+        raise ApplyError(f"{failure}: {exc.message}") from exc

@@ -97,20 +97,18 @@ class Live(Side):
 
 
 class Claim(Value):
-    """What one guest has that no other may get: the CPUs that it is bound to, its mapped ids, its MACs and links."""
+    """What one guest has that no other may get: the CPUs that it is bound to, its mapped ids and its links."""
 
-    __slots__ = ("cpus", "ids", "links", "macs")
+    __slots__ = ("cpus", "ids", "links")
 
     def __init__(
         self,
         cpus: tuple[int, ...] = (),
         ids: tuple[Range, ...] = (),
-        macs: tuple[str, ...] = (),
         links: tuple[str, ...] = (),
     ) -> None:
         self.cpus = cpus
         self.ids = ids
-        self.macs = macs
         self.links = links
 
 
@@ -172,10 +170,6 @@ class HostState(Value):
     @property
     def taken_ids(self) -> tuple[Range, ...]:
         return tuple(sorted({area for claim in self._others for area in claim.ids}))
-
-    @property
-    def taken_macs(self) -> frozenset[str]:
-        return frozenset(mac for claim in self._others for mac in claim.macs)
 
     @property
     def taken_links(self) -> frozenset[str]:

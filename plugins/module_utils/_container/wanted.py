@@ -11,9 +11,10 @@ import typing as t
 
 from .._core.options import Item, split
 from .._core.value import Value
+from .._guest.identity import link_name
 from .._guest.spec import GuestSpec
 from . import cpuset
-from .card import Card, changed_card, new_card, pair_name
+from .card import Card, changed_card, new_card
 from .config import MountEntry
 from .mount import changed_entry, new_entry
 from .options import OPTIONS
@@ -97,12 +98,12 @@ def _cards(kind: ContainerKind) -> dict[str, Card]:
             numbers.add(number)
             full = kind.created_item("networks", item)
             full = full.with_values({**full.values, "mac": kind.mac_of(full)})
-            found[item.name] = new_card(spec.name, number, full, links)
+            found[item.name] = new_card(number, full, link_name(spec.name, item.name, links))
             continue
         changed = changed_card(card, item, off)
         if state.live is not None and item.name not in state.nics:
             # It is plugged in again: what the kernel and liblxc choose at a start has to be said now.
-            pair = card.pair or pair_name(spec.name, card.number, links)
+            pair = card.pair or link_name(spec.name, item.name, links)
             mac = changed["mac"]
             mac = kind.mac_of(Item(item.name)) if not mac or "x" in mac else mac
             changed = changed.replace(pair=pair, values={**changed.values, "mac": mac})

@@ -15,6 +15,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._container.config i
     parse_entry,
     unescape_path,
 )
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError
 
 BY_HAND = """\
 # Template used: download
@@ -91,9 +92,9 @@ def test_quotes_around_a_value_are_not_part_of_it():
 
 @pytest.mark.parametrize("value", ["a\nlxc.hook.start = /x", "a\rb", "a\x00", "a\u2028b", "a\x1b[2J"])
 def test_a_value_never_becomes_a_second_line(value):
-    with pytest.raises(ValueError, match="one printable line"):
+    with pytest.raises(ApplyError, match="one printable line"):
         Config().set("lxc.uts.name", value)
-    with pytest.raises(ValueError, match="one printable line"):
+    with pytest.raises(ApplyError, match="one printable line"):
         Config().append("lxc.mount.entry", value)
 
 

@@ -40,7 +40,6 @@ def host() -> Host:
 def test_a_plan_knows_what_all_others_have(host):
     state = read_host("a", host)
     assert state.taken_ids == (Range(200000), Range(300000))
-    assert state.taken_macs == {"00:16:3e:00:00:02", "00:16:3e:00:00:03"}
     assert state.taken_links == {"eth0", "veth2"}
     assert state.cpu_claims == ((2,),)
     assert read_host("c", host).taken_ids == (Range(100000), Range(200000))

@@ -15,7 +15,6 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._container.card imp
     Nic,
     claim_cards,
     find_nic,
-    pair_name,
     read_cards,
 )
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.config import Config
@@ -111,6 +110,9 @@ LIVE: dict[str, t.Any] = {
 }
 RUNNING = running(STOPPED, (NIC,))
 ABSENT = State(host=HOST, pool_path="/pool", pool_type="dir", target="/pool/one.rootfs")
+
+
+NEW: dict[str, t.Any] = {"image": "i", "rootfs": {"pool": "p"}}
 
 
 def plan(there: State, **params: t.Any) -> t.Any:
@@ -381,10 +383,25 @@ def test_everything_new_is_complete_before_the_first_start():
     assert "lxc.apparmor.profile = generated" in definition.new_config("one", "/x", None, has_apparmor=True).text
 
 
-@pytest.mark.parametrize("guest", ["a", "a" * 13, "a" * 14, "a" * 63])
-def test_the_name_of_a_link_fits(guest):
-    name = pair_name(guest, 1, ())
-    assert len(name) <= 15 and pair_name(guest, 1, {name}) != name
+@pytest.mark.parametrize("guest", ["one", "a" * 63])
+def test_a_card_has_a_stable_name_on_the_host_from_birth(guest):
+    spec = parse({"name": guest, **NEW, "networks": [{"name": name, "bridge": "br0"} for name in ("lan", "dmz")]})
+    taken = ABSENT.replace(host=HOST.replace(links=frozenset({f"{guest}.lan"})))
+    for state in (ABSENT, taken):
+        pairs = [card.pair for card in wanted_of(spec, state).cards.values()]
+        assert len(set(pairs)) == 2 and all(0 < len(pair) <= 15 for pair in pairs)
+        assert not set(pairs) & state.host.taken_links
+        assert pairs == [card.pair for card in wanted_of(spec, state).cards.values()]
+
+
+def test_a_card_made_by_hand_is_left_without_a_name_until_it_is_plugged_in_again():
+    nameless = stopped(Config.parse(CONFIG).unset("lxc.net.0.veth.pair").unset("lxc.net.0.hwaddr"), GuestRecord())
+    changed = {"networks": [{"name": "net0", "mtu": 9000}]}
+    assert lines_of(nameless, **changed) == []
+    nic = NIC.replace(host="vethX1Y2Z3")
+    assert running(nameless, (nic,)).nics and lines_of(running(nameless, (nic,)), **changed) == []
+    (line,) = lines_of(running(nameless, ()), **changed)
+    assert line == "lxc.net.0.veth.pair = one.net0"
 
 
 def test_the_files_of_a_guest():
