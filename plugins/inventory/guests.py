@@ -207,7 +207,7 @@ DEFAULTS = ("user", "port", "private_key_file", "ssh_common_args")
 ENDINGS = tuple(f"{name}.{kind}" for name in ("guests", "homelab_guests") for kind in ("yml", "yaml"))
 
 
-class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]
+class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]  # Ansible has no types
     """The guests of hypervisors as inventory hosts."""
 
     NAME = "homelab.hybrid.guests"

@@ -28,7 +28,7 @@ RUNNING = ("started", "paused")
 LAST = 10**9
 
 
-class FleetError(AnsibleFilterError):  # type: ignore[misc]  # Ansible has no types
+class FleetError(AnsibleFilterError):
     """The inventory does not say what a guest is or where, or a name is none of its guests."""
 
 

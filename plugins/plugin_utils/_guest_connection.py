@@ -30,7 +30,7 @@ _TRANSPORT = {
 }
 
 
-class GuestConnection(ConnectionBase):  # type: ignore[misc]  # Ansible has no types
+class GuestConnection(ConnectionBase):
     """A connection that runs its programs on the hypervisor of a guest. ``NAME_OPTION`` is the option with the name of the guest."""
 
     NAME_OPTION: t.ClassVar[str]

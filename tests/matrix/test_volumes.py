@@ -226,7 +226,7 @@ def test_a_clone_of_a_root_is_a_snapshot(on_btrfs: Driver, tmp_path: Path) -> No
     assert subvolumes(on_btrfs) == ["pool/image+debian", "pool/web.rootfs"]
     shown = run("btrfs", "subvolume", "show", on_btrfs.location(ROOT))
     origin = run("btrfs", "subvolume", "show", on_btrfs.location(image))
-    assert re.search(r"Parent UUID:\s+(\S+)", shown)[1] == re.search(r"\n\tUUID:\s+(\S+)", origin)[1]  # type: ignore[index]
+    assert re.search(r"Parent UUID:\s+(\S+)", shown)[1] == re.search(r"\n\tUUID:\s+(\S+)", origin)[1]  # type: ignore[index]  # both are there
     assert "readonly" in origin and "readonly" not in shown
     with pytest.raises(OSError, match="Read-only"):
         Path(on_btrfs.location(image), "new").touch()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from unit.tree import (
     SHARED,
     SHARED_FILES,
     constant,
+    files,
     imports,
     load,
     parse,
@@ -151,6 +153,13 @@ def test_a_module_file_is_documentation_and_wiring(path: Path) -> None:
 
 def is_main_guard(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+
+
+@pytest.mark.parametrize("path", [*PLUGIN_FILES, *files(ROOT / "tests"), *files(ROOT / "tools")], ids=relative)
+def test_what_a_tool_passes_over_has_its_reason_beside(path: Path) -> None:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        silenced = re.search(r"# (type: ignore|noqa)\b[^#]*(?P<reason># \S+)?", line)
+        assert not silenced or silenced["reason"] or line.count("# ") > 2, f"{relative(path)}:{number}"
 
 
 @each_plugin_file

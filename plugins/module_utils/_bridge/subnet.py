@@ -42,7 +42,7 @@ def overlapping(address: str, subnets: t.Iterable[tuple[str, str]]) -> list[tupl
     own = network_of(address)
     networks = [(link, other, network_of(other)) for link, other in subnets]
     # Networks of two families never overlap.
-    return [(link, other) for link, other, network in networks if own.overlaps(network)]  # type: ignore[arg-type]
+    return [(link, other) for link, other, network in networks if own.overlaps(network)]
 
 
 def check_fits(address: str, ranges: t.Sequence[Range], hosts: t.Sequence[StaticHost]) -> None:

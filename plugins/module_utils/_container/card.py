@@ -275,9 +275,9 @@ def claim_cards(declared: t.Iterable[Item], config: Config, macs: t.Mapping[str,
     items = list(declared)
     by_mac = [*macs.items(), *((item.name, item.get("mac")) for item in items if item.get("mac"))]
     for name, mac in by_mac:
-        claim(name, lambda number, net, mac=mac: net.get("hwaddr", "").lower() == mac)  # type: ignore[misc]
+        claim(name, lambda number, net, mac=mac: net.get("hwaddr", "").lower() == mac)  # type: ignore[misc]  # mypy sees no type of mac=mac
     for item in items:
-        claim(item.name, lambda number, net, name=item.name: name == f"net{number}")  # type: ignore[misc]
+        claim(item.name, lambda number, net, name=item.name: name == f"net{number}")  # type: ignore[misc]  # nor of name
     for number in sorted(free):
         found.setdefault(f"net{number}", number)
     return found

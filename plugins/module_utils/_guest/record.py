@@ -32,7 +32,7 @@ class RecordedVolume:
             other.is_fresh,
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # how Python says that it cannot be hashed
 
     def settled(self) -> RecordedVolume:
         """The same volume of a guest that stands."""

@@ -16,7 +16,7 @@ def macs(number: int) -> str:
 
 
 def named(things: list[Card], **keys: object) -> dict[str, str]:
-    return {name: card.ident for name, card in claim_names(things, "net", **keys).items()}  # type: ignore[arg-type]
+    return {name: card.ident for name, card in claim_names(things, "net", **keys).items()}  # type: ignore[arg-type]  # of any type
 
 
 def test_a_thing_is_known_by_its_own_name_then_the_records_then_a_mark_then_its_place_then_a_hint() -> None:

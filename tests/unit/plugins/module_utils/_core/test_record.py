@@ -76,7 +76,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(TypeError):
-        atomic.write_file(str(path), 5)  # type: ignore[arg-type]
+        atomic.write_file(str(path), 5)  # type: ignore[arg-type]  # fails in the midst of it
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
 

@@ -110,7 +110,7 @@ def test_of_a_creation_that_fails_nothing_stands_before_the_definition_does(fail
 
 def test_what_the_definition_alone_holds_is_told_when_it_stands_though_the_live_value_fails() -> None:
     backend = PaperBackend()
-    backend.change_live = lambda change: backend._ask("live") if change.path != "memory" else 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    backend.change_live = lambda change: backend._ask("live") if change.path != "memory" else 1 / 0  # type: ignore[method-assign,assignment,return-value]  # fails
     kind = PaperKind(declared(memory="2GiB", networks=[{"name": "lan", "mtu": 9000}]), running())
     plan = plan_guest(kind)
     done = []

@@ -160,7 +160,7 @@ def test_what_the_agent_refuses_is_said(answer: str, said: str) -> None:
 
 def test_a_file_is_closed_when_the_agent_refuses_to_write() -> None:
     guest = Guest()
-    guest.guest_file_write = lambda **arguments: {"count": 0, "eof": False}  # type: ignore[method-assign]
+    guest.guest_file_write = lambda **arguments: {"count": 0, "eof": False}  # type: ignore[method-assign]  # the agent of this test
     with pytest.raises(AgentError, match="could not write /tmp/x"):
         agent(guest).write("/tmp/x", io.BytesIO(b"1"))
     assert not guest.places
@@ -172,7 +172,7 @@ def test_a_silent_agent_is_not_asked_to_close() -> None:
     def silent(**arguments: t.Any) -> t.NoReturn:
         raise AgentSilent("gone")
 
-    guest.guest_file_write = silent  # type: ignore[method-assign]
+    guest.guest_file_write = silent  # type: ignore[method-assign]  # the agent of this test
     with pytest.raises(AgentSilent):
         agent(guest).write("/tmp/x", io.BytesIO(b"1"))
     assert guest.names() == ["guest-file-open", "guest-file-write"]
