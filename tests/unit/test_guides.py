@@ -146,11 +146,10 @@ def catalog() -> dict[str, t.Any]:
 
 @functools.cache
 def known_variables() -> set[str]:
-    """Every word of a playbook, of what a role takes and of a filter, and what Ansible itself reads."""
-    readers = [
-        *files(ROOT / "playbooks", "*.yml"),
-        *files(ROOT / "roles", "argument_specs.yml"),
-        *files(PLUGINS / "filter"),
+    """Every word of a playbook, of what a role takes and of what runs on the control node, and what Ansible itself reads."""
+    readers = [*files(ROOT / "playbooks", "*.yml"), *files(ROOT / "roles", "argument_specs.yml")]
+    readers += [
+        path for folder in ("connection", "doc_fragments", "filter", "plugin_utils") for path in files(PLUGINS / folder)
     ]
     readers = [path for path in readers if "inventory" not in path.parts]
     words = {word for path in readers for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
