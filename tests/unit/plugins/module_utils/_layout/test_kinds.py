@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import typing as t
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge impo
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import LockTimeout, SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How, Plan, Step
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference, ReferenceKind
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds import KINDS
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import LayoutOutcome, converge_layout
@@ -27,16 +29,18 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing import spec as listing
 from ansible_collections.homelab.hybrid.plugins.plugin_utils import _inventory
 
+WAIT_SECONDS = 10
 GUESTS = [kind for kind in KINDS if kind.is_guest]
 
 
 class Lamp(t.NamedTuple):
-    """A lamp as declared. It hangs on the lamp *on*."""
+    """A lamp as declared. It hangs on the lamp *on*, and its user waits for the lamp *wait_for*."""
 
     name: str
     state: str = "present"
     colour: str | None = None
     on: str | None = None
+    wait_for: str | None = None
 
 
 class Lamps:
@@ -99,11 +103,12 @@ class Lamps:
         return {"colour": spec.colour}
 
     def has_to_wait(self, spec: Lamp, facts: t.Mapping[str, t.Any]) -> bool:
-        """A lamp is there when apply ends."""
-        return False
+        return spec.wait_for is not None
 
     def wait(self, spec: Lamp, host: Host) -> dict[str, t.Any]:
-        raise AssertionError("never called")
+        other = self.folder / str(spec.wait_for)
+        wait_until(f"the lamp {spec.wait_for}", other.exists, timeout_seconds=WAIT_SECONDS)
+        return {"lamp": {"name": spec.name, "colour": "lit"}}
 
     def seen_by(self, name: str) -> dict[str, t.Any]:
         return t.cast("dict[str, t.Any]", json.loads((self.folder / f"{name}.seen").read_text()))
@@ -131,7 +136,7 @@ def run(lamps: Lamps, *items: dict[str, t.Any], dry_run: bool = False, **params:
         reference=lamps.reference,
         resource=lamps,
         facts="lamp",
-        arguments={name: {"type": "str"} for name in ("name", "state", "colour", "on")},
+        arguments={name: {"type": "str"} for name in Lamp._fields},
     )
     return converge_layout({"lamps": items, **params}, host=BareHost, dry_run=dry_run, kinds=[*KINDS, row])
 
@@ -152,6 +157,19 @@ def test_a_kind_of_one_row_is_ordered_locked_and_applied(lamps):
     assert lamps.seen_by("shade") == {"held": ["lamp shade", "lamp hall"], "there": ["hall", "hall.seen"]}
     assert not run(lamps, *items).told["changed"]
     assert run(lamps, *items, facts=True).told["resources"][0]["facts"] == {"name": "hall", "colour": "red"}
+
+
+def test_one_that_waits_makes_room_for_the_next(lamps):
+    items = [{"name": "hall", "wait_for": "shade"}, {"name": "shade"}]
+    outcome = run(lamps, *items, parallel=1, facts=True)
+    assert outcome.error is None and outcome.told["waits"] == ["lamps[hall]"]
+    assert outcome.told["resources"][0]["facts"]["colour"] == "lit"
+
+
+def test_no_process_is_left_of_a_run(lamps):
+    run(lamps, {"name": "hall"})
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_what_depends_on_a_failed_item_of_a_kind_of_one_row_is_skipped(lamps):
