@@ -120,7 +120,7 @@ class ContainerBackend:
 
     def clear(self) -> Steps:
         """The root of one that was interrupted goes too: nobody knows how far it came."""
-        if self.state.is_known:
+        if self.state.is_known and self.state.is_building:
             power.kill(self.name)
             self.undefine()
             yield Step("half-made container removed")
