@@ -1,7 +1,7 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a user reads before the documentation of the modules, README.md and the guides, and the blocks of code in it."""
+"""What a user reads beside the documentation of the modules, README.md, the guides and the pages of roles, and the blocks of code in it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ import warnings
 from pathlib import Path
 
 from antsibull_docutils.rst_code_finder import find_code_blocks
-from unit.tree import ROOT, files
+from unit.tree import ROOT, files, relative
 
-DOCUMENTS = [ROOT / "README.md", *files(ROOT / "docs" / "docsite" / "rst", "*.rst")]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *files(ROOT / "docs" / "docsite" / "rst", "*.rst"),
+    *files(ROOT / "roles", "README.md"),
+]
 _FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -34,7 +38,7 @@ class Block:
         return said[1] if said else None
 
     def __str__(self) -> str:
-        return f"{self.document.stem}:{self.line}"
+        return f"{relative(self.document)}:{self.line}"
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from ansible.plugins.doc_fragments import constructed
 from ansible_builder.ee_schema import validate_schema
 from unit.documents import DOCUMENTS, Block, blocks
 from unit.test_documentation import arguments, assert_accepted
-from unit.tree import MODULES, PLUGINS, ROOT, constant, files, load, tasks_of
+from unit.tree import MODULES, PLUGINS, ROOT, constant, files, load, relative, tasks_of
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import HybridError
@@ -41,7 +41,7 @@ COMMANDS = [block for block in BLOCKS if block.language in ("sh", "console")]
 LISTS = {"hypervisor_bridges": "bridge", "hypervisor_storage_pools": "storage_pool", "hypervisor_images": "image"}
 TYPES = {"boolean": "bool", "string": "str"}  # the words of plugins, and those of argument specifications
 KINDS = {"vm": "kvm_vm", "container": "lxc_container"}
-each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
 
 
 def module_file(name: str) -> Path:
@@ -81,7 +81,10 @@ def test_every_example_is_accepted(block: Block) -> None:
 
 
 def check_tasks(entries: list[dict[str, t.Any]]) -> None:
-    """Plays or bare tasks. Whether their modules are there the test of syntax says."""
+    """Plays or bare tasks. Whether their modules and roles are there the test of syntax says."""
+    for play in entries:
+        for written in (play, *(role for role in play.get("roles", ()) if isinstance(role, dict))):
+            assert written.get("vars", {}).keys() <= known_variables()
     for task in tasks_of(
         yaml.safe_dump([entry for entry in entries if not any("import_playbook" in key for key in entry)])
     ):
@@ -163,7 +166,7 @@ def test_every_play_and_every_task_has_a_right_syntax(tmp_path: Path) -> None:
         found = yaml.safe_load(block.text)
         if isinstance(found, list):
             plays = found if all(map(is_play, found)) else [{"hosts": "all", "gather_facts": False, "tasks": found}]
-            playbooks.append(tmp_path / f"{block.document.stem}-{block.line}.yml")
+            playbooks.append(tmp_path / f"{str(block).replace('/', '-')}.yml")
             playbooks[-1].write_text(yaml.safe_dump(plays))
     assert playbooks
     done = ansible("ansible-playbook", "-i", "localhost,", "--syntax-check", *map(str, playbooks))
