@@ -109,6 +109,24 @@ options:
           - The default gateway of a fixed address.
           - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv4 or IPv6 address.'
         type: str
+      rate_limit:
+        description:
+          - How fast the guest may get and send through the card, in bits per second such as V(100Mbit), powers of 1000.
+          - It holds after a restart of the guest and of the host.
+        type: dict
+        suboptions:
+          in:
+            description:
+              - What it gets.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 8kbit to 100Gbit, with kbit, Mbit or Gbit (powers of 1000), a multiple of
+                8kbit.'
+            type: str
+          out:
+            description:
+              - What it sends.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: 8kbit to 100Gbit, with kbit, Mbit or Gbit (powers of 1000), a multiple of
+                8kbit.'
+            type: str
       mtu:
         description:
           - The largest packet, in bytes.

@@ -80,6 +80,13 @@ def links() -> dict[str, t.Any]:
     return {link["ifname"]: link for link in json.loads(run("ip", "-j", "-d", "addr"))}
 
 
+def rates(pair: str) -> tuple[int, int]:
+    """What the guest may get and send through the link *pair*, in bits per second, by tc."""
+    told = json.loads(run("tc", "-j", "qdisc", "show"))
+    out = {queue["dev"]: queue["options"]["rate"] * 8 for queue in told if queue["kind"] == "tbf"}
+    return out.get(pair, 0), out.get(f"rl{links()[pair]['ifindex']}", 0)
+
+
 def ends() -> list[str]:
     """The host's ends of the interfaces of containers."""
     return [

@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import sys
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest import port
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests
@@ -254,6 +258,87 @@ def test_networks_come_change_and_go(power):
     change(["networks[dmz]"], networks=[{"name": "dmz", "state": "absent"}])
     assert "lxc.net" not in ct.config() and "dmz" not in ct.record().get("macs", {})
     assert pair not in ct.links()
+
+
+def seconds_to_move(size: int, *, to_guest: bool) -> float:
+    """How long *size* bytes take over TCP between the bridge's address and the container."""
+    server = "import socket,sys;s=socket.create_server(('10.91.7.20',9000));c=s.accept()[0]\n"
+    moves = {True: "while c.recv(65536):pass", False: f"c.sendall(b'x'*{size});c.close()"}
+    argv = ["nsenter", "-t", str(ct.pid()), "-n", sys.executable, "-c", server + moves[to_guest]]
+    with subprocess.Popen(argv) as process:
+        try:
+            connection = wait_until("the server", _connected, timeout_seconds=20)
+            with connection:
+                begin = time.monotonic()
+                if to_guest:
+                    connection.sendall(b"x" * size)
+                    connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
+                process.wait(60)
+                return time.monotonic() - begin
+        finally:
+            process.kill()
+
+
+def _connected() -> socket.socket | None:
+    try:
+        return socket.create_connection(("10.91.7.20", 9000), timeout=60)
+    except OSError:
+        return None
+
+
+def test_a_card_is_limited_changed_and_freed(power):
+    is_running = power == "started"
+    limits = {"in": "4Mbit", "out": "8Mbit"}
+    change(
+        ["networks[dmz]"], networks=[{"name": "dmz", "bridge": "hlctbr0", "ip": "10.91.7.20/24", "rate_limit": limits}]
+    )
+    pair = ct.values("lxc.net.0.veth.pair")[0]
+    assert ct.values("lxc.net.0.script.up")[0].endswith("/limit-rate 4000000 8000000")
+    if is_running:
+        assert ct.rates(pair) == (4_000_000, 8_000_000)
+    paths = ["networks[dmz].rate_limit.in"]
+    assert hows(change(paths, networks=[{"name": "dmz", "rate_limit": {"in": "8Mbit"}}])) == (
+        {"live"} if is_running else {"offline"}
+    )
+    if is_running:
+        assert ct.rates(pair) == (8_000_000, 8_000_000)
+        # 2 MB at 1 MB a second; what the link lets through at once is 20 KB.
+        assert seconds_to_move(2_000_000, to_guest=True) > 1.5
+        assert seconds_to_move(2_000_000, to_guest=False) > 1.5
+        ct.run("tc", "qdisc", "delete", "dev", pair, "root")
+        drift = change(["networks[dmz].rate_limit.in"], networks=[{"name": "dmz", "rate_limit": {"in": "8Mbit"}}])
+        assert hows(drift) == {"live"} and ct.rates(pair) == (8_000_000, 8_000_000)
+    change(["networks[dmz].rate_limit.in", "networks[dmz].rate_limit.out"], unset=["networks[dmz].rate_limit"])
+    assert "script" not in ct.config()
+    if is_running:
+        assert ct.rates(pair) == (0, 0)
+        assert seconds_to_move(2_000_000, to_guest=True) < 1.5
+    change(["networks[dmz].rate_limit.out"], networks=[{"name": "dmz", "rate_limit": {"out": "1Gbit"}}])
+    change(["networks[dmz]"], networks=[{"name": "dmz", "state": "absent"}])
+    assert not [name for name in ct.links() if name.startswith("rl")]
+
+
+def test_limits_of_a_card_hold_after_a_restart_and_go_with_it(stands):
+    limits = {"name": "lan", "rate_limit": {"in": "50Mbit", "out": "20Mbit"}}
+    change(["networks[lan].rate_limit.in", "networks[lan].rate_limit.out"], networks=[limits])
+    pair = ct.values("lxc.net.0.veth.pair")[0]
+    restarted = converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "restarted"})
+    assert restarted.error is None and ct.rates(pair) == (50_000_000, 20_000_000)
+    unchanged(ct.CONTAINER, {"name": ct.NAME, "networks": [limits]})
+    assert [name for name in ct.links() if name.startswith("rl")] == [f"rl{ct.links()[pair]['ifindex']}"]
+    converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "stopped", "force_stop": True, "shutdown_timeout": 5})
+    assert not [name for name in ct.links() if name.startswith("rl")]
+
+
+def test_a_program_of_somebody_else_for_a_card_is_not_replaced(power):
+    change(["networks[dmz]"], networks=[{"name": "dmz", "bridge": "hlctbr0"}])
+    path = ct.LXC / ct.NAME / "config"
+    path.write_text(path.read_text() + "lxc.net.0.script.up = /bin/true\n")
+    params = {"name": ct.NAME, "networks": [{"name": "dmz", "rate_limit": {"in": "8Mbit"}}]}
+    refuse(ct.CONTAINER, params, "has a program of its own already: /bin/true")
+    change(["networks[dmz]"], networks=[{"name": "dmz", "state": "absent"}])
 
 
 def test_a_vlan_is_refused_where_the_kernel_or_the_bridge_knows_none(power):

@@ -187,7 +187,12 @@ def test_debian_comes_up_running(suite):
         "image": f"{ct.PREFIX}-{suite}",
         "networks": [
             {"name": "lan", "bridge": NAT},
-            {"name": "fixed", "bridge": "hlctbr0", "ip": "10.91.7.50/24"},
+            {
+                "name": "fixed",
+                "bridge": "hlctbr0",
+                "ip": "10.91.7.50/24",
+                "rate_limit": {"in": "50Mbit", "out": "20Mbit"},
+            },
         ],
         "memory": "512M",
         "wait_for": ["ip", "systemd"],
@@ -209,6 +214,8 @@ def test_debian_comes_up_running(suite):
     assert outcome.error is None, outcome.error
     assert ct.inside("systemctl", "is-system-running") == "running"
     assert "10.91.7.51/24" in ct.network("address") and "10.91.8.51/24" in ct.network("address")
+    # The guest's own restart made new links.
+    assert ct.rates(ct.values("lxc.net.1.veth.pair")[0]) == (50_000_000, 20_000_000)
     assert converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "stopped"}).error is None
     assert ct.state() == "STOPPED"
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import typing as t
 from pathlib import Path
 from xml.etree import ElementTree
@@ -343,6 +344,21 @@ def test_exact_lists_unplug_what_is_not_named(folder: Path) -> None:
     ]
 
 
+def test_a_rate_is_refused_naming_the_queue_that_the_kernel_lacks(folder: Path) -> None:
+    queues = {"htb": ["handle", "1:", "htb"], "sfq": ["sfq"]}
+    apart = ["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root"]
+    missing = [name for name, words in queues.items() if subprocess.run([*apart, *words], check=False).returncode]
+    if not missing:
+        pytest.skip("this kernel has the queues that libvirt limits cards with")
+    for name in (STOPPED, RUNNING):
+        params = {"name": name, "networks": [{"name": "lan", "rate_limit": {"in": "10Mbit"}}]}
+        refuse(
+            VM,
+            params,
+            f"networks[lan].rate_limit.in: 10Mbit is refused, as the kernel of this host has no {missing[0]}",
+        )
+
+
 def test_live_drift_is_repaired_live(folder: Path) -> None:
     target = attribute(device(running(RUNNING), "interface", "lan"), "target", "dev")
     virsh("domif-setlink", RUNNING, str(target), "down")
@@ -368,7 +384,7 @@ def test_if_needed_restarts_once_for_what_waits(folder: Path) -> None:
 
 def test_every_option_has_a_case() -> None:
     elsewhere = {"tags", "protection", "autostart", "disks[].size", "disks[].pool", "disks[].format", "networks[].mac"}
-    elsewhere |= {"networks[].vlan"}
+    elsewhere |= {"networks[].vlan", "networks[].rate_limit.in", "networks[].rate_limit.out"}
     compared = {option.path for option in OPTIONS if option.is_compared}
     whole = {path for path in compared if path.startswith(("cloud_init.", "startup."))}
     covered = {pattern(case.path) for case in CASES}

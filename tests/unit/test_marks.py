@@ -40,7 +40,8 @@ WRITING = {
 # ... and of the objects of libvirt, LXC and our own records, by their name alone.
 METHODS = frozenset(
     "attachDeviceFlags blockResize clear_config_item createWithFlags defineXML destroy detachDeviceFlags freeze managedSave"
-    " managedSaveRemove networkDefineXML networkUpdate plug_in refresh save save_config setAutostart setMemoryFlags setMetadata"
+    " managedSaveRemove networkDefineXML networkUpdate plug_in refresh save save_config setAutostart setBlockIoTune"
+    " setInterfaceParameters setMemoryFlags setMetadata"
     " setVcpusFlags set_cgroup_item set_config_item storagePoolDefineXML undefine undefineFlags unfreeze updateDeviceFlags".split()
 )
 # Children that only tell.
@@ -52,6 +53,7 @@ TELLING = (
     ("qemu-img", "info"),
     ("systemctl", "is-active"),
     ("tar", "--list"),
+    ("tc", "-j"),
     ("unshare", "--net"),
 )
 

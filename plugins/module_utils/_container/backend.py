@@ -24,7 +24,7 @@ from .._guest.run import Run, Steps
 from .._guest.spec import GuestSpec
 from .._host.lxc import LXC_PATH, config_path
 from .._image import store
-from . import definition, idmap, inside, live, power, rootfs, running
+from . import definition, idmap, inside, live, power, rate, rootfs, running
 from .config import Config
 from .observe import KIND, read_host
 from .options import OPTIONS
@@ -278,6 +278,8 @@ class ContainerBackend:
             # What moves leaves its old place before nobody knows that any more.
             for name in _names(self.plan.changes, "mounts"):
                 self._give(running.unmount, self._running, name)
+        if any(card["rate_limit.in"] or card["rate_limit.out"] for card in self.wanted.cards.values()):
+            rate.lay_down()
         config = definition.edit(config, self.wanted, self.plan.changes)
         if self.state.exists and config == self.state.config:
             return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from .._core import paths
 from .._core.decide import SAME
 from .._core.options import Item
 from .._core.value import Value
@@ -23,6 +24,7 @@ Values = t.Mapping[str, t.Any]
 Lines = dict[str, str]
 
 NO_MTU = 1500
+RATE_PROGRAM = paths.PROGRAMS + "/limit-rate"
 
 
 class Address(Value):
@@ -39,10 +41,10 @@ class Nic(Value):
     """An interface of a running container: *device* inside, *host* its other end, plugged into *bridge* unless that is empty.
 
     *vlan* is that of its port, 0 for none, *default_vlan* what the bridge gives to each new port; ``None`` where the bridge
-    knows no VLANs.
+    knows no VLANs. *rates* are the bits per second that it gets and sends at most, 0 for no limit; ``None`` where nobody asked.
     """
 
-    __slots__ = ("addresses", "bridge", "default_vlan", "device", "gateways", "host", "mac", "mtu", "vlan")
+    __slots__ = ("addresses", "bridge", "default_vlan", "device", "gateways", "host", "mac", "mtu", "rates", "vlan")
 
     def __init__(
         self,
@@ -55,7 +57,9 @@ class Nic(Value):
         gateways: tuple[str, ...] = (),
         vlan: int | None = None,
         default_vlan: int = 0,
+        rates: tuple[int, int] | None = None,
     ) -> None:
+        self.rates = rates
         self.device = device
         self.mac = mac
         self.host = host
@@ -236,6 +240,36 @@ def _seen_gateway(declared: str | None, card: Card, nic: Nic) -> t.Any:
     return kept if kept != declared else next(iter(nic.gateways), "")
 
 
+RATES = ("rate_limit.in", "rate_limit.out")
+
+
+def script_of(net: Net) -> str | None:
+    """The program of somebody else that LXC runs when the card comes or goes."""
+    scripts = (net.get("script.up", ""), net.get("script.down", ""))
+    return next((script for script in scripts if script and not script.startswith(RATE_PROGRAM + " ")), None)
+
+
+def _rates(net: Net) -> tuple[int, int]:
+    program, *words = net.get("script.up", "").split()[:3] or [""]
+    is_ours = program == RATE_PROGRAM and len(words) == 2 and all(word.isdecimal() for word in words)
+    return (int(words[0]), int(words[1])) if is_ours else (0, 0)
+
+
+def _rate_lines(values: Values) -> Lines:
+    """LXC runs the program with more words behind these, when the card comes and before it goes."""
+    rates = (values["rate_limit.in"], values["rate_limit.out"])
+    line = f"{RATE_PROGRAM} {rates[0]} {rates[1]}" if any(rates) else ""
+    return {"script.up": line, "script.down": line}
+
+
+def _rate(place: int) -> Key:
+    return Key(
+        lambda net, known: _rates(net)[place],
+        _rate_lines,
+        lambda declared, card, nic: SAME if nic.rates is None else nic.rates[place],
+    )
+
+
 KEYS = {
     "bridge": Key(_read_bridge, _plug_lines, _seen_bridge),
     "vlan": Key(_read_vlan, _vlan_lines, seen_vlan),
@@ -244,6 +278,8 @@ KEYS = {
     "mtu": Key(_read_mtu, _mtu_lines, _seen_mtu),
     "ip": Key(_read_ip, _address_lines, _seen_ip),
     "gateway": Key(_read_gateway, _address_lines, _seen_gateway),
+    "rate_limit.in": _rate(0),
+    "rate_limit.out": _rate(1),
 }
 
 

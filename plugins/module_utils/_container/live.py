@@ -54,9 +54,12 @@ def _as_error(error: type[HybridError]) -> t.Iterator[None]:
 
 
 def observe(
-    container: t.Any, host_links: t.Mapping[str, t.Mapping[str, t.Any]], port_vlans: t.Mapping[str, int]
+    container: t.Any,
+    host_links: t.Mapping[str, t.Mapping[str, t.Any]],
+    port_vlans: t.Mapping[str, int],
+    rates: t.Mapping[str, tuple[int, int]] | None = None,
 ) -> Live:
-    """What the running container has now. *port_vlans* are those of ``Host``.
+    """What the running container has now. *port_vlans* and *rates* are those of ``Host``, the latter where they matter.
 
     :raises ObserveError:
     """
@@ -69,7 +72,7 @@ def observe(
         pid=pid,
         limits=limits,
         hostname=seen["hostname"],
-        nics=nics_of(seen["links"], seen["routes"], host_links, port_vlans),
+        nics=nics_of(seen["links"], seen["routes"], host_links, port_vlans, rates),
         mounted=mounts_of(f"/proc/{pid}/mountinfo"),
         memory_in_use=memory_in_use(get_item(container, "memory.stat") or ""),
         uptime_seconds=uptime(pid),
@@ -105,6 +108,7 @@ def nics_of(
     routes: t.Sequence[t.Mapping[str, t.Any]],
     host_links: t.Mapping[str, t.Mapping[str, t.Any]],
     port_vlans: t.Mapping[str, int],
+    rates: t.Mapping[str, tuple[int, int]] | None = None,
 ) -> tuple[Nic, ...]:
     """The interfaces inside, each with its end on the host (by the index that both ends know of each other)."""
     by_index = {link.get("ifindex"): link for link in host_links.values()}
@@ -124,6 +128,7 @@ def nics_of(
                 bridge=other.get("master", "") if is_pair else "",
                 vlan=port_vlans.get(other["ifname"]) if is_pair else None,
                 default_vlan=vlans.default_vlan(other.get("master", ""), host_links) or 0,
+                rates=rates.get(other["ifname"], (0, 0)) if is_pair and rates is not None else None,
                 mtu=int(link.get("mtu", 1500)),
                 addresses=tuple(
                     _address(entry) for entry in link.get("addr_info", ()) if entry.get("scope") == "global"

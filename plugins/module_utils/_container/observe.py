@@ -14,13 +14,14 @@ from .._core.decide import SAME
 from .._core.record import Record
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
+from .._guest.cards import rate_obstacle
 from .._guest.record import GuestRecord, load
 from .._guest.spec import GuestSpec
 from .._host.snapshot import IMAGE, Host
 from .._image.store import stored
 from .._storage.mounts import mounts_in
 from . import cgroup, cpuset, guest_files, live, values
-from .card import Card, Nic, claim_cards, find_nic, read_cards
+from .card import RATES, Card, Nic, claim_cards, find_nic, read_cards
 from .config import Config, MountEntry
 from .idmap import Range, parse_idmap, parse_subids
 from .mount import Mounted, bind_entries, claim_mounts
@@ -30,6 +31,9 @@ from .tree import Tree
 KIND = "container"
 _RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 _CONTROLLERS = "/sys/fs/cgroup/cgroup.controllers"
+
+# What the program that LXC runs for a card makes its limits of.
+QUEUES = ("tbf", "ifb", "mirred")
 
 
 def observe(spec: GuestSpec, host: Host) -> State:
@@ -50,8 +54,9 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
     record = found if found.kind in ("", KIND) else GuestRecord()
     config = host.derived(configs).get(name)
     exists = config is not None and not record.is_building
-    power, running = ("absent", None) if config is None else _observe_power(name, host)
     kept = _observe_definition(config or Config(), record, spec, exists=exists)
+    rates = host.rates if _concerns_rates(kept, spec) else None
+    power, running = ("absent", None) if config is None else _observe_power(name, host, rates)
     kept.values = {path: values.kept_value(kept, path) for path in values.READ}
     places = _places(spec, kept.config) if spec else {}
     if running is not None:
@@ -79,14 +84,21 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
 # ---- power -------------------------------------------------------------------------------------------------------------------
 
 
-def _observe_power(name: str, host: Host) -> tuple[str, Live | None]:
+def _concerns_rates(kept: Definition, spec: GuestSpec | None) -> bool:
+    """Whether anybody limits a card: tc is not asked for nothing."""
+    cards: list[t.Any] = [*kept.things("networks").values(), *(spec.wanted("networks") if spec else ())]
+    declared = [card.value(key) if isinstance(card, Card) else card.get(key) for card in cards for key in RATES]
+    return any(declared)
+
+
+def _observe_power(name: str, host: Host, rates: t.Mapping[str, tuple[int, int]] | None) -> tuple[str, Live | None]:
     if not host.containers[name].is_running:
         return "stopped", None
     container = live.handle(name)
     state = live.settled_state(container)
     if state == "STOPPED":
         return "stopped", None
-    return ("paused" if state == "FROZEN" else "started"), live.observe(container, host.links, host.port_vlans)
+    return ("paused" if state == "FROZEN" else "started"), live.observe(container, host.links, host.port_vlans, rates)
 
 
 def _nics_by_name(kept: Definition, running: Live, spec: GuestSpec | None) -> dict[str, Nic]:
@@ -228,6 +240,7 @@ def _observe_surroundings(
         "machine_id": there.machine_id,
         "taken_macs": taken_macs(host, name) if needs_macs else (),
         **(_observe_image(spec.image, host) if spec.image and not exists else {}),
+        "rate_obstacle": rate_obstacle(spec, *QUEUES),
         "vlan_obstacles": {bridge: why for bridge in bridges if (why := host.vlan_obstacle(bridge))},
     }
 

@@ -21,7 +21,7 @@ from . import card as cards
 from . import cpuset, idmap
 from . import mount as mounts
 from .card import Card, Nic
-from .config import MountEntry
+from .config import Config, MountEntry
 from .mount import Mounted
 from .options import OPTIONS
 from .spec import is_fixed, is_reachable, with_create_defaults, with_item_defaults
@@ -188,6 +188,8 @@ class ContainerKind(Kind):
                 draft.plan.assumed.append(f"path {source}")
         elif isinstance(before, Card):
             _check_gateway(draft, item, before)
+            if not _has_room_for_program(draft, item, before, self.state.config):
+                return False
         return super().check(draft, area, item, before)
 
     def details(self, draft: Draft, area: str, item: Item, *, is_live: bool) -> Show | None:
@@ -222,6 +224,19 @@ class ContainerKind(Kind):
 
 def _has_free_ids(state: State) -> bool:
     return idmap.allocate(state.host.uids, state.host.gids, state.host.taken_ids) is not None
+
+
+def _has_room_for_program(draft: Draft, item: Item, card: Card, config: Config) -> bool:
+    """Whether the limits of *card* can be set by a program of ours: LXC runs one for a card."""
+    key = next((key for key in cards.RATES if item.get(key)), None)
+    script = cards.script_of(config.nets()[card.number])
+    if key is None or script is None:
+        return True
+    path, shown = f"networks[{item.name}].{key}", OPTIONS["networks[]." + key].show(item.get(key))
+    refuse(
+        draft, path, None, shown, f"{path}: {shown} is refused, as the card has a program of its own already: {script}"
+    )
+    return False
 
 
 def _check_gateway(draft: Draft, item: Item, card: Card) -> None:

@@ -16,7 +16,7 @@ import typing as t
 from .._core import atomic, command
 from .._core.errors import ApplyError
 from .._guest import port
-from . import cgroup, mounting
+from . import cgroup, mounting, rate
 from .card import NO_MTU, Card, Nic
 from .definition import LIMITS, Items
 from .live import attach
@@ -103,6 +103,9 @@ def replug(running: Running, name: str) -> None:
     nic, new = running.nic(name), running.wanted.cards[name]
     if nic is not None and nic.host:
         _plug(nic.host, new)
+        if _is_limited(new):
+            # One that was started unplugged has no limit yet.
+            limit_rate(running, name)
 
 
 def write_mtu(running: Running, name: str) -> None:
@@ -124,6 +127,16 @@ def readdress(running: Running, name: str) -> None:
     in_namespaces(running.live.pid, ("net",), lambda: _write_addresses(device, *addresses, *gateways))
 
 
+def _is_limited(card: Card) -> bool:
+    return bool(card["rate_limit.in"] or card["rate_limit.out"])
+
+
+def limit_rate(running: Running, name: str) -> None:
+    nic, new = running.nic(name), running.wanted.cards[name]
+    if nic is not None and nic.host:
+        rate.limit(running.wanted.spec.name, nic.host, new["rate_limit.in"], new["rate_limit.out"])
+
+
 LIVE_CARD: dict[str, t.Callable[[Running, str], None]] = {
     "bridge": replug,
     "link": replug,
@@ -131,6 +144,8 @@ LIVE_CARD: dict[str, t.Callable[[Running, str], None]] = {
     "mtu": write_mtu,
     "ip": readdress,
     "gateway": readdress,
+    "rate_limit.in": limit_rate,
+    "rate_limit.out": limit_rate,
 }
 
 
@@ -146,12 +161,16 @@ def plug_card(running: Running, name: str) -> None:
     card = running.wanted.cards[name]
     with _removed_on_failure(card.pair):
         _add(running.live.pid, card)
+        if _is_limited(card):
+            rate.limit(running.wanted.spec.name, card.pair, card["rate_limit.in"], card["rate_limit.out"])
 
 
 def unplug_card(running: Running, name: str) -> None:
     """Take both ends away."""
     nic = running.nic(name)
     if nic is not None and nic.host:
+        if nic.rates and any(nic.rates):
+            rate.take_off(running.wanted.spec.name, nic.host)
         command.run(["ip", "link", "delete", nic.host])
 
 

@@ -16,6 +16,7 @@ CODE = RUN + "/code"
 LOCKS = "/run/lock/homelab_hybrid"
 IMAGES = STATE + "/image_store"
 JOURNAL = STATE + "/journal"
+PROGRAMS = STATE + "/programs"
 
 
 def record_folder(kind: str) -> str:

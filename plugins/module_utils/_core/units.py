@@ -74,3 +74,34 @@ def show_size(size: int | None) -> str | None:
 def show_memory_kib(memory_kib: int | None) -> str | None:
     """Memory of *memory_kib* KiB as the user writes it."""
     return None if memory_kib is None else show_size(memory_kib * KIB)
+
+
+_RATES = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
+_RATE = re.compile(r" *(\d{1,12}) *([A-Za-z]+) *", re.ASCII)
+_RATE_STEP = 8_000
+RATES_ALLOWED = "8kbit to 100Gbit, with kbit, Mbit or Gbit (powers of 1000), a multiple of 8kbit"
+
+
+def parse_rate(key: str, value: t.Any) -> int:
+    """*value* (``100Mbit``) in bits per second.
+
+    libvirt counts in whole kilobytes a second, so that finer steps would be rounded.
+
+    :raises SpecError: for what has no unit, is no multiple of 8 kbit, or lies outside of 8 kbit to 100 Gbit.
+    """
+    match = _RATE.fullmatch(str(value))
+    factor = _RATES.get(match[2].lower()) if match else None
+    bits = int(match[1]) * factor if match and factor else 0
+    if bits % _RATE_STEP or not _RATE_STEP <= bits <= 100 * 10**9:
+        raise bad_value(key, value, RATES_ALLOWED)
+    return bits
+
+
+def show_rate(bits: int | None) -> str | None:
+    """A rate in bits per second in the largest unit that divides it; none for no limit."""
+    if not bits:
+        return None
+    for name, factor in (("Gbit", 10**9), ("Mbit", 10**6), ("kbit", 10**3)):
+        if bits % factor == 0:
+            return f"{bits // factor}{name}"
+    return f"{bits}bit"

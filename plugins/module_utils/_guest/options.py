@@ -32,7 +32,7 @@ from .._core.options import (
     number,
     or_none,
 )
-from .._core.units import KIB, MIB, parse_size, show_memory_kib
+from .._core.units import KIB, MIB, RATES_ALLOWED, parse_rate, parse_size, show_memory_kib, show_rate
 
 STATES = ("present", "started", "running", "stopped", "shutdown", "restarted", "paused", "absent")
 SYNONYMS = {"running": "started", "shutdown": "stopped", "frozen": "paused"}
@@ -79,6 +79,7 @@ SSH_KEY = Check(
     "a public key as in authorized_keys, such as 'ssh-ed25519 AAAA... me@there'",
     ("ssh-ed25519 AAAA1 a", "ssh-ed25519 AAAA2 b"),
 )
+RATE = Check(parse_rate, RATES_ALLOWED, ("50Mbit", "100Mbit"))
 CORES = number(1, 710)
 
 STATE = Option("state", choices=STATES, default="present", home=TASK)
@@ -111,6 +112,19 @@ NETWORK_VLAN = Option(
 NETWORK_MAC = Option("networks[].mac", check=MAC, live=never, aliases=("hwaddr",))
 NETWORK_MTU = Option("networks[].mtu", "int", MTU, off=0, show=or_none)
 LINK = Option("networks[].link", choices=LINKS, create="up", off="up", live=always)
+
+# As the guest sees them: what it gets, and what it sends.
+NETWORK_RATES = tuple(
+    Option(
+        f"networks[].rate_limit.{way}",
+        check=RATE,
+        off=0,
+        live=always,
+        show=show_rate,
+        note="the kernel needs the queues for it",
+    )
+    for way in ("in", "out")
+)
 
 SSH_KEYS = Option("ssh_keys", "list", each(SSH_KEY), off=(), show=listed, no_log=False)
 

@@ -89,7 +89,18 @@ class Kind(keyed.Rules):
     def check(self, draft: Draft, area: str, item: Item, before: Thing | None) -> bool:
         if area == "networks":
             self._check_vlan(draft, item, before)
+            return self._can_be_limited(draft, item)
         return True
+
+    def _can_be_limited(self, draft: Draft, item: Item) -> bool:
+        limits = {key: value for key, value in item.values.items() if key.startswith("rate_limit.")}
+        if not limits or self.state.rate_obstacle is None:
+            return True
+        key, value = next(iter(limits.items()))
+        path = f"networks[{item.name}].{key}"
+        shown = keyed.show(self.options[path], value)
+        refuse(draft, path, None, shown, f"{path}: {shown} is refused, as {self.state.rate_obstacle}")
+        return False
 
     def _check_vlan(self, draft: Draft, item: Item, before: Thing | None) -> None:
         path = f"networks[{item.name}].vlan"

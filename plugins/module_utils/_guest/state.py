@@ -35,7 +35,8 @@ class GuestState:
     *power* is ``absent`` (the hypervisor does not know it), ``stopped``, ``started``, ``paused`` or ``suspended``. *exists*: it
     stands, no creation of it was interrupted. *live* is ``None`` while it is stopped. *declined* are the paths that the guest
     declined in this run of it. *other_kind* is the kind of the guest that has its name. *taken_macs* are those of all other
-    guests. *vlan_obstacles* says of bridges why no card on them can be in a VLAN.
+    guests. *vlan_obstacles* says of bridges why no card on them can be in a VLAN, *rate_obstacle* why no card can
+    be limited.
 
     For its removal: *owned* are our volumes that are there, by item, as they are told; *used* says of them why they cannot be
     deleted now; *foreign* is what is kept though it is not ours.
@@ -51,6 +52,7 @@ class GuestState:
         "owned",
         "persistent",
         "power",
+        "rate_obstacle",
         "record",
         "taken_macs",
         "used",
@@ -70,6 +72,7 @@ class GuestState:
         taken_macs: t.Collection[str] = (),
         machine_id: str = "",
         vlan_obstacles: t.Mapping[str, str] | None = None,
+        rate_obstacle: str | None = None,
         owned: t.Mapping[str, str] | None = None,
         used: t.Mapping[str, str] | None = None,
         foreign: tuple[str, ...] = (),
@@ -84,6 +87,7 @@ class GuestState:
         self.taken_macs = taken_macs
         self.machine_id = machine_id
         self.vlan_obstacles: t.Mapping[str, str] = vlan_obstacles or {}
+        self.rate_obstacle = rate_obstacle
         self.owned: t.Mapping[str, str] = owned or {}
         self.used: t.Mapping[str, str] = used or {}
         self.foreign = foreign

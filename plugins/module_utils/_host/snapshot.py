@@ -13,7 +13,7 @@ import typing as t
 from .._core import record
 from .._core.errors import HybridError, MissingLibrary
 from .._core.reference import Reference, ReferenceKind
-from . import libvirt, links, lxc, probe, vlans
+from . import libvirt, links, lxc, probe, rates, vlans
 
 Derived = t.TypeVar("Derived")
 Read = t.TypeVar("Read")
@@ -124,6 +124,11 @@ class Host:
     @functools.cached_property
     def links(self) -> dict[str, links.Link]:
         return links.read_links()
+
+    @functools.cached_property
+    def rates(self) -> dict[str, tuple[int, int]]:
+        """What limited links may send and get, in bits per second; see ``rates.read_rates``."""
+        return rates.read_rates(self.links)
 
     @functools.cached_property
     def port_vlans(self) -> dict[str, int]:

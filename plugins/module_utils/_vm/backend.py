@@ -272,6 +272,10 @@ class VmBackend:
         # libvirt knows nothing of what somebody else set on the port, and leaves it.
         port.put_into_vlan(device.tap, value)
 
+    def _set_rate(self, device: t.Any, key: str, bits: int) -> None:
+        values = nic.rate_parameters({key: bits})
+        self.domain.setInterfaceParameters(device.mac, values, libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
+
     def _set_limits(self, device: disk.Disk) -> None:
         """All limits of a disk at once: libvirt takes those of bytes, and those of operations, as one."""
         name = next(name for name, other in self._running("disks").items() if other is device)
@@ -511,6 +515,8 @@ LIVE: dict[str, t.Callable[[VmBackend, t.Any, t.Any], None]] = {
     "cpu.cores": lambda backend, device, count: backend._set_cores(count),
     "memory": lambda backend, device, memory_kib: backend._set_balloon(memory_kib),
     "agent": lambda backend, device, value: backend._add_agent(),
+    "networks[].rate_limit.in": lambda backend, device, bits: backend._set_rate(device, "rate_limit.in", bits),
+    "networks[].rate_limit.out": lambda backend, device, bits: backend._set_rate(device, "rate_limit.out", bits),
     **{f"disks[].{key}": lambda backend, device, value: backend._set_limits(device) for key in disk.LIMITS},
     "networks[].bridge": lambda backend, device, bridge: backend._update_nic(device, "bridge", bridge),
     "networks[].link": lambda backend, device, link: backend._update_nic(device, "link", link),

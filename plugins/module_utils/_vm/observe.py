@@ -16,6 +16,7 @@ from .._core.keyed import claim_names
 from .._core.options import Item
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
+from .._guest.cards import rate_obstacle
 from .._guest.record import GuestRecord, Run, load
 from .._host import accelerator, vlans
 from .._host.libvirt import Definition, Listings, dotted, errors_of
@@ -36,6 +37,9 @@ LEAST_LIBVIRT_FOR_VLANS = 11_000_000
 _FOLDERS = ("dir", "fs", "netfs", "vstorage")
 _TPM_FOLDER = "/var/lib/libvirt/swtpm"
 
+# What libvirt limits a card with: fair queues for what it gets, and dropping what it sends too fast.
+QUEUES = ("htb", "sfq", "police")
+
 
 def observe(spec: Spec, host: Host) -> State:
     """Read the virtual machine of *spec* through *host*.
@@ -53,7 +57,11 @@ def observe(spec: Spec, host: Host) -> State:
     if not state.exists:
         found = accelerator.probe()
         state = state.replace(accelerator=found.kind, accelerator_reason=found.reason)
-    state = state.replace(found=_find_volumes(spec, state), vlan_obstacles=_vlan_obstacles(spec, state, host))
+    state = state.replace(
+        found=_find_volumes(spec, state),
+        vlan_obstacles=_vlan_obstacles(spec, state, host),
+        rate_obstacle=rate_obstacle(spec, *QUEUES),
+    )
     return state.replace(foreign_seed=_foreign_seed(spec, state))
 
 

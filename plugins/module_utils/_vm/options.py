@@ -140,6 +140,7 @@ OPTIONS = Options(
     guest.NETWORK_MAC,
     Option("networks[].model", choices=NIC_MODELS, create="virtio"),
     guest.LINK,
+    *guest.NETWORK_RATES,
     guest.NETWORK_MTU,
     Option("cloud_init.user", check=USER, home=SEED, off=""),
     guest.SSH_KEYS.but(path="cloud_init.ssh_keys", home=SEED, live=never),

@@ -122,6 +122,32 @@ def _write_mac(node: Node, mac: str) -> None:
     set_attribute(node, "mac", "address", mac)
 
 
+# libvirt counts kilobytes a second, of 1000 bytes as tc does, and says them as the guest sees them.
+_BITS = 8_000
+RATES = {"rate_limit.in": "inbound", "rate_limit.out": "outbound"}
+
+
+def _read_rate(word: str) -> t.Callable[[Node], int]:
+    return lambda node: int(attribute(node, f"bandwidth/{word}", "average", "0")) * _BITS
+
+
+def _write_rate(word: str) -> t.Callable[[Node, int], None]:
+    def write(node: Node, bits: int) -> None:
+        remove(node.find(f"bandwidth/{word}"))
+        if bits:
+            child(node, "bandwidth").append(make(word, average=str(bits // _BITS)))
+        limits = node.find("bandwidth")
+        if limits is not None and not len(limits):
+            remove(limits)
+
+    return write
+
+
+def rate_parameters(values: t.Mapping[str, int]) -> dict[str, int]:
+    """What libvirt's API takes for rates in bits per second, by option key."""
+    return {f"{RATES[key]}.average": bits // _BITS for key, bits in values.items()}
+
+
 READ: dict[str, t.Callable[[Node], t.Any]] = {
     # A virtual network by its own name: who knows the networks says which bridge that is.
     "bridge": lambda node: attribute(node, "source", node.get("type", "")),
@@ -130,6 +156,7 @@ READ: dict[str, t.Callable[[Node], t.Any]] = {
     "model": lambda node: attribute(node, "model", "type"),
     "link": lambda node: attribute(node, "link", "state", "up"),
     "mtu": lambda node: int(attribute(node, "mtu", "size", "0")),
+    **{key: _read_rate(word) for key, word in RATES.items()},
 }
 WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
     "mac": _write_mac,
@@ -138,6 +165,7 @@ WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
     "model": lambda node, value: set_attribute(node, "model", "type", value),
     "mtu": _write_mtu,
     "link": _write_link,
+    **{key: _write_rate(word) for key, word in RATES.items()},
 }
 
 

@@ -13,8 +13,10 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.units import 
     GIB,
     KIB,
     MIB,
+    parse_rate,
     parse_size,
     show_memory_kib,
+    show_rate,
     show_size,
 )
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.options import parse_memory
@@ -59,3 +61,27 @@ def test_memory_counts_in_mib_and_is_kept_in_kib():
     assert show_memory_kib(2 * 1024 * 1024) == "2GiB"
     with pytest.raises(SpecError, match="whole MiB"):
         parse_memory("memory", "1025KiB")
+
+
+@pytest.mark.parametrize(
+    ("value", "bits", "shown"),
+    [
+        ("100Mbit", 10**8, "100Mbit"),
+        ("8kbit", 8000, "8kbit"),
+        ("1000mbit", 10**9, "1Gbit"),
+        (" 80000 bit ", 80000, "80kbit"),
+    ],
+)
+def test_a_rate_in_bits_per_second(value, bits, shown):
+    assert parse_rate("rate", value) == bits
+    assert show_rate(bits) == shown
+
+
+@pytest.mark.parametrize("value", ["100", "100MiB", "1Mbps", "9kbit", "0Mbit", "101Gbit", "-8kbit", "", None, True])
+def test_what_is_no_rate_is_refused(value):
+    with pytest.raises(SpecError, match="8kbit to 100Gbit"):
+        parse_rate("rate", value)
+
+
+def test_no_limit_is_shown_as_none():
+    assert show_rate(0) is show_rate(None) is None
