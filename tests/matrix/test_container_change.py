@@ -230,6 +230,7 @@ def test_networks_come_change_and_go(power):
     if is_running:
         assert ct.links()[pair]["master"] == "hlctbr1" and "10.91.8.20/24" in ct.network("address")
         assert mac in ct.network("link") and "mtu 1400" in ct.network("link", "show", "eth0")
+        assert "state UP" in ct.network("link", "show", "eth0") and ct.links()[pair]["operstate"] == "UP"
         assert "default via 10.91.8.1" in ct.network("route")
     change(
         ["networks[dmz].bridge", "networks[dmz].ip", "networks[dmz].gateway"],

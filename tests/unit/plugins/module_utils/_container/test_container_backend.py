@@ -51,6 +51,7 @@ class Writers:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fails_at: int) -> None:
         self.asked: list[str] = []
+        self.reloads: list[int] = []
         self.fails_at = fails_at
         self.has_failed = False
         running = written.running
@@ -67,7 +68,7 @@ class Writers:
             monkeypatch.setattr(module, name, self._note(name))
         monkeypatch.setattr(written, "_write_config", self._note("config"))
         monkeypatch.setattr(running, "set_limits", self._note("limits"))
-        monkeypatch.setattr(running, "reload_networkd", lambda name: None)
+        monkeypatch.setattr(running, "reload_networkd", lambda name: self.reloads.append(len(self.asked)))
         monkeypatch.setitem(running.LIVE, "hostname", self._note("hostname"))
         replug, readdress = self._note("replug", tells=True), self._note("readdress", tells=True)
         for keys, write in ((("bridge", "link", "vlan"), replug), (("ip", "gateway"), readdress)):
@@ -119,6 +120,15 @@ def test_a_change_of_a_running_container_is_told_when_its_last_writer_is_through
     done = {change.path for change in plan.changes if change.done}
     assert done == {path for path in {*NEEDS, "tags"} if NEEDS.get(path) in {None, *writers.asked}}
     assert writers.has_failed == (len(done) < len(plan.changes))
+
+
+def test_the_guest_reads_its_files_again_once_a_card_is_plugged_in_or_has_another_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    writers = Writers(monkeypatch, 0)
+    carry_out(RUNNING.replace(places={"/srv": "8:1 /srv"}, machine_id="m"), CHANGED)
+    after = [writers.asked[number - 1] for number in writers.reloads]
+    assert after == ["plug dmz", "readdress lan"] and "write_files" in writers.asked[: writers.reloads[0]]
 
 
 @pytest.mark.parametrize("fails_at", range(1, 9))
