@@ -293,7 +293,8 @@ def test_a_fixed_address_comes_and_changes_while_a_client_is_plugged_in(client):
 def test_fixed_addresses_are_swapped_renamed_and_taken_off():
     converge_now(BRIDGE, {**PLAIN, "dhcp": {"hosts": [ALPHA, BETA]}})
     swapped = [{**ALPHA, "mac": BETA["mac"], "ip": BETA["ip"]}, {**BETA, "mac": ALPHA["mac"], "ip": ALPHA["ip"]}]
-    check_run_again(BRIDGE, {"name": NAME, "dhcp": {"hosts": swapped}})
+    keys = [f"dhcp.hosts[{name}].{key}" for name in ("alpha", "beta") for key in ("ip", "mac")]
+    check_run_again(BRIDGE, {"name": NAME, "dhcp": {"hosts": swapped}}, keys)
     assert hosts() == hosts(NAME, "--inactive") == {entry(item) for item in swapped}
     renamed = {**swapped[0], "name": "gamma"}
     check_run_again(BRIDGE, {"name": NAME, "dhcp": {"hosts": [renamed]}}, ["dhcp.hosts[gamma].name"])

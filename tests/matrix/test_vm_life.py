@@ -336,8 +336,9 @@ def test_a_seed_is_read_back_and_changed(folder: Path) -> None:
     said = seed_files(folder / f"{NAME}.seed.iso")
     assert said["user-data"] == "a secret text" and "vim" not in said["vendor-data"] and "joe" in said["vendor-data"]
     check_run_again(VM, {"name": NAME, "state": "started"}, ["state"])
-    later = {"name": NAME, "cloud_init": {"meta_data": "instance-id: two\n", "network_config": "version: 2\n"}}
-    run = check_run_again(VM, later)
+    documents = {"meta_data": "instance-id: two\n", "network_config": "version: 2\n"}
+    later = {"name": NAME, "cloud_init": {**documents, "ssh_keys": ["ssh-ed25519 AAAA you"]}}
+    run = check_run_again(VM, later, ["cloud_init.meta_data", "cloud_init.network_config", "cloud_init.ssh_keys"])
     assert {item.how.value for item in run.plan.changes} == {"next_boot"}
     check_run_again(VM, {**later, "state": "restarted", **PAPER_TIMES})
     assert not unchanged(VM, later).plan.restart_required
