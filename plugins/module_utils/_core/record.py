@@ -13,7 +13,29 @@ import typing as t
 from . import atomic, paths
 from .errors import ObserveError
 
-SCHEMA = 1
+# Of each kind by itself: a form of record that an older version cannot read gets the next number.
+SCHEMAS = {"guests": 1, "images": 1, "pools": 1, "bridges": 1}
+
+
+class Content(t.Protocol):
+    """What a record says, typed: pure, and with the resource that it is of."""
+
+    @property
+    def is_building(self) -> bool:
+        """Whether the resource was begun and does not stand yet."""
+
+    @classmethod
+    def load(cls, data: t.Mapping[str, t.Any]) -> t.Self:
+        """What the JSON values *data* say; without any, what is said of a resource that has no record."""
+
+    def dump(self) -> dict[str, t.Any]:
+        """The JSON values, ``None`` for what is not there."""
+
+    def replace(self, **changes: t.Any) -> t.Self:
+        """The same with other parts."""
+
+
+C = t.TypeVar("C", bound=Content)
 
 
 class Record:
@@ -43,7 +65,7 @@ class Record:
                 self.data.pop(key, None)
             else:
                 self.data[key] = value
-        self.data["schema"] = SCHEMA
+        self.data["schema"] = SCHEMAS[self.kind]
         text = json.dumps(self.data, indent=1, sort_keys=True) + "\n"
         if self.exists and atomic.read_text(self.path) == text:
             return
@@ -54,6 +76,32 @@ class Record:
         atomic.remove_file(self.path)
         self.exists = False
         self.data = {}
+
+
+class Owned(t.Generic[C]):
+    """The record of one resource and its *content*: read once, written whole after each change."""
+
+    def __init__(self, file: Record, content: type[C]) -> None:
+        self._file = file
+        self.content: C = content.load(file.data)
+
+    @property
+    def name(self) -> str:
+        return self._file.name
+
+    @property
+    def exists(self) -> bool:
+        return self._file.exists
+
+    def save(self, **changes: t.Any) -> None:
+        """Write the content with *changes* of its parts."""
+        self.content = self.content.replace(**changes)
+        gone = dict.fromkeys(key for key in self._file.data if key != "schema")
+        self._file.save(**{**gone, **self.content.dump()})
+
+    def remove(self) -> None:
+        self._file.remove()
+        self.content = self.content.load({})
 
 
 def load(kind: str, name: str) -> Record:
@@ -69,8 +117,8 @@ def load(kind: str, name: str) -> Record:
         schema = int(data["schema"])
     except (ValueError, KeyError, TypeError) as exc:
         raise ObserveError(f"{paths.record_path(kind, name)} is no ownership record: {exc}") from exc
-    if schema > SCHEMA:
-        known = f"this version of homelab.hybrid knows {SCHEMA}: update it"
+    if schema > SCHEMAS[kind]:
+        known = f"this version of homelab.hybrid knows {SCHEMAS[kind]}: update it"
         raise ObserveError(f"{paths.record_path(kind, name)} has schema {schema}, {known}")
     return Record(kind, name, data)
 

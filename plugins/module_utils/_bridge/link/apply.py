@@ -18,7 +18,8 @@ from ..._core import atomic, command, lock
 from ..._core.converge import Work
 from ..._core.errors import ApplyError
 from ..._core.plan import Change, Plan, Step
-from ..._core.record import Record
+from ..._core.record import Owned
+from ..record import BridgeRecord
 from ..spec import DHCP, PORTS_MODE, Spec
 from . import backends, iproute, manager
 from .observe import read_live
@@ -35,7 +36,7 @@ def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterat
 
     :raises ApplyError: when a step is refused.
     """
-    record = work.host.record("bridges", spec.name)
+    record = Owned(work.host.record("bridges", spec.name), BridgeRecord)
     if spec.state == "absent":
         yield from _remove(spec, state, plan, record, work)
         return
@@ -43,7 +44,7 @@ def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterat
     before = state.persistent if state.is_defined and state.persistent is not None else LinkSettings()
     wanted = merge(before, spec)
     if not state.is_defined:
-        record.save(building=True, made=True, mode=PORTS_MODE, backend=backend.name)
+        record.save(is_building=True, is_made=True, mode=PORTS_MODE, backend=backend.name)
     _remember_ports(spec, record, wanted, work)
     yield Step("record written")
     with lock.allocations():
@@ -59,7 +60,7 @@ def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterat
     if not state.is_defined or state.is_up or spec.state == "started":
         yield from _bring_up(spec, state, wanted, plan, left, record, backend, work)
     _forget_ports(record, wanted)
-    record.save(building=None)
+    record.save(is_building=False)
     yield from left.but(())
 
 
@@ -95,7 +96,7 @@ def _bring_up(
     wanted: LinkSettings,
     plan: Plan,
     left: _Left,
-    record: Record,
+    record: Owned[BridgeRecord],
     backend: Backend,
     work: Work,
 ) -> t.Iterator[Change | Step]:
@@ -116,9 +117,9 @@ def _bring_up(
     )
     yield Step("manager told")
     work.host.drop()
-    live = read_live(spec.name, work.host, wanted, record)
+    live = read_live(spec.name, work.host, wanted, record.content)
     target = _target(spec, dataclasses.replace(state, live=live), wanted)
-    turn = iproute.Turn(spec.name, live, target, record.data.get("ports") or {})
+    turn = iproute.Turn(spec.name, live, target, record.content.ports)
     started = [path for path, (old, new) in leases.items() if new and not old]
     links, vlans = iproute.link_lines(turn), iproute.vlan_lines(turn)
     at_the_end = {"state", "mode", *started}
@@ -196,19 +197,19 @@ def _write(path: str, text: str | None) -> None:
     atomic.write_file(path, text, mode=stat.S_IMODE(status.st_mode), owner=(status.st_uid, status.st_gid))
 
 
-def _remember_ports(spec: Spec, record: Record, wanted: LinkSettings, work: Work) -> None:
+def _remember_ports(spec: Spec, record: Owned[BridgeRecord], wanted: LinkSettings, work: Work) -> None:
     """How a port is before it is plugged in, so that it can be given back."""
-    known = dict(record.data.get("ports") or {})
+    known = dict(record.content.ports)
     for port in wanted.ports:
         link = work.host.links.get(port.name)
         if link is not None and (port.name not in known or link.get("master") != spec.name):
             known[port.name] = {"mtu": int(link.get("mtu", 0)), "up": "UP" in link.get("flags", ())}
-    record.save(ports=known or None, mode=PORTS_MODE)
+    record.save(ports=known, mode=PORTS_MODE)
 
 
-def _forget_ports(record: Record, wanted: LinkSettings) -> None:
-    known = record.data.get("ports") or {}
-    record.save(ports={name: port for name, port in known.items() if wanted.port(name) is not None} or None)
+def _forget_ports(record: Owned[BridgeRecord], wanted: LinkSettings) -> None:
+    known = record.content.ports
+    record.save(ports={name: port for name, port in known.items() if wanted.port(name) is not None})
 
 
 def _give_back(name: str, before: iproute.PortBefore) -> None:
@@ -220,7 +221,9 @@ def _give_back(name: str, before: iproute.PortBefore) -> None:
         _run("ip", lines)
 
 
-def _remove(spec: Spec, state: LinkState, plan: Plan, record: Record, work: Work) -> t.Iterator[Change | Step]:
+def _remove(
+    spec: Spec, state: LinkState, plan: Plan, record: Owned[BridgeRecord], work: Work
+) -> t.Iterator[Change | Step]:
     backend = state.backend
     if backend is not None and state.persistent is not None:
         with lock.allocations():
@@ -234,7 +237,7 @@ def _remove(spec: Spec, state: LinkState, plan: Plan, record: Record, work: Work
     if os.path.isdir(f"/sys/class/net/{spec.name}/bridge"):
         _run("ip", [f"link delete dev {spec.name} type bridge"])
         yield Step("bridge removed")
-    for name, before in (record.data.get("ports") or {}).items():
+    for name, before in record.content.ports.items():
         _give_back(name, before)
     yield Step("ports given back")
     if backend is not None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ..._core.record import Record
 from ..._host import links, probe
 from ..._host.links import Link
 from ..._host.snapshot import Host, bridge_users, vlan_users
 from ..lifeline import NOT_YET, find_lifelines
-from ..spec import DHCP, Spec
+from ..record import BridgeRecord
+from ..spec import DHCP, PORTS_MODE, Spec
 from . import backends, iproute
 from .networkd import Networkd
 from .settings import LinkSettings, Port, merge
@@ -28,7 +28,7 @@ def is_link(spec: Spec, host: Host) -> bool:
     """Whether the bridge of *spec* is one with ports, where no mode is written: by what made it."""
     if spec.mode is not None:
         return spec.mode == "ports"
-    if host.record("bridges", spec.name).data.get("mode") == "ports":
+    if BridgeRecord.load(host.record("bridges", spec.name).data).mode == PORTS_MODE:
         return True
     if any(network.bridge == spec.name for network in host.networks.values()):
         return False
@@ -40,7 +40,8 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
 
     :raises ObserveError:
     """
-    record = host.record("bridges", spec.name)
+    own = host.record("bridges", spec.name)
+    record = BridgeRecord.load(own.data)
     networkd, ifupdown = backends.read_backends(host.links)
     wanted = [item.name for item in spec.ports or () if not item.is_absent]
     backend, why = backends.choose(spec.name, wanted, networkd, ifupdown)
@@ -48,7 +49,7 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
     link = host.links.get(spec.name)
     others = {name: other for name, other in host.links.items() if name != spec.name}
     routes = links.read_default_routes()
-    remembered = record.data.get("ports") or {}
+    remembered = record.ports
     live = read_live(spec.name, host, persistent, record)
     new_ports = [
         name
@@ -65,8 +66,8 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
         live=live,
         starts=backend is not None and backend.starts(spec.name),
         is_building=record.is_building,
-        is_recorded=record.exists,
-        is_made=bool(record.data.get("made")),
+        is_recorded=own.exists,
+        is_made=record.is_made,
         can_lease=_wants_lease(spec) and backend is not None and backends.can_lease(backend),
         has_vlans=not _wants_vlans(spec) or probe.works_apart(*probe.VLAN_PROBE),
         mac=link.get("address") if link else None,
@@ -99,7 +100,7 @@ def _wants_no_vlans(spec: Spec) -> bool:
     return spec.vlan_aware is False or "vlan_aware" in spec.unset
 
 
-def read_live(name: str, host: Host, persistent: LinkSettings | None, record: Record) -> LinkSettings | None:
+def read_live(name: str, host: Host, persistent: LinkSettings | None, record: BridgeRecord) -> LinkSettings | None:
     """What the kernel has of the bridge, ``None`` where it has none. *persistent* is what the files define.
 
     :raises ObserveError:
@@ -107,7 +108,7 @@ def read_live(name: str, host: Host, persistent: LinkSettings | None, record: Re
     link = host.links.get(name)
     if link is None or not links.is_bridge(name):
         return None
-    mtus = {port: int(before["mtu"]) for port, before in (record.data.get("ports") or {}).items()}
+    mtus = {port: int(before["mtu"]) for port, before in record.ports.items()}
     told = link.get("linkinfo", {}).get("info_data", {})
     is_aware = bool(told.get("vlan_filtering"))
     vlans = links.read_vlans() if is_aware else {}

@@ -15,8 +15,9 @@ from ..._core.converge import Work
 from ..._core.errors import ApplyError, HybridError
 from ..._core.options import pattern
 from ..._core.plan import Change, How, Plan, Step
-from ..._core.record import Record
+from ..._core.record import Owned
 from ..._host.libvirt import Network, errors_of
+from ..record import BridgeRecord
 from ..spec import Spec, with_create_defaults
 from . import forwarding, network_xml, replug
 from .observe import find_network
@@ -33,7 +34,7 @@ def apply_network(spec: Spec, state: NetworkState, plan: Plan, work: Work) -> t.
 
     :raises ApplyError: when libvirt refuses a step.
     """
-    record = work.host.record("bridges", spec.name)
+    record = Owned(work.host.record("bridges", spec.name), BridgeRecord)
     network = find_network(spec.name, work.host)
     if spec.state == "absent":
         yield from _remove(spec, plan, work, record, network)
@@ -43,8 +44,10 @@ def apply_network(spec: Spec, state: NetworkState, plan: Plan, work: Work) -> t.
         yield from _change(spec, state, plan, work, record, network)
 
 
-def _create(spec: Spec, plan: Plan, work: Work, record: Record, half_made: Network | None) -> t.Iterator[Change | Step]:
-    record.save(building=True, made=True, network=spec.name)
+def _create(
+    spec: Spec, plan: Plan, work: Work, record: Owned[BridgeRecord], half_made: Network | None
+) -> t.Iterator[Change | Step]:
+    record.save(is_building=True, is_made=True, network=spec.name)
     yield Step("record written")
     if half_made is not None:
         _unregister(spec.name, half_made.handle)
@@ -58,7 +61,7 @@ def _create(spec: Spec, plan: Plan, work: Work, record: Record, half_made: Netwo
         _start(spec.name, handle, record)
         yield Step("network started")
     yield from (change for change in plan.changes if change.path not in _POWER)
-    record.save(building=None)
+    record.save(is_building=False)
     yield from _of(plan, "state")
 
 
@@ -69,7 +72,7 @@ def _of(plan: Plan, path: str) -> t.Iterator[Change]:
 
 
 def _change(
-    spec: Spec, state: NetworkState, plan: Plan, work: Work, record: Record, network: Network
+    spec: Spec, state: NetworkState, plan: Plan, work: Work, record: Owned[BridgeRecord], network: Network
 ) -> t.Iterator[Change | Step]:
     power = plan.get("state")
     definition = network_xml.edit(network.xml, merge(network_xml.read(network.xml), spec))
@@ -138,9 +141,9 @@ def _update(name: str, network: Network, wanted: str, changes: t.Sequence[Change
     yield from left
 
 
-def _restart(name: str, work: Work, network: Network, record: Record) -> t.Iterator[Step]:
+def _restart(name: str, work: Work, network: Network, record: Owned[BridgeRecord]) -> t.Iterator[Step]:
     """libvirt takes these changes with the start of the network only, and a bridge that goes drops what is plugged into it."""
-    before = record.data.get("replug") or []
+    before = record.content.replug or []
     known = {port["link"] for port in before}
     record.save(
         network=network.name, replug=[*before, *(port for port in replug.remember(name) if port["link"] not in known)]
@@ -160,12 +163,12 @@ def _restart(name: str, work: Work, network: Network, record: Record) -> t.Itera
     yield Step("ports plugged in")
 
 
-def _plug_in(name: str, record: Record) -> None:
-    replug.plug_in(name, record.data.get("replug") or [])
+def _plug_in(name: str, record: Owned[BridgeRecord]) -> None:
+    replug.plug_in(name, record.content.replug or [])
     record.save(replug=None)
 
 
-def _start(name: str, handle: t.Any, record: Record) -> None:
+def _start(name: str, handle: t.Any, record: Owned[BridgeRecord]) -> None:
     with errors_of(f"start the network of the bridge {name}", ApplyError):
         if handle.isActive():
             if os.path.isdir(f"/sys/class/net/{name}"):
@@ -190,7 +193,9 @@ def _unregister(name: str, handle: t.Any) -> None:
             handle.undefine()
 
 
-def _remove(spec: Spec, plan: Plan, work: Work, record: Record, network: Network | None) -> t.Iterator[Change | Step]:
+def _remove(
+    spec: Spec, plan: Plan, work: Work, record: Owned[BridgeRecord], network: Network | None
+) -> t.Iterator[Change | Step]:
     if network is not None:
         _unregister(spec.name, network.handle)
         yield Step("network undefined")

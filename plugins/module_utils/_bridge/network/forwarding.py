@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 
 from ..._core import atomic, lock, record
-from ..._core.record import Record
+from ..._core.record import Owned
 from ..._host import links
+from ..record import BridgeRecord
 
 SWITCH = "/proc/sys/net/ipv4/ip_forward"
 
@@ -20,27 +21,26 @@ def is_on() -> bool:
     return (atomic.read_text(SWITCH) or "").strip() == "1"
 
 
-def remember(own: Record) -> None:
+def remember(own: Owned[BridgeRecord]) -> None:
     """Note in the record of a bridge that forwarding was off before it starts, and which bridges did without it."""
     if not is_on():
-        own.save(bridges_without_forwarding=sorted(_bridges()))
+        own.save(without_forwarding=sorted(_bridges()))
 
 
-def give_back(own: Record) -> None:
+def give_back(own: Owned[BridgeRecord]) -> None:
     """Switch forwarding off again when it was off before the first bridge of this collection and nobody needs it now.
 
     Called when the bridge of *own* is gone and its record still stands. While others of our bridges are left, the next of
     them inherits the note. It stays on where a bridge came since then: its owner may rely on it.
     """
-    before = own.data.get("bridges_without_forwarding")
+    before = own.content.without_forwarding
     if before is None:
         return
     with lock.allocations():
-        others = [
-            other for name, other in record.load_all("bridges").items() if name != own.name and other.data.get("made")
-        ]
+        found = (Owned(file, BridgeRecord) for name, file in record.load_all("bridges").items() if name != own.name)
+        others = [other for other in found if other.content.is_made]
         if others:
-            others[0].save(bridges_without_forwarding=before)
+            others[0].save(without_forwarding=before)
         elif is_on() and not _bridges() - {own.name, *before}:
             with open(SWITCH, "w", encoding="ascii") as stream:
                 stream.write("0\n")

@@ -12,6 +12,7 @@ from ..._host import links
 from ..._host.libvirt import Network
 from ..._host.snapshot import Host, bridge_users
 from ..lifeline import find_lifelines
+from ..record import BridgeRecord
 from ..spec import PORTS_MODE, Spec
 from . import network_xml
 from .settings import NetworkSettings
@@ -30,15 +31,16 @@ def observe_network(spec: Spec, host: Host) -> NetworkState:
 
     :raises ObserveError:
     """
-    record = host.record("bridges", spec.name)
+    own = host.record("bridges", spec.name)
+    record = BridgeRecord.load(own.data)
     network = find_network(spec.name, host)
     others = {name: link for name, link in host.links.items() if name != spec.name}
     subnets = tuple(links.subnets_of(others))
     if network is None:
-        has_ports = record.data.get("mode") == PORTS_MODE
+        has_ports = record.mode == PORTS_MODE
         return NetworkState(
             is_building=record.is_building,
-            is_recorded=record.exists,
+            is_recorded=own.exists,
             has_ports=has_ports,
             subnets=subnets,
             obstacle=_OF_PORTS.format(name=spec.name) if has_ports else _obstacle(spec.name, host),
@@ -50,8 +52,8 @@ def observe_network(spec: Spec, host: Host) -> NetworkState:
         is_defined=not record.is_building,
         is_active=is_active,
         is_building=record.is_building,
-        is_recorded=record.exists,
-        is_restarting="replug" in record.data,
+        is_recorded=own.exists,
+        is_restarting=record.replug is not None,
         autostart=network.autostart,
         persistent=network_xml.read(network.xml),
         live=_live(network, link) if is_active and link is not None else None,

@@ -26,7 +26,7 @@ _FLAGS = (
     "root_block",
 )
 
-Port = dict[str, t.Any]
+Port = t.Mapping[str, t.Any]
 
 
 def remember(bridge: str) -> list[Port]:

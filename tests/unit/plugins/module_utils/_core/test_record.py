@@ -7,11 +7,13 @@ from __future__ import annotations
 import json
 import os
 import stat
+import typing as t
 
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import atomic, declared, record
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ObserveError, SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.value import Value
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +94,33 @@ def test_a_bad_secret_is_refused_without_being_shown(value):
     with pytest.raises(SpecError) as caught:
         declared.check_secret("password", value)
     assert value not in caught.value.message
+
+
+class Told(Value):
+    """What a record could say."""
+
+    __slots__ = ("is_building", "size")
+
+    def __init__(self, is_building: bool = False, size: int | None = None) -> None:
+        self.is_building = is_building
+        self.size = size
+
+    @classmethod
+    def load(cls, data: t.Mapping[str, t.Any]) -> t.Self:
+        return cls(bool(data.get("building")), data.get("size"))
+
+    def dump(self) -> dict[str, t.Any]:
+        return {"building": self.is_building or None, "size": self.size}
+
+
+def test_typed_content_is_written_whole_and_read_back() -> None:
+    own = record.Owned(record.load("pools", "main"), Told)
+    assert not own.exists and own.content == Told()
+    own.save(is_building=True, size=3)
+    again = record.Owned(record.load("pools", "main"), Told)
+    assert again.exists and again.content == Told(True, 3)
+    again.save(is_building=False, size=None)
+    assert record.load("pools", "main").data == {"schema": record.SCHEMAS["pools"]}
+    again.remove()
+    assert not again.exists and again.content == Told()
+    assert not record.load("pools", "main").exists

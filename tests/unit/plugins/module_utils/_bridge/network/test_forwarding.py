@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network import forwarding
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.record import BridgeRecord
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths, record
 
 
@@ -25,15 +26,19 @@ def bridges(monkeypatch, *names):
     monkeypatch.setattr(forwarding, "_bridges", lambda: set(names))
 
 
+def file(name):
+    return record.Owned(record.load("bridges", name), BridgeRecord)
+
+
 def made(name):
-    own = record.load("bridges", name)
-    own.save(made=True)
+    own = file(name)
+    own.save(is_made=True)
     forwarding.remember(own)
     return own
 
 
 def removed(own):
-    forwarding.give_back(record.load("bridges", own.name))
+    forwarding.give_back(file(own.name))
     own.remove()
 
 
@@ -64,7 +69,7 @@ def test_the_next_of_our_bridges_inherits_the_note(switch):
 def test_a_bridge_that_somebody_adopted_inherits_nothing(switch):
     own = made("lab0")
     switch.write_text("1\n")
-    record.load("bridges", "hand0").save(network="hand")
+    file("hand0").save(network="hand")
     removed(own)
     assert switch.read_text() == "0\n"
 
