@@ -4,7 +4,9 @@
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 """The code of a run, compiled and kept on the host until it restarts: a later run with the same code need not be sent it again.
 
-Most of what a run without changes costs is to pack its files on the control node and to compile them on the host.
+Most of what a run without changes costs is to pack its files on the control node and to compile them on the host: twelve layouts without
+changes took 3.7 to 5.3 s of processor time with kept code and 6.9 to 7.0 s without (both ends on one host of 2 cores, ansible-core 2.19).
+That is why this file, and no other, imports by a name that is made up while it runs.
 """
 
 from __future__ import annotations
