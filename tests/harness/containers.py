@@ -105,18 +105,29 @@ def network(*argv: str, name: str = NAME) -> str:
     return run("nsenter", "-t", str(pid(name)), "-n", "ip", *argv).strip()
 
 
-def set_up() -> None:
-    """The host as all tests of containers need it; nothing of an earlier run is left."""
+def set_up(pool_type: str = "dir") -> None:
+    """The host as all tests of containers need it; nothing of an earlier run is left.
+
+    A pool of *pool_type* btrfs lies on a file system of its own, and has its copy of the image already.
+    """
     tear_down()
     FOLDER.mkdir(parents=True)
     for bridge, address in BRIDGES.items():
         run("ip", "link", "add", bridge, "type", "bridge")
         run("ip", "address", "add", address, "dev", bridge)
         run("ip", "link", "set", bridge, "up")
-    outcome = converge_now(StoragePool(), {"name": POOL, "path": str(FOLDER / "pool")})
+    pool = {"name": POOL, "type": pool_type, "path": str(FOLDER / "pool")}
+    if pool_type == "btrfs":
+        run("truncate", "-s", "2G", str(FOLDER / "pool.img"))
+        pool["source"] = str(FOLDER / "pool.img")
+    outcome = converge_now(StoragePool(), pool)
     assert outcome.error is None, outcome.error
     tiny_root.build(FOLDER / "tiny.tar.zst")
     tiny_root.store(IMAGE, FOLDER / "tiny.tar.zst")
+    if pool_type == "btrfs":
+        outcome = converge_now(CONTAINER, {**BASE, "state": "stopped"})
+        assert outcome.error is None, outcome.error
+        clean()
 
 
 def clean() -> None:
@@ -129,14 +140,16 @@ def clean() -> None:
         path.unlink()
     for name in ends():
         run("ip", "link", "delete", name, check=False)
-    for path in (FOLDER / "pool").glob("*"):
-        shutil.rmtree(path)
-    for path in (FOLDER / "pool").glob(".*"):
-        shutil.rmtree(path)
+    for path in [*(FOLDER / "pool").glob("*"), *(FOLDER / "pool").glob(".*")]:
+        if not path.name.startswith("image+"):
+            shutil.rmtree(path)
 
 
 def tear_down() -> None:
     clean()
+    converge_now(StoragePool(), {"name": POOL, "state": "absent", "allow": ["delete_data"]})
+    if os.path.ismount(FOLDER / "pool"):
+        run("umount", "-l", str(FOLDER / "pool"))
     connection = libvirt.open("qemu:///system")
     with contextlib.suppress(libvirt.libvirtError):
         pool = connection.storagePoolLookupByName(POOL)

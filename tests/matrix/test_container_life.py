@@ -203,7 +203,7 @@ def test_a_protected_container_stays():
         ({"rootfs": None}, "rootfs.pool: is needed to make the container"),
         ({"image": "hlct-none"}, "there is no image hlct-none"),
         ({"rootfs": {"pool": "hlct-none"}}, "there is no storage pool hlct-none"),
-        ({"rootfs": {"pool": ct.POOL, "size": "8G"}}, "a pool of type dir cannot limit the size of a root"),
+        ({"rootfs": {"pool": ct.POOL, "size": "8G"}}, "which enforces no project quotas"),
         ({"networks": [{"name": "lan", "bridge": "hlctnone"}]}, "there is no bridge hlctnone"),
         ({"networks": [{"name": "lan"}]}, "networks[lan].bridge: is needed"),
         ({"mounts": [{"name": "data", "path": "/data"}]}, "mounts[data].source: is needed"),
@@ -353,8 +353,8 @@ def test_two_containers_made_at_once_share_no_ids():
 
 
 def test_what_an_interrupted_attempt_left_goes():
-    attempt = ct.FOLDER / "pool" / f".{ct.NAME}.rootfs.0123456789abcdef.new"
-    other = ct.FOLDER / "pool" / f".{ct.NAME}.rootfs.rootfs.0123456789abcdef.new"
+    attempt = ct.FOLDER / "pool" / f".{ct.NAME}.rootfs+0123456789abcdef.new"
+    other = ct.FOLDER / "pool" / f".{ct.NAME}.rootfs.rootfs+0123456789abcdef.new"
     for folder in (attempt, other):
         (folder / "etc").mkdir(parents=True)
     make(state="stopped")

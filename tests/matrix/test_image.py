@@ -558,7 +558,7 @@ def test_a_root_is_copied_into_a_pool_once_and_goes_with_its_image(folder, pool)
     assert (copy / "srv/owned").stat().st_uid == 33 and (copy / "usr/bin/su").stat().st_mode & 0o4000
     # Nobody on the host gets to the programs in it that run as root.
     assert copy.stat().st_mode & 0o777 == 0o700
-    outcome = check_run_again(IMAGE, {"name": NAME, "state": "absent"}, ["state", f"copies[{NAME}]"])
+    outcome = check_run_again(IMAGE, {"name": NAME, "state": "absent"}, ["state", f"copies.{NAME}@{PREFIX}-pool"])
     assert outcome.plan.changes[1].before == f"{PREFIX}-pool/image+{NAME}"
     assert os.listdir(pool.path) == []
     assert_nothing_left()
@@ -572,7 +572,7 @@ def test_a_disk_is_copied_into_a_pool_as_a_raw_file(folder, pool):
     copy = Path(pool.path, f"image+{NAME}.raw")
     output("qemu-io", "-f", "raw", "-r", "-c", "read -P 7 0 1M", str(copy))
     assert copy.stat().st_size == 64 * 1024**2
-    check_run_again(IMAGE, {"name": NAME, "state": "absent"}, ["state", f"copies[{NAME}]"])
+    check_run_again(IMAGE, {"name": NAME, "state": "absent"}, ["state", f"copies.{NAME}@{PREFIX}-pool"])
     assert os.listdir(pool.path) == []
 
 

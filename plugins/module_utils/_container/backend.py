@@ -23,7 +23,11 @@ from .._guest.record import RecordedVolume
 from .._guest.run import Run, Steps
 from .._guest.spec import GuestSpec
 from .._host.lxc import LXC_PATH, config_path
-from .._image import store
+from .._image import copies, store
+from .._image.plan import copy_path
+from .._storage import volume as volumes
+from .._storage.driver import Driver, drivers_of
+from .._storage.volume import Volume
 from . import definition, idmap, inside, live, power, rate, rootfs, running
 from .config import Config
 from .observe import KIND, read_host
@@ -83,7 +87,7 @@ class ContainerBackend:
     def _claim_root(self) -> dict[str, t.Any]:
         """The volume and the ids of a new container: those that are kept of an earlier one, else free ones."""
         kept, spec = self.own.record, self.wanted.spec
-        volume = RecordedVolume(spec.get("rootfs.pool"), self._target, is_fresh=not self._is_adopted)
+        volume = RecordedVolume(self._target, is_fresh=not self._is_adopted)
         ids = kept.idmap if spec.get("unprivileged") else None
         if spec.get("unprivileged") and ids is None:
             self.work.host.drop()
@@ -124,9 +128,9 @@ class ContainerBackend:
             power.kill(self.name)
             self.undefine()
             yield Step("half-made container removed")
-        fresh = [volume for volume in self.own.record.volumes.values() if volume.is_fresh]
+        fresh = [recorded.volume for recorded in self.own.record.volumes.values() if recorded.is_fresh]
         for volume in fresh:
-            rootfs.remove(volume.path)
+            self._remove(volume)
             yield Step("half-made root removed")
         if fresh:
             self.own.save(volumes={name: its for name, its in self.own.record.volumes.items() if not its.is_fresh})
@@ -194,10 +198,20 @@ class ContainerBackend:
     # -- what lasts
 
     @property
-    def _target(self) -> str:
-        if self.state.target is None:
-            raise ApplyError(f"rootfs.pool: the pool {self.wanted.spec.get('rootfs.pool')} has no folder")
-        return self.state.target
+    def _target(self) -> Volume:
+        """Where a new root comes."""
+        return volumes.of_guest(self.wanted.spec.get("rootfs.pool"), self.name, ROOTFS, volumes.FILESYSTEM)
+
+    def _driver(self, volume: Volume) -> Driver:
+        driver = drivers_of(self.work.host).get(volume.pool)
+        if driver is None:
+            raise ApplyError(f"rootfs.pool: the storage pool {volume.pool} has no driver on this host")
+        return driver
+
+    def _remove(self, volume: Volume) -> None:
+        driver = self._driver(volume)
+        driver.retire(volume)
+        driver.purge(volume)
 
     @property
     def _is_adopted(self) -> bool:
@@ -218,37 +232,48 @@ class ContainerBackend:
     def make_volumes(self) -> Steps:
         if self.state.exists:
             return
-        rootfs.remove_left_overs(self._target)
         if self._is_adopted:
+            driver = self._driver(self._target)
+            driver.purge(self._target)
+            if self.wanted.spec.get("rootfs.size") is not None:
+                driver.resize(self._target, self.wanted.spec.get("rootfs.size"))
             yield from (change for change in self.plan.changes if change.path == ROOTFS)
         else:
             yield from self._make_root(self._target)
 
-    def _make_root(self, target: str) -> Steps:
+    def _make_root(self, target: Volume) -> Steps:
         """Everything happens under a name of this attempt; the root appears in its place when it is finished."""
         image = store.find(str(self.wanted.spec.image))
         if image.kind != KIND:
             raise ApplyError(
                 f"image: {image.name} is of the kind {image.kind}, and a container needs one of the kind container"
             )
-        attempt = rootfs.attempt_path(target)
+        driver, fds, size = self._driver(target), self.work.held.fds, self.wanted.spec.get("rootfs.size")
+        copy = copies.copy_in(image.name, image.kind, driver)
+        yield from copies.make(image, driver, fds)
+        yield from (change for change in self.plan.changes if change.path == copy_path(image.name, driver.pool))
         try:
-            rootfs.unpack(image.path, attempt, self.work.held.fds)
-            yield Step("image unpacked")
+            if copy is None:
+                attempt = driver.create(target, size=size, image=image.path, keep_fds=fds)
+                yield Step("image unpacked")
+            else:
+                attempt = driver.clone(target, copy, size=size)
+                yield Step("image cloned")
             if self._ids:
-                rootfs.shift(attempt, self._inner_root)
+                rootfs.shift(attempt.path, self._inner_root)
                 yield Step("owners shifted")
-            self._write_inside(attempt)
+            self._write_inside(attempt.path)
             yield Step("files inside written")
-            rootfs.put(attempt, target)
+            driver.publish(attempt)
         except Exception:
             # A root that did not fit would keep its pool full.
-            rootfs.remove_left_overs(target)
+            driver.purge(target)
             raise
         yield Step("root in place")
 
     def resize(self, change: Change) -> None:
-        raise ApplyError(f"{change.path}: the pool cannot change the size of a root")
+        volume = self.own.record.volumes[ROOTFS].volume
+        self._driver(volume).resize(volume, self.wanted.spec.get(change.path))
 
     def write_files(self, changes: t.Sequence[Change]) -> Steps:
         """Files of a new root were written before it came to its place."""
@@ -259,7 +284,7 @@ class ContainerBackend:
             yield Step("files inside written")
 
     def _root_inside(self) -> str:
-        path = self.state.rootfs if self.state.exists else self._target
+        path = self.state.rootfs if self.state.exists else self._driver(self._target).location(self._target)
         if not path or not os.path.isdir(path):
             raise ApplyError(f"the root of {self.name} is not there: {path or 'its configuration names none'}")
         return path
@@ -271,9 +296,8 @@ class ContainerBackend:
         config = self.state.config
         if not self.state.exists:
             has_apparmor = self.state.host.has_apparmor
-            config = definition.new_config(
-                self.wanted.value("hostname"), self._target, self._ids, has_apparmor=has_apparmor
-            )
+            root = self._driver(self._target).lxc_root(self._target)
+            config = definition.new_config(self.wanted.value("hostname"), root, self._ids, has_apparmor=has_apparmor)
         elif self.state.live is not None and power_of(self.wanted.spec, self.state).will_run:
             # What moves leaves its old place before nobody knows that any more.
             for name in _names(self.plan.changes, "mounts"):
@@ -303,7 +327,7 @@ class ContainerBackend:
             os.rmdir(os.path.join(LXC_PATH, self.name))
 
     def remove_volume(self, name: str) -> None:
-        rootfs.remove(self.own.record.volumes[name].path)
+        self._remove(self.own.record.volumes[name].volume)
 
 
 def _goes(change: Change) -> bool:

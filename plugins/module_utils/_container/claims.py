@@ -72,4 +72,5 @@ def _space(spec: GuestSpec, state: State) -> tuple[Space, ...]:
     pool = spec.get("rootfs.pool")
     if state.exists or state.has_target or pool is None:
         return ()
-    return (Space("", pool, spec.get("rootfs.size") or state.image_bytes),)
+    # A clone takes nothing at first.
+    return (Space("", pool, spec.get("rootfs.size") or (0 if state.is_cloned else state.image_bytes)),)

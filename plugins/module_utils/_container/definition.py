@@ -22,8 +22,8 @@ Items = tuple[dict[str, str], dict[str, str]]
 Write = t.Callable[[Config, Wanted], Config]
 
 
-def new_config(name: str, rootfs: str, ids: idmap.Range | None, *, has_apparmor: bool) -> Config:
-    """The configuration of a new container, without its limits, interfaces and mounts."""
+def new_config(name: str, root: str, ids: idmap.Range | None, *, has_apparmor: bool) -> Config:
+    """The configuration of a new container on *root*, in LXC's form, without its limits, interfaces and mounts."""
     config = Config().append("lxc.include", f"{INCLUDES}/common.conf")
     if ids is not None:
         config = config.append("lxc.include", f"{INCLUDES}/userns.conf")
@@ -38,7 +38,7 @@ def new_config(name: str, rootfs: str, ids: idmap.Range | None, *, has_apparmor:
         config = config.append("lxc.apparmor.profile", "generated").append("lxc.apparmor.allow_nesting", "1")
     else:
         config = config.append("lxc.apparmor.profile", "unconfined")
-    return config.append("lxc.uts.name", name).append("lxc.rootfs.path", f"dir:{rootfs}")
+    return config.append("lxc.uts.name", name).append("lxc.rootfs.path", root)
 
 
 # ---- limits: the items of control groups (v1, v2), in the configuration and on a running container ---------------------------

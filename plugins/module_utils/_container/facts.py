@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._core.units import show_memory_kib
+from .._core.units import show_memory_kib, show_size
 from .._guest.facts import common
 from .._host.snapshot import Host
 from .card import Card, seen_vlan
@@ -31,9 +31,8 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
     side = state.live or state.persistent
     memory: int = side.values["memory"]
     networks = [_card_facts(card, state) for card in state.cards.values()]
-    volume = state.record.volumes.get(ROOTFS)
-    pool = volume.pool if volume and volume.path == state.rootfs else None
-    disks = [{"name": ROOTFS, "pool": pool, "path": state.rootfs, "size_bytes": None, "size": None}]
+    pool, size = (state.root_pool if state.owns_rootfs else None), state.limit.size
+    disks = [{"name": ROOTFS, "pool": pool, "path": state.rootfs, "size_bytes": size, "size": show_size(size)}]
     return {
         **common(name, KIND, OPTIONS, state),
         "state": state.power if state.exists else "absent",

@@ -15,10 +15,13 @@ from .._core.record import Record
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
-from .._guest.record import GuestRecord, load
+from .._guest.record import GuestRecord, RecordedVolume, load
 from .._guest.spec import GuestSpec
 from .._host.snapshot import IMAGE, Host
+from .._image import copies
 from .._image.store import stored
+from .._storage import volume as volumes
+from .._storage.driver import LIMIT, Driver, drivers_of, pool_of
 from .._storage.mounts import mounts_in
 from . import cgroup, cpuset, guest_files, live, values
 from .card import RATES, Card, Nic, claim_cards, find_nic, read_cards
@@ -136,31 +139,58 @@ def _mounted_by_name(
 def _observe_root(
     name: str, config: Config, record: GuestRecord, spec: GuestSpec | None, host: Host, *, is_running: bool
 ) -> dict[str, t.Any]:
-    pool_name = spec.get("rootfs.pool") if spec else None
-    pool = host.pools.get(pool_name) if pool_name else None
-    folder = host.pool_folders.get(pool_name) if pool_name else None
-    volume = record.volumes.get(ROOTFS)
-    path = rootfs_path(config) or (volume.path if volume else None)
-    target = os.path.join(folder, f"{name}.{ROOTFS}") if folder else None
+    drivers = drivers_of(host)
+    recorded = record.volumes.get(ROOTFS)
+    own = drivers.get(recorded.volume.pool) if recorded else None
+    place = own.location(recorded.volume) if recorded and own else None
+    path = rootfs_path(config) or place
     is_there = path is not None and os.path.isdir(path)
+    owns = place is not None and place == path
     found: dict[str, t.Any] = {
         "rootfs": path,
         "has_rootfs": is_there,
-        "pool_path": folder,
-        "pool_type": pool.type if pool else None,
-        "closed_folder": closed_folder(folder) if folder else None,
-        "target": target,
-        "has_target": target is not None and os.path.lexists(target),
+        "owns_rootfs": owns,
+        "root_pool": recorded.volume.pool if recorded and owns else pool_of(path, drivers) if path else None,
     }
-    if spec is None or spec.state != "absent":
-        return found
-    if volume is not None and os.path.lexists(volume.path):
-        mounts = () if is_running else mounts_in(volume.path)
-        found["owned"] = {ROOTFS: volume.path}
-        found["used"] = {ROOTFS: f"{', '.join(mounts)} is mounted in it; unmount that first"} if mounts else {}
-    if path is not None and is_there and (volume is None or volume.path != path):
-        found["foreign"] = (f"{path} (not made by this collection)",)
-    return found
+    if recorded and own and owns and is_there and (spec is None or spec.get("rootfs.size") is not None):
+        found["limit"] = own.limit(recorded.volume)
+    if spec is not None and spec.state == "absent":
+        return {**found, **_observe_removal(path if is_there else None, place, recorded, is_running=is_running)}
+    driver = drivers.get(spec.get("rootfs.pool") or (found["root_pool"] if config else "") or "") if spec else None
+    return {**found, **_observe_target(name, spec, driver, host)} if spec and driver else found
+
+
+def _observe_target(name: str, spec: GuestSpec, driver: Driver, host: Host) -> dict[str, t.Any]:
+    """What the pool says of a root of *spec*."""
+    target = volumes.of_guest(driver.pool, name, ROOTFS, volumes.FILESYSTEM)
+    image = stored(host.record("images", spec.image)) if spec.image else None
+    kind = image.kind if image else KIND
+    copy = copies.copy_in(spec.image, kind, driver) if spec.image and kind == KIND else None
+    return {
+        "size_obstacle": driver.obstacle(LIMIT) if spec.get("rootfs.size") is not None else None,
+        "closed_folder": closed_folder(driver.path),
+        "target": driver.location(target),
+        "has_target": driver.exists(target),
+        "is_cloned": copy is not None,
+        "missing_copy": copy if copy is not None and not driver.exists(copy) else None,
+    }
+
+
+def _observe_removal(
+    path: str | None, place: str | None, recorded: RecordedVolume | None, *, is_running: bool
+) -> dict[str, t.Any]:
+    """What is kept of the root at *path*, or deleted. Our own is at *place*, unless its pool is gone."""
+    foreign = (f"{path} (not made by this collection)",) if path is not None and path != place else ()
+    if recorded is None:
+        return {"foreign": foreign}
+    if place is None:
+        gone = f"its storage pool {recorded.volume.pool} is not there. Bring it back"
+        return {"owned": {ROOTFS: f"{recorded.volume} ({gone})"}, "used": {ROOTFS: gone}, "foreign": ()}
+    if not os.path.lexists(place):
+        return {"foreign": foreign}
+    mounts = () if is_running else mounts_in(place)
+    used = {ROOTFS: f"{', '.join(mounts)} is mounted in it; unmount that first"} if mounts else {}
+    return {"owned": {ROOTFS: place}, "used": used, "foreign": foreign}
 
 
 def rootfs_path(config: Config) -> str | None:

@@ -13,10 +13,11 @@ from .._core.decide import SAME, Draft
 from .._core.keyed import Show, Thing
 from .._core.options import VOLUME, Item
 from .._core.plan import Plan
-from .._core.units import show_memory_kib
+from .._core.units import MIB, show_memory_kib, show_size
 from .._guest.plan import Kind, plan_guest, refuse
 from .._guest.spec import GuestSpec
 from .._guest.state import Side
+from .._image.plan import copy_path
 from . import card as cards
 from . import cpuset, idmap
 from . import mount as mounts
@@ -80,8 +81,10 @@ class ContainerKind(Kind):
     def _check_target(self, draft: Draft) -> None:
         spec, state = self.spec, self.state
         volume = state.record.volumes.get(ROOTFS)
-        is_ours = volume is not None and volume.path == state.target
+        is_ours = volume is not None and volume.volume.pool == spec.get("rootfs.pool")
         if not state.has_target or (volume is not None and is_ours and volume.is_fresh):
+            if state.missing_copy is not None:
+                draft.add(copy_path(str(spec.image), state.missing_copy.pool), None, str(state.missing_copy))
             return
         if not is_ours:
             reason = f"rootfs: {state.target} is there already, and no record says what it is. Move it away"
@@ -121,13 +124,10 @@ class ContainerKind(Kind):
 
     def _root_value(self, path: str) -> t.Any:
         """The pool of the root, or its folder where none is known. A root that was made by hand is in the pool that it lies in."""
-        state, declared = self.state, self.spec.get(path)
-        if path != "rootfs.pool":
-            return None
-        if state.owns_rootfs:
-            return state.record.volumes[ROOTFS].pool
-        is_inside = state.pool_path and (state.rootfs or "").startswith(state.pool_path + "/")
-        return declared if is_inside else state.rootfs
+        state = self.state
+        if path == "rootfs.size":
+            return state.limit.size
+        return state.root_pool or state.rootfs
 
     def may_have(self, draft: Draft, path: str, declared: t.Any) -> bool:
         reason = self._obstacle(path, declared)
@@ -141,7 +141,7 @@ class ContainerKind(Kind):
         """Why the option cannot have the value, as a sentence."""
         spec, state, online = self.spec, self.state, self.state.host.cpus
         if path == "rootfs.size":
-            return f"{path}: a pool of type {state.pool_type or 'dir'} cannot limit the size of a root. Leave it out"
+            return self._obstacle_to_size(declared)
         if path == "rootfs.pool" and state.exists and declared != self._root_value(path):
             return f"{path}: the root of {spec.name} is {state.rootfs}, and is not moved to another pool"
         if path == "unprivileged" and state.exists and declared != state.is_unprivileged:
@@ -155,8 +155,37 @@ class ContainerKind(Kind):
             return f"{path}: the kernel of this host does not account swap (boot it with swapaccount=1)"
         return None
 
+    def _obstacle_to_size(self, size: int) -> str | None:
+        spec, state = self.spec, self.state
+        if state.size_obstacle is not None:
+            return f"rootfs.size: {state.size_obstacle}"
+        if not state.exists:
+            least = show_size(-(-state.image_bytes // MIB) * MIB)
+            is_less = size < state.image_bytes
+            return (
+                f"rootfs.size: {show_size(size)} is less than the image {spec.image} takes ({least})"
+                if is_less
+                else None
+            )
+        if not state.owns_rootfs:
+            return f"rootfs.size: the root of {spec.name} is {state.rootfs}, which this collection did not make"
+        if state.limit.size is not None and size < state.limit.size:
+            return f"rootfs.size: the root of {spec.name} has {show_size(state.limit.size)}, and is never made smaller"
+        if state.limit.size is None and size < state.limit.used:
+            used = show_size(-(-state.limit.used // MIB) * MIB)
+            return f"rootfs.size: the root of {spec.name} holds {used} already, more than {show_size(size)}"
+        return None
+
+    def _check_outside(self, draft: Draft) -> None:
+        """Subvolumes that the container made in its root are brought under its size."""
+        limit, size = self.state.limit, self.spec.get("rootfs.size")
+        if self.state.exists and limit.outside and size is not None and size == limit.size:
+            count = f"{len(limit.outside)} subvolumes" if len(limit.outside) > 1 else limit.outside[0]
+            draft.add("rootfs.size", f"{show_size(size)} without {count}", show_size(size))
+
     def compare(self, draft: Draft) -> None:
         spec, state = self.spec, self.state
+        self._check_outside(draft)
         memory, swap = (self._value_after(draft, path) for path in ("memory", "swap"))
         if swap is not None and swap >= 0 and not memory and (spec.get("swap") is not None or "memory" in draft.unset):
             reason = "swap: counts on top of memory, and there is no limit of that. Write memory too"

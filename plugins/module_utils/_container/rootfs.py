@@ -3,67 +3,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # WRITES
-"""The root file system of a container: unpacked beside its place, its owners shifted on disk, then renamed."""
+"""The owners in the root of a container, shifted on disk to the ids that it is mapped to."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import secrets
-import shutil
 import stat
 import struct
-import typing as t
-
-from .._core import command
-from .._core.atomic import sync_folder
 
 _CAPABILITY = "security.capability"
 _ACLS = ("system.posix_acl_access", "system.posix_acl_default")
-_ATTEMPT = re.compile(r"[0-9a-f]{16}\.(new|gone)")
 _VFS_CAP_REVISION_3 = 0x03000000
 _VFS_CAP_EFFECTIVE = 0x1
 _ACL_USER, _ACL_GROUP = 0x02, 0x08
-
-
-def attempt_path(path: str) -> str:
-    """A name beside *path* that no other attempt has."""
-    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(8)}.new")
-
-
-def left_overs(path: str) -> list[str]:
-    """What attempts that were killed left beside *path*."""
-    folder, name = os.path.split(path)
-    beginning = f".{name}."
-    try:
-        names = os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(
-        os.path.join(folder, name)
-        for name in names
-        if name.startswith(beginning) and _ATTEMPT.fullmatch(name, len(beginning))
-    )
-
-
-def unpack(archive: str, folder: str, keep_fds: t.Sequence[int]) -> None:
-    """Unpack a compressed tar into the new *folder*, owners and extended attributes as in the archive, without device nodes."""
-    os.mkdir(folder, mode=0o700)
-    # LXC gives every container a /dev of its own.
-    argv = [
-        "tar",
-        "--numeric-owner",
-        "--xattrs",
-        "--xattrs-include=*",
-        "--exclude=./dev/*",
-        "--exclude=dev/*",
-        "-xpf",
-        archive,
-        "-C",
-        folder,
-    ]
-    command.run(argv, keep_fds=keep_fds)
 
 
 def shift(folder: str, root: tuple[int, int]) -> None:
@@ -126,23 +78,3 @@ def shift_acl(value: bytes, root: tuple[int, int]) -> bytes:
         if tag in (_ACL_USER, _ACL_GROUP):
             struct.pack_into("<I", shifted, offset + 4, identity + root[0 if tag == _ACL_USER else 1])
     return bytes(shifted)
-
-
-def put(attempt: str, path: str) -> None:
-    """The finished *attempt* stands at *path* from now on."""
-    os.chmod(attempt, 0o755)
-    os.rename(attempt, path)
-    sync_folder(os.path.dirname(path))
-
-
-def remove(path: str) -> None:
-    """Take *path* away: first out of its place, then off the disk."""
-    with contextlib.suppress(FileNotFoundError):
-        gone = attempt_path(path).removesuffix(".new") + ".gone"
-        os.rename(path, gone)
-    remove_left_overs(path)
-
-
-def remove_left_overs(path: str) -> None:
-    for left in left_overs(path):
-        shutil.rmtree(left)

@@ -12,6 +12,7 @@ import typing as t
 from .._core.value import Value
 from .._guest.record import GuestRecord
 from .._guest.state import GuestState, Side, Things
+from .._storage.volume import Limit, Volume
 from .card import Card, Nic
 from .config import Config, MountEntry
 from .idmap import Range
@@ -183,10 +184,12 @@ class HostState(Value):
 class State(GuestState):
     """A container as it is: see ``GuestState``.
 
-    *rootfs* is where its root is, or was when it was taken away. *pool_path* is that of the pool which the user named, *target*
-    the place in it for the root, *has_target* whether something is there. *places* has the ``Mounted.place`` of each source of a
-    mount that exists, *files* are those of them that are no folders. *image_kind* and *image_bytes* are those of the image which a
-    new one is made of, as far as they are known.
+    *rootfs* is where its root is, or was when it was taken away; *owns_rootfs*: it is ours. *root_pool* is the pool that it lies in.
+    *limit* is what its file system holds it to, *size_obstacle* why it cannot have a size. *target* is the place for the root in the
+    pool which the user named, *has_target* whether something is there; *missing_copy* is the copy of its image that a new root would
+    be cloned from, where there is none yet, *is_cloned* whether it would. *places* has the ``Mounted.place`` of each source of a mount
+    that exists, *files* are those of them that are no folders. *image_kind* and *image_bytes* are those of the image which a new one
+    is made of, as far as they are known.
     """
 
     __slots__ = (
@@ -197,10 +200,14 @@ class State(GuestState):
         "host",
         "image_bytes",
         "image_kind",
+        "is_cloned",
+        "limit",
+        "missing_copy",
+        "owns_rootfs",
         "places",
-        "pool_path",
-        "pool_type",
+        "root_pool",
         "rootfs",
+        "size_obstacle",
         "target",
     )
     persistent: Definition
@@ -225,11 +232,15 @@ class State(GuestState):
         foreign: tuple[str, ...] = (),
         rootfs: str | None = None,
         has_rootfs: bool = False,
-        pool_path: str | None = None,
-        pool_type: str | None = None,
+        owns_rootfs: bool = False,
+        root_pool: str | None = None,
+        limit: Limit | None = None,
+        size_obstacle: str | None = None,
         closed_folder: str | None = None,
         image_kind: str | None = None,
         image_bytes: int = 0,
+        missing_copy: Volume | None = None,
+        is_cloned: bool = False,
         target: str | None = None,
         has_target: bool = False,
         places: t.Mapping[str, str] | None = None,
@@ -254,11 +265,15 @@ class State(GuestState):
         )
         self.rootfs = rootfs
         self.has_rootfs = has_rootfs
-        self.pool_path = pool_path
-        self.pool_type = pool_type
+        self.owns_rootfs = owns_rootfs
+        self.root_pool = root_pool
+        self.limit = limit or Limit()
+        self.size_obstacle = size_obstacle
         self.closed_folder = closed_folder
         self.image_kind = image_kind
         self.image_bytes = image_bytes
+        self.missing_copy = missing_copy
+        self.is_cloned = is_cloned
         self.target = target
         self.has_target = has_target
         self.places: t.Mapping[str, str] = places or {}
@@ -287,9 +302,3 @@ class State(GuestState):
     @property
     def is_unprivileged(self) -> bool:
         return bool(self.config.values("lxc.idmap"))
-
-    @property
-    def owns_rootfs(self) -> bool:
-        """Whether the root that it stands on, or that is kept of it, is ours."""
-        volume = self.record.volumes.get(ROOTFS)
-        return volume is not None and volume.path == self.rootfs

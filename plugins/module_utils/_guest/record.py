@@ -10,6 +10,8 @@ from __future__ import annotations
 import typing as t
 
 from .._core.options import Option
+from .._storage import volume as volumes
+from .._storage.volume import Volume
 
 Data = t.Mapping[str, t.Any]
 Names = t.Mapping[str, t.Mapping[str, str]]
@@ -18,25 +20,20 @@ Names = t.Mapping[str, t.Mapping[str, str]]
 class RecordedVolume:
     """A volume that we made or took over. *is_fresh*: for a creation that has not come to its end, so that no guest ever ran on it."""
 
-    __slots__ = ("is_fresh", "path", "pool")
+    __slots__ = ("is_fresh", "volume")
 
-    def __init__(self, pool: str, path: str, is_fresh: bool = False) -> None:
-        self.pool = pool
-        self.path = path
+    def __init__(self, volume: Volume, is_fresh: bool = False) -> None:
+        self.volume = volume
         self.is_fresh = is_fresh
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RecordedVolume) and (self.pool, self.path, self.is_fresh) == (
-            other.pool,
-            other.path,
-            other.is_fresh,
-        )
+        return isinstance(other, RecordedVolume) and (self.volume, self.is_fresh) == (other.volume, other.is_fresh)
 
     __hash__ = None  # type: ignore[assignment]  # how Python says that it cannot be hashed
 
     def settled(self) -> RecordedVolume:
         """The same volume of a guest that stands."""
-        return RecordedVolume(self.pool, self.path)
+        return RecordedVolume(self.volume)
 
 
 class Run:
@@ -163,7 +160,7 @@ def load(data: Data, *, exists: bool) -> GuestRecord:
         uuid=data.get("uuid"),
         image=data.get("image"),
         volumes={
-            name: RecordedVolume(its["pool"], its["path"], bool(its.get("fresh")))
+            name: RecordedVolume(volumes.from_record(its), bool(its.get("fresh")))
             for name, its in (data.get("volumes") or {}).items()
         },
         macs=data.get("macs"),
@@ -203,7 +200,7 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
 
 
 def _dump_volume(volume: RecordedVolume) -> dict[str, t.Any]:
-    return {"pool": volume.pool, "path": volume.path, **({"fresh": True} if volume.is_fresh else {})}
+    return {**volumes.to_record(volume.volume), **({"fresh": True} if volume.is_fresh else {})}
 
 
 def _dump_run(run: Run) -> dict[str, t.Any]:

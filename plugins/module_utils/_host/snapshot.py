@@ -150,12 +150,6 @@ class Host:
         pools = ((it.name, its) for it, its in self.expected.items() if it.kind is POOL)
         return {name: (its["type"], its["path"]) for name, its in pools if "path" in its}
 
-    @property
-    def pool_folders(self) -> dict[str, str]:
-        """Where the pools lie, also those that are made before the guests."""
-        expected = {name: path for name, (dummy, path) in self.expected_pools.items()}
-        return {**expected, **{name: pool.path for name, pool in self.pools.items() if pool.path}}
-
     def vlan_obstacle(self, bridge: str) -> str | None:
         """Why no guest on *bridge* can be in a VLAN, and what permits it; ``None`` where it can, or nothing is known yet."""
         expected = {

@@ -10,6 +10,9 @@ import typing as t
 
 from .._core.record import Record
 from .._host.snapshot import Host
+from .._storage import volume as volumes
+from .._storage.driver import Driver, drivers_of
+from .._storage.volume import Volume
 from . import copies, source_file, store
 from .spec import Spec
 from .state import SourceFile, State
@@ -48,16 +51,23 @@ def is_same_source(source: SourceFile | None, origin: t.Mapping[str, t.Any]) -> 
     return source.size == origin["size"] and source_file.digest_of(source.path) == str(origin["digest"])
 
 
+def _place_of(volume: Volume, drivers: t.Mapping[str, Driver]) -> str | None:
+    driver = drivers.get(volume.pool) if volume.kind == volumes.BLOCK else None
+    return driver.location(volume) if driver else None
+
+
 def users_of(name: str, record: Record, host: Host) -> tuple[str, ...]:
     """The guests that were made of the image and are still there, and the disks, attached or kept, that stand on it."""
     folder = store.folder_of(name)
+    drivers = drivers_of(host)
     users = set()
     for guest, its in host.guest_records.items():
         is_there = its.is_building or guest in host.containers or guest in host.domains
         if is_there and its.data.get("image") == name:
             users.add(guest)
         for item, volume in (its.data.get("volumes") or {}).items():
-            if store.stands_on(str(volume.get("path", "")), folder):
+            place = _place_of(volumes.from_record(volume), drivers)
+            if place is not None and store.stands_on(place, folder):
                 users.add(guest if is_there else f"{guest} (its kept disk {item})")
     for guest, definition in host.definitions.items():
         if any(store.stands_on(path, folder) for path in definition.disk_sources):

@@ -15,6 +15,9 @@ from .._core.plan import Plan
 from .spec import OPTIONS, Spec, with_create_defaults
 from .state import State
 
+# How the paths of copies begin. They are no options of anything.
+COPIES = "copies."
+
 
 def plan_image(spec: Spec, state: State) -> Plan:
     """The plan from *state* to *spec*. Pure."""
@@ -81,9 +84,9 @@ def _plan_removal(draft: Draft, spec: Spec, state: State) -> None:
     draft.add("state", before, "absent", permit=NEVER_PERMITTED if reason else None, reason=reason)
     if reason is None:
         for copy in state.copies:
-            draft.add(copy_path(spec.name), str(copy), None)
+            draft.add(copy_path(spec.name, copy.pool), str(copy), None)
 
 
-def copy_path(image: str) -> str:
+def copy_path(image: str, pool: str) -> str:
     """How a plan calls the copy of an image in a pool: that of a guest which needs it, and that which takes it away."""
-    return f"copies[{image}]"
+    return f"{COPIES}{image}@{pool}"

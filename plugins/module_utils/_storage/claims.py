@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-import os
-
 from .._core.claims import Claims, Room
 from .._host.snapshot import Host
+from .driver import Driver, driver_of, drivers_of
 from .spec import Spec
 from .state import State
 
@@ -19,21 +18,18 @@ def claims_of(spec: Spec | None, state: State) -> Claims:
     if spec is None or spec.state == "absent":
         return Claims(users=state.users)
     folder = spec.path or state.path
-    return Claims(folders=[spec.path] if spec.path else [], room=room_in(folder) if folder else None, users=state.users)
+    is_beyond = (spec.source or state.source) and not state.is_mounted
+    driver = driver_of(spec.name, spec.type or state.type or "dir", folder) if folder and not is_beyond else None
+    room = room_of(driver) if driver else None
+    return Claims(folders=[spec.path] if spec.path else [], room=room, users=state.users)
 
 
 def standing(host: Host) -> dict[str, Claims]:
-    """By name, the pools that libvirt has, each with its room."""
-    return {name: Claims(room=room_in(pool.path)) for name, pool in host.pools.items() if pool.path}
+    """By name, the pools that there are, each with its room."""
+    return {name: Claims(room=room_of(driver)) for name, driver in drivers_of(host).items() if name in host.pools}
 
 
-def room_in(folder: str) -> Room:
-    """The file system that *folder* lies on, or will, by the highest folder on it, and what is free there."""
-    place = os.path.realpath(folder)
-    while not os.path.isdir(place):
-        place = os.path.dirname(place)
-    device = os.stat(place).st_dev
-    while place != "/" and os.stat(os.path.dirname(place)).st_dev == device:
-        place = os.path.dirname(place)
-    status = os.statvfs(place)
-    return Room(place, status.f_bavail * status.f_frsize)
+def room_of(driver: Driver) -> Room:
+    """The file system that the pool lies on, or will, and what is free there."""
+    usage = driver.usage()
+    return Room(usage.device, usage.available)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import typing as t
 
+from .._core import record
 from .._core.errors import ApplyError
 from .._host.snapshot import Host
-from .volume import Volume
+from .volume import Limit, Volume
 
 # What a driver can do with the volumes of its pool; plans refuse by it.
 CLONE = "clone"
@@ -28,13 +29,6 @@ class Usage(t.NamedTuple):
     device: str
     capacity: int
     available: int
-
-
-class Limit(t.NamedTuple):
-    """How large a volume may become. *size* in bytes, ``None`` without a limit; *outside* are the paths in it that it does not hold."""
-
-    size: int | None = None
-    outside: tuple[str, ...] = ()
 
 
 class DiskSource(t.NamedTuple):
@@ -87,8 +81,8 @@ class Driver(t.Protocol):
     def lxc_root(self, volume: Volume) -> str:
         """What a container gets as ``lxc.rootfs.path``."""
 
-    def volume_at(self, path: str) -> Volume | None:
-        """The volume that lies at *path*; ``None`` where none can."""
+    def holds(self, path: str) -> bool:
+        """Whether *path* lies in the pool."""
 
     def limit(self, volume: Volume) -> Limit:
         """What the file system enforces."""
@@ -173,18 +167,34 @@ def driver_of(pool: str, type: str, path: str) -> Driver | None:
 
 def drivers_of(host: Host) -> dict[str, Driver]:
     """The drivers of the pools of *host* by name, also of those that a layout makes before its guests."""
-    return host.derived(_drivers_of)
+    expected = {name: driver_of(name, *place) for name, place in host.expected_pools.items()}
+    promised = {name: driver for name, driver in expected.items() if driver is not None}
+    # What a guest keeps in a pool that libvirt was made to forget is its own still.
+    return {**host.derived(_recorded), **promised, **host.derived(_standing)}
 
 
-def _drivers_of(host: Host) -> dict[str, Driver]:
-    types = {name: (pool.type, pool.path) for name, pool in host.pools.items() if pool.path}
-    for name, (dummy, path) in types.items():
+def _recorded(host: Host) -> dict[str, Driver]:
+    records = {name: its.data for name, its in record.load_all("pools").items()}
+    found = ((name, data["path"], data.get("type") or "dir") for name, data in records.items() if "path" in data)
+    return {name: driver for name, path, word in found if (driver := driver_of(name, word, path)) is not None}
+
+
+def _standing(host: Host) -> dict[str, Driver]:
+    ours, found = host.derived(_recorded), {}
+    for name, pool in host.pools.items():
         # libvirt knows a pool of ours as a folder, whatever it is made of.
-        data = host.record("pools", name).data
-        if data.get("path") == path and data.get("type"):
-            types[name] = (data["type"], path)
-    found = {name: driver_of(name, *place) for name, place in {**host.expected_pools, **types}.items()}
-    return {name: driver for name, driver in found.items() if driver is not None}
+        known = ours.get(name)
+        is_ours = known is not None and pool.path is not None and known.path == pool.path.rstrip("/")
+        driver = known if is_ours else driver_of(name, pool.type, pool.path) if pool.path else None
+        if driver is not None:
+            found[name] = driver
+    return found
+
+
+def pool_of(path: str, drivers: t.Mapping[str, Driver]) -> str | None:
+    """The pool that *path* lies in, the innermost where one lies in another."""
+    holding = [driver for driver in drivers.values() if driver.holds(path)]
+    return max(holding, key=lambda driver: len(driver.path)).pool if holding else None
 
 
 def taken(volume: Volume) -> ApplyError:

@@ -38,6 +38,17 @@ class Volume(t.NamedTuple):
         return self._replace(name=f"{self.name}{_SNAPSHOT}{name}")
 
 
+class Limit(t.NamedTuple):
+    """How large a volume may become, and what counts of it now, in bytes.
+
+    *size* is ``None`` without a limit; *outside* are the paths in it that the limit does not hold.
+    """
+
+    size: int | None = None
+    outside: tuple[str, ...] = ()
+    used: int = 0
+
+
 def of_guest(pool: str, guest: str, item: str, kind: str) -> Volume:
     """The volume of *item* (a disk, the root, a mount) of *guest*."""
     return Volume(pool, paths.volume_name(guest, item), kind)

@@ -8,11 +8,10 @@
 from __future__ import annotations
 
 import functools
-import os
 import typing as t
 import uuid
 
-from .._core import libraries
+from .._core import atomic, libraries
 from .._core.converge import Work
 from .._core.errors import ApplyError, WaitTimeout
 from .._core.options import DEFINITION, Item, pattern, split
@@ -25,12 +24,15 @@ from .._guest.plan import is_half_made, wanted_value
 from .._guest.record import RecordedVolume
 from .._guest.run import Run, Steps
 from .._host.libvirt import errors_of
+from .._image.plan import COPIES
+from .._storage import volume as volumes
+from .._storage.driver import Driver, drivers_of
+from .._storage.volume import Volume
 from . import power, process, seed, storage
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .plan import VmKind
 from .spec import Spec, new_item
 from .state import State
-from .volumes import format_of, volume_path
 from .xml import boot, channel, controller, disk, nic
 from .xml import domain as domain_xml
 from .xml.node import Node, name_of, set_name
@@ -107,25 +109,34 @@ class VmBackend:
             is_new = change is not None and item.name not in self.defined("disks")
             if not is_new or "pool" not in item.values:
                 continue
-            found, pool = self.state.found.get(item.name), str(item.get("pool"))
+            found = self.state.found.get(item.name)
+            volume = volumes.of_guest(str(item.get("pool")), self.spec.name, item.name, volumes.BLOCK)
             if found is not None and not is_half_made(self.state, item.name):
-                self.adopted[item.name] = RecordedVolume(pool, found.path)
+                self.adopted[item.name] = RecordedVolume(volume)
             else:
-                format_ = str(new_item("disks", item).get("format"))
-                path = volume_path(self.state.pools[pool], self.spec.name, item.name, format_)
-                self.made[item.name] = RecordedVolume(pool, path, is_fresh=not self.state.exists)
+                self.made[item.name] = RecordedVolume(volume, is_fresh=not self.state.exists)
         if self.plan.has(*CLOUD_INIT) and (not self.state.exists or self.state.seed_path is None):
-            pool = str(self.state.seed_pool(self.spec))
-            path = volume_path(self.state.pools[pool], self.spec.name, SEED_DISK, "iso")
-            self.made[SEED_DISK] = RecordedVolume(pool, path, is_fresh=not self.state.exists)
+            place = volumes.of_guest(str(self.state.seed_pool(self.spec)), self.spec.name, SEED_DISK, volumes.BLOCK)
+            self.made[SEED_DISK] = RecordedVolume(place, is_fresh=not self.state.exists)
+
+    def _driver(self, volume: Volume) -> Driver:
+        driver = drivers_of(self.work.host).get(volume.pool)
+        if driver is None:
+            raise ApplyError(f"the storage pool {volume.pool} has no driver on this host")
+        return driver
+
+    def _remove(self, volume: Volume) -> None:
+        driver = self._driver(volume)
+        driver.retire(volume)
+        driver.purge(volume)
 
     def claims(self, *, is_final: bool) -> dict[str, t.Any]:
         if is_final:
             return {}
-        volumes = {**self.own.record.volumes, **self.adopted, **self.made}
+        known = {**self.own.record.volumes, **self.adopted, **self.made}
         if self.state.exists:
-            return {"volumes": volumes, "names": self._names()}
-        return {"volumes": volumes, "names": {}, "uuid": self._uuid}
+            return {"volumes": known, "names": self._names()}
+        return {"volumes": known, "names": {}, "uuid": self._uuid}
 
     @functools.cached_property
     def _uuid(self) -> str:
@@ -148,12 +159,10 @@ class VmBackend:
         if domain is not None and self.state.power != "absent" and self.spec.state != "absent":
             self._undefine(domain)
             yield Step("half-made domain removed")
-        volumes = dict(self.own.record.volumes)
-        for name in [name for name, volume in volumes.items() if volume.is_fresh]:
-            path = volumes.pop(name).path
-            storage.remove_volume(path)
-            storage.remove_left_overs(self.spec.name, path)
-        self.own.save(volumes=volumes)
+        known = dict(self.own.record.volumes)
+        for name in [name for name, recorded in known.items() if recorded.is_fresh]:
+            self._remove(known.pop(name).volume)
+        self.own.save(volumes=known)
         yield Step("half-made volumes removed")
 
     # -- power
@@ -310,17 +319,20 @@ class VmBackend:
 
     def make_volumes(self) -> Steps:
         new = {**self.made, **self.adopted}
-        items = {item.name: new_item("disks", item) for item in self.spec.wanted("disks") if item.name in new}
-        for name, volume in self.made.items():
-            if name != SEED_DISK and not os.path.exists(volume.path):
-                storage.make_volume(self.work, self.spec.name, name, volume.path, items[name].values)
+        formats = self.state.formats
+        items = {item.name: new_item("disks", item, formats) for item in self.spec.wanted("disks") if item.name in new}
+        for name, recorded in self.made.items():
+            volume = recorded.volume
+            if name != SEED_DISK and not self._driver(volume).exists(volume):
+                yield from storage.make_volume(self.work, self._driver(volume), volume, items[name].values)
                 yield Step(f"volume {name} made")
-        for name, volume in self.adopted.items():
+        yield from (change for change in self.plan.changes if change.path.startswith(COPIES))
+        for name, recorded in self.adopted.items():
             size = items[name].get("size")
             if size is not None:
-                storage.grow(self.work, volume.path, format_of(volume.path), size)
+                self._driver(recorded.volume).resize(recorded.volume, size, keep_fds=self.work.held.fds)
                 yield Step(f"volume {name} taken")
-        storage.refresh(self.work, [volume.path for volume in new.values()])
+        storage.refresh(self.work, [recorded.volume.pool for recorded in new.values()])
 
     def resize(self, change: Change) -> None:
         name, size = split(change.path)[1], self.wanted(change.path)
@@ -328,20 +340,33 @@ class VmBackend:
         if change.how is How.LIVE and plugged is not None and plugged.source == device.source:
             with errors_of(f"grow the disk {device.target} of {self.spec.name}", ApplyError):
                 self.domain.blockResize(device.source, size, libraries.libvirt().VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+        elif self._is_ours(name, device.source):
+            volume = self.own.record.volumes[name].volume
+            self._driver(volume).resize(volume, size, keep_fds=self.work.held.fds)
         else:
-            storage.grow(self.work, device.source, device.value("format"), size)
-        storage.refresh(self.work, [device.source])
+            storage.grow(self.work, device.source, str(device.value("format")), size)
+        storage.refresh(self.work, [device.value("pool")])
+
+    def _is_ours(self, name: str, path: str | None) -> bool:
+        """Whether the disk that is on *path* is on a volume of ours."""
+        recorded = self.own.record.volumes.get(name)
+        driver = drivers_of(self.work.host).get(recorded.volume.pool) if recorded else None
+        return recorded is not None and driver is not None and driver.location(recorded.volume) == path
 
     def write_files(self, changes: t.Sequence[Change]) -> Steps:
         if not changes:
             return
-        path = self.made[SEED_DISK].path if SEED_DISK in self.made else str(self.state.seed_path)
         lasting = self.state.persistent.values if self.state.exists and self.state.seed_path else {}
         values = seed.merged(
             self.spec.values, {key: lasting[key] for key in CLOUD_INIT if key in lasting}, self.spec.unset
         )
-        storage.write_seed(self.spec.name, path, seed.build(seed.render(self.spec.name, values, self._macs())))
-        storage.refresh(self.work, [path])
+        data = seed.build(seed.render(self.spec.name, values, self._macs()))
+        if SEED_DISK in self.made or self._is_ours(SEED_DISK, self.state.seed_path):
+            volume = self.own.record.volumes[SEED_DISK].volume
+            self._driver(volume).write(volume, data)
+            storage.refresh(self.work, [volume.pool])
+        else:
+            atomic.write_file(str(self.state.seed_path), data, mode=0o600)
         yield Step("seed made")
 
     def _macs(self) -> dict[str, str]:
@@ -391,7 +416,9 @@ class VmBackend:
             else:
                 WRITE[pattern(change.path)](self, node, self.wanted(change.path))
         if SEED_DISK in self.made:
-            domain_xml.add_disk(root, SEED_DISK, self.made[SEED_DISK].path, _SEED_VALUES, self.taken)
+            volume = self.made[SEED_DISK].volume
+            place = self._driver(volume).disk_source(volume).path
+            domain_xml.add_disk(root, SEED_DISK, place, _SEED_VALUES, self.taken)
         if self.plan.has("boot.order"):
             WRITE["boot.order"](self, root, self.wanted("boot.order"))
 
@@ -402,7 +429,7 @@ class VmBackend:
         elif node is None:
             item = self.spec.item(area, name)
             assert item is not None
-            full = new_item(area, item)
+            full = new_item(area, item, self.state.formats)
             if area == "networks":
                 tap = link_name(self.spec.name, name, self.work.host.links)
                 domain_xml.add_nic(root, name, {**full.values, "mac": change.after["mac"]}, tap)
@@ -414,8 +441,9 @@ class VmBackend:
         if source is not None:
             domain_xml.add_disk(root, item.name, source, item.values, self.taken)
             return
-        path = {**self.made, **self.adopted}[item.name].path
-        domain_xml.add_disk(root, item.name, path, {**item.values, "format": format_of(path)}, self.taken)
+        volume = {**self.made, **self.adopted}[item.name].volume
+        place = self._driver(volume).disk_source(volume)
+        domain_xml.add_disk(root, item.name, place.path, {**item.values, "format": place.format}, self.taken)
 
     def _nodes(self, root: Node) -> dict[tuple[str, str], Node]:
         """The devices in *root* by list and name."""
@@ -470,9 +498,9 @@ class VmBackend:
             domain.undefineFlags(flags | library.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | library.VIR_DOMAIN_UNDEFINE_KEEP_TPM)
 
     def remove_volume(self, name: str) -> None:
-        path = self.own.record.volumes[name].path
-        storage.remove_volume(path)
-        storage.refresh(self.work, [path])
+        volume = self.own.record.volumes[name].volume
+        self._remove(volume)
+        storage.refresh(self.work, [volume.pool])
 
 
 def _named_nodes(root: Node) -> dict[tuple[str, str], Node]:

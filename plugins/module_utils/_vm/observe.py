@@ -21,20 +21,23 @@ from .._guest.record import GuestRecord, Run, load
 from .._host import accelerator, vlans
 from .._host.libvirt import Definition, Listings, dotted, errors_of
 from .._host.snapshot import IMAGE, SERVICE_LIBVIRT, Host
+from .._image import copies
 from .._image.store import chain_of, stored
+from .._storage import volume as volumes
+from .._storage.driver import Driver, drivers_of, pool_of
+from .._storage.volume import Volume
 from . import addresses, process, seed
 from .naming import PLACES, name_live_devices
 from .options import SEED_DISK
 from .spec import Spec
 from .state import FoundVolume, State, VmSide, seed_values
-from .volumes import read_volume, recorded_volumes, volume_path, volume_paths
+from .volumes import Drivers, out_of_reach, place_of, read_volume, recorded_places, volume_of
 from .xml import domain as domain_xml
 from .xml.disk import Disk
 from .xml.domain import Domain
 from .xml.nic import Nic
 
 LEAST_LIBVIRT_FOR_VLANS = 11_000_000
-_FOLDERS = ("dir", "fs", "netfs", "vstorage")
 _TPM_FOLDER = "/var/lib/libvirt/swtpm"
 
 # What libvirt limits a card with: fair queues for what it gets, and dropping what it sends too fast.
@@ -57,32 +60,35 @@ def observe(spec: Spec, host: Host) -> State:
     if not state.exists:
         found = accelerator.probe()
         state = state.replace(accelerator=found.kind, accelerator_reason=found.reason)
+    drivers = drivers_of(host)
     state = state.replace(
-        found=_find_volumes(spec, state),
+        found=_find_volumes(spec, state, drivers),
         vlan_obstacles=_vlan_obstacles(spec, state, host),
         rate_obstacle=rate_obstacle(spec, *QUEUES),
     )
-    return state.replace(foreign_seed=_foreign_seed(spec, state))
+    return state.replace(foreign_seed=_foreign_seed(spec, state, drivers))
 
 
 def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
     """What is known of a guest that is not there: the record, its kept volumes, and what a new one needs to know."""
     is_container = spec.name in host.containers or record.kind == "container"
     record = GuestRecord() if is_container else record
-    owned = recorded_volumes(record)
+    drivers = drivers_of(host)
+    owned = recorded_places(record, drivers)
     state = State(
         record=record,
         other_kind="container" if is_container else None,
         bridges={network.name: network.bridge for network in host.networks.values() if network.bridge},
-        pools=host.pool_folders,
-        other_pools={name: pool.type for name, pool in host.pools.items() if pool.type not in _FOLDERS},
+        formats={name: driver.formats for name, driver in drivers.items()},
+        other_pools={name: pool.type for name, pool in host.pools.items() if name not in drivers},
         owned=owned,
     )
     if spec.state == "absent":
-        return state.replace(used=_used(host, spec.name, owned))
+        return state.replace(**_out_of_reach(state, drivers, _used(host, spec.name, owned)))
     needs_macs = _needs_mac(spec, record)
     return state.replace(
         image_sizes=_image_sizes(spec, host),
+        missing_copies=_missing_copies(spec, drivers),
         machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
         taken_macs=taken_macs(host, spec.name) if needs_macs else (),
     )
@@ -98,17 +104,18 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
     model = domain_xml.read(domain_xml.parse(_persistent_xml(spec.name, domain, host)))
     sizes = _sizes(domain, model, host.disk_sizes.get(spec.name, {}) if power == "stopped" else {})
     flags = {"autostart": spec.name in listed.autostarted}
-    disks, nics = _name_devices(spec, state, model)
+    drivers = drivers_of(host)
+    disks, nics = _name_devices(spec, state, model, drivers)
     seed_path = disks[SEED_DISK].source if SEED_DISK in disks else None
     lasting = read_seed(_read_file(seed_path), spec.name)
-    persistent = _side(model, disks, nics, {**flags, **seed_values(lasting)}, state, sizes)
+    persistent = _side(model, disks, nics, {**flags, **seed_values(lasting)}, state, sizes, drivers)
     live, found_addresses = None, {}
     live_xml = _live_xml(spec.name, domain, power, host)
     if live_xml is not None:
         model = domain_xml.read(domain_xml.parse(live_xml))
         disks, nics = _name_live_devices(state, model, persistent)
         seeds = _live_seed(run, seed_path, lasting, spec.name)
-        live = _side(model, disks, nics, {**flags, **seeds}, state, sizes)
+        live = _side(model, disks, nics, {**flags, **seeds}, state, sizes, drivers)
         live = _with_port_vlans(_with_requested_memory(live, notes), spec, host)
         if run is not None:
             is_connected = model.is_agent_connected
@@ -176,7 +183,7 @@ def _live_xml(name: str, domain: t.Any, power: str, host: Host) -> str | None:
 Devices = tuple[t.Mapping[str, Disk], t.Mapping[str, Nic]]
 
 
-def _name_devices(spec: Spec, state: State, domain: Domain) -> Devices:
+def _name_devices(spec: Spec, state: State, domain: Domain, drivers: Drivers) -> Devices:
     recorded = state.record.names
     disks, nics = spec.items("disks"), spec.items("networks")
     return (
@@ -186,7 +193,7 @@ def _name_devices(spec: Spec, state: State, domain: Domain) -> Devices:
             recorded=recorded.get("disks"),
             declared=[item.name for item in spec.items("disks")],
             marks={item.name: _written(item, "source", "serial") for item in disks},
-            hints={item.name: volume_paths(spec.name, item, state.pools) for item in disks},
+            hints={item.name: [place] for item in disks if (place := place_of(spec.name, item, drivers))},
         ),
         claim_names(
             domain.nics,
@@ -224,22 +231,22 @@ def _side(
     more: t.Mapping[str, t.Any],
     state: State,
     sizes: t.Mapping[str, int],
+    drivers: Drivers,
 ) -> VmSide:
     """One side with what only the host knows of its devices: the bridge of a card, the pool and the size of a disk."""
     numbers = [(device.boot_order, name) for its in (disks, nics) for name, device in its.items()]
     ordered = tuple(name for number, name in sorted(numbers) if number)
     order = ordered or tuple(f"class:{word}" for word in domain.boot_classes)
-    folders = {path.rstrip("/"): name for name, path in state.pools.items()}
 
-    def pool_of(disk: Disk) -> str:
-        return folders.get(disk.source.rpartition("/")[0], "")
+    def pool_with(disk: Disk) -> str:
+        return (pool_of(disk.source, drivers) if disk.source else None) or ""
 
     def bridge_of(nic: Nic) -> str:
         return state.bridges.get(nic.source, nic.source) if nic.type == "network" else nic.source
 
     return VmSide(
         {**domain.values, "boot.order": order, **more},
-        {name: disk.with_values(pool=pool_of(disk), size=sizes.get(disk.source)) for name, disk in disks.items()},
+        {name: disk.with_values(pool=pool_with(disk), size=sizes.get(disk.source)) for name, disk in disks.items()},
         {name: nic.with_values(bridge=bridge_of(nic)) for name, nic in nics.items()},
         domain,
     )
@@ -276,25 +283,47 @@ def _with_port_vlan(nic: Nic, host: Host) -> Nic:
 # ---- volumes and seed -------------------------------------------------------------------------------------------------
 
 
-def _foreign_seed(spec: Spec, state: State) -> str | None:
-    folder = state.pools.get(state.seed_pool(spec) or "")
-    if not spec.has_seed or folder is None:
+def _foreign_seed(spec: Spec, state: State, drivers: Drivers) -> str | None:
+    driver = drivers.get(state.seed_pool(spec) or "")
+    if not spec.has_seed or driver is None:
         return None
-    path = volume_path(folder, spec.name, SEED_DISK, "iso")
-    return path if os.path.exists(path) and path not in state.owned.values() else None
+    seed_volume = volumes.of_guest(driver.pool, spec.name, SEED_DISK, volumes.BLOCK)
+    path = driver.location(seed_volume)
+    return path if driver.exists(seed_volume) and path not in state.owned.values() else None
 
 
-def _find_volumes(spec: Spec, state: State) -> dict[str, FoundVolume]:
+def _missing_copies(spec: Spec, drivers: Drivers) -> dict[tuple[str, str], Volume]:
+    """The copies of images in pools that new disks would be cloned from, and that are not there yet."""
+    found = {}
+    for item in spec.wanted("disks"):
+        driver = drivers.get(item.text("pool") or "")
+        for image in {item.text("image"), spec.image} - {None} if driver else ():
+            copy = copies.copy_in(str(image), "vm", t.cast(Driver, driver))
+            if copy is not None and driver is not None and not driver.exists(copy):
+                found[driver.pool, str(image)] = copy
+    return found
+
+
+def _out_of_reach(state: State, drivers: Drivers, used: t.Mapping[str, str]) -> dict[str, t.Any]:
+    """What a removal says of our volumes: of those whose pool is gone it deletes none."""
+    lost = out_of_reach(state.record, drivers)
+    why = {name: f"its storage pool {volume.pool} is not there. Bring it back" for name, volume in lost.items()}
+    told = {name: f"{volume} ({why[name]})" for name, volume in lost.items()}
+    return {"owned": {**state.owned, **told}, "used": {**used, **why}}
+
+
+def _find_volumes(spec: Spec, state: State, drivers: Drivers) -> dict[str, FoundVolume]:
     found = {}
     plugged = state.persistent.disks if state.exists else {}
     for item in spec.wanted("disks"):
         if item.name in plugged:
             continue
-        for path in volume_paths(spec.name, item, state.pools):
-            if os.path.exists(path):
-                size, format_ = read_volume(path)
-                found[item.name] = FoundVolume(path, format_, size, path in state.owned.values())
-                break
+        volume = volume_of(spec.name, item)
+        driver = drivers.get(volume.pool) if volume else None
+        if volume is not None and driver is not None and driver.exists(volume):
+            path = driver.location(volume)
+            size, format_ = read_volume(path)
+            found[item.name] = FoundVolume(path, format_, size, path in state.owned.values())
     return found
 
 

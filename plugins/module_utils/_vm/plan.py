@@ -17,6 +17,7 @@ from .._core.options import CREATION, Item
 from .._core.plan import UNKNOWN, Plan
 from .._core.units import show_size
 from .._guest.plan import Kind, is_half_made, plan_guest, refuse
+from .._image.plan import copy_path
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .spec import Spec, check_limits, new_item, shared_name, with_create_defaults
 from .state import State
@@ -47,10 +48,10 @@ class VmKind(Kind):
     # -- a new guest and its items
 
     def created(self) -> Spec:
-        return with_create_defaults(self.spec)
+        return with_create_defaults(self.spec, self.state.formats)
 
     def created_item(self, area: str, item: Item) -> Item:
-        return new_item(area, item)
+        return new_item(area, item, self.state.formats)
 
     def plan_creation(self, draft: Draft) -> None:
         if self.state.accelerator != "kvm" and self.state.accelerator_reason:
@@ -61,10 +62,20 @@ class VmKind(Kind):
             raise SpecError(shared_name(item.name), key=f"{area}[{item.name}]")
         if area == "networks":
             return super().details(draft, area, item, is_live=is_live)
-        full = new_item(area, item)
+        full = new_item(area, item, self.state.formats)
         if "source" in full.values:
             return full.values
-        return self._volume_details(full) if self._can_be_made(draft, full) else None
+        if not self._can_be_made(draft, full):
+            return None
+        self._plan_copy(draft, full)
+        return self._volume_details(full)
+
+    def _plan_copy(self, draft: Draft, item: Item) -> None:
+        """The copy of its image that the disk is cloned from, where this guest is the first that needs it."""
+        image, pool = item.text("image") or "", item.text("pool") or ""
+        copy, path = self.state.missing_copies.get((pool, image)), copy_path(image, pool)
+        if copy is not None and item.name not in self.state.found and not draft.plan.has(path):
+            draft.add(path, None, str(copy))
 
     def _volume_details(self, item: Item) -> dict[str, t.Any]:
         """The keys of a disk whose volume is made or taken, with what is only known of the host."""
@@ -87,6 +98,11 @@ class VmKind(Kind):
             kind = self.state.other_pools[pool]
             reason = f"{path}.pool: {pool} is of type {kind}. A disk is a file, and needs a pool that is a folder"
             refuse(draft, f"{path}.pool", None, pool, reason)
+            return False
+        formats = self.state.formats.get(pool)
+        if formats is not None and item.get("format") not in formats:
+            reason = f"{path}.format: a disk in the pool {pool} is {' or '.join(formats)}"
+            refuse(draft, f"{path}.format", None, item.get("format"), reason)
             return False
         found = self._found(item)
         if found is not None:

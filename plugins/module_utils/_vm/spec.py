@@ -60,6 +60,10 @@ def check_guest_name(key: str, name: t.Any) -> str:
     return name
 
 
+Formats = t.Mapping[str, tuple[str, ...]]
+NO_FORMATS: Formats = {}
+
+
 def _check_disk(item: Item) -> None:
     key = f"disks[{item.name}]"
     if item.name == SEED_DISK:
@@ -95,7 +99,7 @@ def shared_name(name: str) -> str:
     return f"networks: {name!r} is the name of a disk too. boot.order names both, so that each needs a name of its own"
 
 
-def with_create_defaults(spec: Spec) -> Spec:
+def with_create_defaults(spec: Spec, formats: Formats = NO_FORMATS) -> Spec:
     """*spec* with what a new virtual machine gets where the user wrote nothing. The image goes to the first disk.
 
     :raises SpecError: for a name that a new guest cannot have, and for an image without a disk to stand on.
@@ -107,7 +111,7 @@ def with_create_defaults(spec: Spec) -> Spec:
     values.setdefault("memory_max", values["memory"])
     if values["memory"] > values["memory_max"]:
         raise SpecError("memory_max: is less than memory", key="memory_max")
-    lists = {area: tuple(new_item(area, item) for item in spec.wanted(area)) for area in spec.lists}
+    lists = {area: tuple(new_item(area, item, formats) for item in spec.wanted(area)) for area in spec.lists}
     if spec.image is not None:
         lists["disks"] = _with_image(spec.image, lists.get("disks", ()))
     return spec.replace(values=values, lists=lists)
@@ -121,8 +125,10 @@ def _with_image(image: str, disks: tuple[Item, ...]) -> tuple[Item, ...]:
     raise SpecError("image: needs a disk to stand on, such as disks: [{name: root, pool: main}]", key="image")
 
 
-def new_item(area: str, item: Item) -> Item:
+def new_item(area: str, item: Item, formats: Formats = NO_FORMATS) -> Item:
     """What a new disk or network card gets where the user wrote nothing. A MAC is derived by the plan.
+
+    *formats* are those that the disks of each pool can have; a new one gets the first.
 
     :raises SpecError: for a disk that nothing says where it comes from, and for a card without a bridge.
     """
@@ -136,7 +142,7 @@ def new_item(area: str, item: Item) -> Item:
     if source is not None:
         found = {"format": "qcow2" if source.endswith(".qcow2") else "raw", "readonly": source.endswith(".iso")}
     elif "pool" in item.values:
-        found = {"format": "qcow2", "readonly": False}
+        found = {"format": formats.get(item.values["pool"], ("qcow2",))[0], "readonly": False}
     else:
         key = f"disks[{item.name}]"
         raise SpecError(f"{key}: a new disk needs a pool to be made in, or a source that is there", key=key)

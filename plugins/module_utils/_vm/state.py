@@ -11,6 +11,7 @@ import typing as t
 
 from .._guest.record import Run
 from .._guest.state import GuestState, Side
+from .._storage.volume import Volume
 from .options import CLOUD_INIT, OPTIONS
 from .spec import Spec
 from .xml.disk import Disk
@@ -47,8 +48,9 @@ class VmSide(Side):
 class State(GuestState):
     """A virtual machine as it is.
 
-    *bridges* are the bridges of virtual networks by name, *pools* the folders of the pools, *other_pools* the pools that are no
-    folders, with their types. *sources* are the paths of disks that are there, *found* the files that stand where a declared
+    *bridges* are the bridges of virtual networks by name, *formats* those that the disks of each pool can have, *other_pools* the
+    types of the pools that have no driver. *missing_copies* are the copies of images that new disks would be cloned from, where there
+    are none yet, by pool and image. *sources* are the paths of disks that are there, *found* the files that stand where a declared
     disk would be made, *image_sizes* in bytes. *seed_path* is where its seed lies, *foreign_seed* a file of somebody else where
     it would be made. *run* is the process behind it.
     """
@@ -59,10 +61,11 @@ class State(GuestState):
         "addresses",
         "bridges",
         "foreign_seed",
+        "formats",
         "found",
         "image_sizes",
+        "missing_copies",
         "other_pools",
-        "pools",
         "run",
         "seed_path",
         "snapshots",
@@ -77,7 +80,8 @@ class State(GuestState):
         seed_path: str | None = None,
         foreign_seed: str | None = None,
         bridges: t.Mapping[str, str] | None = None,
-        pools: t.Mapping[str, str] | None = None,
+        formats: t.Mapping[str, tuple[str, ...]] | None = None,
+        missing_copies: t.Mapping[tuple[str, str], Volume] | None = None,
         other_pools: t.Mapping[str, str] | None = None,
         sources: t.Collection[str] = (),
         found: t.Mapping[str, FoundVolume] | None = None,
@@ -93,7 +97,8 @@ class State(GuestState):
         self.seed_path = seed_path
         self.foreign_seed = foreign_seed
         self.bridges: t.Mapping[str, str] = bridges or {}
-        self.pools: t.Mapping[str, str] = pools or {}
+        self.formats: t.Mapping[str, tuple[str, ...]] = formats or {}
+        self.missing_copies: t.Mapping[tuple[str, str], Volume] = missing_copies or {}
         self.other_pools: t.Mapping[str, str] = other_pools or {}
         self.sources = sources
         self.found: t.Mapping[str, FoundVolume] = found or {}

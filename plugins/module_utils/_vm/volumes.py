@@ -2,46 +2,50 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""Where the disks of a machine lie, and what is in them."""
+"""The volumes of a machine: which they are, where they lie, and what is in them. Only reads."""
 
 from __future__ import annotations
 
 import json
-import os
 import typing as t
 
 from .._core import command
 from .._core.errors import ObserveError
 from .._core.options import Item
-from .._core.paths import volume_name
 from .._guest.record import GuestRecord
+from .._storage import volume as volumes
+from .._storage.driver import Driver
+from .._storage.volume import BLOCK, Volume
 
-EXTENSIONS = {"qcow2": "qcow2", "raw": "raw", "iso": "iso"}
-
-
-def volume_paths(guest: str, item: Item, pools: t.Mapping[str, str]) -> list[str]:
-    """Where the volume of a declared disk lies or would lie, the likeliest first; nowhere while its pool is not known."""
-    folder = pools.get(item.text("pool") or "")
-    if folder is None or "source" in item.values:
-        return []
-    wanted = item.text("format") or "qcow2"
-    return [
-        volume_path(folder, guest, item.name, format_) for format_ in (wanted, *(set(EXTENSIONS) - {wanted, "iso"}))
-    ]
+Drivers = t.Mapping[str, Driver]
 
 
-def volume_path(folder: str, guest: str, disk: str, format_: str) -> str:
-    return os.path.join(folder, f"{volume_name(guest, disk)}.{EXTENSIONS[format_]}")
+def volume_of(guest: str, item: Item) -> Volume | None:
+    """The volume of a declared disk that is there or would be made; ``None`` for one that is on a source."""
+    pool = item.text("pool")
+    return None if pool is None or "source" in item.values else volumes.of_guest(pool, guest, item.name, BLOCK)
 
 
-def format_of(path: str) -> str:
-    """The format of a volume of ours, by its name."""
-    return "qcow2" if path.endswith(".qcow2") else "raw"
+def place_of(guest: str, item: Item, drivers: Drivers) -> str | None:
+    """Where the volume of a declared disk lies or would lie; ``None`` while its pool is not known."""
+    volume = volume_of(guest, item)
+    driver = drivers.get(volume.pool) if volume else None
+    return driver.location(volume) if volume and driver else None
 
 
-def recorded_volumes(record: GuestRecord) -> dict[str, str]:
-    """Our volumes that are there, by disk."""
-    return {name: volume.path for name, volume in record.volumes.items() if os.path.exists(volume.path)}
+def recorded_places(record: GuestRecord, drivers: Drivers) -> dict[str, str]:
+    """Where our volumes that are there lie, by disk."""
+    ours = {name: (recorded.volume, drivers.get(recorded.volume.pool)) for name, recorded in record.volumes.items()}
+    return {
+        name: driver.location(volume)
+        for name, (volume, driver) in ours.items()
+        if driver is not None and driver.exists(volume)
+    }
+
+
+def out_of_reach(record: GuestRecord, drivers: Drivers) -> dict[str, Volume]:
+    """Our volumes whose pool is not there, by disk."""
+    return {name: its.volume for name, its in record.volumes.items() if its.volume.pool not in drivers}
 
 
 def read_volume(path: str) -> tuple[int, str]:

@@ -11,8 +11,8 @@ import shutil
 import typing as t
 
 from ..._core import command
-from ..driver import CLONE, LIMIT, SEND, SNAPSHOT, Attempt, Limit
-from ..volume import BLOCK, FILESYSTEM, Volume
+from ..driver import CLONE, LIMIT, SEND, SNAPSHOT, Attempt
+from ..volume import BLOCK, FILESYSTEM, Limit, Volume
 from . import qgroup, subvolume
 from .folder import Folder, unpack
 from .qgroup import Quota

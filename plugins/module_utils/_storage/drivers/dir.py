@@ -11,8 +11,8 @@ import shutil
 import typing as t
 
 from ..._core import command
-from ..driver import LIMIT, Attempt, Limit
-from ..volume import FILESYSTEM, Volume
+from ..driver import LIMIT, Attempt
+from ..volume import FILESYSTEM, Limit, Volume
 from . import project_quota
 from .folder import Folder, unpack
 
@@ -26,7 +26,7 @@ class Dir(Folder):
     def limit(self, volume: Volume) -> Limit:
         if volume.kind != FILESYSTEM or not self.exists(volume):
             return Limit()
-        return Limit(project_quota.read_limit(self.location(volume)))
+        return project_quota.read_limit(self.location(volume))
 
     def create(
         self,

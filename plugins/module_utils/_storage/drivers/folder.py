@@ -16,8 +16,8 @@ import typing as t
 from ..._core import atomic, command
 from ..._core.errors import ApplyError, ObserveError
 from .. import mounts
-from ..driver import Attempt, DiskSource, Limit, Usage, taken
-from ..volume import BLOCK, FILESYSTEM, Volume
+from ..driver import Attempt, DiskSource, Usage, taken
+from ..volume import BLOCK, FILESYSTEM, Limit, Volume
 
 _ATTEMPT = re.compile(r"[0-9a-f]{16}\.(new|gone)")
 # An ISO image is a raw disk that a program wrote whole.
@@ -61,14 +61,8 @@ class Folder:
     def lxc_root(self, volume: Volume) -> str:
         return f"{self.lxc_driver}:{self.location(volume)}"
 
-    def volume_at(self, path: str) -> Volume | None:
-        folder, name = os.path.split(path.rstrip("/"))
-        if folder != self.path or name.startswith("."):
-            return None
-        stem, dot, extension = name.rpartition(".")
-        if dot and extension in (*self.formats, _WHOLE):
-            return Volume(self.pool, stem, BLOCK)
-        return Volume(self.pool, name, FILESYSTEM) if os.path.isdir(path) else None
+    def holds(self, path: str) -> bool:
+        return path.startswith(f"{self.path}/")
 
     def limit(self, volume: Volume) -> Limit:
         return Limit()

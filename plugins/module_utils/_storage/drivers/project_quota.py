@@ -16,7 +16,7 @@ import struct
 from ..._core import command
 from ..._core.errors import ApplyError
 from .. import mounts
-from ..volume import Volume
+from ..volume import Limit, Volume
 
 _ENFORCED = frozenset(("prjquota", "pquota"))
 _WAYS = {
@@ -46,21 +46,20 @@ def obstacle(pool: str, path: str) -> str | None:
     return f"{where}. It takes a pool of type btrfs, or a folder on ext4 or XFS that is mounted with prjquota"
 
 
-def read_limit(path: str) -> int | None:
-    """The bytes that the folder *path* may take; ``None`` without a limit."""
+def read_limit(path: str) -> Limit:
+    """The bytes that the folder *path* may take, and takes."""
     if not mounts.mount_of(path).options & _ENFORCED:
-        return None
+        return Limit()
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         project = _FSXATTR.unpack(fcntl.ioctl(descriptor, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size)))[3]
-        if not project:
-            return None
         quota = bytearray(_DQBLK.size)
-        if not _quotactl(descriptor, _GET, project, quota):
-            return None
+        if not project or not _quotactl(descriptor, _GET, project, quota):
+            return Limit()
     finally:
         os.close(descriptor)
-    return _DQBLK.unpack(quota)[0] * _KIB or None
+    hard, dummy, used, *_rest = _DQBLK.unpack(quota)
+    return Limit(hard * _KIB or None, used=used)
 
 
 def set_limit(path: str, volume: Volume, size: int | None) -> None:

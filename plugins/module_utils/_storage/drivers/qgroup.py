@@ -16,7 +16,7 @@ import os
 import typing as t
 
 from ..._core import atomic, command
-from ..driver import Limit
+from ..volume import Limit
 from . import subvolume
 
 # A level of its own: Snapper and administrators use the first.
@@ -64,9 +64,10 @@ class Quota:
             held = _members(descriptor, group) if nested or self.is_simple else frozenset()
         size = self._limit_of(group if self.is_simple else root)
         if size is None or (self.is_simple and root not in held):
-            return Limit()
+            return Limit(used=self._used_by(root))
         is_grouped = self.is_simple or self._limit_of(group) == size
-        return Limit(size, tuple(inner.path for inner in nested if not (is_grouped and inner.id in held)))
+        outside = tuple(inner.path for inner in nested if not (is_grouped and inner.id in held))
+        return Limit(size, outside, self._used_by(group if self.is_simple else root))
 
     def set_limit(self, path: str, size: int | None) -> None:
         """Let the subvolume *path* become *size* bytes, and those in it too; ``None`` takes the limit off.
@@ -128,6 +129,9 @@ class Quota:
         if flags is None or not int(flags) & _MAX_REFERENCED:
             return None
         return int(t.cast(str, self._read(f"{_file(group)}/max_referenced"))) or None
+
+    def _used_by(self, group: int) -> int:
+        return int(self._read(f"{_file(group)}/referenced") or 0)
 
     def _read(self, name: str) -> str | None:
         text = atomic.read_text(os.path.join(self.folder, name))

@@ -33,6 +33,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._container.wanted i
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.identity import derive_mac
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import GuestRecord, RecordedVolume
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Limit, Volume
 
 MAC = "00:16:3e:aa:bb:cc"
 CONFIG = f"""\
@@ -61,7 +62,7 @@ RECORD = GuestRecord(
     exists=True,
     kind="container",
     macs={"lan": MAC},
-    volumes={"rootfs": RecordedVolume("p", "/pool/one.rootfs")},
+    volumes={"rootfs": RecordedVolume(Volume("p", "one.rootfs", "filesystem"))},
     idmap=(100000, 65536),
 )
 
@@ -88,6 +89,8 @@ def stopped(config: str | Config, record: GuestRecord = RECORD) -> State:
         record=record,
         rootfs="/pool/one.rootfs",
         has_rootfs=True,
+        owns_rootfs="rootfs" in record.volumes,
+        root_pool="p",
         owned={"rootfs": "/pool/one.rootfs"},
         host=HOST,
     )
@@ -109,7 +112,7 @@ LIVE: dict[str, t.Any] = {
     "memory_in_use": 40960,
 }
 RUNNING = running(STOPPED, (NIC,))
-ABSENT = State(host=HOST, pool_path="/pool", pool_type="dir", target="/pool/one.rootfs")
+ABSENT = State(host=HOST, target="/pool/one.rootfs")
 
 
 NEW: dict[str, t.Any] = {"image": "i", "rootfs": {"pool": "p"}}
@@ -190,7 +193,14 @@ def test_drift_is_repaired_where_it_is_declared(live, params, expected):
         (RUNNING, {"memory": 32}, "processes of it would be killed"),
         (RUNNING, {"unprivileged": False}, "was made unprivileged"),
         (STOPPED, {"rootfs": {"pool": "other"}}, "is not moved"),
-        (STOPPED, {"rootfs": {"size": "5G"}}, "cannot limit the size"),
+        (STOPPED.replace(size_obstacle="no quotas"), {"rootfs": {"size": "5G"}}, "rootfs.size: no quotas"),
+        (
+            ABSENT.replace(image_bytes=2 << 30),
+            {"image": "i", "rootfs": {"pool": "p", "size": "1G"}},
+            "is less than the image i takes (2GiB)",
+        ),
+        (STOPPED.replace(limit=Limit(5 << 30)), {"rootfs": {"size": "4G"}}, "is never made smaller"),
+        (STOPPED.replace(limit=Limit(used=2 << 30)), {"rootfs": {"size": "1G"}}, "holds 2GiB already"),
         (STOPPED, {"networks": [{"name": "lan", "ip": "198.51.100.1/24"}]}, "is not in the network of"),
         (STOPPED, {"vcpus": 5}, "has 4 CPUs"),
         (STOPPED, {"cpu": {"pin": "3-4"}}, "not all online"),
@@ -421,3 +431,28 @@ def test_the_files_of_a_guest():
     )
     assert guest_files.names_interfaces("iface lo inet loopback\n") is False
     assert guest_files.names_interfaces("iface eth0 inet dhcp\n") is True
+
+
+def test_a_root_gets_a_size_and_grows_while_it_runs():
+    assert changes(STOPPED, rootfs={"size": "5G"}) == [("rootfs.size", None, "5GiB")]
+    grown = RUNNING.replace(limit=Limit(5 << 30))
+    (change,) = plan(grown, rootfs={"size": "6G"}).changes
+    assert (change.before, change.after, change.how.value) == ("5GiB", "6GiB", "live")
+    assert changes(grown, rootfs={"size": "5G"}) == []
+
+
+def test_subvolumes_that_a_container_made_come_under_its_size():
+    state = STOPPED.replace(limit=Limit(5 << 30, ("srv/a", "srv/b")))
+    assert changes(state, rootfs={"size": "5G"}) == [("rootfs.size", "5GiB without 2 subvolumes", "5GiB")]
+    assert changes(state, rootfs={"size": "6G"}) == [("rootfs.size", "5GiB", "6GiB")]
+    assert changes(state) == []
+
+
+def test_the_first_root_of_an_image_in_a_pool_comes_with_a_copy_of_it():
+    state = ABSENT.replace(missing_copy=Volume("p", "image+i", "filesystem"))
+    found = changes(state, image="i", rootfs={"pool": "p"})
+    assert ("copies.i@p", None, "p/image+i") in found
+
+
+def changes(state, **params):
+    return [(change.path, change.before, change.after) for change in plan(state, **params).changes]

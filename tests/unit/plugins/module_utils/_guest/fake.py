@@ -16,6 +16,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._guest.plan import 
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import RecordedVolume
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.spec import GuestSpec, parse_guest
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.state import GuestState, Side
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Volume
 
 OPTIONS = Options(
     guest.NAMED,
@@ -122,7 +123,7 @@ class PaperBackend:
 
     def claims(self, *, is_final: bool) -> dict[str, t.Any]:
         self._ask(f"claims {'final' if is_final else 'first'}")
-        return {"volumes": {"root": RecordedVolume("main", "/p/web.root", not is_final)}}
+        return {"volumes": {"root": RecordedVolume(Volume("main", "web.root", "block"), not is_final)}}
 
     def clear(self) -> t.Iterator[Step]:
         self._ask("clear")

@@ -72,7 +72,7 @@ def test_a_removal_is_refused_while_the_guest_is_protected_and_not_when_that_is_
 
 
 def test_a_volume_that_is_in_use_is_not_deleted() -> None:
-    data = {"volumes": {"root": {"pool": "main", "path": "/p/web.root"}}}
+    data = {"volumes": {"root": {"pool": "main", "name": "web.root", "kind": "block"}}}
     record = load(data, exists=True)
     state = stopped(record=record, owned={"root": "/p/web.root"}, used={"root": "a clone stands on it"})
     (refused,) = plan(state, state="absent", delete=["volumes"]).refused
@@ -81,7 +81,7 @@ def test_a_volume_that_is_in_use_is_not_deleted() -> None:
 
 
 def test_what_an_interrupted_creation_made_is_neither_kept_nor_told() -> None:
-    data = {"building": True, "volumes": {"root": {"pool": "main", "path": "/p/web.root", "fresh": True}}}
+    data = {"building": True, "volumes": {"root": {"pool": "main", "name": "web.root", "kind": "block", "fresh": True}}}
     state = GuestState(record=load(data, exists=True), owned={"root": "/p/web.root"})
     found = plan(state, state="absent")
     assert ([change.before for change in found.changes], found.kept) == (["building"], [])
@@ -115,7 +115,7 @@ def test_a_record_says_after_it_was_written_what_it_said_before() -> None:
         "building": True,
         "uuid": "u",
         "image": "debian",
-        "volumes": {"root": {"pool": "main", "path": "/p/a", "fresh": True}},
+        "volumes": {"root": {"pool": "main", "name": "web.a", "kind": "block", "fresh": True}},
         "macs": {"lan": "52:54:00:00:00:01"},
         "names": {"disks": {"root": "vda"}},
         "unplugged": {"lan": "br0"},

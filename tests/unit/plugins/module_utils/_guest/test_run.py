@@ -17,6 +17,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._guest.plan import 
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import RecordedVolume, load
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.run import Run
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.state import GuestState
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Volume
 
 NEW: dict[str, t.Any] = {
     "state": "started",
@@ -158,12 +159,12 @@ def test_a_creation_that_was_killed_before_its_start_is_started_by_the_next_run(
 
 
 def test_a_removal_keeps_the_record_of_what_is_kept_and_forgets_it_with_the_last_volume() -> None:
-    data = {"kind": "paper", "tags": ["a"], "volumes": {"root": {"pool": "main", "path": "/p/web.root"}}}
+    data = {"kind": "paper", "tags": ["a"], "volumes": {"root": {"pool": "main", "name": "web.root", "kind": "block"}}}
     state = running(record=load(data, exists=True), owned={"root": "/p/web.root"})
     backend = PaperBackend(data=data)
     plan = carry_out(state, backend, state="absent")
     assert plan.kept == ["/p/web.root"] and backend.asked == ["stop for good", "undefine", "clear"]
-    assert backend.own.record.volumes == {"root": RecordedVolume("main", "/p/web.root")}
+    assert backend.own.record.volumes == {"root": RecordedVolume(Volume("main", "web.root", "block"))}
     assert not backend.own.record.options
     backend = PaperBackend(data=data)
     plan = carry_out(state, backend, state="absent", delete=["volumes"])

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import libvirt, lxc
-from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import BRIDGE, POOL, Gone, Host, vlan_users
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import BRIDGE, Gone, Host, vlan_users
 
 CONFIG = """\
 # lxc.rootfs.path = dir:/old
@@ -140,11 +140,3 @@ def test_guests_are_planned_on_bridges_as_the_layout_will_have_changed_them(prom
     if promises is not None:
         host.expected[Reference(BRIDGE, "br0")] = promises
     assert bool(host.vlan_obstacle("br0")) is is_obstacle
-
-
-def test_a_pool_that_is_made_before_the_guests_has_a_folder_and_one_that_is_there_keeps_its_own():
-    host = Host()
-    host.__dict__["pools"] = {"main": libvirt.Pool("main", "dir", "/srv/main", True, True, 1, 1, None)}
-    host.expected.update({Reference(POOL, name): {"path": f"/new/{name}", "type": "dir"} for name in ("main", "fast")})
-    host.expected[Reference(POOL, "nowhere")] = {}
-    assert host.pool_folders == {"main": "/srv/main", "fast": "/new/fast"}

@@ -14,6 +14,8 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.libvirt import Definition
 from ansible_collections.homelab.hybrid.plugins.module_utils._image import build, observe, source_file, store
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import driver_of
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Volume
 
 
 @pytest.fixture
@@ -119,13 +121,15 @@ def test_a_disk_stands_on_what_its_header_names(tmp_path):
     assert not store.stands_on(loop, str(tmp_path / "store"))
 
 
-def host(records, domains=(), containers=()):
+def host(records, folder, domains=(), containers=()):
     xml = "<domain><devices>{}</devices></domain>"
     disks = {
         name: xml.format(f"<disk><source file='{path}'/></disk>" if path else "")
         for name, path in dict(domains).items()
     }
     return types.SimpleNamespace(
+        derived=lambda make: {"main": driver_of("main", "dir", str(folder))},
+        expected_pools={},
         guest_records={name: Record("guests", name, data) for name, data in records.items()},
         domains=disks,
         definitions={name: Definition(text) for name, text in disks.items()},
@@ -137,21 +141,22 @@ def test_users_are_guests_made_of_it_and_disks_that_stand_on_it(state, tmp_path)
     os.makedirs(store.folder_of("debian"))
     image = tmp_path / "image_store/debian/disk.qcow2"
     qcow2(image)
-    linked = qcow2(tmp_path / "linked", str(image))
-    free = qcow2(tmp_path / "free")
-    kept = {"volumes": {"root": {"path": linked}, "data": {"path": free}}, "image": "debian"}
+    linked = qcow2(tmp_path / "vm.root.qcow2", str(image))
+    free = qcow2(tmp_path / "vm.data.qcow2")
+    root, data = (Volume("main", f"vm.{name}", "block")._asdict() for name in ("root", "data"))
+    kept = {"volumes": {"root": root, "data": data}, "image": "debian"}
     records = {
         "web": {"image": "debian"},
         "gone": {"image": "debian"},
         "new": {"image": "debian", "building": True},
         "other": {"image": "other"},
-        "vm": {"image": "debian", "volumes": {"root": {"path": linked}}},
+        "vm": {"image": "debian", "volumes": {"root": root}},
         "removed": kept,
     }
     found = observe.users_of(
         "debian",
         record.load("images", "debian"),
-        host(records, {"vm": linked, "byhand": linked, "apart": free}, ["web", "other"]),
+        host(records, tmp_path, {"vm": linked, "byhand": linked, "apart": free}, ["web", "other"]),
     )
     assert found == ("byhand", "new", "removed (its kept disk root)", "vm", "web")
 

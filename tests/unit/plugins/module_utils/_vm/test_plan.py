@@ -76,7 +76,7 @@ def stopped(persistent=None, **keys):
         power="stopped",
         exists=True,
         persistent=persistent or side(),
-        pools={"main": "/p"},
+        formats={"main": ("qcow2", "raw")},
         sources={DISK.source},
         machine_id="m",
     )
@@ -243,7 +243,9 @@ def test_a_new_machine_is_the_plan_against_nothing():
         "image": "deb",
         "networks": [{"name": "lan", "bridge": "br0"}],
     }
-    state = State(pools={"main": "/p"}, image_sizes={"deb": 2 << 30}, machine_id="m", accelerator_reason="no KVM")
+    state = State(
+        formats={"main": ("qcow2", "raw")}, image_sizes={"deb": 2 << 30}, machine_id="m", accelerator_reason="no KVM"
+    )
     found = plan(state, **params)
     assert found.get("state").report()["after"] == "stopped"
     assert found.get("disks[root]").after["size"] == "2GiB" and found.get("disks[root]").after["image"] == "deb"
@@ -258,12 +260,16 @@ def test_a_volume_that_is_there_is_taken_only_with_permission():
 
     def found(size, **record):
         volume = FoundVolume(path, "qcow2", size, is_ours=True)
-        return State(pools={"main": "/p"}, found={"root": volume}, machine_id="m", record=load(record, exists=True))
+        return State(
+            formats={"main": ("qcow2", "raw")}, found={"root": volume}, machine_id="m", record=load(record, exists=True)
+        )
 
     assert [change.permit for change in plan(found(1 << 30), **params).refused] == ["adopt"]
     assert not plan(found(1 << 30), **params, allow=["adopt"]).refused
     assert plan(found(2 << 30), **params, allow=["adopt"]).refused
-    half_made = found(1 << 30, building=True, volumes={"root": {"pool": "main", "path": path, "fresh": True}})
+    half_made = found(
+        1 << 30, building=True, volumes={"root": {"pool": "main", "name": "vm.root", "kind": "block", "fresh": True}}
+    )
     assert not plan(half_made, **params).refused
 
 
@@ -332,7 +338,7 @@ def test_a_live_device_has_the_name_of_its_definition():
 
 
 def test_no_disk_is_made_in_a_pool_that_is_no_folder():
-    state = stopped(pools={"main": "/p", "vg": "/dev/vg"}, other_pools={"vg": "logical"})
+    state = stopped(formats={"main": ("qcow2", "raw")}, other_pools={"vg": "logical"})
     for actual in (state, state.replace(exists=False, power="absent", persistent=None)):
         (refused,) = plan(actual, disks=[{"name": "data", "pool": "vg", "size": "1G"}]).refused
         assert refused.path == "disks[data].pool" and "logical" in refused.reason

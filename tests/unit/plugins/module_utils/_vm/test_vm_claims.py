@@ -35,11 +35,11 @@ THERE = State(
     exists=True,
     persistent=SIDE,
     live=SIDE,
-    pools={"main": "/p/"},
+    formats={"main": ("qcow2", "raw")},
     owned={"root": ROOT.source, "seed": "/p/vm.seed.iso"},
     record=load({"kind": "vm", "macs": {"lan": MAC, "old": "52:54:00:00:00:02"}}, exists=True),
 )
-NEW = State(image_sizes={"debian": 3 * GIB}, pools={"main": "/p"})
+NEW = State(image_sizes={"debian": 3 * GIB}, formats={"main": ("qcow2", "raw")})
 
 
 def claims(state, /, **params):
@@ -85,7 +85,9 @@ def test_disks_take_what_they_are_made_with_and_what_they_grow_by(state, params,
 
 
 def test_a_kept_volume_takes_nothing_more():
-    kept = State(pools={"main": "/p"}, found={"root": FoundVolume("/p/vm.root.qcow2", "qcow2", GIB, True)})
+    kept = State(
+        formats={"main": ("qcow2", "raw")}, found={"root": FoundVolume("/p/vm.root.qcow2", "qcow2", GIB, True)}
+    )
     assert claims(kept, disks=[{"name": "root", "pool": "main", "size": "9G"}]).space == ()
 
 
