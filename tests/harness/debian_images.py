@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import shutil
 import subprocess
 import sys
-import tempfile
 import typing as t
 from pathlib import Path
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._image import build, sources
+from ansible_collections.homelab.hybrid.tests.harness.build_cache import CACHE, built_once
 
-CACHE = Path(__file__).resolve().parents[2] / ".build" / "cache"
 # What the installer of Debian leaves when nothing is chosen, and the two words with which the README begins.
 BARE = ("ca-certificates", "git", "make", "systemd-sysv")
 
@@ -61,17 +59,12 @@ def _cached(
     code = b"".join(path.read_bytes() for path in files)
     recipe = repr((suite, sorted(packages), sources.debian_lines(sources.host_sources(), suite))).encode()
     folder = cache / f"{kind}-{suite}-{hashlib.sha256(code + recipe).hexdigest()[:12]}"
-    if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=cache, prefix=f".{folder.name}."))
-        try:
-            for dummy in make(build.Recipe(suite, tuple(packages)), str(work / name), ()):
-                pass
-            work.chmod(0o755)
-            work.rename(folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return folder / name
+
+    def build_in(work: Path) -> None:
+        for dummy in make(build.Recipe(suite, tuple(packages)), str(work / name), ()):
+            pass
+
+    return built_once(folder, build_in) / name
 
 
 def main() -> int:

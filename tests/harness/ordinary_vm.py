@@ -22,7 +22,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import typing as t
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from pathlib import Path
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._image import sources
 from ansible_collections.homelab.hybrid.tests.harness import debian_images, tiny_vm
+from ansible_collections.homelab.hybrid.tests.harness.build_cache import built_once
 
 SUITE = "trixie"
 SNAPSHOT = "booted"
@@ -88,18 +88,15 @@ def built(packages: Sequence[str], cache: Path = debian_images.CACHE) -> Path:
     code = b"".join(Path(name or "").read_bytes() for name in (__file__, tiny_vm.__file__))
     recipe = repr((sorted(packages), version, lines, material.parent.name)).encode()
     folder = cache / f"ordinary-{SUITE}-{hashlib.sha256(code + recipe).hexdigest()[:12]}"
-    if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=cache, prefix=f".{folder.name}."))
+
+    def build_in(work: Path) -> None:
         try:
             build(work, packages, lines, material)
             take_snapshot(work)
-            work.chmod(0o755)
-            tiny_vm.settle(work, folder)
         finally:
             stop(work)
-            shutil.rmtree(work, ignore_errors=True)
-    return folder
+
+    return built_once(folder, build_in)
 
 
 def build(folder: Path, packages: Sequence[str], lines: Sequence[str], material: Path) -> None:

@@ -28,6 +28,8 @@ import typing as t
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ansible_collections.homelab.hybrid.tests.harness.build_cache import CACHE, built_once
+
 # The build cache may lie below a home directory; QEMU's own user must be able to reach what a domain boots from.
 PUBLISHED = Path("/var/cache/homelab_hybrid/tiny")
 # The unit of measure is boot time under TCG: everything that only matters on real CPUs is switched off.
@@ -165,7 +167,7 @@ def run(*argv: str, cwd: Path | None = None, env: dict[str, str] | None = None) 
     return done.stdout
 
 
-def tiny_vm(cache: Path, published: Path = PUBLISHED) -> TinyVM:
+def tiny_vm(cache: Path = CACHE, published: Path = PUBLISHED) -> TinyVM:
     """Kernel and initrd from ``cache``, built if this recipe with these package versions was never built before."""
     cache = cache.resolve()
     try:
@@ -182,31 +184,19 @@ def tiny_vm(cache: Path, published: Path = PUBLISHED) -> TinyVM:
     else:
         versions = hashlib.sha256("\n".join(sorted(offered)).encode()).hexdigest()[:12]
         folder = cache / f"tiny-{recipe}-{versions}"
-        if not folder.is_dir():
-            build(folder)
+        built_once(folder, build)
     return publish(folder, published / folder.name)
 
 
 def publish(folder: Path, target: Path) -> TinyVM:
     """Copy a build to where QEMU's user can read it."""
-    if not target.is_dir():
-        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+
+    def copy(fresh: Path) -> None:
         for name in ("vmlinux", "initrd", "ssh_key"):
             shutil.copy2(folder / name, fresh / name)
-        fresh.chmod(0o755)
-        settle(fresh, target)
+
+    built_once(target, copy)
     return TinyVM(target / "vmlinux", target / "initrd", CMDLINE, target / "ssh_key")
-
-
-def settle(fresh: Path, target: Path) -> None:
-    """Give a complete folder its final name; whoever came first with the same content wins."""
-    try:
-        fresh.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise
-        shutil.rmtree(fresh)
 
 
 def offered_packages() -> list[str]:
@@ -227,25 +217,23 @@ def package_names() -> list[str]:
 
 
 def build(folder: Path) -> None:
-    """Make ``folder`` with vmlinux, initrd and ssh_key; nothing half-done ever has that name."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    """Fill ``folder`` with vmlinux, initrd and ssh_key."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".tiny.") as name:
         work = Path(name)
-        packages, root, fresh = work / "packages", work / "root", work / "fresh"
-        for path in (packages, root, fresh):
+        packages, root = work / "packages", work / "root"
+        for path in (packages, root):
             path.mkdir()
         # As root apt drops to the user _apt, who may not enter a private build folder.
         run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *package_names(), cwd=packages)
         for package in sorted(packages.glob("*.deb")):
             run("dpkg-deb", "-x", str(package), str(root))
         release = next(path.name for path in (root / "boot").glob("vmlinuz-*")).removeprefix("vmlinuz-")
-        (fresh / "vmlinux").write_bytes(elf_kernel((root / "boot" / f"vmlinuz-{release}").read_bytes()))
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "tiny", "-f", str(fresh / "ssh_key"))
-        with open(fresh / "initrd", "wb") as stream:
-            write_newc(stream, entries(root, release, (fresh / "ssh_key.pub").read_bytes(), work))
-        for path in (fresh / "vmlinux", fresh / "initrd"):
+        (folder / "vmlinux").write_bytes(elf_kernel((root / "boot" / f"vmlinuz-{release}").read_bytes()))
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "tiny", "-f", str(folder / "ssh_key"))
+        with open(folder / "initrd", "wb") as stream:
+            write_newc(stream, entries(root, release, (folder / "ssh_key.pub").read_bytes(), work))
+        for path in (folder / "vmlinux", folder / "initrd"):
             path.chmod(0o644)
-        settle(fresh, folder)
 
 
 def elf_kernel(image: bytes) -> bytes:

@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -18,8 +19,8 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import ARGUMENTS
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.tests.harness.build_cache import CACHE, built_once
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
-from ansible_collections.homelab.hybrid.tests.harness.debian_images import CACHE
 from ansible_collections.homelab.hybrid.tests.harness.hostile import HostileCase, assert_harmless, hostile_cases
 from ansible_collections.homelab.hybrid.tests.harness.kill import at_once, survive_kills
 from ansible_collections.homelab.hybrid.tests.harness.machines import command
@@ -112,15 +113,14 @@ def clean_files() -> None:
 
 def unpack(package: str) -> Path:
     """Debian's package as a folder in the build cache; it is not installed."""
-    unpacked = CACHE / f"unpacked-{package}"
-    if not unpacked.is_dir():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["apt-get", "-qq", "download", package], cwd=CACHE, check=True, stderr=subprocess.DEVNULL)
-        (archive,) = CACHE.glob(f"{package}_*.deb")
-        command("dpkg-deb", "-x", str(archive), f"{unpacked}.new")
-        archive.unlink()
-        Path(f"{unpacked}.new").rename(unpacked)
-    return unpacked
+
+    def download(folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+            subprocess.run(["apt-get", "-qq", "download", package], cwd=place, check=True, stderr=subprocess.DEVNULL)
+            (archive,) = Path(place).glob("*.deb")
+            command("dpkg-deb", "-x", str(archive), str(folder))
+
+    return built_once(CACHE / f"unpacked-{package}", download)
 
 
 def use_networkd() -> None:

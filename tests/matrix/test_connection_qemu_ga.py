@@ -50,7 +50,7 @@ def remove() -> None:
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[str]:
     remove()
-    vm = tiny_vm(ROOT / ".build" / "tiny")
+    vm = tiny_vm()
     xml = tmp_path_factory.mktemp("domain") / "domain.xml"
     try:
         for name in (NAME, OFF):

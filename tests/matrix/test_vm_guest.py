@@ -21,12 +21,11 @@ from ansible_collections.homelab.hybrid.tests.harness.tiny_vm import tiny_vm
 VM = KvmVm()
 NAME = f"{machines.PREFIX}-tiny"
 ADDRESS = "10.219.77.5"
-CACHE = Path(__file__).resolve().parents[2] / ".build" / "tiny"
 
 
 @pytest.fixture(scope="module")
 def guest() -> t.Iterator[dict[str, t.Any]]:
-    tiny = tiny_vm(CACHE)
+    tiny = tiny_vm()
     with machines.surroundings():
         machines.command("ip", "addr", "add", "10.219.77.1/24", "dev", BRIDGES[0])
         params = {
