@@ -18,6 +18,10 @@ DEMO := $(BUILD)/demo
 PURGE ?= 0
 INVENTORY ?= playbooks/inventory/demo
 VIA ?= auto
+# Private views of this host (CONTRIBUTING.md); a tier that consists of pytest uses several at once.
+CELL := tests/tools/cell
+CELLS ?= 4
+IN_CELLS = --tx '$(1)*popen//python=$(CELL) $(VENV)/bin/python'
 
 # The venv comes first: molecule and ansible-lint start ansible's own commands by name.
 export PATH := $(VENV)/bin:$(PATH)
@@ -96,26 +100,43 @@ host: tools ## Prepare this host: the role hypervisor
 	@ansible-playbook -i localhost, -c local -e ansible_python_interpreter=$(PYTHON) tests/tools/host.yml
 
 .PHONY: matrix
-matrix: host ## Every option on the real host, driven from pytest
+matrix: host ## Every option on the real host, driven from pytest; several at once, each in a cell
 	@$(TALLY) start matrix
-	@$(TALLY) pytest matrix -- -q tests/matrix
+	@$(TALLY) pytest matrix -- -q $(call IN_CELLS,$(CELLS)) --dist worksteal tests/matrix
 
-.PHONY: integration
-integration: host artifact ## Integration targets through ansible-playbook; playbooks on small labs; every playbook as AWX runs it; demo, demo again, destroy
+# Each part is for itself, and `make -j4 integration` runs them side by side.
+.PHONY: integration integration-start integration-targets integration-playbooks integration-awx integration-demo
+integration: integration-targets integration-playbooks integration-awx integration-demo ## Integration targets through ansible-playbook; playbooks on small labs; every playbook as AWX runs it; demo, demo again, destroy
+
+integration-start: host artifact
 	@$(TALLY) start integration
-	@$(TALLY) run integration "targets" --stream --count '^TASK \[\S+ : Run \| ' -- $(VENV)/bin/python tests/tools/in_real_tree.py integration --color no --allow-destructive
-	@$(TALLY) pytest integration -- -q tests/playbooks
-	@$(TALLY) run integration "playbooks in AWX" --stream --count '^awx ok: ' -- $(VENV)/bin/python tests/playbooks/awx.py $(ARTIFACT)
-	@$(TALLY) run integration "demo, demo again, destroy" --stream --count '^demo ok: ' -- tests/playbooks/demo.sh
+
+integration-targets: integration-start
+	@$(TALLY) run integration "targets" --stream --count '^TASK \[\S+ : Run \| ' -- $(CELL) $(VENV)/bin/python tests/tools/in_real_tree.py integration --color no --allow-destructive
+
+integration-playbooks: integration-start
+	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks
+
+integration-awx: integration-start
+	@$(TALLY) run integration "playbooks in AWX" --stream --count '^awx ok: ' -- $(CELL) $(VENV)/bin/python tests/playbooks/awx.py $(ARTIFACT)
+
+integration-demo: integration-start
+	@$(TALLY) run integration "demo, demo again, destroy" --stream --count '^demo ok: ' -- $(CELL) tests/playbooks/demo.sh
 
 # Without colours and borders a line of Ansible is a line. A step that molecule passes over is no success.
 SCENARIO = $(TALLY) run molecule $(1) --stream --count '^TASK \[Verify \| ' --refuse 'Missing playbook .Remove from test_sequence' \
-  -- env NO_COLOR=1 MOLECULE_COMMAND_BORDERS=0 molecule test -s $(2)
+  -- env NO_COLOR=1 MOLECULE_COMMAND_BORDERS=0 $(CELL) molecule test -s $(2)
 
-.PHONY: molecule
-molecule: host ## Scenarios with real init systems: two hypervisors, and a newcomer on Debian 13
+.PHONY: molecule molecule-start molecule-fleet molecule-newcomer
+molecule: molecule-fleet molecule-newcomer ## Scenarios with real init systems: two hypervisors, and a newcomer on Debian 13
+
+molecule-start: host
 	@$(TALLY) start molecule
+
+molecule-fleet: molecule-start
 	@$(call SCENARIO,fleet,fleet)
+
+molecule-newcomer: molecule-start
 	@$(call SCENARIO,newcomer,newcomer --platform-name hlmo-bare-trixie)
 
 .PHONY: newcomer
@@ -127,12 +148,21 @@ ordinary: host ## What a container cannot prove: an ordinary Debian 13 in a virt
 	@$(call SCENARIO,ordinary,ordinary)
 
 .PHONY: test
-test: tools ## lint, sanity, unit, matrix, integration, molecule; fails early; ends with the count of tests
+test: tools ## lint, unit, then all the others side by side; fails early; ends with the count of tests
 	@rm -f $(BUILD)/summary; status=0; \
-	for tier in lint sanity unit matrix integration molecule; do \
+	for tier in lint unit; do \
 	  echo "==== $$tier"; $(MAKE) $$tier || { status=1; break; }; \
 	done; \
+	if [ $$status -eq 0 ]; then \
+	  echo "==== the others, side by side"; SIDE_BY_SIDE=1 $(MAKE) -j$(SIDES) CELLS=$(SIDE_CELLS) side-by-side || status=1; \
+	fi; \
 	$(TALLY) report || status=1; exit $$status
+
+# The longest first, so that none is left over at the end.
+SIDES ?= 4
+SIDE_CELLS ?= 3
+.PHONY: side-by-side
+side-by-side: sanity molecule-newcomer molecule-fleet matrix integration-playbooks integration-demo integration-awx integration-targets
 
 .PHONY: bench
 bench: host ## What a task without changes costs, whole hosts and a fleet, as ratios; beside it what others do to the same guests

@@ -36,6 +36,8 @@ CELLS = Path("/var/lib/homelab-cells")
 NAMESPACES = ("mount", "uts", "ipc", "pid", "cgroup")
 # What lies in the cell's folder on the host's disk: too large for memory, or with mounts that an overlay does not carry.
 ON_DISK = ("/srv", "/tmp", "/var/tmp", "/var/lib/lxc", "/var/lib/libvirt", "/var/lib/homelab_hybrid")
+# Shown as it is: containers of tests mount it with shifted owners, which an overlay does not carry either.
+READ_ONLY = "/usr"
 # Made by the tests once, each file under a name that says what is in it.
 SHARED = (ROOT, ROOT / ".build" / "cache", Path("/var/cache/homelab_hybrid/tiny"))
 # Definitions of guests, pools and networks that somebody has on the host.
@@ -301,6 +303,9 @@ def enter(folder: Path, command: Sequence[str]) -> int:
     start_daemons()
     os.chdir(here)
     os.environ["HOMELAB_CELL"] = folder.name
+    # The make that started the cell, if any, gives no jobs to one inside.
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        os.environ.pop(name, None)
     # Tests start children that import the collection.
     os.environ.setdefault("PYTHONPATH", str(ROOT / ".build"))
     # A child of its own takes the signals of a terminal again.
@@ -356,6 +361,8 @@ def mount_folders(folder: Path, root: Path) -> None:
         path = path.resolve()
         path.mkdir(parents=True, exist_ok=True)
         bind(path, root / str(path).lstrip("/"))
+    bind(Path(READ_ONLY), root / READ_ONLY.lstrip("/"))
+    run("mount", "-o", "remount,bind,ro", f"{root}{READ_ONLY}")
 
 
 def copy_skeleton(pattern: str, root: Path) -> None:

@@ -20,8 +20,9 @@ from pathlib import Path
 import pip_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / ".build"
-HOME = BUILD / "ansible-test" / "home"
+# One folder for each verb: both may run at the same time.
+BUILD = ROOT / ".build" / "ansible-test" / sys.argv[1]
+HOME = BUILD / "home"
 
 BOOTSTRAP = """\
 import glob
@@ -37,7 +38,7 @@ sys.exit(main(["install", "--no-index", "--disable-pip-version-check", wheel]))
 
 
 def copy_tree() -> Path:
-    tree = BUILD / "ansible-test" / "ansible_collections" / "homelab" / "hybrid"
+    tree = BUILD / "ansible_collections" / "homelab" / "hybrid"
     tree.mkdir(parents=True, exist_ok=True)
     # What ansible-test made in the copy (tests/output) is ignored by git, hence neither copied nor deleted.
     command = ["rsync", "-a", "--delete", "--filter=:- .gitignore", "--exclude=/.git", "--exclude=/.build"]

@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run the checks of a tier, keep count, and print the closing table of `make test`.
 
-A tier is a word (lint, sanity, unit, ...). Its records are JSON lines in .build/summary:
+A tier is a word (lint, sanity, unit, ...). With SIDE_BY_SIDE=1 in the environment, where several run at once, what they print
+goes into .build/logs only, of a failure the end is shown, and the others stop at the first failure. The records of a tier
+are JSON lines in .build/summary:
 {"tier", "name", "passed", "failed", "skipped", "seconds", "reasons": {reason: count}}.
 """
 
@@ -11,11 +13,14 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
+import fcntl
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 import xml.etree.ElementTree
@@ -23,6 +28,9 @@ from pathlib import Path
 
 BUILD = Path(".build")
 SUMMARY = BUILD / "summary"
+IS_SIDE_BY_SIDE = os.environ.get("SIDE_BY_SIDE") == "1"
+TAIL_LINES = 100
+ENDED_BY_ANOTHER = 3
 TIERS = ("lint", "sanity", "unit", "matrix", "integration", "molecule")
 
 Record = dict[str, t.Any]
@@ -32,6 +40,15 @@ def read() -> list[Record]:
     if not SUMMARY.exists():
         return []
     return [json.loads(line) for line in SUMMARY.read_text(encoding="utf-8").splitlines() if line]
+
+
+@contextlib.contextmanager
+def locked() -> t.Iterator[None]:
+    """The records, for this process alone."""
+    SUMMARY.parent.mkdir(parents=True, exist_ok=True)
+    with SUMMARY.with_name("summary.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def append(tier: str, name: str, seconds: float, passed: int, failed: int, reasons: dict[str, int]) -> None:
@@ -44,16 +61,15 @@ def append(tier: str, name: str, seconds: float, passed: int, failed: int, reaso
         "seconds": round(seconds, 1),
         "reasons": reasons,
     }
-    SUMMARY.parent.mkdir(parents=True, exist_ok=True)
-    with SUMMARY.open("a", encoding="utf-8") as handle:
+    with locked(), SUMMARY.open("a", encoding="utf-8") as handle:
         handle.write(json.dumps(record) + "\n")
 
 
 def start(tier: str) -> None:
     """Forget what an earlier run of the tier left."""
-    records = [record for record in read() if record["tier"] != tier]
-    SUMMARY.parent.mkdir(parents=True, exist_ok=True)
-    SUMMARY.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    with locked():
+        records = [record for record in read() if record["tier"] != tier]
+        SUMMARY.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 
 
 def execute(command: list[str], stream: bool, log: Path) -> tuple[int, str]:
@@ -66,35 +82,74 @@ def execute(command: list[str], stream: bool, log: Path) -> tuple[int, str]:
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         ) as child,
     ):
+        ended = end_with_the_others(child) if IS_SIDE_BY_SIDE else None
         for line in child.stdout or ():
             lines.append(line)
             handle.write(line)
             handle.flush()
             if stream:
                 print(line, end="", flush=True)
+        child.wait()
+    if ended is not None and ended.is_set():
+        return ENDED_BY_ANOTHER, "".join(lines)
     return child.returncode, "".join(lines)
+
+
+def end_with_the_others(child: subprocess.Popen[str]) -> threading.Event:
+    """End *child* when another test has failed meanwhile. The event is set when that happened."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while child.poll() is None:
+            time.sleep(1)
+            with locked():
+                has_failed = any(record["failed"] for record in read())
+            if has_failed:
+                ended.set()
+                child.terminate()
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    return ended
+
+
+def announce(tier: str, name: str, log: Path) -> None:
+    if IS_SIDE_BY_SIDE:
+        print(f"---- {tier}: {name} begins; its output is in {log}", flush=True)
+
+
+def close(tier: str, name: str, seconds: float, status: int, output: str, log: Path) -> None:
+    """Say how it ended, and of what was not shown as it came, why."""
+    if status == ENDED_BY_ANOTHER and IS_SIDE_BY_SIDE:
+        print(f"---- {tier}: {name} was ended, as another has failed", flush=True)
+        return
+    if status and IS_SIDE_BY_SIDE:
+        print("".join(f"{tier}: {name} | {line}\n" for line in output.splitlines()[-TAIL_LINES:]), end="")
+    print(f"{'FAIL' if status else 'ok  '} {tier}: {name} ({seconds:.1f} s)", flush=True)
+    if status:
+        print(f"     the output is kept in {log}", flush=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """One command is one test, or as many as its output has lines that match `count`."""
     log = BUILD / "logs" / f"{arguments.tier}-{re.sub(r'[^a-z0-9]+', '-', arguments.name.lower())}.log"
-    if arguments.stream:
+    is_shown = arguments.stream and not IS_SIDE_BY_SIDE
+    if is_shown:
         print(f"---- {arguments.tier}: {arguments.name}", flush=True)
+    announce(arguments.tier, arguments.name, log)
     began = time.monotonic()
-    status, output = execute(arguments.command, arguments.stream, log)
+    status, output = execute(arguments.command, is_shown, log)
     seconds = time.monotonic() - began
-    refused = arguments.refuse and re.search(arguments.refuse, output, re.MULTILINE)
-    failed = 1 if status or refused else 0
     count = len(re.findall(arguments.count, output, re.MULTILINE)) if arguments.count else 1
-    if arguments.count and not count:
-        failed = 1
-    append(arguments.tier, arguments.name, seconds, max(count - failed, 0), failed, {})
-    if failed and not arguments.stream:
+    if not status and (not count or (arguments.refuse and re.search(arguments.refuse, output, re.MULTILINE))):
+        status = 1
+    if status != ENDED_BY_ANOTHER or not IS_SIDE_BY_SIDE:
+        failed = 1 if status else 0
+        append(arguments.tier, arguments.name, seconds, max(count - failed, 0), failed, {})
+    if status and not is_shown and not IS_SIDE_BY_SIDE:
         print(output, end="" if output.endswith("\n") else "\n")
-    print(f"{'FAIL' if failed else 'ok  '} {arguments.tier}: {arguments.name} ({seconds:.1f} s)", flush=True)
-    if failed:
-        print(f"     the output is kept in {log}", flush=True)
-    return status or failed
+    close(arguments.tier, arguments.name, seconds, status, output, log)
+    return status
 
 
 def read_junit(path: Path) -> tuple[int, int, dict[str, int]]:
@@ -116,18 +171,17 @@ def run_pytest(arguments: argparse.Namespace) -> int:
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", f"--junitxml={report}", *arguments.command]
-    environment = {**os.environ, "PYTHONPATH": str(BUILD.resolve())}
+    os.environ["PYTHONPATH"] = str(BUILD.resolve())
+    log = BUILD / "logs" / f"{arguments.tier}-pytest.log"
+    announce(arguments.tier, "pytest", log)
     began = time.monotonic()
-    status = subprocess.run(command, env=environment, check=False).returncode
-    passed, failed, reasons = read_junit(report) if report.exists() else (0, 1, {})
-    append(
-        arguments.tier,
-        "pytest",
-        time.monotonic() - began,
-        passed,
-        failed or (1 if status else 0),
-        reasons,
-    )
+    status, output = execute(command, not IS_SIDE_BY_SIDE, log)
+    seconds = time.monotonic() - began
+    if status != ENDED_BY_ANOTHER or not IS_SIDE_BY_SIDE:
+        passed, failed, reasons = read_junit(report) if report.exists() else (0, 1, {})
+        append(arguments.tier, "pytest", seconds, passed, failed or (1 if status else 0), reasons)
+    if IS_SIDE_BY_SIDE:
+        close(arguments.tier, "pytest", seconds, status, output, log)
     return status
 
 
