@@ -174,8 +174,8 @@ bench-write: host ## The same of whole hosts and a fleet, written into docs/docs
 	@PYTHONPATH=$(BUILD) $(VENV)/bin/python tests/benchmarks/table.py --write
 
 .PHONY: mutants
-mutants: host ## Remove drawn lines of apply one by one and show that the tests fail
-	@$(VENV)/bin/python tests/harness/mutants.py
+mutants: host ## Remove drawn lines of what writes one by one and show that the tests notice (MUTANTS="--seed 1 --only _storage")
+	@PYTHONPATH=$(BUILD) $(VENV)/bin/python tests/harness/mutants.py $(MUTANTS)
 
 .PHONY: docs
 docs: tools ## Render the documentation into .build/docs, and write its table of apply paths
