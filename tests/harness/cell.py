@@ -20,6 +20,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 CELLS = Path("/var/lib/homelab-cells")
+# One line for each cell that ended: when, how long, how much CPU, what.
+USAGE = ROOT / ".build" / "logs" / "cells.log"
 NAMESPACES = ("mount", "uts", "ipc", "pid", "cgroup")
 # What lies in the cell's folder on the host's disk: too large for memory, or with mounts that an overlay does not carry.
 ON_DISK = ("/srv", "/tmp", "/var/tmp", "/var/lib/lxc", "/var/lib/libvirt", "/var/lib/homelab_hybrid")
@@ -62,7 +65,7 @@ def run_in_cell(command: Sequence[str]) -> int:
     keeper = os.fork()
     if keeper == 0:
         os.close(alive)
-        os._exit(keep(folder, end))
+        os._exit(keep(folder, end, command))
     os.close(end)
     os.close(taken)
     for each in (signal.SIGTERM, signal.SIGHUP):
@@ -154,14 +157,23 @@ def exit_status(code: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def keep(folder: Path, end: int) -> int:
+def keep(folder: Path, end: int, command: Sequence[str]) -> int:
     """Wait until the process that started the cell is done with it or was killed, and take away what is left of the cell."""
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    began = time.monotonic()
     with lock(folder, wait=True):
         while os.read(end, 1):
             pass
+        groups = control_groups(folder)
+        used, lasted = cpu_seconds(groups), time.monotonic() - began
+        with contextlib.suppress(OSError):
+            USAGE.parent.mkdir(parents=True, exist_ok=True)
+            with USAGE.open("a") as log:
+                log.write(
+                    f"{time.strftime('%H:%M:%S')} {lasted:7.1f} s, {used:7.1f} s of CPU: {' '.join(command)[-100:]}\n"
+                )
         remove(folder)
     return 0
 
@@ -187,8 +199,22 @@ def sweep() -> None:
                     remove(folder)
 
 
+def control_groups(folder: Path) -> list[Path]:
+    return [Path(line) for line in _read(folder / "control-groups").splitlines()]
+
+
+def cpu_seconds(groups: Sequence[Path]) -> float:
+    """What the processes of the cell have used."""
+    for group in groups:
+        if nanoseconds := _read(group / "cpuacct.usage"):
+            return int(nanoseconds) / 1e9
+        if found := re.search(r"^usage_usec (\d+)", _read(group / "cpu.stat")):
+            return int(found.group(1)) / 1e6
+    return 0.0
+
+
 def remove(folder: Path) -> None:
-    groups = [Path(line) for line in _read(folder / "control-groups").splitlines()]
+    groups = control_groups(folder)
     _wait_for_the_end(groups)
     for group in groups:
         for found in os.walk(group, topdown=False):
