@@ -53,6 +53,7 @@ options:
         description:
           - The name of the bridge as Linux shows it. 1 to 15 letters, digits, C(_), C(.) and C(-), the first a letter or
             digit.
+          - 'B(In short:) Allowed: 1 to 15 letters, digits, ''_'', ''.'' and ''-'', as Linux names its links.'
         type: str
         required: true
       state:
@@ -85,7 +86,8 @@ options:
           - V(ports) plugs them into the network that O(bridges[].ports) lead to, as if they were machines beside this one.
           - Where it is not written, a bridge that is there keeps its mode. V(ports) cannot become one of the others, nor
             they V(ports).
-          - B(In short:) for the next boot.
+          - 'B(In short:) with nat, routed, isolated: by a restart of the bridge, with ports: fixed once it stands. A new
+            one has V(nat).'
         type: str
         choices:
           - nat
@@ -100,7 +102,8 @@ options:
           - With O(bridges[].mode=ports) it is the address of this host, V(dhcp) where a server gives it, or V(none). Where
             the bridge has several fixed ones already, the one that is written takes the place of the first.
           - Refused where the subnet overlaps with that of another link of the host.
-          - B(In short:) for the next boot. C(unset) sets it to nothing.
+          - 'B(In short:) with nat, routed, isolated: by a restart of the bridge, with ports: live. C(unset) sets it to nothing.
+            Allowed: an IPv4 address with the length of its prefix, /8 to /30, such as 10.20.0.1/24, dhcp or none.'
         type: str
       dhcp:
         description:
@@ -113,12 +116,12 @@ options:
             description:
               - The first address of the range. Needed together with O(bridges[].dhcp.end).
               - Where a network made by hand has several ranges, this is the first of them.
-              - B(In short:) live.
+              - 'B(In short:) live. Allowed: an IPv4 address, such as 10.20.0.10.'
             type: str
           end:
             description:
               - The last address of the range.
-              - B(In short:) live.
+              - 'B(In short:) live. Allowed: an IPv4 address, such as 10.20.0.10.'
             type: str
           hosts:
             description:
@@ -131,18 +134,19 @@ options:
               name:
                 description:
                   - The host name of the guest, without a domain. An entry of another name with the same MAC address is renamed.
-                  - B(In short:) live.
+                  - 'B(In short:) live. Allowed: a host name of 1 to 63 letters, digits and ''-'', the first a letter, without
+                    a domain.'
                 type: str
                 required: true
               mac:
                 description:
                   - The MAC address of the guest. Needed unless the entry goes.
-                  - B(In short:) live.
+                  - 'B(In short:) live. Allowed: a unicast MAC address such as 52:54:00:12:34:56.'
                 type: str
               ip:
                 description:
                   - Its address, in the subnet of the bridge. Needed unless the entry goes.
-                  - B(In short:) live.
+                  - 'B(In short:) live. Allowed: an IPv4 address, such as 10.20.0.10.'
                 type: str
               state:
                 description:
@@ -160,7 +164,7 @@ options:
           domain:
             description:
               - The domain of the guests, such as V(lab.internal). Questions about it are never passed on.
-              - B(In short:) for the next boot. C(unset) sets it to nothing.
+              - 'B(In short:) by a restart of the bridge. C(unset) sets it to nothing. Allowed: a DNS name such as lab.internal.'
             type: str
           hosts:
             description:
@@ -178,7 +182,7 @@ options:
               ip:
                 description:
                   - Its IPv4 address. Needed unless the entry goes.
-                  - B(In short:) live.
+                  - 'B(In short:) live. Allowed: an IPv4 address, such as 10.20.0.10.'
                 type: str
               state:
                 description:
@@ -192,7 +196,8 @@ options:
             description:
               - The addresses of the servers that all other questions are passed on to, in their order. Without them it is
                 those of the host, or nobody with O(bridges[].mode=isolated).
-              - B(In short:) for the next boot. C(unset) sets it to nothing.
+              - 'B(In short:) by a restart of the bridge. C(unset) sets it to nothing. Allowed: addresses of DNS servers,
+                such as 192.0.2.53.'
             type: list
             elements: str
       ports:
@@ -217,12 +222,13 @@ options:
             description:
               - The VLAN of what comes without a tag, 1 to 4094, or V(0) to drop it. Needs O(bridges[].vlan_aware). V(1) unless
                 it is written.
-              - B(In short:) live. C(unset) sets it to V(1).
+              - 'B(In short:) live. C(unset) sets it to V(1). Allowed: 0 to 4094.'
             type: int
           vids:
             description:
               - The VLANs that pass with a tag, as numbers and ranges such as V(30-39). Compared as a whole.
-              - B(In short:) live. C(unset) sets it to nothing.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: VLANs from 1 to 4094 and ranges of them, such as
+                20 and 30-39.'
             type: list
             elements: str
           state:
@@ -236,24 +242,25 @@ options:
       address6:
         description:
           - The IPv6 address of this host on the bridge with the length of its prefix, V(dhcp), or V(none). With O(bridges[].mode=ports).
-          - B(In short:) live. C(unset) sets it to nothing.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv6 address with the length of its prefix, such
+            as fd00:20::1/64, dhcp or none.'
         type: str
       gateway:
         description:
           - The IPv4 router that everything else goes through, in the subnet of O(bridges[].address). With O(bridges[].mode=ports).
           - Refused while the default route of this host goes through another link.
-          - B(In short:) live. C(unset) sets it to nothing.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv4 address, such as 10.20.0.10.'
         type: str
       gateway6:
         description:
           - The IPv6 router that everything else goes through. With O(bridges[].mode=ports).
-          - B(In short:) live. C(unset) sets it to nothing.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv6 address, such as fd00:20::1 or fe80::1.'
         type: str
       mac:
         description:
           - The MAC address of the bridge, with O(bridges[].mode=ports). Without it the kernel takes that of a port, or networkd
             one of its own.
-          - B(In short:) live. C(unset) sets it to nothing.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: a unicast MAC address such as 52:54:00:12:34:56.'
         type: str
       stp:
         description:
@@ -271,13 +278,14 @@ options:
           - The largest packet that the bridge takes, 576 to 65535 bytes. The links of guests that are plugged in keep what
             they have.
           - With O(bridges[].mode=ports) the ports get it too, and what they had before when it is taken off.
-          - B(In short:) for the next boot. C(unset) sets it to nothing.
+          - 'B(In short:) with nat, routed, isolated: by a restart of the bridge, with ports: live. C(unset) sets it to nothing.
+            Allowed: 576 to 65535.'
         type: int
       autostart:
         description:
           - Whether the bridge is started with the host. A new bridge is, unless this says otherwise. One with O(bridges[].mode=ports)
             always is.
-          - B(In short:) live.
+          - 'B(In short:) with nat, routed, isolated: live, with ports: on is live, off is refused. A new one has V(true).'
         type: bool
       exact:
         description:

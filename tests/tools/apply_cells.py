@@ -24,6 +24,9 @@ How = importlib.import_module(f"{UTILS}._core.plan").How
 # The modules of the kinds, and the room of each.
 FOLDERS = {kind.module: room(kind) for kind in importlib.import_module(f"{UTILS}._layout.kinds").KINDS}
 RUNNING, STOPPED = decide.Power(True, True), decide.Power(False, False)
+# A module that keeps two kinds of a thing: what each is called, its rows, and what becomes of a change that waits for a start.
+NEXT_BOOT = "next boot"
+KINDS = {"bridge": (("nat, routed, isolated", "NETWORK", "a restart of the bridge"), ("ports", "LINK", NEXT_BOOT))}
 # The ways in which a value can differ from the declared one.
 GROW, SHRINK, OTHER, ADD, REMOVE, ON, OFF = "grow", "shrink", "other", "add", "remove", "on", "off"
 
@@ -34,9 +37,13 @@ def rows(module: str) -> list[t.Any]:
 
 
 def all_rows(module: str) -> list[t.Any]:
+    return list(_options(module).OPTIONS)
+
+
+def _options(module: str) -> t.Any:
     place = f"{UTILS}.{FOLDERS[module]}"
     file = "options" if importlib.util.find_spec(f"{place}.options") else "spec"
-    return list(importlib.import_module(f"{place}.{file}").OPTIONS)
+    return importlib.import_module(f"{place}.{file}")
 
 
 def samples(row: t.Any) -> tuple[t.Any, t.Any]:
@@ -77,19 +84,36 @@ def cells(row: t.Any, power: t.Any) -> dict[str, tuple[str, str | None]]:
     return {way: outcome(row, before, after, power) for way, (before, after) in directions(row).items()}
 
 
-WORDS = {"live": "live", "next_boot": "next boot", "offline": "written", "refused": "refused"}
+WORDS = {"live": "live", "offline": "written", "refused": "refused"}
 
 
-def told(row: t.Any, power: t.Any) -> str:
+def kinds(module: str) -> list[tuple[str, dict[str, t.Any], str]]:
+    """The kinds of thing that a module keeps: what each is called, its rows, what a change that waits for a start waits for."""
+    options = _options(module)
+    return [
+        (word, {row.path: row for row in getattr(options, rows)}, waits)
+        for word, rows, waits in KINDS.get(module, (("", "OPTIONS", NEXT_BOOT),))
+    ]
+
+
+def told_of(module: str, row: t.Any, power: t.Any) -> str:
+    """The cell of the table for each kind of thing that the module keeps, one answer where all are the same."""
+    answers = {word: told(rows[row.path], power, waits) for word, rows, waits in kinds(module) if row.path in rows}
+    if len(set(answers.values())) == 1:
+        return next(iter(answers.values()))
+    return "; ".join(f"{word}: {answer}" for word, answer in answers.items())
+
+
+def told(row: t.Any, power: t.Any, waits: str = NEXT_BOOT) -> str:
     """The cell of the table in words, one answer where all are the same."""
-    found = {way: _words(*answer) for way, answer in cells(row, power).items()}
+    found = {way: _words(*answer, waits) for way, answer in cells(row, power).items()}
     if len(set(found.values())) <= 1:
         return next(iter(found.values()), "")
     return "; ".join(f"{way}: {answer}" for way, answer in found.items())
 
 
-def _words(how: str, permit: str | None) -> str:
-    return f"needs ``allow: [{permit}]``" if permit else WORDS[how]
+def _words(how: str, permit: str | None, waits: str) -> str:
+    return f"needs ``allow: [{permit}]``" if permit else waits if how == "next_boot" else WORDS[how]
 
 
 def off_value(row: t.Any) -> str | None:

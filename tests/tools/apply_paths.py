@@ -23,18 +23,18 @@ def table() -> str:
     """One table a module, as reStructuredText."""
     parts = []
     for module in apply_cells.FOLDERS:
-        rows = [_line(row) for row in apply_cells.rows(module)]
+        rows = [_line(module, row) for row in apply_cells.rows(module)]
         title = f":ansplugin:`homelab.hybrid.{module}#module`"
         parts.append(f"{title}\n{'-' * len(title)}\n\n{list_table(HEAD, rows)}")
     return "\n".join(parts)
 
 
-def _line(row: t.Any) -> tuple[str, ...]:
+def _line(module: str, row: t.Any) -> tuple[str, ...]:
     off = apply_cells.off_value(row)
     return (
         f"``{row.path}``",
-        apply_cells.told(row, apply_cells.RUNNING),
-        apply_cells.told(row, apply_cells.STOPPED),
+        apply_cells.told_of(module, row, apply_cells.RUNNING),
+        apply_cells.told_of(module, row, apply_cells.STOPPED),
         "" if off is None else off if off in ("nothing", "no") else f"``{off}``",
         _allowed(row),
         row.note,

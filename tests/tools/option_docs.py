@@ -27,11 +27,11 @@ BEGINS, END = "- 'B(In short:)", ".'"
 WIDTH = 150
 
 
-def sentence(row: t.Any) -> str:
+def sentence(module: str, row: t.Any) -> str:
     """What the row says, in Ansible's markup."""
     parts = []
     if row.is_compared:
-        parts.append(f"{_applied(row)}.")
+        parts.append(f"{_applied_by_kind(module, row)}.")
         off = apply_cells.off_value(row)
         if off is not None:
             parts.append(f"C(unset) sets it to {off if off in ('nothing', 'no') else f'V({off})'}.")
@@ -46,8 +46,17 @@ def _plain(value: t.Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _applied(row: t.Any) -> str:
-    running = {way: _said(*answer) for way, answer in apply_cells.cells(row, apply_cells.RUNNING).items()}
+def _applied_by_kind(module: str, row: t.Any) -> str:
+    answers = {
+        word: _applied(rows[row.path], waits) for word, rows, waits in apply_cells.kinds(module) if row.path in rows
+    }
+    if len(set(answers.values())) == 1:
+        return next(iter(answers.values()))
+    return ", ".join(f"with {word}: {answer}" for word, answer in answers.items())
+
+
+def _applied(row: t.Any, waits: str) -> str:
+    running = {way: _said(*answer, waits) for way, answer in apply_cells.cells(row, apply_cells.RUNNING).items()}
     if set(running.values()) == {"refused"}:
         return "fixed once it stands"
     if len(set(running.values())) == 1:
@@ -65,10 +74,12 @@ _WAYS = {
 }
 
 
-def _said(how: str, permit: str | None) -> str:
+def _said(how: str, permit: str | None, waits: str) -> str:
     if permit:
         return f"refused without C(allow=[{permit}])"
-    return {"live": "live", "next_boot": "for the next boot", "refused": "refused"}[how]
+    return {"live": "live", "next_boot": f"by {waits}" if waits != apply_cells.NEXT_BOOT else "for the next boot"}.get(
+        how, how
+    )
 
 
 def written(text: str, sentences: t.Mapping[str, str]) -> str:
@@ -126,7 +137,7 @@ def _paragraph(indent: int, text: str) -> t.Iterator[str]:
 
 
 def sentences_of(module: str) -> dict[str, str]:
-    return {row.path.replace("[]", ""): sentence(row) for row in apply_cells.all_rows(module)}
+    return {row.path.replace("[]", ""): sentence(module, row) for row in apply_cells.all_rows(module)}
 
 
 def sentences_shared(modules: t.Sequence[str]) -> dict[str, str]:

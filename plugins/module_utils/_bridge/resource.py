@@ -18,7 +18,8 @@ from .link.state import LinkState, link_facts
 from .network.observe import observe_network
 from .network.plan import plan_network
 from .network.state import NetworkState, network_facts
-from .spec import PORTS_MODE, Spec, parse
+from .options import PORTS_MODE
+from .spec import Spec, parse
 
 if t.TYPE_CHECKING:
     from .._core.claims import Claims

@@ -149,8 +149,10 @@ def check_number(key: str, value: int | None, *, least: int, most: int) -> int |
     return value
 
 
-def check_items(key: str, items: t.Sequence[Item] | None) -> tuple[Item, ...] | None:
-    """A keyed list: each item has a ``name`` of its own. ``None`` stays ``None``.
+def check_items(
+    key: str, items: t.Sequence[Item] | None, check: t.Callable[[str, t.Any], t.Any] = check_item_name
+) -> tuple[Item, ...] | None:
+    """A keyed list: each item has a ``name`` of its own, which *check* takes. ``None`` stays ``None``.
 
     :raises SpecError: for a name that cannot be, or that is there twice.
     """
@@ -158,7 +160,7 @@ def check_items(key: str, items: t.Sequence[Item] | None) -> tuple[Item, ...] | 
         return None
     seen: set[str] = set()
     for item in items:
-        name = check_item_name(f"{key}[].name", item.get("name"))
+        name = check(f"{key}[].name", item.get("name"))
         if name in seen:
             raise SpecError(f"{key}: the name {name!r} is there twice. Each item needs a name of its own", key=key)
         seen.add(name)

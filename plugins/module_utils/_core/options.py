@@ -119,7 +119,8 @@ class Option:
     """One option of a resource: what it is, and how a change of it reaches the resource.
 
     *path* has ``[]`` for an item (``networks[].vlan``). An item itself (``networks[]``, of the type ``item``) is compared as
-    present (True) or not (False). *type* and *elements* are Ansible's words. *create* is the value that a new resource or
+    present (True) or not (False); its *check* is that of the names. One of the type ``dict`` (``dhcp``) is all that lies in it,
+    taken off as a whole. *type* and *elements* are Ansible's words. *create* is the value that a new resource or
     item gets, *off* the one that ``unset`` stands for, both canonical. *live* answers whether live value -> declared value
     works while the resource runs. *loss* names the word of ``allow`` that permits before -> after, ``NEVER_PERMITTED``
     (``fixed``), or None where nothing is lost. *show* turns the canonical value into the user's form. *home* says where the
@@ -275,11 +276,17 @@ class Declared:
         """
         area, name, key = split(path)
         if not key:
-            return self.values.get(path)
+            # Of a dictionary (``dhcp``) the first thing in it that was written.
+            written = (self.values.get(path), *self._inside(self.values, path), *self._inside(self.items, path))
+            return next((value for value in written if value is not None), None)
         item = next((item for item in self.items.get(area, ()) if item.name == name), None)
         if item is not None and not item.is_wanted:
             raise SpecError(f"unset: {path}: its item is declared absent", key="unset")
         return None if item is None else item.values.get(key)
+
+    @staticmethod
+    def _inside(found: t.Mapping[str, t.Any], path: str) -> t.Iterator[t.Any]:
+        return (value for other, value in found.items() if other.startswith(f"{path}."))
 
 
 _ITEM_PATH = re.compile(r"([^\[\]]+)\[([^\]]*)\](?:\.(.+))?")
@@ -341,6 +348,8 @@ class Options:
                     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
                 }
                 place[name] = {"type": "list", "elements": "dict", "options": options}
+            elif row.type == "dict":
+                place[name] = {"type": "dict", "options": {}}
             else:
                 place[name] = row.argument()
         return told
@@ -360,7 +369,7 @@ class Options:
                 continue
             path = prefix + key
             row = self.rows.get(path)
-            if row is not None:
+            if row is not None and row.type != "dict":
                 declared.values[path] = row.parse(path, value)
             elif path in self.lists:
                 declared.items[path] = self._parse_items(path, value)
@@ -372,7 +381,8 @@ class Options:
     def _parse_items(self, path: str, items: t.Any) -> tuple[Item, ...]:
         keys = self.lists[path]
         found = []
-        for item in check_items(path, items) or ():
+        check = self.rows[f"{path}[]"].check or ITEM_NAME
+        for item in check_items(path, items, check.parse) or ():
             name = item["name"]
             written = {key: value for key, value in item.items() if key not in ("name", "state")}
             values = dict(self._parse_keys(path, keys, name, "", written))

@@ -19,8 +19,9 @@ from ..._core.converge import Work
 from ..._core.errors import ApplyError
 from ..._core.plan import Change, Plan, Step
 from ..._core.record import Owned
+from ..options import DHCP, PORTS_MODE
 from ..record import BridgeRecord
-from ..spec import DHCP, PORTS_MODE, Spec
+from ..spec import Spec
 from . import backends, iproute, manager
 from .observe import read_live
 from .settings import LinkSettings, merge

@@ -13,7 +13,7 @@ import posixpath
 import re
 import typing as t
 
-from ..spec import DHCP, show_vids
+from ..options import DHCP, show_vids
 from .interfaces_file import InterfacesFile, Stanza
 from .settings import DEFAULT_PVID, LinkSettings, Port
 

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import typing as t
 
-from ..spec import DHCP, show_vids
+from ..options import DHCP, show_vids
 from .settings import LinkSettings, Port
 
 DEFAULT_MTU = 1500

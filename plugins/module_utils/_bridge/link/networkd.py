@@ -12,7 +12,7 @@ import ipaddress
 import posixpath
 import typing as t
 
-from ..spec import DHCP, show_vids
+from ..options import DHCP, show_vids
 from .settings import DEFAULT_PVID, LinkSettings, Port
 from .unit_file import Section, UnitFile
 

@@ -13,8 +13,9 @@ from ..._host import links, probe
 from ..._host.links import Link
 from ..._host.snapshot import Host, bridge_users, vlan_users
 from ..lifeline import NOT_YET, find_lifelines
+from ..options import DHCP, PORTS_MODE
 from ..record import BridgeRecord
-from ..spec import DHCP, PORTS_MODE, Spec
+from ..spec import Spec
 from . import backends, iproute
 from .networkd import Networkd
 from .settings import LinkSettings, Port, merge

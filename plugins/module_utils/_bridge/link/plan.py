@@ -15,7 +15,8 @@ from ..._core.errors import SpecError
 from ..._core.options import NEVER_PERMITTED
 from ..._core.plan import Change, How, Plan
 from ..lifeline import NOT_YET, refuse_cuts
-from ..spec import DHCP, LINK_OPTIONS, PORTS_MODE, PortItem, Spec, check_options, show_vids
+from ..options import DHCP, LINK, PORTS_MODE, show_vids
+from ..spec import PortItem, Spec, check_options
 from ..subnet import network_of, overlapping
 from .settings import LinkSettings, Port, chosen, chosen_live, merge
 from .state import LinkState
@@ -41,7 +42,7 @@ def plan_link(spec: Spec, state: LinkState) -> Plan:
     _check_fits(spec, wanted)
     is_new = not state.is_defined
     will_run = is_new or state.is_up or spec.state == "started"
-    draft = Draft(LINK_OPTIONS, Power(is_running=is_new or state.is_up, will_run=will_run), unset=spec.unset)
+    draft = Draft(LINK, Power(is_running=is_new or state.is_up, will_run=will_run), unset=spec.unset)
     for sentence in state.obstacles:
         draft.add(sentence.partition(":")[0], None, spec.name, permit=NEVER_PERMITTED, reason=sentence)
     _refuse_what_the_host_lacks(draft, spec, state, wanted)
@@ -221,7 +222,7 @@ def _can_cut(change: Change) -> bool:
 
 
 def _plan_removal(spec: Spec, state: LinkState) -> Plan:
-    draft = Draft(LINK_OPTIONS, Power(is_running=True, will_run=True))
+    draft = Draft(LINK, Power(is_running=True, will_run=True))
     if state.persistent is None and not state.is_recorded and state.carrier is None:
         return draft.finish()
     before = "started" if state.is_up else "half-made" if state.is_building else "stopped"

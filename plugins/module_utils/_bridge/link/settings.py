@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ..spec import DHCP, Spec
+from ..options import DHCP
+from ..spec import Spec
 
 # The VLAN of what comes without a tag, unless the port says otherwise: the kernel's own default.
 DEFAULT_PVID = 1

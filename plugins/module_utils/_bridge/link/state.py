@@ -12,7 +12,7 @@ import typing as t
 
 from ..._host.routes import DefaultRoute
 from ..lifeline import Lifelines
-from ..spec import PORTS_MODE
+from ..options import PORTS_MODE
 from .ifupdown import Ifupdown
 from .networkd import Networkd
 from .settings import LinkSettings

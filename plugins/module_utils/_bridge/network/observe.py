@@ -12,8 +12,9 @@ from ..._host import links
 from ..._host.libvirt import Network
 from ..._host.snapshot import Host, bridge_users
 from ..lifeline import find_lifelines
+from ..options import PORTS_MODE
 from ..record import BridgeRecord
-from ..spec import PORTS_MODE, Spec
+from ..spec import Spec
 from . import network_xml
 from .settings import NetworkSettings
 from .state import NetworkState

@@ -12,7 +12,8 @@ from ..._core.errors import SpecError
 from ..._core.options import NEVER_PERMITTED
 from ..._core.plan import Change, How, Plan
 from ..lifeline import refuse_cuts
-from ..spec import OPTIONS, DnsItem, HostItem, Spec, check_options, with_create_defaults
+from ..options import NETWORK
+from ..spec import DnsItem, HostItem, Spec, check_options, with_create_defaults
 from ..subnet import StaticHost, check_fits, network_of, overlapping
 from .settings import NetworkSettings, merge
 from .state import NetworkState
@@ -26,7 +27,7 @@ def plan_network(spec: Spec, state: NetworkState) -> Plan:
     :raises SpecError: when what is declared does not fit to what is there.
     """
     if spec.state == "absent":
-        draft = Draft(OPTIONS, Power(is_running=True, will_run=True))
+        draft = Draft(NETWORK, Power(is_running=True, will_run=True))
         _plan_removal(draft, spec, state)
         return _without_cuts(draft.finish(), spec, state)
     is_there = state.is_defined and state.persistent is not None
@@ -37,7 +38,7 @@ def plan_network(spec: Spec, state: NetworkState) -> Plan:
 
 
 def _plan_creation(spec: Spec, state: NetworkState) -> Plan:
-    draft = Draft(OPTIONS, Power(is_running=True, will_run=True), unset=spec.unset)
+    draft = Draft(NETWORK, Power(is_running=True, will_run=True), unset=spec.unset)
     wanted = merge(NOTHING, spec)
     check_fits(wanted.address, wanted.ranges, wanted.hosts)
     _check_address_needed(spec, wanted, NOTHING)
@@ -63,7 +64,7 @@ def _plan_creation(spec: Spec, state: NetworkState) -> Plan:
 
 def _plan_change(spec: Spec, state: NetworkState, persistent: NetworkSettings) -> Plan:
     will_run = spec.state == "started" or state.is_restarting or (state.is_active and spec.state != "stopped")
-    draft = Draft(OPTIONS, Power(state.is_active, will_run), unset=spec.unset)
+    draft = Draft(NETWORK, Power(state.is_active, will_run), unset=spec.unset)
     wanted, live = merge(persistent, spec), state.live or persistent
     check_fits(wanted.address, wanted.ranges, wanted.hosts)
     _check_address_needed(spec, wanted, persistent)

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import HostItem, PortItem, parse, show_vids
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.options import show_vids
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import HostItem, PortItem, parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 
 ITEM = {"name": "alpha", "mac": "52:54:00:00:00:01", "ip": "10.20.0.10"}
