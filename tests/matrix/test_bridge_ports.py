@@ -673,6 +673,67 @@ def test_a_port_with_files_of_its_own_keeps_them(networkd: None) -> None:
     assert files()[str(path)] == text
 
 
+SHARED = NETWORKD / f"20-{PREFIX}-shared.network"
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        f"Name={NAME} {OTHER}",
+        f"Name={PREFIX}?",
+        f"Name={OTHER}\nName={NAME}",
+        f"Name={OTHER}\n\n[Match]\nName={NAME}",
+        "Kind=bridge",
+        f"Name={NAME}\nHost=!nowhere",
+    ],
+)
+def test_a_file_that_is_about_more_links_stays_and_is_named(networkd: None, match: str) -> None:
+    (NETWORKD / f"10-{NAME}.netdev").write_text(f"[NetDev]\nName={NAME}\nKind=bridge\n")
+    text = (
+        f"[Match]\n{match}\n\n[Network]\nAddress=10.214.0.1/24\nDNS=10.214.0.53\n\n[Route]\nDestination=10.215.0.0/16\n"
+    )
+    SHARED.write_text(text)
+    command("ip", "link", "add", NAME, "type", "bridge")
+    command("ip", "address", "add", "10.214.0.1/24", "dev", NAME)
+    command("ip", "link", "set", NAME, "up")
+    before = files()
+    unchanged(BRIDGE, {"name": NAME, "mode": "ports", "address": "10.214.0.1/24"})
+    check_run_again(BRIDGE, {"name": NAME, "mode": "ports", "mtu": 1400}, ["mtu"])
+    assert SHARED.read_text() == text
+    assert set(files()) == set(before)
+    assert addresses() == ["10.214.0.1/24"]
+    refuse(
+        BRIDGE,
+        {"name": NAME, "mode": "ports", "address": "10.214.0.2/24"},
+        f"{SHARED} configures more links than {NAME}",
+    )
+    assert SHARED.read_text() == text
+
+
+def test_ports_that_a_file_names_on_two_lines_are_plugged_in(networkd: None) -> None:
+    (NETWORKD / f"10-{NAME}.netdev").write_text(f"[NetDev]\nName={NAME}\nKind=bridge\n")
+    names = "".join(f"Name={port}\n" for port in PORTS)
+    SHARED.write_text(f"[Match]\n{names}\n[Network]\nBridge={NAME}\nLLDP=yes\n")
+    command("ip", "link", "add", NAME, "type", "bridge")
+    for link in (*PORTS, NAME):
+        command("ip", "link", "set", link, "up", *(["master", NAME] if link in PORTS else []))
+    before = files()
+    unchanged(BRIDGE, {"name": NAME, "mode": "ports", "ports": [{"name": port} for port in PORTS]})
+    assert files() == before
+
+
+def test_a_word_of_networkd_in_the_place_of_a_mac_comes_back(networkd: None) -> None:
+    netdev = NETWORKD / f"10-{NAME}.netdev"
+    netdev.write_text(f"[NetDev]\nName={NAME}\nKind=bridge\nMACAddress=none\n")
+    text = netdev.read_text()
+    command("ip", "link", "add", NAME, "type", "bridge")
+    command("ip", "link", "set", NAME, "up")
+    unchanged(BRIDGE, {"name": NAME, "mode": "ports", "unset": ["mac"]})
+    check_run_again(BRIDGE, {"name": NAME, "mac": "52:54:00:21:40:05"}, ["mac"])
+    check_run_again(BRIDGE, {"name": NAME, "unset": ["mac"]}, ["mac"])
+    assert netdev.read_text() == text
+
+
 def test_creation_survives_every_kill(backend: str) -> None:
     def begin() -> None:
         for name in (NAME,):

@@ -21,10 +21,21 @@ class BridgeRecord(Value):
     with ports, which *backend* configures; *network* is the name of the network of any other. *ports* has of each port how it was before it
     was plugged in: its MTU (``mtu``) and whether it was up (``up``). *replug* are the links that were plugged into a network that is started
     anew, with the flags of their ports (``link``, ``flags``); ``None`` while none is. *without_forwarding* are the bridges that did without
-    forwarding when this one switched it on; ``None`` where it was on.
+    forwarding when this one switched it on; ``None`` where it was on. *words* are those that stood in the place of values before this module
+    wrote there, by option path.
     """
 
-    __slots__ = ("backend", "is_building", "is_made", "mode", "network", "ports", "replug", "without_forwarding")
+    __slots__ = (
+        "backend",
+        "is_building",
+        "is_made",
+        "mode",
+        "network",
+        "ports",
+        "replug",
+        "without_forwarding",
+        "words",
+    )
 
     def __init__(
         self,
@@ -37,6 +48,7 @@ class BridgeRecord(Value):
         ports: t.Mapping[str, Data] | None = None,
         replug: t.Sequence[Data] | None = None,
         without_forwarding: t.Sequence[str] | None = None,
+        words: t.Mapping[str, str] | None = None,
     ) -> None:
         self.is_building = is_building
         self.is_made = is_made
@@ -46,6 +58,7 @@ class BridgeRecord(Value):
         self.ports: t.Mapping[str, Data] = ports or {}
         self.replug = replug
         self.without_forwarding = without_forwarding
+        self.words: t.Mapping[str, str] = words or {}
 
     @classmethod
     def load(cls, data: Data) -> t.Self:
@@ -59,6 +72,7 @@ class BridgeRecord(Value):
             ports=data.get("ports"),
             replug=data.get("replug"),
             without_forwarding=data.get("bridges_without_forwarding"),
+            words=data.get("words"),
         )
 
     def dump(self) -> dict[str, t.Any]:
@@ -72,4 +86,5 @@ class BridgeRecord(Value):
             "ports": {name: dict(before) for name, before in self.ports.items()} or None,
             "replug": None if self.replug is None else [dict(port) for port in self.replug],
             "bridges_without_forwarding": None if self.without_forwarding is None else list(self.without_forwarding),
+            "words": dict(self.words) or None,
         }

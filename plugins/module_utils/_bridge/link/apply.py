@@ -51,7 +51,8 @@ def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterat
     with lock.allocations():
         # Another bridge may have changed a common file since this run has read it.
         backend = _read_again(backend, work)
-        edits = backend.define(spec.name, wanted, starts=plan.has("autostart"))
+        record.save(words=record.content.words or backend.words(spec.name))
+        edits = backend.define(spec.name, wanted, starts=plan.has("autostart"), words=record.content.words)
         for path, text in edits.items():
             _write(path, text)
     if edits:

@@ -38,15 +38,35 @@ def read_backends(links: t.Mapping[str, Link]) -> tuple[Networkd, Ifupdown]:
 
     :raises ObserveError: for files of ifupdown that source each other without end.
     """
+    known = {name: _known(name, link) for name, link in links.items()}
+    told = {name: path for name, link in links.items() if (path := _file_of(link))}
+    return Networkd(_networkd_files(), known, told), Ifupdown(_ifupdown_files())
+
+
+def _known(name: str, link: Link) -> dict[str, str]:
+    """What networkd can ask of a link, without what the kernel tells to nobody."""
+    kind, mac = link.get("linkinfo", {}).get("info_kind", ""), link.get("address", "")
+    device = re.search(r"^DEVTYPE=(.*)$", atomic.read_text(f"/sys/class/net/{name}/uevent") or "", re.MULTILINE)
     known = {
-        name: {
-            "mac": link.get("address", ""),
-            "type": link.get("link_type", ""),
-            "kind": link.get("linkinfo", {}).get("info_kind", ""),
-        }
-        for name, link in links.items()
+        "mac": mac,
+        "permanent_mac": link.get("permaddr", "" if kind else mac),
+        "type": device[1] if device else link.get("link_type", ""),
+        "kind": kind,
+        "altnames": " ".join(link.get("altnames", ())),
+        "driver": os.path.basename(os.path.realpath(f"/sys/class/net/{name}/device/driver")),
     }
-    return Networkd(_networkd_files(), known), Ifupdown(_ifupdown_files())
+    if known["driver"] == "driver":
+        # A link without a device of its own; what ethtool says of it is known of these alone.
+        del known["driver"]
+        known |= {"driver": kind} if kind in ("bridge", "veth", "tun", "dummy") else {}
+    return known
+
+
+def _file_of(link: Link) -> str | None:
+    """The .network file that networkd itself has for a link."""
+    told = atomic.read_text(f"/run/systemd/netif/links/{link.get('ifindex')}") or ""
+    found = re.search(r"^NETWORK_FILE=(.*)$", told, re.MULTILINE)
+    return found[1] if found else None
 
 
 def _networkd_files() -> dict[str, str]:

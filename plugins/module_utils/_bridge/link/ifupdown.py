@@ -15,7 +15,7 @@ import typing as t
 
 from ..options import DHCP, show_vids
 from .interfaces_file import InterfacesFile, Stanza
-from .settings import DEFAULT_PVID, LinkSettings, Port
+from .settings import DEFAULT_PVID, FIELDS, LinkSettings, Port
 
 FOLDER = "/etc/network"
 MAIN = f"{FOLDER}/interfaces"
@@ -24,7 +24,6 @@ OURS = f"{FOLDER}/interfaces.d"
 DIRECTORY_NAMES = re.compile(r"[A-Za-z0-9_-]+")
 _YES = ("on", "yes", "true", "1")
 _PATTERNS = ("all", "regex", "noregex")
-_FAMILIES = (("inet", 4), ("inet6", 6))
 # What the option address can say of; the others (auto, tunnel and so on) are somebody's own.
 _METHODS = ("manual", "static", "dhcp")
 _VLAN = re.compile(r"bridge vlan (add|del) dev (\S+) vid ([0-9]+)(?:-([0-9]+))?( pvid untagged)?")
@@ -47,50 +46,30 @@ class Ifupdown:
         main = _main(stanzas)
         if main is None:
             return None
-        addresses = [_address(stanza) for stanza in stanzas]
-        gateways = [
-            str(ipaddress.ip_address(value))
-            for stanza in stanzas
-            for value in stanza.values("gateway")
-            if _is_ip(value)
-        ]
         names = [name for value in main.values("bridge_ports") for name in value.split() if name != "none"]
-        mac = _first(stanzas, "hwaddress").split()[-1:] or _first(stanzas, "bridge_hw").split()[-1:]
-        mtu = _first(stanzas, "mtu")
-        return LinkSettings(
-            addresses=tuple(a for a, stanza in zip(addresses, stanzas, strict=True) if a and stanza.words[2] == "inet"),
-            addresses6=tuple(
-                a for a, stanza in zip(addresses, stanzas, strict=True) if a and stanza.words[2] == "inet6"
-            ),
-            gateway=next((value for value in gateways if ":" not in value), ""),
-            gateway6=next((value for value in gateways if ":" in value), ""),
-            mtu=int(mtu) if mtu.isdecimal() else 0,
-            mac=mac[0].lower() if mac and mac[0].count(":") == 5 else "",
-            stp=_first(stanzas, "bridge_stp") in _YES,
-            # bridge-utils takes no other word for it.
-            vlan_aware=_first(stanzas, "bridge_vlan_aware") == "yes",
-            ports=tuple(_port(name, stanzas) for name in names),
-        )
+        values = {field: READ[row](stanzas) for row, field in FIELDS.items()}
+        return LinkSettings(**values, ports=tuple(_port(name, stanzas) for name in names))
+
+    def words(self, bridge: str) -> dict[str, str]:
+        """What stands in the place of a value and is none, by option path: ``unset`` brings it back."""
+        word = _first(self._stanzas(bridge), "hwaddress")
+        return {"mac": word} if word and not READ["mac"](self._stanzas(bridge)) else {}
 
     def starts(self, bridge: str) -> bool:
         """Whether it comes up with the host."""
         return any(model.starts(bridge) for model in self.models.values())
 
-    def obstacles(self, bridge: str, new_ports: t.Collection[str], changed_ports: t.Collection[str] = ()) -> list[str]:
-        """Why the bridge or one of its *new_ports* cannot be defined, as sentences."""
-        found = [
-            f"name: {path} defines {bridge} without a family and a method. Write them there, such as inet manual"
-            for path in self._paths(bridge)
-            if any(len(stanza.words) < 4 for stanza in self.models[path].ifaces(bridge))
-        ]
-        stanzas = self._stanzas(bridge)
-        main = _main(stanzas)
-        if stanzas and main is None:
-            found.append(f"name: {self._path(bridge)} defines {bridge} without bridge_ports. Choose another name")
-        elif main is not None and set(_PATTERNS) & set(" ".join(main.values("bridge_ports")).split()):
-            found.append(
-                f"ports: {self._path(bridge)} chooses the ports of {bridge} by a pattern. Write their names there"
-            )
+    def obstacles(
+        self,
+        bridge: str,
+        new_ports: t.Collection[str],
+        changed_ports: t.Collection[str] = (),
+        wanted: LinkSettings | None = None,
+    ) -> list[str]:
+        """Why the bridge or one of its *new_ports* cannot be defined as *wanted*, as sentences."""
+        before = self.read(bridge)
+        is_changed = before is None or (wanted or before) != before
+        found = self._unreadable(bridge) if is_changed else []
         for port in new_ports:
             for path, model in self.models.items():
                 for stanza in model.ifaces(port):
@@ -107,36 +86,63 @@ class Ifupdown:
                 ]
         return found
 
-    def define(self, bridge: str, wanted: LinkSettings, *, starts: bool = True) -> Edits:
-        """The files that change when the bridge is to be *wanted*, each with its new text. *starts*: it is to come up with the host."""
-        before = self.read(bridge)
+    def _unreadable(self, bridge: str) -> list[str]:
+        """What this module does not follow in the stanzas of the bridge."""
+        found = []
+        for path in self._paths(bridge):
+            stanzas = self.models[path].ifaces(bridge)
+            if any(len(stanza.words) < 4 for stanza in stanzas):
+                found.append(
+                    f"name: {path} defines {bridge} without a family and a method. Write them there, such as inet manual"
+                )
+            found += [
+                f"name: {path} lets {bridge} inherit from {stanza.words[-1]}, which this module does not follow. "
+                f"Write what it inherits at {bridge} itself"
+                for stanza in stanzas
+                if "inherits" in stanza.words
+            ]
+        stanzas = self._stanzas(bridge)
+        main = _main(stanzas)
+        if stanzas and main is None:
+            found.append(f"name: {self._path(bridge)} defines {bridge} without bridge_ports. Choose another name")
+        elif main is not None and set(_PATTERNS) & set(" ".join(main.values("bridge_ports")).split()):
+            found.append(
+                f"ports: {self._path(bridge)} chooses the ports of {bridge} by a pattern. Write their names there"
+            )
+        return found
+
+    def define(
+        self,
+        bridge: str,
+        wanted: LinkSettings,
+        *,
+        starts: bool = True,
+        words: t.Mapping[str, str] | None = None,
+    ) -> Edits:
+        """The files that change when the bridge is to be *wanted*, each with its new text. *starts*: it is to come up with the host.
+
+        *words* are those that stood in the place of values before this module wrote there.
+        """
+        known = self.read(bridge)
+        before = known or LinkSettings()
         path = self._path(bridge)
-        is_new = before is None
-        models: dict[str, InterfacesFile] = {}
-        if before is None:
-            model = models[path] = InterfacesFile(self.files.get(path, ""))
-            model.append("auto", bridge)
-            main = model.append("iface", bridge, "inet", "manual", parted=False)
-            before = LinkSettings()
+        models = {path: InterfacesFile(self.files.get(path, ""))}
+        if known is None:
+            models[path].append("auto", bridge)
+            main = models[path].append("iface", bridge, "inet", "manual", parted=False)
             main.set("bridge_ports", ["none"])
         else:
-            model = models[path] = InterfacesFile(self.files[path])
             models |= {other: InterfacesFile(self.files[other]) for other in self._paths(bridge) if other != path}
-            main = t.cast(Stanza, _main(model.ifaces(bridge)))
+            main = t.cast(Stanza, _main(models[path].ifaces(bridge)))
             if starts and not self.starts(bridge):
-                model.stanzas.insert(model.stanzas.index(main), Stanza(("auto", bridge), [f"auto {bridge}"]))
-        for (family, dummy), addresses, old in zip(
-            _FAMILIES, (wanted.addresses, wanted.addresses6), (before.addresses, before.addresses6), strict=True
-        ):
-            if addresses != old:
-                _set_addresses([*models.values()], bridge, family, addresses)
-        for (family, dummy), gateway, old_gateway in zip(
-            _FAMILIES, (wanted.gateway, wanted.gateway6), (before.gateway, before.gateway6), strict=True
-        ):
-            if gateway != old_gateway:
-                _set_gateway([*models.values()], bridge, family, gateway)
-        stanzas = [stanza for one in models.values() for stanza in one.ifaces(bridge)]
-        _set_bridge_options(stanzas, main, before, wanted, is_new=is_new)
+                stanzas = models[path].stanzas
+                stanzas.insert(stanzas.index(main), Stanza(("auto", bridge), [f"auto {bridge}"]))
+        definition = _Definition(bridge, [*models.values()], main, words or {})
+        for row, write in WRITE.items():
+            field = FIELDS[row]
+            if (known is None and row in ON_CREATION) or getattr(wanted, field) != getattr(before, field):
+                write(definition, wanted)
+        _write_ports(definition, before, wanted)
         edits = {path: one.render() for path, one in models.items()}
         return {path: text for path, text in edits.items() if text != self.files.get(path)}
 
@@ -301,34 +307,94 @@ def _set_gateway(models: t.Sequence[InterfacesFile], bridge: str, family: str, g
             stanza.set("gateway", [gateway] if gateway else [])
 
 
-def _set_bridge_options(
-    stanzas: t.Sequence[Stanza], main: Stanza, before: LinkSettings, wanted: LinkSettings, *, is_new: bool
-) -> None:
-    def holder(option: str) -> Stanza:
-        return next((stanza for stanza in stanzas if stanza.values(option)), main)
+class _Definition(t.NamedTuple):
+    """The stanzas of a bridge in their files, *main* the one that makes it a bridge."""
 
-    if [port.name for port in wanted.ports] != [port.name for port in before.ports]:
-        main.set("bridge_ports", [" ".join(port.name for port in wanted.ports) or "none"])
-    if is_new or wanted.stp != before.stp:
-        holder("bridge_stp").set("bridge_stp", ["on" if wanted.stp else "off"])
-        # Without spanning tree a port would wait for nothing before it forwards; with it the kernel refuses so short a wait.
-        holder("bridge_fd").set("bridge_fd", [] if wanted.stp else ["0"])
-    if wanted.vlan_aware != before.vlan_aware:
-        holder("bridge_vlan_aware").set("bridge_vlan_aware", ["yes"] if wanted.vlan_aware else [])
-    if wanted.mac != before.mac:
-        for stanza in stanzas:
-            stanza.set("bridge_hw", [])
-        holder("hwaddress").set("hwaddress", [wanted.mac] if wanted.mac else [])
-    if wanted.mtu != before.mtu:
-        holder("mtu").set("mtu", [str(wanted.mtu)] if wanted.mtu else [])
-    for name in dict.fromkeys(port.name for port in (*before.ports, *wanted.ports)):
+    bridge: str
+    models: t.Sequence[InterfacesFile]
+    main: Stanza
+    words: t.Mapping[str, str]
+
+    def stanzas(self) -> list[Stanza]:
+        return [stanza for model in self.models for stanza in model.ifaces(self.bridge)]
+
+    def set(self, option: str, values: t.Sequence[str]) -> None:
+        """In the stanza that has the option, else in the main one."""
+        holders = (stanza for stanza in self.stanzas() if stanza.values(option))
+        next(holders, self.main).set(option, values)
+
+
+def _read_addresses(family: str) -> t.Callable[[t.Sequence[Stanza]], tuple[str, ...]]:
+    def read(stanzas: t.Sequence[Stanza]) -> tuple[str, ...]:
+        found = (_address(stanza) for stanza in stanzas if stanza.words[2] == family)
+        return tuple(address for address in found if address)
+
+    return read
+
+
+def _read_gateway(version: int) -> t.Callable[[t.Sequence[Stanza]], str]:
+    def read(stanzas: t.Sequence[Stanza]) -> str:
+        values = (value for stanza in stanzas for value in stanza.values("gateway") if _is_ip(value))
+        found = (ipaddress.ip_address(value) for value in values)
+        return next((str(address) for address in found if address.version == version), "")
+
+    return read
+
+
+def _read_mac(stanzas: t.Sequence[Stanza]) -> str:
+    # The first word may be the class of hardware (ether), and another one than an address is ifupdown's own (random).
+    words = _first(stanzas, "hwaddress").split()[-1:] or _first(stanzas, "bridge_hw").split()[-1:]
+    return words[0].lower() if words and words[0].count(":") == 5 else ""
+
+
+def _read_mtu(stanzas: t.Sequence[Stanza]) -> int:
+    mtu = _first(stanzas, "mtu")
+    return int(mtu) if mtu.isdecimal() else 0
+
+
+def _write_addresses(family: str, field: str) -> t.Callable[[_Definition, LinkSettings], None]:
+    return lambda definition, wanted: _set_addresses(
+        definition.models, definition.bridge, family, getattr(wanted, field)
+    )
+
+
+def _write_gateway(family: str, field: str) -> t.Callable[[_Definition, LinkSettings], None]:
+    return lambda definition, wanted: _set_gateway(definition.models, definition.bridge, family, getattr(wanted, field))
+
+
+def _write_stp(definition: _Definition, wanted: LinkSettings) -> None:
+    definition.set("bridge_stp", ["on" if wanted.stp else "off"])
+    # Without spanning tree a port would wait for nothing before it forwards; with it the kernel refuses so short a wait.
+    definition.set("bridge_fd", [] if wanted.stp else ["0"])
+
+
+def _write_vlan_aware(definition: _Definition, wanted: LinkSettings) -> None:
+    definition.set("bridge_vlan_aware", ["yes"] if wanted.vlan_aware else [])
+
+
+def _write_mac(definition: _Definition, wanted: LinkSettings) -> None:
+    for stanza in definition.stanzas():
+        stanza.set("bridge_hw", [])
+    word = wanted.mac or definition.words.get("mac")
+    definition.set("hwaddress", [word] if word else [])
+
+
+def _write_mtu(definition: _Definition, wanted: LinkSettings) -> None:
+    definition.set("mtu", [str(wanted.mtu)] if wanted.mtu else [])
+
+
+def _write_ports(definition: _Definition, before: LinkSettings, wanted: LinkSettings) -> None:
+    names, old_names = ([port.name for port in side.ports] for side in (wanted, before))
+    if names != old_names:
+        definition.main.set("bridge_ports", [" ".join(names) or "none"])
+    for name in dict.fromkeys((*old_names, *names)):
         old, new = before.port(name) or Port(name), wanted.port(name) or Port(name)
         if old == new:
             continue
-        for stanza in stanzas:
+        for stanza in definition.stanzas():
             for option in ("up", "post_up"):
                 stanza.drop(option, _is_vlan_line_of(name))
-        main.add("up", _vlan_lines(new))
+        definition.main.add("up", _vlan_lines(new))
 
 
 def _is_vlan_line_of(port: str) -> t.Callable[[str], bool]:
@@ -337,3 +403,29 @@ def _is_vlan_line_of(port: str) -> t.Callable[[str], bool]:
         return match is not None and match[2] == port
 
     return is_it
+
+
+# How each option is read and written, in the order of the lines of a new bridge; ports have lines of their own.
+READ: dict[str, t.Callable[[t.Sequence[Stanza]], t.Any]] = {
+    "address": _read_addresses("inet"),
+    "address6": _read_addresses("inet6"),
+    "gateway": _read_gateway(4),
+    "gateway6": _read_gateway(6),
+    "stp": lambda stanzas: _first(stanzas, "bridge_stp") in _YES,
+    # bridge-utils takes no other word for it.
+    "vlan_aware": lambda stanzas: _first(stanzas, "bridge_vlan_aware") == "yes",
+    "mac": _read_mac,
+    "mtu": _read_mtu,
+}
+WRITE: dict[str, t.Callable[[_Definition, LinkSettings], None]] = {
+    "address": _write_addresses("inet", "addresses"),
+    "address6": _write_addresses("inet6", "addresses6"),
+    "gateway": _write_gateway("inet", "gateway"),
+    "gateway6": _write_gateway("inet6", "gateway6"),
+    "stp": _write_stp,
+    "vlan_aware": _write_vlan_aware,
+    "mac": _write_mac,
+    "mtu": _write_mtu,
+}
+# What a new bridge has a line for, whatever it is.
+ON_CREATION = ("stp",)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import re
 import typing as t
 
@@ -41,7 +42,8 @@ class Stanza:
 
     def starts(self, name: str) -> bool:
         """Whether it makes the interface *name* come up with the host."""
-        return (self.kind == "auto" or self.kind.startswith("allow-")) and name in self.words[1:]
+        is_start = self.kind == "auto" or self.kind.startswith("allow-")
+        return is_start and any(word == name or _is_pattern_of(word, name) for word in self.words[1:])
 
     def options(self) -> list[tuple[int, int, str, str]]:
         """The options as (first line, line after the last, name with underscores, value)."""
@@ -106,6 +108,11 @@ class Stanza:
         return self.lines[self._end() :]
 
 
+def _is_pattern_of(word: str, name: str) -> bool:
+    """Whether ``/vmbr*`` stands for *name*; ``/*/mac=...`` asks for more than a name."""
+    return word.startswith("/") and "/" not in word[1:] and fnmatch.fnmatchcase(name, word[1:].partition("=")[0])
+
+
 class InterfacesFile:
     """Stanzas in their order; the first has no words and holds what stands before all others."""
 
@@ -156,7 +163,7 @@ class InterfacesFile:
         for stanza in list(self.stanzas):
             if stanza.is_iface(name):
                 self.remove(stanza)
-            elif stanza.starts(name):
+            elif stanza.starts(name) and name in stanza.words:
                 words = tuple(word for word in stanza.words if word != name)
                 if len(words) == 1:
                     self.remove(stanza)

@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 import ipaddress
 import posixpath
 import typing as t
 
 from ..options import DHCP, show_vids
-from .settings import DEFAULT_PVID, LinkSettings, Port
+from .match import Known, is_alone, matches, named, unknown_keys
+from .settings import DEFAULT_PVID, FIELDS, LinkSettings, Port
 from .unit_file import Section, UnitFile
 
 # The folders in the order in which a file of the same name wins.
@@ -34,6 +34,8 @@ _DHCP = {
     (False, False): "no",
 }
 _EVERYTHING = {"0.0.0.0/0", "::/0"}
+# What is known of a bridge before it is there.
+BRIDGE = {"type": "bridge", "kind": "bridge", "driver": "bridge"}
 _FACTORS = {"K": 1024, "M": 1024**2, "G": 1024**3}
 
 Files = t.Mapping[str, str]
@@ -41,82 +43,123 @@ Edits = dict[str, "str | None"]
 
 
 class Networkd:
-    """The bridge definitions in *files*. *links* has what ``[Match]`` can ask of a link: mac, type and kind."""
+    """The bridge definitions in *files*. *links* has what ``[Match]`` can ask of a link. *told* is the file that networkd
+    itself has for a link, where it runs."""
 
     name = "systemd-networkd"
 
-    def __init__(self, files: Files, links: t.Mapping[str, t.Mapping[str, str]]) -> None:
+    def __init__(self, files: Files, links: t.Mapping[str, Known], told: t.Mapping[str, str] | None = None) -> None:
         self.files = files
         self.links = links
+        self.told = told or {}
 
     def read(self, bridge: str) -> LinkSettings | None:
         """The bridge as it is defined, ``None`` where it is not."""
         path = self._netdev(bridge)
         if path is None:
             return None
-        netdev = UnitFile(self.files[path])
         found = self.effective(bridge)
-        network = UnitFile(self.files[found] if found else "")
-        addresses = [_interface(value) for value in _addresses(network)]
-        dhcp4, dhcp6 = _dhcp(network)
-        gateways = [_ip(value) for value in _gateways(network)]
-        mtu = netdev.value("NetDev", "MTUBytes") or network.value("Link", "MTUBytes")
-        return LinkSettings(
-            addresses=_with_dhcp(dhcp4, (str(it) for it in addresses if it is not None and it.version == 4)),
-            addresses6=_with_dhcp(dhcp6, (str(it) for it in addresses if it is not None and it.version == 6)),
-            gateway=next((str(it) for it in gateways if it is not None and it.version == 4), ""),
-            gateway6=next((str(it) for it in gateways if it is not None and it.version == 6), ""),
-            mtu=_bytes(mtu),
-            mac=(netdev.value("NetDev", "MACAddress") or network.value("Link", "MACAddress")).lower(),
-            stp=netdev.value("Bridge", "STP").lower() in _YES,
-            vlan_aware=netdev.value("Bridge", "VLANFiltering").lower() in _YES,
-            ports=tuple(self._port(name, path) for name, path in sorted(self._ports(bridge).items())),
-        )
+        units = _Units(UnitFile(self.files[path]), UnitFile(self.files[found] if found else ""))
+        values = {field: READ[row](units) for row, field in FIELDS.items()}
+        ports = tuple(self._port(name, path) for name, path in sorted(self._ports(bridge).items()))
+        return LinkSettings(**values, ports=ports)
 
     def starts(self, bridge: str) -> bool:
         """Whether it comes up with the host: what is defined does."""
         return True
 
-    def obstacles(self, bridge: str, new_ports: t.Collection[str], changed_ports: t.Collection[str] = ()) -> list[str]:
-        """Why the bridge, one of its *new_ports* or of its *changed_ports* cannot be defined, as sentences."""
-        found = []
+    def words(self, bridge: str) -> dict[str, str]:
+        """What stands in the place of a value and is none, by option path: ``unset`` brings it back."""
+        path = self._netdev(bridge)
+        mac = UnitFile(self.files[path]).value("NetDev", "MACAddress") if path else ""
+        return {"mac": mac} if mac and not _mac(mac) else {}
+
+    def obstacles(
+        self,
+        bridge: str,
+        new_ports: t.Collection[str],
+        changed_ports: t.Collection[str] = (),
+        wanted: LinkSettings | None = None,
+    ) -> list[str]:
+        """Why the bridge, one of its *new_ports* or of its *changed_ports* cannot be defined as *wanted*, as sentences."""
         netdev = self._netdev(bridge, anywhere=True)
+        found = []
         if netdev is not None and posixpath.dirname(netdev) != OURS:
             found.append(f"name: the bridge {bridge} is defined by {netdev}, which belongs to another tool")
-        for key, name, own in (
-            ("name", bridge, self._own_path(bridge)),
-            *((f"ports[{port}]", port, self._own_path(bridge, port)) for port in new_ports),
-        ):
-            effective = self.effective(name)
-            target = self._editable(effective, name) or own
-            if (
-                effective is not None
-                and effective != target
-                and posixpath.basename(effective) < posixpath.basename(own)
-            ):
-                found.append(
-                    f"{key}: {effective} claims the link {name} before {own} would. Give it a later name, or exclude {name} there"
-                )
-            found += self._drop_ins(key, target)
-        found += self._drop_ins("name", netdev or self._own_netdev(bridge))
-        for port in changed_ports:
-            found += self._drop_ins(f"ports[{port}]", self.effective(port) or self._own_path(bridge, port))
-        found += [
-            f"ports[{port}]: {path} plugs in more links than {port}. Give {port} a file of its own first"
-            for port in changed_ports
-            if (path := self.effective(port)) is not None and self._editable(path, port) is None
-        ]
+        before = self.read(bridge)
+        if before is None or self._needs_network(before, wanted or before, bridge):
+            found += self._claimed("name", bridge, self._own_path(bridge), is_kept=before is not None)
+        if before is None or (wanted or before) != before:
+            found += self._drop_ins("name", netdev or self._own_netdev(bridge))
         for port in new_ports:
-            effective = self._editable(self.effective(port), port)
-            network = UnitFile(self.files[effective]) if effective else UnitFile()
-            other = network.value("Network", "Bridge") or network.value("Network", "Bond")
-            if other and other != bridge:
-                found.append(f"ports[{port}]: {effective} plugs it into {other}. Take it off there first")
-            elif _addresses(network) or any(_dhcp(network)):
-                found.append(
-                    f"ports[{port}]: {effective} gives it an address of its own. Move that to the bridge, or take it off there first"
-                )
+            found += self._claimed(f"ports[{port}]", port, self._own_path(bridge, port), is_kept=False)
+            found += self._occupied(bridge, port)
+        has_mtu = before is not None and wanted is not None and wanted.mtu != before.mtu
+        kept = [port.name for port in before.ports if has_mtu and wanted.port(port.name)] if before and wanted else []
+        for port in dict.fromkeys((*changed_ports, *kept)):
+            found += self._drop_ins(f"ports[{port}]", self.effective(port) or self._own_path(bridge, port))
+            found += self._shared(bridge, port, port in changed_ports)
         return found
+
+    def _needs_network(self, before: LinkSettings, wanted: LinkSettings, bridge: str) -> bool:
+        """Whether the .network file of a bridge that is there changes."""
+        unit = self._network(bridge)
+        keys = ("addresses", "addresses6", "gateway", "gateway6")
+        return (
+            any(getattr(before, key) != getattr(wanted, key) for key in keys)
+            or (before.mtu != wanted.mtu and bool(unit.value("Link", "MTUBytes")))
+            or (before.mac != wanted.mac and bool(unit.value("Link", "MACAddress")))
+        )
+
+    def _network(self, bridge: str) -> UnitFile:
+        path = self.effective(bridge)
+        return UnitFile(self.files[path] if path else "")
+
+    def _claimed(self, key: str, link: str, own: str, *, is_kept: bool) -> list[str]:
+        """Why no file can be written for *link* alone. *is_kept*: what the one of now says of it must stay."""
+        effective = self.effective(link)
+        target = self._editable(effective, link) or own
+        found = self._drop_ins(key, target)
+        if effective is None or effective == target:
+            return found
+        if posixpath.basename(effective) < posixpath.basename(own):
+            told = f"{key}: {effective} claims the link {link} before {own} would{self._why_unsure(effective, link)}"
+            return [f"{told}. Give it a later name, or exclude {link} there", *found]
+        if is_kept or link in named(UnitFile(self.files[effective])):
+            told = f"{key}: {effective} configures more links than {link}{self._why_unsure(effective, link)}"
+            return [f"{told}. What it says of {link} would be lost: give {link} a file of its own first", *found]
+        return found
+
+    def _why_unsure(self, path: str, link: str) -> str:
+        keys = unknown_keys(UnitFile(self.files[path]), link, self._known(link))
+        return f" (as {', '.join(keys)} may say)" if keys and link not in self.told else ""
+
+    def _occupied(self, bridge: str, port: str) -> list[str]:
+        effective = self._editable(self.effective(port), port)
+        network = UnitFile(self.files[effective]) if effective else UnitFile()
+        other = network.value("Network", "Bridge") or network.value("Network", "Bond")
+        if other and other != bridge:
+            return [f"ports[{port}]: {effective} plugs it into {other}. Take it off there first"]
+        if _addresses(network) or any(_dhcp(network)):
+            return [
+                f"ports[{port}]: {effective} gives it an address of its own. Move that to the bridge, or take it off there first"
+            ]
+        return []
+
+    def _shared(self, bridge: str, port: str, is_alone: bool) -> list[str]:
+        """Why the file of a port is not edited: it plugs in more, and only the one shall change, or it is of another tool."""
+        path = self.effective(port)
+        if path is None or (self._editable(path, port) is None and is_alone):
+            return (
+                []
+                if path is None
+                else [f"ports[{port}]: {path} plugs in more links than {port}. Give {port} a file of its own first"]
+            )
+        if posixpath.dirname(path) != OURS:
+            return [
+                f"ports[{port}]: {path} plugs it in, and belongs to another tool. Give {port} a file in {OURS} first"
+            ]
+        return []
 
     def _drop_ins(self, key: str, target: str) -> list[str]:
         """The folder of drop-ins of a file, as a sentence. Those of all folders count, whichever the file is in."""
@@ -128,37 +171,36 @@ class Networkd:
             if posixpath.basename(path) == folder
         ]
 
-    def define(self, bridge: str, wanted: LinkSettings, *, starts: bool = True) -> Edits:
-        """The files that change when the bridge is to be *wanted*, each with its new text. What is defined starts with the host."""
-        before = self.read(bridge) or LinkSettings()
+    def define(
+        self,
+        bridge: str,
+        wanted: LinkSettings,
+        *,
+        starts: bool = True,
+        words: t.Mapping[str, str] | None = None,
+    ) -> Edits:
+        """The files that change when the bridge is to be *wanted*, each with its new text. What is defined starts with the host.
+
+        *words* are those that stood in the place of values before this module wrote there.
+        """
+        known = self.read(bridge)
+        before = known or LinkSettings()
         path = self._netdev(bridge) or self._own_netdev(bridge)
-        netdev = UnitFile(self.files.get(path, ""))
-        _set_once(netdev, "NetDev", "Name", bridge)
-        _set_once(netdev, "NetDev", "Kind", "bridge")
-        is_new = path not in self.files
         target = self._editable(self.effective(bridge), bridge) or self._own_path(bridge)
-        network = UnitFile(self.files.get(target, ""))
-        _set_once(network, "Match", "Name", bridge)
-        # Without a carrier, as before the first guest runs, networkd would give it no address.
-        _set_once(network, "Network", "ConfigureWithoutCarrier", "yes")
-        if wanted.mtu != before.mtu:
-            netdev.set("NetDev", "MTUBytes", [str(wanted.mtu)] if wanted.mtu else [])
-            network.set("Link", "MTUBytes", [])
-        if wanted.mac != before.mac:
-            netdev.set("NetDev", "MACAddress", [wanted.mac] if wanted.mac else [])
-            network.set("Link", "MACAddress", [])
-        if is_new or wanted.stp != before.stp:
-            netdev.set("Bridge", "STP", ["yes" if wanted.stp else "no"])
-            # A port without spanning tree would wait for nothing before it forwards.
-            netdev.set("Bridge", "ForwardDelaySec", [] if wanted.stp else ["0"])
-        if wanted.vlan_aware != before.vlan_aware:
-            netdev.set("Bridge", "VLANFiltering", ["yes"] if wanted.vlan_aware else [])
-        if (wanted.addresses, wanted.addresses6) != (before.addresses, before.addresses6) or is_new:
-            _set_addresses(network, wanted)
-        if (wanted.gateway, wanted.gateway6) != (before.gateway, before.gateway6):
-            _set_gateways(network, wanted)
-        _drop_empty(network)
-        edits: Edits = {path: netdev.render(), target: network.render()}
+        units = _Units(UnitFile(self.files.get(path, "")), UnitFile(self.files.get(target, "")), words or {})
+        _set_once(units.netdev, "NetDev", "Name", bridge)
+        _set_once(units.netdev, "NetDev", "Kind", "bridge")
+        _set_once(units.network, "Match", "Name", bridge)
+        if target not in self.files or known is None:
+            # Without a carrier, as before the first guest runs, networkd would give it no address.
+            _set_once(units.network, "Network", "ConfigureWithoutCarrier", "yes")
+        for row, field in FIELDS.items():
+            if (known is None and row in ON_CREATION) or getattr(wanted, field) != getattr(before, field):
+                WRITE[row](units, wanted)
+        edits: Edits = {path: units.netdev.render()}
+        if known is None or self._needs_network(before, wanted, bridge):
+            _drop_empty(units.network)
+            edits[target] = units.network.render()
         for port in wanted.ports:
             edits.update(self._plug_in(bridge, port, wanted.mtu, before))
         for gone in before.ports:
@@ -185,9 +227,14 @@ class Networkd:
     def effective(self, link: str) -> str | None:
         """The .network file that networkd takes for *link*: the first one that matches it."""
         for path in self._winning(".network"):
-            if self._matches(UnitFile(self.files[path]), link):
+            answer = matches(UnitFile(self.files[path]), link, self._known(link))
+            if answer or (answer is None and self.told.get(link, path) == path):
                 return path
         return None
+
+    def _known(self, link: str) -> Known:
+        is_defined = link not in self.links and self._netdev(link, anywhere=True) is not None
+        return self.links.get(link, BRIDGE if is_defined else {})
 
     def _winning(self, suffix: str) -> list[str]:
         """The files by name, of those with one name the one that wins."""
@@ -214,38 +261,18 @@ class Networkd:
         return f"{OURS}/{_RANK}{bridge}.network" if port is None else f"{OURS}/{_RANK}{bridge}-port-{port}.network"
 
     def _editable(self, path: str | None, link: str) -> str | None:
-        """*path* when it is the administrator's and about *link* alone."""
+        """*path* when it is the administrator's and surely about *link* alone."""
         if path is None or posixpath.dirname(path) != OURS:
             return None
-        match = [entry for section in UnitFile(self.files[path]).named("Match") for entry in section.entries()]
-        return path if [(key, value) for dummy, dummy, key, value in match] == [("Name", link)] else None
-
-    def _matches(self, unit: UnitFile, link: str) -> bool:
-        known = self.links.get(link, {})
-        entries = [entry for section in unit.named("Match") for entry in section.entries()]
-        for dummy, dummy, key, value in entries:
-            if key in ("Name", "Type", "Kind"):
-                actual = link if key == "Name" else known.get(key.lower(), "")
-                is_negated = value.startswith("!")
-                if any(fnmatch.fnmatchcase(actual, pattern) for pattern in value.lstrip("!").split()) == is_negated:
-                    return False
-            elif key in ("MACAddress", "PermanentMACAddress"):
-                if known.get("mac") not in [mac.lower().replace("-", ":") for mac in value.split()]:
-                    return False
-            else:
-                return False
-        return bool(entries)
+        unit = UnitFile(self.files[path])
+        is_sure = matches(unit, link, self._known(link)) or self.told.get(link) == path
+        return path if is_sure and is_alone(unit, link) else None
 
     def _ports(self, bridge: str) -> dict[str, str]:
         """The links that the files plug into the bridge, each with its file; also such that are not there now."""
-        named = {
-            name
-            for path in self._winning(".network")
-            for value in UnitFile(self.files[path]).values("Match", "Name")
-            for name in value.split()
-        }
+        also = {name for path in self._winning(".network") for name in named(UnitFile(self.files[path]))}
         found = {}
-        for link in {*self.links, *(name for name in named if not set(name) & set("*?[!"))}:
+        for link in {*self.links, *also}:
             path = self.effective(link)
             if path is not None and UnitFile(self.files[path]).value("Network", "Bridge") == bridge:
                 found[link] = path
@@ -296,6 +323,64 @@ class Networkd:
         _drop_empty(unit)
         has_more = any(section.entries() for section in unit.sections if section.name != "Match")
         return {path: unit.render() if has_more or not posixpath.basename(path).startswith(_RANK) else None}
+
+
+class _Units(t.NamedTuple):
+    """The two files that define a bridge, and the words that stood in the place of values."""
+
+    netdev: UnitFile
+    network: UnitFile
+    words: t.Mapping[str, str] = {}
+
+
+def _mac(text: str) -> str:
+    """networkd's own words (none) are no address."""
+    return text.lower() if text.count(":") == 5 else ""
+
+
+def _of_family(version: int, values: t.Iterable[t.Any]) -> t.Iterator[str]:
+    return (str(value) for value in values if value is not None and value.version == version)
+
+
+def _read_addresses(version: int) -> t.Callable[[_Units], tuple[str, ...]]:
+    def read(units: _Units) -> tuple[str, ...]:
+        found = _of_family(version, map(_interface, _addresses(units.network)))
+        return _with_dhcp(_dhcp(units.network)[version == 6], found)
+
+    return read
+
+
+def _read_gateway(version: int) -> t.Callable[[_Units], str]:
+    return lambda units: next(_of_family(version, map(_ip, _gateways(units.network))), "")
+
+
+def _write_mac(units: _Units, wanted: LinkSettings) -> None:
+    word = wanted.mac or units.words.get("mac")
+    units.netdev.set("NetDev", "MACAddress", [word] if word else [])
+    units.network.set("Link", "MACAddress", [])
+
+
+def _write_mtu(units: _Units, wanted: LinkSettings) -> None:
+    units.netdev.set("NetDev", "MTUBytes", [str(wanted.mtu)] if wanted.mtu else [])
+    units.network.set("Link", "MTUBytes", [])
+
+
+def _write_stp(units: _Units, wanted: LinkSettings) -> None:
+    units.netdev.set("Bridge", "STP", ["yes" if wanted.stp else "no"])
+    # A port without spanning tree would wait for nothing before it forwards.
+    units.netdev.set("Bridge", "ForwardDelaySec", [] if wanted.stp else ["0"])
+
+
+def _write_vlan_aware(units: _Units, wanted: LinkSettings) -> None:
+    units.netdev.set("Bridge", "VLANFiltering", ["yes"] if wanted.vlan_aware else [])
+
+
+def _write_addresses(units: _Units, wanted: LinkSettings) -> None:
+    _set_addresses(units.network, wanted)
+
+
+def _write_gateways(units: _Units, wanted: LinkSettings) -> None:
+    _set_gateways(units.network, wanted)
 
 
 def _set_once(unit: UnitFile, section: str, key: str, value: str) -> None:
@@ -382,3 +467,28 @@ def _set_gateways(network: UnitFile, wanted: LinkSettings) -> None:
         left = [gateway for gateway in left if gateway not in values]
     words = [value for value in network.values("Network", "Gateway") if _ip(value) is None]
     network.set("Network", "Gateway", [*words, *left])
+
+
+# How each option is read and written; ports have files of their own.
+READ: dict[str, t.Callable[[_Units], t.Any]] = {
+    "address": _read_addresses(4),
+    "address6": _read_addresses(6),
+    "gateway": _read_gateway(4),
+    "gateway6": _read_gateway(6),
+    "mtu": lambda units: _bytes(units.netdev.value("NetDev", "MTUBytes") or units.network.value("Link", "MTUBytes")),
+    "mac": lambda units: _mac(units.netdev.value("NetDev", "MACAddress") or units.network.value("Link", "MACAddress")),
+    "stp": lambda units: units.netdev.value("Bridge", "STP").lower() in _YES,
+    "vlan_aware": lambda units: units.netdev.value("Bridge", "VLANFiltering").lower() in _YES,
+}
+WRITE: dict[str, t.Callable[[_Units, LinkSettings], None]] = {
+    "address": _write_addresses,
+    "address6": _write_addresses,
+    "gateway": _write_gateways,
+    "gateway6": _write_gateways,
+    "mtu": _write_mtu,
+    "mac": _write_mac,
+    "stp": _write_stp,
+    "vlan_aware": _write_vlan_aware,
+}
+# What a new bridge has a line for, whatever it is.
+ON_CREATION = ("address", "stp")

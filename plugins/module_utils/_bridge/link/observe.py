@@ -194,8 +194,9 @@ def _obstacles(
     if found:
         return found
     before = state.persistent or LinkSettings()
-    touched = {port.name for port in set(before.ports) ^ set(merge(before, spec).ports)}
-    found += state.backend.obstacles(name, new_ports, touched - set(new_ports))
+    wanted = merge(before, spec)
+    touched = {port.name for port in set(before.ports) ^ set(wanted.ports)}
+    found += state.backend.obstacles(name, new_ports, touched - set(new_ports), wanted)
     for port in new_ports:
         found += _port_obstacles(name, port, host.links, state)
     return found

@@ -16,6 +16,18 @@ from ..spec import Spec
 # The VLAN of what comes without a tag, unless the port says otherwise: the kernel's own default.
 DEFAULT_PVID = 1
 
+# The field of each option that is no item.
+FIELDS = {
+    "mtu": "mtu",
+    "mac": "mac",
+    "stp": "stp",
+    "vlan_aware": "vlan_aware",
+    "address": "addresses",
+    "address6": "addresses6",
+    "gateway": "gateway",
+    "gateway6": "gateway6",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Port:

@@ -342,7 +342,8 @@ def test_an_edit_of_units_changes_what_is_wanted_and_nothing_else(changes, expec
     ],
 )
 def test_what_cannot_be_defined_is_told(backend, ports, sentence):
-    (found,) = backend.obstacles("vmbr0", ports)
+    wanted = dataclasses.replace(backend.read("vmbr0") or FULL, gateway="192.0.2.2")
+    (found,) = backend.obstacles("vmbr0", ports, (), wanted)
     assert sentence in found
 
 
