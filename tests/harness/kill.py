@@ -70,8 +70,8 @@ def survive_kills(
 ) -> int:
     """Kill the run at each of its steps and at *moments* random moments. Returns how many kills there were.
 
-    *begin* brings the host to where the run starts from. After each kill the next run must converge, *verify* must accept
-    what stands, and a further run must find nothing to do.
+    *begin* brings the host to where the run starts from. After each kill no change that was told to stand is planned again,
+    the next run must converge, *verify* must accept what stands, and a further run must find nothing to do.
     """
     begin()
     started = time.monotonic()
@@ -84,21 +84,30 @@ def survive_kills(
         begin()
         stood, killed = Child(resource, params, kill_at=number).finish()
         assert killed is None and len(stood) == number
-        _converges(resource, params, verify, f"killed after step {number} ({stood[-1]})")
+        _converges(resource, params, verify, f"killed after step {number} ({stood[-1]})", stood)
     for dummy in range(moments):
         begin()
         moment = draw.uniform(0.0, duration)
         child = Child(resource, params)
         time.sleep(moment)
         child.kill()
-        child.finish()
-        _converges(resource, params, verify, f"killed after {moment:.3f} s (seed {seed})")
+        stood = child.finish()[0]
+        _converges(resource, params, verify, f"killed after {moment:.3f} s (seed {seed})", stood)
     return len(steps) + moments
 
 
-def _converges(resource: AnyResource, params: Params, verify: t.Callable[[Outcome], None], when: str) -> None:
+def _converges(
+    resource: AnyResource,
+    params: Params,
+    verify: t.Callable[[Outcome], None],
+    when: str,
+    stood: t.Collection[str],
+) -> None:
+    """*stood* is what the killed run told: of its changes none may be left to do."""
     outcome = converge_now(resource, params)
     assert outcome.error is None, f"{when}: the next run fails: {outcome.error}"
+    untrue = {change.path for change in outcome.plan.changes} & {*stood}
+    assert not untrue, f"{when}: it had told that these stand: {sorted(untrue)}"
     try:
         verify(outcome)
         unchanged(resource, params)

@@ -283,6 +283,9 @@ class ContainerBackend:
             self._write_inside(self._root_inside())
             yield Step("files inside written")
 
+    def has_files_plugged_in(self) -> bool:
+        return True
+
     def _root_inside(self) -> str:
         path = self.state.rootfs if self.state.exists else self._driver(self._target).location(self._target)
         if not path or not os.path.isdir(path):

@@ -94,6 +94,9 @@ class Backend(t.Protocol):
     def write_files(self, changes: t.Sequence[Change]) -> Steps:
         """Write the files that the guest reads: its seed, files of its root. *changes* are of the homes SEED and INSIDE."""
 
+    def has_files_plugged_in(self) -> bool:
+        """Whether these files count as soon as they are written; a new seed does with the definition that has it."""
+
     def write_definition(self) -> bool:
         """Write every change of the plan that the definition holds, at once. Returns whether it is another one now."""
 
@@ -226,14 +229,20 @@ class Run:
                 yield change
         files = self._changes(SEED, INSIDE)
         yield from self.backend.write_files(files)
-        yield from (change for change in files if change.how in _WAITING and self.state.exists)
+        if self._has_files():
+            yield from (change for change in files if change.how in _WAITING)
+
+    def _has_files(self) -> bool:
+        return self.state.exists and self.backend.has_files_plugged_in()
 
     def _write_definition(self) -> Steps:
         if self.backend.write_definition():
             yield Step("definition written")
         yield from self._complete_record()
         if not self.state.exists:
-            yield from self._changes(RECORD, SEED, INSIDE, VOLUME)
+            yield from self._changes(RECORD, VOLUME)
+        if not self._has_files():
+            yield from self._changes(SEED, INSIDE, how=_WAITING)
         for change in self._changes(FLAG):
             self.backend.set_flag(change)
             yield change

@@ -369,6 +369,9 @@ class VmBackend:
             atomic.write_file(str(self.state.seed_path), data, mode=0o600)
         yield Step("seed made")
 
+    def has_files_plugged_in(self) -> bool:
+        return SEED_DISK not in self.made
+
     def _macs(self) -> dict[str, str]:
         """The MACs of the cards that the definition has: of a new machine, those that it gets."""
         if self.state.exists:

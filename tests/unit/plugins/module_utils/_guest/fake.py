@@ -114,6 +114,7 @@ class PaperBackend:
         self.asked: list[str] = []
         self.fails_at = fails_at
         self.has_failed = False
+        self.has_seed = True
 
     def _ask(self, what: str) -> None:
         if len(self.asked) + 1 == self.fails_at:
@@ -158,6 +159,9 @@ class PaperBackend:
         if changes:
             self._ask("files")
             yield Step("files written")
+
+    def has_files_plugged_in(self) -> bool:
+        return self.has_seed
 
     def write_definition(self) -> bool:
         self._ask("definition")

@@ -43,9 +43,12 @@ CHANGED: dict[str, t.Any] = {
 
 
 @pytest.fixture(autouse=True)
-def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def claimed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The MACs that a run asks for under the lock."""
+    asked: dict[str, str] = {}
     monkeypatch.setattr(run_file.lock, "allocations", contextlib.nullcontext)
-    monkeypatch.setattr(run_file, "check_macs", lambda guest, macs: None)
+    monkeypatch.setattr(run_file, "check_macs", lambda guest, macs: asked.update(macs))
+    return asked
 
 
 def carry_out(actual: GuestState, backend: PaperBackend, **params: t.Any) -> Plan:
@@ -85,7 +88,16 @@ def test_everything_is_told_once_and_in_the_one_order(state: GuestState, params:
     backend = PaperBackend()
     plan = carry_out(state, backend, **params)
     assert plan.changes and all(change.done for change in plan.changes)
-    order = ["claims first", "detach networks[old]", "volumes", "resize disk", "files", "definition", "claims final"]
+    order = [
+        "clear",
+        "claims first",
+        "detach networks[old]",
+        "volumes",
+        "resize disk",
+        "files",
+        "definition",
+        "claims final",
+    ]
     order += ["flag autostart", "attach networks[dmz]", "live memory", "switch stopped started"]
     assert [each for each in backend.asked if each in order] == [each for each in order if each in backend.asked]
 
@@ -97,6 +109,54 @@ def test_a_change_that_was_not_made_is_never_told(fails_at: int) -> None:
     for change in plan.changes:
         assert change.done <= (NEEDS.get(change.path, "definition") in backend.asked), change.path
     assert all(change.done for change in plan.changes) != backend.has_failed
+
+
+def test_what_a_new_seed_says_is_told_when_the_definition_has_it() -> None:
+    for fails_at, done in ((5, False), (6, True)):
+        backend = PaperBackend(fails_at)
+        backend.has_seed = False
+        plan = carry_out(stopped(), backend, files="text")
+        assert backend.asked[:4] == ["claims first", "volumes", "files", "definition"][: fails_at - 1]
+        assert [change.done for change in plan.changes] == [done]
+    backend = PaperBackend(fails_at=4)
+    assert [change.done for change in carry_out(stopped(), backend, files="text").changes] == [True]
+
+
+def test_macs_are_claimed_when_they_are_new_and_given_back_when_the_definition_has_others(
+    claimed: dict[str, str],
+) -> None:
+    data = {"kind": "paper", "macs": {"lan": "52:54:00:00:00:01", "gone": "52:54:00:00:00:07"}}
+    params = {"networks": [{"name": "lan", "mac": "52:54:00:00:00:09"}, {"name": "dmz", "bridge": "br0"}]}
+    backend = PaperBackend(fails_at=4, data=data)
+    plan = carry_out(stopped(machine_id="m", record=load(data, exists=True)), backend, **params)
+    added = plan.get("networks[dmz]").after["mac"]
+    assert claimed == {"lan": "52:54:00:00:00:09", "dmz": added}
+    assert backend.own.record.macs == {**data["macs"], "dmz": added}
+    backend = PaperBackend(data=data)
+    carry_out(stopped(machine_id="m", record=load(data, exists=True)), backend, **params)
+    assert backend.own.record.macs == {"lan": "52:54:00:00:00:09", "gone": "52:54:00:00:00:07", "dmz": added}
+
+
+def test_progress_names_what_is_no_change_of_its_own() -> None:
+    def steps(actual: GuestState, **params: t.Any) -> list[str]:
+        kind = PaperKind(declared(**params), actual)
+        plan = plan_guest(kind)
+        run = Run(PaperBackend(), kind.spec, actual, plan)
+        return [step.name for step in run.steps() if not isinstance(step, Change)]
+
+    changed = ["record written", "networks[old] detached", "volume made", "files written", "definition written"]
+    assert steps(two_cards(), **CHANGED) == [*changed, "record complete"]
+    assert steps(running(), state="stopped")[:2] == ["record written", "powered down"]
+    assert steps(running(power="suspended"), state="started")[:2] == ["record written", "woken up"]
+    assert "stopped for the restart" in steps(running(), state="restarted")
+    assert steps(running(), state="absent") == ["powered down", "definition removed", "cleared"]
+
+
+def test_a_guest_that_is_to_stay_stopped_is_not_started_by_a_later_run() -> None:
+    data = {"kind": "paper", "wants_start": True}
+    backend = PaperBackend(data=data)
+    carry_out(stopped(record=load(data, exists=True)), backend, state="stopped", memory="2GiB")
+    assert not backend.own.record.wants_start
 
 
 @pytest.mark.parametrize("fails_at", range(1, 8))
