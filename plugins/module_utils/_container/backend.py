@@ -237,7 +237,6 @@ class ContainerBackend:
             driver.purge(self._target)
             if self.wanted.spec.get("rootfs.size") is not None:
                 driver.resize(self._target, self.wanted.spec.get("rootfs.size"))
-            yield from (change for change in self.plan.changes if change.path == ROOTFS)
         else:
             yield from self._make_root(self._target)
 

@@ -89,6 +89,15 @@ def read_text(path: str) -> str | None:
         return None
 
 
+def half_written(path: str) -> t.Iterator[str]:
+    """The files that runs of ``write_file`` for *path* left when they were killed."""
+    folder, name = os.path.split(path)
+    for left in left_overs(folder, f".{name}."):
+        pid, dummy, end = left[len(folder) + len(name) + 3 :].partition(".")
+        if pid.isdecimal() and end == "new":
+            yield left
+
+
 def left_overs(folder: str, prefix: str) -> t.Iterator[str]:
     """The paths in *folder* whose names begin with *prefix*: what an attempt that was killed left there."""
     try:

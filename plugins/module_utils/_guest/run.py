@@ -241,6 +241,7 @@ class Run:
         yield from self._complete_record()
         if not self.state.exists:
             yield from self._changes(RECORD, VOLUME)
+            yield from self._taken_over()
         if not self._has_files():
             yield from self._changes(SEED, INSIDE, how=_WAITING)
         for change in self._changes(FLAG):
@@ -248,6 +249,11 @@ class Run:
             yield change
         yield from self._changes(*_DEFINED, LIVE_ONLY, how=_WAITING)
         yield from (change for change in self._changes(*_LIVE, how=(How.LIVE,)) if self._counts_as_written(change))
+
+    def _taken_over(self) -> list[Change]:
+        """Volumes that a new guest gets of an earlier one, where they are no items."""
+        known = {"state", *self.backend.options.rows}
+        return [change for change in self.plan.changes if "[" not in change.path and change.path not in known]
 
     def _counts_as_written(self, change: Change) -> bool:
         return self.backend.options[change.path].live is as_written

@@ -153,6 +153,11 @@ class VmBackend:
         return names
 
     def clear(self) -> Steps:
+        drivers = drivers_of(self.work.host)
+        for recorded in self.own.record.volumes.values():
+            if recorded.volume.pool in drivers:
+                # A run that was killed may have left a part of a seed, and secrets in it.
+                drivers[recorded.volume.pool].purge(recorded.volume)
         if not self.own.record.is_building:
             return
         domain = self.work.host.domains.get(self.spec.name)

@@ -146,7 +146,8 @@ class Folder:
     def _left_overs(self, volume: Volume) -> list[str]:
         beginning = f".{volume.name}+"
         paths = atomic.left_overs(self.path, beginning)
-        return [path for path in paths if _ATTEMPT.fullmatch(os.path.basename(path), len(beginning))]
+        attempts = [path for path in paths if _ATTEMPT.fullmatch(os.path.basename(path), len(beginning))]
+        return attempts if volume.kind == FILESYSTEM else [*attempts, *atomic.half_written(self._place(volume, _WHOLE))]
 
     def _place(self, volume: Volume, format: str) -> str:
         return os.path.join(self.path, volume.name if volume.kind == FILESYSTEM else f"{volume.name}.{format}")
