@@ -110,7 +110,8 @@ options:
         type: str
       format:
         description:
-          - The format of the file. A new disk is V(qcow2). A V(raw) disk with an image is a full copy of it.
+          - The format of the file. A new disk is V(qcow2), and V(raw) in a pool of type V(ignore:btrfs), which has no other.
+          - A V(raw) disk with an image is a full copy of it, and on btrfs a clone that shares its blocks.
           - 'B(In short:) fixed once it stands.'
         type: str
         choices: [qcow2, raw]

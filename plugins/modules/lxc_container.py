@@ -49,7 +49,9 @@ options:
         type: str
       size:
         description:
-          - How large the root may grow. Refused with pools of type V(ignore:dir), which cannot limit it.
+          - How large the root may grow. The file system enforces it, for what the container makes in subvolumes of its own too.
+          - It takes a pool of type V(ignore:btrfs), or one of type V(ignore:dir) on ext4 or XFS that is mounted with C(prjquota).
+            Elsewhere it is refused. Inside the container C(df) shows the whole pool with V(ignore:btrfs).
           - 'B(In short:) more is live, less is refused. Allowed: whole MiB, 16 MiB to 64 TiB.'
         type: str
   unprivileged:

@@ -118,7 +118,7 @@ def remove_machines(prefix: str = PREFIX) -> None:
     pools = [pool for pool in connection.listAllStoragePools() if pool.name() == POOL]
     for pool in pools:
         folder = Path(ElementTree.fromstring(pool.XMLDesc(0)).findtext("target/path") or "")
-        for file in [*folder.glob(f"{prefix}*"), *folder.glob(".new*")]:
+        for file in [*folder.glob(f"{prefix}*"), *folder.glob(f".{prefix}*")]:
             file.unlink()
     connection.close()
     for file in Path(paths.record_folder("guests")).glob(f"{prefix}*"):

@@ -465,7 +465,7 @@ def test_killed_anywhere_while_it_is_changed(folder: Path) -> None:
         assert attribute(device(root, "interface", "lan"), "link", "state") == "down"
         assert volume(folder / f"{NAME}.root.qcow2")["virtual-size"] == 3 << 20
         assert "joe" in seed_files(folder / f"{NAME}.seed.iso")["user-data"]
-        assert not [name for name in files(folder) if name.startswith(".new")]
+        assert not [name for name in files(folder) if name.startswith(".")]
 
     survive_kills(VM, change, begin=begin, verify=verify, moments=2)
 
