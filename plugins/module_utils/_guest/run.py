@@ -281,8 +281,6 @@ class Run:
         self.backend.stop()
         yield Step("stopped for the restart")
         self.backend.start()
-        if self.spec.state == "paused" or (self.spec.state == "present" and self.state.power == "paused"):
-            self.backend.switch("started", "paused")
         self._forget_start()
         yield from waiting
 

@@ -8,7 +8,15 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import record as records
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import SEED, VOLUME, Option, Options, grows
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import (
+    INSIDE,
+    SEED,
+    VOLUME,
+    Option,
+    Options,
+    as_written,
+    grows,
+)
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, Step
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest import options as guest
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.ownership import Ownership
@@ -30,6 +38,7 @@ OPTIONS = Options(
     guest.IMAGE,
     Option("files", off="", home=SEED),
     Option("disk", home=VOLUME, live=grows),
+    Option("resolver", off="", home=INSIDE, live=as_written),
     guest.NETWORK,
     guest.BRIDGE,
     guest.NETWORK_VLAN,
@@ -80,7 +89,7 @@ def declared(**params: t.Any) -> GuestSpec:
 
 
 def side(cards: dict[str, Card] | None = None, **values: t.Any) -> Side:
-    known = {"description": "", "autostart": False, "memory": 1 << 20, "files": "", "disk": 1}
+    known = {"description": "", "autostart": False, "memory": 1 << 20, "files": "", "disk": 1, "resolver": ""}
     return Side({**known, **values}, {"networks": cards if cards is not None else {"lan": Card("lan")}})
 
 

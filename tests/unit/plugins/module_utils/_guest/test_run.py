@@ -189,6 +189,30 @@ def test_a_restart_happens_once_and_after_everything_else() -> None:
     assert backend.asked[-3:] == ["live networks[lan].bridge", "stop", "start"] and backend.asked.count("stop") == 1
 
 
+def test_what_counts_as_soon_as_it_is_written_has_no_live_writer() -> None:
+    backend = PaperBackend()
+    plan = carry_out(running(), backend, resolver="192.0.2.1")
+    assert [(change.how.value, change.done) for change in plan.changes] == [("live", True)]
+    assert "files" in backend.asked and "live resolver" not in backend.asked
+    backend = PaperBackend(fails_at=backend.asked.index("files") + 1)
+    assert not carry_out(running(), backend, resolver="192.0.2.1").changes[0].done
+
+
+def test_a_guest_that_somebody_holds_is_held_again_after_a_restart() -> None:
+    for wish, power in (("paused", "started"), ("paused", "paused")):
+        backend = PaperBackend(data={"kind": "paper", "wants_start": True})
+        params = {"networks": [{"name": "lan", "mtu": 9000}], "restart_policy": "if_needed", "state": wish}
+        carry_out(running(power=power), backend, **params)
+        held = [each for each in backend.asked if each.startswith(("start", "switch"))]
+        assert held == (["start", "switch started paused"] if power == "started" else [])
+
+
+def test_a_start_that_was_due_is_forgotten_with_a_restart() -> None:
+    backend = PaperBackend(data={"kind": "paper", "wants_start": True})
+    carry_out(running(), backend, state="restarted")
+    assert backend.asked[-2:] == ["stop", "start"] and not backend.own.record.wants_start
+
+
 def test_a_guest_that_is_stopped_is_powered_down_before_it_is_changed() -> None:
     backend = PaperBackend()
     carry_out(running(), backend, state="stopped", memory="2GiB")
