@@ -10,10 +10,11 @@ from __future__ import annotations
 import typing as t
 
 from .._core.claims import Claims, Space
-from .._guest.claims import CardClaim, addresses_of, cards_after, macs_of
+from .._guest.claims import CardClaim, addresses_of, as_it_is, macs_of, once_it_stands, when_it_goes
 from .._guest.spec import GuestSpec
 from . import cgroup
 from .config import Config
+from .plan import ContainerKind
 from .state import State
 
 
@@ -25,22 +26,12 @@ def claims_of(spec: GuestSpec | None, state: State) -> Claims:
     }
     memory = cgroup.read_memory(state.persistent.limits)
     if spec is None:
-        return Claims(
-            macs=macs_of(cards.values()) | {*state.record.macs.values()},
-            addresses=addresses_of(cards.values()),
-            memory_kib=memory,
-            paths=state.owned.values(),
-            links=[nic.host for nic in (state.live.nics if state.live else ()) if nic.host],
-        )
+        nics = state.live.nics if state.live else ()
+        return as_it_is(state, cards, memory_kib=memory, links=[nic.host for nic in nics])
     if spec.state == "absent":
-        return Claims(paths=() if {"rootfs", "volumes"} & set(spec.delete) else state.owned.values())
-    after = cards_after(cards, spec.items("networks"), is_exact="networks" in spec.exact, unset=spec.unset).values()
-    return Claims(
-        macs=macs_of(after),
-        addresses=addresses_of(after),
-        memory_kib=0 if "memory" in spec.unset else spec.get("memory", memory),
-        space=_space(spec, state),
-    )
+        return when_it_goes(ContainerKind(spec, state))
+    memory = 0 if "memory" in spec.unset else spec.get("memory", memory)
+    return once_it_stands(spec, cards, memory_kib=memory, space=_space(spec, state))
 
 
 def card_in(net: t.Mapping[str, str]) -> CardClaim:
@@ -68,9 +59,13 @@ def claims_in(config: Config, *, is_v2: bool, is_made: bool) -> Claims:
 
 
 def _space(spec: GuestSpec, state: State) -> tuple[Space, ...]:
-    """Of a new root that its image is unpacked into; one that was kept is there already."""
+    """Of a root that grows, or a new one that its image is unpacked into; one that was kept is there already."""
+    size = spec.get("rootfs.size")
+    if state.exists:
+        now = state.limit.used if state.limit.size is None else state.limit.size
+        return (Space("", state.root_pool, size - now),) if state.root_pool and size and size > now else ()
     pool = spec.get("rootfs.pool")
-    if state.exists or state.has_target or pool is None:
+    if state.has_target or pool is None:
         return ()
     # A clone takes nothing at first.
-    return (Space("", pool, spec.get("rootfs.size") or (0 if state.is_cloned else state.image_bytes)),)
+    return (Space("", pool, size or (0 if state.is_cloned else state.image_bytes)),)

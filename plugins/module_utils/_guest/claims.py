@@ -3,14 +3,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # PURE
-"""What the network cards of a guest lay claim to, as they are and once the declared items stand."""
+"""What a guest lays claim to, as it is, once its spec stands, and when it goes. What its kind knows, its kind brings along."""
 
 from __future__ import annotations
 
 import typing as t
 
-from .._core.claims import Address, addresses_in
+from .._core.claims import Address, Claims, Space, addresses_in
 from .._core.options import Item
+from .plan import Kind
+from .spec import GuestSpec
+from .state import GuestState
 
 
 class CardClaim(t.NamedTuple):
@@ -22,8 +25,34 @@ class CardClaim(t.NamedTuple):
     addresses: tuple[str, ...] = ()
 
 
+Cards = t.Mapping[str, CardClaim]
+
+
+def as_it_is(state: GuestState, cards: Cards, *, memory_kib: int, links: t.Iterable[str]) -> Claims:
+    """What it has now, *links* being the ends of its cards on the host. A MAC that is recorded is its own, plugged in or not."""
+    return Claims(
+        macs=macs_of(cards.values()) | {*state.record.macs.values()},
+        addresses=addresses_of(cards.values()),
+        memory_kib=memory_kib,
+        paths=state.owned.values(),
+        links=[link for link in links if link],
+    )
+
+
+def when_it_goes(kind: Kind) -> Claims:
+    """What is left of it: the volumes that no word of ``delete`` names."""
+    words = {*kind.spec.delete}
+    return Claims(paths=[path for name, path in kind.state.owned.items() if not words & {*kind.deleted_by(name)}])
+
+
+def once_it_stands(spec: GuestSpec, cards: Cards, *, memory_kib: int, space: t.Sequence[Space]) -> Claims:
+    """What it has once *spec* stands, where it has *cards* now."""
+    after = cards_after(cards, spec.items("networks"), is_exact="networks" in spec.exact, unset=spec.unset).values()
+    return Claims(macs=macs_of(after), addresses=addresses_of(after), memory_kib=memory_kib, space=space)
+
+
 def cards_after(
-    cards: t.Mapping[str, CardClaim], items: t.Iterable[Item], *, is_exact: bool, unset: t.Collection[str]
+    cards: Cards, items: t.Iterable[Item], *, is_exact: bool, unset: t.Collection[str]
 ) -> dict[str, CardClaim]:
     """The *cards*, by name, once *items* stand. *is_exact*: what is not listed goes."""
     items = tuple(items)

@@ -13,8 +13,8 @@ import typing as t
 from .._core.claims import Claims, Space
 from .._core.errors import SpecError
 from .._core.options import Item
-from .._guest.claims import CardClaim, cards_after, macs_of
-from .options import SEED_DISK
+from .._guest.claims import CardClaim, as_it_is, once_it_stands, when_it_goes
+from .plan import VmKind
 from .spec import Spec, with_create_defaults
 from .state import State
 
@@ -25,26 +25,17 @@ def claims_of(spec: Spec | None, state: State) -> Claims:
     cards = {name: CardClaim(nic.mac, nic.value("bridge"), nic.value("vlan") or 0) for name, nic in nics.items()}
     if spec is None:
         live = state.live.nics if state.live else {}
-        return Claims(
-            macs=macs_of(cards.values()) | {*state.record.macs.values()},
-            memory_kib=_memory_before(state),
-            paths=state.owned.values(),
-            links=[nic.tap for nic in live.values() if nic.tap],
-        )
+        return as_it_is(state, cards, memory_kib=_memory_before(state), links=[nic.tap for nic in live.values()])
     if spec.state == "absent":
-        deleted = {name for name in state.owned if ("seed" if name == SEED_DISK else "disks") in spec.delete}
-        return Claims(paths=[path for name, path in state.owned.items() if name not in deleted])
+        return when_it_goes(VmKind(spec, state))
     wanted = spec
     if not state.exists:
         # What it lacks its own plan says.
         with contextlib.suppress(SpecError):
             wanted = with_create_defaults(spec)
-    after = cards_after(cards, spec.items("networks"), is_exact="networks" in spec.exact, unset=spec.unset)
-    return Claims(
-        macs=macs_of(after.values()),
-        memory_kib=wanted.get("memory_max") or max(_memory_before(state), wanted.get("memory", 0)),
-        space=[space for item in wanted.wanted("disks") if (space := _space(item, state))],
-    )
+    memory = wanted.get("memory_max") or max(_memory_before(state), wanted.get("memory", 0))
+    space = [space for item in wanted.wanted("disks") if (space := _space(item, state))]
+    return once_it_stands(spec, cards, memory_kib=memory, space=space)
 
 
 def _memory_before(state: State) -> int:

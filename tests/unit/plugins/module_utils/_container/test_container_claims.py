@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ansible_collections.homelab.hybrid.plugins.module_utils._container import cgroup
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.card import Nic, claim_cards, read_cards
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.claims import claims_of
@@ -17,7 +19,9 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import load
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.lxc import Container
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Limit
 
+GIB = 1024**3
 MAC = "00:16:3e:00:00:01"
 CONFIG = f"""\
 lxc.net.0.link = br0
@@ -77,6 +81,16 @@ def test_a_new_root_takes_what_its_image_takes_and_a_kept_one_nothing():
     assert claims_of(spec, new).space == (Space("", "main", 5),)
     assert claims_of(spec, new.replace(has_target=True)).space == ()
     assert claims_of(declared(rootfs={"pool": "main"}), THERE).space == ()
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(Limit(2 * GIB), 2 * GIB), (Limit(4 * GIB), None), (Limit(used=GIB), 3 * GIB)],
+)
+def test_a_root_that_grows_takes_what_it_gains(limit, expected):
+    there = THERE.replace(root_pool="main", limit=limit)
+    spaces = () if expected is None else (Space("", "main", expected),)
+    assert claims_of(declared(rootfs={"size": "4GiB"}), there).space == spaces
 
 
 def test_all_that_stand_are_told_by_one_listing_and_which_of_them_were_made_here():
