@@ -22,10 +22,11 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
-from ansible_collections.homelab.hybrid.plugins.module_utils._image import copies, store
+from ansible_collections.homelab.hybrid.plugins.module_utils._image import copier, store
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.spec import ARGUMENTS
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import Driver, drivers_of
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.choice import drivers_of
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import Driver
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.tests.harness import pools
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
@@ -300,16 +301,16 @@ def test_a_failure_leaves_nothing(folder, make, sentence):
 
 @pytest.mark.parametrize("kind", ["container", "vm"])
 def test_a_source_that_changes_while_it_is_copied_makes_no_image(folder, monkeypatch, kind):
-    from ansible_collections.homelab.hybrid.plugins.module_utils._image import source_file
+    from ansible_collections.homelab.hybrid.plugins.module_utils._image import copying
 
     source = make_archive(folder) if kind == "container" else make_disk(folder / "disk.qcow2")
-    copy = source_file._copy
+    copy = copying._copy
 
     def slow_copy(*args: t.Any) -> None:
         copy(*args)
         os.utime(source, ns=(1, 1))
 
-    monkeypatch.setattr(source_file, "_copy", slow_copy)
+    monkeypatch.setattr(copying, "_copy", slow_copy)
     outcome = converge_now(IMAGE, from_path(source, kind))
     assert outcome.error is not None and "was changed while it was copied" in outcome.error.message
     assert_nothing_left()
@@ -546,7 +547,7 @@ def pool(folder: Path) -> t.Iterator[Driver]:
 
 
 def copied(driver: Driver) -> list[str]:
-    return [step.name for step in copies.make(store.find(NAME), driver, ())]
+    return [step.name for step in copier.make(store.find(NAME), driver, ())]
 
 
 def test_a_root_is_copied_into_a_pool_once_and_goes_with_its_image(folder, pool):

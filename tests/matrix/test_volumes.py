@@ -16,7 +16,8 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError, ObserveError
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage import volume as volumes
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import LIMIT, Driver, driver_of
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.choice import driver_of
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import LIMIT, Driver
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import BLOCK, FILESYSTEM, Volume
 from ansible_collections.homelab.hybrid.tests.harness import pools
 from ansible_collections.homelab.hybrid.tests.harness.pools import run

@@ -23,10 +23,11 @@ from .._guest.record import RecordedVolume
 from .._guest.run import Run, Steps
 from .._guest.spec import GuestSpec
 from .._host.lxc import LXC_PATH, config_path
-from .._image import copies, store
+from .._image import copier, copies, store
 from .._image.plan import copy_path
 from .._storage import volume as volumes
-from .._storage.driver import Driver, drivers_of
+from .._storage.choice import drivers_of
+from .._storage.driver import Driver
 from .._storage.volume import Volume
 from . import definition, idmap, inside, live, power, rate, rootfs, running
 from .config import Config
@@ -249,7 +250,7 @@ class ContainerBackend:
             )
         driver, fds, size = self._driver(target), self.work.held.fds, self.wanted.spec.get("rootfs.size")
         copy = copies.copy_in(image.name, image.kind, driver)
-        yield from copies.make(image, driver, fds)
+        yield from copier.make(image, driver, fds)
         yield from (change for change in self.plan.changes if change.path == copy_path(image.name, driver.pool))
         try:
             if copy is None:

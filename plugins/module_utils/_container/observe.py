@@ -21,7 +21,8 @@ from .._host.snapshot import IMAGE, Host
 from .._image import copies
 from .._image.store import stored
 from .._storage import volume as volumes
-from .._storage.driver import LIMIT, Driver, drivers_of, pool_of
+from .._storage.choice import drivers_of, pool_of
+from .._storage.driver import LIMIT, Driver
 from .._storage.mounts import mounts_in
 from . import cgroup, cpuset, guest_files, live, values
 from .card import RATES, Card, Nic, claim_cards, find_nic, read_cards

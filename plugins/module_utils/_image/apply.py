@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
 """The only code that writes the image store."""
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from .._core.converge import Work
 from .._core.errors import MissingRequirement
 from .._core.plan import Change, Plan, Step
 from .._core.record import Record
-from .._storage.driver import drivers_of
-from . import build, copies, source_file, store
+from .._storage.choice import drivers_of
+from . import attempts, build, copier, copying, source_file, store
 from .spec import Build, Spec, with_create_defaults
 from .state import SourceFile, State
 
@@ -35,8 +36,8 @@ def apply_image(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[
     try:
         yield from _create(wanted, state.source, record, work.held.fds)
     except Exception:
-        store.withdraw(spec.name)
-        store.remove_left_overs(spec.name)
+        attempts.withdraw(spec.name)
+        attempts.remove_left_overs(spec.name)
         record.remove()
         raise
     yield from plan.changes
@@ -46,23 +47,23 @@ def _create(spec: Spec, source: SourceFile | None, record: Record, keep_fds: t.S
     kind = t.cast(str, spec.kind)
     record.save(building=True, kind=kind)
     yield Step("record written")
-    store.withdraw(spec.name)
-    store.remove_left_overs(spec.name)
-    attempt = store.begin_attempt(spec.name)
+    attempts.withdraw(spec.name)
+    attempts.remove_left_overs(spec.name)
+    attempt = attempts.begin(spec.name)
     yield Step("attempt begun")
     target = os.path.join(attempt, store.FILES[kind])
     if source is None:
         yield from _build(kind, t.cast(Build, spec.build), target, keep_fds)
         origin = _built_origin(t.cast(Build, spec.build))
     else:
-        copy = source_file.copy_container_root if kind == "container" else source_file.copy_vm_disk
+        copy = copying.copy_container_root if kind == "container" else copying.copy_vm_disk
         yield from copy(source, target, keep_fds)
         digest = source_file.digest_of(source.path)
         origin = {"path": source.path, "size": source.size, "mtime_ns": source.mtime_ns, "digest": digest}
     size = source_file.size_of_root(target) if kind == "container" else source_file.size_of_disk(target)
     digest = source_file.digest_of(target)
     yield Step("image checked")
-    store.publish(attempt, spec.name, kind)
+    attempts.publish(attempt, spec.name, kind)
     yield Step("image in place")
     record.save(
         building=None,
@@ -85,11 +86,11 @@ def _built_origin(wanted: Build) -> dict[str, t.Any]:
 
 
 def _remove(name: str, plan: Plan, record: Record, work: Work) -> t.Iterator[Change | Step]:
-    yield from copies.remove(record, drivers_of(work.host))
+    yield from copier.remove(record, drivers_of(work.host))
     if record.exists:
-        store.withdraw(name)
+        attempts.withdraw(name)
         yield Step("image withdrawn")
-    store.remove_left_overs(name)
+    attempts.remove_left_overs(name)
     yield Step("files removed")
     record.remove()
     yield from plan.changes

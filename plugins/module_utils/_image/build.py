@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
 """Debian roots and disks from the host's own apt sources: mmdebstrap and mke2fs, without loop devices and mounts."""
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ import typing as t
 from .._core.record import Record
 from .._host.snapshot import Host
 from .._storage import volume as volumes
-from .._storage.driver import Driver, drivers_of
+from .._storage.choice import drivers_of
+from .._storage.driver import Driver
 from .._storage.volume import Volume
 from . import copies, source_file, store
 from .spec import Spec

@@ -13,7 +13,6 @@ import typing as t
 
 from .._core import command
 from .._core.errors import ApplyError, SpecError, shorten
-from .._core.plan import Step
 from . import store
 from .state import SourceFile
 
@@ -46,11 +45,11 @@ def look(path: str, kind: str) -> SourceFile | None:
         raise SpecError(f"path: {shorten(path)} is no image of kind {kind}. Allowed: {_ALLOWED[kind]}", key="path")
     backing = store.backing_file(path) if packing == "qcow2" else None
     if backing:
-        raise SpecError(_stands_on(path, backing), key="path")
+        raise SpecError(stands_on(path, backing), key="path")
     return SourceFile(path, packing, status.st_size, status.st_mtime_ns)
 
 
-def _stands_on(path: str, other: str) -> str:
+def stands_on(path: str, other: str) -> str:
     return f"path: {path} stands on {other}. Make one file of it first, with qemu-img convert -O qcow2"
 
 
@@ -70,54 +69,6 @@ def digest_of(path: str) -> str:
     """``sha256:`` and the hexadecimal digest of the content of *path*."""
     with open(path, "rb") as stream:
         return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
-
-
-def copy_container_root(source: SourceFile, target: str, keep_fds: t.Sequence[int]) -> t.Iterator[Step]:
-    """Write *source* to the new file *target* as tar.zst.
-
-    :raises ApplyError, CommandError: when it is damaged, or changes meanwhile.
-    """
-    if source.packing == "zstd":
-        _copy(source.path, target, keep_fds)
-    else:
-        plain = source.path if source.packing == "tar" else os.path.join(os.path.dirname(target), "root.tar")
-        if source.packing != "tar":
-            command.run(["zstd", "-q", "-d", source.path, "-o", plain], keep_fds=keep_fds)
-            yield Step("source unpacked")
-        command.run(["zstd", "-q", "-T0", plain, "-o", target], keep_fds=keep_fds)
-        if plain != source.path:
-            os.unlink(plain)
-    _check_unchanged(source)
-    yield Step("source copied")
-
-
-def copy_vm_disk(source: SourceFile, target: str, keep_fds: t.Sequence[int]) -> t.Iterator[Step]:
-    """Write *source* to the new file *target* as qcow2.
-
-    :raises ApplyError, CommandError: when it is damaged, stands on another file, or changes meanwhile.
-    """
-    if source.packing == "qcow2":
-        _copy(source.path, target, keep_fds)
-        # Other files that a header names would be read by QEMU, which is none of the image's business.
-        info = _disk_info(target)
-        data = info.get("format-specific", {}).get("data", {})
-        foreign = info.get("backing-filename") or data.get("data-file")
-        if foreign:
-            raise ApplyError(_stands_on(source.path, foreign))
-    else:
-        command.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", source.path, target], keep_fds=keep_fds)
-    _check_unchanged(source)
-    yield Step("source copied")
-
-
-def _copy(source: str, target: str, keep_fds: t.Sequence[int]) -> None:
-    command.run(["cp", "--reflink=auto", "--sparse=auto", "--", source, target], keep_fds=keep_fds)
-
-
-def _check_unchanged(source: SourceFile) -> None:
-    status = os.stat(source.path)
-    if (status.st_size, status.st_mtime_ns) != (source.size, source.mtime_ns):
-        raise ApplyError(f"path: {source.path} was changed while it was copied. Run again when it is complete")
 
 
 def size_of_root(path: str) -> int:
@@ -143,10 +94,10 @@ def size_of_disk(path: str) -> int:
 
     :raises CommandError: when it is damaged.
     """
-    return int(_disk_info(path)["virtual-size"])
+    return int(disk_info(path)["virtual-size"])
 
 
-def _disk_info(path: str) -> dict[str, t.Any]:
+def disk_info(path: str) -> dict[str, t.Any]:
     return t.cast(
         "dict[str, t.Any]", json.loads(command.run(["qemu-img", "info", "-f", "qcow2", "--output=json", path]))
     )

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
 """The only code that writes storage pools, with their drivers."""
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from .._core.plan import Change, Plan, Step
 from .._core.record import Record
 from .._host.libvirt import errors_of
 from . import source as sources
-from .driver import Driver, driver_of
+from .choice import driver_of
+from .driver import Driver
 from .spec import Spec, with_create_defaults
 from .state import State
 

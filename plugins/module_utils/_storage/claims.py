@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from .._core.claims import Claims, Room
 from .._host.snapshot import Host
-from .driver import Driver, driver_of, drivers_of
+from .choice import driver_of, drivers_of
+from .driver import Driver
 from .spec import Spec
 from .state import State
 

@@ -2,15 +2,14 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """What a storage driver is. Only a driver knows where a volume lies and what its file system can."""
 
 from __future__ import annotations
 
 import typing as t
 
-from .._core import record
 from .._core.errors import ApplyError
-from .._host.snapshot import Host
 from .volume import Limit, Volume
 
 # What a driver can do with the volumes of its pool; plans refuse by it.
@@ -18,9 +17,6 @@ CLONE = "clone"
 SNAPSHOT = "snapshot"
 LIMIT = "limit"
 SEND = "send"
-
-# libvirt's types of pools that are folders of files, whoever made them.
-_FOLDERS = ("dir", "fs", "netfs", "vstorage")
 
 
 class Usage(t.NamedTuple):
@@ -150,51 +146,6 @@ class Driver(t.Protocol):
 
         :raises ApplyError: when something is mounted there, whose content is not ours.
         """
-
-
-def driver_of(pool: str, type: str, path: str) -> Driver | None:
-    """The driver of the pool at *path*; ``None`` for a type that has none. The folder need not be there yet."""
-    if type == "btrfs":
-        from .drivers.btrfs import Btrfs  # most hosts have pools of one type
-
-        return Btrfs(pool, path)
-    if type in _FOLDERS:
-        from .drivers.dir import Dir
-
-        return Dir(pool, path)
-    return None
-
-
-def drivers_of(host: Host) -> dict[str, Driver]:
-    """The drivers of the pools of *host* by name, also of those that a layout makes before its guests."""
-    expected = {name: driver_of(name, *place) for name, place in host.expected_pools.items()}
-    promised = {name: driver for name, driver in expected.items() if driver is not None}
-    # What a guest keeps in a pool that libvirt was made to forget is its own still.
-    return {**host.derived(_recorded), **promised, **host.derived(_standing)}
-
-
-def _recorded(host: Host) -> dict[str, Driver]:
-    records = {name: its.data for name, its in record.load_all("pools").items()}
-    found = ((name, data["path"], data.get("type") or "dir") for name, data in records.items() if "path" in data)
-    return {name: driver for name, path, word in found if (driver := driver_of(name, word, path)) is not None}
-
-
-def _standing(host: Host) -> dict[str, Driver]:
-    ours, found = host.derived(_recorded), {}
-    for name, pool in host.pools.items():
-        # libvirt knows a pool of ours as a folder, whatever it is made of.
-        known = ours.get(name)
-        is_ours = known is not None and pool.path is not None and known.path == pool.path.rstrip("/")
-        driver = known if is_ours else driver_of(name, pool.type, pool.path) if pool.path else None
-        if driver is not None:
-            found[name] = driver
-    return found
-
-
-def pool_of(path: str, drivers: t.Mapping[str, Driver]) -> str | None:
-    """The pool that *path* lies in, the innermost where one lies in another."""
-    holding = [driver for driver in drivers.values() if driver.holds(path)]
-    return max(holding, key=lambda driver: len(driver.path)).pool if holding else None
 
 
 def taken(volume: Volume) -> ApplyError:

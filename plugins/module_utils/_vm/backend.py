@@ -26,7 +26,8 @@ from .._guest.run import Run, Steps
 from .._host.libvirt import errors_of
 from .._image.plan import COPIES
 from .._storage import volume as volumes
-from .._storage.driver import Driver, drivers_of
+from .._storage.choice import drivers_of
+from .._storage.driver import Driver
 from .._storage.volume import Volume
 from . import power, process, seed, storage
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK

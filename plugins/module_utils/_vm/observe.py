@@ -24,7 +24,8 @@ from .._host.snapshot import IMAGE, SERVICE_LIBVIRT, Host
 from .._image import copies
 from .._image.store import chain_of, stored
 from .._storage import volume as volumes
-from .._storage.driver import Driver, drivers_of, pool_of
+from .._storage.choice import drivers_of, pool_of
+from .._storage.driver import Driver
 from .._storage.volume import Volume
 from . import addresses, process, seed
 from .naming import PLACES, name_live_devices

@@ -13,7 +13,7 @@ import typing as t
 from .._core import command, libraries
 from .._core.converge import Work
 from .._core.plan import Step
-from .._image import copies, store
+from .._image import copier, copies, store
 from .._storage.driver import Driver
 from .._storage.volume import Volume
 
@@ -30,7 +30,7 @@ def make_volume(work: Work, driver: Driver, volume: Volume, values: t.Mapping[st
     copy = copies.copy_in(image.name, image.kind, driver) if image else None
     try:
         if image is not None and copy is not None:
-            yield from copies.make(image, driver, fds)
+            yield from copier.make(image, driver, fds)
             attempt = driver.clone(volume, copy, size=size)
         else:
             path = image.path if image else None

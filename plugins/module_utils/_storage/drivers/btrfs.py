@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
 """A pool that is a folder on btrfs: roots are subvolumes, disks are raw files whose clones share their blocks."""
 
 from __future__ import annotations

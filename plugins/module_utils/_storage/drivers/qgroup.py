@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
 """Quota groups of btrfs: how large a subvolume may become, with those that the guest makes in it.
 
 btrfs counts in one of two ways. With *simple* quotas (Linux 6.7) an extent belongs to the subvolume that wrote it, and a new

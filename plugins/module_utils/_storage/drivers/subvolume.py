@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
 """Subvolumes of btrfs: what they are, which lie in them, and how they are made and deleted."""
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths,
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import MissingRequirement, SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.libvirt import Definition
-from ansible_collections.homelab.hybrid.plugins.module_utils._image import build, observe, source_file, store
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import driver_of
+from ansible_collections.homelab.hybrid.plugins.module_utils._image import attempts, build, observe, source_file, store
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.choice import driver_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Volume
 
 
@@ -22,7 +22,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume imp
 def state(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "STATE", str(tmp_path))
     monkeypatch.setattr(paths, "IMAGES", str(tmp_path / "image_store"))
-    monkeypatch.setattr(store, "_ATTEMPTS", str(tmp_path / "image_store" / ".attempts"))
+    monkeypatch.setattr(store, "ATTEMPTS", str(tmp_path / "image_store" / ".attempts"))
     return tmp_path
 
 
@@ -54,22 +54,22 @@ def test_an_image_that_does_not_stand_is_not_found(state, data):
 
 
 def test_an_attempt_becomes_the_image_in_one_step_and_is_withdrawn_in_one(state):
-    assert store.begin_attempt("debian") != store.begin_attempt("debian")
-    store.remove_left_overs("debian")
-    attempt = store.begin_attempt("debian")
+    assert attempts.begin("debian") != attempts.begin("debian")
+    attempts.remove_left_overs("debian")
+    attempt = attempts.begin("debian")
     qcow2(state / "new")
     os.rename(state / "new", os.path.join(attempt, "disk.qcow2"))
-    store.publish(attempt, "debian", "vm")
+    attempts.publish(attempt, "debian", "vm")
     assert os.stat(store.folder_of("debian")).st_mode & 0o777 == 0o711
     assert os.stat(store.file_of("debian", "vm")).st_mode & 0o777 == 0o644
     assert os.stat(paths.IMAGES).st_mode & 0o111 == 0o111
     assert not store.has_left_overs("debian")
-    store.withdraw("debian")
+    attempts.withdraw("debian")
     assert not store.has_folder("debian")
     assert store.has_left_overs("debian")
-    store.remove_left_overs("debian")
+    attempts.remove_left_overs("debian")
     assert not store.has_left_overs("debian")
-    store.withdraw("debian")
+    attempts.withdraw("debian")
     assert not store.has_folder("debian")
 
 
@@ -77,7 +77,7 @@ def test_a_strict_umask_keeps_nobody_from_the_disks(state):
     os.chmod(state, 0o700)
     mask = os.umask(0o077)
     try:
-        attempt = store.begin_attempt("debian")
+        attempt = attempts.begin("debian")
     finally:
         os.umask(mask)
     assert os.stat(paths.STATE).st_mode & 0o777 == 0o711
@@ -89,17 +89,17 @@ def test_a_power_cut_after_publishing_loses_nothing(state, monkeypatch):
     synced = []
     sync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), sync(fd)))
-    attempt = store.begin_attempt("debian")
+    attempt = attempts.begin("debian")
     qcow2(state / "new")
     os.rename(state / "new", os.path.join(attempt, "disk.qcow2"))
-    store.publish(attempt, "debian", "vm")
+    attempts.publish(attempt, "debian", "vm")
     assert synced == [os.path.join(attempt, "disk.qcow2"), attempt, paths.IMAGES]
 
 
 def test_left_overs_of_another_image_stay(state):
-    store.begin_attempt("debian.new")
-    store.begin_attempt("debian")
-    store.remove_left_overs("debian")
+    attempts.begin("debian.new")
+    attempts.begin("debian")
+    attempts.remove_left_overs("debian")
     assert store.has_left_overs("debian.new")
 
 

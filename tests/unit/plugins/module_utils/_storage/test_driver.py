@@ -10,7 +10,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import libvirt
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import POOL, Host
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import drivers_of, pool_of
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.choice import drivers_of, pool_of
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.choice import driver_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.claims import claims_of, room_of
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import driver_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.spec import parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.state import State
 
