@@ -20,9 +20,7 @@ from unit.tree import PLUGIN_FILES, PLUGINS, ROOT, SHARED, SHARED_FILES, files, 
 
 # Ansible and ctypes look for these by their names.
 USED_BY_OTHERS = {"reset", "has_pipelining", "has_tty", "_supports_async", "_fields_"}
-OWN_FILES = [
-    path for path in [*SHARED_FILES, *files(PLUGINS / "plugin_utils")] if SHARED / "_storage" not in path.parents
-]
+OWN_FILES = [*SHARED_FILES, *files(PLUGINS / "plugin_utils")]
 # Programs that are sent to a hypervisor by the name of their file, and what the kept code of a layout begins with.
 ENTRIES = {SHARED / "_vm" / "agent_session.py", SHARED / "_listing" / "listing.py", SHARED / "_layout" / "entry.py"}
 

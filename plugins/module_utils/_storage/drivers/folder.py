@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
 """What drivers share whose pool is a folder: the names of volumes and of attempts at them."""
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -169,8 +169,3 @@ def unpack(archive: str, folder: str, keep_fds: t.Sequence[int]) -> None:
     without = ("--exclude=./dev/*", "--exclude=dev/*")
     argv = ["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", *without, "-xpf", archive, "-C", folder]
     command.run(argv, keep_fds=keep_fds)
-
-
-def is_unsupported(exc: OSError) -> bool:
-    """Whether the file system does not know what it was asked for."""
-    return exc.errno in (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
