@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+import tools.apply_cells as apply_cells
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._container import cgroup, definition, guest_files
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.card import (
@@ -31,8 +32,12 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._container.state im
 )
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.wanted import wanted_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import RECORD as RECORD_HOME
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import Item
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.identity import derive_mac
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.plan import plan_guest
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import GuestRecord, RecordedVolume
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.spec import GuestSpec
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Limit, Volume
 
 MAC = "00:16:3e:aa:bb:cc"
@@ -456,3 +461,69 @@ def test_the_first_root_of_an_image_in_a_pool_comes_with_a_copy_of_it():
 
 def changes(state, **params):
     return [(change.path, change.before, change.after) for change in plan(state, **params).changes]
+
+
+# What something else than the option decides: how many CPUs there are, what is in use, where the root lies, its limit.
+ELSEWHERE = {"vcpus", "cpu.cores", "cpu.pin", "swap", "rootfs.pool", "rootfs.size", "unprivileged"}
+POWERS = {"running": (apply_cells.RUNNING, RUNNING), "stopped": (apply_cells.STOPPED, STOPPED)}
+CELLS = [
+    pytest.param(row, way, power, id=f"{row.path} {way} {power}")
+    for row in apply_cells.rows("lxc_container")
+    for way in apply_cells.directions(row)
+    for power in POWERS
+    if row.path not in ELSEWHERE
+]
+
+
+class Standing(ContainerKind):
+    """A container of which one option has the value *before*, in its definition and while it runs."""
+
+    before: t.ClassVar[dict[str, t.Any]] = {}
+
+    def value(self, side: t.Any, path: str) -> t.Any:
+        return self.before[path] if path in self.before else super().value(side, path)
+
+    def live_value(self, area: str, key: str, item: t.Any, before: t.Any, now: t.Any) -> t.Any:
+        return before.value(key)
+
+
+class Mounted:
+    """A mount by its options alone."""
+
+    def __init__(self, **values: t.Any) -> None:
+        self.values = {"source": "/srv/a", "path": "/data", "readonly": False, **values}
+
+    def value(self, key: str) -> t.Any:
+        return self.values[key]
+
+
+@pytest.mark.parametrize(("row", "way", "power"), CELLS)
+def test_the_table_of_apply_paths_says_what_the_plan_answers(row, way, power):
+    before, after = apply_cells.directions(row)[way]
+    cells, there = POWERS[power]
+    told, dummy = apply_cells.outcome(row, before, after, cells)
+    area, dummy, key = row.path.partition("[]")
+    key = key.lstrip(".")
+    card = there.cards["lan"]
+    things: dict[str, t.Any] = {"networks": {"thing": card}, "mounts": {"thing": Mounted()}}
+    if key:
+        is_card = area == "networks"
+        things[area] = {
+            "thing": card.replace(values={**card.values, key: before}) if is_card else Mounted(**{key: before})
+        }
+        spec = GuestSpec("one", lists={area: (Item("thing", True, {key: after}),)})
+    elif row.type == "item":
+        new = {"networks": {"bridge": "br0"}, "mounts": {"source": "/srv/a", "path": "/data"}}[area]
+        things[area] = things[area] if before else {}
+        spec = GuestSpec("one", lists={area: (Item("thing", after, new if after else {}),)})
+    else:
+        spec = GuestSpec("one", values={row.path: after})
+    record = RECORD.with_value(row, before) if row.home == RECORD_HOME else RECORD
+    persistent = definition_of(there.config, record)
+    persistent.items = things
+    live = None if there.live is None else Live(**LIVE, items=things)
+    kind = Standing(spec, there.replace(persistent=persistent, live=live, record=record))
+    kind.before = {} if "[]" in row.path else {row.path: before}
+    change = plan_guest(kind).get(row.path.replace("[]", "[thing]"))
+    assert change is not None
+    assert change.how.value == told
