@@ -93,7 +93,10 @@ class Action(_watched.WatchedAction):
 def test_the_process_that_writes_the_result_is_found_by_its_job():
     job = f"j{os.getpid():012}"
     status = {"jid": f"{job}.1"}
-    with subprocess.Popen([sys.executable, "-c", "input()", "async_wrapper.py", job], stdin=subprocess.PIPE) as wrapper:
+    program = [sys.executable, "-c", "print(flush=True); input()", "async_wrapper.py", job]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as wrapper:
+        # The kernel tells the command line of a process only when it has begun.
+        assert wrapper.stdout is not None and wrapper.stdout.readline()
         assert Action().lives(status)
         wrapper.kill()
     assert not Action().lives(status)
