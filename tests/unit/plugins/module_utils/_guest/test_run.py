@@ -100,6 +100,7 @@ def test_everything_is_told_once_and_in_the_one_order(state: GuestState, params:
     ]
     order += ["flag autostart", "attach networks[dmz]", "live memory", "switch stopped started"]
     assert [each for each in backend.asked if each in order] == [each for each in order if each in backend.asked]
+    assert ("clear" in backend.asked) == (not state.exists)
 
 
 @pytest.mark.parametrize("fails_at", range(1, 17))

@@ -231,6 +231,11 @@ def test_a_vlan_of_a_new_card_is_refused_too_and_taken_off_together_with_a_move(
     assert hows(moved, **params) == {"networks[lan].bridge": "live", "networks[lan].vlan": "live"}
 
 
+def test_a_disk_that_goes_is_kept_as_a_file():
+    gone = {"disks": [{"name": "root", "state": "absent"}], "networks": [{"name": "lan", "state": "absent"}]}
+    assert plan(running(), **gone).kept == [DISK.source]
+
+
 def test_what_is_not_listed_is_unmanaged():
     found = plan(stopped(), disks=[], networks=[])
     assert (found.changes, found.unmanaged) == ([], ["disks[root]", "networks[lan]"])
