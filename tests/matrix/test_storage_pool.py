@@ -430,6 +430,17 @@ def test_a_source_is_unmounted_and_mounted_with_its_pool(source):
     assert os.path.ismount(point) and pool_info()["State"] == "running"
 
 
+def test_a_pool_whose_source_is_not_mounted_is_missing_and_mounted_when_it_starts(source):
+    """As after a start of the host without its disk: libvirt has the pool active in the empty folder."""
+    converge_now(POOL, on_source(source))
+    point = source.parent / "point"
+    run("umount", point)
+    assert pool_info()["State"] == "running"
+    assert f"{source}, is not mounted" in str(snapshot.Host().missing(Reference(snapshot.POOL, NAME)))
+    check_run_again(POOL, {"name": NAME, "state": "started"}, ["state"])
+    assert os.path.ismount(point) and snapshot.Host().missing(Reference(snapshot.POOL, NAME)) is None
+
+
 def test_what_is_on_a_source_is_kept_and_taken_up_again(source):
     converge_now(POOL, on_source(source))
     point = source.parent / "point"

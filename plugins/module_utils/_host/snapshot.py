@@ -42,7 +42,13 @@ def _missing_pool(host: Host, name: str) -> str | None:
     if pool is None:
         return f"there is no storage pool {name}. Make it with homelab.hybrid.storage_pool"
     start = "Start it with homelab.hybrid.storage_pool"
-    return None if pool.is_active else f"the storage pool {name} is not started. {start}"
+    if not pool.is_active:
+        return f"the storage pool {name} is not started. {start}"
+    # libvirt starts a pool in the empty folder too where its disk was not there when the host started.
+    its = host.record("pools", name).data
+    if its.get("source") and its.get("path") == pool.path and not os.path.ismount(its["path"]):
+        return f"the source of the storage pool {name}, {its['source']}, is not mounted. {start}"
+    return None
 
 
 def _missing_image(host: Host, name: str) -> str | None:
