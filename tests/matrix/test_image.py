@@ -56,7 +56,7 @@ def clean() -> None:
         for path in Path(paths.IMAGES).glob(pattern):
             assert str(path) not in Path("/proc/self/mountinfo").read_text(), f"something is mounted in {path}"
             shutil.rmtree(path)
-    for kind in ("images", "guests"):
+    for kind in ("images", "guests", "pools"):
         for record in Path(paths.record_folder(kind)).glob(f"{PREFIX}*"):
             record.unlink()
 
@@ -376,8 +376,10 @@ def test_an_image_is_kept_while_guests_made_of_it_or_their_disks_are_there(folde
     converge_now(IMAGE, from_path(make_disk(folder / "disk.qcow2"), "vm"))
     domain_by_hand(folder / "disk.qcow2")
     guest_record(f"{PREFIX}-vm", image=NAME)
-    linked = make_disk(folder / "linked.qcow2", "-b", str(FOLDER / "disk.qcow2"), "-F", "qcow2")
-    guest_record(f"{PREFIX}-old", image=NAME, volumes={"root": {"path": str(linked)}})
+    Record("pools", f"{PREFIX}-pool").save(path=str(folder), type="dir")
+    make_disk(folder / f"{PREFIX}-old.root.qcow2", "-b", str(FOLDER / "disk.qcow2"), "-F", "qcow2")
+    root = {"pool": f"{PREFIX}-pool", "name": f"{PREFIX}-old.root", "kind": "block"}
+    guest_record(f"{PREFIX}-old", image=NAME, volumes={"root": root})
     refuse(IMAGE, {"name": NAME, "state": "absent"}, f"is in use by {PREFIX}-old (its kept disk root), {PREFIX}-vm")
     for name in ("vm", "old"):
         Path(paths.record_path("guests", f"{PREFIX}-{name}")).unlink()
