@@ -244,10 +244,11 @@ notes:
     restarts it, which takes a moment, and plugs in again what hung on the bridge, with the flags of each port. Such a change is shown with
     C(how=restart). Everything else is changed while guests are running.
   - A bridge with O(mode=ports) is never restarted, and needs no libvirt. While it carries the ssh connection to this host or its default
-    route, changes of its addresses, gateways and VLANs and the loss of a port are refused.
+    route, changes of its addresses, gateways, O(mtu), O(mac), O(stp), O(vlan_aware) and of a port that it has are refused. A new port can
+    be added. A bridge that libvirt carries is not restarted, stopped or taken away then.
   - C(ifupdown) makes bridges with the package C(bridge-utils). The module asks for it where it is missing.
   - Links that C(NetworkManager) or C(netplan) owns are refused. So are files that this module cannot edit without guessing, such as those
-    with drop-ins.
+    with drop-ins, or a file of C(systemd-networkd) that is about more links than the one that changes. The refusal names the file.
 seealso:
   - module: homelab.hybrid.kvm_vm
   - module: homelab.hybrid.lxc_container
