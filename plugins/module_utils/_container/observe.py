@@ -124,7 +124,7 @@ def _mounted_by_name(
     kept: Definition, running: Live, spec: GuestSpec | None, places: t.Mapping[str, str]
 ) -> dict[str, Mounted]:
     """What is mounted for each entry; and what is mounted without one exactly as it is declared."""
-    entries = t.cast("t.Mapping[str, MountEntry]", kept.things("mounts"))
+    entries = t.cast(t.Mapping[str, MountEntry], kept.things("mounts"))
     found = {name: mounted for name, entry in entries.items() if (mounted := running.mounted.get(entry.path))}
     for item in spec.items("mounts") if spec else ():
         stray = running.mounted.get(item.text("path") or "")

@@ -210,8 +210,8 @@ class State(GuestState):
         "size_obstacle",
         "target",
     )
-    persistent: Definition
-    live: Live | None
+    persistent: Definition  # pylint: disable=declare-non-slot  # a narrower type of a slot of its mother
+    live: Live | None  # pylint: disable=declare-non-slot  # likewise
 
     def __init__(
         self,

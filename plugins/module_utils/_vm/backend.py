@@ -437,7 +437,8 @@ class VmBackend:
                 node.getparent().remove(node)
         elif node is None:
             item = self.spec.item(area, name)
-            assert item is not None
+            if item is None:
+                raise ApplyError(f"{area}[{name}] of {self.spec.name} is planned and not declared")
             full = new_item(area, item, self.state.formats)
             if area == "networks":
                 tap = link_name(self.spec.name, name, self.work.host.links)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+import types
 import typing as t
 
 from .._core.declared import check_line, check_name
@@ -61,7 +62,7 @@ def check_guest_name(key: str, name: t.Any) -> str:
 
 
 Formats = t.Mapping[str, tuple[str, ...]]
-NO_FORMATS: Formats = {}
+NO_FORMATS: Formats = types.MappingProxyType({})
 
 
 def _check_disk(item: Item) -> None:

@@ -71,8 +71,8 @@ class State(GuestState):
         "snapshots",
         "sources",
     )
-    persistent: VmSide  # of a machine that exists
-    live: VmSide | None
+    persistent: VmSide  # pylint: disable=declare-non-slot  # a narrower type of a slot of its mother
+    live: VmSide | None  # pylint: disable=declare-non-slot  # likewise
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from .ifupdown import Ifupdown
 from .networkd import Networkd
 from .settings import LinkSettings
 
-Backend = Networkd | Ifupdown
+Backend = t.Union[Networkd, Ifupdown]  # noqa: UP007  # ansible-test reads shared code as Python 3.9, which has no | of classes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,8 +23,8 @@ NETWORK = NetworkState(is_defined=True, persistent=NAT, live=NAT, users={"web": 
 PORTS = LinkSettings(addresses=("10.0.0.1/24",), addresses6=("fd00::1/64",))
 
 
-def claims(state, /, **params):
-    return claims_of(parse({"name": "br0", **params}), state)
+def claims(there, /, **params):
+    return claims_of(parse({"name": "br0", **params}), there)
 
 
 def test_it_claims_its_own_addresses_where_it_is_plugged_in():

@@ -8,7 +8,6 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-import tools.apply_cells as apply_cells
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._container import cgroup, definition, guest_files
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.card import (
@@ -39,6 +38,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._guest.plan import 
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import GuestRecord, RecordedVolume
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.spec import GuestSpec
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Limit, Volume
+from tools import apply_cells
 
 MAC = "00:16:3e:aa:bb:cc"
 CONFIG = f"""\

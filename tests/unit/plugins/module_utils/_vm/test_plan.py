@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import pytest
-import tools.apply_cells as apply_cells
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import RECORD, Item
@@ -19,6 +18,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import Fo
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.disk import Disk
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.nic import Nic
+from tools import apply_cells
 
 DISK_VALUES = {
     "source": "/p/vm.root.qcow2",

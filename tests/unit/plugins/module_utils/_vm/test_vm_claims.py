@@ -42,8 +42,8 @@ THERE = State(
 NEW = State(image_sizes={"debian": 3 * GIB}, formats={"main": ("qcow2", "raw")})
 
 
-def claims(state, /, **params):
-    return claims_of(parse({"name": "vm", **params}), state)
+def claims(there, /, **params):
+    return claims_of(parse({"name": "vm", **params}), there)
 
 
 def test_it_claims_what_it_has_until_something_else_is_declared():

@@ -77,6 +77,9 @@ class Failing:
 @pytest.fixture
 def carry_out(monkeypatch):
     def carry_out(effects, wish, state):
+        def save(record, **changes):
+            effects.save(record, **changes)
+
         backend = Networkd({}, {})
         state = dataclasses.replace(state, backend=backend, links=frozenset(Host.links))
         spec = parse(wish)
@@ -90,7 +93,7 @@ def carry_out(monkeypatch):
         monkeypatch.setattr(apply, "read_live", lambda *args: state.live)
         monkeypatch.setattr(manager, "prepare", effects.prepare)
         monkeypatch.setattr(manager, "finish", effects.finish)
-        monkeypatch.setattr(Record, "save", lambda own, **changes: effects.save(own, **changes))
+        monkeypatch.setattr(Record, "save", save)
         stood = []
         try:
             for step in apply.apply_link(spec, state, plan, Work(Host(), None)):
