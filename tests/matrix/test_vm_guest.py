@@ -87,6 +87,8 @@ def test_the_guest_gives_memory_back(guest: dict[str, t.Any]) -> None:
     assert run.plan.changes[0].how.value == "live" and not unchanged(VM, params).plan.restart_required
     assert in_time(lambda: f"actual {216 * 1024}" in virsh("dommemstat", NAME))
     check_run_again(VM, {"name": NAME, "memory": "256"}, ["memory"])
+    # The next check must not meet a balloon that still moves.
+    assert in_time(lambda: f"actual {256 * 1024}" in virsh("dommemstat", NAME))
 
 
 def test_the_guest_lets_devices_go_and_takes_others(guest: dict[str, t.Any]) -> None:
