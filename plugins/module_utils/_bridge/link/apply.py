@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import re
 import stat
@@ -57,20 +56,24 @@ def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterat
             _write(path, text)
     if edits:
         yield Step("definition written")
-    left = _Left(plan)
+    left = _Left(plan, is_new=not state.is_defined)
     yield from left.of("autostart")
     if not state.is_defined or state.is_up or spec.state == "started":
         yield from _bring_up(spec, state, wanted, plan, left, record, backend, work)
     _forget_ports(record, wanted)
     record.save(is_building=False)
-    yield from left.but(())
+    yield from left.changes
 
 
 class _Left:
-    """The changes of a plan that do not stand yet. What is asked for stands, and is given once."""
+    """The changes of a plan that do not stand yet. What is asked for stands, and is given once.
 
-    def __init__(self, plan: Plan) -> None:
+    Of a bridge that is new nothing stands before its record is complete: until then another run begins anew.
+    """
+
+    def __init__(self, plan: Plan, *, is_new: bool) -> None:
         self.changes = list(plan.changes)
+        self.is_new = is_new
 
     def of(self, *paths: str) -> t.Iterator[Change]:
         return self._give(lambda change: _belongs(change, paths))
@@ -79,8 +82,8 @@ class _Left:
         return self._give(lambda change: not _belongs(change, paths))
 
     def _give(self, stands: t.Callable[[Change], bool]) -> t.Iterator[Change]:
-        standing = list(filter(stands, self.changes))
-        self.changes = list(itertools.filterfalse(stands, self.changes))
+        standing = [] if self.is_new else list(filter(stands, self.changes))
+        self.changes = [change for change in self.changes if change not in standing]
         yield from standing
 
 

@@ -56,19 +56,13 @@ def _create(
         handle = work.host.connection.networkDefineXML(network_xml.new(spec.name, merge(NOTHING, spec)))
     yield Step("network defined")
     _set_autostart(spec.name, handle, bool(spec.autostart))
-    yield from _of(plan, "autostart")
+    yield Step("autostart set")
     if spec.state != "stopped":
         _start(spec.name, handle, record)
         yield Step("network started")
-    yield from (change for change in plan.changes if change.path not in _POWER)
     record.save(is_building=False)
-    yield from _of(plan, "state")
-
-
-def _of(plan: Plan, path: str) -> t.Iterator[Change]:
-    change = plan.get(path)
-    if change is not None:
-        yield change
+    # Until here another run begins anew: nothing stood for good.
+    yield from plan.changes
 
 
 def _change(
