@@ -257,7 +257,7 @@ def test_a_host_is_powered_off_after_its_guests(tmp_path: Path) -> None:
     lines = site.play("shutdown", *extra)
     stopped = [line["result"]["plan"] for line in lines if line["action"] == "homelab.hybrid.layout"]
     assert [change["path"] for step in stopped for change in step] == ["vms[sandbox].state", "containers[proxy].state"]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while state() != "STOPPED" and time.monotonic() < deadline:
         time.sleep(0.5)
     assert state() == "STOPPED"
