@@ -167,12 +167,18 @@ class _Watch:
                     is_alive = self._action.lives(status)
                     found = self._action.look_at(status, self._task_vars)
                     if found.get("finished") or found.get("failed") or not is_alive:
+                        self._listen_to_the_end()
                         return found if _RESULT & set(found) else self._lost(found)
                 self._heard = time.monotonic()
             except AnsibleConnectionFailure:
                 if time.monotonic() - self._heard > SILENCE_SECONDS:
                     raise
             time.sleep(0.1 if is_over else _POLL_SECONDS)
+
+    def _listen_to_the_end(self) -> None:
+        """What was told since the last look: the result may have come right behind it."""
+        with contextlib.suppress(AnsibleConnectionFailure):
+            self._listen()
 
     def _lost(self, found: Result) -> Result:
         """The result of a module that told none, from what it told on its way."""
