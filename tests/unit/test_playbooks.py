@@ -35,3 +35,16 @@ def test_hosts_wait_for_each_other_whatever_the_strategy_of_the_user(path: Path)
     """One host asks and sets facts for all; with strategy=free in ansible.cfg others would look for them too early."""
     plays = [play for play in yaml.safe_load(path.read_text()) if "hosts" in play]
     assert [play["name"] for play in plays if play.get("strategy") != "ansible.builtin.linear"] == []
+
+
+def test_a_busy_host_has_time_for_what_nobody_waits_for() -> None:
+    """ansible-core kills what runs longer than `async` seconds: a host that loads a module for two was never powered off."""
+    tasks = [
+        task
+        for path in (ROOT / "playbooks").glob("*.yml")
+        for play in yaml.safe_load(path.read_text())
+        for task in play.get("tasks", [])
+    ]
+    left_alone = {task["name"]: task["async"] for task in tasks if task.get("poll") == 0}
+    assert left_alone.keys() == {"Power the host off"}
+    assert min(left_alone.values()) >= 60
