@@ -17,13 +17,13 @@ from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
 from .._guest.record import GuestRecord, RecordedVolume, load
 from .._guest.spec import GuestSpec
+from .._host.mounts import mounts_in
 from .._host.snapshot import IMAGE, Host
 from .._image import copies
 from .._image.store import stored
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of, pool_of
 from .._storage.driver import LIMIT, Driver
-from .._storage.mounts import mounts_in
 from . import cgroup, cpuset, guest_files, live, values
 from .card import RATES, Card, Nic, claim_cards, find_nic, read_cards
 from .config import Config, MountEntry

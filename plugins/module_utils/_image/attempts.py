@@ -13,7 +13,7 @@ import tempfile
 
 from .._core import atomic, paths
 from .._core.errors import ApplyError
-from .._storage.mounts import mounts_in
+from .._host.mounts import mounts_in
 from . import store
 
 

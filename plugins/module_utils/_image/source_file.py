@@ -13,7 +13,7 @@ import typing as t
 
 from .._core import command
 from .._core.errors import ApplyError, SpecError, shorten
-from . import store
+from .._host.backing import backing_file
 from .state import SourceFile
 
 _TAR_MAGICS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz"}
@@ -43,7 +43,7 @@ def look(path: str, kind: str) -> SourceFile | None:
     packing = _container_packing(head) if kind == "container" else _disk_packing(head)
     if packing is None:
         raise SpecError(f"path: {shorten(path)} is no image of kind {kind}. Allowed: {_ALLOWED[kind]}", key="path")
-    backing = store.backing_file(path) if packing == "qcow2" else None
+    backing = backing_file(path) if packing == "qcow2" else None
     if backing:
         raise SpecError(stands_on(path, backing), key="path")
     return SourceFile(path, packing, status.st_size, status.st_mtime_ns)

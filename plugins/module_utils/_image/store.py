@@ -7,20 +7,16 @@
 from __future__ import annotations
 
 import os
-import struct
-import typing as t
 
 from .._core import paths, record
 from .._core.errors import MissingRequirement
+from .._host.backing import chain_of
 from .state import StoredImage
 
 FILES = {"container": "root.tar.zst", "vm": "disk.qcow2"}
 FORMATS = {"container": "tar.zst", "vm": "qcow2"}
 # No image can have this name: names begin with a letter or digit.
 ATTEMPTS = os.path.join(paths.IMAGES, ".attempts")
-_LONGEST_CHAIN = 16
-# What qcow2 permits. A guest writes what it likes to the beginning of a raw disk.
-_LONGEST_NAME = 1023
 
 
 def find(name: str) -> StoredImage:
@@ -65,29 +61,3 @@ def has_left_overs(name: str) -> bool:
 def stands_on(path: str, folder: str) -> bool:
     """Whether the file *path* or one that it is backed by lies below *folder*."""
     return any(file.startswith(folder + "/") for file in chain_of(path))
-
-
-def chain_of(path: str) -> t.Iterator[str]:
-    """The file *path*, and those that it is backed by."""
-    for dummy in range(_LONGEST_CHAIN):
-        yield path
-        backing = backing_file(path)
-        if backing is None:
-            return
-        path = os.path.normpath(os.path.join(os.path.dirname(path), backing.removeprefix("file:")))
-
-
-def backing_file(path: str) -> str | None:
-    """The backing file that the header of a qcow2 file names; ``None`` for every other file."""
-    try:
-        with open(path, "rb") as stream:
-            header = stream.read(20)
-            if len(header) < 20 or header[:4] != b"QFI\xfb":
-                return None
-            offset, size = struct.unpack(">QI", header[8:20])
-            if not offset:
-                return None
-            stream.seek(offset)
-            return stream.read(min(size, _LONGEST_NAME)).decode(errors="surrogateescape")
-    except (OSError, OverflowError, ValueError):
-        return None

@@ -13,8 +13,8 @@ import typing as t
 
 from .._core import command
 from .._core.errors import SpecError
+from .._host import mounts
 from .._host.snapshot import Host, path_users
-from . import mounts
 from .spec import Spec
 from .state import ENFORCED, INCONSISTENT, OFF, Source, State
 

@@ -19,10 +19,11 @@ from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
 from .._guest.record import GuestRecord, Run, load
 from .._host import accelerator, vlans
+from .._host.backing import chain_of
 from .._host.libvirt import Definition, Listings, dotted, errors_of
 from .._host.snapshot import IMAGE, SERVICE_LIBVIRT, Host
 from .._image import copies
-from .._image.store import chain_of, stored
+from .._image.store import stored
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of, pool_of
 from .._storage.driver import Driver

@@ -15,7 +15,7 @@ import typing as t
 
 from ..._core import atomic, command
 from ..._core.errors import ApplyError, ObserveError
-from .. import mounts
+from ..._host import mounts
 from ..driver import Attempt, DiskSource, Usage, taken
 from ..volume import BLOCK, FILESYSTEM, Limit, Volume
 

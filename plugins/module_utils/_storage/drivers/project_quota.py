@@ -16,7 +16,7 @@ import struct
 
 from ..._core import command
 from ..._core.errors import ApplyError
-from .. import mounts
+from ..._host import mounts
 from ..volume import Limit, Volume
 
 _ENFORCED = frozenset(("prjquota", "pquota"))

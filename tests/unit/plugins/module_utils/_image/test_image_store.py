@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths, record
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import MissingRequirement, SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.backing import backing_file
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.libvirt import Definition
 from ansible_collections.homelab.hybrid.plugins.module_utils._image import attempts, build, observe, source_file, store
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.choice import driver_of
@@ -110,9 +111,9 @@ def test_a_disk_stands_on_what_its_header_names(tmp_path):
     (tmp_path / "store").mkdir()
     image = qcow2(tmp_path / "store" / "disk")
     linked = qcow2(tmp_path / "linked", image)
-    assert store.backing_file(top) == f"file:{middle}"
-    assert store.backing_file(base) is None
-    assert store.backing_file("/nonexistent") is None
+    assert backing_file(top) == f"file:{middle}"
+    assert backing_file(base) is None
+    assert backing_file("/nonexistent") is None
     assert store.stands_on(linked, str(tmp_path / "store"))
     assert store.stands_on(image, str(tmp_path / "store"))
     assert not store.stands_on(top, str(tmp_path / "store"))
