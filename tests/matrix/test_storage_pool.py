@@ -210,6 +210,125 @@ def test_a_pool_that_a_guest_stands_on_is_not_removed(folder):
     check_run_again(POOL, {"name": NAME, "state": "stopped"}, ["state"])
 
 
+@pytest.fixture
+def link(folder, tmp_path):
+    """Another name of the folder."""
+    path = tmp_path / f"{PREFIX}-link"
+    path.symlink_to(folder)
+    return path
+
+
+BY_ANOTHER_NAME = {
+    "a disk through a link": "<devices><disk type='file'><source file='{link}/disk.img'/><target dev='vda'/></disk></devices>",
+    "a backing file": "<devices><disk type='file'><driver name='qemu' type='qcow2'/><source file='{apart}/top.qcow2'/>"
+    "<target dev='vda'/></disk></devices>",
+    "a disk by its volume": "<devices><disk type='volume'><source pool='{pool}' volume='disk.img'/><target dev='vda'/></disk></devices>",
+    "a kernel": "<os><kernel>{folder}/vmlinuz</kernel></os>",
+    "a CD-ROM": "<devices><disk type='file' device='cdrom'><source file='{link}/x.iso'/><target dev='sda' bus='sata'/></disk></devices>",
+    "virtiofs": "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking><devices><filesystem type='mount'>"
+    "<driver type='virtiofs'/><source dir='{link}/shared'/><target dir='x'/></filesystem></devices>",
+}
+
+
+@pytest.mark.parametrize("what", BY_ANOTHER_NAME)
+def test_a_machine_stands_on_a_pool_by_any_name_that_it_has(folder, link, tmp_path, what):
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    run("qemu-img", "create", "-q", "-f", "raw", folder / "disk.img", "1M")
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", folder / "disk.img", "-F", "raw", tmp_path / "top.qcow2")
+    rest = BY_ANOTHER_NAME[what].format(folder=folder, link=link, pool=NAME, apart=tmp_path)
+    head = f"<domain type='qemu'><name>{PREFIX}-vm</name><memory unit='MiB'>16</memory>"
+    system = rest.removeprefix("<os>").partition("</os>")[0] if rest.startswith("<os>") else ""
+    devices = "" if system else rest
+    connection = libvirt.open("qemu:///system")
+    connection.defineXML(f"{head}<os><type arch='x86_64' machine='q35'>hvm</type>{system}</os>{devices}</domain>")
+    connection.close()
+    refuse(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, f"in use by {PREFIX}-vm")
+    assert (folder / "disk.img").exists()
+    virsh("undefine", f"{PREFIX}-vm")
+    check_run_again(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, ["state", "path"])
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "lxc.rootfs.path = dir:{link}/web",
+        "lxc.rootfs.path = overlay:{link}/web:/srv/{name}",
+        "lxc.mount.entry = {link}/data data none bind,create=dir 0 0",
+        "lxc.rootfs = {folder}/web",
+    ],
+)
+def test_a_container_stands_on_a_pool_by_any_name_that_it_has(folder, link, line):
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    (folder / "web").mkdir()
+    config = Path(f"/var/lib/lxc/{PREFIX}-ct/config")
+    config.parent.mkdir()
+    try:
+        config.write_text(line.format(folder=folder, link=link, name=PREFIX) + "\n", encoding="utf-8")
+        refuse(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, f"in use by {PREFIX}-ct")
+    finally:
+        shutil.rmtree(config.parent)
+    check_run_again(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, ["state", "path"])
+
+
+def test_a_running_machine_keeps_a_pool_started_by_its_volumes(folder):
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    run("qemu-img", "create", "-q", "-f", "raw", folder / "disk.img", "1M")
+    virsh("pool-refresh", NAME)
+    source = f"<source pool='{NAME}' volume='disk.img'/>"
+    connection = libvirt.open("qemu:///system")
+    domain = connection.createXML(
+        f"<domain type='qemu'><name>{PREFIX}-vm</name><memory unit='MiB'>16</memory><os><type arch='x86_64'>hvm</type></os>"
+        f"<devices><disk type='volume'>{source}<target dev='vda' bus='virtio'/></disk></devices></domain>",
+        libvirt.VIR_DOMAIN_START_PAUSED,
+    )
+    try:
+        refuse(POOL, {"name": NAME, "state": "stopped"}, f"at work on it: {PREFIX}-vm")
+    finally:
+        domain.destroy()
+        connection.close()
+
+
+def test_what_the_host_itself_has_in_use_is_no_folder_to_delete(folder, tmp_path):
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    (folder / "data").mkdir()
+    point = tmp_path / "point"
+    point.mkdir()
+    gone = {"name": NAME, "state": "absent", "allow": ["delete_data"]}
+    run("mount", "--bind", folder / "data", point)
+    try:
+        refuse(POOL, gone, f"in use by the mount at {point}")
+    finally:
+        run("umount", point)
+    run("truncate", "-s", "1M", folder / "data" / "img")
+    loop = run("losetup", "--find", "--show", folder / "data" / "img").strip()
+    try:
+        refuse(POOL, gone, f"in use by the loop device {loop}")
+    finally:
+        run("losetup", "--detach", loop)
+    check_run_again(POOL, gone, ["state", "path"])
+
+
+def test_a_folder_is_that_of_one_pool_by_whatever_name(folder, link, tmp_path):
+    converge_now(POOL, {"name": f"{PREFIX}-other", "path": str(folder)})
+    sentence = f"is the folder of the storage pool {PREFIX}-other"
+    refuse(POOL, {"name": NAME, "path": str(link)}, sentence)
+    point = tmp_path / "point"
+    point.mkdir()
+    run("mount", "--bind", folder, point)
+    try:
+        refuse(POOL, {"name": NAME, "path": str(point)}, sentence)
+    finally:
+        run("umount", point)
+
+
+def test_a_file_is_no_folder_of_a_pool(folder):
+    folder.write_text("data", encoding="utf-8")
+    refuse(POOL, {"name": NAME, "path": str(folder)}, f"path: {folder} is no folder")
+    refuse(POOL, {"name": NAME, "path": str(folder / "below")}, f"path: {folder} is no folder")
+    assert folder.read_text(encoding="utf-8") == "data"
+
+
 def test_a_mount_in_a_pool_keeps_it_from_being_deleted(folder):
     converge_now(POOL, {"name": NAME, "path": str(folder)})
     (folder / "nfs").mkdir()
@@ -416,9 +535,14 @@ def test_a_source_that_is_in_use_is_refused(source):
     other.mkdir()
     run("mount", "-o", "loop", source, other)
     try:
-        refuse(POOL, on_source(source, allow=["format"]), "is in use on this host")
+        refuse(POOL, on_source(source, allow=["format"]), "is in use by the loop device /dev/loop")
     finally:
         run("umount", other)
+
+
+def test_a_source_that_is_the_disk_of_a_machine_is_refused(source):
+    domain_by_hand(source)
+    refuse(POOL, on_source(source, allow=["format"]), f"source: {source} is in use by {PREFIX}-vm")
 
 
 def test_a_source_is_unmounted_and_mounted_with_its_pool(source):

@@ -11,14 +11,17 @@ import typing as t
 
 from .._core import atomic
 from .._core.decide import SAME
+from .._core.errors import ObserveError
 from .._core.record import Record
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
 from .._guest.record import GuestRecord, RecordedVolume, load
 from .._guest.spec import GuestSpec
+from .._host.libvirt import errors_of
 from .._host.mounts import mounts_in
 from .._host.snapshot import IMAGE, Host
+from .._host.uses import obstacle
 from .._image import copies
 from .._image.store import stored
 from .._storage import volume as volumes
@@ -78,7 +81,7 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
         live=running,
         record=record,
         other_kind="virtual machine" if is_machine else None,
-        **_observe_root(name, kept.config, record, spec, host, is_running=running is not None),
+        **_observe_root(name, kept.config, record, spec, host),
         **(_observe_surroundings(name, kept, spec, host, exists=exists) if spec else {}),
         places=places,
         files=frozenset(source for source in places if not os.path.isdir(source)),
@@ -138,7 +141,7 @@ def _mounted_by_name(
 
 
 def _observe_root(
-    name: str, config: Config, record: GuestRecord, spec: GuestSpec | None, host: Host, *, is_running: bool
+    name: str, config: Config, record: GuestRecord, spec: GuestSpec | None, host: Host
 ) -> dict[str, t.Any]:
     drivers = drivers_of(host)
     recorded = record.volumes.get(ROOTFS)
@@ -156,7 +159,7 @@ def _observe_root(
     if recorded and own and owns and is_there and (spec is None or spec.get("rootfs.size") is not None):
         found["limit"] = own.limit(recorded.volume)
     if spec is not None and spec.state == "absent":
-        return {**found, **_observe_removal(path if is_there else None, place, recorded, is_running=is_running)}
+        return {**found, **_observe_removal(name, path if is_there else None, place, recorded, host)}
     driver = drivers.get(spec.get("rootfs.pool") or (found["root_pool"] if config else "") or "") if spec else None
     return {**found, **_observe_target(name, spec, driver, host)} if spec and driver else found
 
@@ -178,7 +181,7 @@ def _observe_target(name: str, spec: GuestSpec, driver: Driver, host: Host) -> d
 
 
 def _observe_removal(
-    path: str | None, place: str | None, recorded: RecordedVolume | None, *, is_running: bool
+    name: str, path: str | None, place: str | None, recorded: RecordedVolume | None, host: Host
 ) -> dict[str, t.Any]:
     """What is kept of the root at *path*, or deleted. Our own is at *place*, unless its pool is gone."""
     foreign = (f"{path} (not made by this collection)",) if path is not None and path != place else ()
@@ -189,9 +192,18 @@ def _observe_removal(
         return {"owned": {ROOTFS: f"{recorded.volume} ({gone})"}, "used": {ROOTFS: gone}, "foreign": ()}
     if not os.path.lexists(place):
         return {"foreign": foreign}
-    mounts = () if is_running else mounts_in(place)
-    used = {ROOTFS: f"{', '.join(mounts)} is mounted in it; unmount that first"} if mounts else {}
-    return {"owned": {ROOTFS: place}, "used": used, "foreign": foreign}
+    why = _obstacle_to_deletion(name, place, host)
+    return {"owned": {ROOTFS: place}, "used": {ROOTFS: why} if why else {}, "foreign": foreign}
+
+
+def _obstacle_to_deletion(name: str, place: str, host: Host) -> str | None:
+    mounts = mounts_in(place)
+    if mounts:
+        return f"{', '.join(mounts)} is mounted in it; unmount that first"
+    if not host.domains:
+        return obstacle(host, name, place)  # a bare host has not even the library whose errors would be read
+    with errors_of("read the domains", ObserveError):
+        return obstacle(host, name, place)
 
 
 def rootfs_path(config: Config) -> str | None:

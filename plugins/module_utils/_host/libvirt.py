@@ -227,16 +227,6 @@ class Definition:
         return self._root
 
     @property
-    def disk_sources(self) -> list[str]:
-        """The files and block devices that the disks stand on."""
-        sources = []
-        for source in self.root.iterfind("devices/disk/source"):
-            path = source.get("file") or source.get("dev")
-            if path:
-                sources.append(path)
-        return sources
-
-    @property
     def macs(self) -> list[str]:
         """The MACs of the interfaces."""
         return [mac.get("address", "").lower() for mac in self.root.iterfind("devices/interface/mac")]

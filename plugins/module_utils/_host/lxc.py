@@ -15,11 +15,9 @@ from .._core import atomic, libraries
 from .._core.errors import MissingLibrary
 
 LXC_PATH = "/var/lib/lxc"
-_ROOTFS = re.compile(r"^\s*lxc\.rootfs\.path\s*=\s*(?:[a-z]+:)?(\S.*?)\s*$", re.MULTILINE)
 _LINK = re.compile(r"^\s*lxc\.net\.(\d+)\.link\s*=\s*(\S+)\s*$", re.MULTILINE)
 _VLAN = re.compile(r"^\s*lxc\.net\.(\d+)\.veth\.vlan\.(?:tagged\.)?id\s*=\s*\d", re.MULTILINE)
 _MAC = re.compile(r"^\s*lxc\.net\.\d+\.hwaddr\s*=\s*([0-9A-Fa-f:]+)\s*$", re.MULTILINE)
-_MOUNT = re.compile(r"^\s*lxc\.mount\.entry\s*=\s*(/\S*)\s", re.MULTILINE)
 
 
 class Container:
@@ -31,12 +29,6 @@ class Container:
         self.name = name
         self.config = config
         self.is_running = is_running
-
-    @property
-    def sources(self) -> list[str]:
-        """The paths of the host that it stands on: its root and what is bound into it (spaces are written as ``\\040``)."""
-        found = [*_ROOTFS.findall(self.config)[-1:], *_MOUNT.findall(self.config)]
-        return [path.replace("\\040", " ") for path in found]
 
     @property
     def bridges(self) -> set[str]:

@@ -16,13 +16,14 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class Mount(t.NamedTuple):
-    """A line of mountinfo. *device* is major:minor, the same for every mount of one file system."""
+    """A line of mountinfo. *device* is major:minor, the same for every mount of one file system; *root* is what of it is mounted."""
 
     point: str
     device: str
     type: str
     source: str
     options: frozenset[str]
+    root: str = "/"
 
 
 def read_mounts() -> list[Mount]:
@@ -33,20 +34,41 @@ def read_mounts() -> list[Mount]:
 def _parse(line: str) -> Mount:
     # "36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/root rw,errors=continue"
     fields, dummy, rest = line.partition(" - ")
-    dummy, dummy, device, dummy, point, options, *_rest = fields.split(" ")
+    dummy, dummy, device, root, point, options, *_rest = fields.split(" ")
     type_, source, more = rest.split(" ", 2)
     words = frozenset([*options.split(","), *more.split(",")])
-    return Mount(_plain(point), device, type_, _plain(source), words)
+    return Mount(plain(point), device, type_, plain(source), words, plain(root))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A path as it is: the kernel writes spaces and line ends of its tables in octal."""
     return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
 
 
 def mounts_in(path: str | None) -> tuple[str, ...]:
-    """The mount points at and below *path*."""
+    """The mount points at and below *path*, whatever links lead there."""
+    folder = os.path.realpath(path) if path else ""
     points = (mount.point for mount in read_mounts()) if path else ()
-    return tuple(sorted(point for point in points if point == path or point.startswith(f"{path}/")))
+    return tuple(sorted(point for point in points if point == folder or point.startswith(f"{folder}/")))
+
+
+def bound_from(mount: Mount, known: t.Iterable[Mount]) -> str | None:
+    """The path, by another of the *known* mounts, of the folder or file that *mount* shows a second time."""
+    if mount.root == "/":
+        return None
+    over = [
+        other
+        for other in known
+        if other.device == mount.device and other.point != mount.point and _is_in(mount.root, other.root)
+    ]
+    if not over:
+        return None
+    widest = min(over, key=lambda other: len(other.root))
+    return os.path.join(widest.point, os.path.relpath(mount.root, widest.root))
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return folder == "/" or path == folder or path.startswith(f"{folder}/")
 
 
 def existing(path: str) -> str:

@@ -279,23 +279,6 @@ class _HostWithout(Host):
         return entries and tuple(name for name in entries if os.path.join(folder, name) not in self._paths)
 
 
-def path_users(host: Host, folder: str) -> dict[str, bool]:
-    """The guests that stand on something below *folder*, by name, and whether each runs."""
-    users: dict[str, bool] = {}
-    prefix = folder.rstrip("/") + "/"
-
-    def is_below(paths: t.Iterable[str]) -> bool:
-        return any(path == folder or path.startswith(prefix) for path in paths)
-
-    for name, container in host.containers.items():
-        if is_below(container.sources):
-            users[name] = container.is_running
-    for name, definition in host.definitions.items():
-        if is_below(definition.disk_sources):
-            users[name] = definition.is_running
-    return users
-
-
 def bridge_users(host: Host, names: t.Collection[str]) -> dict[str, bool]:
     """The guests that are plugged into a bridge, by name, and whether each runs. *names* are those of the bridge and its network."""
     wanted = set(names)

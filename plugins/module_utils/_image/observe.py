@@ -10,6 +10,7 @@ import typing as t
 
 from .._core.record import Record
 from .._host.snapshot import Host
+from .._host.uses import uses
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of
 from .._storage.driver import Driver
@@ -70,7 +71,4 @@ def users_of(name: str, record: Record, host: Host) -> tuple[str, ...]:
             place = _place_of(volumes.from_record(volume), drivers)
             if place is not None and store.stands_on(place, folder):
                 users.add(guest if is_there else f"{guest} (its kept disk {item})")
-    for guest, definition in host.definitions.items():
-        if any(store.stands_on(path, folder) for path in definition.disk_sources):
-            users.add(guest)
-    return tuple(sorted(users))
+    return tuple(sorted(users | {use.who for use in uses(host).below(folder)}))

@@ -12,9 +12,12 @@ import stat
 import typing as t
 
 from .._core import command
-from .._core.errors import SpecError
+from .._core.errors import ObserveError, SpecError
 from .._host import mounts
-from .._host.snapshot import Host, path_users
+from .._host.libvirt import errors_of
+from .._host.place import same
+from .._host.snapshot import Host
+from .._host.uses import Uses, uses
 from .spec import Spec
 from .state import ENFORCED, INCONSISTENT, OFF, Source, State
 
@@ -37,7 +40,8 @@ def observe(spec: Spec, host: Host) -> State:
     source = data.get("source") if is_ours else None
     place = path or spec.path
     mount = mounts.mount_of(place) if place else None
-    is_mounted = source is not None and mount is not None and mount.point == os.path.realpath(str(path))
+    real = os.path.realpath(path) if path else None
+    is_mounted = source is not None and mount is not None and mount.point == real
     there = mounts.mounts_in(path)
     entries = host.entries_in(path) if path else None
     return State(
@@ -57,18 +61,46 @@ def observe(spec: Spec, host: Host) -> State:
         is_building=record.is_building,
         is_formatting=data.get("formatting") is not None and data.get("formatting") == (spec.source or source),
         is_mounted=is_mounted,
-        mounts=tuple(point for point in there if not (source and point == path)),
+        mounts=tuple(point for point in there if not (source and point == real)),
         path_is_of=_owner_of(spec, host),
         file_system=mount.type if mount else "",
         found=look(spec.source or source),
         quota=_read_quota(place) if "btrfs" in (type_, spec.type) and (source is None or is_mounted) else None,
-        users=path_users(host, path) if path else {},
+        file_in_the_way=_file_on_the_way(spec.path) if spec.path else None,
+        users=_users_of(host, path) if path else {},
+        source_users=_users_of_source(host, spec.source) if spec.source and not is_mounted else (),
     )
+
+
+def _file_on_the_way(path: str) -> str | None:
+    """What is there of *path*, where that is no folder."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return None if os.path.isdir(path) else path
+
+
+def _users_of(host: Host, folder: str) -> dict[str, bool]:
+    """Who stands on something in *folder*, and whether it is at work."""
+    users: dict[str, bool] = {}
+    for use in _uses(host).below(folder):
+        users[use.who] = users.get(use.who, False) or use.is_running
+    return users
+
+
+def _users_of_source(host: Host, source: str) -> tuple[str, ...]:
+    return tuple(sorted({use.who for use in _uses(host).of(source)}))
+
+
+def _uses(host: Host) -> Uses:
+    if not host.domains:
+        return uses(host)  # a bare host has not even the library whose errors would be read
+    with errors_of("read the domains", ObserveError):
+        return uses(host)
 
 
 def _owner_of(spec: Spec, host: Host) -> str | None:
     others = (pool for pool in host.pools.values() if pool.name != spec.name and pool.path)
-    return next((pool.name for pool in others if pool.path == spec.path), None)
+    return next((pool.name for pool in others if spec.path and same(str(pool.path), spec.path)), None)
 
 
 def look(path: str | None) -> Source | None:

@@ -47,6 +47,8 @@ def _path_obstacle(wanted: Spec, state: State) -> str | None:
     """Why there can be no such pool at the path, and what permits it."""
     if state.path_is_of is not None:
         return f"path: {wanted.path} is the folder of the storage pool {state.path_is_of}. Choose another, or use that pool"
+    if state.file_in_the_way is not None:
+        return f"path: {state.file_in_the_way} is no folder. Choose another path"
     if wanted.type != "btrfs":
         return None
     if wanted.source is None and state.file_system != "btrfs":
@@ -63,10 +65,9 @@ def _plan_source(draft: Draft, wanted: Spec, state: State) -> None:
     found = state.found
     if found is None:
         draft.plan.assumed.append(f"source {wanted.source}")
-    elif found.is_busy and not state.is_mounted:
-        reason = (
-            f"source: {wanted.source} is in use on this host. Unmount it, or take it out of what it is part of, first"
-        )
+    elif (found.is_busy or state.source_users) and not state.is_mounted:
+        users = f"by {', '.join(state.source_users)}" if state.source_users else "on this host"
+        reason = f"source: {wanted.source} is in use {users}. Unmount it, or take it out of what it is part of, first"
         draft.add("source", None, wanted.source, permit=NEVER_PERMITTED, reason=reason)
         return
     elif found.holds not in ("", "btrfs") and not state.is_formatting:
@@ -97,7 +98,7 @@ def _plan_power(draft: Draft, spec: Spec, state: State) -> None:
         draft.add("state", "stopped", "started")
     if spec.state == "stopped" and (state.is_active or state.is_mounted):
         running = sorted(name for name, is_running in state.users.items() if is_running)
-        reason = f"state: the storage pool {spec.name} is in use by running guests: {', '.join(running)}"
+        reason = f"state: the storage pool {spec.name} is in use, and at work on it: {', '.join(running)}"
         draft.add(
             "state",
             "started",

@@ -27,13 +27,14 @@ class Source(t.NamedTuple):
 
 
 class State(t.NamedTuple):
-    """A storage pool as it is. *users* are the guests that stand on it, by name, and whether each runs.
+    """A storage pool as it is. *users* are the guests that stand on it, by name, and what of the host does; and whether each is at work.
 
     *is_registered*: libvirt knows it. *is_defined*: it stands, no creation of it was interrupted. *is_active*: it is started,
     and mounted where it has a source. *content* is the number of entries in its folder, ``None`` where that cannot be told.
     *owns_folder*, *owns_file_system*: this collection made the folder, or the file system on the source. *mounts* are the mount
-    points in it, its own left out. *path_is_of* is another pool that has the declared folder. *file_system* is the type of the
-    one that the path lies on, or will. *found* is the source, declared or recorded; ``None`` where there is no such file.
+    points in it, its own left out. *path_is_of* is another pool that has the declared folder, by whatever name, and *file_in_the_way*
+    what there is in place of a folder. *file_system* is the type of the one that the path lies on, or will. *source_users* are those that have
+    the declared source in use. *found* is the source, declared or recorded; ``None`` where there is no such file.
     *is_formatting*: a run that was killed had begun to format it. *quota* is ``None`` for a pool that has none. Sizes in bytes.
     """
 
@@ -55,7 +56,9 @@ class State(t.NamedTuple):
     is_mounted: bool = False
     mounts: tuple[str, ...] = ()
     path_is_of: str | None = None
+    file_in_the_way: str | None = None
     file_system: str = ""
     found: Source | None = None
     quota: str | None = None
     users: t.Mapping[str, bool] = {}
+    source_users: tuple[str, ...] = ()

@@ -19,9 +19,9 @@ from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
 from .._guest.record import GuestRecord, Run, load
 from .._host import accelerator, vlans
-from .._host.backing import chain_of
-from .._host.libvirt import Definition, Listings, dotted, errors_of
+from .._host.libvirt import Listings, dotted, errors_of
 from .._host.snapshot import IMAGE, SERVICE_LIBVIRT, Host
+from .._host.uses import obstacle
 from .._image import copies
 from .._image.store import stored
 from .._storage import volume as volumes
@@ -64,7 +64,7 @@ def observe(spec: Spec, host: Host) -> State:
         state = state.replace(accelerator=found.kind, accelerator_reason=found.reason)
     drivers = drivers_of(host)
     state = state.replace(
-        found=_find_volumes(spec, state, drivers),
+        found=_find_volumes(spec, state, drivers, host),
         vlan_obstacles=_vlan_obstacles(spec, state, host),
         rate_obstacle=rate_obstacle(spec, *QUEUES),
     )
@@ -314,7 +314,7 @@ def _out_of_reach(state: State, drivers: Drivers, used: t.Mapping[str, str]) -> 
     return {"owned": {**state.owned, **told}, "used": {**used, **why}}
 
 
-def _find_volumes(spec: Spec, state: State, drivers: Drivers) -> dict[str, FoundVolume]:
+def _find_volumes(spec: Spec, state: State, drivers: Drivers, host: Host) -> dict[str, FoundVolume]:
     found = {}
     plugged = state.persistent.disks if state.exists else {}
     for item in spec.wanted("disks"):
@@ -325,7 +325,8 @@ def _find_volumes(spec: Spec, state: State, drivers: Drivers) -> dict[str, Found
         if volume is not None and driver is not None and driver.exists(volume):
             path = driver.location(volume)
             size, format_ = read_volume(path)
-            found[item.name] = FoundVolume(path, format_, size, path in state.owned.values())
+            is_ours = path in state.owned.values()
+            found[item.name] = FoundVolume(path, format_, size, is_ours, _obstacle(host, spec.name, path))
     return found
 
 
@@ -343,21 +344,19 @@ def _image_sizes(spec: Spec, host: Host) -> dict[str, int]:
 
 
 def _used(host: Host, name: str, owned: t.Mapping[str, str]) -> dict[str, str]:
-    """Which of our volumes another domain has plugged in, or a disk of it stands on, as a sentence."""
-    users: dict[str, str] = {}
-    for other, its in _definitions(host).items() if owned else ():
-        if other != name:
-            users.update((file, other) for path in its.disk_sources for file in chain_of(path))
-    return {
-        item: f"a disk of {users[path]} is {path}, or stands on it" for item, path in owned.items() if path in users
-    }
+    """Why our volumes cannot be deleted, as a sentence, of those that somebody else or another file stands on."""
+    ours = owned.values()
+    found = {item: _obstacle(host, name, path, ours) for item, path in owned.items()}
+    return {item: why for item, why in found.items() if why}
 
 
-def _definitions(host: Host) -> dict[str, Definition]:
+def _obstacle(host: Host, name: str, path: str, besides: t.Collection[str] = ()) -> str | None:
     if not host.domains:
-        return {}  # a bare host has not even the library whose errors would be read
+        return obstacle(
+            host, name, path, besides=besides
+        )  # a bare host has not even the library whose errors would be read
     with errors_of("read the domains", ObserveError):
-        return host.definitions
+        return obstacle(host, name, path, besides=besides)
 
 
 def _sizes(domain: t.Any, model: Domain, known: t.Mapping[str, int]) -> dict[str, int]:

@@ -119,6 +119,9 @@ class VmKind(Kind):
 
     def _can_be_taken(self, draft: Draft, item: Item, found: t.Any) -> bool:
         path, size, format_ = f"disks[{item.name}]", item.get("size"), item.get("format")
+        if found.obstacle is not None:
+            refuse(draft, path, found.path, None, f"{path}: {found.path} cannot be used, as {found.obstacle}")
+            return False
         if found.format != format_:
             reason = f"{path}.format: {found.path} is there and is {found.format}, not {format_}"
             refuse(draft, f"{path}.format", found.format, format_, reason)

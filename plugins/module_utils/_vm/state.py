@@ -20,11 +20,15 @@ from .xml.nic import Nic
 
 
 class FoundVolume:
-    """A disk file that stands where a declared disk would be made. *is_ours*: the record of this guest says that we made it."""
+    """A disk file that stands where a declared disk would be made. *is_ours*: the record of this guest says that we made it.
 
-    __slots__ = ("format", "is_ours", "path", "size")
+    *obstacle* says why no machine can have it, as a sentence.
+    """
 
-    def __init__(self, path: str, format: str, size: int, is_ours: bool) -> None:
+    __slots__ = ("format", "is_ours", "obstacle", "path", "size")
+
+    def __init__(self, path: str, format: str, size: int, is_ours: bool, obstacle: str | None = None) -> None:
+        self.obstacle = obstacle
         self.path = path
         self.format = format
         self.size = size

@@ -13,17 +13,6 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference imp
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import libvirt, lxc
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import BRIDGE, Gone, Host, vlan_users
 
-CONFIG = """\
-# lxc.rootfs.path = dir:/old
-lxc.rootfs.path = dir:/srv/pool/web.rootfs
-lxc.mount.entry = /srv/my\\040music media none bind,create=dir 0 0
-lxc.mount.entry = tmpfs tmp tmpfs size=10m 0 0
-"""
-
-
-def test_a_container_stands_on_its_root_and_on_what_is_bound_into_it():
-    assert lxc.Container("web", CONFIG).sources == ["/srv/pool/web.rootfs", "/srv/my music"]
-
 
 def test_a_container_runs_when_its_monitor_listens():
     lines = [
@@ -33,16 +22,6 @@ def test_a_container_runs_when_its_monitor_listens():
         "0000: 00000002 00000000 00010000 0001 01 12347 /run/systemd/notify\n",
     ]
     assert lxc.running_names(lines) == {"web"}
-
-
-def test_a_disk_stands_on_a_file_or_a_device_and_a_network_disk_on_neither():
-    xml = """<domain><devices>
-      <disk type='file'><source file='/srv/pool/a.qcow2'/></disk>
-      <disk type='block'><source dev='/dev/vg/b'/></disk>
-      <disk type='network'><source protocol='rbd' name='pool/c'/></disk>
-      <disk type='file' device='cdrom'/>
-    </devices></domain>"""
-    assert libvirt.Definition(xml).disk_sources == ["/srv/pool/a.qcow2", "/dev/vg/b"]
 
 
 def test_a_guest_is_in_a_vlan_of_the_bridge_of_that_interface():
@@ -71,7 +50,7 @@ def test_what_is_derived_of_a_look_is_made_once_and_forgotten_with_it():
         return sorted(host.containers)
 
     host = Host()
-    host.__dict__["containers"] = {"web": lxc.Container("web", CONFIG)}
+    host.__dict__["containers"] = {"web": lxc.Container("web", "")}
     assert host.derived(names) is host.derived(names) and made == [1]
     host.drop()
     host.__dict__["containers"] = {}
@@ -101,7 +80,7 @@ def test_a_host_without_a_guest_lacks_what_goes_with_it_and_shares_the_rest():
     host.__dict__.update(
         pools={"main": pool},
         domains={"nas": object()},
-        containers={name: lxc.Container(name, CONFIG) for name in ("web", "db")},
+        containers={name: lxc.Container(name, "") for name in ("web", "db")},
         guest_records={name: Record("guests", name, {"image": "debian"}) for name in ("web", "db")},
         links={name: {"master": "br0"} for name in ("web.0", "db.0")},
     )

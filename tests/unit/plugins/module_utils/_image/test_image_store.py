@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import struct
-import types
 
 import pytest
 
@@ -13,9 +12,10 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths,
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import MissingRequirement, SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.backing import backing_file
-from ansible_collections.homelab.hybrid.plugins.module_utils._host.libvirt import Definition
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.libvirt import Definition, Listings, Pool
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.lxc import Container
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._image import attempts, build, observe, source_file, store
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.choice import driver_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Volume
 
 
@@ -128,14 +128,16 @@ def host(records, folder, domains=(), containers=()):
         name: xml.format(f"<disk><source file='{path}'/></disk>" if path else "")
         for name, path in dict(domains).items()
     }
-    return types.SimpleNamespace(
-        derived=lambda make: {"main": driver_of("main", "dir", str(folder))},
-        expected_pools={},
+    found, none = Host(), frozenset()
+    found.__dict__.update(
+        pools={"main": Pool("main", "dir", str(folder), True, True, 1, 1, None)},
         guest_records={name: Record("guests", name, data) for name, data in records.items()},
         domains=disks,
         definitions={name: Definition(text) for name, text in disks.items()},
-        containers=dict.fromkeys(containers),
+        listings=Listings(none, none, none, none),
+        containers={name: Container(name, "") for name in containers},
     )
+    return found
 
 
 def test_users_are_guests_made_of_it_and_disks_that_stand_on_it(state, tmp_path):

@@ -96,7 +96,7 @@ def test_a_new_pool_needs_a_path():
     [
         (standing(), {"path": "/srv/other"}, "Give it another name"),
         (standing(type="logical"), {"type": "dir"}, "Give it another name"),
-        (standing(users={"web": True, "db": False}), {"state": "stopped"}, "in use by running guests: web"),
+        (standing(users={"web": True, "db": False}), {"state": "stopped"}, "in use, and at work on it: web"),
         (standing(users={"web": True, "db": False}), {"state": "absent"}, "in use by db, web"),
         (
             standing(content=1, mounts=("/srv/main/nfs",)),

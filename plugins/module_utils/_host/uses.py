@@ -1,0 +1,247 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""Who stands on what of this host: on a file, a folder or a block device, by whatever name. Only reads.
+
+Asked before anything is deleted, formatted, taken over or given away. What a definition says is taken at its widest: every
+path that it names is in use. Of a disk its backing files are too, however long the chain.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+from xml.etree import ElementTree
+
+from .._core import atomic, libraries
+from . import mounts, place
+from .backing import chain_of
+from .libvirt import read_each
+from .lxc import LXC_PATH
+
+if t.TYPE_CHECKING:
+    from .snapshot import Host
+
+# What a person wrote about a machine, and what other programs did.
+_TOLD = ("title", "description", "metadata")
+# Arguments for QEMU: "file=/srv/x,format=raw".
+_IN_ARGUMENT = re.compile(r"(?:^|[=,:])(/[^,]*)")
+# The keys of LXC, of 1 to 6, whose values name paths of the host. Those of others, such as lxc.environment, are the guest's.
+_LXC_KEYS = ("rootfs", "mount", "include", "hook", "console", "log", "seccomp")
+_LXC_LINE = re.compile(r"^[ \t]*lxc\.([a-z]+)(?:\.\S*?|file)?[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_LXC_PATHS = re.compile(r"(?:^|[\s:=,])(/[^\s:,]*)")
+_SNAPSHOTS = "snaps"
+_CLONES = "lxc_snapshots"
+_MOST_INCLUDES = 100
+_FOLDERS = ("dir", "fs", "netfs", "vstorage")
+
+
+class Use(t.NamedTuple):
+    """*who* stands on *path*: a guest by its name, or what of the host it is (not *is_guest*), as a phrase.
+
+    *top* is the disk that *path* is a backing file of, empty where *path* itself is named.
+    """
+
+    who: str
+    path: str
+    is_running: bool = False
+    is_guest: bool = True
+    top: str = ""
+
+
+class Uses:
+    """What everybody stands on."""
+
+    def __init__(self, found: t.Iterable[Use]) -> None:
+        self._found = tuple(found)
+        self._known: dict[str, frozenset[place.Identity]] = {}
+
+    def below(self, folder: str) -> list[Use]:
+        """The uses of *folder*, and of what is in it."""
+        wanted = place.identity(folder)
+        return [use for use in self._found if wanted in place.above(use.path, self._known)]
+
+    def of(self, path: str) -> list[Use]:
+        """The uses of *path* itself: a file, a folder, or a block device with its partitions and the disk that it is a part of."""
+        wanted = place.related(path)
+        return [use for use in self._found if place.identity(use.path) in wanted]
+
+
+def uses(host: Host) -> Uses:
+    """What everybody on *host* stands on. Errors of libvirt are raised as they are. Read once for each look at the host."""
+    return host.derived(_read)
+
+
+def obstacle(host: Host, guest: str, path: str, *, besides: t.Collection[str] = ()) -> str | None:
+    """Why *path*, which belongs to *guest*, can neither be deleted nor be taken by it, as a sentence; ``None`` where nothing is in the way.
+
+    Others stand on it or on what is in it, or another file does: also one of this guest, but for those in *besides*, which go too.
+    Errors of libvirt are raised as they are.
+    """
+    for use in [*uses(host).below(path), *uses(host).of(path)]:
+        if use.who != guest:
+            where = "it" if place.same(use.path, path) else use.path
+            return f"{use.who} stands on {where}" + (f" with {use.top}" if use.top else "")
+        if use.top and not _is_among(use.top, besides):
+            return f"{use.top} stands on it"
+    return next((f"{top} stands on it" for top in _files_on(host, path) if not _is_among(top, besides)), None)
+
+
+def _is_among(path: str, others: t.Collection[str]) -> bool:
+    return any(place.same(path, other) for other in others)
+
+
+def _files_on(host: Host, path: str) -> list[str]:
+    """The files in the pools that have *path* as a backing file: also those that no guest knows."""
+    wanted = place.identity(path)
+    return [top for top, backing in host.derived(_backed_in_pools) if place.identity(backing) == wanted]
+
+
+def _read(host: Host) -> Uses:
+    return Uses([*_of_machines(host), *_of_containers(host), *_of_host()])
+
+
+def _backed_in_pools(host: Host) -> list[tuple[str, str]]:
+    folders = {pool.path for pool in host.pools.values() if pool.type in _FOLDERS and pool.path}
+    return [
+        (entry.path, backing)
+        for folder in sorted(folders)
+        if os.path.isdir(folder)
+        for entry in os.scandir(folder)
+        if entry.is_file(follow_symlinks=False)
+        for backing in [*chain_of(entry.path)][1:]
+    ]
+
+
+# ---- virtual machines --------------------------------------------------------------------------------------------------------
+
+
+def _of_machines(host: Host) -> t.Iterator[Use]:
+    for name, definition in host.definitions.items():
+        roots = [definition.root, *_further_definitions(host, name)]
+        for path in dict.fromkeys(path for root in roots for path in _paths_in(root, host)):
+            yield Use(name, path, definition.is_running)
+            if os.path.isfile(path):
+                for backing in [*chain_of(path)][1:]:
+                    yield Use(name, backing, definition.is_running, top=path)
+
+
+def _further_definitions(host: Host, name: str) -> t.Iterator[ElementTree.Element]:
+    """What a running machine will be at its next start, and what its snapshots name."""
+    domain, library = host.domains[name], libraries.libvirt()
+    texts: list[str] = []
+    if name in host.listings.active:
+        texts += read_each([domain], lambda its: its.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE))
+    if name in host.listings.with_snapshots:
+        texts += [snapshot.getXMLDesc() for snapshot in domain.listAllSnapshots()]
+    for text in texts:
+        yield ElementTree.fromstring(text)
+
+
+def _paths_in(root: ElementTree.Element, host: Host) -> t.Iterator[str]:
+    for element in root:
+        if element.tag in _TOLD:
+            continue
+        if element.tag == "source" and element.get("pool") and element.get("volume"):
+            yield from _volume_path(host, element.get("pool", ""), element.get("volume", ""))
+        for value in (*element.attrib.values(), (element.text or "").strip()):
+            yield from _IN_ARGUMENT.findall(value) if element.tag.endswith("}arg") else _absolute(value)
+        yield from _paths_in(element, host)
+
+
+def _absolute(value: str) -> t.Iterator[str]:
+    if value.startswith("/"):
+        yield value
+
+
+def _volume_path(host: Host, pool: str, volume: str) -> t.Iterator[str]:
+    """Where a disk of the type ``volume`` lies; libvirt alone knows it of pools that are no folders."""
+    its = host.pools.get(pool)
+    if its is not None and its.path:
+        yield os.path.join(its.path, volume)
+    if its is not None and its.is_active and its.type not in _FOLDERS:
+        library = libraries.libvirt()
+        try:
+            yield its.handle.storageVolLookupByName(volume).path()
+        except library.libvirtError:
+            return
+
+
+# ---- containers --------------------------------------------------------------------------------------------------------------
+
+
+def _of_containers(host: Host) -> t.Iterator[Use]:
+    for name, container in host.containers.items():
+        folder = os.path.join(LXC_PATH, name)
+        yield Use(name, folder, container.is_running)
+        for path in _paths_of(container.config):
+            yield Use(name, path, container.is_running)
+        for clone, its in _further_containers(folder):
+            if clone not in host.containers or its != os.path.join(LXC_PATH, clone, "config"):
+                yield from (Use(clone, path) for path in _paths_of(atomic.read_text(its) or ""))
+
+
+def _further_containers(folder: str) -> t.Iterator[tuple[str, str]]:
+    """The snapshots of a container, and the clones that ``lxc-copy -s`` noted with it, each with its configuration."""
+    snapshots = os.path.join(folder, _SNAPSHOTS)
+    for name in sorted(os.listdir(snapshots)) if os.path.isdir(snapshots) else ():
+        yield f"{os.path.basename(folder)}/{name}", os.path.join(snapshots, name, "config")
+    noted = (atomic.read_text(os.path.join(folder, _CLONES)) or "").splitlines()
+    for where, name in zip(noted[::2], noted[1::2], strict=False):
+        yield name, os.path.join(where, name, "config")
+
+
+def _paths_of(config: str) -> list[str]:
+    """Every path of the host that a configuration of LXC names, with the files that it includes."""
+    found: list[str] = []
+    seen: set[str] = set()
+    waiting = [config]
+    while waiting:
+        for key, value in _LXC_LINE.findall(waiting.pop()):
+            if key not in _LXC_KEYS:
+                continue
+            # A root may have spaces in its name; in an entry of fstab they are written as \040.
+            paths = (
+                [value.partition(":")[2] or value] if key == "rootfs" and " " in value else _LXC_PATHS.findall(value)
+            )
+            found += [path.replace("\\040", " ") for path in paths]
+            for path in paths if key in ("include", "mount") else ():
+                if path not in seen and len(seen) < _MOST_INCLUDES:
+                    seen.add(path)
+                    waiting += _included(path, is_fstab=key == "mount")
+    return list(dict.fromkeys(found))
+
+
+def _included(path: str, *, is_fstab: bool) -> t.Iterator[str]:
+    names = [os.path.join(path, name) for name in os.listdir(path)] if os.path.isdir(path) and not is_fstab else [path]
+    for name in names:
+        text = (atomic.read_text(name) or "") if os.path.isfile(name) else ""
+        yield "".join(f"lxc.mount.entry = {line}\n" for line in text.splitlines()) if is_fstab else text
+
+
+# ---- the host itself ---------------------------------------------------------------------------------------------------------
+
+
+def _of_host() -> t.Iterator[Use]:
+    known = mounts.read_mounts()
+    for mount in known:
+        who = f"the mount at {mount.point}"
+        yield Use(who, f"/dev/block/{mount.device}", is_running=True, is_guest=False)
+        if mount.source.startswith("/dev/"):
+            yield Use(who, mount.source, is_running=True, is_guest=False)
+        path = mounts.bound_from(mount, known)
+        if path is not None:
+            yield Use(who, path, is_running=True, is_guest=False)
+    for line in (atomic.read_text("/proc/swaps") or "").splitlines()[1:]:
+        path = mounts.plain(line.partition(" ")[0].partition("\t")[0])
+        yield Use("the swap of the host", path, is_running=True, is_guest=False)
+    for name in sorted(os.listdir("/sys/class/block")) if os.path.isdir("/sys/class/block") else ():
+        folder = f"/sys/class/block/{name}"
+        backing = (atomic.read_text(f"{folder}/loop/backing_file") or "").strip()
+        if backing:
+            yield Use(f"the loop device /dev/{name}", backing, is_running=True, is_guest=False)
+        # LVM, RAID and device-mapper.
+        for holder in os.listdir(f"{folder}/holders") if os.path.isdir(f"{folder}/holders") else ():
+            yield Use(f"the device /dev/{holder}", f"/dev/{name}", is_running=True, is_guest=False)
