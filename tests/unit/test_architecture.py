@@ -44,7 +44,7 @@ RANK = {
 }
 OWNERS = {
     **{room(kind): {kind.module, *(["guest_info"] if kind.is_guest else [])} for kind in KINDS},
-    "_listing": {"guest_info", "host_info"},
+    "_listing": {"guest_info", "host_info", "_hypervisor_info"},
     "_layout": {"layout"},
 }
 THIRD_PARTY = {"libvirt", "libvirt_qemu", "lxc", "lxml", "pycdlib", "pyroute2", "yaml"}

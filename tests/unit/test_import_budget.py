@@ -33,6 +33,7 @@ MAY_LOAD = {
     **{kind.module: {name, *below(kind)} for name, kind in ROOMS.items()},
     "guest_info": {"_listing"}.union(*({name, *below(kind)} for name, kind in ROOMS.items() if kind.is_guest)),
     "_guest_result": set(),
+    "_hypervisor_info": {"_listing"},
     "host_info": {"_listing"},
     "layout": {*ROOMS, "_layout"},
     "_layout_plan": set(),
