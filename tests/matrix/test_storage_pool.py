@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._storage.spec impor
 from ansible_collections.homelab.hybrid.tests.harness import pools
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.hostile import HostileCase, assert_harmless, hostile_cases
-from ansible_collections.homelab.hybrid.tests.harness.kill import at_once, survive_kills
+from ansible_collections.homelab.hybrid.tests.harness.kill import Child, at_once, survive_kills
 from ansible_collections.homelab.hybrid.tests.harness.pools import run
 
 PREFIX = "hlpool"
@@ -584,6 +585,27 @@ def test_a_source_that_is_missing_is_assumed_and_then_needed(source):
     outcome = converge_now(POOL, on_source(source))
     assert outcome.error is not None and f"there is no {source}" in outcome.error.message
     assert names() == []
+
+
+def test_a_killed_run_holds_the_lock_until_its_last_writer_has_ended(source, monkeypatch):
+    programs = source.parent / "bin"
+    programs.mkdir()
+    slow = programs / "mkfs.btrfs"
+    begun, ended = source.parent / "begun", source.parent / "ended"
+    program = shutil.which("mkfs.btrfs")
+    slow.write_text(f'#!/bin/sh\ntouch {begun}\nsleep 2\n{program} "$@"\ntouch {ended}\n')
+    slow.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", str(programs), prepend=os.pathsep)
+        child = Child(POOL, on_source(source))
+        while not begun.exists():
+            time.sleep(0.05)
+        child.process.kill()
+        child.finish()
+    outcome = converge_now(POOL, on_source(source))
+    assert outcome.error is None, outcome.error
+    assert ended.exists()
+    converge_now(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]})
 
 
 def test_creation_on_a_source_survives_every_kill(source):

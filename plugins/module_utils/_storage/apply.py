@@ -37,7 +37,7 @@ def apply_pool(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[C
     if not state.is_defined:
         yield from _create(with_create_defaults(spec), state, plan, work, record)
         return
-    yield from _change(spec, state, plan, work.host.pools[spec.name].handle, record)
+    yield from _change(spec, state, plan, work, record)
 
 
 def _create(spec: Spec, state: State, plan: Plan, work: Work, record: Record) -> t.Iterator[Change | Step]:
@@ -63,7 +63,7 @@ def _create(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
         _unregister(spec.name, half_made.handle)
         yield Step("half-made pool removed")
     if source is not None:
-        yield from _prepare_source(spec.name, source, path, record, state, is_new=is_new)
+        yield from _prepare_source(spec, path, record, state, work.held.fds, is_new=is_new)
     driver = _driver(spec.name, t.cast(str, spec.type), path)
     driver.make_pool(is_new=is_new)
     yield Step("folder made")
@@ -74,7 +74,9 @@ def _create(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
         handle.setAutostart(int(bool(spec.values.get("autostart"))))
     yield Step("autostart set")
     if spec.state == "stopped":
-        _stop(spec.name, handle, path if source else None)
+        _stop(spec.name, handle)
+        if source is not None:
+            sources.unmount(path, work.held.fds)
     else:
         _start(spec.name, handle)
     record.save(building=None)
@@ -86,14 +88,15 @@ def _driver(name: str, type_: str, path: str) -> Driver:
 
 
 def _prepare_source(
-    name: str, source: str, path: str, record: Record, state: State, *, is_new: bool
+    spec: Spec, path: str, record: Record, state: State, keep_fds: t.Sequence[int], *, is_new: bool
 ) -> t.Iterator[Change | Step]:
+    source = t.cast(str, spec.source)
     if is_new:
-        sources.make_file_system(source, name)
+        sources.make_file_system(source, spec.name, keep_fds)
         yield Step("file system made")
         record.save(formatting=None, owns_file_system=True)
     os.makedirs(path, mode=0o711, exist_ok=True)
-    sources.mount(name, source, path, is_file=t.cast(t.Any, state.found).is_file)
+    sources.mount(spec.name, source, path, keep_fds, is_file=t.cast(t.Any, state.found).is_file)
     yield Step("source mounted")
 
 
@@ -106,8 +109,8 @@ def _definition(name: str, path: str) -> str:
     return ElementTree.tostring(pool, encoding="unicode")
 
 
-def _change(spec: Spec, state: State, plan: Plan, handle: t.Any, record: Record) -> t.Iterator[Change | Step]:
-    path = t.cast(str, state.path)
+def _change(spec: Spec, state: State, plan: Plan, work: Work, record: Record) -> t.Iterator[Change | Step]:
+    path, handle = t.cast(str, state.path), work.host.pools[spec.name].handle
     for change in plan.changes:
         if change.path == "autostart":
             with errors_of(f"set autostart of the storage pool {spec.name}", ApplyError):
@@ -120,11 +123,13 @@ def _change(spec: Spec, state: State, plan: Plan, handle: t.Any, record: Record)
             if state.source is not None and not state.is_mounted:
                 if state.found is None:
                     raise MissingRequirement(f"source: there is no {state.source} on this host", missing=[state.source])
-                sources.mount(spec.name, state.source, path, is_file=state.found.is_file)
+                sources.mount(spec.name, state.source, path, work.held.fds, is_file=state.found.is_file)
                 yield Step("source mounted")
             _start(spec.name, handle)
         else:
-            _stop(spec.name, handle, path if state.source else None)
+            _stop(spec.name, handle)
+            if state.source is not None:
+                sources.unmount(path, work.held.fds)
         yield change
 
 
@@ -134,17 +139,14 @@ def _start(name: str, handle: t.Any) -> None:
             handle.create(libraries.libvirt().VIR_STORAGE_POOL_CREATE_NORMAL)
 
 
-def _stop(name: str, handle: t.Any, mount: str | None) -> None:
-    """Stop the pool; *mount* is where its source is mounted."""
+def _stop(name: str, handle: t.Any) -> None:
     with errors_of(f"stop the storage pool {name}", ApplyError):
         if handle.isActive():
             handle.destroy()
-    if mount is not None:
-        sources.unmount(mount)
 
 
 def _unregister(name: str, handle: t.Any) -> None:
-    _stop(name, handle, None)
+    _stop(name, handle)
     with errors_of(f"undefine the storage pool {name}", ApplyError):
         handle.undefine()
 
@@ -161,7 +163,7 @@ def _remove(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
         handle = work.host.pools[spec.name].handle if state.is_registered else None
         if state.source:
             # libvirt forgets the pool last: until then the next run sees that there is something to remove.
-            yield from _release(spec.name, state, handle)
+            yield from _release(spec.name, state, handle, work.held.fds)
         if handle is not None:
             _unregister(spec.name, handle)
             yield Step("pool undefined")
@@ -172,7 +174,7 @@ def _remove(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
         yield removal
     if deletion is not None:
         if state.source:
-            sources.wipe(state.source)
+            sources.wipe(state.source, work.held.fds)
             yield Step("source wiped")
         else:
             _driver(spec.name, t.cast(str, record.data.get("type") or "dir"), t.cast(str, state.path)).remove_pool()
@@ -181,12 +183,12 @@ def _remove(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
         yield deletion
 
 
-def _release(name: str, state: State, handle: t.Any) -> t.Iterator[Step]:
+def _release(name: str, state: State, handle: t.Any, keep_fds: t.Sequence[int]) -> t.Iterator[Step]:
     """Mount the source no more, and leave no folder of ours where it was."""
     path = t.cast(str, state.path)
     if handle is not None:
-        _stop(name, handle, None)
-    sources.unmount(path)
+        _stop(name, handle)
+    sources.unmount(path, keep_fds)
     sources.forget(name)
     if state.owns_folder and os.path.isdir(path) and not os.listdir(path):
         os.rmdir(path)

@@ -3,7 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # WRITES
-"""The file system on a pool's source: made, mounted now and with the host, unmounted, wiped."""
+"""The file system on a pool's source: made, mounted now and with the host, unmounted, wiped.
+
+*keep_fds* are the descriptors of the pool's lock, which then holds until the program has ended, also when this process is killed.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ from .._core import atomic, command, lock
 from . import fstab
 
 
-def make_file_system(source: str, pool: str) -> None:
+def make_file_system(source: str, pool: str, keep_fds: t.Sequence[int]) -> None:
     """Make a btrfs on *source*. The plan has made sure that nothing is lost.
 
     :raises CommandError:
     """
-    command.run(["mkfs.btrfs", "--quiet", "--force", "--label", pool, source])
+    command.run(["mkfs.btrfs", "--quiet", "--force", "--label", pool, source], keep_fds=keep_fds)
 
 
 def uuid_of(source: str) -> str:
@@ -30,7 +33,7 @@ def uuid_of(source: str) -> str:
     return command.run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", source]).strip()
 
 
-def mount(pool: str, source: str, path: str, *, is_file: bool) -> None:
+def mount(pool: str, source: str, path: str, keep_fds: t.Sequence[int], *, is_file: bool) -> None:
     """Mount *source* at *path*, now and whenever the host starts.
 
     :raises CommandError:
@@ -38,16 +41,16 @@ def mount(pool: str, source: str, path: str, *, is_file: bool) -> None:
     device = source if is_file else f"UUID={uuid_of(source)}"
     _change_fstab(lambda text: fstab.with_line(text, pool, fstab.line_of(pool, device, path, is_file=is_file)))
     if not os.path.ismount(path):
-        command.run(["mount", path])
+        command.run(["mount", path], keep_fds=keep_fds)
 
 
-def unmount(path: str) -> None:
+def unmount(path: str, keep_fds: t.Sequence[int]) -> None:
     """Unmount *path* until the next start of the host.
 
     :raises CommandError: while something is at work in it.
     """
     if os.path.ismount(path):
-        command.run(["umount", path])
+        command.run(["umount", path], keep_fds=keep_fds)
 
 
 def forget(pool: str) -> None:
@@ -55,9 +58,9 @@ def forget(pool: str) -> None:
     _change_fstab(lambda text: fstab.without_line(text, pool))
 
 
-def wipe(source: str) -> None:
+def wipe(source: str, keep_fds: t.Sequence[int]) -> None:
     """Take what a file system is known by off *source*. It is blank again."""
-    command.run(["wipefs", "--all", "--quiet", source])
+    command.run(["wipefs", "--all", "--quiet", source], keep_fds=keep_fds)
     with open(source, "r+b") as stream:
         # The old superblock's neighbourhood is what tells a blank device from one with data.
         stream.write(bytes(1024 * 1024))
