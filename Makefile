@@ -102,7 +102,7 @@ host: tools ## Prepare this host: the role hypervisor
 .PHONY: matrix
 matrix: host ## Every option on the real host, driven from pytest; several at once, each in a cell
 	@$(TALLY) start matrix
-	@$(TALLY) pytest matrix -- -q $(call IN_CELLS,$(CELLS)) --dist worksteal tests/matrix
+	@$(TALLY) pytest matrix -- -q $(call IN_CELLS,$(CELLS)) --dist loadfile tests/matrix
 
 # Each part is for itself, and `make -j4 integration` runs them side by side.
 .PHONY: integration integration-start integration-targets integration-playbooks integration-awx integration-demo

@@ -4,10 +4,32 @@
 from __future__ import annotations
 
 import os
+import typing as t
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from ansible_collections.homelab.hybrid.tests.harness.kill import SEED
+
+# The tests of these files need neither an order nor each other's company, and take longest: any worker takes one, and first.
+INDEPENDENT = ("test_bridge_reboot.py", "test_image.py", "test_kept_code.py", "test_site.py")
+
+
+class Shares(LoadScopeScheduling):
+    """The tests of a file run one after the other in one worker, as many tell a story of one guest."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return nodeid if file.endswith(INDEPENDENT) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> Shares:
+    config.option.loadscopereorder = False
+    return Shares(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in INDEPENDENT)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
