@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -60,13 +61,21 @@ def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
         old, new = before[area], after[area]
         if isinstance(old, dict):
             found += [
-                f"{area}: {key}: {old.get(key)!r} -> {new.get(key)!r}"
+                f"{area}: {key}: {_change(old.get(key), new.get(key))}"
                 for key in {**old, **new}
                 if old.get(key) != new.get(key)
             ]
         elif old != new:
-            found.append(f"{area}: {old!r} -> {new!r}")
+            found.append(f"{area}: {_change(old, new)}")
     return found
+
+
+def _change(old: t.Any, new: t.Any) -> str:
+    """Both, or of what has many lines only those that differ."""
+    if "\\n" not in repr(old) or "\\n" not in repr(new):
+        return f"{old!r} -> {new!r}"
+    lines = difflib.ndiff(*(repr(each).replace("\\n", "\n").splitlines() for each in (old, new)))
+    return "\n".join(line for line in lines if line[0] in "+-")
 
 
 def domains(prefix: str) -> dict[str, t.Any]:

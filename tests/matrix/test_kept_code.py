@@ -68,13 +68,16 @@ def test_code_is_sent_once(tmp_path: Path, has_libvirt: bool) -> None:
 
 
 def test_kept_code_is_roots_alone_and_goes_when_nobody_uses_it(tmp_path: Path) -> None:
+    shutil.rmtree(KEPT.parent, ignore_errors=True)
+    converge(tmp_path, NOTHING)
+    status = KEPT.parent.stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o700)
+    shutil.rmtree(KEPT)
     old = KEPT.with_name("0" * 32)
-    old.mkdir(parents=True, exist_ok=True)
+    old.mkdir()
     os.utime(old, (0, 0))
     converge(tmp_path, NOTHING)
     assert not old.exists() and KEPT.exists()
-    status = KEPT.parent.stat()
-    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o700)
     os.utime(KEPT, (0, 0))
     converge(tmp_path, NOTHING)
     assert KEPT.stat().st_mtime > 0, "what is used looks new"

@@ -62,6 +62,19 @@ def in_time(ask: t.Callable[[], bool], seconds: float = 30) -> bool:
     return True
 
 
+def balloon_rests_at(memory_mib: int) -> bool:
+    """Whether libvirt tells this size for good. QEMU holds its events back for a second, so an older one may come after an answer."""
+
+    def rests() -> bool:
+        for dummy in range(3):
+            if running(NAME).findtext("currentMemory") != str(memory_mib * 1024):
+                return False
+            time.sleep(0.6)
+        return True
+
+    return in_time(rests)
+
+
 def test_the_waits_came_true_and_the_facts_tell(guest: dict[str, t.Any]) -> None:
     assert guest["addresses"] == [ADDRESS] and guest["state"] == "started"
     assert guest["networks"][0]["addresses"] == [ADDRESS] and guest["uptime_seconds"] >= 0
@@ -85,10 +98,9 @@ def test_the_guest_gives_memory_back(guest: dict[str, t.Any]) -> None:
     params = {"name": NAME, "memory": "216"}
     run = check_run_again(VM, params, ["memory"])
     assert run.plan.changes[0].how.value == "live" and not unchanged(VM, params).plan.restart_required
-    assert in_time(lambda: f"actual {216 * 1024}" in virsh("dommemstat", NAME))
+    assert balloon_rests_at(216)
     check_run_again(VM, {"name": NAME, "memory": "256"}, ["memory"])
-    # The next check must not meet a balloon that still moves.
-    assert in_time(lambda: f"actual {256 * 1024}" in virsh("dommemstat", NAME))
+    assert balloon_rests_at(256)
 
 
 def test_the_guest_lets_devices_go_and_takes_others(guest: dict[str, t.Any]) -> None:
