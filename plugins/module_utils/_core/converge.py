@@ -182,13 +182,14 @@ def _perform(resource: Resource[t.Any, t.Any], spec: t.Any, work: Work, run: _Ru
     refuse(run.plan)
     if missing:
         raise MissingRequirement("; ".join(missing.values()), missing=list(missing))
-    if run.plan.changed:
+    if run.plan.changed or run.plan.notes:
         _apply(resource, spec, state, work, run)
         host.drop()
         settled = resource.settled(spec)
         state = resource.observe(settled, host)
         again = resource.plan(settled, state)
-        run.plan.kept = again.kept or run.plan.kept
+        # What went knows no more what is kept of it.
+        run.plan.kept = list(dict.fromkeys([*run.plan.kept, *again.kept]))
         run.plan.unmanaged = again.unmanaged
         check_converged(again, run.plan)
     run.facts = resource.facts(spec, state)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from .decide import SAME, Draft
-from .options import VOLUME, Item, Option, pattern
+from .options import NEVER_PERMITTED, VOLUME, Item, Option, pattern
 from .plan import Unknown
 
 Show = t.Mapping[str, t.Any]
@@ -35,16 +35,44 @@ class Named(Thing, t.Protocol):
         """What tells it from the others of its list, as the record has it."""
 
     @property
-    def marks(self) -> t.Collection[str]:
+    def marks(self) -> t.Collection[t.Hashable]:
         """What is its own: its MAC, its source, its serial."""
 
     @property
     def hints(self) -> t.Collection[str]:
         """What it may share with others: its bridge."""
 
+    def is_known_by(self, ident: str) -> bool:
+        """Whether a record means it by *ident*."""
+
 
 ThingT = t.TypeVar("ThingT", bound=Named)
-Words = t.Mapping[str, t.Collection[str]]
+# By the name of an item: its marks, the weightiest first, each with what the user wrote; and its hints.
+Marks = t.Mapping[str, t.Mapping[t.Hashable, str]]
+Hints = t.Mapping[str, t.Collection[str]]
+
+# A name of a thing that went is nobody else's: the same declaration would take the next one away with each run.
+_GONE = "gone:"
+
+
+class Naming(t.Generic[ThingT]):
+    """The *things* of one list by name. *mistaken* says of declared items, by name, why nobody can tell which thing is meant."""
+
+    __slots__ = ("mistaken", "things")
+
+    def __init__(self, things: dict[str, ThingT], mistaken: dict[str, str]) -> None:
+        self.things = things
+        self.mistaken = mistaken
+
+
+def gone(ident: str) -> str:
+    """What the record has for the name of a thing that went, which was known by *ident*."""
+    return ident if ident.startswith(_GONE) else _GONE + ident
+
+
+def without_gone(recorded: t.Mapping[str, str]) -> dict[str, str]:
+    """The names in a record, with those of things that went as if they stood: a running guest may have them still."""
+    return {name: ident.removeprefix(_GONE) for name, ident in recorded.items()}
 
 
 def claim_names(
@@ -53,54 +81,151 @@ def claim_names(
     *,
     recorded: t.Mapping[str, str] | None = None,
     declared: t.Iterable[str] = (),
-    marks: Words | None = None,
-    hints: Words | None = None,
-) -> dict[str, ThingT]:
+    marks: Marks | None = None,
+    hints: Hints | None = None,
+) -> Naming[ThingT]:
     """The things of one list by name, in their order.
 
-    A thing's name is its alias, or the one that is *recorded* for its ident; then that of the *declared* item of which the
-    *marks* are its own; then its canonical place, *place* and its number (``net0``), where an item is declared by that name;
-    then that of the only item whose *hints* fit it alone. What is left has its canonical place.
+    A thing's name is its alias; then that of the *declared* item of which the *marks* are its own; then the one that is *recorded*
+    for its ident; then its canonical place, *place* and its number (``net0``), where an item is declared by that name; then that
+    of the only item without marks whose *hints* fit it alone. What is left has a canonical place that nothing else ever had.
     """
-    named: dict[int, str] = {}
-
-    def claim(index: int, name: str | None) -> None:
-        if name is not None and index not in named and name not in named.values():
-            named[index] = name
-
-    by_ident = {ident: name for name, ident in (recorded or {}).items()}
-    for index, thing in enumerate(things):
-        claim(index, thing.alias or by_ident.get(thing.ident))
-    names = list(dict.fromkeys(declared))
-    for name in names:
-        claim_match(things, named, name, set((marks or {}).get(name, ())), "marks", claim)
-    for name in names:
-        number = name[len(place) :]
-        if name.startswith(place) and number.isdecimal() and int(number) < len(things):
-            claim(int(number), name)
-    for name in names:
-        claim_match(things, named, name, set((hints or {}).get(name, ())), "hints", claim)
-    for index in range(len(things)):
-        claim(index, free_place(place, index, named.values()))
-    return {named[index]: thing for index, thing in enumerate(things)}
+    claim = _Claim(things, place, recorded or {}, dict.fromkeys(declared), hints or {})
+    claim.by_marks(marks or {})
+    claim.by_record()
+    claim.by_place()
+    claim.by_hints(marks or {})
+    claim.the_rest()
+    return Naming({claim.names[index]: thing for index, thing in enumerate(things)}, claim.mistaken)
 
 
-def claim_match(
-    things: t.Sequence[Named],
-    named: t.Mapping[int, str],
-    name: str,
-    wanted: set[str],
-    attribute: str,
-    claim: t.Callable[[int, str], None],
-) -> None:
-    """Give *name* to the only thing without one that has one of *wanted* among its marks or hints."""
-    matches = [
-        index
-        for index, thing in enumerate(things)
-        if index not in named and wanted and wanted & set(getattr(thing, attribute))
-    ]
-    if len(matches) == 1:
-        claim(matches[0], name)
+class _Claim:
+    """The things of one list while they are given their *names*, by their index."""
+
+    def __init__(
+        self,
+        things: t.Sequence[Named],
+        place: str,
+        recorded: t.Mapping[str, str],
+        declared: t.Collection[str],
+        hints: Hints,
+    ) -> None:
+        self.things = things
+        self.place = place
+        self.recorded = recorded
+        self.declared = declared
+        self.hints = hints
+        self.mistaken: dict[str, str] = {}
+        self.names: dict[int, str] = {}
+        for index, thing in enumerate(things):
+            self._give(index, thing.alias)
+        self.known = self._read_record()
+
+    def _give(self, index: int, name: str | None) -> None:
+        if name is not None and index not in self.names and name not in self.names.values():
+            self.names[index] = name
+
+    def _read_record(self) -> dict[int, str]:
+        """The recorded names of things that bear none."""
+        known = {}
+        for name, ident in self.recorded.items():
+            found = [i for i, its in enumerate(self.things) if i not in self.names and its.is_known_by(ident)]
+            if len(found) == 1:
+                known[found[0]] = name
+            elif found and name in self.declared:
+                told = self._told(found)
+                self.mistaken[name] = (
+                    f"it was known by {ident}, which {told} have now. Name the one that is meant by its place"
+                )
+        return known
+
+    def _told(self, indexes: t.Iterable[int]) -> str:
+        named = {**self.known, **self.names}
+        return ", ".join(named.get(index, f"{self.place}{index}") for index in indexes)
+
+    def by_marks(self, marks: Marks) -> None:
+        for name in self.declared:
+            found = {mark: its for mark in marks.get(name, ()) if (its := self._marked(mark))}
+            if not found or name in self.mistaken:
+                continue
+            bearer = self._bearer(name)
+            index = self._choose(name, marks[name], found) if bearer is None else bearer
+            if index is None:
+                continue
+            wrong = next((mark for mark, its in found.items() if index not in its), None)
+            if wrong is not None:
+                other = self._told(found[wrong])
+                self.mistaken[name] = (
+                    f"{marks[name][wrong]} belongs to {other}, which is another one. A name does not move"
+                )
+            elif index not in self.names:
+                self.names[index] = name
+
+    def _marked(self, mark: t.Hashable) -> list[int]:
+        return [index for index, thing in enumerate(self.things) if mark in thing.marks]
+
+    def _bearer(self, name: str) -> int | None:
+        """The thing that has *name* by itself, by an earlier claim or by the record."""
+        return next((index for index, its in {**self.known, **self.names}.items() if its == name), None)
+
+    def _choose(
+        self, name: str, told: t.Mapping[t.Hashable, str], found: t.Mapping[t.Hashable, list[int]]
+    ) -> int | None:
+        """Which of the things with its weightiest mark an item of a new *name* means; where nothing tells, it is mistaken."""
+        mark, indexes = next(iter(found.items()))
+        if len(indexes) > 1:
+            hints = set(self.hints.get(name, ()))
+            at_place = [index for index in indexes if name == f"{self.place}{index}"]
+            indexes = at_place or [index for index in indexes if hints & set(self.things[index].hints)] or indexes
+        if len(indexes) > 1:
+            others = self._told(indexes)
+            self.mistaken[name] = f"{told[mark]} belongs to each of {others}. Name the one that is meant by its place"
+            return None
+        index = indexes[0]
+        taken = self.names.get(index) or self.known.get(index)
+        if taken is not None and (index in self.names or taken in self.declared):
+            self.mistaken[name] = f"{told[mark]} belongs to {taken} already. Call it {taken}"
+            return None
+        return index
+
+    def by_record(self) -> None:
+        for index, name in self.known.items():
+            self._give(index, name)
+
+    def by_place(self) -> None:
+        for name in self.declared:
+            if is_place(name, self.place) and name not in {*self.recorded, *self.mistaken}:
+                number = int(name[len(self.place) :])
+                if number < len(self.things):
+                    self._give(number, name)
+
+    def by_hints(self, marks: Marks) -> None:
+        for name in self.declared:
+            wanted = set(self.hints.get(name, ()))
+            if marks.get(name) or not wanted or name in self.mistaken or name in self.names.values():
+                continue
+            matches = [
+                i for i, thing in enumerate(self.things) if wanted & set(thing.hints) and self._has_only_a_place(i)
+            ]
+            if len(matches) == 1:
+                self.names[matches[0]] = name
+
+    def _has_only_a_place(self, index: int) -> bool:
+        """Whether the thing has no name, or only a recorded place that nobody declares."""
+        name = self.names.get(index)
+        if name is None:
+            return True
+        return name == self.known.get(index) and name not in self.declared and is_place(name, self.place)
+
+    def the_rest(self) -> None:
+        for index in range(len(self.things)):
+            self._give(index, free_place(self.place, index, {*self.names.values(), *self.recorded}))
+
+
+def is_place(name: str, place: str) -> bool:
+    """Whether *name* is a canonical place, *place* and a number."""
+    number = name[len(place) :]
+    return name.startswith(place) and number.isdecimal() and str(int(number)) == number
 
 
 def free_place(place: str, number: int, taken: t.Collection[str]) -> str:
@@ -112,6 +237,10 @@ def free_place(place: str, number: int, taken: t.Collection[str]) -> str:
 
 class Rules:
     """What a resource knows of the items of its lists. Here are the answers of one that knows nothing of its own."""
+
+    def mistake(self, area: str, item: Item) -> str | None:
+        """Why it cannot be told which thing an item means, wanted or not, as a sentence without the item's path."""
+        return None
 
     def is_item(self, area: str, name: str) -> bool:
         """Whether the thing is one of the items that the user can list."""
@@ -168,7 +297,11 @@ def compare_list(
     """
     for item in _items(draft, area, declared, persistent, live, rules, is_exact):
         before, now = persistent.get(item.name), live.get(item.name)
-        if not item.is_wanted:
+        mistake = rules.mistake(area, item)
+        if mistake is not None:
+            path = f"{area}[{item.name}]"
+            draft.add(path, None, None, permit=NEVER_PERMITTED, reason=f"{path}: {mistake}")
+        elif not item.is_wanted:
             _remove(draft, area, item.name, before, now, rules)
         elif not rules.check(draft, area, item, before):
             continue

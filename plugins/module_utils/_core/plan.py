@@ -96,9 +96,12 @@ class Step(Value):
 
 
 class Plan(Value):
-    """What is to do, what only a restart can do, and what is left as it stands."""
+    """What is to do, what only a restart can do, and what is left as it stands.
 
-    __slots__ = ("assumed", "changes", "kept", "pending", "unmanaged", "warnings")
+    *notes* are the paths of items of which only the record learns something, such as the name of what stands: no change.
+    """
+
+    __slots__ = ("assumed", "changes", "kept", "notes", "pending", "unmanaged", "warnings")
     __hash__ = None  # type: ignore[assignment]  # its lists grow
 
     def __init__(
@@ -109,6 +112,7 @@ class Plan(Value):
         unmanaged: list[str] | None = None,
         assumed: list[str] | None = None,
         warnings: list[str] | None = None,
+        notes: list[str] | None = None,
     ) -> None:
         self.changes = changes if changes is not None else []
         self.pending = pending if pending is not None else []
@@ -116,6 +120,7 @@ class Plan(Value):
         self.unmanaged = unmanaged if unmanaged is not None else []
         self.assumed = assumed if assumed is not None else []
         self.warnings = warnings if warnings is not None else []
+        self.notes = notes if notes is not None else []
 
     @property
     def changed(self) -> bool:

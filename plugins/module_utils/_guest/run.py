@@ -131,6 +131,9 @@ class Run:
         if self.spec.state == "absent":
             yield from self._remove()
             return
+        if not self.plan.changed:
+            yield from self._write_record()
+            return
         if not self.state.exists:
             yield from self.backend.clear()
         yield from self._write_record()

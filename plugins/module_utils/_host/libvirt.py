@@ -47,10 +47,10 @@ class Pool:
 class Network:
     """A virtual network as libvirt has it. *live_xml* is ``None`` while it is inactive.
 
-    *bridge* is the one that it makes itself; a network that only lends the bridge of somebody else has none.
+    *bridge* is the one that it makes itself; a network that only lends the bridge of somebody else has a *lent_bridge*.
     """
 
-    __slots__ = ("autostart", "bridge", "handle", "is_active", "live_xml", "name", "xml")
+    __slots__ = ("autostart", "bridge", "handle", "is_active", "lent_bridge", "live_xml", "name", "xml")
 
     def __init__(
         self,
@@ -61,9 +61,11 @@ class Network:
         xml: str,
         live_xml: str | None,
         handle: t.Any,
+        lent_bridge: str | None = None,
     ) -> None:
         self.name = name
         self.bridge = bridge
+        self.lent_bridge = lent_bridge
         self.autostart = autostart
         self.is_active = is_active
         self.xml = xml
@@ -150,22 +152,25 @@ def _network(network: t.Any) -> Network:
     is_active = bool(network.isActive())
     live_xml = network.XMLDesc(0) if is_active else None
     xml = network.XMLDesc(libraries.libvirt().VIR_NETWORK_XML_INACTIVE) if is_active else network.XMLDesc(0)
+    bridge, is_lent = _bridge_of(live_xml or xml)
     return Network(
         name=network.name(),
-        bridge=_own_bridge(live_xml or xml),
+        bridge=None if is_lent else bridge,
         autostart=bool(network.autostart()),
         is_active=is_active,
         xml=xml,
         live_xml=live_xml,
         handle=network,
+        lent_bridge=bridge if is_lent else None,
     )
 
 
-def _own_bridge(xml: str) -> str | None:
+def _bridge_of(xml: str) -> tuple[str | None, bool]:
+    """The bridge of a network, and whether it is somebody else's."""
     root = ElementTree.fromstring(xml)
     forward, bridge = root.find("forward"), root.find("bridge")
     is_lent = forward is not None and forward.get("mode", "nat") not in ("nat", "route", "open")
-    return None if bridge is None or is_lent else bridge.get("name")
+    return None if bridge is None else bridge.get("name"), is_lent
 
 
 def read_domains(connection: Connection) -> dict[str, Domain]:

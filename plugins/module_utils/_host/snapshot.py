@@ -281,7 +281,7 @@ class _HostWithout(Host):
 
 def bridge_users(host: Host, names: t.Collection[str]) -> dict[str, bool]:
     """The guests that are plugged into a bridge, by name, and whether each runs. *names* are those of the bridge and its network."""
-    wanted = set(names)
+    wanted = {*names, *(network.name for network in host.networks.values() if network.lent_bridge in names)}
     users = {name: container.is_running for name, container in host.containers.items() if container.bridges & wanted}
     for name, definition in host.definitions.items():
         if definition.nic_sources() & wanted:

@@ -28,7 +28,7 @@ class Item:
     *spec* is what it declares, ``None`` where that could not be read. *told* is what its module would return: of its plan at
     first, of its run at last. *after* is what it lays claim to once the spec stands, *before*, of one that is taken away, what
     it has now. *users* are the guests that stand on what is to be taken away, *heir_of* those that go, with something that
-    this one gets. *waits*: there is something to wait for, also where nothing is to change.
+    this one gets. *waits*: there is something to wait for, also where nothing is to change. *has_notes*: the record learns something.
     """
 
     declared: Declared
@@ -43,6 +43,7 @@ class Item:
     is_removed: bool = False
     has_failed: bool = False
     waits: bool = False
+    has_notes: bool = False
     skipped: str | None = None
     warnings: list[str] = dataclasses.field(default_factory=list)
 
@@ -57,7 +58,7 @@ class Item:
 
     @property
     def needs_worker(self) -> bool:
-        return self.is_planned or (self.waits and not self.has_failed)
+        return self.is_planned or ((self.waits or self.has_notes) and not self.has_failed)
 
     @property
     def makes(self) -> bool:

@@ -204,6 +204,7 @@ def _plan(item: Item, host: Host) -> None:
     item.told = outcome.result()
     item.has_failed = outcome.error is not None
     item.warnings = list(outcome.plan.warnings)
+    item.has_notes = bool(outcome.plan.notes)
 
 
 def _conflicts(

@@ -30,6 +30,7 @@ from .._storage.choice import drivers_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
 from . import power, process, seed, storage
+from .naming import noted_names
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .plan import VmKind
 from .spec import Spec, new_item
@@ -41,6 +42,8 @@ from .xml.node import Node, name_of, set_name
 # libvirt itself has waited 5 seconds by then.
 _DETACH_SECONDS = 1.0
 _BALLOON_SECONDS = 2.0
+# What a device without a name of its own is known by. Where that becomes another, it bears its name from then on.
+_KNOWN_BY = ("disks[].bus", "networks[].mac")
 # Debian's cloud kernel has no driver for a SATA drive: a seed there is never seen.
 _SEED_VALUES = {"format": "raw", "bus": "virtio", "readonly": True}
 
@@ -133,24 +136,31 @@ class VmBackend:
 
     def claims(self, *, is_final: bool) -> dict[str, t.Any]:
         if is_final:
-            return {}
+            return {"names": self._names(removed=self._removed())} if self.state.exists else {}
         known = {**self.own.record.volumes, **self.adopted, **self.made}
         if self.state.exists:
             return {"volumes": known, "names": self._names()}
         return {"volumes": known, "names": {}, "uuid": self._uuid}
 
+    def _removed(self) -> set[tuple[str, str]]:
+        """The devices that this run has taken away, by list and name."""
+        items = [(change, *split(change.path)) for change in self.plan.changes]
+        return {(area, name) for change, area, name, key in items if name and not key and change.after is None}
+
     @functools.cached_property
     def _uuid(self) -> str:
         return str(uuid.uuid4())
 
-    def _names(self) -> dict[str, dict[str, str]]:
-        """The names of devices that do not bear one themselves."""
+    def _names(self, removed: t.Collection[tuple[str, str]] = ()) -> dict[str, dict[str, str]]:
+        """The names of devices that do not bear one themselves, in the lists that are declared.
+
+        Those that nobody declares keep their places too: what goes beside them moves none of them to another name.
+        """
         names = {area: dict(its) for area, its in self.own.record.names.items()}
         for area in VmKind.areas:
-            declared = {item.name for item in self.spec.items(area)}
-            for name, device in self.defined(area).items():
-                if name in declared and device.alias is None:
-                    names.setdefault(area, {})[name] = device.ident
+            if area in self.spec.lists:
+                gone = [name for its, name in removed if its == area]
+                names[area] = noted_names(names.get(area, {}), self.defined(area), gone)
         return names
 
     def clear(self) -> Steps:
@@ -289,7 +299,7 @@ class VmBackend:
 
     def _set_rate(self, device: t.Any, key: str, bits: int) -> None:
         values = nic.rate_parameters({key: bits})
-        self.domain.setInterfaceParameters(device.mac, values, libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
+        self.domain.setInterfaceParameters(device.tap or device.mac, values, libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
 
     def _set_limits(self, device: disk.Disk) -> None:
         """All limits of a disk at once: libvirt takes those of bytes, and those of operations, as one."""
@@ -345,7 +355,7 @@ class VmBackend:
         device, plugged = self.state.persistent.disks[name], self._running("disks").get(name)
         if change.how is How.LIVE and plugged is not None and plugged.source == device.source:
             with errors_of(f"grow the disk {device.target} of {self.spec.name}", ApplyError):
-                self.domain.blockResize(device.source, size, libraries.libvirt().VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+                self.domain.blockResize(plugged.target, size, libraries.libvirt().VIR_DOMAIN_BLOCK_RESIZE_BYTES)
         elif self._is_ours(name, device.source):
             volume = self.own.record.volumes[name].volume
             self._driver(volume).resize(volume, size, keep_fds=self.work.held.fds)
@@ -423,6 +433,8 @@ class VmBackend:
             elif node is None:
                 raise ApplyError(f"{area}[{name}] of {self.spec.name} is gone by now. Run it again")
             else:
+                if pattern(change.path) in _KNOWN_BY:
+                    set_name(node, name)
                 WRITE[pattern(change.path)](self, node, self.wanted(change.path))
         if SEED_DISK in self.made:
             volume = self.made[SEED_DISK].volume
@@ -466,17 +478,7 @@ class VmBackend:
         return {**found, **_named_nodes(root)}
 
     def _write_bus(self, node: Node, bus: str) -> None:
-        # What it was known by goes; from now on it bears its name.
-        set_name(node, self._name_of(node))
         disk.write_bus(node, bus, self.taken)
-
-    def _write_mac(self, node: Node, mac: str) -> None:
-        set_name(node, self._name_of(node))
-        nic.WRITE["mac"](node, mac)
-
-    def _name_of(self, node: Node) -> str:
-        nodes = self._nodes(node.getparent().getparent())
-        return next(name for (dummy, name), other in nodes.items() if other is node)
 
     def _write_boot_order(self, root: Node, names: t.Sequence[str]) -> None:
         nodes = {name: node for (dummy, name), node in self._nodes(root).items()}
@@ -541,7 +543,6 @@ WRITE: dict[str, t.Callable[[VmBackend, Node, t.Any], None]] = {
     **{f"disks[].{key}": _on_node(write) for key, write in disk.WRITE.items()},
     **{f"networks[].{key}": _on_node(write) for key, write in nic.WRITE.items()},
     "disks[].bus": VmBackend._write_bus,
-    "networks[].mac": VmBackend._write_mac,
     "boot.order": VmBackend._write_boot_order,
 }
 # Each flag that libvirt keeps beside the definition.

@@ -12,13 +12,13 @@ import typing as t
 
 from .._core import atomic, libraries
 from .._core.errors import ObserveError
-from .._core.keyed import claim_names
+from .._core.keyed import Naming, claim_names
 from .._core.options import Item
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
 from .._guest.record import GuestRecord, Run, load
-from .._host import accelerator, vlans
+from .._host import accelerator, place, vlans
 from .._host.libvirt import Listings, dotted, errors_of
 from .._host.snapshot import IMAGE, SERVICE_LIBVIRT, Host
 from .._host.uses import obstacle
@@ -35,7 +35,7 @@ from .spec import Spec
 from .state import FoundVolume, State, VmSide, seed_values
 from .volumes import Drivers, out_of_reach, place_of, read_volume, recorded_places, volume_of
 from .xml import domain as domain_xml
-from .xml.disk import Disk
+from .xml.disk import Disk, serial_mark
 from .xml.domain import Domain
 from .xml.nic import Nic
 
@@ -67,6 +67,7 @@ def observe(spec: Spec, host: Host) -> State:
         found=_find_volumes(spec, state, drivers, host),
         vlan_obstacles=_vlan_obstacles(spec, state, host),
         rate_obstacle=rate_obstacle(spec, *QUEUES),
+        source_obstacles=_source_obstacles(spec, state, host),
     )
     return state.replace(foreign_seed=_foreign_seed(spec, state, drivers))
 
@@ -80,7 +81,8 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
     state = State(
         record=record,
         other_kind="container" if is_container else None,
-        bridges={network.name: network.bridge for network in host.networks.values() if network.bridge},
+        bridges={its.name: bridge for its in host.networks.values() if (bridge := its.bridge or its.lent_bridge)},
+        places={path: place.identity(path) for item in spec.items("disks") if (path := item.text("source"))},
         formats={name: driver.formats for name, driver in drivers.items()},
         other_pools={name: pool.type for name, pool in host.pools.items() if name not in drivers},
         owned=owned,
@@ -103,18 +105,20 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
     notes = record.run if record.run is not None and record.run.is_of(run) else None
     # A domain that bears the name of one that we were making, and is another, is somebody else's.
     is_half_made = record.is_building and spec.name not in listed.active and record.uuid in (None, domain.UUIDString())
-    model = domain_xml.read(domain_xml.parse(_persistent_xml(spec.name, domain, host)))
+    model = _read_model(_persistent_xml(spec.name, domain, host), host)
     sizes = _sizes(domain, model, host.disk_sizes.get(spec.name, {}) if power == "stopped" else {})
     flags = {"autostart": spec.name in listed.autostarted}
     drivers = drivers_of(host)
-    disks, nics = _name_devices(spec, state, model, drivers)
+    named = _name_devices(spec, state, model, drivers)
+    disks: t.Mapping[str, Disk] = named.disks.things
+    nics: t.Mapping[str, Nic] = named.nics.things
     seed_path = disks[SEED_DISK].source if SEED_DISK in disks else None
     lasting = read_seed(_read_file(seed_path), spec.name)
     persistent = _side(model, disks, nics, {**flags, **seed_values(lasting)}, state, sizes, drivers)
     live, found_addresses = None, {}
     live_xml = _live_xml(spec.name, domain, power, host)
     if live_xml is not None:
-        model = domain_xml.read(domain_xml.parse(live_xml))
+        model = _read_model(live_xml, host)
         disks, nics = _name_live_devices(state, model, persistent)
         seeds = _live_seed(run, seed_path, lasting, spec.name)
         live = _side(model, disks, nics, {**flags, **seeds}, state, sizes, drivers)
@@ -133,6 +137,7 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
         snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
         run=run,
         addresses=found_addresses,
+        mistaken={"disks": named.disks.mistaken, "networks": named.nics.mistaken},
         foreign=_foreign(persistent, state),
     )
 
@@ -182,34 +187,70 @@ def _live_xml(name: str, domain: t.Any, power: str, host: Host) -> str | None:
 
 # ---- the two sides ----------------------------------------------------------------------------------------------------
 
+
+class _Named(t.NamedTuple):
+    """The devices of a domain by name."""
+
+    disks: Naming[Disk]
+    nics: Naming[Nic]
+
+
 Devices = tuple[t.Mapping[str, Disk], t.Mapping[str, Nic]]
 
 
-def _name_devices(spec: Spec, state: State, domain: Domain, drivers: Drivers) -> Devices:
+def _read_model(xml: str, host: Host) -> Domain:
+    """The model of *xml*, each disk with what its source leads to; of one on a volume of a pool libvirt knows the path."""
+    model = domain_xml.read(domain_xml.parse(xml))
+    model.disks = tuple(_located(disk, host) for disk in model.disks)
+    return model
+
+
+def _located(disk: Disk, host: Host) -> Disk:
+    path = disk.source or (_path_of_volume(host, *disk.volume) if disk.volume else "")
+    return disk.standing_on(path, place.identity(path)) if path else disk
+
+
+def _path_of_volume(host: Host, pool: str, name: str) -> str:
+    its, library = host.pools.get(pool), libraries.libvirt()
+    if its is None or not its.is_active:
+        return ""
+    with contextlib.suppress(library.libvirtError):
+        return t.cast(str, its.handle.storageVolLookupByName(name).path())
+    return ""
+
+
+def _name_devices(spec: Spec, state: State, domain: Domain, drivers: Drivers) -> _Named:
     recorded = state.record.names
     disks, nics = spec.items("disks"), spec.items("networks")
-    return (
+    return _Named(
         claim_names(
             domain.disks,
             PLACES["disks"],
             recorded=recorded.get("disks"),
-            declared=[item.name for item in spec.items("disks")],
-            marks={item.name: _written(item, "source", "serial") for item in disks},
-            hints={item.name: [place] for item in disks if (place := place_of(spec.name, item, drivers))},
+            declared=[item.name for item in disks],
+            marks={item.name: _marks_of_disk(spec, item, state, drivers) for item in disks},
         ),
         claim_names(
             domain.nics,
             PLACES["networks"],
             recorded=recorded.get("networks"),
-            declared=[item.name for item in spec.items("networks")],
-            marks={item.name: _written(item, "mac") for item in nics},
+            declared=[item.name for item in nics],
+            marks={item.name: {mac: mac} for item in nics if (mac := item.text("mac"))},
             hints={item.name: _networks_of(item, state) for item in nics},
         ),
     )
 
 
-def _written(item: Item, *keys: str) -> list[str]:
-    return [str(item.values[key]) for key in keys if item.values.get(key)]
+def _marks_of_disk(spec: Spec, item: Item, state: State, drivers: Drivers) -> dict[t.Hashable, str]:
+    """What tells which disk is meant: what it stands on or would be made as, and its serial."""
+    marks: dict[t.Hashable, str] = {}
+    source, serial = item.text("source"), item.text("serial")
+    path = source or place_of(spec.name, item, drivers)
+    if path:
+        marks[state.places.get(path) or place.identity(path)] = path
+    if serial:
+        marks[serial_mark(serial)] = f"the serial {serial}"
+    return marks
 
 
 def _networks_of(item: Item, state: State) -> list[str]:
@@ -327,6 +368,21 @@ def _find_volumes(spec: Spec, state: State, drivers: Drivers, host: Host) -> dic
             size, format_ = read_volume(path)
             is_ours = path in state.owned.values()
             found[item.name] = FoundVolume(path, format_, size, is_ours, _obstacle(host, spec.name, path))
+    return found
+
+
+def _source_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
+    """Why the new sources of disks cannot be used. What is only read, such as an ISO, others may have too."""
+    plugged = state.persistent.disks if state.exists else {}
+    found = {}
+    for item in spec.wanted("disks"):
+        source, there = item.text("source"), plugged.get(item.name)
+        if source is None or (there is not None and there.place == state.places.get(source)):
+            continue
+        only_reads = item.get("readonly", source.endswith(".iso") if there is None else there.value("readonly"))
+        why = None if only_reads else _obstacle(host, spec.name, source)
+        if why is not None:
+            found[item.name] = why
     return found
 
 

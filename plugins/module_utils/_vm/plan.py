@@ -18,10 +18,12 @@ from .._core.plan import UNKNOWN, Plan
 from .._core.units import show_size
 from .._guest.plan import Kind, is_half_made, plan_guest, refuse
 from .._image.plan import copy_path
+from .naming import has_new_name
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .spec import Spec, check_limits, new_item, shared_name, with_create_defaults
 from .state import State
 from .xml.disk import Disk, plugs_live
+from .xml.nic import Nic
 
 _OTHER_AREA = {"disks": "networks", "networks": "disks"}
 
@@ -183,8 +185,18 @@ class VmKind(Kind):
         if self.state.exists:
             self._check_limits()
             self._check_cells(draft)
+            self._note_names(draft)
         self._check_boot_order()
         self._check_place_of_seed(draft)
+
+    def _note_names(self, draft: Draft) -> None:
+        """Devices that bear no name are known by the declared one from now on, whatever is said of them later."""
+        for area in self.areas:
+            recorded = self.state.record.names.get(area, {})
+            for item in self.spec.wanted(area):
+                device: t.Any = self.state.persistent.things(area).get(item.name)
+                if device is not None and has_new_name(area, item.name, recorded, device):
+                    draft.plan.notes.append(f"{area}[{item.name}]")
 
     def _check_limits(self) -> None:
         for path, limit in (("memory", "memory_max"), (self.spec.cores_path, "cpu.max_cores")):
@@ -236,6 +248,31 @@ class VmKind(Kind):
     def is_item(self, area: str, name: str) -> bool:
         return name != SEED_DISK
 
+    def mistake(self, area: str, item: Item) -> str | None:
+        return self.state.mistaken.get(area, {}).get(item.name) or self._same_as_another(area, item)
+
+    def _same_as_another(self, area: str, item: Item) -> str | None:
+        source = item.text("source") if area == "disks" and item.is_wanted else None
+        if source is None:
+            return None
+        for other in self.spec.wanted(area):
+            its = other.text("source")
+            if other is item:
+                return None
+            if its is not None and self.state.places.get(its) == self.state.places.get(source):
+                return f"{source} is the source of {other.name} too. A disk is plugged in once"
+        return None
+
+    def declared_value(self, area: str, key: str, item: Item, before: Thing) -> t.Any:
+        declared = super().declared_value(area, key, item, before)
+        if key == "source" and isinstance(before, Disk) and declared and self._is_on(before, declared):
+            return before.value(key)
+        return declared
+
+    def _is_on(self, disk: Disk, path: str) -> bool:
+        """Whether *path* leads to what the disk stands on, whatever it is called."""
+        return path == disk.source or (disk.place is not None and self.state.places.get(path) == disk.place)
+
     def shown(self, area: str, thing: Thing) -> Show:
         if area == "disks":
             return {key: thing.value(key) for key in ("source", "size", "format", "bus")}
@@ -243,6 +280,12 @@ class VmKind(Kind):
         return {key: thing.value(key) for key in keys}
 
     def check(self, draft: Draft, area: str, item: Item, before: Thing | None) -> bool:
+        obstacle = self.state.source_obstacles.get(item.name) if area == "disks" else None
+        if obstacle is not None:
+            path, source = f"disks[{item.name}].source", item.text("source")
+            now = before.value("source") if before is not None else None
+            refuse(draft, path, now, source, f"{path}: {source} cannot be used, as {obstacle}")
+            return False
         if not isinstance(before, Disk):
             return super().check(draft, area, item, before)
         if not self._is_lost(item, before):
@@ -259,9 +302,14 @@ class VmKind(Kind):
         is_drive = disk.device == "cdrom" and disk.type == "block"
         if not disk.source or disk.source in self.state.sources or is_drive:
             return False
-        return bool(item.get("source", disk.source) == disk.source)
+        return self._is_on(disk, item.get("source", disk.source))
 
     def may_become(self, draft: Draft, path: str, declared: t.Any, before: Thing) -> bool:
+        if isinstance(before, Nic) and keyed.key_of(path) == "bridge" and before.portgroup:
+            group = f"the portgroup {before.portgroup} of the network {before.source}"
+            reason = f"{path}: the card is in {group}, and would lose what that gives it. Move it by hand"
+            refuse(draft, path, before.value("bridge"), declared, reason)
+            return False
         if not isinstance(before, Disk) or keyed.key_of(path) != "size":
             return super().may_become(draft, path, declared, before)
         obstacle = _obstacle_to_growth(before)

@@ -56,7 +56,8 @@ class State(GuestState):
     types of the pools that have no driver. *missing_copies* are the copies of images that new disks would be cloned from, where there
     are none yet, by pool and image. *sources* are the paths of disks that are there, *found* the files that stand where a declared
     disk would be made, *image_sizes* in bytes. *seed_path* is where its seed lies, *foreign_seed* a file of somebody else where
-    it would be made. *run* is the process behind it.
+    it would be made. *run* is the process behind it. *places* are what declared sources lead to, *mistaken* says by list and item
+    why nobody can tell which device is meant, *source_obstacles* by disk why its new source cannot be used.
     """
 
     __slots__ = (
@@ -69,10 +70,13 @@ class State(GuestState):
         "found",
         "image_sizes",
         "missing_copies",
+        "mistaken",
         "other_pools",
+        "places",
         "run",
         "seed_path",
         "snapshots",
+        "source_obstacles",
         "sources",
     )
     persistent: VmSide  # pylint: disable=declare-non-slot  # a narrower type of a slot of its mother
@@ -94,6 +98,9 @@ class State(GuestState):
         accelerator_reason: str = "",
         snapshots: int = 0,
         run: Run | None = None,
+        places: t.Mapping[str, t.Hashable] | None = None,
+        mistaken: t.Mapping[str, t.Mapping[str, str]] | None = None,
+        source_obstacles: t.Mapping[str, str] | None = None,
         addresses: t.Mapping[str, tuple[str, ...]] | None = None,
         **common: t.Any,
     ) -> None:
@@ -111,6 +118,9 @@ class State(GuestState):
         self.accelerator_reason = accelerator_reason
         self.snapshots = snapshots
         self.run = run
+        self.places: t.Mapping[str, t.Hashable] = places or {}
+        self.mistaken: t.Mapping[str, t.Mapping[str, str]] = mistaken or {}
+        self.source_obstacles: t.Mapping[str, str] = source_obstacles or {}
         self.addresses: t.Mapping[str, tuple[str, ...]] = addresses or {}
 
     def seed_pool(self, spec: Spec) -> str | None:

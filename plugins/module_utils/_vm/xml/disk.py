@@ -34,9 +34,12 @@ _PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd", "ide": "hd", "usb": "sd
 
 
 class Disk:
-    """A disk of a domain. *alias* is the name that a user's alias carries, *values* has its options in canonical form."""
+    """A disk of a domain. *alias* is the name that a user's alias carries, *values* has its options in canonical form.
 
-    __slots__ = ("address", "alias", "boot_order", "device", "source", "target", "type", "values")
+    *volume* is the pool and the name of a disk of the type ``volume``; *place* is what its source leads to, whatever it is called.
+    """
+
+    __slots__ = ("address", "alias", "boot_order", "device", "place", "source", "target", "type", "values", "volume")
 
     def __init__(
         self,
@@ -49,6 +52,8 @@ class Disk:
         device: str = "disk",
         boot_order: int = 0,
         address: str = "",
+        volume: tuple[str, str] | None = None,
+        place: t.Hashable = None,
     ) -> None:
         self.alias = alias
         self.target = target
@@ -58,14 +63,22 @@ class Disk:
         self.device = device
         self.boot_order = boot_order
         self.address = address
+        self.volume = volume
+        self.place = place
 
     def value(self, key: str) -> t.Any:
         return self.values.get(key)
 
     def with_values(self, **values: t.Any) -> Disk:
         """The same disk with what only the host knows of it (``pool``, ``size``), or with other values."""
-        rest = {name: getattr(self, name) for name in ("type", "device", "boot_order", "address")}
-        return Disk(self.alias, self.target, self.source, {**self.values, **values}, **rest)
+        return self._but(values={**self.values, **values})
+
+    def standing_on(self, path: str, place: t.Hashable) -> Disk:
+        """The same disk, of which the host says that it stands on *path*."""
+        return self._but(source=path, values={**self.values, "source": path}, place=place)
+
+    def _but(self, **changes: t.Any) -> Disk:
+        return Disk(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
 
     @property
     def bus(self) -> str:
@@ -81,12 +94,21 @@ class Disk:
         return self.target
 
     @property
-    def marks(self) -> tuple[str, ...]:
-        return tuple(mark for mark in (self.source, self.values.get("serial", "")) if mark)
+    def marks(self) -> tuple[t.Hashable, ...]:
+        serial = self.values.get("serial", "")
+        return tuple(mark for mark in (self.place or self.source, serial_mark(serial) if serial else "") if mark)
 
     @property
     def hints(self) -> tuple[str, ...]:
-        return self.marks
+        return ()
+
+    def is_known_by(self, ident: str) -> bool:
+        return ident == self.target
+
+
+def serial_mark(serial: str) -> t.Hashable:
+    """What tells a disk from others by its serial."""
+    return "serial", serial
 
 
 def plugs_live(bus: str) -> bool:
@@ -174,7 +196,13 @@ def read(node: Node) -> Disk:
         device=node.get("device", "disk"),
         boot_order=boot_order(node),
         address=address_of(node),
+        volume=_read_volume(node),
     )
+
+
+def _read_volume(node: Node) -> tuple[str, str] | None:
+    pool, volume = attribute(node, "source", "pool"), attribute(node, "source", "volume")
+    return (pool, volume) if pool and volume else None
 
 
 def build(name: str, source: str, target: str, values: t.Mapping[str, t.Any]) -> Node:

@@ -75,7 +75,7 @@ class Domain:
         self.type = str(root.get("type", ""))
         self.values: t.Mapping[str, t.Any] = {path: read(root) for path, read in READ.items()}
         self.disks: tuple[Disk, ...] = tuple(disk.read(item) for item in root.iterfind("devices/disk"))
-        self.nics: tuple[Nic, ...] = tuple(nic.read(item) for item in root.iterfind("devices/interface"))
+        self.nics: tuple[Nic, ...] = read_nics(root)
         self.boot_classes = boot.read_classes(root)
         self.free_ports = controller.free_ports(root)
         self.has_balloon = memory.has_balloon(root)
@@ -107,9 +107,16 @@ def find_disk(root: Node, target: str) -> Node | None:
     )
 
 
-def find_nic(root: Node, mac: str) -> Node | None:
-    cards = root.iterfind("devices/interface")
-    return next((item for item in cards if node.attribute(item, "mac", "address").lower() == mac), None)
+def read_nics(root: Node) -> tuple[Nic, ...]:
+    nics = [nic.read(item) for item in root.iterfind("devices/interface")]
+    macs = [its.mac for its in nics]
+    return tuple(its.as_twin() if macs.count(its.mac) > 1 else its for its in nics)
+
+
+def find_nic(root: Node, ident: str) -> Node | None:
+    """The only card that is known by *ident*."""
+    found = [item for item in root.iterfind("devices/interface") if nic.read(item).is_known_by(ident)]
+    return found[0] if len(found) == 1 else None
 
 
 # The node of a device by its list and by what its model calls ``ident``.

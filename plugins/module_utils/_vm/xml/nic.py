@@ -19,10 +19,22 @@ class Nic:
     """A network card of a domain. *source* is a bridge, or for type ``network`` a virtual network.
 
     *is_on_bridge* holds of a running card whose tap is a port of a bridge. *values* has its options in canonical form: the
-    VLAN is 0 for none, and text for a trunk: ``10,20``. ``None``: its port takes nothing without a tag.
+    VLAN is 0 for none, and text for a trunk: ``10,20``. ``None``: its port takes nothing without a tag. *is_twin*: another card
+    of the domain has its MAC, as ``<teaming>`` demands.
     """
 
-    __slots__ = ("address", "alias", "boot_order", "is_on_bridge", "source", "tap", "type", "values")
+    __slots__ = (
+        "address",
+        "alias",
+        "boot_order",
+        "is_on_bridge",
+        "is_twin",
+        "portgroup",
+        "source",
+        "tap",
+        "type",
+        "values",
+    )
 
     def __init__(
         self,
@@ -35,6 +47,8 @@ class Nic:
         address: str = "",
         tap: str = "",
         is_on_bridge: bool = True,
+        is_twin: bool = False,
+        portgroup: str = "",
     ) -> None:
         self.alias = alias
         self.source = source
@@ -44,14 +58,22 @@ class Nic:
         self.address = address
         self.tap = tap
         self.is_on_bridge = is_on_bridge
+        self.is_twin = is_twin
+        self.portgroup = portgroup
 
     def value(self, key: str) -> t.Any:
         return self.values.get(key)
 
     def with_values(self, **values: t.Any) -> Nic:
         """The same card with what only the host knows of it (its bridge, the VLAN of its port), or with other values."""
-        rest = {name: getattr(self, name) for name in ("type", "boot_order", "address", "tap", "is_on_bridge")}
-        return Nic(self.alias, self.source, {**self.values, **values}, **rest)
+        return self._but(values={**self.values, **values})
+
+    def as_twin(self) -> Nic:
+        """The same card, whose MAC another one has too."""
+        return self._but(is_twin=True)
+
+    def _but(self, **changes: t.Any) -> Nic:
+        return Nic(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
 
     @property
     def mac(self) -> str:
@@ -59,7 +81,10 @@ class Nic:
 
     @property
     def ident(self) -> str:
-        return self.mac
+        return f"{self.mac} at {self.address}" if self.is_twin else self.mac
+
+    def is_known_by(self, ident: str) -> bool:
+        return ident in (self.mac, f"{self.mac} at {self.address}")
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -180,6 +205,7 @@ def read(node: Node) -> Nic:
         address=address_of(node),
         tap=attribute(node, "target", "dev"),
         is_on_bridge=kind == "bridge" or bool(attribute(node, "source", "bridge")),
+        portgroup=attribute(node, "source", "portgroup"),
     )
 
 

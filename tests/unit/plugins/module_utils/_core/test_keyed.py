@@ -16,7 +16,7 @@ def macs(number: int) -> str:
 
 
 def named(things: list[Card], **keys: object) -> dict[str, str]:
-    return {name: card.ident for name, card in claim_names(things, "net", **keys).items()}  # type: ignore[arg-type]  # of any type
+    return {name: card.ident for name, card in claim_names(things, "net", **keys).things.items()}  # type: ignore[arg-type]  # of any type
 
 
 def test_a_thing_is_known_by_its_own_name_then_the_records_then_a_mark_then_its_place_then_a_hint() -> None:
@@ -25,7 +25,7 @@ def test_a_thing_is_known_by_its_own_name_then_the_records_then_a_mark_then_its_
         cards,
         recorded={"kept": macs(2), "own": macs(6)},
         declared=["marked", "net3", "hinted"],
-        marks={"marked": {macs(3)}},
+        marks={"marked": {macs(3): macs(3)}},
         hints={"hinted": {"br5"}, "net3": {"br6"}},
     )
     assert found == {
@@ -46,6 +46,29 @@ def test_a_hint_that_fits_two_things_names_none() -> None:
 def test_no_name_is_given_twice() -> None:
     cards = [Card("net1", macs(1)), Card(None, macs(2)), Card("net1", macs(3))]
     assert sorted(named(cards)) == ["net1", "net2", "net3"]
+
+
+def test_the_place_of_what_went_is_nobody_elses() -> None:
+    cards = [Card(None, macs(1)), Card(None, macs(3)), Card(None, macs(4))]
+    recorded = {"net0": macs(1), "net1": f"gone:{macs(2)}", "net2": macs(3)}
+    assert named(cards, recorded=recorded, declared=["net1"]) == {"net0": macs(1), "net2": macs(3), "net3": macs(4)}
+
+
+def test_a_recorded_name_that_nobody_declares_gives_way_to_a_mark_and_a_recorded_place_to_a_hint() -> None:
+    cards = [Card(None, macs(1), "br0"), Card(None, macs(2), "br1")]
+    recorded = {"old": macs(1), "net1": macs(2)}
+    keys = {"declared": ["new", "lan"], "marks": {"new": {macs(1): macs(1)}}, "hints": {"lan": {"br1"}}}
+    assert named(cards, recorded=recorded, **keys) == {"new": macs(1), "lan": macs(2)}
+
+
+def test_a_name_that_would_move_to_another_thing_is_mistaken() -> None:
+    cards = [Card("lan", macs(1)), Card("wan", macs(2)), Card(None, macs(3))]
+
+    def mistaken(name: str, mac: str) -> bool:
+        return name in claim_names(cards, "net", declared=[name], marks={name: {mac: mac}}).mistaken
+
+    assert [mistaken("lan", macs(number)) for number in (1, 2, 3, 4)] == [False, True, True, False]
+    assert [mistaken("new", macs(number)) for number in (1, 2, 3, 4)] == [True, True, False, False]
 
 
 def test_what_is_not_listed_stays_unless_the_list_is_exact() -> None:

@@ -64,6 +64,9 @@ class Card:
     def value(self, key: str) -> t.Any:
         return self.values[key]
 
+    def is_known_by(self, ident: str) -> bool:
+        return ident == self.ident
+
 
 class PaperKind(Kind):
     word = "paper"
