@@ -242,10 +242,23 @@ class VmBackend:
             return  # it is there, and was missing in the definition
         root = domain_xml.parse(self._lasting_xml())
         node = self._nodes(root)[area, name]
-        with errors_of(f"attach {change.path} to {self.spec.name}", ApplyError):
-            if area == "disks" and disk.read(node).bus == "scsi":
-                self._attach_scsi_controller()
-            self._attach_where_it_fits(node, area, name)
+        try:
+            with errors_of(f"attach {change.path} to {self.spec.name}", ApplyError):
+                if area == "disks" and disk.read(node).bus == "scsi":
+                    self._attach_scsi_controller()
+                self._attach_where_it_fits(node, area, name)
+        except ApplyError:
+            # What QEMU does not take now it would not take at the next start either: the machine would start no more.
+            self._take_back(area, name)
+            raise
+
+    def _take_back(self, area: str, name: str) -> None:
+        """Take a device that could not be plugged in out of the definition."""
+        root = domain_xml.parse(self._lasting_xml())
+        node = self._nodes(root).get((area, name))
+        if node is not None:
+            node.getparent().remove(node)
+            self._define(domain_xml.to_text(root))
 
     def _attach_where_it_fits(self, node: Node, area: str, name: str) -> None:
         """Plug the device in where the definition has it: the guest names a card by its place."""

@@ -155,6 +155,9 @@ class VmKind(Kind):
         if not live.domain.has_channels:
             beyond.add("agent")
         beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if not disk.plugs_live}
+        if not live.domain.plugs_pci_live:
+            beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if disk.bus == "virtio"}
+            beyond |= {f"networks[{name}]" for name in live.nics}
         beyond |= {f"networks[{name}].bridge" for name, nic in live.nics.items() if not nic.is_on_bridge}
         return beyond | self._beyond_ports()
 
@@ -185,6 +188,8 @@ class VmKind(Kind):
         if self.state.exists:
             self._check_limits()
             self._check_cells(draft)
+            self._check_balloon(draft)
+            self._check_cpus(draft)
             self._note_names(draft)
         self._check_boot_order()
         self._check_place_of_seed(draft)
@@ -214,6 +219,37 @@ class VmKind(Kind):
                 before, after = (OPTIONS[path].show(size) for size in (now, value))
                 whole = f"the {before} of {self.spec.name} are the sum of its NUMA cells and memory modules"
                 refuse(draft, path, before, after, f"{path}: {whole}; change them")
+
+    def _check_balloon(self, draft: Draft) -> None:
+        memory, most = self.spec.get("memory"), self.spec.get("memory_max")
+        if self.state.persistent.domain.has_balloon or memory is None or most is None or memory == most:
+            return
+        before, after = (OPTIONS["memory"].show(size) for size in (self.state.persistent.values["memory"], memory))
+        reason = (
+            f"memory: {self.spec.name} has no balloon, and gets all of its memory_max at once. Write the same for both"
+        )
+        refuse(draft, "memory", before, after, reason)
+
+    def _check_cpus(self, draft: Draft) -> None:
+        """Whether what names CPUs, or says how they lie together, can stay with another number of them."""
+        persistent = self.state.persistent
+        path, now = "cpu.max_cores", persistent.values["cpu.max_cores"]
+        most = self.spec.get(path)
+        if most is None:
+            path, most = self.spec.cores_path, max(now, self.spec.get(self.spec.cores_path, now))
+        if most == now:
+            return
+        fitting = persistent.domain.fitting_topology(most)
+        if most <= persistent.domain.highest_named_cpu:
+            named = f"the CPU {persistent.domain.highest_named_cpu} in its cputune or NUMA cells"
+            refuse(draft, path, now, most, f"{path}: the definition of {self.spec.name} names {named}; change them")
+        elif fitting is None:
+            whole = "sockets, dies, cores and threads of its topology"
+            reason = f"{path}: {most} is no multiple of what {self.spec.name} has as {whole}; change it"
+            refuse(draft, path, now, most, reason)
+        else:
+            told = ", ".join(f"{count} {key}" for key, count in fitting.items())
+            draft.plan.warnings += [f"{path}: the topology of {self.spec.name} gets {told}"] if told else []
 
     def _check_boot_order(self) -> None:
         order = self.spec.get("boot.order")
@@ -310,6 +346,10 @@ class VmKind(Kind):
             reason = f"{path}: the card is in {group}, and would lose what that gives it. Move it by hand"
             refuse(draft, path, before.value("bridge"), declared, reason)
             return False
+        obstacle = _obstacle_of_drive(keyed.key_of(path), declared, before) if isinstance(before, Disk) else None
+        if obstacle:
+            refuse(draft, path, before.value(keyed.key_of(path)), declared, f"{path}: {obstacle}")
+            return False
         if not isinstance(before, Disk) or keyed.key_of(path) != "size":
             return super().may_become(draft, path, declared, before)
         obstacle = _obstacle_to_growth(before)
@@ -343,6 +383,20 @@ class VmKind(Kind):
 
     def deleted_by(self, name: str) -> tuple[str, ...]:
         return ("seed",) if name == SEED_DISK else ("disks",)
+
+
+def _obstacle_of_drive(key: str, declared: t.Any, disk: Disk) -> str | None:
+    """Why a CD-ROM, or a disk on SATA, cannot get the value of a key."""
+    is_drive = disk.device == "cdrom"
+    if key == "readonly" and is_drive and not declared:
+        return f"{disk.target} is a CD-ROM, and always read-only"
+    if key == "readonly" and declared and disk.bus == "sata":
+        return (
+            f"{disk.target} is on SATA, where only a CD-ROM is read-only. Give a new disk another bus, or another name"
+        )
+    if key == "bus" and is_drive and declared == "virtio":
+        return f"{disk.target} is a CD-ROM, which virtio does not have"
+    return None
 
 
 def _obstacle_to_growth(disk: Disk) -> str | None:

@@ -11,16 +11,25 @@ from .node import Node, make
 
 
 def free_ports(root: Node) -> int | None:
-    """How many PCI Express ports are free for a device that is added while the guest runs; ``None`` where it is no matter."""
+    """How many PCI Express ports are free for a device that is added while the guest runs; ``None`` where it is no matter.
+
+    Without PCI Express it is ACPI that tells the guest of a device: a machine without takes none, and lets none go.
+    """
     ports = {
         int(node.get("index", "-1"))
         for node in root.iterfind("devices/controller")
         if node.get("type") == "pci" and node.get("model") == "pcie-root-port"
     }
     if not any(node.get("model") == "pcie-root" for node in root.iterfind("devices/controller")):
-        return None
+        return None if plugs_pci_live(root) else 0
     taken = {int(node.get("bus", "0"), 16) for node in root.iterfind("devices/*/address") if node.get("type") == "pci"}
     return len(ports - taken)
+
+
+def plugs_pci_live(root: Node) -> bool:
+    """Whether devices on PCI come and go while the guest runs."""
+    has_express = any(node.get("model") == "pcie-root" for node in root.iterfind("devices/controller"))
+    return has_express or root.find("features/acpi") is not None
 
 
 def has_scsi(root: Node) -> bool:

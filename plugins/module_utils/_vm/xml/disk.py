@@ -111,6 +111,11 @@ def serial_mark(serial: str) -> t.Hashable:
     return "serial", serial
 
 
+def is_cdrom(bus: str, is_readonly: bool) -> bool:
+    """Whether a disk is a CD-ROM: on SATA nothing else can be read-only."""
+    return bus == "sata" and is_readonly
+
+
 def plugs_live(bus: str) -> bool:
     """Whether QEMU plugs and unplugs disks on *bus* while the guest runs: it does not on ``sata``, ``ide`` and ``fdc``."""
     return bus in ("virtio", "scsi", "usb")
@@ -207,7 +212,8 @@ def _read_volume(node: Node) -> tuple[str, str] | None:
 
 def build(name: str, source: str, target: str, values: t.Mapping[str, t.Any]) -> Node:
     """A new disk called *name* on *source*, plugged in as *target* (``vda``)."""
-    node = make("disk", type="file", device="disk")
+    kind = "cdrom" if is_cdrom(values["bus"], bool(values.get("readonly"))) else "disk"
+    node = make("disk", type="file", device=kind)
     node.append(make("driver", name="qemu", type=values["format"]))
     _write_source(node, source)
     node.append(make("target", dev=target, bus=values["bus"]))
@@ -234,6 +240,8 @@ def write_bus(node: Node, bus: str, taken: t.Collection[str]) -> None:
         place.attrib.pop("rotation_rate", None)
     set_attribute(node, "target", "dev", free_target(bus, {*taken, *targets(devices)}))
     set_attribute(node, "target", "bus", bus)
+    if is_cdrom(bus, is_set(node, "readonly")):
+        node.set("device", "cdrom")
     remove(node.find("address"))
 
 

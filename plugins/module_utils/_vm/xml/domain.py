@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from ..._core.libraries import etree
@@ -56,15 +57,18 @@ class Domain:
     __slots__ = (
         "boot_classes",
         "disks",
+        "fitting_topology",
         "free_ports",
         "has_balloon",
         "has_cells",
         "has_channels",
         "has_scsi",
         "has_tpm",
+        "highest_named_cpu",
         "is_agent_connected",
         "nics",
         "nvram",
+        "plugs_pci_live",
         "type",
         "uuid",
         "values",
@@ -79,11 +83,14 @@ class Domain:
         self.boot_classes = boot.read_classes(root)
         self.free_ports = controller.free_ports(root)
         self.has_balloon = memory.has_balloon(root)
+        self.plugs_pci_live = controller.plugs_pci_live(root)
         self.has_scsi = controller.has_scsi(root)
         self.has_channels = controller.has_channels(root)
         self.has_cells = memory.has_cells(root)
         self.is_agent_connected = channel.is_connected(root)
         self.nvram = node.text_of(root, "os/nvram")
+        self.highest_named_cpu = vcpu.highest_named(root)
+        self.fitting_topology = functools.partial(vcpu.fitting_topology, root)
         self.has_tpm = node.is_set(root, "devices/tpm")
 
 

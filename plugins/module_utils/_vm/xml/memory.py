@@ -16,20 +16,22 @@ def read_maximum(root: Node) -> int:
 
 
 def read_current(root: Node) -> int:
-    """KiB that the balloon leaves to the guest."""
+    """KiB that the balloon leaves to the guest: without a balloon it has all of it, whatever is written."""
+    if not has_balloon(root):
+        return read_maximum(root)
     return kib(root.find("currentMemory")) or read_maximum(root)
 
 
 def write_maximum(root: Node, value: int) -> None:
     """Set the maximum. What the guest has now is written too: libvirt would fill it in with the maximum."""
-    current = min(read_current(root) or value, value)
+    current = min(read_current(root) or value, value) if has_balloon(root) else value
     _write(root, "memory", value)
     _write(root, "currentMemory", current)
 
 
 def write_current(root: Node, value: int) -> None:
-    """Set what the guest has; the maximum follows where it is less."""
-    if read_maximum(root) < value:
+    """Set what the guest has; the maximum follows where it is less, and without a balloon always."""
+    if read_maximum(root) < value or not has_balloon(root):
         _write(root, "memory", value)
     _write(root, "currentMemory", value)
 

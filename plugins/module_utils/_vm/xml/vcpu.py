@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 from .node import Node, child, remove
 
 
@@ -43,13 +46,30 @@ def _write(root: Node, current: int, maximum: int) -> None:
 
 def _fit_topology(root: Node, maximum: int) -> None:
     """libvirt refuses a maximum that sockets, dies, cores and threads do not multiply to."""
+    fitting = fitting_topology(root, maximum)
+    for key, value in (fitting or {}).items():
+        root.find("cpu/topology").set(key, str(value))
+
+
+def fitting_topology(root: Node, maximum: int) -> dict[str, int] | None:
+    """What of the topology changes for *maximum* CPUs: the number of sockets, or else that of their cores.
+
+    Empty where nothing does, ``None`` where neither can be.
+    """
     topology = root.find("cpu/topology")
     if topology is None:
-        return
-    inner = 1
-    for key in ("dies", "clusters", "cores", "threads"):
-        inner *= int(topology.get(key, "1"))
-    if maximum % inner == 0:
-        topology.set("sockets", str(maximum // inner))
-    else:
-        remove(topology)
+        return {}
+    counts = {key: int(topology.get(key, "1")) for key in ("sockets", "dies", "clusters", "cores", "threads")}
+    for key in ("sockets", "cores"):
+        others = math.prod(count for name, count in counts.items() if name != key)
+        if maximum % others == 0:
+            count = maximum // others
+            return {} if count == counts[key] else {key: count}
+    return None
+
+
+def highest_named(root: Node) -> int:
+    """The highest number of a CPU that something names: its place, its scheduler, its NUMA cell. -1 where nothing does."""
+    sets = [cell.get("cpus", "") for cell in root.iterfind("cpu/numa/cell")]
+    sets += [node.get("vcpus", "") or node.get("vcpu", "") for node in root.iterfind("cputune/*")]
+    return max((int(number) for text in sets for number in re.findall(r"(?<!\^)\b\d+", text)), default=-1)
