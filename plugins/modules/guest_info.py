@@ -68,7 +68,11 @@ guests:
       type: str
       returned: always
     state:
-      description: V(started), V(stopped), V(paused) or V(suspended).
+      description: V(started), V(stopped), V(paused) or V(suspended); V(unknown) for one that cannot be read.
+      type: str
+      returned: always
+    problem:
+      description: Why it cannot be read or changed, and what mends it. Null where there is nothing.
       type: str
       returned: always
     description:

@@ -20,6 +20,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.tests.harness import tiny_root
 from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now
+from ansible_collections.homelab.hybrid.tests.harness.fingerprint import is_listening
 
 PREFIX = "hlct"
 NAME = f"{PREFIX}-a"
@@ -133,7 +134,8 @@ def set_up(pool_type: str = "dir") -> None:
 def clean() -> None:
     """Take the containers of the tests away, whatever they became."""
     for folder in LXC.glob(f"{PREFIX}*"):
-        if state(folder.name) not in ("", "STOPPED"):
+        # Not lxc-info: it waits for ever for a configuration that is a pipe.
+        if is_listening(folder.name):
             run("lxc-stop", "-n", folder.name, "-k", check=False)
         shutil.rmtree(folder)
     for path in Path(paths.record_folder("guests")).glob(f"{PREFIX}*"):

@@ -54,6 +54,7 @@ TELLING = (
     ("ip", "-j"),
     ("ip", "-6", "-j"),
     ("losetup", "--noheadings"),
+    ("lxc-info",),
     ("qemu-img", "info"),
     ("systemctl", "is-active"),
     ("systemctl", "show"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import tempfile
 import typing as t
 
 from .._core import atomic
@@ -22,14 +23,14 @@ from .._guest.plan import power_of
 from .._guest.record import RecordedVolume
 from .._guest.run import Run, Steps
 from .._guest.spec import GuestSpec
-from .._host.lxc import LXC_PATH, config_path
+from .._host.lxc import config_path
 from .._image import copier, copies, store
 from .._image.plan import copy_path
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
-from . import definition, idmap, inside, live, power, rate, rootfs, running
+from . import definition, idmap, inside, live, loading, power, rate, rootfs, running
 from .config import Config
 from .observe import KIND, read_host
 from .options import OPTIONS
@@ -109,6 +110,7 @@ class ContainerBackend:
         """
         kept, wanted, state = self.own.record, self.wanted, self.state
         gone = {split(change.path)[:2] for change in self.plan.changes if _goes(change)}
+        is_mount_gone = any(area == "mounts" for area, dummy in gone)
         cards = {
             name: card for name, card in state.cards.items() if name in kept.macs and ("networks", name) not in gone
         }
@@ -116,7 +118,8 @@ class ContainerBackend:
         entries = {
             name: entry
             for name, entry in state.mounts.items()
-            if name in (kept.names.get("mounts") or {}) and ("mounts", name) not in gone
+            # Where one goes by its place the others keep theirs, or the next would be called like it.
+            if (name in (kept.names.get("mounts") or {}) or is_mount_gone) and ("mounts", name) not in gone
         }
         entries.update(wanted.mounts)
         macs = {name: card.text("mac") for name, card in cards.items() if card["mac"]}
@@ -126,7 +129,7 @@ class ContainerBackend:
     def clear(self) -> Steps:
         """The root of one that was interrupted goes too: nobody knows how far it came."""
         if self.state.is_known and self.state.is_building:
-            power.kill(self.name)
+            self._kill()
             self.undefine()
             yield Step("half-made container removed")
         fresh = [recorded.volume for recorded in self.own.record.volumes.values() if recorded.is_fresh]
@@ -140,7 +143,8 @@ class ContainerBackend:
 
     def stop(self) -> None:
         spec = self.wanted.spec
-        power.stop(self.name, timeout=spec.shutdown_timeout, force=spec.force_stop)
+        stop = power.stop if self.state.problem is None else power.stop_unloadable
+        stop(self.name, timeout=spec.shutdown_timeout, force=spec.force_stop)
 
     def start(self) -> None:
         power.start(self.name)
@@ -279,6 +283,8 @@ class ContainerBackend:
         """Files of a new root were written before it came to its place."""
         if not self.state.exists and not self._is_adopted:
             return
+        if self.state.root_obstacle is not None:
+            return  # the plan has no change that only stands inside
         if any(inside.is_inside(change.path) for change in self.plan.changes) or not self.state.exists:
             self._write_inside(self._root_inside())
             yield Step("files inside written")
@@ -310,6 +316,7 @@ class ContainerBackend:
         config = definition.edit(config, self.wanted, self.plan.changes)
         if self.state.exists and config == self.state.config:
             return False
+        _check_loads(self.name, config)
         _write_config(self.name, config)
         return True
 
@@ -320,14 +327,23 @@ class ContainerBackend:
 
     def stop_for_good(self) -> None:
         if self.state.is_building:
-            power.kill(self.name)
+            self._kill()
         elif self.state.power != "stopped":
             self.stop()
 
+    def _kill(self) -> None:
+        if self.state.problem is None:
+            power.kill(self.name)
+        elif self.state.power != "stopped":
+            power.stop_unloadable(self.name, timeout=0, force=True)
+
     def undefine(self) -> None:
-        atomic.remove_file(config_path(self.name))
+        path = config_path(self.name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            os.rmdir(path)
+        atomic.remove_file(path)
         with contextlib.suppress(OSError):
-            os.rmdir(os.path.join(LXC_PATH, self.name))
+            os.rmdir(os.path.dirname(config_path(self.name)))
 
     def remove_volume(self, name: str) -> None:
         self._remove(self.own.record.volumes[name].volume)
@@ -342,6 +358,18 @@ def _names(changes: t.Iterable[Change], area: str) -> list[str]:
     """The names of the items of a list that *changes* speak of, each once."""
     places = (split(change.path) for change in changes)
     return list(dict.fromkeys(name for in_area, name, key in places if in_area == area and name))
+
+
+def _check_loads(name: str, config: Config) -> None:
+    """A configuration that liblxc cannot load is never written.
+
+    :raises ApplyError:
+    """
+    with tempfile.TemporaryDirectory(prefix="homelab-hybrid-") as folder:
+        atomic.write_file(os.path.join(folder, name, "config"), config.text)
+        problem = loading.problem_of(name, folder)
+    if problem is not None:
+        raise ApplyError(f"LXC cannot load what the configuration of {name} would become: {problem}")
 
 
 def _write_config(name: str, config: Config) -> None:

@@ -15,7 +15,7 @@ from .._core.decide import SAME
 from .._core.options import Item
 from .._core.value import Value
 from .._host import vlans
-from .config import Config
+from .config import ADDRESSES, Config
 from .options import DHCP, NO_ADDRESS
 from .spec import is_fixed
 
@@ -24,6 +24,16 @@ Values = t.Mapping[str, t.Any]
 Lines = dict[str, str]
 
 NO_MTU = 1500
+VETH = "veth"
+# Which options the cards of other types have; all others stand for the port of a bridge, or for what LXC takes elsewhere.
+KEYS_OF = {
+    "macvlan": ("mac", "mtu", "ip", "gateway"),
+    "vlan": ("mac", "mtu", "ip", "gateway"),
+    "ipvlan": ("mtu", "ip", "gateway"),
+    "phys": ("mac", "mtu", "ip", "gateway"),
+    "none": (),
+    "empty": (),
+}
 RATE_PROGRAM = paths.PROGRAMS + "/limit-rate"
 
 
@@ -81,12 +91,24 @@ class Nic(Value):
 class Card(Value):
     """A network card by its lines in the configuration, or as it shall be. *values* has each option by its key, canonical: off values for none.
 
-    *device* is its name inside, *pair* that of its end on the host, empty where the kernel gives one at each start.
+    *device* is its name inside, *pair* that of its end on the host, empty where the kernel gives one at each start. *kind* is its type
+    in LXC's words, *others* are the addresses that it has beside that of ``ip``.
     """
 
-    __slots__ = ("device", "name", "number", "pair", "values")
+    __slots__ = ("device", "kind", "name", "number", "others", "pair", "values")
 
-    def __init__(self, name: str, number: int, device: str, pair: str, values: Values) -> None:
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        device: str,
+        pair: str,
+        values: Values,
+        kind: str = VETH,
+        others: tuple[str, ...] = (),
+    ) -> None:
+        self.kind = kind
+        self.others = others
         self.name = name
         self.number = number
         self.device = device
@@ -200,12 +222,19 @@ def _seen_mtu(declared: int | None, card: Card, nic: Nic) -> int | None:
 
 
 def _read_ip(net: Net, known: Known) -> str:
-    static = (net.get("ipv4.address") or net.get("ipv6.address") or "").split()
-    return _canonical_ip(static[0]) if static else DHCP if known.asks_dhcp else NO_ADDRESS
+    static = addresses_of(net)
+    return static[0] if static else DHCP if known.asks_dhcp else NO_ADDRESS
+
+
+def addresses_of(net: Net) -> tuple[str, ...]:
+    """All fixed addresses of a card, canonical, those of IPv4 first."""
+    lines = (line for key in ADDRESSES for line in net.get(key, "").split("\n") if line.strip())
+    return tuple(_canonical_ip(line.split()[0]) for line in lines)
 
 
 def _read_gateway(net: Net, known: Known) -> str:
-    return net.get("ipv4.gateway") or net.get("ipv6.gateway") or ""
+    """That of the family of ``ip``."""
+    return net.get("ipv6.gateway" if not net.get("ipv4.address") and net.get("ipv6.address") else "ipv4.gateway", "")
 
 
 def _address_lines(values: Values) -> Lines:
@@ -298,9 +327,13 @@ def _canonical_ip(text: str) -> str:
 
 
 def claim_cards(declared: t.Iterable[Item], config: Config, macs: t.Mapping[str, str]) -> dict[str, int]:
-    """The number of the card that each name means: as recorded, else by a declared MAC, else ``net0`` and so on by number."""
+    """The number of the card that each name means: by a declared MAC, else as recorded, else ``net0`` and so on by number.
+
+    A name that is recorded for one card does not move to another, nor does a card leave a name that is declared too.
+    """
     free = config.nets()
     found: dict[str, int] = {}
+    items = list(declared)
 
     def claim(name: str, is_it: t.Callable[[int, Net], bool]) -> None:
         number = next((number for number, net in free.items() if is_it(number, net)), None)
@@ -308,15 +341,44 @@ def claim_cards(declared: t.Iterable[Item], config: Config, macs: t.Mapping[str,
             found[name] = number
             del free[number]
 
-    items = list(declared)
-    by_mac = [*macs.items(), *((item.name, item.get("mac")) for item in items if item.get("mac"))]
-    for name, mac in by_mac:
-        claim(name, lambda number, net, mac=mac: net.get("hwaddr", "").lower() == mac)  # type: ignore[misc]  # mypy sees no type of mac=mac
+    def claim_mac(name: str, mac: str) -> None:
+        claim(name, lambda number, net: mac_in(net) == mac)
+
+    there = {mac_in(net) for net in free.values()}
+    recorded = {name: mac for name, mac in macs.items() if mac in there}
+    held = {mac for name, mac in recorded.items() if any(item.name == name for item in items)}
     for item in items:
-        claim(item.name, lambda number, net, name=item.name: name == f"net{number}")  # type: ignore[misc]  # nor of name
+        mac = item.text("mac")
+        if mac and item.name not in recorded and mac not in held:
+            claim_mac(item.name, mac)
+    for name, mac in recorded.items():
+        claim_mac(name, mac)
+    for item in items:
+        claim(item.name, lambda number, net, name=item.name: name == f"net{number}")  # type: ignore[misc]  # mypy sees no type of name=item.name
     for number in sorted(free):
         found.setdefault(f"net{number}", number)
     return found
+
+
+def mac_in(net: Net) -> str:
+    return net.get("hwaddr", "").lower()
+
+
+def device_names(nets: t.Mapping[int, Net]) -> dict[int, str]:
+    """The names of the cards inside by their numbers: the kernel gives the first that is free where no line does."""
+    taken = {net["name"] for net in nets.values() if net.get("name")}
+    found = {}
+    for number in sorted(nets):
+        found[number] = nets[number].get("name") or free_device(taken)
+        taken.add(found[number])
+    return found
+
+
+def free_device(taken: t.Collection[str], number: int = 0) -> str:
+    """The first name from *number* on that no card has."""
+    while f"eth{number}" in taken:
+        number += 1
+    return f"eth{number}"
 
 
 def read_cards(
@@ -324,11 +386,20 @@ def read_cards(
 ) -> dict[str, Card]:
     """The cards of *config* by name. *numbers* are those of ``claim_cards``, *unplugged* the bridges of cards without one."""
     nets = config.nets()
+    devices = device_names(nets)
     found = {}
     for name, number in numbers.items():
         net, known = nets[number], Known(unplugged.get(name, ""), name in asks_dhcp)
         values = {key: row.read(net, known) for key, row in KEYS.items()}
-        found[name] = Card(name, number, net.get("name") or f"eth{number}", net.get("veth.pair", ""), values)
+        found[name] = Card(
+            name,
+            number,
+            devices[number],
+            net.get("veth.pair", ""),
+            values,
+            net.get("type", VETH),
+            addresses_of(net)[1:],
+        )
     return found
 
 
@@ -352,21 +423,41 @@ def changed_card(card: Card, item: Item, off: t.Mapping[str, t.Any]) -> Card:
     return card.replace(values=values)
 
 
-def new_card(number: int, item: Item, pair: str) -> Card:
+def new_card(number: int, item: Item, device: str, pair: str) -> Card:
     """A card that is not there yet, with every line that one of ours has. *item* is complete, its MAC among the rest."""
     values = {key: row.read({}, Known()) for key, row in KEYS.items()}
-    return Card(item.name, number, f"eth{number}", pair, {**values, **item.values})
+    return Card(item.name, number, device, pair, {**values, **item.values})
 
 
 def write_card(config: Config, old: Card | None, new: Card) -> Config:
     """*config* with the lines of *new*: of one that is there those of the options that change, all others stay as they are."""
     # liblxc takes the keys of a type only after the type.
-    birth = {"type": "veth", "link": "", "flags": "up", "name": new.device, "veth.pair": new.pair}
+    birth = {"type": VETH, "link": "", "flags": "up", "name": new.device, "veth.pair": new.pair}
     lines: Lines = birth if old is None else {} if old.pair == new.pair else {"veth.pair": new.pair}
     for key, row in KEYS.items():
-        if old is None or old[key] != new[key]:
+        if old is None or (key not in ("ip", "gateway") and old[key] != new[key]):
             lines.update(row.lines(new.values))
     for key, value in lines.items():
         full = f"lxc.net.{new.number}.{key}"
         config = config.set(full, value) if value else config.unset(full)
+    return config if old is None else _readdress(config, old, new)
+
+
+def _readdress(config: Config, old: Card, new: Card) -> Config:
+    """*config* with another ``ip`` and ``gateway``: the other addresses of the card stay, and the way out of the other family."""
+    before, after = (_address_lines(card.values) for card in (old, new))
+    for key, value in after.items():
+        full = f"lxc.net.{new.number}.{key}"
+        if value == before[key]:
+            continue
+        if key in ADDRESSES:
+            values = config.values(full)
+            place = next((n for n, line in enumerate(values) if _canonical_ip(line.split()[0]) == before[key]), None)
+            if place is None:
+                values = [value, *values]
+            else:
+                values[place : place + 1] = [value] if value else []
+            config = config.set_all(full, values)
+        else:
+            config = config.set(full, value) if value else config.unset(full)
     return config

@@ -13,6 +13,7 @@ from .._core.claims import Claims, Space
 from .._guest.claims import CardClaim, addresses_of, as_it_is, macs_of, once_it_stands, when_it_goes
 from .._guest.spec import GuestSpec
 from . import cgroup
+from .card import addresses_of as fixed_addresses
 from .config import Config
 from .plan import ContainerKind
 from .state import State
@@ -43,7 +44,7 @@ def card_in(net: t.Mapping[str, str]) -> CardClaim:
         mac="" if "x" in mac else mac,
         bridge=net.get("link", ""),
         vlan=int(vlan) if vlan.isdecimal() else 0,
-        addresses=(net.get("ipv4.address", ""), net.get("ipv6.address", "")),
+        addresses=fixed_addresses(net),
     )
 
 

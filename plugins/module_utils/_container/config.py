@@ -17,11 +17,15 @@ _NET = re.compile(r"lxc\.net\.(\d+)(?:\.(.+))?")
 
 
 class Line(Value):
-    """One line. *lead* is everything up to the value; a comment, a blank or a broken line has no *key*."""
+    """One line. *lead* is everything up to the value; a comment, a blank or a broken line has no *key*.
 
-    __slots__ = ("key", "lead", "text", "value")
+    *origin* is the file that it stands in, empty for the configuration itself.
+    """
 
-    def __init__(self, text: str, key: str | None = None, lead: str = "", value: str = "") -> None:
+    __slots__ = ("key", "lead", "origin", "text", "value")
+
+    def __init__(self, text: str, key: str | None = None, lead: str = "", value: str = "", origin: str = "") -> None:
+        self.origin = origin
         self.text = text
         self.key = key
         self.lead = lead
@@ -41,13 +45,34 @@ def parse_line(text: str) -> Line:
     return Line(text, head.strip(), lead, value)
 
 
+Included = t.Mapping[str, tuple[Line, ...]]
+INCLUDE, TABLE, ENTRY = "lxc.include", "lxc.mount.fstab", "lxc.mount.entry"
+# The keys of a network card that may stand more than once.
+ADDRESSES = ("ipv4.address", "ipv6.address")
+Lines = t.Mapping[str, t.Iterable[tuple[str, str]]]
+
+
 class Config:
-    """A configuration. Every method that changes something returns a new one, and raises ``ApplyError`` for a value of two lines."""
+    """A configuration, with what it includes. Every method that changes something returns a new one, and raises ``ApplyError`` for a
+    value of two lines.
 
-    __slots__ = ("_nets", "lines")
+    *lines* are its own, the only ones that are written; *included* are those of other files, by the value of ``lxc.include`` or of
+    ``lxc.mount.fstab``, whose lines are mount entries.
+    What is asked of it is what counts: its own lines and those that it includes, in the order in which liblxc reads them.
+    """
 
-    def __init__(self, lines: tuple[Line, ...] = ()) -> None:
+    __slots__ = ("_nets", "effective", "included", "lines")
+
+    def __init__(self, lines: tuple[Line, ...] = (), included: Included | None = None) -> None:
         self.lines = lines
+        self.included: Included = included or {}
+        self.effective = lines
+        if self.included:
+            nested = (
+                (line, *self.included.get(line.value, ())) if line.key in (INCLUDE, TABLE) else (line,)
+                for line in lines
+            )
+            self.effective = tuple(line for its in nested for line in its)
         self._nets: dict[int, dict[str, str]] | None = None
 
     def __eq__(self, other: object) -> bool:
@@ -57,9 +82,22 @@ class Config:
         return hash(self.lines)
 
     @classmethod
-    def parse(cls, text: str) -> Config:
+    def parse(
+        cls, text: str, included: Lines | None = None, tables: t.Mapping[str, t.Iterable[str]] | None = None
+    ) -> Config:
+        """*included* has the lines of other files by the value of ``lxc.include``, each as the path of its file and its text; *tables*
+        those of the files that ``lxc.mount.fstab`` names.
+        """
+        others = {
+            value: tuple(parse_line(line).replace(origin=origin) for origin, line in its if "=" in line)
+            for value, its in (included or {}).items()
+        }
+        for path, its in (tables or {}).items():
+            entries = (line.strip() for line in its)
+            others[path] = tuple(Line(it, ENTRY, "", it, path) for it in entries if it and not it.startswith("#"))
         # Not splitlines(): it also breaks lines at characters that are none to liblxc.
-        return cls(tuple(parse_line(line) for line in text.removesuffix("\n").split("\n"))) if text else cls()
+        lines = text.removesuffix("\n").split("\n") if text else ()
+        return cls(tuple(parse_line(line) for line in lines), others)
 
     @property
     def text(self) -> str:
@@ -67,10 +105,14 @@ class Config:
 
     def values(self, key: str) -> list[str]:
         """The values of a key that may stand more than once, in their order. An empty value clears those before it."""
-        found: list[str] = []
-        for line in self.lines:
+        return [line.value for line in self.lines_of(key)]
+
+    def lines_of(self, key: str) -> list[Line]:
+        """The lines that count of a key, in their order."""
+        found: list[Line] = []
+        for line in self.effective:
             if line.key == key:
-                found = [*found, line.value] if line.value else []
+                found = [*found, line] if line.value else []
         return found
 
     def get(self, key: str) -> str | None:
@@ -82,17 +124,36 @@ class Config:
         """*key* has *value*: in the place of its last line, else after the last line of its family, else at the end."""
         new = _line(key, value)
         places = [number for number, line in enumerate(self.lines) if line.key == key]
-        if not places:
-            return self._insert(new)
-        place = places[-1]
-        old = self.lines[place]
-        if old.value == value:
-            return self
-        return Config((*self.lines[:place], parse_line(old.lead + value), *self.lines[place + 1 :]))
+        if places:
+            place = places[-1]
+            old = self.lines[place]
+            is_same = old.value == value
+            edited = (
+                self
+                if is_same
+                else self._with(*self.lines[:place], parse_line(old.lead + value), *self.lines[place + 1 :])
+            )
+        else:
+            edited = self._insert(new)
+        if edited._counts(key) == value and (_NET.fullmatch(key) or not any(it.origin for it in edited.lines_of(key))):
+            return edited
+        # A file that is included says something else; of an item of a control group liblxc keeps all that it was told.
+        return self._with(*(line for line in self.lines if line.key != key), parse_line(f"{key} ="), new)
 
     def unset(self, key: str) -> Config:
-        """No line of *key* is left."""
-        return Config(tuple(line for line in self.lines if line.key != key))
+        """*key* has no value: no line of it is left, and where a file that is included has one an empty line takes it back."""
+        edited = self._with(*(line for line in self.lines if line.key != key))
+        return edited._with(*edited.lines, parse_line(f"{key} =")) if edited._counts(key) else edited
+
+    def _counts(self, key: str) -> str:
+        """What *key* counts as, of a key that counts once: a line of a whole network card takes back its keys."""
+        match = _NET.fullmatch(key)
+        if match and match.group(2):
+            return self.nets().get(int(match.group(1)), {}).get(match.group(2), "")
+        return self.get(key) or ""
+
+    def _with(self, *lines: Line) -> Config:
+        return Config(lines, self.included)
 
     def append(self, key: str, value: str) -> Config:
         """One more value of a key that may stand more than once."""
@@ -100,33 +161,55 @@ class Config:
 
     def remove(self, key: str, value: str) -> Config:
         """Without the lines of *key* that have exactly this *value*."""
-        return Config(tuple(line for line in self.lines if line.key != key or line.value != value))
+        return self._with(*(line for line in self.lines if line.key != key or line.value != value))
 
     def replace(self, key: str, old: str, new: str) -> Config:
         """The lines of *key* that have the value *old* have the value *new*, in their place."""
-        return Config(
-            tuple(
-                parse_line(line.lead + _checked(new)) if line.key == key and line.value == old else line
-                for line in self.lines
-            )
+        edited = (
+            parse_line(line.lead + _checked(new)) if line.key == key and line.value == old else line
+            for line in self.lines
         )
+        return self._with(*edited)
+
+    def set_all(self, key: str, values: t.Sequence[str]) -> Config:
+        """A key that may stand more than once has these *values*: line by line in their places, where no other file has some."""
+        if self.values(key) == list(values):
+            return self
+        if any(line.origin for line in self.lines_of(key)):
+            edited = self._with(*(line for line in self.lines if line.key != key), parse_line(f"{key} ="))
+            return edited._with(*edited.lines, *(_line(key, value) for value in values))
+        left, lines = list(values), []
+        for line in self.lines:
+            if line.key == key:
+                if left:
+                    lines.append(parse_line(line.lead + _checked(left.pop(0))))
+            else:
+                lines.append(line)
+        edited = self._with(*lines)
+        for value in left:
+            edited = edited.append(key, value)
+        return edited
 
     def nets(self) -> dict[int, dict[str, str]]:
-        """The network interfaces by their number, each with its keys (``link``, ``veth.pair``)."""
+        """The network interfaces by their number, each with its keys (``link``, ``veth.pair``); one of ``ADDRESSES`` has a line of
+        its own for each address.
+        """
         if self._nets is None:
             self._nets = self._read_nets()
         return {number: dict(net) for number, net in self._nets.items()}
 
     def _read_nets(self) -> dict[int, dict[str, str]]:
         found: dict[int, dict[str, str]] = {}
-        for line in self.lines:
+        for line in self.effective:
             if not (line.key or "").startswith("lxc.net"):
                 continue
             match = _NET.fullmatch(line.key or "")
             if line.key == "lxc.net" and not line.value:
                 found = {}
             elif match and match.group(2):
-                found.setdefault(int(match.group(1)), {})[match.group(2)] = line.value
+                net, key = found.setdefault(int(match.group(1)), {}), match.group(2)
+                before = net.get(key) if key in ADDRESSES and line.value else None
+                net[key] = f"{before}\n{line.value}" if before else line.value
             elif match and not line.value:
                 found.pop(int(match.group(1)), None)
         return {number: {key: value for key, value in net.items() if value} for number, net in found.items()}
@@ -134,9 +217,9 @@ class Config:
     def without_net(self, number: int) -> Config:
         """Without every line of the network interface *number*."""
         prefix = f"lxc.net.{number}"
-        return Config(
-            tuple(line for line in self.lines if line.key != prefix and not (line.key or "").startswith(prefix + "."))
-        )
+        kept = (line for line in self.lines if line.key != prefix and not (line.key or "").startswith(prefix + "."))
+        edited = self._with(*kept)
+        return edited._with(*edited.lines, parse_line(f"{prefix} =")) if number in edited.nets() else edited
 
     def _insert(self, new: Line) -> Config:
         for family in _families(new.key or ""):
@@ -146,8 +229,8 @@ class Config:
                 if line.key == family or (line.key or "").startswith(family + ".")
             ]
             if places:
-                return Config((*self.lines[: places[-1] + 1], new, *self.lines[places[-1] + 1 :]))
-        return Config((*self.lines, new))
+                return self._with(*self.lines[: places[-1] + 1], new, *self.lines[places[-1] + 1 :])
+        return self._with(*self.lines, new)
 
 
 def _families(key: str) -> t.Iterator[str]:
@@ -179,16 +262,30 @@ def unescape_path(text: str) -> str:
 
 
 class MountEntry(Value):
-    """An ``lxc.mount.entry``. *path* is absolute inside the container."""
+    """An ``lxc.mount.entry``. *path* is absolute inside the container.
 
-    __slots__ = ("fstype", "options", "path", "rest", "source")
+    *line* is the value that it was read from, *origin* the file where that stands, empty for the configuration itself.
+    """
 
-    def __init__(self, source: str, path: str, fstype: str, options: tuple[str, ...], rest: str = "0 0") -> None:
+    __slots__ = ("fstype", "line", "options", "origin", "path", "rest", "source")
+
+    def __init__(
+        self,
+        source: str,
+        path: str,
+        fstype: str,
+        options: tuple[str, ...],
+        rest: str = "0 0",
+        line: str = "",
+        origin: str = "",
+    ) -> None:
         self.source = source
         self.path = path
         self.fstype = fstype
         self.options = options
         self.rest = rest
+        self.line = line
+        self.origin = origin
 
     @property
     def text(self) -> str:
@@ -207,16 +304,35 @@ class MountEntry(Value):
         return {"source": self.source, "path": self.path, "readonly": self.is_readonly}[key]
 
 
-def parse_entry(value: str) -> MountEntry | None:
-    """The entry of one line; ``None`` for a line that is no mount."""
+def parse_entry(value: str, root: str | None = None, origin: str = "") -> MountEntry | None:
+    """The entry of one line; ``None`` for a line that is no mount.
+
+    liblxc takes an absolute target for one on the host, below *root*, and leaves out one that is not.
+    """
     fields = value.split()
     if len(fields) < 4:
         return None
     source, path, fstype, options = fields[:4]
+    target = unescape_path(path)
+    if target.startswith("/"):
+        if not root or not (target + "/").startswith(root.rstrip("/") + "/"):
+            return None
+        target = target[len(root.rstrip("/")) :]
     return MountEntry(
         unescape_path(source),
-        "/" + unescape_path(path).strip("/"),
+        "/" + target.strip("/"),
         fstype,
         tuple(options.split(",")),
         " ".join(fields[4:]) or "0 0",
+        value,
+        origin,
     )
+
+
+def root_of(config: Config) -> str | None:
+    """The root of the container; what stands before it is the driver of liblxc."""
+    value = config.get("lxc.rootfs.path")
+    if not value:
+        return None
+    driver, colon, path = value.partition(":")
+    return path if colon and "/" not in driver else value

@@ -35,6 +35,7 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
     disks = [{"name": ROOTFS, "pool": pool, "path": state.rootfs, "size_bytes": size, "size": show_size(size)}]
     return {
         **common(name, KIND, OPTIONS, state),
+        "problem": state.problem and f"LXC cannot load its configuration: {state.problem}",
         "state": state.power if state.exists else "absent",
         "vcpus": side.values["cpu.cores"] or len(os.sched_getaffinity(0)),
         "memory_kib": memory or None,

@@ -14,6 +14,13 @@ from .._core.value import Value
 
 RESOLV_CONF = "/etc/resolv.conf"
 KEYS = "/root/.ssh/authorized_keys"
+# The files that an option is read from and written to.
+FILES = {
+    "hostname": ("/etc/hostname", "/etc/hosts"),
+    "dns.servers": (RESOLV_CONF,),
+    "dns.search": (RESOLV_CONF,),
+    "ssh_keys": (KEYS,),
+}
 NETWORKD_LINKS = (
     (
         "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service",

@@ -17,7 +17,7 @@ from .._core.options import split
 from .._core.plan import Change
 from . import guest_files
 from .options import DHCP, NO_ADDRESS
-from .tree import Tree
+from .tree import Tree, network_manager
 from .wanted import Wanted
 
 Owner = tuple[int, int]
@@ -149,15 +149,6 @@ def _write_or_remove(tree: WritableTree, path: str, text: str | None) -> None:
         tree.remove(path)
     else:
         tree.write(path, text)
-
-
-def network_manager(tree: Tree) -> str | None:
-    """``networkd`` or ``ifupdown``, whichever the guest has; networkd where it has both and ifupdown has nothing to do."""
-    has_networkd = tree.has("/usr/lib/systemd/systemd-networkd") or tree.has("/lib/systemd/systemd-networkd")
-    has_ifupdown = tree.has("/usr/sbin/ifup") or tree.has("/sbin/ifup")
-    if has_networkd and has_ifupdown:
-        return "ifupdown" if guest_files.names_interfaces(tree.read("/etc/network/interfaces")) else "networkd"
-    return "networkd" if has_networkd else "ifupdown" if has_ifupdown else None
 
 
 def is_inside(path: str) -> bool:

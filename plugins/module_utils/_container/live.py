@@ -16,6 +16,7 @@ from .._core import atomic, command, libraries
 from .._core.errors import HybridError, ObserveError
 from .._core.waiting import wait_until
 from .._host import vlans
+from .._host.lxc import lxc_path
 from . import cgroup
 from .card import Address, Nic
 from .config import unescape_path
@@ -28,7 +29,7 @@ _SETTLED = ("RUNNING", "FROZEN", "STOPPED")
 
 def handle(name: str) -> t.Any:
     """liblxc's handle of a container, which reads its configuration anew."""
-    return libraries.lxc().Container(name)
+    return libraries.lxc().Container(name, lxc_path())
 
 
 def settled_state(container: t.Any) -> str:
@@ -68,6 +69,8 @@ def observe(
         item: value for item in (*cgroup.V1_ITEMS, *cgroup.V2_ITEMS) if (value := get_item(container, item)) is not None
     }
     seen = in_namespaces(pid, ("net", "uts"), _look_inside, error=ObserveError)
+    if _is_of_host(pid, "net"):
+        seen["links"] = []  # they are the host's
     return Live(
         pid=pid,
         limits=limits,
@@ -77,6 +80,11 @@ def observe(
         memory_in_use=memory_in_use(get_item(container, "memory.stat") or ""),
         uptime_seconds=uptime(pid),
     )
+
+
+def _is_of_host(pid: int, kind: str) -> bool:
+    """Whether the process has a namespace of the host."""
+    return os.path.samefile(f"/proc/{pid}/ns/{kind}", f"/proc/self/ns/{kind}")
 
 
 def get_item(container: t.Any, item: str) -> str | None:
@@ -148,8 +156,11 @@ def _address(entry: t.Mapping[str, t.Any]) -> Address:
 def mounts_of(path: str) -> dict[str, Mounted]:
     """What is mounted where, by the ``mountinfo`` at *path*; the uppermost where one hides another."""
     found = {}
-    for line in (atomic.read_text(path) or "").splitlines():
+    # Not splitlines(): the kernel leaves other breaks than the line end in a path as they are.
+    for line in (atomic.read_text(path) or "").split("\n"):
         fields = line.split(" ")
+        if len(fields) < 6:
+            continue
         place = f"{fields[2]} {unescape_path(fields[3])}"
         found[unescape_path(fields[4])] = Mounted(place, "ro" in fields[5].split(","))
     return found

@@ -12,9 +12,8 @@ import typing as t
 from .._core.decide import SAME
 from .._core.options import Item
 from .._core.value import Value
-from .config import Config, MountEntry, parse_entry
+from .config import ENTRY, Config, MountEntry, parse_entry, root_of
 
-ENTRY = "lxc.mount.entry"
 Places = t.Mapping[str, str]
 
 
@@ -60,7 +59,8 @@ SEEN: dict[str, t.Callable[[t.Any, MountEntry, Mounted, Places], t.Any]] = {
 
 def bind_entries(config: Config) -> list[MountEntry]:
     """The folders and files of the host that the configuration binds into the container."""
-    entries = (parse_entry(value) for value in config.values(ENTRY))
+    root = root_of(config)
+    entries = (parse_entry(line.value, root, line.origin) for line in config.lines_of(ENTRY))
     return [entry for entry in entries if entry and entry.is_bind and entry.source.startswith("/")]
 
 
@@ -99,8 +99,7 @@ def write_mount(config: Config, old: MountEntry | None, new: MountEntry | None) 
     """*config* with the entry *new* in the place of *old*; either may not be there. A line of which no option changes stays."""
     if old is None:
         return config.append(ENTRY, new.text) if new else config
-    line = next((value for value in config.values(ENTRY) if parse_entry(value) == old), old.text)
     if new is None:
-        return config.remove(ENTRY, line)
+        return config.remove(ENTRY, old.line)
     is_same = all(old.value(key) == new.value(key) for key in SEEN)
-    return config if is_same else config.replace(ENTRY, line, new.text)
+    return config if is_same else config.replace(ENTRY, old.line, new.text)

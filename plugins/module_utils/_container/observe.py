@@ -12,13 +12,14 @@ import typing as t
 from .._core import atomic
 from .._core.decide import SAME
 from .._core.errors import ObserveError
-from .._core.record import Record
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
-from .._guest.record import GuestRecord, RecordedVolume, load
+from .._guest.record import GuestRecord, RecordedVolume
+from .._guest.recorded import load_file, load_others
 from .._guest.spec import GuestSpec
 from .._host.libvirt import errors_of
+from .._host.lxc import Container, config_path
 from .._host.mounts import mounts_in
 from .._host.snapshot import IMAGE, Host
 from .._host.uses import obstacle
@@ -27,13 +28,14 @@ from .._image.store import stored
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of, pool_of
 from .._storage.driver import LIMIT, Driver
-from . import cgroup, cpuset, guest_files, live, values
-from .card import RATES, Card, Nic, claim_cards, find_nic, read_cards
-from .config import Config, MountEntry
+from . import cgroup, cpuset, guest_files, live, loading, values
+from .card import RATES, VETH, Card, Nic, claim_cards, find_nic, read_cards
+from .config import Config, MountEntry, root_of
 from .idmap import Range, parse_idmap, parse_subids
 from .mount import Mounted, bind_entries, claim_mounts
+from .options import OPTIONS
 from .state import ROOTFS, Claim, Definition, HostState, Inside, Live, State
-from .tree import Tree
+from .tree import Tree, network_manager
 
 KIND = "container"
 _RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
@@ -57,13 +59,17 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
     :raises ObserveError:
     """
     file = host.record("guests", name)
-    found = load(file.data, exists=file.exists)
+    found = load_file(file)
     record = found if found.kind in ("", KIND) else GuestRecord()
     config = host.derived(configs).get(name)
     exists = config is not None and not record.is_building
     kept = _observe_definition(config or Config(), record, spec, exists=exists)
     rates = host.rates if _concerns_rates(kept, spec) else None
-    power, running = ("absent", None) if config is None else _observe_power(name, host, rates)
+    entry = host.containers.get(name)
+    problem = entry.problem if entry else None
+    if entry and problem is None and (entry.is_running or (spec is not None and declares(spec))):
+        problem = loading.problem_of(name)
+    power, running = ("absent", None) if entry is None else _observe_power(entry, host, rates, problem)
     kept.values = {path: values.kept_value(kept, path) for path in values.READ}
     places = _places(spec, kept.config) if spec else {}
     if running is not None:
@@ -84,6 +90,9 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
         **_observe_root(name, kept.config, record, spec, host),
         **(_observe_surroundings(name, kept, spec, host, exists=exists) if spec else {}),
         places=places,
+        problem=problem,
+        root_obstacle=_root_obstacle(kept.config) if exists else None,
+        removal_obstacle=_removal_obstacle(name) if entry and spec is not None and spec.state == "absent" else None,
         files=frozenset(source for source in places if not os.path.isdir(source)),
     )
 
@@ -98,10 +107,25 @@ def _concerns_rates(kept: Definition, spec: GuestSpec | None) -> bool:
     return any(declared)
 
 
-def _observe_power(name: str, host: Host, rates: t.Mapping[str, tuple[int, int]] | None) -> tuple[str, Live | None]:
-    if not host.containers[name].is_running:
+def declares(spec: GuestSpec) -> bool:
+    """Whether anything is to be compared, or is to run: more than a look at it, or its end."""
+    is_over = spec.state in ("present", "stopped", "absent")
+    return not is_over or bool(spec.unset or any(spec.lists.values()) or spec.exact or _compared(spec))
+
+
+def _compared(spec: GuestSpec) -> bool:
+    return any(spec.get(path) is not None for path in OPTIONS.compared())
+
+
+def _observe_power(
+    entry: Container, host: Host, rates: t.Mapping[str, tuple[int, int]] | None, problem: str | None
+) -> tuple[str, Live | None]:
+    if not entry.is_running:
         return "stopped", None
-    container = live.handle(name)
+    if problem is not None:
+        # Its monitor runs with what it was started with; liblxc tells nothing of it.
+        return "started", None
+    container = live.handle(entry.name)
     state = live.settled_state(container)
     if state == "STOPPED":
         return "stopped", None
@@ -115,6 +139,10 @@ def _nics_by_name(kept: Definition, running: Live, spec: GuestSpec | None) -> di
     """
     cards = t.cast("t.Mapping[str, Card]", kept.things("networks"))
     found = {name: nic for name, card in cards.items() if (nic := find_nic(card, running.nics))}
+    for name, card in cards.items():
+        if card.kind != VETH:
+            # What becomes of it is LXC's: it is never plugged in again by us.
+            found.setdefault(name, Nic(card.device, card.text("mac")))
     for item in spec.items("networks") if spec else ():
         mac = item.get("mac")
         stray = next((nic for nic in running.nics if mac and nic.mac == mac and nic.host), None)
@@ -147,7 +175,7 @@ def _observe_root(
     recorded = record.volumes.get(ROOTFS)
     own = drivers.get(recorded.volume.pool) if recorded else None
     place = own.location(recorded.volume) if recorded and own else None
-    path = rootfs_path(config) or place
+    path = root_of(config) or place
     is_there = path is not None and os.path.isdir(path)
     owns = place is not None and place == path
     found: dict[str, t.Any] = {
@@ -206,13 +234,17 @@ def _obstacle_to_deletion(name: str, place: str, host: Host) -> str | None:
         return obstacle(host, name, place)
 
 
-def rootfs_path(config: Config) -> str | None:
-    """The folder of the root; the drivers of liblxc stand before it."""
-    value = config.get("lxc.rootfs.path")
-    if not value:
-        return None
-    driver, colon, path = value.partition(":")
-    return path if colon and "/" not in driver else value
+def _root_obstacle(config: Config) -> str | None:
+    path = root_of(config)
+    if path is None:
+        return "its configuration names no root"
+    return None if os.path.isdir(path) else f"its root {config.get('lxc.rootfs.path')} is no folder of this host"
+
+
+def _removal_obstacle(name: str) -> str | None:
+    path = config_path(name)
+    is_full = os.path.isdir(path) and not os.path.islink(path) and bool(os.listdir(path))
+    return f"{path} is a folder, and not empty. Look what is in it, and take it away" if is_full else None
 
 
 def closed_folder(path: str) -> str | None:
@@ -236,7 +268,7 @@ def _observe_definition(config: Config, record: GuestRecord, spec: GuestSpec | N
     if not exists:
         return Definition(config, limits=limits)
     numbers = claim_cards(spec.items("networks") if spec else (), config, record.macs)
-    path = rootfs_path(config)
+    path = root_of(config)
     inside = read_inside(path, numbers) if path else Inside()
     return Definition(
         config,
@@ -258,6 +290,12 @@ def read_inside(path: str, cards: t.Iterable[str]) -> Inside:
         resolv_conf=tree.read(guest_files.RESOLV_CONF),
         keys=tree.read(guest_files.KEYS),
         asks_dhcp=frozenset(name for name in cards if asks_dhcp(tree, name)),
+        manager=network_manager(tree),
+        obstacles={
+            option: why
+            for option, files in guest_files.FILES.items()
+            if (why := next(filter(None, map(tree.obstacle, files)), None)) is not None
+        },
     )
 
 
@@ -316,7 +354,7 @@ def _places(spec: GuestSpec, config: Config) -> dict[str, str]:
 
 def configs(host: Host) -> dict[str, Config]:
     """The configuration of every container. Ask for it through ``Host.derived``."""
-    return {name: Config.parse(entry.config) for name, entry in host.containers.items()}
+    return {name: Config.parse(its.config, its.included, its.tables) for name, its in host.containers.items()}
 
 
 def read_host(name: str, host: Host) -> HostState:
@@ -331,7 +369,7 @@ def online_cpus() -> tuple[int, ...]:
 def _read_host(host: Host) -> HostState:
     is_v2 = os.path.exists(_CONTROLLERS)
     servers, search = guest_files.host_resolver([atomic.read_text(path) for path in _RESOLVERS])
-    known = host.derived(configs)
+    known, records = host.derived(configs), load_others(host.guest_records)
     return HostState(
         is_v2=is_v2,
         has_swap_limit=is_v2 or os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
@@ -344,15 +382,14 @@ def _read_host(host: Host) -> HostState:
         search=search,
         links=frozenset(host.links),
         claims={
-            name: _claim(known.get(name, Config()), host.guest_records.get(name), is_v2)
-            for name in {**known, **host.guest_records}
+            name: _claim(known.get(name, Config()), records.get(name, GuestRecord()), is_v2)
+            for name in {**known, **records}
         },
     )
 
 
-def _claim(config: Config, file: Record | None, is_v2: bool) -> Claim:
+def _claim(config: Config, record: GuestRecord, is_v2: bool) -> Claim:
     """Of a guest that was taken away the record still claims the ids of a root that was kept."""
-    record = load(file.data, exists=True) if file else GuestRecord()
     nets = config.nets().values()
     kept = [Range(*record.idmap)] if record.idmap else []
     return Claim(

@@ -10,21 +10,22 @@ from __future__ import annotations
 import typing as t
 
 from .._core.decide import SAME, Draft
-from .._core.keyed import Show, Thing
-from .._core.options import VOLUME, Item
-from .._core.plan import Plan
+from .._core.keyed import Show, Thing, key_of, show
+from .._core.options import NEVER_PERMITTED, VOLUME, Item
+from .._core.plan import How, Plan
 from .._core.units import MIB, show_memory_kib, show_size
 from .._guest.plan import Kind, plan_guest, refuse
 from .._guest.spec import GuestSpec
 from .._guest.state import Side
 from .._image.plan import copy_path
 from . import card as cards
-from . import cpuset, idmap
+from . import cpuset, idmap, sharing
 from . import mount as mounts
 from .card import Card, Nic
 from .config import Config, MountEntry
+from .guest_files import FILES
 from .mount import Mounted
-from .options import OPTIONS
+from .options import DHCP, OPTIONS
 from .spec import is_fixed, is_reachable, with_create_defaults, with_item_defaults
 from .state import ROOTFS, State
 from .values import kept_value, live_value
@@ -105,6 +106,8 @@ class ContainerKind(Kind):
 
     def blocks(self, draft: Draft) -> bool:
         state = self.state
+        if state.problem is not None:
+            return self._blocks_unloadable(draft, state.problem)
         if not state.owns_rootfs or state.has_rootfs:
             return False
         reason = (
@@ -113,6 +116,27 @@ class ContainerKind(Kind):
         )
         refuse(draft, "rootfs", None, state.rootfs, reason)
         return True
+
+    def _blocks_unloadable(self, draft: Draft, problem: str) -> bool:
+        """One that LXC cannot load can still be stopped and taken away, and looked at."""
+        spec = self.spec
+        sentence = f"LXC cannot load the configuration of {spec.name}: {problem}"
+        is_compared = any(spec.get(path) is not None for path in OPTIONS.compared())
+        if not is_compared and not spec.unset and not any(spec.lists.values()) and spec.state in ("present", "stopped"):
+            draft.plan.warnings.append(sentence)
+            return False
+        refuse(
+            draft,
+            "name",
+            None,
+            spec.name,
+            f"name: {sentence}. Mend it first; until then {spec.name} can be stopped or taken away",
+        )
+        return True
+
+    def obstacle_to_removal(self) -> str | None:
+        why = self.state.removal_obstacle
+        return f"state: {self.spec.name} cannot be taken away: {why}" if why else None
 
     def value(self, side: Side, path: str) -> t.Any:
         kept, declared = self.state.persistent, self.spec.get(path)
@@ -142,6 +166,15 @@ class ContainerKind(Kind):
         spec, state, online = self.spec, self.state, self.state.host.cpus
         if path == "rootfs.size":
             return self._obstacle_to_size(declared)
+        if path == "hostname" and (line := sharing.shared_namespaces(state.config).get(sharing.NAME)) is not None:
+            is_same = kept_value(state.persistent, path, declared) == declared
+            return (
+                None
+                if is_same
+                else f"{path}: {spec.name} has no host name of its own ({line}), and another's would be changed"
+            )
+        if path in FILES and state.exists:
+            return self._obstacle_inside(path, declared)
         if path == "rootfs.pool" and state.exists and declared != self._root_value(path):
             return f"{path}: the root of {spec.name} is {state.rootfs}, and is not moved to another pool"
         if path == "unprivileged" and state.exists and declared != state.is_unprivileged:
@@ -154,6 +187,15 @@ class ContainerKind(Kind):
         if path == "swap" and declared is not None and not state.host.has_swap_limit:
             return f"{path}: the kernel of this host does not account swap (boot it with swapaccount=1)"
         return None
+
+    def _obstacle_inside(self, path: str, declared: t.Any) -> str | None:
+        """Why what stands inside cannot become *declared*; nothing where it is that already."""
+        state = self.state
+        why = state.root_obstacle or state.persistent.inside.obstacles.get(path)
+        wanted = OPTIONS[path].off if declared is None else declared
+        if why is None or kept_value(state.persistent, path, wanted) == wanted:
+            return None
+        return f"{path}: the files of {self.spec.name} cannot be written, as {why}"
 
     def _obstacle_to_size(self, size: int) -> str | None:
         spec, state = self.spec, self.state
@@ -211,15 +253,110 @@ class ContainerKind(Kind):
     # -- cards and mounts
 
     def check(self, draft: Draft, area: str, item: Item, before: Thing | None) -> bool:
+        if item.values and self._is_shared(draft, area, item.name):
+            return False
         if area == "mounts":
             source = item.text("source")
             if source and source not in self.state.places:
                 draft.plan.assumed.append(f"path {source}")
+        elif not self._check_mac(draft, item) or not self._check_address(draft, item, before):
+            return False
         elif isinstance(before, Card):
             _check_gateway(draft, item, before)
             if not _has_room_for_program(draft, item, before, self.state.config):
                 return False
         return super().check(draft, area, item, before)
+
+    def _is_shared(self, draft: Draft, area: str, name: str) -> bool:
+        """Whether what the list stands for is the host's, or another container's: what is done to it is not done to this one."""
+        kind = {"networks": sharing.NETWORK, "mounts": sharing.MOUNTS}[area]
+        line = sharing.shared_namespaces(self.state.config).get(kind)
+        if line is None:
+            return False
+        what = {"networks": "network", "mounts": "mounts"}[area]
+        path = f"{area}[{name}]"
+        refuse(
+            draft,
+            path,
+            None,
+            name,
+            f"{path}: {self.spec.name} has no {what} of its own ({line}), and others would be changed",
+        )
+        return True
+
+    def _check_mac(self, draft: Draft, item: Item) -> bool:
+        """A MAC is of one card: a name does not move to another."""
+        mac = item.get("mac")
+        other = next((name for name, card in self.state.cards.items() if mac and card["mac"] == mac), item.name)
+        if other == item.name:
+            return True
+        path = f"networks[{item.name}].mac"
+        refuse(draft, path, None, mac, f"{path}: {mac} is the MAC of {other}. Call that card by its own name")
+        return False
+
+    def _check_address(self, draft: Draft, item: Item, before: Thing | None) -> bool:
+        path, spec, state = f"networks[{item.name}]", self.spec, self.state
+        now = before if isinstance(before, Card) else None
+        if item.get("ip") == DHCP and state.exists and (now is None or now["ip"] != DHCP):
+            why = state.root_obstacle
+            if why is None and state.persistent.inside.manager is None:
+                why = "neither systemd-networkd nor ifupdown is in its root"
+            if why is not None:
+                hint = "Write an address, or none and configure it inside"
+                refuse(
+                    draft,
+                    f"{path}.ip",
+                    now and now["ip"],
+                    DHCP,
+                    f"{path}.ip: {spec.name} cannot ask for an address, as {why}. {hint}",
+                )
+                return False
+        gateway = item.get("gateway")
+        if gateway and (now is None or now["gateway"] != gateway):
+            other = next((name for name, way in self._ways_out(item.name) if (":" in way) == (":" in gateway)), None)
+            if other is not None:
+                reason = f"{path}.gateway: {spec.name} has a way out already, over {other}. Take that off first (unset: [networks[{other}].gateway])"
+                refuse(draft, f"{path}.gateway", (now and now["gateway"]) or None, gateway, reason)
+                return False
+        return True
+
+    def _ways_out(self, but: str) -> t.Iterator[tuple[str, str]]:
+        """The gateways of the other cards once the run is over, each with the name of its card."""
+        spec = self.spec
+        for name, card in self.state.cards.items():
+            item = spec.item("networks", name)
+            goes = not item.is_wanted if item is not None else "networks" in spec.exact
+            if name != but and not goes and f"networks[{name}].gateway" not in spec.unset:
+                ip = item.get("ip", card["ip"]) if item is not None else card["ip"]
+                way = item.get("gateway", card["gateway"]) if item is not None else card["gateway"]
+                if way and is_fixed(ip):
+                    yield name, way
+
+    def beyond_live(self) -> set[str]:
+        """What LXC makes of a card of another type at the start is not made anew while the container runs."""
+        names = [name for name, card in self.state.cards.items() if card.kind != cards.VETH]
+        keys = ("", *(f".{key}" for key in cards.KEYS))
+        return {f"networks[{name}]{key}" for name in names for key in keys}
+
+    def may_become(self, draft: Draft, path: str, declared: t.Any, before: Thing) -> bool:
+        if isinstance(before, MountEntry) and before.origin:
+            refuse(draft, path, None, declared, f"{path}: its line stands in {before.origin}. Change it there")
+            return False
+        if isinstance(before, Card) and not _has_key(draft, path, declared, before):
+            return False
+        return super().may_become(draft, path, declared, before)
+
+    def removed(self, draft: Draft, area: str, name: str, thing: Thing) -> None:
+        change = draft.plan.get(f"{area}[{name}]")
+        if change is None:
+            return
+        line = sharing.shared_namespaces(self.state.config).get(sharing.NETWORK) if area == "networks" else None
+        if isinstance(thing, MountEntry) and thing.origin:
+            change.reason = f"{change.path}: its line stands in {thing.origin}. Take it away there"
+        elif line is not None:
+            change.reason = f"{change.path}: {self.spec.name} has no network of its own ({line}), and would get one"
+        if change.reason is not None:
+            change.how, change.permit = How.REFUSED, NEVER_PERMITTED
 
     def details(self, draft: Draft, area: str, item: Item, *, is_live: bool) -> Show | None:
         full = super().details(draft, area, item, is_live=is_live)
@@ -237,6 +374,9 @@ class ContainerKind(Kind):
     def live_value(self, area: str, key: str, item: Item, before: Thing, now: Thing) -> t.Any:
         declared = self.declared_value(area, key, item, before)
         if isinstance(before, Card) and isinstance(now, Nic):
+            is_seen = self.state.live is not None and now in self.state.live.nics
+            if before.kind != cards.VETH and not (is_seen and key in cards.KEYS_OF.get(before.kind, ())):
+                return SAME
             return cards.KEYS[key].seen(declared, before, now)
         if isinstance(before, MountEntry) and isinstance(now, Mounted):
             return mounts.SEEN[key](declared, before, now, self.state.places)
@@ -265,6 +405,19 @@ def _has_room_for_program(draft: Draft, item: Item, card: Card, config: Config) 
     refuse(
         draft, path, None, shown, f"{path}: {shown} is refused, as the card has a program of its own already: {script}"
     )
+    return False
+
+
+def _has_key(draft: Draft, path: str, declared: t.Any, card: Card) -> bool:
+    """Whether a card of its type has the option at all."""
+    key = key_of(path)
+    if card.kind == cards.VETH or key in cards.KEYS_OF.get(card.kind, ()):
+        return True
+    shown = show(draft.option(path), declared)
+    reason = (
+        f"{path}: {shown} is refused, as {card.name} is of the type {card.kind}, which has no {key}. Change it by hand"
+    )
+    refuse(draft, path, show(draft.option(path), card[key]), shown, reason)
     return False
 
 

@@ -12,10 +12,13 @@ import tempfile
 
 from .._core import command
 from .._core.errors import ApplyError
+from .._host.lxc import config_path, lxc_path, running_names
 from . import live
+from .loading import errors_in
 
 _START_SECONDS = 120.0
 _SECONDS = 60.0
+_LONGER = "Give it longer (shutdown_timeout), or end it (force_stop)"
 
 
 def start(name: str) -> None:
@@ -28,17 +31,7 @@ def start(name: str) -> None:
         try:
             command.run(["lxc-start", "-n", name, "-d", "-o", log, "-l", "ERROR"], timeout=_START_SECONDS)
         except command.CommandError as exc:
-            raise ApplyError(f"the container {name} did not start: {_said(log) or exc.message}") from exc
-
-
-def _said(log: str) -> str:
-    """The errors that liblxc logged, without its place in the source."""
-    try:
-        with open(log, encoding="utf-8", errors="replace") as stream:
-            lines = [line.strip().split(" - ", 1)[-1] for line in stream if " ERROR " in line]
-    except FileNotFoundError:
-        return ""
-    return "; ".join(lines[:3])
+            raise ApplyError(f"the container {name} did not start: {errors_in(log) or exc.message}") from exc
 
 
 def stop(name: str, *, timeout: int, force: bool) -> None:
@@ -52,10 +45,24 @@ def stop(name: str, *, timeout: int, force: bool) -> None:
     if container.state == "STOPPED" or container.shutdown(timeout):
         return
     if not force:
-        raise ApplyError(
-            f"the container {name} did not shut down within {timeout} s. Give it longer (shutdown_timeout), or end it (force_stop)"
-        )
+        raise ApplyError(f"the container {name} did not shut down within {timeout} s. {_LONGER}")
     kill(name)
+
+
+def stop_unloadable(name: str, *, timeout: int, force: bool) -> None:
+    """``stop`` of a container whose configuration liblxc cannot load: its programs see an empty one in the place of its folder.
+
+    :raises ApplyError: when it still runs.
+    """
+    argv = ["lxc-stop", "-n", name, *(["-t", str(timeout), *([] if force else ["--nokill"])] if timeout else ["-k"])]
+    hide = 'mount -t tmpfs none "$0" && : > "$0/config" && exec "$@"'
+    folder = os.path.dirname(config_path(name))
+    try:
+        command.run(["unshare", "--mount", "sh", "-c", hide, folder, *argv], timeout=timeout + _SECONDS)
+    except command.CommandError as exc:
+        raise ApplyError(f"the container {name} could not be stopped: {exc.message}") from exc
+    if name in running_names(folder=lxc_path()):
+        raise ApplyError(f"the container {name} did not shut down within {timeout} s. {_LONGER}")
 
 
 def kill(name: str) -> None:

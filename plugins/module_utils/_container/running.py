@@ -122,9 +122,13 @@ def readdress(running: Running, name: str) -> None:
     if nic is None:
         return
     cards, device = (running.wanted.state.cards.get(name, new), new), nic.device
-    addresses = [card["ip"] if is_fixed(card["ip"]) else None for card in cards]
-    gateways = [card["gateway"] or None for card in cards]
-    in_namespaces(running.live.pid, ("net",), lambda: _write_addresses(device, *addresses, *gateways))
+    old, wanted = (card["ip"] if is_fixed(card["ip"]) else None for card in cards)
+    old_gateway, gateway = (card["gateway"] or None for card in cards)
+    in_namespaces(
+        running.live.pid,
+        ("net",),
+        lambda: _write_addresses(device, old, wanted, old_gateway, gateway, others=new.others),
+    )
 
 
 def _is_limited(card: Card) -> bool:
@@ -208,13 +212,20 @@ def _plug(host_name: str, card: Card) -> None:
 
 
 def _write_addresses(
-    device: str, old: str | None, new: str | None, old_gateway: str | None, new_gateway: str | None
+    device: str,
+    old: str | None,
+    new: str | None,
+    old_gateway: str | None,
+    new_gateway: str | None,
+    others: t.Iterable[str] = (),
 ) -> None:
     # The first address of a network takes the others of it along when it goes, so it goes first.
     if old and old != new:
         command.run(["ip", "address", "delete", old, "dev", device], check=False)
     if new:
         command.run(["ip", "address", "replace", new, "dev", device])
+    for address in others:
+        command.run(["ip", "address", "replace", address, "dev", device])
     if old_gateway and old_gateway != new_gateway:
         way = [_family(old_gateway), "route", "delete", "default", "via", old_gateway, "dev", device]
         command.run(["ip", *way], check=False)

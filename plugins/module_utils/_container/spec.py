@@ -37,7 +37,7 @@ def parse(params: t.Mapping[str, t.Any]) -> GuestSpec:
     return spec
 
 
-def _check_networks(networks: t.Iterable[Item]) -> None:
+def _check_networks(networks: t.Sequence[Item]) -> None:
     places = []
     for item in networks:
         address, gateway = item.text("ip"), item.text("gateway")
@@ -45,6 +45,11 @@ def _check_networks(networks: t.Iterable[Item]) -> None:
             _check_gateway(f"networks[{item.name}].gateway", gateway, address)
         if address and is_fixed(address) and item.get("bridge"):
             places.append((address.partition("/")[0], item.get("bridge"), item.get("vlan")))
+    ways = [":" in gateway for item in networks if (gateway := item.text("gateway"))]
+    if len(set(ways)) != len(ways):
+        raise SpecError(
+            "networks: two of them have a gateway of one family. A container has one way out", key="networks"
+        )
     if len(set(places)) != len(places):
         raise SpecError("networks: an ip is there twice on one bridge", key="networks")
 

@@ -23,9 +23,12 @@ ROOTFS = "rootfs"
 
 
 class Inside(Value):
-    """Files of the guest. *asks_dhcp* are the interfaces whose file of ours asks for an address."""
+    """Files of the guest. *asks_dhcp* are the interfaces whose file of ours asks for an address, *manager* is what configures them.
 
-    __slots__ = ("asks_dhcp", "hostname", "keys", "resolv_conf")
+    *obstacles* says of options why their files inside can be neither read nor written.
+    """
+
+    __slots__ = ("asks_dhcp", "hostname", "keys", "manager", "obstacles", "resolv_conf")
 
     def __init__(
         self,
@@ -33,7 +36,11 @@ class Inside(Value):
         resolv_conf: str | None = None,
         keys: str | None = None,
         asks_dhcp: t.Collection[str] = (),
+        manager: str | None = None,
+        obstacles: t.Mapping[str, str] | None = None,
     ) -> None:
+        self.manager = manager
+        self.obstacles: t.Mapping[str, str] = obstacles or {}
         self.hostname = hostname
         self.resolv_conf = resolv_conf
         self.keys = keys
@@ -187,9 +194,11 @@ class State(GuestState):
     *rootfs* is where its root is, or was when it was taken away; *owns_rootfs*: it is ours. *root_pool* is the pool that it lies in.
     *limit* is what its file system holds it to, *size_obstacle* why it cannot have a size. *target* is the place for the root in the
     pool which the user named, *has_target* whether something is there; *missing_copy* is the copy of its image that a new root would
-    be cloned from, where there is none yet, *is_cloned* whether it would. *places* has the ``Mounted.place`` of each source of a mount
-    that exists, *files* are those of them that are no folders. *image_kind* and *image_bytes* are those of the image which a new one
-    is made of, as far as they are known.
+    be cloned from, where there is none yet, *is_cloned* whether it would.
+    *problem* says why liblxc cannot load its configuration, *root_obstacle* why no file of its root can be reached,
+    *removal_obstacle* why it cannot be taken away. *places* has the ``Mounted.place`` of each source of a mount that exists,
+    *files* are those of them that are no folders. *image_kind* and *image_bytes* are those of the image which a new one is
+    made of, as far as they are known.
     """
 
     __slots__ = (
@@ -205,6 +214,9 @@ class State(GuestState):
         "missing_copy",
         "owns_rootfs",
         "places",
+        "problem",
+        "removal_obstacle",
+        "root_obstacle",
         "root_pool",
         "rootfs",
         "size_obstacle",
@@ -246,7 +258,13 @@ class State(GuestState):
         places: t.Mapping[str, str] | None = None,
         files: frozenset[str] = frozenset(),
         host: HostState | None = None,
+        problem: str | None = None,
+        root_obstacle: str | None = None,
+        removal_obstacle: str | None = None,
     ) -> None:
+        self.problem = problem
+        self.root_obstacle = root_obstacle
+        self.removal_obstacle = removal_obstacle
         super().__init__(
             power=power,
             exists=exists,

@@ -11,7 +11,11 @@ import os
 import stat
 import typing as t
 
+from . import guest_files
+
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A guest can make a file of any size, and its host has to hold what it reads.
+MOST_BYTES = 16 << 20
 
 
 class Tree:
@@ -21,16 +25,33 @@ class Tree:
         self.path = path
 
     def read(self, path: str) -> str | None:
-        """The text of a regular file; ``None`` where there is none."""
+        """The text of a regular file; ``None`` where there is none, or one that has an ``obstacle``."""
         try:
             with self.folder_of(path) as (folder, name):
                 descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         except OSError:
             return None
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        try:
+            # A folder cannot be opened as a stream at all.
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return None
-            return stream.read(1 << 20).decode(errors="surrogateescape")
+            with os.fdopen(os.dup(descriptor), "rb") as stream:
+                data = stream.read(MOST_BYTES + 1)
+        finally:
+            os.close(descriptor)
+        return None if len(data) > MOST_BYTES else data.decode(errors="surrogateescape")
+
+    def obstacle(self, path: str) -> str | None:
+        """Why the file at *path* can be neither read nor replaced without loss; ``None`` where it can, or there is none."""
+        try:
+            with self.folder_of(path) as (folder, name):
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            return f"{path} is a folder inside"
+        is_large = stat.S_ISREG(status.st_mode) and status.st_size > MOST_BYTES
+        return f"{path} is larger than {MOST_BYTES >> 20} MiB inside" if is_large else None
 
     def has(self, path: str) -> bool:
         """Whether there is an entry of any kind at *path*."""
@@ -60,3 +81,12 @@ class Tree:
             yield descriptor, name
         finally:
             os.close(descriptor)
+
+
+def network_manager(tree: Tree) -> str | None:
+    """``networkd`` or ``ifupdown``, whichever the guest has; networkd where it has both and ifupdown has nothing to do."""
+    has_networkd = tree.has("/usr/lib/systemd/systemd-networkd") or tree.has("/lib/systemd/systemd-networkd")
+    has_ifupdown = tree.has("/usr/sbin/ifup") or tree.has("/sbin/ifup")
+    if has_networkd and has_ifupdown:
+        return "ifupdown" if guest_files.names_interfaces(tree.read("/etc/network/interfaces")) else "networkd"
+    return "networkd" if has_networkd else "ifupdown" if has_ifupdown else None

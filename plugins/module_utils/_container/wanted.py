@@ -14,7 +14,7 @@ from .._core.value import Value
 from .._guest.identity import link_name
 from .._guest.spec import GuestSpec
 from . import cpuset
-from .card import Card, changed_card, new_card
+from .card import VETH, Card, changed_card, free_device, new_card
 from .config import MountEntry
 from .mount import changed_entry, new_entry
 from .options import OPTIONS
@@ -90,18 +90,25 @@ def _cards(kind: ContainerKind) -> dict[str, Card]:
     spec, state = kind.spec, kind.state
     found: dict[str, Card] = {}
     numbers = {card.number for card in state.cards.values()}
+    nets = state.config.nets()
+    is_nameless = any(not net.get("name") for net in nets.values())
+    nics = state.live.nics if state.live else ()
+    devices = {*(card.device for card in state.cards.values()), *(nic.device for nic in nics)}
     links = {link for link in (*state.host.taken_links, *(card.pair for card in state.cards.values())) if link}
     for item, off in _concerned(spec, "networks", state.cards):
         card = state.cards.get(item.name)
         if card is None:
-            number = min(set(range(len(numbers) + 1)) - numbers)
+            # The kernel names a card without a name when its turn comes, so that one must not come after ours.
+            number = max(numbers) + 1 if is_nameless else min(set(range(len(numbers) + 1)) - numbers)
+            device = free_device(devices, 0 if is_nameless else number)
             numbers.add(number)
+            devices.add(device)
             full = kind.created_item("networks", item)
             full = full.with_values({**full.values, "mac": kind.mac_of(full)})
-            found[item.name] = new_card(number, full, link_name(spec.name, item.name, links))
+            found[item.name] = new_card(number, full, device, link_name(spec.name, item.name, links))
             continue
         changed = changed_card(card, item, off)
-        if state.live is not None and item.name not in state.nics:
+        if state.live is not None and item.name not in state.nics and card.kind == VETH:
             # It is plugged in again: what the kernel and liblxc choose at a start has to be said now.
             pair = card.pair or link_name(spec.name, item.name, links)
             mac = changed["mac"]

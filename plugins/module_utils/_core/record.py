@@ -41,12 +41,16 @@ C = t.TypeVar("C", bound=Content)
 class Record:
     """The record of one resource: ``data`` is a dictionary of JSON values, read once and saved whole.
 
-    ``building`` is true from before the first write until the resource stands.
+    ``building`` is true from before the first write until the resource stands. *problem* says why the file cannot be read: of
+    another resource the data are empty then, of the one that is asked for it is raised.
     """
 
-    def __init__(self, kind: str, name: str, data: dict[str, t.Any] | None = None) -> None:
+    def __init__(
+        self, kind: str, name: str, data: dict[str, t.Any] | None = None, problem: ObserveError | None = None
+    ) -> None:
         self.kind = kind
         self.name = name
+        self.problem = problem
         self.exists = data is not None
         self.data: dict[str, t.Any] = dict(data or {})
 
@@ -109,25 +113,46 @@ def load(kind: str, name: str) -> Record:
 
     :raises ObserveError: when it was written by a newer version of the collection, or is no record.
     """
-    text = atomic.read_text(paths.record_path(kind, name))
-    if text is None:
-        return Record(kind, name)
     try:
-        data = json.loads(text)
-        schema = int(data["schema"])
-    except (ValueError, KeyError, TypeError) as exc:
-        raise ObserveError(f"{paths.record_path(kind, name)} is no ownership record: {exc}") from exc
+        text = atomic.read_text(paths.record_path(kind, name))
+        return Record(kind, name) if text is None else Record(kind, name, _parse(kind, text))
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as exc:
+        reason = "it is nested too deeply" if isinstance(exc, RecursionError) else str(exc)
+        raise ObserveError(broken(kind, name, reason)) from exc
+
+
+def broken(kind: str, name: str, reason: str) -> str:
+    """The sentence on a record that cannot be read, and what its owner can do."""
+    return (
+        f"{paths.record_path(kind, name)} is no ownership record ({reason}). Bring it back from a backup, or move it away: "
+        f"what it is of then counts as made by somebody else"
+    )
+
+
+def _parse(kind: str, text: str) -> dict[str, t.Any]:
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise TypeError(f"a {type(data).__name__} instead of keys and values")
+    schema = int(data["schema"])
     if schema > SCHEMAS[kind]:
-        known = f"this version of homelab.hybrid knows {SCHEMAS[kind]}: update it"
-        raise ObserveError(f"{paths.record_path(kind, name)} has schema {schema}, {known}")
-    return Record(kind, name, data)
+        raise ValueError(
+            f"it has schema {schema}, and this version of homelab.hybrid knows {SCHEMAS[kind]}: update it first"
+        )
+    return data
 
 
 def load_all(kind: str) -> dict[str, Record]:
-    """All records of one kind by name."""
+    """All records of one kind by name. One that cannot be read has its ``problem`` and no data."""
     try:
         files = sorted(os.listdir(paths.record_folder(kind)))
     except FileNotFoundError:
         return {}
     names = [file.removesuffix(".json") for file in files if file.endswith(".json") and not file.startswith(".")]
-    return {name: load(kind, name) for name in names}
+    return {name: _load_or_note(kind, name) for name in names}
+
+
+def _load_or_note(kind: str, name: str) -> Record:
+    try:
+        return load(kind, name)
+    except ObserveError as exc:
+        return Record(kind, name, {}, exc)

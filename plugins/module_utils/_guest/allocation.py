@@ -12,7 +12,7 @@ from .._core import record as records
 from .._core.errors import ApplyError, ObserveError
 from .._host.libvirt import errors_of
 from .._host.snapshot import Host
-from .record import load
+from .recorded import load_others
 
 
 def taken_macs(host: Host, except_guest: str) -> frozenset[str]:
@@ -25,7 +25,7 @@ def taken_macs(host: Host, except_guest: str) -> frozenset[str]:
 
 
 def _macs_of_all(host: Host) -> dict[str, list[str]]:
-    found = {name: list(load(file.data, exists=True).macs.values()) for name, file in host.guest_records.items()}
+    found = {name: list(its.macs.values()) for name, its in load_others(host.guest_records).items()}
     for name, container in host.containers.items():
         found.setdefault(name, []).extend(container.macs)
     if host.domains:  # a bare host has not even the library whose errors would be read
@@ -41,7 +41,7 @@ def check_macs(guest: str, macs: t.Mapping[str, str]) -> None:
     :raises ApplyError: when another guest has got one since they were planned.
     """
     wanted = set(macs.values())
-    for other, file in records.load_all("guests").items() if wanted else ():
-        clash = wanted & set(load(file.data, exists=True).macs.values())
+    for other, its in load_others(records.load_all("guests")).items() if wanted else ():
+        clash = wanted & set(its.macs.values())
         if other != guest and clash:
             raise ApplyError(f"networks: {', '.join(sorted(clash))} belongs to the guest {other} by now. Run it again")

@@ -22,6 +22,11 @@ def nothing(name: str, kind: str) -> dict[str, t.Any]:
     return {"name": name, "kind": kind, "state": "absent", **dict.fromkeys(_KEYS), **lists}
 
 
+def unreadable(name: str, kind: str, problem: str) -> dict[str, t.Any]:
+    """What is told of a guest that is there and cannot be read."""
+    return {**nothing(name, kind), "state": "unknown", "problem": problem, "managed": True}
+
+
 def common(name: str, kind: str, options: Options, state: GuestState) -> dict[str, t.Any]:
     """What is told of every guest that stands."""
 
@@ -31,6 +36,7 @@ def common(name: str, kind: str, options: Options, state: GuestState) -> dict[st
     return {
         "name": name,
         "kind": kind,
+        "problem": None,
         "state": state.power,
         "description": state.value(options["description"]) or "",
         "tags": told("tags"),

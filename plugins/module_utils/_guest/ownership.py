@@ -10,7 +10,8 @@ from __future__ import annotations
 import typing as t
 
 from .._core.record import Record
-from .record import GuestRecord, dump, load
+from .record import GuestRecord, dump
+from .recorded import load_file
 
 
 class Ownership:
@@ -18,7 +19,7 @@ class Ownership:
 
     def __init__(self, file: Record) -> None:
         self._file = file
-        self.record: GuestRecord = load(file.data, exists=file.exists)
+        self.record: GuestRecord = load_file(file)
 
     def save(self, record: GuestRecord | None = None, **changes: t.Any) -> bool:
         """Write *record*, or the present one, with *changes* of its fields. Returns whether the file is another one now."""

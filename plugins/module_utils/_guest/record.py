@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._core.errors import ObserveError
 from .._core.options import Option
 from .._storage import volume as volumes
 from .._storage.volume import Volume
@@ -147,11 +148,30 @@ class GuestRecord:
         return self.replace(options={name: found for name, found in options.items() if found != {}})
 
 
+# What is kept by the name of an item.
+_FOLDERS = ("volumes", "macs", "names", "unplugged")
 _KEYS = frozenset("kind building uuid image volumes macs names unplugged idmap ssh_keys wants_start run schema".split())
 
 
 def load(data: Data, *, exists: bool) -> GuestRecord:
-    """The record of the JSON values *data*."""
+    """The record of the JSON values *data*.
+
+    :raises ObserveError: when a value has a form that no version writes.
+    """
+    try:
+        for key in _FOLDERS:
+            _check_folder(key, data.get(key) or {})
+        return _load(data, exists)
+    except (TypeError, ValueError, KeyError, AttributeError) as exc:
+        raise ObserveError(str(exc)) from exc
+
+
+def _check_folder(key: str, value: t.Any) -> None:
+    if not isinstance(value, t.Mapping):
+        raise TypeError(f"{key} holds no keys and values")
+
+
+def _load(data: Data, exists: bool) -> GuestRecord:
     idmap, run = data.get("idmap"), data.get("run")
     return GuestRecord(
         exists=exists,

@@ -19,7 +19,7 @@ from .._core import atomic, libraries
 from . import mounts, place
 from .backing import chain_of
 from .libvirt import read_each
-from .lxc import LXC_PATH
+from .lxc import lxc_path
 
 if t.TYPE_CHECKING:
     from .snapshot import Host
@@ -174,12 +174,12 @@ def _volume_path(host: Host, pool: str, volume: str) -> t.Iterator[str]:
 
 def _of_containers(host: Host) -> t.Iterator[Use]:
     for name, container in host.containers.items():
-        folder = os.path.join(LXC_PATH, name)
+        folder = os.path.join(lxc_path(), name)
         yield Use(name, folder, container.is_running)
         for path in _paths_of(container.config):
             yield Use(name, path, container.is_running)
         for clone, its in _further_containers(folder):
-            if clone not in host.containers or its != os.path.join(LXC_PATH, clone, "config"):
+            if clone not in host.containers or its != os.path.join(lxc_path(), clone, "config"):
                 yield from (Use(clone, path) for path in _paths_of(atomic.read_text(its) or ""))
 
 

@@ -58,6 +58,16 @@ def _place_of(volume: Volume, drivers: t.Mapping[str, Driver]) -> str | None:
     return driver.location(volume) if driver else None
 
 
+def _recorded_volumes(file: Record) -> dict[str, Volume] | None:
+    """The volumes of a guest by item; ``None`` where its record cannot be read."""
+    if file.problem is not None:
+        return None
+    try:
+        return {item: volumes.from_record(its) for item, its in (file.data.get("volumes") or {}).items()}
+    except (TypeError, KeyError, AttributeError):
+        return None
+
+
 def users_of(name: str, record: Record, host: Host) -> tuple[str, ...]:
     """The guests that were made of the image and are still there, and the disks, attached or kept, that stand on it."""
     folder = store.folder_of(name)
@@ -67,8 +77,11 @@ def users_of(name: str, record: Record, host: Host) -> tuple[str, ...]:
         is_there = its.is_building or guest in host.containers or guest in host.domains
         if is_there and its.data.get("image") == name:
             users.add(guest)
-        for item, volume in (its.data.get("volumes") or {}).items():
-            place = _place_of(volumes.from_record(volume), drivers)
+        recorded = _recorded_volumes(its)
+        if recorded is None:
+            users.add(f"{guest} (its record cannot be read, and may keep a disk on it)")
+        for item, volume in (recorded or {}).items():
+            place = _place_of(volume, drivers)
             if place is not None and store.stands_on(place, folder):
                 users.add(guest if is_there else f"{guest} (its kept disk {item})")
     return tuple(sorted(users | {use.who for use in uses(host).below(folder)}))

@@ -17,7 +17,8 @@ from .._core.options import Item
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
-from .._guest.record import GuestRecord, Run, load
+from .._guest.record import GuestRecord, Run
+from .._guest.recorded import load_file
 from .._host import accelerator, place, vlans
 from .._host.libvirt import Listings, dotted, errors_of
 from .._host.snapshot import IMAGE, SERVICE_LIBVIRT, Host
@@ -53,7 +54,7 @@ def observe(spec: Spec, host: Host) -> State:
     """
     record = host.record("guests", spec.name)
     domain = host.domains.get(spec.name)
-    state = _read_surroundings(spec, host, load(record.data, exists=record.exists))
+    state = _read_surroundings(spec, host, load_file(record))
     if domain is not None and not state.other_kind:
         with errors_of(f"read the domain {spec.name}", ObserveError):
             state = _read_domain(spec, host, domain, state)

@@ -48,7 +48,7 @@ def test_a_plan_knows_what_all_others_have(host):
 def test_each_configuration_is_parsed_once_for_all_plans(host, monkeypatch):
     parsed = []
     parse = Config.parse
-    monkeypatch.setattr(Config, "parse", lambda text: parsed.append(text) or parse(text))
+    monkeypatch.setattr(Config, "parse", lambda text, *others: parsed.append(text) or parse(text, *others))
     for name in ("a", "b", "c", "new"):
         read_host(name, host)
     assert len(parsed) == 2

@@ -77,7 +77,7 @@ def definition_of(config: Config, record: GuestRecord, cpus: tuple[int, ...] = H
     numbers = claim_cards((), config, record.macs)
     return Definition(
         config,
-        inside=Inside(hostname="one"),
+        inside=Inside(hostname="one", manager="networkd"),
         limits=cgroup.defined(config.get, is_v2=False),
         cpus=cpus,
         cards=read_cards(numbers, config, unplugged=record.unplugged, asks_dhcp=()),

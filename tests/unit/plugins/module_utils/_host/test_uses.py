@@ -18,7 +18,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot impo
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(uses, "LXC_PATH", str(tmp_path / "lxc"))
+    monkeypatch.setattr(uses, "lxc_path", lambda: str(tmp_path / "lxc"))
     (tmp_path / "pool").mkdir()
     return tmp_path / "pool"
 
