@@ -36,6 +36,7 @@ from .observe import KIND, read_host
 from .options import OPTIONS
 from .running import Running
 from .state import ROOTFS, State
+from .tree import Tree
 from .wanted import Wanted, wanted_of
 
 
@@ -266,6 +267,7 @@ class ContainerBackend:
             if self._ids:
                 rootfs.shift(attempt.path, self._inner_root)
                 yield Step("owners shifted")
+            self._check_targets(attempt.path)
             self._write_inside(attempt.path)
             yield Step("files inside written")
             driver.publish(attempt)
@@ -274,6 +276,17 @@ class ContainerBackend:
             driver.purge(target)
             raise
         yield Step("root in place")
+
+    def _check_targets(self, root: str) -> None:
+        """What only the image tells: whether LXC can mount in it what is declared.
+
+        :raises ApplyError:
+        """
+        tree = Tree(root)
+        for name, entry in self.wanted.mounts.items():
+            why = tree.target_obstacle(entry.path, is_folder=entry.source not in self.state.files)
+            if why is not None:
+                raise ApplyError(f"mounts[{name}]: {why}")
 
     def resize(self, change: Change) -> None:
         volume = self.own.record.volumes[ROOTFS].volume

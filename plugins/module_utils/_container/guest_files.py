@@ -14,6 +14,7 @@ from .._core.value import Value
 
 RESOLV_CONF = "/etc/resolv.conf"
 KEYS = "/root/.ssh/authorized_keys"
+INTERFACES = "/etc/network/interfaces"
 # The files that an option is read from and written to.
 FILES = {
     "hostname": ("/etc/hostname", "/etc/hosts"),
@@ -29,6 +30,7 @@ NETWORKD_LINKS = (
     ("/etc/systemd/system/sockets.target.wants/systemd-networkd.socket", "/lib/systemd/system/systemd-networkd.socket"),
     ("/etc/systemd/system/dbus-org.freedesktop.network1.service", "/lib/systemd/system/systemd-networkd.service"),
 )
+_STANZAS = ("iface", "mapping", "source", "source-directory", "rename", "template")
 _HEADER = "# Kept by homelab.hybrid.lxc_container\n"
 _LOCALHOST = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 
@@ -108,7 +110,8 @@ def authorized_keys(old: str | None, keys: t.Sequence[str], ours: t.Sequence[str
 
 
 def networkd_path(name: str) -> str:
-    return f"/etc/systemd/network/10-homelab-{name}.network"
+    # networkd takes the first file that matches, by its name: images bring some that ask for an address (00-eth0.network).
+    return f"/etc/systemd/network/00-0-homelab-{name}.network"
 
 
 def networkd(net: Net) -> str | None:
@@ -147,6 +150,23 @@ def ifupdown(net: Net) -> str | None:
 def ifupdown_main(old: str | None) -> str:
     """``/etc/network/interfaces`` that reads the folder beside it."""
     return (old or "auto lo\niface lo inet loopback\n") + "source /etc/network/interfaces.d/*\n"
+
+
+def asks_dhcp_for(text: str | None, device: str) -> bool:
+    """Whether an ``interfaces`` file lets the interface *device* ask for an address."""
+    stanzas = [line.split() for line in (text or "").splitlines()]
+    return any(words[:2] == ["iface", device] and "dhcp" in words[2:] for words in stanzas)
+
+
+def without_interface(text: str, device: str) -> str:
+    """An ``interfaces`` file in which the stanzas of *device* are comments."""
+    lines, is_its = [], False
+    for line in text.split("\n"):
+        words = line.split()
+        if (words[:1] and words[0] in _STANZAS) or (words[:1] and words[0].startswith(("auto", "allow-"))):
+            is_its = device in words[1:2] or (words[0].startswith(("auto", "allow-")) and words[1:] == [device])
+        lines.append(f"# {line}" if is_its and words and not line.lstrip().startswith("#") else line)
+    return "\n".join(lines)
 
 
 def names_interfaces(text: str | None) -> bool:

@@ -40,20 +40,24 @@ class Range(Value):
         return self.start <= other.start and other.end <= self.end
 
 
-def parse_subids(text: str, owner: str = "root") -> list[Range]:
-    """The ranges that a file such as ``/etc/subuid`` gives to *owner*, by name or as uid 0."""
-    found = []
+_ROOT = ("root", "0")
+
+
+def parse_subids(text: str) -> list[Range]:
+    """The ranges that a file such as ``/etc/subuid`` gives to root, by name or by number."""
+    return [area for owner, area in _subids(text) if owner in _ROOT]
+
+
+def parse_others(text: str) -> list[Range]:
+    """Those that it gives to anybody else: root may use them too, and would share them."""
+    return [area for owner, area in _subids(text) if owner not in _ROOT]
+
+
+def _subids(text: str) -> t.Iterator[tuple[str, Range]]:
     for line in text.splitlines():
-        fields = line.strip().split(":")
-        if (
-            len(fields) == 3
-            and fields[0] in (owner, "0")
-            and fields[1].isdecimal()
-            and fields[2].isdecimal()
-            and int(fields[2]) > 0
-        ):
-            found.append(Range(int(fields[1]), int(fields[2])))
-    return found
+        owner, *numbers = line.strip().split(":")
+        if len(numbers) == 2 and all(number.isdecimal() and len(number) < 20 for number in numbers) and int(numbers[1]):
+            yield owner, Range(int(numbers[0]), int(numbers[1]))
 
 
 def parse_idmap(values: t.Iterable[str]) -> list[Range]:

@@ -133,6 +133,8 @@ def write_card(tree: WritableTree, wanted: Wanted, name: str) -> None:
         for link, target in guest_files.NETWORKD_LINKS if net.ip != NO_ADDRESS else ():
             tree.link(link, target)
     elif manager == "ifupdown":
+        if not wanted.state.exists:
+            _take_over(tree, card.device)
         _write_or_remove(tree, guest_files.ifupdown_path(name), guest_files.ifupdown(net))
         interfaces = tree.read("/etc/network/interfaces")
         if net.ip != NO_ADDRESS and (interfaces is None or "interfaces.d" not in interfaces):
@@ -142,6 +144,15 @@ def write_card(tree: WritableTree, wanted: Wanted, name: str) -> None:
             f"networks[{name}].ip: dhcp needs systemd-networkd or ifupdown in the image, and neither is there. "
             "Write an address, or none and configure it inside"
         )
+
+
+def _take_over(tree: WritableTree, device: str) -> None:
+    """What a new root's own file says of an interface that is declared counts no more: it would have two configurations."""
+    path = guest_files.INTERFACES
+    text = tree.read(path)
+    left = guest_files.without_interface(text, device) if text else text
+    if left is not None and left != text:
+        tree.write(path, left)
 
 
 def _write_or_remove(tree: WritableTree, path: str, text: str | None) -> None:

@@ -14,20 +14,14 @@ import typing as t
 
 from .._core.errors import ApplyError
 from .idmap import root_of
+from .mapping import clone_of, make_readonly, map_owners
 from .namespaces import checked, in_namespaces
 
 _libc = ctypes.CDLL(None, use_errno=True)
-# x86-64, arm64 and every architecture since 2019 share these numbers.
-_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442
-_AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
-_OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
+_SYS_MOVE_MOUNT = 429
+_AT_FDCWD = -100
 _MOVE_MOUNT_F_EMPTY_PATH = 4
-_MOUNT_ATTR_RDONLY, _MOUNT_ATTR_IDMAP = 0x1, 0x100000
 _MNT_DETACH = 2
-
-
-class _MountAttr(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_uint64) for name in ("attr_set", "attr_clr", "propagation", "userns_fd")]
 
 
 def mount(pid: int, source: str, path: str, *, is_readonly: bool, is_mapped: bool, idmap: t.Sequence[str]) -> None:
@@ -35,45 +29,32 @@ def mount(pid: int, source: str, path: str, *, is_readonly: bool, is_mapped: boo
 
     :raises ApplyError:
     """
-    tree = checked(
-        _libc.syscall(
-            _SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE
-        ),
-        f"open {source}",
-    )
     try:
-        if is_mapped:
-            with open(f"/proc/{pid}/ns/user", "rb") as namespace:
-                # An idmapping counts for one mount; liblxc applies it to the uppermost only, too.
-                _set_attributes(tree, _MOUNT_ATTR_IDMAP, namespace.fileno(), 0)
-        if is_readonly:
-            _set_attributes(tree, _MOUNT_ATTR_RDONLY, 0, 0)
-        root = root_of(idmap) or (0, 0)
-        is_folder = os.path.isdir(source)
-
-        def do() -> None:
-            _make_target(path, root, is_folder)
-            checked(
-                _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(path), _MOVE_MOUNT_F_EMPTY_PATH),
-                f"mount {source} at {path}",
-            )
-
-        in_namespaces(pid, ("mnt",), do)
+        with clone_of(source) as tree:
+            if is_mapped:
+                with open(f"/proc/{pid}/ns/user", "rb") as namespace:
+                    # An idmapping counts for one mount; liblxc applies it to the uppermost only, too.
+                    map_owners(tree, namespace.fileno())
+            if is_readonly:
+                make_readonly(tree)
+            _move(pid, tree, source, path, root_of(idmap) or (0, 0))
     except OSError as exc:
         raise ApplyError(
             f"{source} could not be mounted at {path} of the running container: {exc.strerror or exc}"
         ) from exc
-    finally:
-        os.close(tree)
 
 
-def _set_attributes(tree: int, attributes: int, userns_fd: int, flags: int) -> None:
-    wanted = _MountAttr(attr_set=attributes, userns_fd=userns_fd)
-    size = ctypes.c_size_t(ctypes.sizeof(wanted))
-    checked(
-        _libc.syscall(_SYS_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH | flags, ctypes.byref(wanted), size),
-        "set the attributes of the mount (its file system may not know owners that are mapped)",
-    )
+def _move(pid: int, tree: int, source: str, path: str, root: tuple[int, int]) -> None:
+    is_folder = os.path.isdir(source)
+
+    def do() -> None:
+        _make_target(path, root, is_folder)
+        checked(
+            _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(path), _MOVE_MOUNT_F_EMPTY_PATH),
+            f"mount {source} at {path}",
+        )
+
+    in_namespaces(pid, ("mnt",), do)
 
 
 def _make_target(path: str, root: tuple[int, int], is_folder: bool) -> None:

@@ -28,10 +28,10 @@ from .._image.store import stored
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of, pool_of
 from .._storage.driver import LIMIT, Driver
-from . import cgroup, cpuset, guest_files, live, loading, values
-from .card import RATES, VETH, Card, Nic, claim_cards, find_nic, read_cards
+from . import cgroup, cpuset, guest_files, live, loading, mapping, values
+from .card import RATES, VETH, Card, Nic, claim_cards, device_names, find_nic, read_cards
 from .config import Config, MountEntry, root_of
-from .idmap import Range, parse_idmap, parse_subids
+from .idmap import Range, parse_idmap, parse_others, parse_subids
 from .mount import Mounted, bind_entries, claim_mounts
 from .options import OPTIONS
 from .state import ROOTFS, Claim, Definition, HostState, Inside, Live, State
@@ -90,6 +90,7 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
         **_observe_root(name, kept.config, record, spec, host),
         **(_observe_surroundings(name, kept, spec, host, exists=exists) if spec else {}),
         places=places,
+        **(_observe_mounts(kept, spec, places, exists=exists) if spec else {}),
         problem=problem,
         root_obstacle=_root_obstacle(kept.config) if exists else None,
         removal_obstacle=_removal_obstacle(name) if entry and spec is not None and spec.state == "absent" else None,
@@ -269,7 +270,7 @@ def _observe_definition(config: Config, record: GuestRecord, spec: GuestSpec | N
         return Definition(config, limits=limits)
     numbers = claim_cards(spec.items("networks") if spec else (), config, record.macs)
     path = root_of(config)
-    inside = read_inside(path, numbers) if path else Inside()
+    inside = read_inside(path, numbers, device_names(config.nets()).values()) if path else Inside()
     return Definition(
         config,
         inside=inside,
@@ -281,16 +282,20 @@ def _observe_definition(config: Config, record: GuestRecord, spec: GuestSpec | N
     )
 
 
-def read_inside(path: str, cards: t.Iterable[str]) -> Inside:
+def read_inside(path: str, cards: t.Iterable[str], devices: t.Iterable[str]) -> Inside:
     """What the files of the guest say."""
     tree = Tree(path)
-    hostname = tree.read("/etc/hostname")
+    hostname, manager = tree.read("/etc/hostname"), network_manager(tree)
+    interfaces = tree.read(guest_files.INTERFACES) if manager == "ifupdown" else None
     return Inside(
         hostname=hostname.strip() if hostname else None,
         resolv_conf=tree.read(guest_files.RESOLV_CONF),
         keys=tree.read(guest_files.KEYS),
         asks_dhcp=frozenset(name for name in cards if asks_dhcp(tree, name)),
-        manager=network_manager(tree),
+        manager=manager,
+        dhcp_files={
+            device: guest_files.INTERFACES for device in devices if guest_files.asks_dhcp_for(interfaces, device)
+        },
         obstacles={
             option: why
             for option, files in guest_files.FILES.items()
@@ -352,6 +357,43 @@ def _places(spec: GuestSpec, config: Config) -> dict[str, str]:
     return {source: place for source, place in found.items() if place}
 
 
+def _observe_mounts(
+    kept: Definition, spec: GuestSpec, places: t.Mapping[str, str], *, exists: bool
+) -> dict[str, t.Any]:
+    """What LXC will find at the next start of mounts that are new, or that become others."""
+    is_mapped = bool(kept.config.values("lxc.idmap")) if exists else spec.get("unprivileged") is not False
+    root = root_of(kept.config)
+    obstacles: dict[str, str] = {}
+    unmapped = set()
+    for item in spec.wanted("mounts"):
+        entry = t.cast("MountEntry | None", kept.things("mounts").get(item.name))
+        source, path = (item.text(key) or (entry.value(key) if entry else None) for key in ("source", "path"))
+        is_same = entry is not None and all(
+            item.get(key, entry.value(key)) == entry.value(key) for key in ("source", "path", "readonly")
+        )
+        if is_same or not source or not path or source not in places:
+            continue
+        why = _source_obstacle(source, is_mapped=is_mapped)
+        if why is None and root is not None and (entry is None or entry.path != path):
+            why = Tree(root).target_obstacle(path, is_folder=os.path.isdir(source))
+        if why is not None:
+            obstacles[item.name] = why
+        elif is_mapped and entry is None and not mapping.takes_mapping(source):
+            unmapped.add(source)
+    return {"mount_obstacles": obstacles, "unmapped": frozenset(unmapped)}
+
+
+def _source_obstacle(source: str, *, is_mapped: bool) -> str | None:
+    folder = os.path.realpath(source)
+    below = [point for point in mounts_in(folder) if point != folder]
+    if below:
+        return f"{below[0]} is mounted below {source}, and LXC would leave it out, or not start. Mount each by itself"
+    closed = closed_folder(os.path.dirname(folder)) if is_mapped else None
+    if closed is not None:
+        return f"root of an unprivileged container may not pass through {closed}. Let others through (chmod o+x)"
+    return None
+
+
 def configs(host: Host) -> dict[str, Config]:
     """The configuration of every container. Ask for it through ``Host.derived``."""
     return {name: Config.parse(its.config, its.included, its.tables) for name, its in host.containers.items()}
@@ -369,14 +411,16 @@ def online_cpus() -> tuple[int, ...]:
 def _read_host(host: Host) -> HostState:
     is_v2 = os.path.exists(_CONTROLLERS)
     servers, search = guest_files.host_resolver([atomic.read_text(path) for path in _RESOLVERS])
+    subuids, subgids = (atomic.read_text(path) or "" for path in ("/etc/subuid", "/etc/subgid"))
     known, records = host.derived(configs), load_others(host.guest_records)
     return HostState(
         is_v2=is_v2,
         has_swap_limit=is_v2 or os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
         has_apparmor=(atomic.read_text("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y",
         cpus=online_cpus(),
-        uids=tuple(parse_subids(atomic.read_text("/etc/subuid") or "")),
-        gids=tuple(parse_subids(atomic.read_text("/etc/subgid") or "")),
+        uids=tuple(parse_subids(subuids)),
+        gids=tuple(parse_subids(subgids)),
+        reserved=(*parse_others(subuids), *parse_others(subgids)),
         machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
         servers=servers,
         search=search,

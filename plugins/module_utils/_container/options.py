@@ -74,6 +74,7 @@ DHCP, NO_ADDRESS = "dhcp", "none"
 
 _IP = "dhcp, none, or an address with its prefix length such as 192.0.2.10/24"
 _SWAP = "0, or whole MiB, 64 TiB at most"
+_SCOPE = re.compile(r"[A-Za-z0-9_.-]{0,15}")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
@@ -116,9 +117,20 @@ def _parse_hostname(key: str, value: str) -> str:
 
 def _parse_address(key: str, value: t.Any) -> str:
     try:
-        return str(ipaddress.ip_address(str(value)))
+        address = ipaddress.ip_address(str(value))
     except ValueError:
         raise bad_value(key, value, ADDRESS.allowed) from None
+    # Python takes anything behind the % for the name of a link, line ends too.
+    if not _SCOPE.fullmatch(getattr(address, "scope_id", None) or ""):
+        raise bad_value(key, value, ADDRESS.allowed)
+    return str(address)
+
+
+def _parse_gateway(key: str, value: t.Any) -> str:
+    found = _parse_address(key, value)
+    if "%" in found:
+        raise bad_value(key, value, ADDRESS.allowed)
+    return found
 
 
 def _parse_ip(key: str, value: str) -> str:
@@ -129,7 +141,15 @@ def _parse_ip(key: str, value: str) -> str:
     except ValueError:
         raise bad_value(key, value, _IP) from None
     address = interface.ip
-    if address.is_multicast or address.is_unspecified or address.is_loopback or getattr(interface, "scope_id", None):
+    network = interface.network
+    is_all = network.version == 4 and network.prefixlen < 31 and address in (network[0], network[-1])
+    if (
+        is_all
+        or address.is_multicast
+        or address.is_unspecified
+        or address.is_loopback
+        or getattr(interface, "scope_id", None)
+    ):
         raise bad_value(key, value, _IP)
     return interface.with_prefixlen
 
@@ -147,6 +167,7 @@ LIMIT = Check(_parse_limit, "0.01 to 8192 CPUs", (0.5, 1.5))
 PIN = Check(_parse_pin, "CPU numbers and ranges of them such as 0-1,3", ("0", "0-1"))
 HOSTNAME = Check(_parse_hostname, "labels of letters, digits and '-' between dots, 64 characters at most")
 ADDRESS = Check(_parse_address, "an IPv4 or IPv6 address", ("192.0.2.1", "192.0.2.2"))
+GATEWAY = Check(_parse_gateway, ADDRESS.allowed, ADDRESS.samples)
 IP = Check(_parse_ip, _IP, ("192.0.2.10/24", "192.0.2.11/24"))
 MOUNT_PATH = Check(_parse_mount_path, "an absolute path other than /, without '..'", ("/srv/a", "/srv/b"))
 ROOT_SIZE = size(16 * MIB, 64 * TIB, unit=GIB, step=MIB, allowed="whole MiB, 16 MiB to 64 TiB")
@@ -163,7 +184,7 @@ OPTIONS = Options(
     NETWORK_VLAN,
     NETWORK_MAC,
     Option("networks[].ip", check=IP, create=DHCP, live=always),
-    Option("networks[].gateway", check=ADDRESS, off="", live=always, show=or_none, note="of a fixed address"),
+    Option("networks[].gateway", check=GATEWAY, off="", live=always, show=or_none, note="of a fixed address"),
     NETWORK_MTU.but(live=always),
     LINK,
     *NETWORK_RATES,

@@ -257,8 +257,18 @@ class ContainerKind(Kind):
             return False
         if area == "mounts":
             source = item.text("source")
+            why = self.state.mount_obstacles.get(item.name)
+            if why is not None:
+                path = f"mounts[{item.name}]"
+                refuse(draft, path, None, source or item.name, f"{path}: {why}")
+                return False
             if source and source not in self.state.places:
                 draft.plan.assumed.append(f"path {source}")
+            if source in self.state.unmapped:
+                draft.plan.warnings.append(
+                    f"mounts[{item.name}]: the file system of {source} takes no mapped owners: what is there belongs inside to nobody "
+                    "(65534), but for files of ids that the container has on the host"
+                )
         elif not self._check_mac(draft, item) or not self._check_address(draft, item, before):
             return False
         elif isinstance(before, Card):
@@ -297,7 +307,8 @@ class ContainerKind(Kind):
     def _check_address(self, draft: Draft, item: Item, before: Thing | None) -> bool:
         path, spec, state = f"networks[{item.name}]", self.spec, self.state
         now = before if isinstance(before, Card) else None
-        if item.get("ip") == DHCP and state.exists and (now is None or now["ip"] != DHCP):
+        # What a new card asks for where nothing else is written.
+        if item.get("ip", DHCP if now is None else None) == DHCP and state.exists and (now is None or now["ip"] != DHCP):
             why = state.root_obstacle
             if why is None and state.persistent.inside.manager is None:
                 why = "neither systemd-networkd nor ifupdown is in its root"
@@ -311,6 +322,12 @@ class ContainerKind(Kind):
                     f"{path}.ip: {spec.name} cannot ask for an address, as {why}. {hint}",
                 )
                 return False
+        ip = item.get("ip")
+        asking = state.persistent.inside.dhcp_files.get(now.device) if now else None
+        if now and asking and ip and is_fixed(ip) and ip != now["ip"]:
+            reason = f"{path}.ip: {asking} inside lets {now.device} ask for an address, and it would have both. Take that out of it first"
+            refuse(draft, f"{path}.ip", now["ip"], ip, reason)
+            return False
         gateway = item.get("gateway")
         if gateway and (now is None or now["gateway"] != gateway):
             other = next((name for name, way in self._ways_out(item.name) if (":" in way) == (":" in gateway)), None)

@@ -69,8 +69,13 @@ def is_fixed(address: str) -> bool:
 def is_reachable(gateway: str, address: str) -> bool:
     """Whether *gateway* is in the network of *address*, or beside it on the link. What is no address can be anything."""
     try:
-        there = ipaddress.ip_address(gateway)
-        return there in ipaddress.ip_interface(address).network or there.is_link_local
+        there, interface = ipaddress.ip_address(gateway), ipaddress.ip_interface(address)
+        network = interface.network
+        if there == interface.ip or (
+            network.version == 4 and network.prefixlen < 31 and there in (network[0], network[-1])
+        ):
+            return False
+        return there in network or (there.version == network.version == 6 and there.is_link_local)
     except ValueError:
         return True
 

@@ -25,10 +25,11 @@ ROOTFS = "rootfs"
 class Inside(Value):
     """Files of the guest. *asks_dhcp* are the interfaces whose file of ours asks for an address, *manager* is what configures them.
 
-    *obstacles* says of options why their files inside can be neither read nor written.
+    *dhcp_files* are the files of the guest by the interface that they let ask for an address, *obstacles* says of options why their
+    files inside can be neither read nor written.
     """
 
-    __slots__ = ("asks_dhcp", "hostname", "keys", "manager", "obstacles", "resolv_conf")
+    __slots__ = ("asks_dhcp", "dhcp_files", "hostname", "keys", "manager", "obstacles", "resolv_conf")
 
     def __init__(
         self,
@@ -38,7 +39,9 @@ class Inside(Value):
         asks_dhcp: t.Collection[str] = (),
         manager: str | None = None,
         obstacles: t.Mapping[str, str] | None = None,
+        dhcp_files: t.Mapping[str, str] | None = None,
     ) -> None:
+        self.dhcp_files: t.Mapping[str, str] = dhcp_files or {}
         self.manager = manager
         self.obstacles: t.Mapping[str, str] = obstacles or {}
         self.hostname = hostname
@@ -121,7 +124,8 @@ class Claim(Value):
 
 
 class HostState(Value):
-    """What of the host a plan for *guest* depends on. *cpus* are online, *links* are there; *claims* are those of all guests by name.
+    """What of the host a plan for *guest* depends on. *cpus* are online, *links* are there; *claims* are those of all guests by name,
+    *reserved* the subordinate ids of the users of the host.
 
     What the other guests have is put together only where it is asked for: most plans of a host do not.
     """
@@ -136,6 +140,7 @@ class HostState(Value):
         "is_v2",
         "links",
         "machine_id",
+        "reserved",
         "search",
         "servers",
         "uids",
@@ -156,7 +161,9 @@ class HostState(Value):
         links: frozenset[str] = frozenset(),
         guest: str = "",
         claims: t.Mapping[str, Claim] | None = None,
+        reserved: tuple[Range, ...] = (),
     ) -> None:
+        self.reserved = reserved
         self.is_v2 = is_v2
         self.has_swap_limit = has_swap_limit
         self.has_apparmor = has_apparmor
@@ -177,7 +184,7 @@ class HostState(Value):
 
     @property
     def taken_ids(self) -> tuple[Range, ...]:
-        return tuple(sorted({area for claim in self._others for area in claim.ids}))
+        return tuple(sorted({*self.reserved, *(area for claim in self._others for area in claim.ids)}))
 
     @property
     def taken_links(self) -> frozenset[str]:
@@ -196,9 +203,10 @@ class State(GuestState):
     pool which the user named, *has_target* whether something is there; *missing_copy* is the copy of its image that a new root would
     be cloned from, where there is none yet, *is_cloned* whether it would.
     *problem* says why liblxc cannot load its configuration, *root_obstacle* why no file of its root can be reached,
-    *removal_obstacle* why it cannot be taken away. *places* has the ``Mounted.place`` of each source of a mount that exists,
-    *files* are those of them that are no folders. *image_kind* and *image_bytes* are those of the image which a new one is
-    made of, as far as they are known.
+    *removal_obstacle* why it cannot be taken away; *mount_obstacles* says of new mounts by name why LXC could not mount them at the
+    next start, *unmapped* are the sources whose file systems take no mapped owners. *places* has the ``Mounted.place`` of each source
+    of a mount that exists, *files* are those of them that are no folders. *image_kind* and *image_bytes* are those of the image
+    which a new one is made of, as far as they are known.
     """
 
     __slots__ = (
@@ -212,6 +220,7 @@ class State(GuestState):
         "is_cloned",
         "limit",
         "missing_copy",
+        "mount_obstacles",
         "owns_rootfs",
         "places",
         "problem",
@@ -221,6 +230,7 @@ class State(GuestState):
         "rootfs",
         "size_obstacle",
         "target",
+        "unmapped",
     )
     persistent: Definition  # pylint: disable=declare-non-slot  # a narrower type of a slot of its mother
     live: Live | None  # pylint: disable=declare-non-slot  # likewise
@@ -261,7 +271,11 @@ class State(GuestState):
         problem: str | None = None,
         root_obstacle: str | None = None,
         removal_obstacle: str | None = None,
+        mount_obstacles: t.Mapping[str, str] | None = None,
+        unmapped: frozenset[str] = frozenset(),
     ) -> None:
+        self.mount_obstacles: t.Mapping[str, str] = mount_obstacles or {}
+        self.unmapped = unmapped
         self.problem = problem
         self.root_obstacle = root_obstacle
         self.removal_obstacle = removal_obstacle

@@ -62,6 +62,23 @@ class Tree:
             return False
         return True
 
+    def target_obstacle(self, path: str, *, is_folder: bool) -> str | None:
+        """Why nothing can be mounted at *path* when the guest starts: liblxc follows no link there, and mounts like on like."""
+        parts = [part for part in path.split("/") if part]
+        for place in ("/" + "/".join(parts[: length + 1]) for length in range(len(parts))):
+            try:
+                with self.folder_of(place) as (folder, name):
+                    mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            except OSError:
+                return None
+            if stat.S_ISLNK(mode):
+                return f"{place} is a link inside. Write the path that it leads to"
+            if place.count("/") < len(parts) and not stat.S_ISDIR(mode):
+                return f"{place} is no folder inside"
+            if place.count("/") == len(parts) and stat.S_ISDIR(mode) != is_folder:
+                return f"{path} is {'no' if is_folder else 'a'} folder inside"
+        return None
+
     @contextlib.contextmanager
     def folder_of(
         self, path: str, prepare: t.Callable[[int, str], None] = lambda parent, name: None

@@ -128,5 +128,7 @@ def _mounts(kind: ContainerKind) -> dict[str, MountEntry]:
             found[item.name] = changed_entry(entry, item, off)
         else:
             full = kind.created_item("mounts", item)
-            found[item.name] = new_entry(full, is_file=full.get("source") in state.files, is_mapped=is_mapped)
+            source = full.get("source")
+            takes_mapping = is_mapped and source not in state.unmapped
+            found[item.name] = new_entry(full, is_file=source in state.files, is_mapped=takes_mapping)
     return found

@@ -33,6 +33,10 @@ _SIZE = re.compile(r" *(\d+(?:\.\d+)?) *([A-Za-z]*) *", re.ASCII)
 _ALLOWED = "a number (in {unit}), or a number with K, M, G, T, KiB, MiB, GiB or TiB (powers of 1024)"
 
 
+# More than any size has, and fewer than Python refuses to read.
+_MOST_DIGITS = 100
+
+
 def parse_size(key: str, value: t.Any, *, unit: int) -> int:
     """*value* in bytes. A bare number counts in *unit* bytes (``MIB`` for memory, ``GIB`` for disks).
 
@@ -47,6 +51,8 @@ def parse_size(key: str, value: t.Any, *, unit: int) -> int:
     if suffix.upper() not in _FACTORS:
         raise bad_value(key, value, allowed)
     factor = _FACTORS[suffix.upper()] or unit
+    if len(number) > _MOST_DIGITS:
+        raise bad_value(key, value, allowed)
     whole, dummy, fraction = number.partition(".")
     if fraction:
         scaled: int = int(whole + fraction) * factor

@@ -28,7 +28,9 @@ class Mount(t.NamedTuple):
 
 def read_mounts() -> list[Mount]:
     """The mounts that this process sees, later ones over earlier ones."""
-    return [_parse(line) for line in (atomic.read_text("/proc/self/mountinfo") or "").splitlines()]
+    # Not splitlines(): the kernel leaves other breaks than the line end in a path as they are.
+    lines = (atomic.read_text("/proc/self/mountinfo") or "").split("\n")
+    return [_parse(line) for line in lines if " - " in line]
 
 
 def _parse(line: str) -> Mount:
