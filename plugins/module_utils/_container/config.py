@@ -46,6 +46,8 @@ def parse_line(text: str) -> Line:
 
 
 Included = t.Mapping[str, tuple[Line, ...]]
+# The configurations that come with LXC.
+SHIPPED = "/usr/share/lxc/config"
 INCLUDE, TABLE, ENTRY = "lxc.include", "lxc.mount.fstab", "lxc.mount.entry"
 # The keys of a network card that may stand more than once.
 ADDRESSES = ("ipv4.address", "ipv6.address")

@@ -13,20 +13,19 @@ from .._core.options import split
 from .._core.plan import Change
 from . import cgroup, idmap
 from .card import write_card
-from .config import Config
+from .config import SHIPPED, Config
 from .mount import write_mount
 from .wanted import Wanted
 
-INCLUDES = "/usr/share/lxc/config"
 Items = tuple[dict[str, str], dict[str, str]]
 Write = t.Callable[[Config, Wanted], Config]
 
 
 def new_config(name: str, root: str, ids: idmap.Range | None, *, has_apparmor: bool) -> Config:
     """The configuration of a new container on *root*, in LXC's form, without its limits, interfaces and mounts."""
-    config = Config().append("lxc.include", f"{INCLUDES}/common.conf")
+    config = Config().append("lxc.include", f"{SHIPPED}/common.conf")
     if ids is not None:
-        config = config.append("lxc.include", f"{INCLUDES}/userns.conf")
+        config = config.append("lxc.include", f"{SHIPPED}/userns.conf")
         for value in idmap.lines(ids):
             config = config.append("lxc.idmap", value)
         # userns.conf empties the list of dropped capabilities: systemd then tries to mount debugfs, and ends degraded.

@@ -12,7 +12,7 @@ import typing as t
 from .._core.decide import SAME
 from .._core.options import Item
 from .._core.value import Value
-from .config import ENTRY, Config, MountEntry, parse_entry, root_of
+from .config import ENTRY, SHIPPED, Config, MountEntry, parse_entry, root_of
 
 Places = t.Mapping[str, str]
 
@@ -58,9 +58,10 @@ SEEN: dict[str, t.Callable[[t.Any, MountEntry, Mounted, Places], t.Any]] = {
 
 
 def bind_entries(config: Config) -> list[MountEntry]:
-    """The folders and files of the host that the configuration binds into the container."""
+    """The folders and files of the host that the configuration binds into the container, but for what LXC itself brings along."""
     root = root_of(config)
-    entries = (parse_entry(line.value, root, line.origin) for line in config.lines_of(ENTRY))
+    lines = (line for line in config.lines_of(ENTRY) if not line.origin.startswith(f"{SHIPPED}/"))
+    entries = (parse_entry(line.value, root, line.origin) for line in lines)
     return [entry for entry in entries if entry and entry.is_bind and entry.source.startswith("/")]
 
 

@@ -308,7 +308,11 @@ class ContainerKind(Kind):
         path, spec, state = f"networks[{item.name}]", self.spec, self.state
         now = before if isinstance(before, Card) else None
         # What a new card asks for where nothing else is written.
-        if item.get("ip", DHCP if now is None else None) == DHCP and state.exists and (now is None or now["ip"] != DHCP):
+        if (
+            item.get("ip", DHCP if now is None else None) == DHCP
+            and state.exists
+            and (now is None or now["ip"] != DHCP)
+        ):
             why = state.root_obstacle
             if why is None and state.persistent.inside.manager is None:
                 why = "neither systemd-networkd nor ifupdown is in its root"
