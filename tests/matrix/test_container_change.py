@@ -636,3 +636,29 @@ def test_a_restart_survives_every_kill(stands):
         "restart_policy": "if_needed",
     }
     survive_kills(ct.CONTAINER, wanted, begin=begin, verify=verify, moments=2)
+
+
+def test_what_an_older_start_holds_is_said_and_goes(stands):
+    """LXC makes the container anew of what it was started with when the guest restarts itself."""
+    lan = {**ct.LAN, "rate_limit": {"in": "10Mbit", "out": "20Mbit"}}
+    changed = {**lan, "bridge": "hlctbr1", "ip": "10.91.8.10/24", "gateway": "10.91.8.1"}
+    wanted = {"name": ct.NAME, "networks": [changed], "memory": "32M", "hostname": "two"}
+    outcome = check_run_again(ct.CONTAINER, wanted)
+    pid = ct.pid()
+    ct.inside("/bin/busybox", "reboot", "-f", check=False)
+    for dummy in range(100):
+        if ct.run("lxc-info", "-n", ct.NAME, "-p", "-H", check=False).strip() not in ("", str(pid)):
+            break
+        time.sleep(0.1)
+    outcome = converge_now(ct.CONTAINER, wanted)
+    assert outcome.error is None, outcome.error
+    said = next(warning for warning in outcome.plan.warnings if "a restart from inside" in warning)
+    assert all(
+        key in said for key in ("lxc.net.0.link", "lxc.net.0.ipv4.address", "lxc.net.0.script.up", "lxc.uts.name")
+    )
+    addresses = ct.network("address")
+    assert "10.91.8.10/24" in addresses and "10.91.7.10" not in addresses
+    assert ct.rates(ct.values("lxc.net.0.veth.pair")[0]) == (10_000_000, 20_000_000)
+    assert unchanged(ct.CONTAINER, wanted).plan.warnings == outcome.plan.warnings
+    check_run_again(ct.CONTAINER, {**wanted, "state": "restarted"})
+    assert unchanged(ct.CONTAINER, wanted).plan.warnings == []

@@ -51,10 +51,23 @@ class Nic(Value):
     """An interface of a running container: *device* inside, *host* its other end, plugged into *bridge* unless that is empty.
 
     *vlan* is that of its port, 0 for none, *default_vlan* what the bridge gives to each new port; ``None`` where the bridge
-    knows no VLANs. *rates* are the bits per second that it gets and sends at most, 0 for no limit; ``None`` where nobody asked.
+    knows no VLANs. *stale* are addresses that only an earlier configuration gave it. *rates* are the bits per second that it gets
+    and sends at most, 0 for no limit; ``None`` where nobody asked.
     """
 
-    __slots__ = ("addresses", "bridge", "default_vlan", "device", "gateways", "host", "mac", "mtu", "rates", "vlan")
+    __slots__ = (
+        "addresses",
+        "bridge",
+        "default_vlan",
+        "device",
+        "gateways",
+        "host",
+        "mac",
+        "mtu",
+        "rates",
+        "stale",
+        "vlan",
+    )
 
     def __init__(
         self,
@@ -68,8 +81,10 @@ class Nic(Value):
         vlan: int | None = None,
         default_vlan: int = 0,
         rates: tuple[int, int] | None = None,
+        stale: tuple[str, ...] = (),
     ) -> None:
         self.rates = rates
+        self.stale = stale
         self.device = device
         self.mac = mac
         self.host = host
@@ -254,7 +269,7 @@ def _seen_ip(declared: str | None, card: Card, nic: Nic) -> t.Any:
     if declared is None or not is_fixed(declared) or not card.is_up():
         return SAME
     if nic.has(declared):
-        return declared
+        return nic.stale[0] if nic.stale else declared
     return card["ip"] if card["ip"] != declared else next((address.cidr for address in nic.addresses), NO_ADDRESS)
 
 

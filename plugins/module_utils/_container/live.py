@@ -32,6 +32,15 @@ def handle(name: str) -> t.Any:
     return libraries.lxc().Container(name, lxc_path())
 
 
+def is_unloadable(name: str) -> bool:
+    """Whether liblxc cannot load the configuration of one that runs. Ask only where its files are known to be harmless."""
+    try:
+        handle(name)
+    except RuntimeError:
+        return True
+    return False
+
+
 def settled_state(container: t.Any) -> str:
     """``RUNNING``, ``FROZEN`` or ``STOPPED``, once it is on its way no longer.
 
@@ -59,8 +68,10 @@ def observe(
     host_links: t.Mapping[str, t.Mapping[str, t.Any]],
     port_vlans: t.Mapping[str, int],
     rates: t.Mapping[str, tuple[int, int]] | None = None,
+    keys: t.Iterable[str] = (),
 ) -> Live:
-    """What the running container has now. *port_vlans* and *rates* are those of ``Host``, the latter where they matter.
+    """What the running container has now. *port_vlans* and *rates* are those of ``Host``, the latter where they matter; of *keys* it
+    is told what the monitor holds.
 
     :raises ObserveError:
     """
@@ -79,6 +90,7 @@ def observe(
         mounted=mounts_of(f"/proc/{pid}/mountinfo"),
         memory_in_use=memory_in_use(get_item(container, "memory.stat") or ""),
         uptime_seconds=uptime(pid),
+        held={key: container.get_running_config_item(key) or "" for key in keys},
     )
 
 

@@ -28,9 +28,9 @@ from .._image.store import stored
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of, pool_of
 from .._storage.driver import LIMIT, Driver
-from . import cgroup, cpuset, guest_files, live, loading, mapping, values
+from . import cgroup, cpuset, guest_files, live, loading, mapping, monitor, values
 from .card import RATES, VETH, Card, Nic, claim_cards, device_names, find_nic, read_cards
-from .config import Config, MountEntry, root_of
+from .config import ADDRESSES, Config, MountEntry, root_of
 from .idmap import Range, parse_idmap, parse_others, parse_subids
 from .mount import Mounted, bind_entries, claim_mounts
 from .options import OPTIONS
@@ -67,9 +67,10 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
     rates = host.rates if _concerns_rates(kept, spec) else None
     entry = host.containers.get(name)
     problem = entry.problem if entry else None
-    if entry and problem is None and (entry.is_running or (spec is not None and declares(spec))):
+    if entry and problem is None and ((entry.is_running and live.is_unloadable(name)) or (spec and declares(spec))):
         problem = loading.problem_of(name)
-    power, running = ("absent", None) if entry is None else _observe_power(entry, host, rates, problem)
+    keys = monitor.keys_of(kept.config, is_v2=os.path.exists(_CONTROLLERS)) if spec and exists else ()
+    power, running = ("absent", None) if entry is None else _observe_power(entry, host, rates, keys, problem)
     kept.values = {path: values.kept_value(kept, path) for path in values.READ}
     places = _places(spec, kept.config) if spec else {}
     if running is not None:
@@ -119,7 +120,11 @@ def _compared(spec: GuestSpec) -> bool:
 
 
 def _observe_power(
-    entry: Container, host: Host, rates: t.Mapping[str, tuple[int, int]] | None, problem: str | None
+    entry: Container,
+    host: Host,
+    rates: t.Mapping[str, tuple[int, int]] | None,
+    keys: t.Iterable[str],
+    problem: str | None,
 ) -> tuple[str, Live | None]:
     if not entry.is_running:
         return "stopped", None
@@ -130,7 +135,8 @@ def _observe_power(
     state = live.settled_state(container)
     if state == "STOPPED":
         return "stopped", None
-    return ("paused" if state == "FROZEN" else "started"), live.observe(container, host.links, host.port_vlans, rates)
+    power = "paused" if state == "FROZEN" else "started"
+    return power, live.observe(container, host.links, host.port_vlans, rates, keys)
 
 
 def _nics_by_name(kept: Definition, running: Live, spec: GuestSpec | None) -> dict[str, Nic]:
@@ -144,6 +150,11 @@ def _nics_by_name(kept: Definition, running: Live, spec: GuestSpec | None) -> di
         if card.kind != VETH:
             # What becomes of it is LXC's: it is never plugged in again by us.
             found.setdefault(name, Nic(card.device, card.text("mac")))
+    for name, card in cards.items():
+        held = (running.held.get(f"lxc.net.{card.number}.{key}", "").split("\n") for key in ADDRESSES)
+        old = {line.split()[0] for its in held for line in its if line.strip()} - {card["ip"], *card.others}
+        if name in found and old:
+            found[name] = found[name].replace(stale=tuple(cidr for cidr in sorted(old) if found[name].has(cidr)))
     for item in spec.items("networks") if spec else ():
         mac = item.get("mac")
         stray = next((nic for nic in running.nics if mac and nic.mac == mac and nic.host), None)

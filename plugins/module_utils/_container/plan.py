@@ -19,7 +19,7 @@ from .._guest.spec import GuestSpec
 from .._guest.state import Side
 from .._image.plan import copy_path
 from . import card as cards
-from . import cpuset, idmap, sharing
+from . import cpuset, idmap, monitor, sharing
 from . import mount as mounts
 from .card import Card, Nic
 from .config import Config, MountEntry
@@ -228,6 +228,7 @@ class ContainerKind(Kind):
     def compare(self, draft: Draft) -> None:
         spec, state = self.spec, self.state
         self._check_outside(draft)
+        self._say_what_waits(draft)
         memory, swap = (self._value_after(draft, path) for path in ("memory", "swap"))
         if swap is not None and swap >= 0 and not memory and (spec.get("swap") is not None or "memory" in draft.unset):
             reason = "swap: counts on top of memory, and there is no limit of that. Write memory too"
@@ -243,6 +244,15 @@ class ContainerKind(Kind):
                 "Stop it first, or free memory in it"
             )
             refuse(draft, "memory", show(now), show(memory), reason)
+
+    def _say_what_waits(self, draft: Draft) -> None:
+        state = self.state
+        keys = monitor.changed_keys(state.config, state.live.held) if state.live else []
+        if keys and draft.power.will_run and self.spec.state != "restarted":
+            draft.plan.warnings.append(
+                f"{self.spec.name} was started with another configuration: a restart from inside would bring the old "
+                f"{', '.join(keys)} back. state: restarted ends that"
+            )
 
     def _value_after(self, draft: Draft, path: str) -> t.Any:
         declared = self.spec.get(path)

@@ -127,7 +127,7 @@ def readdress(running: Running, name: str) -> None:
     in_namespaces(
         running.live.pid,
         ("net",),
-        lambda: _write_addresses(device, old, wanted, old_gateway, gateway, others=new.others),
+        lambda: _write_addresses(device, (old, *nic.stale), wanted, old_gateway, gateway, others=new.others),
     )
 
 
@@ -190,7 +190,7 @@ def _add(pid: int, card: Card) -> None:
     def do() -> None:
         command.run(["ip", "link", "set", card.device, "up"])
         if is_fixed(card["ip"]):
-            _write_addresses(card.device, None, card["ip"], None, card["gateway"] or None)
+            _write_addresses(card.device, (), card["ip"], None, card["gateway"] or None)
 
     in_namespaces(pid, ("net",), do)
 
@@ -213,15 +213,16 @@ def _plug(host_name: str, card: Card) -> None:
 
 def _write_addresses(
     device: str,
-    old: str | None,
+    old: t.Iterable[str | None],
     new: str | None,
     old_gateway: str | None,
     new_gateway: str | None,
     others: t.Iterable[str] = (),
 ) -> None:
     # The first address of a network takes the others of it along when it goes, so it goes first.
-    if old and old != new:
-        command.run(["ip", "address", "delete", old, "dev", device], check=False)
+    for address in old:
+        if address and address != new:
+            command.run(["ip", "address", "delete", address, "dev", device], check=False)
     if new:
         command.run(["ip", "address", "replace", new, "dev", device])
     for address in others:

@@ -81,10 +81,11 @@ class Definition(Side):
 class Live(Side):
     """A running container. *limits* are its control group's files, *memory_in_use* what no reclaim can free, in KiB.
 
-    *nics* are all interfaces, *mounted* all mounts by path; those that belong to items are in ``items`` by name.
+    *nics* are all interfaces, *mounted* all mounts by path; those that belong to items are in ``items`` by name. *held* is what its
+    monitor holds of the keys that were asked for.
     """
 
-    __slots__ = ("hostname", "limits", "memory_in_use", "mounted", "nics", "pid", "uptime_seconds")
+    __slots__ = ("held", "hostname", "limits", "memory_in_use", "mounted", "nics", "pid", "uptime_seconds")
 
     def __init__(
         self,
@@ -96,8 +97,10 @@ class Live(Side):
         memory_in_use: int = 0,
         uptime_seconds: int = 0,
         items: t.Mapping[str, Things] | None = None,
+        held: t.Mapping[str, str] | None = None,
     ) -> None:
         super().__init__({}, items)
+        self.held: t.Mapping[str, str] = held or {}
         self.pid = pid
         self.limits: t.Mapping[str, str] = limits or {}
         self.hostname = hostname
