@@ -112,6 +112,13 @@ CHANGES: dict[str, tuple[dict[str, t.Any], tuple[str, ...]]] = {
     "description": ({"description": "text"}, ()),
 }  # fmt: skip
 
+# What has to stand there for a change to have anything to do.
+NEEDS = {
+    "no memory": ("lxc.cgroup.memory", "lxc.cgroup2.memory"),
+    "no autostart": ("lxc.start.auto",),
+    "mount gone": ("lxc.mount.entry = {}",),
+}
+
 
 class Drawn(t.NamedTuple):
     """A container by its lines, of which *included* stand in another file; *change* is one of ``CHANGES``."""
@@ -123,17 +130,20 @@ class Drawn(t.NamedTuple):
 
 def draw(number: int) -> Drawn:
     rng = random.Random(f"{SEED}-{number}")
-    lines = [shaped(line, rng) for line in rng.sample(LINES, rng.randint(2, 9))]
-    names = list(CARDS)
-    # Every type of card and every change comes, whatever is drawn.
-    card = names[number % len(names)]
+    change = list(CHANGES)[number % len(CHANGES)]
+    taken = [line for line in LINES if line.startswith(NEEDS.get(change, "-"))]
+    others = [line for line in LINES if line not in taken]
+    lines = [shaped(line, rng) for line in (*taken, *rng.sample(others, rng.randint(2, 9)))]
+    rng.shuffle(lines)
+    # Every type of card comes, whatever is drawn.
+    card = list(CARDS)[number] if number < len(CARDS) else rng.choice(list(CARDS))
     place = rng.choice((0, 0, 0, 3))
     lines += [shaped(f"lxc.net.{place}.{line}", rng) for line in CARDS[card].split("|")]
     included = []
     if rng.random() < 0.3:
         cut = rng.randint(1, len(lines))
         included, lines = lines[:cut], lines[cut:]
-    return Drawn(lines, included, list(CHANGES)[number % len(CHANGES)])
+    return Drawn(lines, included, change)
 
 
 def shaped(line: str, rng: random.Random) -> str:
