@@ -27,6 +27,8 @@ RUNNING, STOPPED = decide.Power(True, True), decide.Power(False, False)
 # A module that keeps two kinds of a thing: what each is called, its rows, and what becomes of a change that waits for a start.
 NEXT_BOOT = "next boot"
 KINDS = {"bridge": (("nat, routed, isolated", "NETWORK", "a restart of the bridge"), ("ports", "LINK", NEXT_BOOT))}
+# What neither runs nor rests: each change of it takes effect at once.
+ALWAYS_LIVE = ("storage_pool", "image")
 # The ways in which a value can differ from the declared one.
 GROW, SHRINK, OTHER, ADD, REMOVE, ON, OFF = "grow", "shrink", "other", "add", "remove", "on", "off"
 
@@ -96,8 +98,14 @@ def kinds(module: str) -> list[tuple[str, dict[str, t.Any], str]]:
     ]
 
 
+def power_of(module: str, power: t.Any) -> t.Any:
+    """The power by which the plan of *module* decides for a thing that runs or rests."""
+    return RUNNING if module in ALWAYS_LIVE else power
+
+
 def told_of(module: str, row: t.Any, power: t.Any) -> str:
     """The cell of the table for each kind of thing that the module keeps, one answer where all are the same."""
+    power = power_of(module, power)
     answers = {word: told(rows[row.path], power, waits) for word, rows, waits in kinds(module) if row.path in rows}
     if len(set(answers.values())) == 1:
         return next(iter(answers.values()))

@@ -6,10 +6,12 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import CREATION
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import How
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.plan import plan_image, stale_paths
-from ansible_collections.homelab.hybrid.plugins.module_utils._image.spec import parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._image.spec import Spec, parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.state import SourceFile, State, StoredImage
+from tools import apply_cells
 
 TRIXIE = {"kind": "container", "build": {"suite": "trixie"}}
 SOURCE = SourceFile("/srv/root.tar.xz", "xz", 1000, 1)
@@ -167,3 +169,21 @@ def test_packages_have_the_characters_that_debian_gives_them():
     assert parse({"name": "debian", "build": {"suite": "trixie", "packages": packages}}).build.packages == tuple(
         sorted(packages)
     )
+
+
+@pytest.mark.parametrize(
+    ("row", "way"), [(row, way) for row in apply_cells.rows("image") for way in apply_cells.directions(row)]
+)
+def test_the_table_of_apply_paths_says_what_the_plan_answers(row, way):
+    before, after = apply_cells.directions(row)[way]
+    told, permit = apply_cells.outcome(row, before, after, apply_cells.power_of("image", apply_cells.STOPPED))
+    there = built()._replace(image=STORED._replace(**{row.path: before}))
+    change = plan_image(Spec("debian", **{row.path: after}), there).get(row.path)
+    assert change is not None and (change.how.value, permit) == (told, None)
+
+
+def test_what_an_image_was_made_of_is_in_no_cell_and_in_no_plan():
+    creation = {row.path for row in apply_cells.all_rows("image") if row.home == CREATION}
+    assert creation and creation.isdisjoint(row.path for row in apply_cells.rows("image"))
+    other = {"build": {"suite": "bookworm", "packages": ["vim"]}}
+    assert steps(built(), **other) == [] and plan(built(), **other).warnings

@@ -10,8 +10,9 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import How
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.units import GIB
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.plan import plan_pool
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.spec import parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.spec import Spec, parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.state import Source, State
+from tools import apply_cells
 
 ABSENT = State(is_registered=False, is_defined=False)
 
@@ -268,3 +269,21 @@ def test_a_source_that_is_not_mounted_is_mounted_when_the_pool_starts():
 def test_what_becomes_of_a_source(state, params, expected, kept):
     assert steps(state, state="absent", **params) == expected
     assert plan(state, state="absent", **params).kept == kept
+
+
+CELLS = [
+    pytest.param(row, way, is_active, id=f"{row.path} {way} {'started' if is_active else 'stopped'}")
+    for row in apply_cells.rows("storage_pool")
+    for way in apply_cells.directions(row)
+    for is_active in (True, False)
+]
+
+
+@pytest.mark.parametrize(("row", "way", "is_active"), CELLS)
+def test_the_table_of_apply_paths_says_what_the_plan_answers(row, way, is_active):
+    before, after = apply_cells.directions(row)[way]
+    power = apply_cells.power_of("storage_pool", apply_cells.RUNNING if is_active else apply_cells.STOPPED)
+    told, permit = apply_cells.outcome(row, before, after, power)
+    there = standing(is_active=is_active, **{row.path: before})
+    change = plan_pool(Spec("main", values={row.path: after}), there).get(row.path)
+    assert change is not None and (change.how.value, permit) == (told, None)
