@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError, ObserveError
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage import volume as volumes
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.choice import driver_of
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import LIMIT, Driver
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import LIMIT, Cloning, Driver
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import BLOCK, FILESYSTEM, Volume
 from ansible_collections.homelab.hybrid.tests.harness import pools
 from ansible_collections.homelab.hybrid.tests.harness.pools import run
@@ -43,9 +43,9 @@ def quota(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def on_btrfs(quota: str, tmp_path: Path) -> t.Iterator[Driver]:
+def on_btrfs(quota: str, tmp_path: Path) -> t.Iterator[Cloning]:
     with pools.btrfs(tmp_path, quota=quota) as point:
-        yield made("btrfs", point / "pool")
+        yield t.cast(Cloning, made("btrfs", point / "pool"))
 
 
 def made(kind: str, folder: Path) -> Driver:
@@ -220,7 +220,7 @@ def test_a_pool_that_is_not_there_yet_lies_on_a_file_system(tmp_path: Path) -> N
 # ---- btrfs ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_clone_of_a_root_is_a_snapshot(on_btrfs: Driver, tmp_path: Path) -> None:
+def test_a_clone_of_a_root_is_a_snapshot(on_btrfs: Cloning, tmp_path: Path) -> None:
     image = volumes.of_image(POOL, "debian", FILESYSTEM)
     on_btrfs.publish(on_btrfs.create(image, image=archive(tmp_path)), is_read_only=True)
     on_btrfs.publish(on_btrfs.clone(ROOT, image))
@@ -233,7 +233,7 @@ def test_a_clone_of_a_root_is_a_snapshot(on_btrfs: Driver, tmp_path: Path) -> No
         Path(on_btrfs.location(image), "new").touch()
 
 
-def test_a_clone_of_a_disk_shares_its_blocks_and_copies_none_on_write(on_btrfs: Driver, tmp_path: Path) -> None:
+def test_a_clone_of_a_disk_shares_its_blocks_and_copies_none_on_write(on_btrfs: Cloning, tmp_path: Path) -> None:
     file = tmp_path / "image.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", file, "16M")
     run("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 8M", file)
@@ -251,11 +251,11 @@ def test_a_clone_of_a_disk_shares_its_blocks_and_copies_none_on_write(on_btrfs: 
     run("qemu-io", "-f", "raw", "-r", "-c", "read -P 7 0 8M", on_btrfs.location(image))
 
 
-def test_a_new_disk_is_never_copied_on_write(on_btrfs: Driver) -> None:
+def test_a_new_disk_is_never_copied_on_write(on_btrfs: Cloning) -> None:
     assert "C" in run("lsattr", publish(on_btrfs, DISK, size=8 * MIB)).split()[0]
 
 
-def test_the_size_of_a_root_is_enforced_and_grows(on_btrfs: Driver, quota: str) -> None:
+def test_the_size_of_a_root_is_enforced_and_grows(on_btrfs: Cloning, quota: str) -> None:
     place = publish(on_btrfs, ROOT, size=40 * MIB)
     assert on_btrfs.limit(ROOT)[:2] == (40 * MIB, ())
     group = f"100/{subvolume_id(place)}" if quota == "simple" else f"0/{subvolume_id(place)}"
@@ -269,7 +269,7 @@ def test_the_size_of_a_root_is_enforced_and_grows(on_btrfs: Driver, quota: str) 
     assert write(f"{place}/three", 70 * MIB)
 
 
-def test_a_root_that_is_full_can_be_deleted(on_btrfs: Driver) -> None:
+def test_a_root_that_is_full_can_be_deleted(on_btrfs: Cloning) -> None:
     place = publish(on_btrfs, ROOT, size=20 * MIB)
     run("btrfs", "subvolume", "create", f"{place}/inner")
     on_btrfs.resize(ROOT, 20 * MIB)
@@ -279,7 +279,7 @@ def test_a_root_that_is_full_can_be_deleted(on_btrfs: Driver) -> None:
     assert subvolumes(on_btrfs) == []
 
 
-def test_a_limit_survives_a_clone_of_the_root(on_btrfs: Driver) -> None:
+def test_a_limit_survives_a_clone_of_the_root(on_btrfs: Cloning) -> None:
     """A clone has the limit that it is given, not that of its origin, and takes none away."""
     place = publish(on_btrfs, ROOT, size=40 * MIB)
     assert write(f"{place}/file", 10 * MIB)
@@ -290,7 +290,7 @@ def test_a_limit_survives_a_clone_of_the_root(on_btrfs: Driver) -> None:
     assert not write(f"{place}/more", 50 * MIB)
 
 
-def test_a_subvolume_that_a_guest_makes_is_held_by_the_limit(on_btrfs: Driver, quota: str) -> None:
+def test_a_subvolume_that_a_guest_makes_is_held_by_the_limit(on_btrfs: Cloning, quota: str) -> None:
     place = publish(on_btrfs, ROOT, size=40 * MIB)
     Path(place, "srv").mkdir()
     run("btrfs", "subvolume", "create", f"{place}/srv/inner")
@@ -308,7 +308,7 @@ def test_a_subvolume_that_a_guest_makes_is_held_by_the_limit(on_btrfs: Driver, q
     assert not write(f"{place}/srv/inner/deeper/file", 60 * MIB)
 
 
-def test_a_snapshot_holds_the_subvolumes_in_it_and_nothing_writes_to_it(on_btrfs: Driver) -> None:
+def test_a_snapshot_holds_the_subvolumes_in_it_and_nothing_writes_to_it(on_btrfs: Cloning) -> None:
     place = publish(on_btrfs, ROOT)
     run("btrfs", "subvolume", "create", f"{place}/inner")
     run("btrfs", "subvolume", "create", f"{place}/inner/deeper")
@@ -330,7 +330,7 @@ def test_a_snapshot_holds_the_subvolumes_in_it_and_nothing_writes_to_it(on_btrfs
     assert subvolumes(on_btrfs) == []
 
 
-def test_a_snapshot_of_a_disk_keeps_what_it_holds(on_btrfs: Driver) -> None:
+def test_a_snapshot_of_a_disk_keeps_what_it_holds(on_btrfs: Cloning) -> None:
     place = publish(on_btrfs, DISK, size=8 * MIB)
     run("qemu-io", "-f", "raw", "-c", "write -P 1 0 1M", place)
     kept = on_btrfs.snapshot(DISK, "before")
@@ -339,7 +339,7 @@ def test_a_snapshot_of_a_disk_keeps_what_it_holds(on_btrfs: Driver) -> None:
 
 
 @pytest.mark.parametrize("quota", ["full"], indirect=True)
-def test_very_many_subvolumes_are_all_seen_and_deleted(on_btrfs: Driver) -> None:
+def test_very_many_subvolumes_are_all_seen_and_deleted(on_btrfs: Cloning) -> None:
     """Docker makes as many, and btrfs names 255 at once."""
     place = publish(on_btrfs, ROOT, size=400 * MIB)
     Path(place, "docker").mkdir()
@@ -351,7 +351,7 @@ def test_very_many_subvolumes_are_all_seen_and_deleted(on_btrfs: Driver) -> None
     assert subvolumes(on_btrfs) == []
 
 
-def test_groups_of_roots_that_are_gone_go_too(on_btrfs: Driver) -> None:
+def test_groups_of_roots_that_are_gone_go_too(on_btrfs: Cloning) -> None:
     for dummy in range(2):
         place = publish(on_btrfs, ROOT, size=40 * MIB)
         run("btrfs", "subvolume", "create", f"{place}/inner")

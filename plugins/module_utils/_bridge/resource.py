@@ -75,9 +75,5 @@ class Bridge:
         is_known = spec.vlan_aware is not None or "vlan_aware" in spec.unset
         return {"vlan_aware": bool(spec.vlan_aware)} if is_known else {}
 
-    def has_to_wait(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> bool:
+    def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> None:
         """A bridge is there when apply ends."""
-        return False
-
-    def wait(self, spec: Spec, host: Host) -> dict[str, t.Any]:
-        raise NotImplementedError

@@ -28,7 +28,7 @@ from .._image import copier, copies, store
 from .._image.plan import copy_path
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of
-from .._storage.driver import Driver
+from .._storage.driver import Cloning, Driver
 from .._storage.volume import Volume
 from . import definition, idmap, inside, live, loading, power, rate, rootfs, running
 from .config import Config
@@ -262,7 +262,7 @@ class ContainerBackend:
                 attempt = driver.create(target, size=size, image=image.path, keep_fds=fds)
                 yield Step("image unpacked")
             else:
-                attempt = driver.clone(target, copy, size=size)
+                attempt = t.cast(Cloning, driver).clone(target, copy, size=size)
                 yield Step("image cloned")
             if self._ids:
                 rootfs.shift(attempt.path, self._inner_root)

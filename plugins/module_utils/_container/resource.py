@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
-from .._core.converge import Work
+from .._core.converge import Waiting, Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._guest.spec import GuestSpec
@@ -75,12 +76,14 @@ class LxcContainer:
         """Nothing is planned on a guest."""
         return {}
 
-    def has_to_wait(self, spec: GuestSpec, facts: t.Mapping[str, t.Any]) -> bool:
+    def waiting(self, spec: GuestSpec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
         guest = facts["guest"]
         plugged = (net["addresses"] for net in guest["networks"] if net["link"] == "up")
-        return has_to_wait(spec, facts, knows_addresses=bool(guest["addresses"]) and all(plugged))
+        knows_addresses = bool(guest["addresses"]) and all(plugged)
+        is_due = has_to_wait(spec, facts, knows_addresses=knows_addresses)
+        return functools.partial(self._wait, spec) if is_due else None
 
-    def wait(self, spec: GuestSpec, host: Host) -> dict[str, t.Any]:
+    def _wait(self, spec: GuestSpec, host: Host) -> dict[str, t.Any]:
         from . import wait  # most runs wait for nothing
 
         wait.wait_for(spec, host)

@@ -34,8 +34,12 @@ class Work:
         self.held = held
 
 
+# Waits on a host and returns the facts anew. Raises ``WaitTimeout``.
+Waiting = t.Callable[[t.Any], dict[str, t.Any]]
+
+
 class Resource(t.Protocol[SpecT, StateT]):
-    """One kind of thing that converges. ``observe``, ``apply``, ``standing`` and ``wait`` apart all is pure."""
+    """One kind of thing that converges. ``observe``, ``apply``, ``standing`` and what ``waiting`` returns apart all is pure."""
 
     def parse(self, params: Params) -> SpecT:
         """What the user wrote, normalised. Raises ``SpecError``."""
@@ -61,11 +65,8 @@ class Resource(t.Protocol[SpecT, StateT]):
     def facts(self, spec: SpecT, state: StateT) -> dict[str, t.Any]:
         """What is returned of the resource."""
 
-    def has_to_wait(self, spec: SpecT, facts: t.Mapping[str, t.Any]) -> bool:
-        """Whether the user named something to wait for that *facts* do not know yet."""
-
-    def wait(self, spec: SpecT, host: t.Any) -> dict[str, t.Any]:
-        """The waits that the user named, without locks. Returns the facts anew. Raises ``WaitTimeout``."""
+    def waiting(self, spec: SpecT, facts: t.Mapping[str, t.Any]) -> Waiting | None:
+        """What waits, without locks, for what the user named and *facts* do not know yet; ``None`` where there is nothing of it."""
 
     def claims(self, spec: SpecT | None, state: StateT) -> Claims:
         """What it lays claim to once *spec* stands; as it is without one. What goes has *paths* that are kept of it."""
@@ -145,11 +146,12 @@ def converge(
             return rehearse(resource, spec, host=host)
         with lock.hold(resource.provides(spec), resource.requires(spec), wait_seconds=lock_seconds) as held:
             _perform(resource, spec, Work(host, held), run)
-        if resource.has_to_wait(spec, run.facts):
+        waiting = resource.waiting(spec, run.facts)
+        if waiting is not None:
             if waits is not None:
                 waits()
             host.drop()
-            run.facts = resource.wait(spec, host)
+            run.facts = waiting(host)
     except HybridError as exc:
         return Outcome(run.plan, run.has_written, run.facts, error=exc)
     return Outcome(run.plan, run.plan.changed, run.facts)

@@ -79,9 +79,5 @@ class Image:
     def promises(self, spec: Spec) -> dict[str, t.Any]:
         return {"kind": spec.kind} if spec.kind is not None else {}
 
-    def has_to_wait(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> bool:
+    def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> None:
         """An image is there when apply ends."""
-        return False
-
-    def wait(self, spec: Spec, host: Host) -> dict[str, t.Any]:
-        raise NotImplementedError

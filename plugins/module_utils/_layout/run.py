@@ -195,7 +195,7 @@ def _plan(item: Item, host: Host) -> None:
             if item.is_removed:
                 item.before = resource.claims(None, outcome.state)
             item.after = resource.claims(item.spec, outcome.state)
-        item.waits = outcome.error is None and resource.has_to_wait(item.spec, outcome.facts)
+        item.waits = outcome.error is None and resource.waiting(item.spec, outcome.facts) is not None
     except Exception as exc:
         # One guest's failure is never another's, not even where it is a bug.
         why = {"msg": f"{type(exc).__name__}: {exc}", "exception": traceback.format_exc()}

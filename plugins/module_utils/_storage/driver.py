@@ -111,12 +111,6 @@ class Driver(t.Protocol):
         :raises ApplyError, CommandError: nothing of it is left then.
         """
 
-    def clone(self, volume: Volume, origin: Volume, *, size: int | None = None) -> Attempt:
-        """Begin a volume as a clone of *origin*, a volume or snapshot of the same pool and kind.
-
-        :raises ApplyError, CommandError: nothing of it is left then.
-        """
-
     def publish(self, attempt: Attempt, *, is_read_only: bool = False) -> None:
         """The finished attempt is the volume from now on, in one step and safe against a power cut.
 
@@ -125,12 +119,6 @@ class Driver(t.Protocol):
 
     def write(self, volume: Volume, data: bytes) -> None:
         """Make or replace a volume that holds *data* and nothing else: the seed of a virtual machine."""
-
-    def snapshot(self, volume: Volume, name: str) -> Volume:
-        """Keep what the volume holds now, the subvolumes in it included, as a volume that nothing writes to.
-
-        :raises ApplyError, CommandError:
-        """
 
     def resize(self, volume: Volume, size: int | None, *, keep_fds: t.Sequence[int] = ()) -> None:
         """Make a disk of a machine that does not run larger, or let a tree of files become *size*; ``None`` takes its limit off.
@@ -151,3 +139,19 @@ class Driver(t.Protocol):
 def taken(volume: Volume) -> ApplyError:
     """Something came to have the name of a volume that is being made."""
     return ApplyError(f"{volume} is there by now, and was not when the run began")
+class Cloning(Driver, t.Protocol):
+    """A driver that has the abilities ``clone`` and ``snapshot``."""
+
+    def clone(self, volume: Volume, origin: Volume, *, size: int | None = None) -> Attempt:
+        """Begin a volume as a clone of *origin*, a volume or snapshot of the same pool and kind.
+
+        :raises ApplyError, CommandError: nothing of it is left then.
+        """
+
+    def snapshot(self, volume: Volume, name: str) -> Volume:
+        """Keep what the volume holds now, the subvolumes in it included, as a volume that nothing writes to.
+
+        :raises ApplyError, CommandError:
+        """
+
+

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
-from .._core.converge import Work
+from .._core.converge import Waiting, Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._guest.waits import has_to_wait
@@ -74,10 +75,12 @@ class KvmVm:
         """Nothing is planned on a guest."""
         return {}
 
-    def has_to_wait(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> bool:
-        return has_to_wait(spec, facts, knows_addresses=bool(facts["guest"]["addresses"]))
+    def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
+        knows_addresses = bool(facts["guest"]["addresses"])
+        is_due = has_to_wait(spec, facts, knows_addresses=knows_addresses)
+        return functools.partial(self._wait, spec) if is_due else None
 
-    def wait(self, spec: Spec, host: Host) -> dict[str, t.Any]:
+    def _wait(self, spec: Spec, host: Host) -> dict[str, t.Any]:
         from .wait import wait_for  # most runs wait for nothing
 
         wait_for(spec, host)

@@ -14,7 +14,7 @@ from .._core import command, libraries
 from .._core.converge import Work
 from .._core.plan import Step
 from .._image import copier, copies, store
-from .._storage.driver import Driver
+from .._storage.driver import Cloning, Driver
 from .._storage.volume import Volume
 
 _REFRESHES = 10
@@ -31,7 +31,7 @@ def make_volume(work: Work, driver: Driver, volume: Volume, values: t.Mapping[st
     try:
         if image is not None and copy is not None:
             yield from copier.make(image, driver, fds)
-            attempt = driver.clone(volume, copy, size=size)
+            attempt = t.cast(Cloning, driver).clone(volume, copy, size=size)
         else:
             path = image.path if image else None
             attempt = driver.create(volume, size=size, format=values["format"], image=path, keep_fds=fds)

@@ -55,12 +55,6 @@ class Dir(Folder):
             raise
         return Attempt(volume, path, written)
 
-    def clone(self, volume: Volume, origin: Volume, *, size: int | None = None) -> Attempt:
-        raise NotImplementedError(f"{volume}: a folder has no clones")
-
-    def snapshot(self, volume: Volume, name: str) -> Volume:
-        raise NotImplementedError(f"{volume}: a folder has no snapshots")
-
     def _limit(self, path: str, volume: Volume, size: int | None) -> None:
         project_quota.set_limit(path, volume, size)
 

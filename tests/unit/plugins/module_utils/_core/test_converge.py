@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import typing as t
 
@@ -97,8 +98,8 @@ class Car:
     def facts(self, spec, state):
         return {"car": dict(state.kept)}
 
-    def has_to_wait(self, spec, facts):
-        return "never_comes" in spec
+    def waiting(self, spec, facts):
+        return functools.partial(self.wait, spec) if "never_comes" in spec else None
 
     def wait(self, spec, host):
         self.waited = True

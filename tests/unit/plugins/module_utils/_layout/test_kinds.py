@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import typing as t
 from pathlib import Path
@@ -16,7 +17,7 @@ from unit.tree import PACKAGE, ROOT, SHARED
 from ansible_collections.homelab.hybrid.plugins.filter import guest_options
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock, paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.claims import Claims
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import Work
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import Waiting, Work
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import LockTimeout, SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How, Plan, Step
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference, ReferenceKind
@@ -101,10 +102,10 @@ class Lamps:
     def promises(self, spec: Lamp) -> dict[str, t.Any]:
         return {"colour": spec.colour}
 
-    def has_to_wait(self, spec: Lamp, facts: t.Mapping[str, t.Any]) -> bool:
-        return spec.wait_for is not None
+    def waiting(self, spec: Lamp, facts: t.Mapping[str, t.Any]) -> Waiting | None:
+        return None if spec.wait_for is None else functools.partial(self._wait, spec)
 
-    def wait(self, spec: Lamp, host: Host) -> dict[str, t.Any]:
+    def _wait(self, spec: Lamp, host: Host) -> dict[str, t.Any]:
         other = self.folder / str(spec.wait_for)
         wait_until(f"the lamp {spec.wait_for}", other.exists, timeout_seconds=WAIT_SECONDS)
         return {"lamp": {"name": spec.name, "colour": "lit"}}
