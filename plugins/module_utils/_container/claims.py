@@ -12,6 +12,7 @@ import typing as t
 from .._core.claims import Claims, Space
 from .._guest.claims import CardClaim, addresses_of, as_it_is, macs_of, once_it_stands, when_it_goes
 from .._guest.spec import GuestSpec
+from .._image.state import space_of
 from . import cgroup
 from .card import addresses_of as fixed_addresses
 from .config import Config
@@ -68,5 +69,6 @@ def _space(spec: GuestSpec, state: State) -> tuple[Space, ...]:
     pool = spec.get("rootfs.pool")
     if state.has_target or pool is None:
         return ()
-    # A clone takes nothing at first.
-    return (Space("", pool, size or (0 if state.is_cloned else state.image_bytes)),)
+    # A clone takes nothing at first, but what it is cloned from may have to be made.
+    root = Space("", pool, size or (0 if state.is_cloned else state.image_bytes))
+    return (root, *([space_of(state.missing_copy, state.image_bytes)] if state.missing_copy else ()))

@@ -26,11 +26,15 @@ class Reservation(t.NamedTuple):
 
 
 class Space(t.NamedTuple):
-    """What is made in *pool*, or grows there, by *size_bytes*. *name* is that of a part, empty for the resource as a whole."""
+    """What is made in *pool*, or grows there, by *size_bytes*. *name* is that of a part, empty for the resource as a whole.
+
+    *is_shared*: all that name it make it once.
+    """
 
     name: str
     pool: str
     size_bytes: int
+    is_shared: bool = False
 
 
 class Room(t.NamedTuple):

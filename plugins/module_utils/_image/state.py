@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._core.claims import Space
 from .._storage.volume import BLOCK, FILESYSTEM, Volume
 
 VOLUME_KINDS = {"container": FILESYSTEM, "vm": BLOCK}
@@ -28,6 +29,12 @@ class StoredImage(t.NamedTuple):
     path: str
     size_bytes: int
     digest: str
+    largest_id: int = 0
+
+
+def space_of(copy: Volume, size_bytes: int) -> Space:
+    """The room that a copy which is not there yet takes, once for all guests that are cloned from it."""
+    return Space(f"the copy {copy}", copy.pool, size_bytes, is_shared=True)
 
 
 class SourceFile(t.NamedTuple):

@@ -111,7 +111,9 @@ def check_storage(claimants: t.Sequence[Claimant], rooms: t.Mapping[str, Room], 
 
     Disks are thin: what is there counts as what it takes now, a new one as what it may grow to.
     """
-    new = [(it.label, space) for it in claimants if it.is_listed for space in it.after.space if space.pool in rooms]
+    listed = [(it.label, space) for it in claimants if it.is_listed for space in it.after.space if space.pool in rooms]
+    new = [(label, space) for label, space in listed if not space.is_shared]
+    new += [("", space) for space in dict.fromkeys(space for dummy, space in listed if space.is_shared)]
     found = []
     for place in sorted({rooms[space.pool].place for dummy, space in new}):
         here = [(label, space) for label, space in new if rooms[space.pool].place == place]
@@ -120,7 +122,8 @@ def check_storage(claimants: t.Sequence[Claimant], rooms: t.Mapping[str, Room], 
         if size <= free * overcommit:
             continue
         names = ", ".join(
-            f"{f'{space.name} of ' if space.name else ''}{label} ({_size(space.size_bytes)})" for label, space in here
+            f"{' of '.join(word for word in (space.name, label) if word)} ({_size(space.size_bytes)})"
+            for label, space in here
         )
         found.append(
             f"storage pool {' and '.join(pools)} has {_size(free)} free (overcommit.storage {overcommit:g}), and this run "

@@ -14,6 +14,7 @@ from .._core.claims import Claims, Space
 from .._core.errors import SpecError
 from .._core.options import Item
 from .._guest.claims import CardClaim, as_it_is, once_it_stands, when_it_goes
+from .._image.state import space_of
 from .plan import VmKind
 from .spec import Spec, with_create_defaults
 from .state import State
@@ -35,6 +36,8 @@ def claims_of(spec: Spec | None, state: State) -> Claims:
             wanted = with_create_defaults(spec)
     memory = wanted.get("memory_max") or max(_memory_before(state), wanted.get("memory", 0))
     space = [space for item in wanted.wanted("disks") if (space := _space(item, state))]
+    copies = state.missing_copies.items()
+    space += [space_of(copy, state.image_sizes.get(image, 0)) for (dummy, image), copy in copies]
     return once_it_stands(spec, cards, memory_kib=memory, space=space)
 
 

@@ -19,7 +19,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import load
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.lxc import Container
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Limit
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Limit, Volume
 
 GIB = 1024**3
 MAC = "00:16:3e:00:00:01"
@@ -80,6 +80,9 @@ def test_a_new_root_takes_what_its_image_takes_and_a_kept_one_nothing():
     spec = declared(image="debian", rootfs={"pool": "main"})
     assert claims_of(spec, new).space == (Space("", "main", 5),)
     assert claims_of(spec, new.replace(has_target=True)).space == ()
+    copy = Volume("main", "image+debian", "filesystem")
+    cloned = claims_of(spec, new.replace(is_cloned=True, missing_copy=copy)).space
+    assert cloned == (Space("", "main", 0), Space("the copy main/image+debian", "main", 5, is_shared=True))
     assert claims_of(declared(rootfs={"pool": "main"}), THERE).space == ()
 
 

@@ -234,6 +234,16 @@ def test_new_disks_fit_the_file_system_of_their_pools():
     assert refusals.check_storage(guests, rooms, 1.5) == []
 
 
+def test_what_several_are_cloned_from_is_promised_once():
+    copy = Space("the copy main/image+debian", "main", 2**30, is_shared=True)
+    guests = [claimant(f"container {name}", True, space=[Space("", "main", 0), copy]) for name in "ab"]
+    assert refusals.check_storage(guests, {"main": Room("/srv", 2**30)}, 1.0) == []
+    (sentence,) = refusals.check_storage(guests, {"main": Room("/srv", 2**29)}, 1.0)
+    assert (
+        "promises 1GiB to container a (0 bytes), container b (0 bytes), the copy main/image+debian (1GiB)" in sentence
+    )
+
+
 def test_what_stays_as_it_is_claims_what_it_has_and_a_new_plan_what_it_will_have():
     old, failed, new = make("vm", "old", is_removed=True), make("vm", "failed", has_failed=True), make("vm", "new")
     for item in (failed, new):

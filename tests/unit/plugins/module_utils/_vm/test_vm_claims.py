@@ -12,6 +12,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import load
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.libvirt import Definition
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Volume
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.claims import claims_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.standing import standing
@@ -82,6 +83,16 @@ def test_it_is_promised_the_most_that_it_can_have(state, params, expected):
 )
 def test_disks_take_what_they_are_made_with_and_what_they_grow_by(state, params, expected):
     assert claims(state, **params).space == tuple(Space(name, "main", size) for name, size in expected)
+
+
+def test_a_copy_that_disks_are_cloned_from_takes_what_the_image_has():
+    copy = Volume("main", "image+debian", "block")
+    state = NEW.replace(missing_copies={("main", "debian"): copy})
+    space = claims(state, image="debian", disks=[{"name": "root", "pool": "main", "size": "9G"}]).space
+    assert space == (
+        Space("root", "main", 9 * GIB),
+        Space("the copy main/image+debian", "main", 3 * GIB, is_shared=True),
+    )
 
 
 def test_a_kept_volume_takes_nothing_more():
