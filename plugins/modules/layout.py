@@ -1048,7 +1048,8 @@ options:
                 own too.
               - It takes a pool of type V(ignore:btrfs), or one of type V(ignore:dir) on ext4 or XFS that is mounted with
                 C(prjquota). Elsewhere it is refused. Inside the container C(df) shows the whole pool with V(ignore:btrfs).
-              - 'B(In short:) more is live, less is refused. Allowed: whole MiB, 16 MiB to 64 TiB.'
+              - 'B(In short:) more is live, less is refused. C(unset) sets it to nothing. Allowed: whole MiB, 16 MiB to 64
+                TiB.'
             type: str
       unprivileged:
         description:

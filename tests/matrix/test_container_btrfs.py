@@ -106,6 +106,9 @@ def test_the_size_of_a_root_is_enforced_and_grows_while_it_runs():
     assert str(200 * MIB) in limits() and fill(ct.rootfs() / "file", 60 * MIB)
     assert outcome.facts["guest"]["disks"][0]["size"] == "200MiB"
     refuse(ct.CONTAINER, {**ct.BASE, **sized("100M")}, "is never made smaller")
+    outcome = check_run_again(ct.CONTAINER, {"name": ct.NAME, "unset": ["rootfs.size"]}, ["rootfs.size"])
+    assert [change.how.value for change in outcome.plan.changes] == ["live"] and ct.pid() == pid
+    assert str(200 * MIB) not in limits() and fill(ct.rootfs() / "more", 200 * MIB)
 
 
 def test_a_root_gets_a_size_later_unless_it_holds_more():

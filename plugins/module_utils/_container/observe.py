@@ -196,7 +196,8 @@ def _observe_root(
         "owns_rootfs": owns,
         "root_pool": recorded.volume.pool if recorded and owns else pool_of(path, drivers) if path else None,
     }
-    if recorded and own and owns and is_there and (spec is None or spec.get("rootfs.size") is not None):
+    is_asked = spec is None or spec.get("rootfs.size") is not None or "rootfs.size" in spec.unset
+    if recorded and own and owns and is_there and is_asked:
         found["limit"] = own.limit(recorded.volume)
     if spec is not None and spec.state == "absent":
         return {**found, **_observe_removal(name, path if is_there else None, place, recorded, host)}

@@ -162,6 +162,15 @@ def _parse_mount_path(key: str, value: str) -> str:
     return path
 
 
+def _loss_of_root(before: int, after: int) -> str | None:
+    """What takes the limit off makes nothing smaller."""
+    return never_shrinks(before, after) if after else None
+
+
+def _show_root(size_bytes: int | None) -> str | None:
+    return show_size(size_bytes or None)
+
+
 SWAP = Check(_parse_swap, _SWAP, ("512MiB", "1GiB"))
 LIMIT = Check(_parse_limit, "0.01 to 8192 CPUs", (0.5, 1.5))
 PIN = Check(_parse_pin, "CPU numbers and ranges of them such as 0-1,3", ("0", "0-1"))
@@ -177,7 +186,7 @@ OPTIONS = Options(
     STATE.but(choices=(*STATES[:-1], "frozen", STATES[-1])),
     IMAGE,
     Option("rootfs.pool", check=NAME, home=VOLUME, live=always, loss=fixed),
-    Option("rootfs.size", check=ROOT_SIZE, home=VOLUME, live=always, loss=never_shrinks, show=show_size),
+    Option("rootfs.size", check=ROOT_SIZE, home=VOLUME, off=0, live=always, loss=_loss_of_root, show=_show_root),
     Option("unprivileged", "bool", create=True, live=always, loss=fixed),
     NETWORK,
     BRIDGE,

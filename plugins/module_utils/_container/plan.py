@@ -150,7 +150,7 @@ class ContainerKind(Kind):
         """The pool of the root, or its folder where none is known. A root that was made by hand is in the pool that it lies in."""
         state = self.state
         if path == "rootfs.size":
-            return state.limit.size
+            return state.limit.size or 0
         return state.root_pool or state.rootfs
 
     def may_have(self, draft: Draft, path: str, declared: t.Any) -> bool:
@@ -197,7 +197,7 @@ class ContainerKind(Kind):
             return None
         return f"{path}: the files of {self.spec.name} cannot be written, as {why}"
 
-    def _obstacle_to_size(self, size: int) -> str | None:
+    def _obstacle_to_size(self, size: int | None) -> str | None:
         spec, state = self.spec, self.state
         if state.size_obstacle is not None:
             return f"rootfs.size: {state.size_obstacle}"
