@@ -235,6 +235,22 @@ def test_a_file_that_is_no_image_is_refused(folder, content, kind, sentence):
     (folder / "file").write_bytes(content)
     refuse(IMAGE, from_path(folder / "file", kind), sentence)
     refuse(IMAGE, from_path(folder, kind), "cannot be read: Is a directory")
+    os.mkfifo(folder / "fifo")
+    refuse(IMAGE, from_path(folder / "fifo", kind), "is no file")
+    refuse(IMAGE, from_path("/dev/zero", kind), "is no file")
+
+
+def test_device_nodes_in_an_image_are_told(folder):
+    tree = folder / "tree"
+    for name in ("dev", "etc", "usr/lib"):
+        (tree / name).mkdir(parents=True)
+    os.mknod(tree / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mknod(tree / "usr/lib/sda", stat.S_IFBLK | 0o660, os.makedev(8, 0))
+    output("tar", "-cf", str(folder / "root.tar"), "-C", str(tree), ".")
+    outcome = converge_now(IMAGE, from_path(folder / "root.tar"))
+    (told,) = outcome.plan.warnings
+    assert "'/usr/lib/sda'" in told and "/dev/null" not in told
+    assert outcome.facts["image"]["size_bytes"] < 5000
 
 
 def test_a_disk_that_stands_on_another_is_refused_before_anything_is_made(folder):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import subprocess
 import typing as t
 from pathlib import Path
@@ -218,6 +219,23 @@ def test_a_pool_that_is_not_there_yet_lies_on_a_file_system(tmp_path: Path) -> N
 
 
 # ---- btrfs ------------------------------------------------------------------------------------------------------------
+def test_an_archive_brings_no_device_and_loses_no_folder(driver: Driver, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for name in ("dev/shm", "usr/share/dev/doc", "srv/project/dev"):
+        (tree / name).mkdir(parents=True)
+    (tree / "usr/share/dev/doc/readme").touch()
+    (tree / "srv/project/dev/main.c").touch()
+    for place in ("dev/sda", "srv/sda", "usr/share/dev/null"):
+        os.mknod(tree / place, stat.S_IFBLK | 0o660, os.makedev(8, 0))
+    for top in (["."], ["dev", "srv", "usr"]):
+        run("tar", "-cf", tmp_path / "root.tar", "-C", tree, *top)
+        place = publish(driver, ROOT, image=str(tmp_path / "root.tar"))
+        assert Path(place, "usr/share/dev/doc/readme").exists() and Path(place, "srv/project/dev/main.c").exists()
+        assert run("find", place, "-type", "b", "-o", "-path", "*/dev/shm") == ""
+        driver.retire(ROOT)
+        driver.purge(ROOT)
+
+
 
 
 def test_a_clone_of_a_root_is_a_snapshot(on_btrfs: Cloning, tmp_path: Path) -> None:

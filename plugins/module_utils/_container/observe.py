@@ -347,7 +347,7 @@ def _observe_image(name: str, host: Host) -> dict[str, t.Any]:
     image = stored(host.record("images", name))
     if image is None:
         return {"image_kind": host.promised(Reference(IMAGE, name), "kind")}
-    return {"image_kind": image.kind, "image_bytes": image.size_bytes}
+    return {"image_kind": image.kind, "image_bytes": image.size_bytes, "image_largest_id": image.largest_id}
 
 
 def _bridges_of_vlans(spec: GuestSpec, config: Config) -> set[str]:

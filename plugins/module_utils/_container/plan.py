@@ -70,6 +70,12 @@ class ContainerKind(Kind):
                 "Let others through (chmod o+x)"
             )
             refuse(draft, "rootfs.pool", None, spec.get("rootfs.pool"), reason)
+        if is_unprivileged and state.image_largest_id >= idmap.COUNT:
+            reason = (
+                f"image: {spec.image} has owners up to the id {state.image_largest_id}, and an unprivileged container has "
+                f"the ids 0 to {idmap.COUNT - 1}. Give the image others, or write unprivileged: false"
+            )
+            refuse(draft, "image", None, spec.image, reason)
         if is_unprivileged and not (state.host.uids and state.host.gids):
             draft.plan.assumed.append("ids of root in /etc/subuid and /etc/subgid")
         elif is_unprivileged and state.record.idmap is None and not _has_free_ids(state):

@@ -208,8 +208,8 @@ class State(GuestState):
     *problem* says why liblxc cannot load its configuration, *root_obstacle* why no file of its root can be reached,
     *removal_obstacle* why it cannot be taken away; *mount_obstacles* says of new mounts by name why LXC could not mount them at the
     next start, *unmapped* are the sources whose file systems take no mapped owners. *places* has the ``Mounted.place`` of each source
-    of a mount that exists, *files* are those of them that are no folders. *image_kind* and *image_bytes* are those of the image
-    which a new one is made of, as far as they are known.
+    of a mount that exists, *files* are those of them that are no folders. *image_kind*, *image_bytes* and *image_largest_id* are
+    of the image which a new one is made of, as far as they are known.
     """
 
     __slots__ = (
@@ -220,6 +220,7 @@ class State(GuestState):
         "host",
         "image_bytes",
         "image_kind",
+        "image_largest_id",
         "is_cloned",
         "limit",
         "missing_copy",
@@ -264,6 +265,7 @@ class State(GuestState):
         closed_folder: str | None = None,
         image_kind: str | None = None,
         image_bytes: int = 0,
+        image_largest_id: int = 0,
         missing_copy: Volume | None = None,
         is_cloned: bool = False,
         target: str | None = None,
@@ -307,6 +309,7 @@ class State(GuestState):
         self.closed_folder = closed_folder
         self.image_kind = image_kind
         self.image_bytes = image_bytes
+        self.image_largest_id = image_largest_id
         self.missing_copy = missing_copy
         self.is_cloned = is_cloned
         self.target = target

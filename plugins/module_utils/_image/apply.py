@@ -11,7 +11,7 @@ import os
 import typing as t
 
 from .._core.converge import Work
-from .._core.errors import MissingRequirement
+from .._core.errors import MissingRequirement, shorten
 from .._core.plan import Change, Plan, Step
 from .._core.record import Record
 from .._storage.choice import drivers_of
@@ -34,7 +34,7 @@ def apply_image(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[
     if wanted.path is not None and state.source is None:
         raise MissingRequirement(f"path: there is no file {wanted.path} on this host", missing=[f"file {wanted.path}"])
     try:
-        yield from _create(wanted, state.source, record, work.held.fds)
+        yield from _create(wanted, state.source, record, work.held.fds, plan.warnings)
     except Exception:
         attempts.withdraw(spec.name)
         attempts.remove_left_overs(spec.name)
@@ -43,7 +43,9 @@ def apply_image(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[
     yield from plan.changes
 
 
-def _create(spec: Spec, source: SourceFile | None, record: Record, keep_fds: t.Sequence[int]) -> t.Iterator[Step]:
+def _create(
+    spec: Spec, source: SourceFile | None, record: Record, keep_fds: t.Sequence[int], warnings: list[str]
+) -> t.Iterator[Step]:
     kind = t.cast(str, spec.kind)
     record.save(building=True, kind=kind)
     yield Step("record written")
@@ -60,7 +62,12 @@ def _create(spec: Spec, source: SourceFile | None, record: Record, keep_fds: t.S
         yield from copy(source, target, keep_fds)
         digest = source_file.digest_of(source.path)
         origin = {"path": source.path, "size": source.size, "mtime_ns": source.mtime_ns, "digest": digest}
-    size = source_file.size_of_root(target) if kind == "container" else source_file.size_of_disk(target)
+    root = source_file.read_root(target) if kind == "container" else None
+    if root is not None and root.devices:
+        warnings.append(
+            f"image {spec.name}: device nodes, which no guest gets of an image: {shorten(', '.join(root.devices))}"
+        )
+    size = root.size if root is not None else source_file.size_of_disk(target)
     digest = source_file.digest_of(target)
     yield Step("image checked")
     attempts.publish(attempt, spec.name, kind)
@@ -70,6 +77,7 @@ def _create(spec: Spec, source: SourceFile | None, record: Record, keep_fds: t.S
         format=store.FORMATS[kind],
         path=store.file_of(spec.name, kind),
         size_bytes=size,
+        largest_id=root.largest_id if root else None,
         digest=digest,
         origin=origin,
     )

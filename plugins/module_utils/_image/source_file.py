@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import typing as t
 
 from .._core import command
@@ -31,6 +32,10 @@ def look(path: str, kind: str) -> SourceFile | None:
     :raises SpecError: when it is something that no image of *kind* can be made of.
     """
     try:
+        status = os.stat(path)
+        # Who opens a FIFO waits until somebody writes to it.
+        if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode) or stat.S_ISSOCK(status.st_mode):
+            raise SpecError(f"path: {shorten(path)} is no file. Allowed: {_ALLOWED[kind]}", key="path")
         with open(path, "rb") as stream:
             head = stream.read(512)
             status = os.fstat(stream.fileno())
@@ -71,22 +76,39 @@ def digest_of(path: str) -> str:
         return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
-def size_of_root(path: str) -> int:
-    """Bytes that the root file system in the archive *path* takes unpacked, in blocks of 4 KiB.
+class Root(t.NamedTuple):
+    """What is in the archive of a root file system.
+
+    *size* in bytes is what it takes unpacked, in blocks of 4 KiB. *largest_id* is the largest uid or gid of an owner, *devices*
+    are the device nodes in it, outside of /dev.
+    """
+
+    size: int
+    largest_id: int
+    devices: tuple[str, ...]
+
+
+def read_root(path: str) -> Root:
+    """What is in the archive *path*.
 
     :raises ApplyError, CommandError: when it is damaged or no root file system.
     """
     listing = command.run(["tar", "--list", "--verbose", "--numeric-owner", "--quoting-style=escape", "--file", path])
-    total, tops = 0, set()
+    total, largest, tops, devices = 0, 0, set(), []
     for line in listing.splitlines():
         # "-rwxr-xr-x 0/0    1234 2026-01-01 00:00 ./usr/bin/env"; a device has its numbers in place of the size.
-        dummy, dummy, size, dummy, dummy, name = line.split(None, 5)
-        tops.add(name.removeprefix("./").partition("/")[0].partition(" -> ")[0])
-        if size.isdigit():
+        kind, owner, size, dummy, dummy, name = line.split(None, 5)
+        name = name.removeprefix("./")
+        top = name.partition("/")[0].partition(" -> ")[0]
+        tops.add(top)
+        largest = max(largest, *(int(number) for number in owner.split("/")))
+        if kind[0] in "bc" and top != "dev":
+            devices.append(f"/{name}")
+        elif size.isdigit():
             total += -(-int(size) // _BLOCK) * _BLOCK + 256
     if not {"etc", "usr"} <= tops:
         raise ApplyError("path: the archive holds no root file system: it has no etc and usr at its top")
-    return total
+    return Root(total, largest, tuple(devices))
 
 
 def size_of_disk(path: str) -> int:

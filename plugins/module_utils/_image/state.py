@@ -20,7 +20,7 @@ class StoredImage(t.NamedTuple):
 
     *path* is its file: a root file system (``tar.zst``, numeric owners, extended attributes) of a container, or a disk
     (``qcow2`` without a backing file) of a VM, which a linked disk may stand on. *size_bytes* is what it takes unpacked,
-    or the size of the disk. *digest* is ``sha256:`` and the hexadecimal digest of the file.
+    or the size of the disk, *largest_id* the largest uid or gid of an owner in it. *digest* is ``sha256:`` and the hexadecimal digest of the file.
     """
 
     name: str

@@ -37,7 +37,15 @@ def stored(image: record.Record) -> StoredImage | None:
     data = image.data
     if not image.exists or image.is_building or not os.path.isfile(data.get("path", "")):
         return None
-    return StoredImage(image.name, data["kind"], data["format"], data["path"], data["size_bytes"], data["digest"])
+    return StoredImage(
+        image.name,
+        data["kind"],
+        data["format"],
+        data["path"],
+        data["size_bytes"],
+        data["digest"],
+        largest_id=data.get("largest_id") or 0,
+    )
 
 
 def folder_of(name: str) -> str:

@@ -164,8 +164,11 @@ class Folder:
 
 
 def unpack(archive: str, folder: str, keep_fds: t.Sequence[int]) -> None:
-    """Unpack a compressed tar into *folder*, owners and extended attributes as in the archive, without device nodes."""
-    # LXC gives every container a /dev of its own.
-    without = ("--exclude=./dev/*", "--exclude=dev/*")
+    """Unpack a compressed tar into *folder*, owners and extended attributes as in the archive, without device nodes.
+
+    A node that came with an image would be a way to the devices of the host; the owner of one is shifted like that of a file.
+    """
+    # LXC gives every container a /dev of its own. Of a name that begins otherwise tar would leave out what lies deeper, too.
+    without = ("--anchored", "--exclude=./dev/*", "--exclude=dev/*")
     argv = ["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", *without, "-xpf", archive, "-C", folder]
     command.run(argv, keep_fds=keep_fds)

@@ -204,6 +204,7 @@ def test_drift_is_repaired_where_it_is_declared(live, params, expected):
             {"image": "i", "rootfs": {"pool": "p", "size": "1G"}},
             "is less than the image i takes (2GiB)",
         ),
+        (ABSENT.replace(image_largest_id=65536), {"image": "i", "rootfs": {"pool": "p"}}, "has the ids 0 to 65535"),
         (STOPPED.replace(limit=Limit(5 << 30)), {"rootfs": {"size": "4G"}}, "is never made smaller"),
         (STOPPED.replace(limit=Limit(used=2 << 30)), {"rootfs": {"size": "1G"}}, "holds 2GiB already"),
         (STOPPED, {"networks": [{"name": "lan", "ip": "198.51.100.1/24"}]}, "is not in the network of"),
