@@ -33,6 +33,7 @@ def run(
     """Run one resource as an Ansible module. *libraries* are the Python libraries that it cannot do without."""
     module = AnsibleModule(argument_spec=dict(arguments), supports_check_mode=True, **constraints)
     respawn_where_libraries_are(libraries)
+    _open_to_guests()
     with progress.telling(os.environ) as tell:
         report = None if tell is None else _reporting(tell, str(module.params.get("name")))
         outcome = converge(resource, module.params, host=host(), dry_run=module.check_mode, report=report)
@@ -50,6 +51,14 @@ def _reporting(tell: progress.Tell, name: str) -> t.Callable[[Change | Step], No
         tell({"item": name, **step.told()})
 
     return report
+
+
+def _open_to_guests() -> None:
+    """A strict umask of whoever runs Ansible would keep QEMU's user and the roots of containers away from what is made.
+
+    What nobody else may read is written with its mode.
+    """
+    os.umask(0o022)
 
 
 class Result(t.Protocol):
@@ -72,6 +81,7 @@ def run_whole(
     """Run many resources as one Ansible module: *converge_whole* gets the parameters, ``dry_run`` and ``report``."""
     module = AnsibleModule(argument_spec=dict(arguments), supports_check_mode=True, **constraints)
     respawn_where_libraries_are(libraries)
+    _open_to_guests()
     with progress.telling(os.environ) as tell:
         outcome = converge_whole(module.params, dry_run=module.check_mode, report=tell)
     kept_code.keep(os.environ)
