@@ -280,6 +280,8 @@ def test_a_running_machine_keeps_a_pool_started_by_its_volumes(folder):
     connection = libvirt.open("qemu:///system")
     domain = connection.createXML(
         f"<domain type='qemu'><name>{PREFIX}-vm</name><memory unit='MiB'>16</memory><os><type arch='x86_64'>hvm</type></os>"
+        # QEMU's own user may not pass through pytest's folder.
+        "<seclabel type='static' model='dac' relabel='yes'><label>+0:+0</label></seclabel>"
         f"<devices><disk type='volume'>{source}<target dev='vda' bus='virtio'/></disk></devices></domain>",
         libvirt.VIR_DOMAIN_START_PAUSED,
     )
@@ -353,6 +355,7 @@ def test_creation_survives_every_kill(folder):
         info = pool_info()
         assert (info["State"], info["Autostart"]) == ("running", "yes")
         assert json.loads(Path(paths.record_path("pools", NAME)).read_text()) == {
+            "mount": run("findmnt", "--noheadings", "--output", "TARGET", "--target", folder).strip(),
             "owns_folder": True,
             "path": str(folder),
             "schema": 1,

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError, ObserveError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.removal import remove_tree
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage import volume as volumes
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.choice import driver_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import LIMIT, Cloning, Driver
@@ -161,10 +162,78 @@ def test_what_is_mounted_in_a_left_over_is_not_removed(driver: Driver, tmp_path:
     assert names(driver) == []
 
 
+def test_what_carries_a_mount_is_not_renamed(driver: Driver, tmp_path: Path) -> None:
+    place = publish(driver, ROOT)
+    link = tmp_path / "link"
+    link.symlink_to(driver.path)
+    by_link = t.cast(Driver, driver_of(POOL, "dir", str(link)))
+    Path(place, "mnt").mkdir()
+    run("mount", "-t", "tmpfs", "tmpfs", f"{place}/mnt")
+    try:
+        for each in (driver, by_link):
+            with pytest.raises(ApplyError, match="is mounted in"):
+                each.retire(ROOT)
+        assert driver.exists(ROOT)
+    finally:
+        run("umount", f"{place}/mnt")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "tmpfs"])
+def test_a_mount_that_comes_while_a_tree_is_removed_keeps_its_content(tmp_path: Path, kind: str) -> None:
+    data, tree = tmp_path / "data", tmp_path / "tree"
+    (data / "deep").mkdir(parents=True)
+    (data / "deep" / "kept").write_text("data", encoding="utf-8")
+    (tree / "a" / "point").mkdir(parents=True)
+    (tree / "a" / "file").touch()
+    (tree / "link").symlink_to(data)
+    point = tree / "a" / ("file" if kind == "file" else "point")
+    run(*{
+        "folder": ("mount", "--bind", data, point),
+        "file": ("mount", "--bind", data / "deep" / "kept", point),
+        "tmpfs": ("mount", "-t", "tmpfs", "tmpfs", point),
+    }[kind])  # fmt: skip
+    if kind == "tmpfs":
+        (point / "kept").touch()
+    try:
+        with pytest.raises(ApplyError, match=f"{point} is a mount in what is to be removed"):
+            remove_tree(str(tree))
+        assert point.exists() and (kind != "tmpfs" or (point / "kept").exists())
+    finally:
+        run("umount", point)
+    assert (data / "deep" / "kept").read_text(encoding="utf-8") == "data"
+    remove_tree(str(tree))
+    assert not tree.exists() and (data / "deep" / "kept").exists()
+
+
+def test_folders_that_a_guest_nested_without_end_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    code = f"import os\nos.chdir('{tmp_path}/tree')\nfor n in range(3000): os.mkdir('deep'); os.chdir('deep')"
+    run("python3", "-c", code)
+    remove_tree(str(tmp_path / "tree"))
+    assert not (tmp_path / "tree").exists()
+
+
 def test_a_root_is_unpacked_from_an_archive(driver: Driver, tmp_path: Path) -> None:
     place = publish(driver, ROOT, image=archive(tmp_path))
     assert Path(place, "etc/hostname").read_text(encoding="utf-8") == "image\n"
     assert driver.lxc_root(ROOT).endswith(f":{place}")
+
+
+def test_an_archive_brings_no_device_and_loses_no_folder(driver: Driver, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for name in ("dev/shm", "usr/share/dev/doc", "srv/project/dev"):
+        (tree / name).mkdir(parents=True)
+    (tree / "usr/share/dev/doc/readme").touch()
+    (tree / "srv/project/dev/main.c").touch()
+    for place in ("dev/sda", "srv/sda", "usr/share/dev/null"):
+        os.mknod(tree / place, stat.S_IFBLK | 0o660, os.makedev(8, 0))
+    for top in (["."], ["dev", "srv", "usr"]):
+        run("tar", "-cf", tmp_path / "root.tar", "-C", tree, *top)
+        place = publish(driver, ROOT, image=str(tmp_path / "root.tar"))
+        assert Path(place, "usr/share/dev/doc/readme").exists() and Path(place, "srv/project/dev/main.c").exists()
+        assert run("find", place, "-type", "b", "-o", "-path", "*/dev/shm") == ""
+        driver.retire(ROOT)
+        driver.purge(ROOT)
 
 
 def test_a_damaged_archive_leaves_nothing(driver: Driver, tmp_path: Path) -> None:
@@ -219,23 +288,6 @@ def test_a_pool_that_is_not_there_yet_lies_on_a_file_system(tmp_path: Path) -> N
 
 
 # ---- btrfs ------------------------------------------------------------------------------------------------------------
-def test_an_archive_brings_no_device_and_loses_no_folder(driver: Driver, tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    for name in ("dev/shm", "usr/share/dev/doc", "srv/project/dev"):
-        (tree / name).mkdir(parents=True)
-    (tree / "usr/share/dev/doc/readme").touch()
-    (tree / "srv/project/dev/main.c").touch()
-    for place in ("dev/sda", "srv/sda", "usr/share/dev/null"):
-        os.mknod(tree / place, stat.S_IFBLK | 0o660, os.makedev(8, 0))
-    for top in (["."], ["dev", "srv", "usr"]):
-        run("tar", "-cf", tmp_path / "root.tar", "-C", tree, *top)
-        place = publish(driver, ROOT, image=str(tmp_path / "root.tar"))
-        assert Path(place, "usr/share/dev/doc/readme").exists() and Path(place, "srv/project/dev/main.c").exists()
-        assert run("find", place, "-type", "b", "-o", "-path", "*/dev/shm") == ""
-        driver.retire(ROOT)
-        driver.purge(ROOT)
-
-
 
 
 def test_a_clone_of_a_root_is_a_snapshot(on_btrfs: Cloning, tmp_path: Path) -> None:

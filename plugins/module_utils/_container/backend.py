@@ -102,7 +102,7 @@ class ContainerBackend:
                     "The role homelab.hybrid.hypervisor gives root a range"
                 )
             ids = (area.start, area.count)
-        return {"volumes": {ROOTFS: volume}, "idmap": ids}
+        return {"volumes": kept.volumes_with({ROOTFS: volume}), "idmap": ids}
 
     def _names(self) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
         """The MACs of the cards, the bridges of those that are unplugged and the paths of the mounts, by name after the run.

@@ -15,7 +15,7 @@ from .._core.errors import ObserveError
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
-from .._guest.record import GuestRecord, RecordedVolume
+from .._guest.record import GuestRecord
 from .._guest.recorded import load_file, load_others
 from .._guest.spec import GuestSpec
 from .._host.libvirt import errors_of
@@ -26,7 +26,7 @@ from .._host.uses import obstacle
 from .._image import copies
 from .._image.store import stored
 from .._storage import volume as volumes
-from .._storage.choice import drivers_of, pool_of
+from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import LIMIT, Driver
 from . import cgroup, cpuset, guest_files, live, loading, mapping, monitor, values
 from .card import RATES, VETH, Card, Nic, claim_cards, device_names, find_nic, read_cards
@@ -200,7 +200,7 @@ def _observe_root(
     if recorded and own and owns and is_there and is_asked:
         found["limit"] = own.limit(recorded.volume)
     if spec is not None and spec.state == "absent":
-        return {**found, **_observe_removal(name, path if is_there else None, place, recorded, host)}
+        return {**found, **_observe_removal(name, path if is_there else None, record, host)}
     driver = drivers.get(spec.get("rootfs.pool") or (found["root_pool"] if config else "") or "") if spec else None
     return {**found, **_observe_target(name, spec, driver, host)} if spec and driver else found
 
@@ -221,20 +221,23 @@ def _observe_target(name: str, spec: GuestSpec, driver: Driver, host: Host) -> d
     }
 
 
-def _observe_removal(
-    name: str, path: str | None, place: str | None, recorded: RecordedVolume | None, host: Host
-) -> dict[str, t.Any]:
-    """What is kept of the root at *path*, or deleted. Our own is at *place*, unless its pool is gone."""
-    foreign = (f"{path} (not made by this collection)",) if path is not None and path != place else ()
-    if recorded is None:
-        return {"foreign": foreign}
-    if place is None:
-        gone = f"its storage pool {recorded.volume.pool} is not there. Bring it back"
-        return {"owned": {ROOTFS: f"{recorded.volume} ({gone})"}, "used": {ROOTFS: gone}, "foreign": ()}
-    if not os.path.lexists(place):
-        return {"foreign": foreign}
-    why = _obstacle_to_deletion(name, place, host)
-    return {"owned": {ROOTFS: place}, "used": {ROOTFS: why} if why else {}, "foreign": foreign}
+def _observe_removal(name: str, path: str | None, record: GuestRecord, host: Host) -> dict[str, t.Any]:
+    """What is kept of the root at *path* and of those kept of earlier containers of this name, or deleted."""
+    owned, used, is_lost = {}, {}, False
+    drivers = drivers_of(host)
+    for item, volume in ((item, recorded.volume) for item, recorded in record.volumes.items()):
+        driver = drivers.get(volume.pool)
+        if driver is not None and driver.exists(volume):
+            owned[item] = place = driver.location(volume)
+            why = _obstacle_to_deletion(name, place, host)
+        else:
+            why = absence(host, volume.pool)
+            if why is not None:
+                owned[item], is_lost = f"{volume} ({why})", True
+        if why is not None:
+            used[item] = why
+    is_ours = path is None or is_lost or path in owned.values()
+    return {"owned": owned, "used": used, "foreign": () if is_ours else (f"{path} (not made by this collection)",)}
 
 
 def _obstacle_to_deletion(name: str, place: str, host: Host) -> str | None:

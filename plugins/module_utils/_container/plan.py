@@ -27,7 +27,7 @@ from .guest_files import FILES
 from .mount import Mounted
 from .options import DHCP, OPTIONS
 from .spec import is_fixed, is_reachable, with_create_defaults, with_item_defaults
-from .state import ROOTFS, State
+from .state import State
 from .values import kept_value, live_value
 
 
@@ -87,9 +87,10 @@ class ContainerKind(Kind):
 
     def _check_target(self, draft: Draft) -> None:
         spec, state = self.spec, self.state
-        volume = state.record.volumes.get(ROOTFS)
-        is_ours = volume is not None and volume.volume.pool == spec.get("rootfs.pool")
-        if not state.has_target or (volume is not None and is_ours and volume.is_fresh):
+        pool = spec.get("rootfs.pool")
+        volume = next((its for its in state.record.volumes.values() if its.volume.pool == pool), None)
+        is_ours = volume is not None
+        if not state.has_target or (volume is not None and volume.is_fresh):
             if state.missing_copy is not None:
                 draft.add(copy_path(str(spec.image), state.missing_copy.pool), None, str(state.missing_copy))
             return
@@ -205,6 +206,8 @@ class ContainerKind(Kind):
 
     def _obstacle_to_size(self, size: int | None) -> str | None:
         spec, state = self.spec, self.state
+        if size is None:
+            return None  # it is taken off
         if state.size_obstacle is not None:
             return f"rootfs.size: {state.size_obstacle}"
         if not state.exists:

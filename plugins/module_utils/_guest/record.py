@@ -18,6 +18,10 @@ Data = t.Mapping[str, t.Any]
 Names = t.Mapping[str, t.Mapping[str, str]]
 
 
+# Between an item and the pool that keeps an earlier volume of it. No item has it in its name.
+_ELSEWHERE = "@"
+
+
 class RecordedVolume:
     """A volume that we made or took over. *is_fresh*: for a creation that has not come to its end, so that no guest ever ran on it."""
 
@@ -124,6 +128,18 @@ class GuestRecord:
 
     def replace(self, **changes: t.Any) -> GuestRecord:
         return GuestRecord(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
+
+    def volumes_with(self, new: t.Mapping[str, RecordedVolume]) -> dict[str, RecordedVolume]:
+        """The volumes once there are the *new* ones. One that another pool keeps of an item of the same name is not forgotten."""
+        kept = {}
+        for name, recorded in self.volumes.items():
+            item = name.partition(_ELSEWHERE)[0]
+            its = new.get(item)
+            if its is None:
+                kept[name] = recorded
+            elif its.volume != recorded.volume and not recorded.is_fresh:
+                kept[f"{item}{_ELSEWHERE}{recorded.volume.pool}"] = recorded
+        return {**kept, **new}
 
     def value(self, option: Option) -> t.Any:
         """The canonical value of an option that the record holds; its off value where the record says nothing."""

@@ -8,11 +8,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 
 from .._core import atomic, paths
 from .._core.errors import ApplyError
+from .._core.removal import remove_tree
 from .._host.mounts import mounts_in
 from . import store
 
@@ -39,7 +39,8 @@ def remove_left_overs(name: str) -> None:
         raise ApplyError(
             f"{', '.join(mounts)} is mounted in what an earlier attempt left of the image {name}; unmount it first"
         )
-    shutil.rmtree(folder, ignore_errors=True)
+    if os.path.isdir(folder):
+        remove_tree(folder)
 
 
 def publish(attempt: str, name: str, kind: str) -> None:

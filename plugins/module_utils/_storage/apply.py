@@ -17,6 +17,7 @@ from .._core.errors import ApplyError, MissingRequirement
 from .._core.plan import Change, Plan, Step
 from .._core.record import Record
 from .._host.libvirt import errors_of
+from .._host.mounts import mount_of
 from . import source as sources
 from .choice import driver_of
 from .driver import Driver
@@ -66,6 +67,7 @@ def _create(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
         yield from _prepare_source(spec, path, record, state, work.held.fds, is_new=is_new)
     driver = _driver(spec.name, t.cast(str, spec.type), path)
     driver.make_pool(is_new=is_new)
+    record.save(mount=mount_of(path).point)
     yield Step("folder made")
     with errors_of(f"define the storage pool {spec.name}", ApplyError):
         handle = work.host.connection.storagePoolDefineXML(_definition(spec.name, path), 0)

@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
-from .._core import record
+from .._core import atomic, record
+from .._host import mounts
 from .._host.snapshot import Host
+from . import fstab
 from .driver import Driver
 
 # libvirt's types of pools that are folders of files, whoever made them.
@@ -35,6 +38,26 @@ def drivers_of(host: Host) -> dict[str, Driver]:
     promised = {name: driver for name, driver in expected.items() if driver is not None}
     # What a guest keeps in a pool that libvirt was made to forget is its own still.
     return {**host.derived(_recorded), **promised, **host.derived(_standing)}
+
+
+def absence(host: Host, pool: str) -> str | None:
+    """Why nobody can tell what is in the storage pool *pool*, as a sentence; ``None`` where its folder is what it was.
+
+    A folder without its file system looks as if everything in it was deleted.
+    """
+    driver = drivers_of(host).get(pool)
+    if driver is None or not os.path.isdir(driver.path):
+        return f"its storage pool {pool} is not there. Bring it back"
+    its = host.record("pools", pool).data
+    expected = [its["mount"]] if its.get("mount") and its.get("path") == driver.path else []
+    if its.get("source"):
+        expected.append(driver.path)
+    place, now = os.path.realpath(driver.path), mounts.mount_of(driver.path).point
+    expected += [mounts.plain(point) for point in fstab.points(atomic.read_text(fstab.PATH) or "")]
+    for point in map(os.path.realpath, expected):
+        if len(point) > len(now) and f"{place}/".startswith(f"{point}/"):
+            return f"the file system of its storage pool {pool} is not mounted at {point}. Mount it"
+    return None
 
 
 def _recorded(host: Host) -> dict[str, Driver]:

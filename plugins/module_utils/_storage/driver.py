@@ -127,7 +127,10 @@ class Driver(t.Protocol):
         """
 
     def retire(self, volume: Volume) -> None:
-        """Take the volume out of its place, in one step."""
+        """Take the volume out of its place, in one step.
+
+        :raises ApplyError: when something is mounted in it, whose content is not ours.
+        """
 
     def purge(self, volume: Volume) -> None:
         """Remove what was retired, and what attempts that were killed left of the volume.
@@ -136,9 +139,6 @@ class Driver(t.Protocol):
         """
 
 
-def taken(volume: Volume) -> ApplyError:
-    """Something came to have the name of a volume that is being made."""
-    return ApplyError(f"{volume} is there by now, and was not when the run began")
 class Cloning(Driver, t.Protocol):
     """A driver that has the abilities ``clone`` and ``snapshot``."""
 
@@ -155,3 +155,6 @@ class Cloning(Driver, t.Protocol):
         """
 
 
+def taken(volume: Volume) -> ApplyError:
+    """Something came to have the name of a volume that is being made."""
+    return ApplyError(f"{volume} is there by now, and was not when the run began")

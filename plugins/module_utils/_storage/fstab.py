@@ -30,6 +30,12 @@ def without_line(text: str, pool: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if not _is_of(line, pool))
 
 
+def points(text: str) -> list[str]:
+    """Where *text* has something mounted; spaces are written in octal."""
+    lines = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return [fields[1] for fields in lines if len(fields) > 2 and fields[1].startswith("/")]
+
+
 def _is_of(line: str, pool: str) -> bool:
     fields = line.split()
     return len(fields) > 3 and not fields[0].startswith("#") and f"{_MARK}{pool}" in fields[3].split(",")

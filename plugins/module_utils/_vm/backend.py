@@ -137,7 +137,7 @@ class VmBackend:
     def claims(self, *, is_final: bool) -> dict[str, t.Any]:
         if is_final:
             return {"names": self._names(removed=self._removed())} if self.state.exists else {}
-        known = {**self.own.record.volumes, **self.adopted, **self.made}
+        known = self.own.record.volumes_with({**self.adopted, **self.made})
         if self.state.exists:
             return {"volumes": known, "names": self._names()}
         return {"volumes": known, "names": {}, "uuid": self._uuid}

@@ -26,7 +26,7 @@ from .._host.uses import obstacle
 from .._image import copies
 from .._image.store import stored
 from .._storage import volume as volumes
-from .._storage.choice import drivers_of, pool_of
+from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
 from . import addresses, process, seed
@@ -34,7 +34,7 @@ from .naming import PLACES, name_live_devices
 from .options import SEED_DISK
 from .spec import Spec
 from .state import FoundVolume, State, VmSide, seed_values
-from .volumes import Drivers, out_of_reach, place_of, read_volume, recorded_places, volume_of
+from .volumes import Drivers, place_of, read_volume, recorded_places, volume_of
 from .xml import domain as domain_xml
 from .xml.disk import Disk, serial_mark
 from .xml.domain import Domain
@@ -89,7 +89,7 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
         owned=owned,
     )
     if spec.state == "absent":
-        return state.replace(**_out_of_reach(state, drivers, _used(host, spec.name, owned)))
+        return state.replace(**_out_of_reach(state, host, _used(host, spec.name, owned)))
     needs_macs = _needs_mac(spec, record)
     return state.replace(
         image_sizes=_image_sizes(spec, host),
@@ -348,11 +348,11 @@ def _missing_copies(spec: Spec, drivers: Drivers) -> dict[tuple[str, str], Volum
     return found
 
 
-def _out_of_reach(state: State, drivers: Drivers, used: t.Mapping[str, str]) -> dict[str, t.Any]:
-    """What a removal says of our volumes: of those whose pool is gone it deletes none."""
-    lost = out_of_reach(state.record, drivers)
-    why = {name: f"its storage pool {volume.pool} is not there. Bring it back" for name, volume in lost.items()}
-    told = {name: f"{volume} ({why[name]})" for name, volume in lost.items()}
+def _out_of_reach(state: State, host: Host, used: t.Mapping[str, str]) -> dict[str, t.Any]:
+    """What a removal says of our volumes: of those whose pool is not there, or not mounted, it deletes none."""
+    lost = {name: its.volume for name, its in state.record.volumes.items() if name not in state.owned}
+    why = {name: reason for name, volume in lost.items() if (reason := absence(host, volume.pool))}
+    told = {name: f"{lost[name]} ({reason})" for name, reason in why.items()}
     return {"owned": {**state.owned, **told}, "used": {**used, **why}}
 
 

@@ -43,11 +43,6 @@ def recorded_places(record: GuestRecord, drivers: Drivers) -> dict[str, str]:
     }
 
 
-def out_of_reach(record: GuestRecord, drivers: Drivers) -> dict[str, Volume]:
-    """Our volumes whose pool is not there, by disk."""
-    return {name: its.volume for name, its in record.volumes.items() if its.volume.pool not in drivers}
-
-
 def read_volume(path: str) -> tuple[int, str]:
     """The virtual size in bytes and the format of a disk file.
 

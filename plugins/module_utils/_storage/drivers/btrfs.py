@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import typing as t
 
 from ..._core import command
@@ -126,11 +125,9 @@ class Btrfs(Folder):
             subvolume.delete(path)
             if quota.is_enabled and path != self.path:
                 Quota(self.path).sweep()
-        elif os.path.isdir(path) and not os.path.islink(path):
-            # The root of a container made by hand and adopted: a plain folder.
-            shutil.rmtree(path)
         else:
-            os.unlink(path)
+            # The root of a container made by hand and adopted: a plain folder.
+            super()._remove(path)
 
 
 def _make_disk(path: str, size: int | None, image: str | None, keep_fds: t.Sequence[int]) -> None:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import typing as t
 
 from ..._core import command
@@ -57,12 +56,6 @@ class Dir(Folder):
 
     def _limit(self, path: str, volume: Volume, size: int | None) -> None:
         project_quota.set_limit(path, volume, size)
-
-    def _remove(self, path: str) -> None:
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
 
 
 def _make_disk(path: str, size: int | None, format: str, image: str | None, keep_fds: t.Sequence[int]) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 import typing as t
 
 from ..._core import atomic, command
 from ..._core.errors import ApplyError, ObserveError
+from ..._core.removal import remove_tree
 from ..._host import mounts
 from ..driver import Attempt, DiskSource, Usage, taken
 from ..volume import BLOCK, FILESYSTEM, Limit, Volume
@@ -77,7 +77,7 @@ class Folder:
         os.makedirs(self.path, mode=0o711, exist_ok=True)
 
     def remove_pool(self) -> None:
-        shutil.rmtree(self.path)
+        remove_tree(os.path.realpath(self.path))
 
     def publish(self, attempt: Attempt, *, is_read_only: bool = False) -> None:
         volume = attempt.volume
@@ -111,17 +111,14 @@ class Folder:
 
     def retire(self, volume: Volume) -> None:
         for path in self._found(volume):
+            _check_not_mounted(volume, path)
             os.rename(path, self._attempt_path(volume, "gone"))
         if os.path.isdir(self.path):
             atomic.sync_folder(self.path)
 
     def purge(self, volume: Volume) -> None:
         for path in self._left_overs(volume):
-            mounted = mounts.mounts_in(path)
-            if mounted:
-                raise ApplyError(
-                    f"{', '.join(mounted)} is mounted in what is to be removed of {volume}; unmount it first"
-                )
+            _check_not_mounted(volume, path)
             self._remove(path)
 
     # -- for the drivers
@@ -133,7 +130,10 @@ class Folder:
         raise ApplyError(f"{volume} can have no limit")
 
     def _remove(self, path: str) -> None:
-        raise NotImplementedError(path)
+        if os.path.isdir(path) and not os.path.islink(path):
+            remove_tree(path)
+        else:
+            os.unlink(path)
 
     def _begin(self, volume: Volume) -> str:
         """A path for one attempt, behind which nothing is left of earlier ones."""
@@ -163,6 +163,12 @@ class Folder:
         return found
 
 
+def _check_not_mounted(volume: Volume, path: str) -> None:
+    mounted = mounts.mounts_in(path)
+    if mounted:
+        raise ApplyError(f"{', '.join(mounted)} is mounted in what is to be removed of {volume}; unmount it first")
+
+
 def unpack(archive: str, folder: str, keep_fds: t.Sequence[int]) -> None:
     """Unpack a compressed tar into *folder*, owners and extended attributes as in the archive, without device nodes.
 
@@ -172,3 +178,5 @@ def unpack(archive: str, folder: str, keep_fds: t.Sequence[int]) -> None:
     without = ("--anchored", "--exclude=./dev/*", "--exclude=dev/*")
     argv = ["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", *without, "-xpf", archive, "-C", folder]
     command.run(argv, keep_fds=keep_fds)
+    nodes = ["(", "-type", "b", "-o", "-type", "c", ")"]
+    command.run(["find", folder, "-xdev", *nodes, "-delete"], keep_fds=keep_fds)

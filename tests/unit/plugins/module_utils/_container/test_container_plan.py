@@ -447,13 +447,13 @@ def test_a_root_gets_a_size_and_grows_while_it_runs():
     assert changes(grown, rootfs={"size": "5G"}) == []
 
 
-def test_subvolumes_that_a_container_made_come_under_its_size():
 def test_the_size_of_a_root_is_taken_off_while_it_runs():
     (change,) = plan(RUNNING.replace(limit=Limit(5 << 30)), unset=["rootfs.size"]).changes
     assert (change.path, change.before, change.after, change.how.value) == ("rootfs.size", "5GiB", None, "live")
     assert changes(RUNNING, unset=["rootfs.size"]) == []
 
 
+def test_subvolumes_that_a_container_made_come_under_its_size():
     state = STOPPED.replace(limit=Limit(5 << 30, ("srv/a", "srv/b")))
     assert changes(state, rootfs={"size": "5G"}) == [("rootfs.size", "5GiB without 2 subvolumes", "5GiB")]
     assert changes(state, rootfs={"size": "6G"}) == [("rootfs.size", "5GiB", "6GiB")]
