@@ -40,14 +40,16 @@ def same(one: str, other: str) -> bool:
 
 def above(path: str, known: dict[str, frozenset[Identity]]) -> frozenset[Identity]:
     """What *path* leads to, and the folders that it lies in. *known* keeps what was found of folders."""
-    place = os.path.realpath(path)
-    found = known.get(place)
+    found = known.get(path)
     if found is None:
-        parent = os.path.dirname(place)
-        found = frozenset((identity(path if _DEVICE.fullmatch(path) else place),))
-        if parent != place:
+        real = os.path.realpath(path) if os.path.islink(path) else path
+        parent = os.path.dirname(path)
+        found = frozenset((identity(path),))
+        if real != path:
+            found |= above(real, known)
+        elif parent != path:
             found |= above(parent, known)
-        known[place] = found
+        known[path] = found
     return found
 
 

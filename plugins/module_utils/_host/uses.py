@@ -29,12 +29,13 @@ _TOLD = ("title", "description", "metadata")
 # Arguments for QEMU: "file=/srv/x,format=raw".
 _IN_ARGUMENT = re.compile(r"(?:^|[=,:])(/[^,]*)")
 # The keys of LXC, of 1 to 6, whose values name paths of the host. Those of others, such as lxc.environment, are the guest's.
-_LXC_KEYS = ("rootfs", "mount", "include", "hook", "console", "log", "seccomp")
-_LXC_LINE = re.compile(r"^[ \t]*lxc\.([a-z]+)(?:\.\S*?|file)?[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_LXC_LINE = re.compile(
+    r"^[ \t]*lxc\.(rootfs|mount|include|hook|console|log|seccomp)(?:\.\S*?|file)?[ \t]*=[ \t]*(.*?)[ \t]*$",
+    re.MULTILINE,
+)
 _LXC_PATHS = re.compile(r"(?:^|[\s:=,])(/[^\s:,]*)")
 _SNAPSHOTS = "snaps"
 _CLONES = "lxc_snapshots"
-_MOST_INCLUDES = 100
 _FOLDERS = ("dir", "fs", "netfs", "vstorage")
 
 
@@ -141,19 +142,16 @@ def _further_definitions(host: Host, name: str) -> t.Iterator[ElementTree.Elemen
 
 
 def _paths_in(root: ElementTree.Element, host: Host) -> t.Iterator[str]:
-    for element in root:
-        if element.tag in _TOLD:
-            continue
-        if element.tag == "source" and element.get("pool") and element.get("volume"):
-            yield from _volume_path(host, element.get("pool", ""), element.get("volume", ""))
-        for value in (*element.attrib.values(), (element.text or "").strip()):
-            yield from _IN_ARGUMENT.findall(value) if element.tag.endswith("}arg") else _absolute(value)
-        yield from _paths_in(element, host)
-
-
-def _absolute(value: str) -> t.Iterator[str]:
-    if value.startswith("/"):
-        yield value
+    for part in root:
+        for element in () if part.tag in _TOLD else part.iter():
+            text = element.text
+            values = (*element.attrib.values(), text.strip()) if text and "/" in text else element.attrib.values()
+            if element.tag.endswith("}arg"):
+                yield from (path for value in values for path in _IN_ARGUMENT.findall(value))
+                continue
+            yield from (value for value in values if value.startswith("/"))
+            if element.tag == "source" and element.get("pool") and element.get("volume"):
+                yield from _volume_path(host, element.get("pool", ""), element.get("volume", ""))
 
 
 def _volume_path(host: Host, pool: str, volume: str) -> t.Iterator[str]:
@@ -173,14 +171,15 @@ def _volume_path(host: Host, pool: str, volume: str) -> t.Iterator[str]:
 
 
 def _of_containers(host: Host) -> t.Iterator[Use]:
+    known: dict[str, list[str]] = {}
     for name, container in host.containers.items():
         folder = os.path.join(lxc_path(), name)
         yield Use(name, folder, container.is_running)
-        for path in _paths_of(container.config):
+        for path in _paths_of(container.config, known):
             yield Use(name, path, container.is_running)
         for clone, its in _further_containers(folder):
             if clone not in host.containers or its != os.path.join(lxc_path(), clone, "config"):
-                yield from (Use(clone, path) for path in _paths_of(atomic.read_text(its) or ""))
+                yield from (Use(clone, path) for path in _paths_of(atomic.read_text(its) or "", known))
 
 
 def _further_containers(folder: str) -> t.Iterator[tuple[str, str]]:
@@ -193,24 +192,20 @@ def _further_containers(folder: str) -> t.Iterator[tuple[str, str]]:
         yield name, os.path.join(where, name, "config")
 
 
-def _paths_of(config: str) -> list[str]:
-    """Every path of the host that a configuration of LXC names, with the files that it includes."""
+def _paths_of(config: str, known: dict[str, list[str]]) -> list[str]:
+    """Every path of the host that a configuration of LXC names, with the files that it includes. *known* keeps what those name."""
     found: list[str] = []
-    seen: set[str] = set()
-    waiting = [config]
-    while waiting:
-        for key, value in _LXC_LINE.findall(waiting.pop()):
-            if key not in _LXC_KEYS:
-                continue
-            # A root may have spaces in its name; in an entry of fstab they are written as \040.
-            paths = (
-                [value.partition(":")[2] or value] if key == "rootfs" and " " in value else _LXC_PATHS.findall(value)
-            )
-            found += [path.replace("\\040", " ") for path in paths]
-            for path in paths if key in ("include", "mount") else ():
-                if path not in seen and len(seen) < _MOST_INCLUDES:
-                    seen.add(path)
-                    waiting += _included(path, is_fstab=key == "mount")
+    for key, value in _LXC_LINE.findall(config):
+        # A root may have spaces in its name; in an entry of fstab they are written as \040.
+        paths = [value.partition(":")[2] or value] if key == "rootfs" and " " in value else _LXC_PATHS.findall(value)
+        found += [path.replace("\\040", " ") for path in paths]
+        for path in paths if key in ("include", "mount") else ():
+            if path not in known:
+                known[path] = []  # it may include itself
+                known[path] = [
+                    its for text in _included(path, is_fstab=key == "mount") for its in _paths_of(text, known)
+                ]
+            found += known[path]
     return list(dict.fromkeys(found))
 
 
