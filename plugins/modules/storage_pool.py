@@ -235,7 +235,7 @@ storage_pool:
       type: str
       returned: always
     users:
-      description: The guests that stand on it.
+      description: The guests that stand on it, by whatever name it has, and what of the host does (a mount, a loop device, swap).
       type: list
       elements: str
       returned: always

@@ -21,6 +21,11 @@ def room_in(folder):
 
 def test_it_claims_the_folder_that_is_declared_and_offers_the_room_of_its_file_system(tmp_path):
     claims = claims_of(parse({"name": "main", "path": str(tmp_path / "new")}), STATE)
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert (
+        claims_of(parse({"name": "other", "path": str(tmp_path / "link/new")}), State(False, False)).folders
+        == claims.folders
+    )
     assert claims.folders == {str(tmp_path / "new")} and claims.room.place == room_in(tmp_path).place
     there = claims_of(parse({"name": "main"}), STATE._replace(path=str(tmp_path)))
     assert there.folders == frozenset() and there.room.place == claims.room.place
