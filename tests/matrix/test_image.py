@@ -346,6 +346,17 @@ def test_a_failure_after_the_image_is_in_place_takes_it_back(folder, monkeypatch
     assert_nothing_left()
 
 
+def test_an_image_in_which_something_is_mounted_is_not_taken_away(folder):
+    converge_now(IMAGE, from_path(make_archive(folder)))
+    (FOLDER / "point").mkdir()
+    output("mount", "-t", "tmpfs", "tmpfs", str(FOLDER / "point"))
+    try:
+        refuse(IMAGE, {"name": NAME, "state": "absent"}, f"in use by the mount at {FOLDER}/point")
+    finally:
+        output("umount", str(FOLDER / "point"))
+    (FOLDER / "point").rmdir()
+
+
 def test_what_is_mounted_in_a_left_over_is_not_ours_to_delete(folder):
     left = Path(paths.IMAGES) / ".attempts" / NAME / "tmp1" / "proc"
     left.mkdir(parents=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from .._core.record import Record
+from .._host.mounts import mounts_in
 from .._host.snapshot import Host
 from .._host.uses import uses
 from .._storage import volume as volumes
@@ -69,7 +70,7 @@ def _recorded_volumes(file: Record) -> dict[str, Volume] | None:
 
 
 def users_of(name: str, record: Record, host: Host) -> tuple[str, ...]:
-    """The guests that were made of the image and are still there, and the disks, attached or kept, that stand on it."""
+    """The guests that were made of the image and are still there, the disks, attached or kept, that stand on it, and mounts."""
     folder = store.folder_of(name)
     drivers = drivers_of(host)
     users = set()
@@ -84,4 +85,6 @@ def users_of(name: str, record: Record, host: Host) -> tuple[str, ...]:
             place = _place_of(volume, drivers)
             if place is not None and store.stands_on(place, folder):
                 users.add(guest if is_there else f"{guest} (its kept disk {item})")
-    return tuple(sorted(users | {use.who for use in uses(host).below(folder)}))
+    users |= {use.who for use in uses(host).below(folder)}
+    users |= {f"the mount at {point}" for point in mounts_in(folder)}
+    return tuple(sorted(users))

@@ -70,7 +70,7 @@ class Image:
         from .._core.claims import Claims  # only a layout compares claims
 
         # They say beside a guest's name what it has of the image.
-        return Claims(users=[user.partition(" ")[0] for user in state.users])
+        return Claims(users=[user.partition(" (")[0] for user in state.users])
 
     def standing(self, host: Host) -> dict[str, Claims]:
         """An image takes nothing from anybody."""
