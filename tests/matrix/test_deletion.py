@@ -135,6 +135,11 @@ def test_a_root_whose_file_system_is_away_is_not_called_deleted(pool: Path, tmp_
         refuse(ct.CONTAINER, GONE, f"its storage pool {POOL} is not there. Bring it back")
         (tmp_path / "point" / "pool").mkdir()
         refuse(ct.CONTAINER, GONE, f"the file system of its storage pool {POOL} is not mounted at {tmp_path}/point")
+        refuse(
+            ct.CONTAINER,
+            {**ct.BASE, "name": f"{ct.PREFIX}-b", "rootfs": {"pool": POOL}},
+            f"the file system of the storage pool {POOL} is not mounted at {tmp_path}/point",
+        )
         (tmp_path / "point" / "pool").rmdir()
     finally:
         ct.run("mount", "-o", "loop", str(tmp_path / "img"), str(tmp_path / "point"))

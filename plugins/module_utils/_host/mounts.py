@@ -54,6 +54,15 @@ def mounts_in(path: str | None) -> tuple[str, ...]:
     return tuple(sorted(point for point in points if point == folder or point.startswith(f"{folder}/")))
 
 
+def missing_mount(path: str, points: t.Iterable[str]) -> str | None:
+    """The one of *points* that *path* lies on where everything is mounted, and does not lie on now."""
+    place, now = os.path.realpath(path), mount_of(path).point
+    for point in map(os.path.realpath, points):
+        if len(point) > len(now) and f"{place}/".startswith(f"{point}/"):
+            return point
+    return None
+
+
 def bound_from(mount: Mount, known: t.Iterable[Mount]) -> str | None:
     """The path, by another of the *known* mounts, of the folder or file that *mount* shows a second time."""
     if mount.root == "/":

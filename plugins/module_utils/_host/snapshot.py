@@ -13,7 +13,7 @@ import typing as t
 from .._core import record
 from .._core.errors import HybridError, MissingLibrary
 from .._core.reference import Reference, ReferenceKind
-from . import libvirt, links, lxc, probe, rates, vlans
+from . import libvirt, links, lxc, mounts, probe, rates, vlans
 
 Derived = t.TypeVar("Derived")
 Read = t.TypeVar("Read")
@@ -48,6 +48,10 @@ def _missing_pool(host: Host, name: str) -> str | None:
     its = host.record("pools", name).data
     if its.get("source") and its.get("path") == pool.path and not os.path.ismount(its["path"]):
         return f"the source of the storage pool {name}, {its['source']}, is not mounted. {start}"
+    # What is made in the folder below a mount point is hidden as soon as its file system comes back.
+    if its.get("mount") and its.get("path") == pool.path and not host.entries_in(str(pool.path)):
+        point = mounts.missing_mount(str(pool.path), [its["mount"]])
+        return point and f"the file system of the storage pool {name} is not mounted at {point}. Mount it"
     return None
 
 

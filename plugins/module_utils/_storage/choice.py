@@ -52,12 +52,9 @@ def absence(host: Host, pool: str) -> str | None:
     expected = [its["mount"]] if its.get("mount") and its.get("path") == driver.path else []
     if its.get("source"):
         expected.append(driver.path)
-    place, now = os.path.realpath(driver.path), mounts.mount_of(driver.path).point
     expected += [mounts.plain(point) for point in fstab.points(atomic.read_text(fstab.PATH) or "")]
-    for point in map(os.path.realpath, expected):
-        if len(point) > len(now) and f"{place}/".startswith(f"{point}/"):
-            return f"the file system of its storage pool {pool} is not mounted at {point}. Mount it"
-    return None
+    point = mounts.missing_mount(driver.path, expected)
+    return point and f"the file system of its storage pool {pool} is not mounted at {point}. Mount it"
 
 
 def _recorded(host: Host) -> dict[str, Driver]:
