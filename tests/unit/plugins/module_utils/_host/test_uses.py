@@ -168,3 +168,13 @@ def test_the_other_name_of_a_mount_is_found() -> None:
 
     known = [mount("/", "/"), mount("/home", "/", "8:2"), mount("/mnt", "/srv/pool"), mount("/data", "/music", "8:2")]
     assert [mounts.bound_from(one, known) for one in known] == [None, None, "/srv/pool", "/home/music"]
+
+
+def test_a_mount_that_is_not_there_is_known_by_those_that_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    known = [mounts.Mount(point, "8:1", "ext4", "/dev/sda1", frozenset()) for point in ("/", str(tmp_path))]
+    monkeypatch.setattr(mounts, "read_mounts", lambda: known)
+    assert mounts.missing_mount(f"{tmp_path}/pool", ["/", str(tmp_path), f"{tmp_path}/other"]) is None
+    assert mounts.missing_mount(f"{tmp_path}/pool/new", [f"{tmp_path}/pool"]) == f"{tmp_path}/pool"
+    monkeypatch.setattr(mounts, "read_mounts", lambda: known[:1])
+    assert mounts.missing_mount(f"{tmp_path}/pool", [str(tmp_path)]) == str(tmp_path)

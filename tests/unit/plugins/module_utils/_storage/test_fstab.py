@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.fstab import line_of, with_line, without_line
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.fstab import (
+    line_of,
+    points,
+    with_line,
+    without_line,
+)
 
 HOST = "# made by the installer\nUUID=1 / ext4 errors=remount-ro 0 1\n/dev/sr0 /media udf,iso9660 user,noauto 0 0"
 
@@ -38,3 +43,8 @@ def test_a_line_comes_once_and_goes_and_all_others_stay(text):
 def test_a_comment_is_no_line_of_a_pool():
     text = f"#{line_of('main', 'UUID=2', '/srv/main', is_file=False)}\n"
     assert without_line(text, "main") == text
+
+
+def test_the_mount_points_are_told_and_swap_is_none():
+    text = "# UUID=1 /old ext4 defaults 0 0\nUUID=2 /srv/my\\040data ext4 defaults 0 2\n/dev/sda2 none swap sw 0 0\n\nbroken\n"
+    assert points(text) == ["/srv/my\\040data"]

@@ -1,0 +1,31 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+from __future__ import annotations
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import GuestRecord, RecordedVolume
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Volume
+
+
+def root_in(pool: str, *, is_fresh: bool = False) -> RecordedVolume:
+    return RecordedVolume(Volume(pool, "web.rootfs", "filesystem"), is_fresh)
+
+
+def test_what_another_pool_keeps_of_an_item_is_not_forgotten() -> None:
+    first = GuestRecord(volumes={"rootfs": root_in("main")})
+    second = first.volumes_with({"rootfs": root_in("fast")})
+    assert second == {"rootfs": root_in("fast"), "rootfs@main": root_in("main")}
+    third = GuestRecord(volumes=second).volumes_with({"rootfs": root_in("slow")})
+    assert set(third) == {"rootfs", "rootfs@main", "rootfs@fast"}
+    assert GuestRecord(volumes=third).volumes_with({"data": root_in("main")}).items() >= third.items()
+
+
+def test_what_is_taken_up_again_is_there_once() -> None:
+    kept = GuestRecord(volumes={"rootfs": root_in("fast"), "rootfs@main": root_in("main")})
+    assert kept.volumes_with({"rootfs": root_in("main")}) == {"rootfs": root_in("main"), "rootfs@fast": root_in("fast")}
+
+
+def test_what_was_half_made_is_nothing_to_keep() -> None:
+    begun = GuestRecord(volumes={"rootfs": root_in("main", is_fresh=True)})
+    assert begun.volumes_with({"rootfs": root_in("fast")}) == {"rootfs": root_in("fast")}
