@@ -65,21 +65,25 @@ def container_by_hand(name: str, config: str) -> t.Iterator[Path]:
     ct.run("rm", "-r", str(folder))
 
 
+BASE = ct.FOLDER / "away"
+POINT = BASE / "point"
+
+
 @pytest.fixture
-def pool(tmp_path: Path) -> t.Iterator[Path]:
+def pool() -> t.Iterator[Path]:
     """A second pool, reached by a link, on a file system that can be away."""
-    os.chmod(tmp_path, 0o711)
-    point = tmp_path / "point"
-    point.mkdir()
-    ct.run("truncate", "-s", "256M", str(tmp_path / "img"))
-    ct.run("mkfs.ext4", "-q", str(tmp_path / "img"))
-    with mounted("-o", "loop", tmp_path / "img", at=point):
-        os.chmod(point, 0o711)
-        (tmp_path / "link").symlink_to(point)
-        assert converge_now(StoragePool(), {"name": POOL, "path": str(tmp_path / "link/pool")}).error is None
-        yield point / "pool"
-        ct.clean()
-        converge_now(StoragePool(), {"name": POOL, "state": "absent", "allow": ["delete_data"]})
+    POINT.mkdir(parents=True)
+    ct.run("truncate", "-s", "256M", str(BASE / "img"))
+    ct.run("mkfs.ext4", "-q", str(BASE / "img"))
+    ct.run("mount", "-o", "loop", str(BASE / "img"), str(POINT))
+    os.chmod(POINT, 0o711)
+    (BASE / "link").symlink_to(POINT)
+    assert converge_now(StoragePool(), {"name": POOL, "path": str(BASE / "link/pool")}).error is None
+    yield POINT / "pool"
+    ct.clean()
+    converge_now(StoragePool(), {"name": POOL, "state": "absent", "allow": ["delete_data"]})
+    ct.run("umount", "-l", str(POINT))
+    ct.run("rm", "-r", str(BASE))
 
 
 @pytest.mark.parametrize("state", ["started", "stopped"])
@@ -127,22 +131,20 @@ def test_the_base_of_snapshots_and_of_clones_is_not_deleted(tmp_path: Path) -> N
     refuse(ct.CONTAINER, GONE, "clone stands on it")
 
 
-def test_a_root_whose_file_system_is_away_is_not_called_deleted(pool: Path, tmp_path: Path) -> None:
+def test_a_root_whose_file_system_is_away_is_not_called_deleted(pool: Path) -> None:
     make(state="stopped", rootfs={"pool": POOL})
     root = pool / f"{ct.NAME}.rootfs"
-    ct.run("umount", str(tmp_path / "point"))
+    ct.run("umount", str(POINT))
     try:
         refuse(ct.CONTAINER, GONE, f"its storage pool {POOL} is not there. Bring it back")
-        (tmp_path / "point" / "pool").mkdir()
-        refuse(ct.CONTAINER, GONE, f"the file system of its storage pool {POOL} is not mounted at {tmp_path}/point")
-        refuse(
-            ct.CONTAINER,
-            {**ct.BASE, "name": f"{ct.PREFIX}-b", "rootfs": {"pool": POOL}},
-            f"the file system of the storage pool {POOL} is not mounted at {tmp_path}/point",
-        )
-        (tmp_path / "point" / "pool").rmdir()
+        (POINT / "pool").mkdir()
+        refuse(ct.CONTAINER, GONE, f"the file system of its storage pool {POOL} is not mounted at {POINT}")
+        new = converge_now(ct.CONTAINER, {**ct.BASE, "name": f"{ct.PREFIX}-b", "rootfs": {"pool": POOL}})
+        assert f"the file system of the storage pool {POOL} is not mounted at {POINT}" in str(new.error)
+        assert not any((POINT / "pool").iterdir())
+        (POINT / "pool").rmdir()
     finally:
-        ct.run("mount", "-o", "loop", str(tmp_path / "img"), str(tmp_path / "point"))
+        ct.run("mount", "-o", "loop", str(BASE / "img"), str(POINT))
     assert root.is_dir()
     check_run_again(ct.CONTAINER, GONE, ["state", "rootfs"])
     assert not root.exists()
@@ -153,7 +155,7 @@ def test_a_root_that_was_kept_is_remembered_when_a_new_one_lies_in_another_pool(
     converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "absent"})
     make(state="stopped", rootfs={"pool": POOL})
     kept = check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "absent"}, ["state"]).plan.kept
-    assert {*kept} == {str(ct.rootfs()), str(pool.parents[1] / "link/pool" / f"{ct.NAME}.rootfs")}
+    assert {*kept} == {str(ct.rootfs()), str(BASE / "link/pool" / f"{ct.NAME}.rootfs")}
     refuse(ct.CONTAINER, {**ct.BASE}, "Permit it with allow: [adopt]")
     outcome = converge_now(ct.CONTAINER, GONE)
     assert outcome.error is None and len(outcome.plan.changes) == 2
