@@ -11,6 +11,8 @@ from __future__ import annotations
 import random
 import typing as t
 
+_NO_USB = "<controller type='usb' model='none'/>"
+
 # What stands beside the devices, by what of it there can be one of.
 PARTS: dict[str, tuple[str, ...]] = {
     "title": ("<title>A title &amp; more</title>",),
@@ -244,7 +246,7 @@ DEVICES: dict[str, tuple[str, ...]] = {
     "scsi": ("<controller type='scsi' index='0' model='virtio-scsi'><driver queues='2' iommu='off'/></controller>",),
     "usb": (
         "<controller type='usb' model='qemu-xhci' ports='8'/><hub type='usb'/>",
-        "<controller type='usb' model='none'/>",
+        _NO_USB,
     ),
     "serials": ("<controller type='virtio-serial' ports='16' vectors='4'/>",),
     "redirdev": (
@@ -264,6 +266,27 @@ DEVICES: dict[str, tuple[str, ...]] = {
 }
 
 
+# What of it no machine of the hosts on which the tests run starts with.
+_ELSEWHERE = (
+    "swap_hard_limit",
+    "<locked",
+    "vsock",
+    "redirdev",
+    "hostdev",
+    "smartcard",
+    "tpm",
+    "seclabel",
+    "protocol=",
+    "bandwidth",
+    "managed='no'",
+    "nowhere",
+    "type='udp'",
+    "backenddomain",
+    "<kernel>",
+    _NO_USB,
+)
+
+
 class Drawn(t.NamedTuple):
     """A machine: its XML, and the elements in it."""
 
@@ -271,8 +294,16 @@ class Drawn(t.NamedTuple):
     elements: tuple[str, ...]
 
 
-def draw(dice: random.Random, name: str, file: t.Callable[[str], str], bridge: str, number: int) -> Drawn:
-    """The *number*th machine. *file* makes a disk file by its last name.
+def draw(
+    dice: random.Random,
+    name: str,
+    file: t.Callable[[str], str],
+    bridge: str,
+    number: int,
+    *,
+    can_start: bool = False,
+) -> Drawn:
+    """The *number*th machine. *file* makes a disk file by its last name. *can_start*: without what only other hosts have.
 
     The number alone says the first choice of each kind, so that a few machines have each element once; the rest is drawn.
     """
@@ -288,7 +319,12 @@ def draw(dice: random.Random, name: str, file: t.Callable[[str], str], bridge: s
     words.update(
         {f"card {at}": text.format(f"52:54:00:ab:09:0{at}", bridge) for at, text in enumerate(dict.fromkeys(cards))}
     )
+    if words.get("usb") == _NO_USB:
+        words = {kind: text for kind, text in words.items() if text == _NO_USB or "usb" not in text}
     system = OS_PARTS[number % len(OS_PARTS)] if number % 2 and "boot order" not in str(words) else ""
+    if can_start:
+        words = {kind: text for kind, text in words.items() if not any(mark in text for mark in _ELSEWHERE)}
+        system = "" if any(mark in system for mark in _ELSEWHERE) else system
     return assemble(name, words, system, dice.choice(("pc", "q35")))
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import RefusedError
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import domain_corpus, machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
@@ -27,7 +26,7 @@ from ansible_collections.homelab.hybrid.tests.harness.machines import BRIDGES, P
 
 VM = KvmVm()
 NAME = f"{machines.PREFIX}-corpus"
-MACHINES = 24
+MACHINES, RUNNING = 24, 6
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ CHANGES = (
     Change({"networks": [{"name": "net0", "link": "up"}]}, r"<link "),
     Change({"networks": [{"name": "net0", "mtu": 9000}]}, r"<mtu "),
     Change({"networks": [{"name": "net0", "mac": "52:54:00:ab:09:99"}]}, r"<mac |<alias name='ua-net0'"),
-    Change({"networks": [{"name": "net0", "model": "e1000e"}]}, r"<model type="),
+    Change({"networks": [{"name": "net0", "model": "e1000e"}]}, r"<model type=|<driver name='vhost'"),
     Change(
         {"networks": [{"name": "new", "bridge": BRIDGES[1]}]},
         rf"</?interface|<mac |<source bridge|<target dev|<model type='virtio'|<alias name='ua-new'|{_PLACE}",
@@ -89,13 +88,15 @@ CHANGES = (
 )
 
 
-def define(number: int, folder: Path, dice: random.Random) -> domain_corpus.Drawn:
+def define(number: int, folder: Path, dice: random.Random, *, can_start: bool = False) -> domain_corpus.Drawn:
     """The *number*th machine of this seed that libvirt accepts."""
     flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
     connection = libvirt.open(machines.URI)
     try:
         for last in (False,) * 9 + (True,):
-            drawn = domain_corpus.draw(dice, NAME, lambda name: str(folder / name), BRIDGES[0], number)
+            drawn = domain_corpus.draw(
+                dice, NAME, lambda name: str(folder / name), BRIDGES[0], number, can_start=can_start
+            )
             try:
                 domain = connection.defineXML(drawn.xml)
             except libvirt.libvirtError:
@@ -116,24 +117,43 @@ def touched(before: str, after: str) -> list[str]:
     return [line[2:].strip() for line in lines if line[:1] in "+-" and line[2:].strip()]
 
 
+def look() -> str:
+    return virsh("dumpxml", NAME, "--inactive", "--security-info")
+
+
+def change_and_look(change: Change, drawn: domain_corpus.Drawn) -> None:
+    """What is refused is refused in check and run alike; what is done touches its own lines."""
+    before, params = look(), {"name": NAME, "shutdown_timeout": 1, "force_stop": True, **change.params}
+    check = converge_now(VM, params, dry_run=True)
+    if check.error is not None:
+        refuse(VM, params, check.error.message)
+    else:
+        check_run_again(VM, params)
+    wrong = [line for line in touched(before, look()) if not re.search(change.lines, line)]
+    assert not wrong, f"{change.params} touched {wrong} of {drawn.xml}"
+
+
 @pytest.mark.parametrize("number", range(MACHINES))
 def test_what_is_not_named_stays(folder: Path, number: int) -> None:
     dice = random.Random(f"{SEED} {number}")
     drawn = define(number, folder, dice)
-    before = virsh("dumpxml", NAME, "--inactive", "--security-info")
+    before = look()
     unchanged(VM, {"name": NAME})
     unchanged(VM, {"name": NAME, "state": "stopped", "disks": [], "networks": []})
-    assert virsh("dumpxml", NAME, "--inactive", "--security-info") == before, drawn.xml
-    change = CHANGES[number] if number < len(CHANGES) else dice.choice(CHANGES)
-    params = {"name": NAME, **change.params}
-    check = converge_now(VM, params, dry_run=True)
-    if isinstance(check.error, RefusedError):
-        refuse(VM, params, check.error.message)
-    else:
-        check_run_again(VM, params)
-    after = virsh("dumpxml", NAME, "--inactive", "--security-info")
-    wrong = [line for line in touched(before, after) if not re.search(change.lines, line)]
-    assert not wrong, f"{change.params} touched {wrong} of {drawn.xml}"
+    assert look() == before, drawn.xml
+    change_and_look(CHANGES[number] if number < len(CHANGES) else dice.choice(CHANGES), drawn)
+
+
+@pytest.mark.parametrize("number", range(RUNNING))
+def test_what_is_not_named_stays_of_one_that_runs(folder: Path, number: int) -> None:
+    dice = random.Random(f"{SEED} running {number}")
+    drawn = define(number * MACHINES // RUNNING, folder, dice, can_start=True)
+    virsh("start", NAME)
+    before = look()
+    unchanged(VM, {"name": NAME, "state": "started", "disks": [], "networks": []})
+    assert look() == before, drawn.xml
+    for change in dice.sample(CHANGES, 3):
+        change_and_look(change, drawn)
 
 
 def test_each_element_is_in_a_machine() -> None:

@@ -147,6 +147,27 @@ def test_what_a_drive_cannot_be_is_refused_in_the_plan(folder: Path) -> None:
     refuse(VM, {**PLAIN, "disks": [{"name": "disk1", "bus": "virtio"}]}, "virtio does not have")
 
 
+def test_a_disk_past_the_cache_of_the_host_gets_no_cache_and_a_card_beside_a_bridge_no_mtu(folder: Path) -> None:
+    native = disk(image(folder / f"{NAME}.img")).replace("type='raw'", "type='raw' cache='none' io='native'")
+    make(NAME, native + f"<interface type='user'><mac address='{MAC}'/></interface>")
+    refuse(VM, {**PLAIN, "disks": [{"name": "disk0", "cache": "writeback"}]}, "io='native'")
+    refuse(VM, {**PLAIN, "unset": ["disks[disk0].cache"]}, "io='native'")
+    check_run_again(VM, {**PLAIN, "disks": [{"name": "disk0", "cache": "directsync"}]}, ["disks[disk0].cache"])
+    refuse(VM, {**PLAIN, "networks": [{"name": "net0", "mtu": 1400}]}, "of the type user")
+    moved = {"name": "net0", "mtu": 1400, "bridge": BRIDGES[0]}
+    check_run_again(VM, {**PLAIN, "networks": [moved]}, ["networks[net0].bridge", "networks[net0].mtu"])
+
+
+def test_a_drive_without_a_medium_is_limited_with_the_next_boot(folder: Path) -> None:
+    make(NAME, "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/><readonly/></disk>", machine="q35")
+    virsh("start", NAME)
+    limited = {**PLAIN, "disks": [{"name": "disk0", "limits": {"read_iops": 10}}]}
+    run = check_run_again(VM, limited, ["disks[disk0].limits.read_iops"])
+    assert run.plan.restart_required == ["disks[disk0].limits.read_iops"]
+    check_run_again(VM, {**limited, "restart_policy": "if_needed"}, ["disks[disk0].limits.read_iops"])
+    assert running(NAME).findtext("devices/disk/iotune/read_iops_sec") == "10"
+
+
 # ---- the screen --------------------------------------------------------------------------------------------------------------
 
 SPICE = (

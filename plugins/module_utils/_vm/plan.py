@@ -13,7 +13,7 @@ from .._core import keyed
 from .._core.decide import Draft
 from .._core.errors import SpecError
 from .._core.keyed import Show, Thing
-from .._core.options import CREATION, Item
+from .._core.options import CREATION, Item, split
 from .._core.plan import UNKNOWN, Plan
 from .._core.units import show_size
 from .._guest.plan import Kind, is_half_made, plan_guest, refuse
@@ -22,7 +22,7 @@ from .naming import has_new_name
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .spec import Spec, check_limits, new_item, shared_name, with_create_defaults
 from .state import State
-from .xml.disk import Disk, plugs_live
+from .xml.disk import LIMITS, Disk, plugs_live
 from .xml.nic import Nic
 
 _OTHER_AREA = {"disks": "networks", "networks": "disks"}
@@ -155,6 +155,9 @@ class VmKind(Kind):
         if not live.domain.has_channels:
             beyond.add("agent")
         beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if not disk.plugs_live}
+        # QEMU limits no drive without a medium while it runs.
+        empty = [name for name, disk in live.disks.items() if disk.value("source") is None]
+        beyond |= {f"disks[{name}].{key}" for name in empty for key in LIMITS}
         if not live.domain.plugs_pci_live:
             beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if disk.bus == "virtio"}
             beyond |= {f"networks[{name}]" for name in live.nics}
@@ -346,7 +349,7 @@ class VmKind(Kind):
             reason = f"{path}: the card is in {group}, and would lose what that gives it. Move it by hand"
             refuse(draft, path, before.value("bridge"), declared, reason)
             return False
-        obstacle = _obstacle_of_drive(keyed.key_of(path), declared, before) if isinstance(before, Disk) else None
+        obstacle = self._obstacle_of_kind(path, declared, before)
         if obstacle:
             refuse(draft, path, before.value(keyed.key_of(path)), declared, f"{path}: {obstacle}")
             return False
@@ -356,6 +359,17 @@ class VmKind(Kind):
         if obstacle:
             refuse(draft, path, show_size(before.value("size")), show_size(declared), f"{path}: {obstacle}")
         return obstacle is None
+
+    def _obstacle_of_kind(self, path: str, declared: t.Any, before: Thing) -> str | None:
+        """Why a device of its kind cannot get the value of a key."""
+        key = keyed.key_of(path)
+        if isinstance(before, Disk):
+            return _obstacle_of_disk(key, declared, before)
+        item = self.spec.item("networks", split(path)[1])
+        comes_to_bridge = item is not None and item.get("bridge") not in (None, before.value("bridge"))
+        if isinstance(before, Nic) and key == "mtu" and declared and not before.takes_mtu and not comes_to_bridge:
+            return f"libvirt sets none on a card of the type {before.type}"
+        return None
 
     def reason(self, path: str, before: Thing, declared: t.Any) -> str | None:
         key = keyed.key_of(path)
@@ -385,9 +399,11 @@ class VmKind(Kind):
         return ("seed",) if name == SEED_DISK else ("disks",)
 
 
-def _obstacle_of_drive(key: str, declared: t.Any, disk: Disk) -> str | None:
-    """Why a CD-ROM, or a disk on SATA, cannot get the value of a key."""
+def _obstacle_of_disk(key: str, declared: t.Any, disk: Disk) -> str | None:
+    """Why a CD-ROM, a disk on SATA, or one that QEMU reads past the host's cache cannot get the value of a key."""
     is_drive = disk.device == "cdrom"
+    if key == "cache" and disk.is_native and declared not in ("none", "directsync"):
+        return f"{disk.target} has io='native', which needs the cache none or directsync. Change that"
     if key == "readonly" and is_drive and not declared:
         return f"{disk.target} is a CD-ROM, and always read-only"
     if key == "readonly" and declared and disk.bus == "sata":

@@ -37,9 +37,22 @@ class Disk:
     """A disk of a domain. *alias* is the name that a user's alias carries, *values* has its options in canonical form.
 
     *volume* is the pool and the name of a disk of the type ``volume``; *place* is what its source leads to, whatever it is called.
+    *is_native*: QEMU reads and writes it by the kernel's own asynchronous calls.
     """
 
-    __slots__ = ("address", "alias", "boot_order", "device", "place", "source", "target", "type", "values", "volume")
+    __slots__ = (
+        "address",
+        "alias",
+        "boot_order",
+        "device",
+        "is_native",
+        "place",
+        "source",
+        "target",
+        "type",
+        "values",
+        "volume",
+    )
 
     def __init__(
         self,
@@ -54,6 +67,7 @@ class Disk:
         address: str = "",
         volume: tuple[str, str] | None = None,
         place: t.Hashable = None,
+        is_native: bool = False,
     ) -> None:
         self.alias = alias
         self.target = target
@@ -65,6 +79,7 @@ class Disk:
         self.address = address
         self.volume = volume
         self.place = place
+        self.is_native = is_native
 
     def value(self, key: str) -> t.Any:
         return self.values.get(key)
@@ -202,6 +217,7 @@ def read(node: Node) -> Disk:
         boot_order=boot_order(node),
         address=address_of(node),
         volume=_read_volume(node),
+        is_native=attribute(node, "driver", "io") == "native",
     )
 
 

@@ -14,6 +14,8 @@ from .node import Node, address_of, attribute, boot_order, child, make, name_of,
 # Of other kinds of cards. libvirt refuses them on a bridge.
 _NOT_OF_A_BRIDGE = ("target", "script", "downscript", "ip", "route", "backend", "portForward", "virtualport")
 
+_WITH_MTU = ("bridge", "network", "ethernet", "vhostuser")
+
 
 class Nic:
     """A network card of a domain. *source* is a bridge, or for type ``network`` a virtual network.
@@ -82,6 +84,10 @@ class Nic:
     @property
     def ident(self) -> str:
         return f"{self.mac} at {self.address}" if self.is_twin else self.mac
+
+    @property
+    def takes_mtu(self) -> bool:
+        return self.type in _WITH_MTU
 
     def is_known_by(self, ident: str) -> bool:
         return ident in (self.mac, f"{self.mac} at {self.address}")
