@@ -214,4 +214,4 @@ enter: tools ## A shell in a guest, ssh or console of a VM: GUEST=name [INVENTOR
 
 .PHONY: clean
 clean: ## Remove what make built, except the demo lab itself
-	@rm -rf $(BUILD)/{ansible-home,ansible-test,demo,dist,docs,importer,installed,logs,mypy_cache,reports,summary,venv} tests/output
+	@rm -rf $(BUILD)/{ansible-home,ansible-test,demo,dist,docs,importer,installed,logs,mutants,mypy_cache,reports,summary,venv} tests/output
