@@ -41,7 +41,7 @@ options:
       - Stopping it and taking it away are refused too while a link is plugged in that belongs to no guest and is none of O(ports).
       - With O(mode=ports) only a bridge that this module made goes. Its ports get back the MTU that they had.
       - With the last bridge that this module made, C(net.ipv4.ip_forward) becomes what it was before the first one, unless another bridge
-        came since then.
+        came since then, C(sysctl.d) has it on, or firewall rules of others translate addresses.
     type: str
     choices: [present, started, stopped, absent]
     default: present

@@ -67,7 +67,7 @@ options:
             of O(bridges[].ports).
           - With O(bridges[].mode=ports) only a bridge that this module made goes. Its ports get back the MTU that they had.
           - With the last bridge that this module made, C(net.ipv4.ip_forward) becomes what it was before the first one, unless
-            another bridge came since then.
+            another bridge came since then, C(sysctl.d) has it on, or firewall rules of others translate addresses.
         type: str
         choices:
           - present

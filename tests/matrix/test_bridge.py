@@ -486,6 +486,22 @@ def test_forwarding_stays_on_for_a_bridge_that_came_since():
     assert FORWARDING.read_text() == "1\n"
 
 
+def test_forwarding_stays_on_for_who_translates_addresses():
+    if other_bridges():
+        pytest.skip(f"another bridge is on this host: {other_bridges()}")
+    FORWARDING.write_text("0\n")
+    converge_now(BRIDGE, PLAIN)
+    run(
+        "nft",
+        f"table ip {PREFIX} {{ chain out {{ type nat hook postrouting priority 100; oifname eth9 masquerade; }}; }}",
+    )
+    try:
+        converge_now(BRIDGE, {"name": NAME, "state": "absent"})
+        assert FORWARDING.read_text() == "1\n"
+    finally:
+        run("nft", "delete", "table", "ip", PREFIX)
+
+
 def test_forwarding_that_was_on_before_stays_on():
     FORWARDING.write_text("1\n")
     converge_now(BRIDGE, PLAIN)

@@ -55,6 +55,7 @@ TELLING = (
     ("ip", "-6", "-j"),
     ("losetup", "--noheadings"),
     ("lxc-info",),
+    ("nft", "list"),
     ("qemu-img", "info"),
     ("systemctl", "is-active"),
     ("systemctl", "show"),

@@ -11,6 +11,7 @@ import os
 
 from ..._core import atomic, lock, record
 from ..._core.record import Owned
+from ..._host import forwarding as needs
 from ..._host import links
 from ..record import BridgeRecord
 
@@ -31,7 +32,8 @@ def give_back(own: Owned[BridgeRecord]) -> None:
     """Switch forwarding off again when it was off before the first bridge of this collection and nobody needs it now.
 
     Called when the bridge of *own* is gone and its record still stands. While others of our bridges are left, the next of
-    them inherits the note. It stays on where a bridge came since then: its owner may rely on it.
+    them inherits the note. It stays on where somebody may rely on it: a bridge came since then, the settings of the host have it
+    on, or addresses are translated.
     """
     before = own.content.without_forwarding
     if before is None:
@@ -41,7 +43,7 @@ def give_back(own: Owned[BridgeRecord]) -> None:
         others = [other for other in found if other.content.is_made]
         if others:
             others[0].save(without_forwarding=before)
-        elif is_on() and not _bridges() - {own.name, *before}:
+        elif is_on() and not (_bridges() - {own.name, *before} or needs.is_configured() or needs.is_translated()):
             with open(SWITCH, "w", encoding="ascii") as stream:
                 stream.write("0\n")
 

@@ -9,6 +9,25 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network import forwarding
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.record import BridgeRecord
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths, record
+from ansible_collections.homelab.hybrid.plugins.module_utils._host import forwarding as needs
+
+LIBVIRT = """table ip nat {
+	chain LIBVIRT_PRT {
+		ip saddr 192.168.122.0/24 ip daddr != 192.168.122.0/24 counter packets 3 bytes 180 masquerade
+	}
+
+	chain POSTROUTING {
+		type nat hook postrouting priority srcnat; policy accept;
+		counter packets 284 bytes 17198 jump LIBVIRT_PRT
+	}
+}
+"""
+NFTABLES = "table ip libvirt_network {\n\tchain guest_nat {\n\t\toif eth0 masquerade\n\t}\n}\n"
+OTHERS = [
+    LIBVIRT.replace("jump LIBVIRT_PRT", 'oifname "eth0" masquerade'),
+    LIBVIRT.replace("jump LIBVIRT_PRT", 'xt target "MASQUERADE"'),
+    "table inet mine {\n	chain in {\n		tcp dport 80 dnat ip to 10.0.0.9\n	}\n}\n",
+]
 
 
 @pytest.fixture
@@ -19,7 +38,15 @@ def switch(tmp_path, monkeypatch):
     monkeypatch.setattr(forwarding, "SWITCH", str(path))
     path.write_text("0\n")
     bridges(monkeypatch, "old0")
+    monkeypatch.setattr(needs, "FOLDERS", (str(tmp_path / "etc"), str(tmp_path / "lib")))
+    monkeypatch.setattr(needs, "LAST", str(tmp_path / "sysctl.conf"))
+    monkeypatch.setattr(needs.shutil, "which", lambda name: f"/usr/sbin/{name}")
+    rules(monkeypatch, LIBVIRT + NFTABLES)
     return path
+
+
+def rules(monkeypatch, text):
+    monkeypatch.setattr(needs.command, "run", lambda argv: text)
 
 
 def bridges(monkeypatch, *names):
@@ -88,3 +115,34 @@ def test_the_bridge_itself_does_not_keep_it_on(switch, monkeypatch):
     bridges(monkeypatch, "lab0", "old0")
     removed(own)
     assert switch.read_text() == "0\n"
+
+
+@pytest.mark.parametrize("ruleset", OTHERS)
+def test_who_translates_addresses_keeps_it_on(switch, monkeypatch, ruleset):
+    own = made("lab0")
+    switch.write_text("1\n")
+    rules(monkeypatch, ruleset)
+    removed(own)
+    assert switch.read_text() == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"etc/90-router.conf": "net.ipv4.ip_forward=1"}, "1\n"),
+        ({"lib/router.conf": "net/ipv4/ip_forward = 1"}, "1\n"),
+        ({"sysctl.conf": "# a router\n-net.ipv4.conf.all.forwarding = 1"}, "1\n"),
+        ({"sysctl.conf": "#net.ipv4.ip_forward=1"}, "0\n"),
+        ({"lib/router.conf": "net.ipv4.ip_forward=1", "etc/router.conf": ""}, "0\n"),
+        ({"etc/10-on.conf": "net.ipv4.ip_forward=1", "lib/20-off.conf": "net.ipv4.ip_forward=0"}, "0\n"),
+        ({"etc/10-on.conf.old": "net.ipv4.ip_forward=1"}, "0\n"),
+    ],
+)
+def test_what_the_settings_of_the_host_switch_on_stays_on(switch, tmp_path, files, left):
+    own = made("lab0")
+    switch.write_text("1\n")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    removed(own)
+    assert switch.read_text() == left
