@@ -590,6 +590,55 @@ def test_two_layouts_at_once_make_one_host(layout):
     assert_stands(layout)
 
 
+OTHER_RUN = """
+import os, sys, time
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import GUEST
+name, before, after = sys.argv[1:]
+with lock.hold([Reference(GUEST, name)], []):
+    print("held", flush=True)
+    time.sleep(2)
+    os.rename(before, after)
+"""
+
+
+def test_a_guest_that_another_run_is_just_making_is_not_refused(layout):
+    assert run(layout).error is None
+    definition = LXC / NAMES[1] / "config"
+    away = definition.rename(definition.with_name("config.away"))
+    check = run(layout, dry_run=True)
+    assert check.error is not None and "kept of an earlier" in check.error.message
+    argv = [sys.executable, "-c", OTHER_RUN, NAMES[1], str(away), str(definition)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        outcome = run(layout)
+    assert outcome.error is None, outcome.error
+    assert not outcome.told["changed"]
+
+
+def test_a_refusal_holds_when_nobody_is_at_work(layout):
+    assert run(layout).error is None
+    (LXC / NAMES[1] / "config").rename(LXC / NAMES[1] / "config.away")
+    outcome = run(layout)
+    assert outcome.error is not None and "kept of an earlier" in outcome.error.message
+
+
+def test_one_address_goes_to_one_of_two_layouts_at_once(layout):
+    whole = {**layout, "containers": []}
+    assert run(whole).error is None
+    for number in range(4):
+        rivals = [f"{PREFIX}-x{number}", f"{PREFIX}-y{number}"]
+        card = {"name": "lan", "bridge": BRIDGE, "ip": f"10.91.9.{50 + number}/24"}
+        base = {"image": IMAGE, "rootfs": {"pool": POOL}, "state": "stopped", "networks": [card]}
+        running = [child({"containers": [{"name": name, **base}]}) for name in rivals]
+        results = [result_of(each) for each in running]
+        lost = [each["msg"] for each in results if "msg" in each]
+        assert len(lost) == 1, lost
+        assert "have both the address" in lost[0] and card["ip"].partition("/")[0] in lost[0]
+        assert len([name for name in rivals if (LXC / name).exists()]) == 1
+
+
 def test_a_guest_that_may_stay_stopped_is_not_waited_for(layout):
     for guest, what in ((layout["vms"][0], "agent"), (layout["containers"][1], "systemd")):
         guest.update(state="present", wait_for=[what], wait_timeout=1)

@@ -16,6 +16,9 @@ from . import paths
 from .errors import LockTimeout
 from .reference import Reference, in_lock_order
 
+if t.TYPE_CHECKING:
+    from .claims import Address  # only a layout compares claims
+
 WAIT_SECONDS = 300.0
 _STEP_SECONDS = 0.05
 
@@ -58,6 +61,24 @@ def allocations(*, wait_seconds: float = 30.0) -> t.Iterator[None]:
 
 
 @contextlib.contextmanager
+def addresses(claimed: t.Iterable[Address], *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[dict[Address, int]]:
+    """Hold all fixed addresses that a layout brings, from its plan until the last guest that gets one is made.
+
+    Taken before the locks of resources, in one order. Yields the descriptor of each, for the workers that write it.
+
+    :raises LockTimeout: when another layout brings one of them for longer than *wait_seconds*.
+    """
+    deadline = time.monotonic() + wait_seconds
+    held = {}
+    with contextlib.ExitStack() as stack:
+        for segment, address in sorted(claimed):
+            path = os.path.join(paths.LOCKS, "address", f"{segment}+{address}.lock")
+            what = f"the address {address} on {segment}"
+            held[segment, address] = stack.enter_context(_locked(path, fcntl.LOCK_EX, deadline, wait_seconds, what))
+        yield held
+
+
+@contextlib.contextmanager
 def copying(image: str, pool: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[Held]:
     """The leaf lock under which the copy of an image in a pool is made, by a run that holds the image shared."""
     path = os.path.join(paths.LOCKS, "copy", f"{image}+{pool}.lock")
@@ -80,7 +101,7 @@ def journal(*, wait_seconds: float = 10.0) -> t.Iterator[None]:
 def _locked(path: str, operation: int, deadline: float, wait_seconds: float, what: str) -> t.Iterator[int]:
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     # A lock file is never removed: who opened it just before would hold a lock that nobody else sees.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         while not _try_lock(descriptor, operation):
             if time.monotonic() >= deadline:

@@ -18,6 +18,7 @@ import socket
 import traceback
 import typing as t
 
+from .._core.claims import Address
 from .._core.errors import ApplyError
 from .plan import Item, dependencies, in_order, skip_reason
 
@@ -30,6 +31,8 @@ Note = t.Callable[[Item], list[str]]
 
 # Those that only wait for their guests hold no lock and cost little but memory.
 MOST_WAITING = 32
+# The kernel hands over no more descriptors at once (SCM_MAX_FD).
+MOST_DESCRIPTORS = 253
 
 
 class _Job:
@@ -46,15 +49,24 @@ class _Job:
 
 
 class Crew:
-    """Brings items to their end. *parallel* is how many write at once; *report* hears of every step.
+    """Brings items to their end. *parallel* is how many write at once; *report* hears of every step. The worker of a guest
+    inherits the locks of its addresses out of those that are *claimed*, by their descriptors.
 
     A worker writes its own line in the journal; *note* writes that of one which did not come to it.
     """
 
     def __init__(
-        self, spawner: Spawner, items: t.Sequence[Item], *, parallel: int, note: Note, report: Report | None = None
+        self,
+        spawner: Spawner,
+        items: t.Sequence[Item],
+        *,
+        parallel: int,
+        note: Note,
+        report: Report | None = None,
+        claimed: t.Mapping[Address, int],
     ) -> None:
         self._spawner = spawner
+        self._claimed = claimed
         self._items = in_order(items)
         self._before = dict(zip(map(id, self._items), dependencies(self._items), strict=True))
         self._parallel = parallel
@@ -106,9 +118,10 @@ class Crew:
     def _start(self, item: Item) -> None:
         declared = item.declared
         self._report({"item": declared.path, "started": True})
+        kept = [fd for address, fd in self._claimed.items() if address in item.after.addresses]
         try:
             channel = self._spawner.start(
-                {"kind": declared.kind.word, "name": declared.name, "params": dict(declared.params)}
+                {"kind": declared.kind.word, "name": declared.name, "params": dict(declared.params)}, kept
             )
         except ApplyError as exc:
             self._fail(item, exc.message, changed=False)
@@ -182,14 +195,14 @@ class Spawner:
             _be_spawner(theirs, work)
         theirs.close()
 
-    def start(self, order: Message) -> socket.socket:
-        """Fork a worker for *order*. Its messages are JSON lines on the returned socket; after the last one it ends.
+    def start(self, order: Message, keep_fds: t.Sequence[int]) -> socket.socket:
+        """Fork a worker for *order*, with *keep_fds* open. Its messages are JSON lines on the returned socket; after the last it ends.
 
         :raises ApplyError: when the spawner is gone.
         """
         ours, theirs = socket.socketpair()
         try:
-            socket.send_fds(self._control, [b"w"], [theirs.fileno()])
+            socket.send_fds(self._control, [b"w"], [theirs.fileno(), *keep_fds])
             ours.sendall(json.dumps(order).encode() + b"\n")
         except OSError as exc:
             ours.close()
@@ -213,14 +226,15 @@ def _be_spawner(control: socket.socket, work: Work) -> t.NoReturn:
         for stream in (0, 1, 2):
             os.dup2(silence, stream)
         while True:
-            said, descriptors, dummy, dummy = socket.recv_fds(control, 1, 1, socket.MSG_CMSG_CLOEXEC)
+            said, descriptors, dummy, dummy = socket.recv_fds(control, 1, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
             if not said:
                 break
             _reap()
             if os.fork() == 0:
                 control.close()
                 _be_worker(socket.socket(fileno=descriptors[0]), work)
-            os.close(descriptors[0])
+            for descriptor in descriptors:
+                os.close(descriptor)
     finally:
         os._exit(0)
 

@@ -13,9 +13,10 @@ import os
 import traceback
 import typing as t
 
-from .._core.claims import NOTHING, Claims, Room
+from .._core import lock
+from .._core.claims import NOTHING, Address, Claims, Room
 from .._core.converge import converge, rehearse
-from .._core.errors import HybridError
+from .._core.errors import HybridError, LockTimeout
 from .._core.plan import Change, Step
 from .._host.probe import read_memory
 from .._host.snapshot import Gone, Host
@@ -76,24 +77,73 @@ def _run(
     spec: Spec, params: Params, host: Host, spawner: Spawner | None, report: Report | None, kinds: t.Sequence[Kind]
 ) -> LayoutOutcome:
     items: list[Item] = []
-    try:
-        standing = {kind.word: kind.resource.standing(host) for kind in kinds}
-        unlisted = find_unlisted(spec, kinds, standing)
-        pruned = _pruned(spec, unlisted) if spec.prune else ()
-        items = plan_items((*spec.items, *pruned), standing, host)
-        refusals.refuse(_conflicts(spec, kinds, items, standing, host), failures(items))
-    except HybridError as exc:
-        return _refused(params, exc, items, kinds)
-    drop_assumed(items)
-    items = in_order(items)
-    if report is not None:
-        report({"plan": merge(items)["plan"]})
-    if spawner is None:
-        settle(items)
-    else:
-        Crew(spawner, items, parallel=spec.parallel or default_parallel(), note=_note, report=report).work()
-    left = [] if spec.prune else unlisted
+    claimed: t.Mapping[Address, int] = {}
+    with contextlib.ExitStack() as locks:
+        try:
+            look = _look(spec, host, kinds)
+            if spawner is not None:
+                look, claimed = _undisturbed(look, spec, host, kinds, locks)
+            items = look.items
+            refusals.refuse(look.conflicts, failures(items))
+        except HybridError as exc:
+            return _refused(params, exc, items, kinds)
+        drop_assumed(items)
+        items = in_order(items)
+        if report is not None:
+            report({"plan": merge(items)["plan"]})
+        if spawner is None:
+            settle(items)
+        else:
+            parallel = spec.parallel or default_parallel()
+            Crew(spawner, items, parallel=parallel, note=_note, report=report, claimed=claimed).work()
+    left = [] if spec.prune else look.unlisted
     return _outcome(params, items, left, kinds, with_facts=spec.facts)
+
+
+class _Look(t.NamedTuple):
+    """What one look at the host makes of a layout. *conflicts* are sentences, *unlisted* guests by kind and name."""
+
+    items: list[Item]
+    unlisted: list[tuple[Kind, str]]
+    conflicts: list[str]
+
+
+def _look(spec: Spec, host: Host, kinds: t.Sequence[Kind]) -> _Look:
+    standing = {kind.word: kind.resource.standing(host) for kind in kinds}
+    unlisted = find_unlisted(spec, kinds, standing)
+    pruned = _pruned(spec, unlisted) if spec.prune else ()
+    items = plan_items((*spec.items, *pruned), standing, host)
+    return _Look(items, unlisted, _conflicts(spec, kinds, items, standing, host))
+
+
+def _undisturbed(
+    look: _Look, spec: Spec, host: Host, kinds: t.Sequence[Kind], locks: contextlib.ExitStack
+) -> tuple[_Look, t.Mapping[Address, int]]:
+    """*look*, or another one where what others do at this moment may decide, and the addresses that *locks* hold from now on.
+
+    An address that a guest gets here may be given to another one by a layout that runs at the same time. And what is refused
+    may be what another run is just changing, or the workers of one that was killed: then nobody may be at work on it.
+
+    :raises LockTimeout:
+    """
+    new = {address for item in look.items if item.told.get("plan") for address in item.after.addresses}
+    claimed = locks.enter_context(lock.addresses(new))
+    failed = [item for item in look.items if item.has_failed and item.spec is not None]
+    doubted = look.items if look.conflicts else failed
+    if not new and not doubted:
+        return look, claimed
+    provided = [reference for item in doubted for reference in item.provides]
+    required = [reference for item in doubted for reference in item.requires]
+    try:
+        with lock.hold(provided, required):
+            host.drop()
+            return _look(spec, host, kinds), claimed
+    except LockTimeout as exc:
+        if look.conflicts:
+            raise
+        for item in failed:
+            item.told["msg"] = exc.message
+        return look, claimed
 
 
 def default_parallel() -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,8 @@ BRIDGES, POOLS, GUESTS, SERVICES = (
     ReferenceKind(word, rank, lambda dummy, name: None)
     for word, rank in (("bridge", 0), ("pool", 1), ("guest", 2), ("service", None))
 )
+# Before the tests have locks of their own.
+PLACE = Path(lock.paths.LOCKS)
 POOL = Reference(POOLS, "main")
 GUEST = Reference(GUESTS, "web")
 
@@ -36,6 +39,34 @@ def is_free(reference, *, shared=False):
             return True
     except LockTimeout:
         return False
+
+
+def test_locks_lie_where_only_root_writes():
+    for folder in PLACE.parents:
+        if folder.exists():
+            status = folder.stat()
+            assert status.st_uid == 0 and not status.st_mode & 0o022, folder
+
+
+def test_a_lock_is_not_opened_through_a_link(tmp_path):
+    target = tmp_path / "elsewhere"
+    (tmp_path / "guest").mkdir()
+    (tmp_path / "guest" / "web.lock").symlink_to(target)
+    with pytest.raises(OSError, match="symbolic"), lock.hold([GUEST], []):
+        pass
+    assert not target.exists()
+
+
+def test_an_address_is_brought_by_one_layout_at_a_time():
+    with lock.addresses([("br0", "10.0.0.9"), ("br0", "10.0.0.8")]) as held:
+        assert sorted(held) == [("br0", "10.0.0.8"), ("br0", "10.0.0.9")]
+        with lock.addresses([("br0", "10.0.0.7"), ("br1", "10.0.0.8")]):
+            pass
+        with (
+            pytest.raises(LockTimeout, match=r"the address 10\.0\.0\.8 on br0"),
+            lock.addresses([("br0", "10.0.0.8")], wait_seconds=0.0),
+        ):
+            pass
 
 
 def test_locks_are_taken_in_one_order():
