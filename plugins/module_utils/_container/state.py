@@ -10,7 +10,6 @@ from __future__ import annotations
 import typing as t
 
 from .._core.value import Value
-from .._guest.record import GuestRecord
 from .._guest.state import GuestState, Side, Things
 from .._storage.volume import Limit, Volume
 from .card import Card, Nic
@@ -242,20 +241,6 @@ class State(GuestState):
     def __init__(
         self,
         *,
-        power: str = "absent",
-        exists: bool = False,
-        persistent: Definition | None = None,
-        live: Live | None = None,
-        declined: tuple[str, ...] = (),
-        record: GuestRecord | None = None,
-        other_kind: str | None = None,
-        taken_macs: t.Collection[str] = (),
-        machine_id: str = "",
-        vlan_obstacles: t.Mapping[str, str] | None = None,
-        rate_obstacle: str | None = None,
-        owned: t.Mapping[str, str] | None = None,
-        used: t.Mapping[str, str] | None = None,
-        foreign: tuple[str, ...] = (),
         rootfs: str | None = None,
         has_rootfs: bool = False,
         owns_rootfs: bool = False,
@@ -278,28 +263,15 @@ class State(GuestState):
         removal_obstacle: str | None = None,
         mount_obstacles: t.Mapping[str, str] | None = None,
         unmapped: frozenset[str] = frozenset(),
+        persistent: Definition | None = None,
+        **common: t.Any,
     ) -> None:
+        super().__init__(persistent=persistent or Definition(), **common)
         self.mount_obstacles: t.Mapping[str, str] = mount_obstacles or {}
         self.unmapped = unmapped
         self.problem = problem
         self.root_obstacle = root_obstacle
         self.removal_obstacle = removal_obstacle
-        super().__init__(
-            power=power,
-            exists=exists,
-            persistent=persistent or Definition(),
-            live=live,
-            declined=declined,
-            record=record,
-            other_kind=other_kind,
-            taken_macs=taken_macs,
-            machine_id=machine_id,
-            vlan_obstacles=vlan_obstacles,
-            rate_obstacle=rate_obstacle,
-            owned=owned,
-            used=used,
-            foreign=foreign,
-        )
         self.rootfs = rootfs
         self.has_rootfs = has_rootfs
         self.owns_rootfs = owns_rootfs

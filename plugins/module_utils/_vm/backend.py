@@ -361,7 +361,7 @@ class VmBackend:
             if size is not None:
                 self._driver(recorded.volume).resize(recorded.volume, size, keep_fds=self.work.held.fds)
                 yield Step(f"volume {name} taken")
-        storage.refresh(self.work, [recorded.volume.pool for recorded in new.values()])
+        self.plan.warnings += storage.refresh(self.work, [recorded.volume.pool for recorded in new.values()])
 
     def resize(self, change: Change) -> None:
         name, size = split(change.path)[1], self.wanted(change.path)
@@ -374,7 +374,7 @@ class VmBackend:
             self._driver(volume).resize(volume, size, keep_fds=self.work.held.fds)
         else:
             storage.grow(self.work, device.source, str(device.value("format")), size)
-        storage.refresh(self.work, [device.value("pool")])
+        self.plan.warnings += storage.refresh(self.work, [device.value("pool")])
 
     def _is_ours(self, name: str, path: str | None) -> bool:
         """Whether the disk that is on *path* is on a volume of ours."""
@@ -393,7 +393,7 @@ class VmBackend:
         if SEED_DISK in self.made or self._is_ours(SEED_DISK, self.state.seed_path):
             volume = self.own.record.volumes[SEED_DISK].volume
             self._driver(volume).write(volume, data)
-            storage.refresh(self.work, [volume.pool])
+            self.plan.warnings += storage.refresh(self.work, [volume.pool])
         else:
             atomic.write_file(str(self.state.seed_path), data, mode=0o600)
         yield Step("seed made")
@@ -525,7 +525,7 @@ class VmBackend:
     def remove_volume(self, name: str) -> None:
         volume = self.own.record.volumes[name].volume
         self._remove(volume)
-        storage.refresh(self.work, [volume.pool])
+        self.plan.warnings += storage.refresh(self.work, [volume.pool])
 
 
 def _named_nodes(root: Node) -> dict[tuple[str, str], Node]:

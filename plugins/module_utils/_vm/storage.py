@@ -7,17 +7,19 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 import typing as t
 
 from .._core import command, libraries
 from .._core.converge import Work
+from .._core.errors import WaitTimeout
 from .._core.plan import Step
+from .._core.waiting import wait_until
 from .._image import copier, copies, store
 from .._storage.driver import Cloning, Driver
 from .._storage.volume import Volume
 
-_REFRESHES = 10
+_REFRESH_SECONDS = 2.0
 
 
 def make_volume(work: Work, driver: Driver, volume: Volume, values: t.Mapping[str, t.Any]) -> t.Iterator[Step]:
@@ -47,17 +49,34 @@ def grow(work: Work, path: str, format_: str, size: int) -> None:
     command.run(["qemu-img", "resize", "-q", "-f", format_, path, str(size)], keep_fds=work.held.fds)
 
 
-def refresh(work: Work, pools: t.Iterable[str | None]) -> None:
-    """Let libvirt's pools see what was made or removed in *pools*."""
-    library = libraries.libvirt()
+def refresh(work: Work, pools: t.Iterable[str | None]) -> list[str]:
+    """Let libvirt's pools see what was made or removed in *pools*. Returns a warning for each that could not look.
+
+    The files are what counts: libvirt looks again with the next run, and when it starts the pool.
+    """
+    warnings = []
     for name in sorted({name for name in pools if name}):
         pool = work.host.pools.get(name)
-        if pool is None or not pool.is_active:
-            continue
-        for dummy in range(_REFRESHES):
-            try:
-                pool.handle.refresh(0)
-                break
-            except library.libvirtError:
-                # Another run is at work in it; that one's refresh may have come before our file.
-                time.sleep(0.1)
+        if pool is not None and pool.is_active and (why := _refresh(pool.handle)):
+            warnings.append(f"libvirt has not seen yet what changed in the storage pool {name}: {why}")
+    return warnings
+
+
+def _refresh(pool: t.Any) -> str:
+    """Why *pool* could not be refreshed, empty where it was."""
+    told = ""
+
+    def is_refreshed() -> bool:
+        nonlocal told
+        try:
+            pool.refresh(0)
+        except libraries.libvirt().libvirtError as exc:
+            # Another run is at work in it; that one's refresh may have come before our file.
+            told = str(exc)
+            return False
+        return True
+
+    with contextlib.suppress(WaitTimeout):
+        wait_until("libvirt to refresh a pool", is_refreshed, timeout_seconds=_REFRESH_SECONDS, every_seconds=0.1)
+        return ""
+    return told
