@@ -54,47 +54,17 @@ def new(name: str, settings: NetworkSettings) -> str:
 def read(xml: str) -> NetworkSettings:
     """What the network is set to."""
     root = ElementTree.fromstring(xml)
-    forward, domain, mtu, ip = root.find("forward"), root.find("domain"), root.find("mtu"), _ip(root)
-    mode = (
-        "isolated" if forward is None else MODE_OF_FORWARD.get(forward.get("mode", "nat"), forward.get("mode", "nat"))
-    )
-    return NetworkSettings(
-        mode=mode,
-        address=_address(ip),
-        ranges=tuple(_range(element) for element in _all(ip, "dhcp/range")),
-        hosts=tuple(_static_host(element) for element in _all(ip, "dhcp/host")),
-        domain="" if domain is None else domain.get("name", "").lower(),
-        dns_hosts=tuple(
-            (name.text or "", host.get("ip", ""))
-            for host in root.iterfind("dns/host")
-            for name in host.iterfind("hostname")
-        ),
-        forwarders=tuple(element.get("addr", "") for element in _forwarders(root)),
-        mtu=0 if mtu is None else int(mtu.get("size", "0")),
-    )
+    return NetworkSettings(**{field: read(root) for field, read in READ.items()})
 
 
 def edit(xml: str, wanted: NetworkSettings) -> str:
     """*xml* with what differs from *wanted* changed. Elements, attributes and addresses of another kind stay."""
     root = ElementTree.fromstring(xml)
     current = read(xml)
-    if wanted.mode != current.mode:
-        _set_mode(root, wanted.mode)
-    if wanted.mtu != current.mtu:
-        _set_one(root, "mtu", {"size": str(wanted.mtu)} if wanted.mtu else None)
-    if wanted.domain != current.domain:
-        # Questions for the lab's own domain never leave the host.
-        _set_one(root, "domain", {"name": wanted.domain, "localOnly": "yes"} if wanted.domain else None)
-    if wanted.forwarders != current.forwarders:
-        _set_forwarders(root, wanted.forwarders)
-    if wanted.dns_hosts != current.dns_hosts:
-        _set_dns_hosts(root, wanted.dns_hosts)
-    if wanted.address != current.address:
-        _set_address(root, wanted.address)
-    if wanted.ranges != current.ranges:
-        _set_ranges(root, wanted.ranges)
-    if wanted.hosts != current.hosts:
-        _set_hosts(root, wanted.hosts)
+    for field, write in WRITE.items():
+        value = getattr(wanted, field)
+        if value != getattr(current, field):
+            write(root, value)
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -141,7 +111,32 @@ def _all(parent: Element | None, path: str) -> list[Element]:
     return [] if parent is None else parent.findall(path)
 
 
-def _address(ip: Element | None) -> str:
+def _mode(root: Element) -> str:
+    forward = root.find("forward")
+    mode = None if forward is None else forward.get("mode", "nat")
+    return "isolated" if mode is None else MODE_OF_FORWARD.get(mode, mode)
+
+
+def _mtu(root: Element) -> int:
+    mtu = root.find("mtu")
+    return 0 if mtu is None else int(mtu.get("size", "0"))
+
+
+def _domain(root: Element) -> str:
+    domain = root.find("domain")
+    return "" if domain is None else domain.get("name", "").lower()
+
+
+def _dns_hosts(root: Element) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name.text or "", host.get("ip", ""))
+        for host in root.iterfind("dns/host")
+        for name in host.iterfind("hostname")
+    )
+
+
+def _address(root: Element) -> str:
+    ip = _ip(root)
     if ip is None or not ip.get("address"):
         return ""
     return str(ipaddress.IPv4Interface(f"{ip.get('address')}/{ip.get('prefix') or ip.get('netmask') or '32'}"))
@@ -286,3 +281,35 @@ def _take(free: list[Element], host: StaticHost) -> Element | None:
             if same(other):
                 return free.pop(place)
     return None
+
+
+def _set_mtu(root: Element, mtu: int) -> None:
+    _set_one(root, "mtu", {"size": str(mtu)} if mtu else None)
+
+
+def _set_domain(root: Element, domain: str) -> None:
+    # Questions for the lab's own domain never leave the host.
+    _set_one(root, "domain", {"name": domain, "localOnly": "yes"} if domain else None)
+
+
+# Each field of the settings. DHCP lies in the address, which is written before it.
+READ: dict[str, t.Callable[[Element], t.Any]] = {
+    "mode": _mode,
+    "mtu": _mtu,
+    "domain": _domain,
+    "forwarders": lambda root: tuple(element.get("addr", "") for element in _forwarders(root)),
+    "dns_hosts": _dns_hosts,
+    "address": _address,
+    "ranges": lambda root: tuple(_range(element) for element in _all(_ip(root), "dhcp/range")),
+    "hosts": lambda root: tuple(_static_host(element) for element in _all(_ip(root), "dhcp/host")),
+}
+WRITE: dict[str, t.Callable[[Element, t.Any], None]] = {
+    "mode": _set_mode,
+    "mtu": _set_mtu,
+    "domain": _set_domain,
+    "forwarders": _set_forwarders,
+    "dns_hosts": _set_dns_hosts,
+    "address": _set_address,
+    "ranges": _set_ranges,
+    "hosts": _set_hosts,
+}

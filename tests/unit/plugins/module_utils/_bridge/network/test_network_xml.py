@@ -4,6 +4,7 @@
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 from __future__ import annotations
 
+import dataclasses
 import re
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network import network_xml
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.settings import NetworkSettings, merge
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.options import NETWORK
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.subnet import StaticHost
 
@@ -259,3 +261,26 @@ def test_live_updates_take_off_before_they_put_in():
         ),
     ]
     assert network_xml.updates(BY_HAND, BY_HAND) == []
+
+
+# The field of each option, of an item that of its list.
+FIELDS = {
+    "mode": "mode",
+    "address": "address",
+    "dhcp.start": "ranges",
+    "dhcp.end": "ranges",
+    "dhcp.hosts[]": "hosts",
+    "dns.domain": "domain",
+    "dns.hosts[]": "dns_hosts",
+    "dns.forwarders": "forwarders",
+    "mtu": "mtu",
+}
+
+
+def test_each_option_is_read_and_written_once():
+    # Its start is read by itself; the keys of an item belong to it, and so does DHCP as a whole to its parts.
+    rows = {row.path for row in NETWORK if row.is_compared and "[]." not in row.path} - {"autostart", "dhcp"}
+    assert set(FIELDS) == rows
+    assert [*network_xml.READ] == [*network_xml.WRITE]
+    fields = {field.name for field in dataclasses.fields(NetworkSettings)}
+    assert set(network_xml.READ) == set(FIELDS.values()) == fields
