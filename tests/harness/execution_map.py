@@ -33,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".build"
 TRACING = Path(__file__).with_name("tracing")
 TESTS = ("tests/unit/plugins", "tests/matrix")
+# What they execute is drawn anew each time.
+NEVER = "test_kills.py"
 FOLDER = BUILD / "mutants" / "map"
 # So many files of tests are watched before what they told is kept.
 AT_ONCE = 6
@@ -58,7 +60,10 @@ class ExecutionMap(t.NamedTuple):
     """By file and line, as the files are now."""
 
     def of(self, file: str, lines: range) -> list[str]:
-        """The tests that execute one of these lines: those without a host first, then by their duration."""
+        """The tests that execute one of these lines: those without a host first, then by their duration.
+
+        Those of one file stay together: they share what is made for the file.
+        """
         tests = self.tests.get(file, {})
         found: set[str] = set()
         # Where no test is known of the lines, they are new: in a known function, or in a new one.
@@ -66,7 +71,16 @@ class ExecutionMap(t.NamedTuple):
             found = set().union(*(tests.get(line, ()) for line in around)) & self.seconds.keys()
             if found:
                 break
-        return sorted(found, key=lambda test: (not test.startswith("tests/unit/"), self.seconds[test]))
+        least: dict[str, float] = {}
+        for test in found:
+            its = test.partition("::")[0]
+            least[its] = min(least.get(its, self.seconds[test]), self.seconds[test])
+
+        def rank(test: str) -> tuple[bool, float, str, float]:
+            its = test.partition("::")[0]
+            return not test.startswith("tests/unit/"), least[its], its, self.seconds[test]
+
+        return sorted(found, key=rank)
 
 
 def execution_map(files: Sequence[str], cells: int) -> ExecutionMap:
@@ -84,7 +98,8 @@ def execution_map(files: Sequence[str], cells: int) -> ExecutionMap:
 
 
 def test_files() -> list[str]:
-    return [str(path.relative_to(ROOT)) for folder in TESTS for path in sorted((ROOT / folder).rglob("test_*.py"))]
+    found = (path for folder in TESTS for path in sorted((ROOT / folder).rglob("test_*.py")))
+    return [str(path.relative_to(ROOT)) for path in found if path.name != NEVER]
 
 
 def digest(file: str) -> str:
