@@ -196,7 +196,9 @@ class Spawner:
         theirs.close()
 
     def start(self, order: Message, keep_fds: t.Sequence[int]) -> socket.socket:
-        """Fork a worker for *order*, with *keep_fds* open. Its messages are JSON lines on the returned socket; after the last it ends.
+        """Fork a worker for *order*, with *keep_fds* open until it only waits.
+
+        Its messages are JSON lines on the returned socket; after the last one it ends.
 
         :raises ApplyError: when the spawner is gone.
         """
@@ -232,7 +234,7 @@ def _be_spawner(control: socket.socket, work: Work) -> t.NoReturn:
             _reap()
             if os.fork() == 0:
                 control.close()
-                _be_worker(socket.socket(fileno=descriptors[0]), work)
+                _be_worker(socket.socket(fileno=descriptors[0]), descriptors[1:], work)
             for descriptor in descriptors:
                 os.close(descriptor)
     finally:
@@ -245,8 +247,11 @@ def _reap() -> None:
             continue
 
 
-def _be_worker(channel: socket.socket, work: Work) -> t.NoReturn:
+def _be_worker(channel: socket.socket, kept: list[int], work: Work) -> t.NoReturn:
     def tell(message: Message) -> None:
+        # Who only waits for its guest keeps nobody from anything.
+        while "waiting" in message and kept:
+            os.close(kept.pop())
         # The one who asked may be gone; the work goes on.
         with contextlib.suppress(OSError):
             channel.sendall(json.dumps(message, default=str).encode() + b"\n")

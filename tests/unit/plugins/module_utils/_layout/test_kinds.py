@@ -5,8 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -18,16 +24,18 @@ from ansible_collections.homelab.hybrid.plugins.filter import guest_options
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock, paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.claims import Claims
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import Waiting, Work
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import LockTimeout, SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import LockTimeout, RefusedError, SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How, Plan, Step
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference, ReferenceKind
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout import crew
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds import KINDS
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import LayoutOutcome, converge_layout
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import Kind, arguments
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing import spec as listing
 from ansible_collections.homelab.hybrid.plugins.plugin_utils import _inventory
+from ansible_collections.homelab.hybrid.tests.harness.kill import descendants
 
 WAIT_SECONDS = 10
 GUESTS = [kind for kind in KINDS if kind.is_guest]
@@ -83,6 +91,13 @@ class Lamps:
     def _is_free(self, reference: Reference) -> bool:
         try:
             with lock.hold([reference], [], wait_seconds=0):
+                return True
+        except LockTimeout:
+            return False
+
+    def is_address_free(self, address: str) -> bool:
+        try:
+            with lock.addresses([("br0", address)], wait_seconds=0):
                 return True
         except LockTimeout:
             return False
@@ -164,6 +179,104 @@ def test_one_that_waits_makes_room_for_the_next(lamps):
     outcome = run(lamps, *items, parallel=1, facts=True)
     assert outcome.error is None and outcome.told["waits"] == ["lamps[hall]"]
     assert outcome.told["resources"][0]["facts"]["colour"] == "lit"
+
+
+class Wired(Lamps):
+    """Lamps whose folder has another run's half-made ones, which are refused, and whose colours are addresses."""
+
+    def plan(self, spec: Lamp, state: str) -> Plan:
+        if state == "half":
+            raise RefusedError(f"{spec.name} is half there. Delete it first")
+        return super().plan(spec, state)
+
+    def claims(self, spec: Lamp | None, state: str) -> Claims:
+        return Claims(addresses=[("br0", spec.colour)] if spec and spec.colour else [])
+
+    def standing(self, dummy: Host) -> dict[str, Claims]:
+        lit = {path.name: path.read_text() for path in self.folder.iterdir() if path.suffix != ".seen"}
+        return {name: Claims(addresses=[("br0", colour)]) for name, colour in lit.items() if colour}
+
+
+@pytest.fixture
+def wired(lamps: Lamps) -> Wired:
+    return Wired(lamps.folder)
+
+
+OTHER_RUN = """
+import sys, time
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock, paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference, ReferenceKind
+paths.LOCKS, path, colour, address = sys.argv[1:]
+lamp = Reference(ReferenceKind("lamp", 7, None), "hall")
+with lock.addresses([("br0", address)]) if address else lock.hold([lamp], []):
+    print("held", flush=True)
+    time.sleep(0.5)
+    open(path, "w").write(colour)
+"""
+
+
+@contextlib.contextmanager
+def other_run(path: Path, colour: str, *, address: str = "") -> t.Iterator[None]:
+    """While it lasts another process holds the lamp hall, or an *address*, and at last writes *path*."""
+    argv = [sys.executable, "-c", OTHER_RUN, paths.LOCKS, str(path), colour, address]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".build")}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        yield
+
+
+def test_what_another_run_is_at_work_on_is_planned_again_when_that_is_done(wired):
+    (wired.folder / "hall").write_text("half")
+    check = run(wired, {"name": "hall", "colour": "red"}, dry_run=True)
+    assert check.error is not None and "Delete it first" in check.error.message
+    with other_run(wired.folder / "hall", "red"):
+        outcome = run(wired, {"name": "hall", "colour": "red"})
+    assert outcome.error is None and not outcome.told["changed"]
+
+
+def test_what_nobody_is_at_work_on_stays_refused(wired):
+    (wired.folder / "hall").write_text("half")
+    outcome = run(wired, {"name": "hall", "colour": "red"}, {"name": "shade"})
+    assert outcome.told["msg"].startswith("1 of 2 failed: lamp hall: hall is half there. Delete it first")
+    assert (wired.folder / "shade").exists()
+
+
+def test_who_is_refused_while_another_run_does_not_end_is_told_of_that_run(wired, monkeypatch):
+    monkeypatch.setattr(lock.hold.__wrapped__, "__kwdefaults__", {"wait_seconds": 0.1})
+    (wired.folder / "hall").write_text("half")
+    with other_run(wired.folder / "hall", "red"):
+        outcome = run(wired, {"name": "hall", "colour": "red"}, {"name": "shade"})
+    assert "lamp hall is in use by another run (process" in outcome.told["msg"]
+    assert (wired.folder / "shade").exists()
+
+
+def test_an_address_that_another_layout_is_just_giving_away_is_taken(wired):
+    with other_run(wired.folder / "shade", "10.0.0.9", address="10.0.0.9"):
+        outcome = run(wired, {"name": "hall", "colour": "10.0.0.9"})
+    assert outcome.error is not None
+    assert "have both the address 10.0.0.9 on br0" in outcome.error.message
+    assert not (wired.folder / "hall").exists()
+
+
+@pytest.mark.parametrize(("message", "is_free"), [({"step": "begun"}, False), ({"waiting": True}, True)], ids=str)
+def test_a_worker_whose_layout_is_gone_keeps_its_addresses_until_it_only_waits(lamps, message, is_free):
+    def work(dummy: crew.Message, tell: crew.Tell) -> crew.Message:
+        tell(message)
+        time.sleep(WAIT_SECONDS)
+        return {}
+
+    spawner = crew.Spawner(work)
+    with lock.addresses([("br0", "10.0.0.9")]) as held:
+        channel = spawner.start({}, [*held.values()])
+    try:
+        with channel.makefile() as stream:
+            assert json.loads(stream.readline()) == message
+        assert is_free == lamps.is_address_free("10.0.0.9")
+    finally:
+        (worker,) = descendants(spawner.pid)
+        os.kill(worker, signal.SIGKILL)
+        channel.close()
+        spawner.close()
 
 
 def test_no_process_is_left_of_a_run(lamps):
