@@ -7,7 +7,8 @@
 that is marked as one that writes (``# WRITES`` in its first lines). It is replaced by ``pass``, in a cell that sees the changed
 file in place of the file, and the tests that execute the line run there, the quick ones first, until one fails that does not
 fail with the line in place as well. Which tests these are tells a map that is made once (``execution_map``). A
-``yield Step(...)`` is only a name for a moment, a docstring and an import write nothing: they are not drawn.
+``yield Step(...)`` is only a name for a moment, a docstring and an import write nothing, and that something is flushed to the disk
+shows when the power goes: they are not drawn.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ansible_collections.homelab.hybrid.tests.unit.tree import SHARED_FILES, mar
 
 MODULE_UTILS = "plugins/module_utils"
 MARK = "WRITES"
+FLUSHES = ("fsync", "sync_folder")
 # A change can make a test wait for ever. What a run may take is a multiple of what its tests took when the map was made.
 PATIENCE = 5
 PATIENCE_SECONDS = 60
@@ -67,6 +69,8 @@ def removable(file: str) -> list[Line]:
 def is_effect(node: ast.Expr | ast.Assign | ast.AugAssign) -> bool:
     value = node.value
     if isinstance(value, ast.Constant):
+        return False
+    if isinstance(value, ast.Call) and ast.unparse(value.func).rpartition(".")[2] in FLUSHES:
         return False
     if isinstance(value, ast.Yield) and isinstance(value.value, ast.Call):
         return not (isinstance(value.value.func, ast.Name) and value.value.func.id == "Step")
