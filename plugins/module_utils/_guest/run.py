@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from .._core import lock
@@ -283,8 +284,8 @@ class Run:
             return
         self.backend.stop()
         yield Step("stopped for the restart")
-        self.backend.start()
-        self._forget_start()
+        with self._due_start():
+            self.backend.start()
         yield from waiting
 
     def _power_up(self) -> Steps:
@@ -295,14 +296,26 @@ class Run:
         now = self.state.power if self.state.exists else "stopped"
         if now == "suspended" and self.power.takes_changes:
             now = "started"
-        if target not in ("stopped", now):
-            self.backend.switch(now, target)
-        self._forget_start()
+        with self._due_start():
+            if target not in ("stopped", now):
+                self.backend.switch(now, target)
         yield change
 
-    def _forget_start(self) -> None:
-        if self.own.record.wants_start:
+    @contextlib.contextmanager
+    def _due_start(self) -> t.Iterator[None]:
+        """A start that is due is forgotten before it is made.
+
+        Of a run that is killed right behind it the note would be left, and start the guest again that somebody has shut down since.
+        """
+        is_due = self.own.record.wants_start
+        if is_due:
             self.own.save(wants_start=False)
+        try:
+            yield
+        except Exception:
+            if is_due:
+                self.own.save(wants_start=True)
+            raise
 
     # -- removal
 

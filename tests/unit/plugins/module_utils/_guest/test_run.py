@@ -252,6 +252,22 @@ def test_a_creation_that_was_killed_before_its_start_is_started_by_the_next_run(
     assert not backend.own.record.wants_start
 
 
+def test_a_start_that_is_due_is_forgotten_before_it_is_made_and_due_again_when_it_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = {"kind": "paper", "wants_start": True}
+    backend = PaperBackend(data=data)
+    seen: list[bool] = []
+    monkeypatch.setattr(backend, "switch", lambda now, target: seen.append(backend.own.record.wants_start))
+    carry_out(stopped(record=load(data, exists=True)), backend)
+    assert seen == [False] and not backend.own.record.wants_start
+    whole, failing = PaperBackend(data=data), PaperBackend(data=data)
+    carry_out(stopped(record=load(data, exists=True)), whole)
+    failing.fails_at = len(whole.asked)
+    carry_out(stopped(record=load(data, exists=True)), failing)
+    assert [*failing.asked, whole.asked[-1]] == whole.asked and failing.own.record.wants_start
+
+
 def test_a_removal_keeps_the_record_of_what_is_kept_and_forgets_it_with_the_last_volume() -> None:
     data = {"kind": "paper", "tags": ["a"], "volumes": {"root": {"pool": "main", "name": "web.root", "kind": "block"}}}
     state = running(record=load(data, exists=True), owned={"root": "/p/web.root"})
