@@ -177,6 +177,11 @@ bench-write: host ## The same of whole hosts and a fleet, written into docs/docs
 mutants: host ## Remove drawn lines of what writes one by one and show that the tests notice (MUTANTS="--seed 1 --only _storage")
 	@PYTHONPATH=$(BUILD) $(VENV)/bin/python tests/harness/mutants.py $(MUTANTS)
 
+.PHONY: kills
+kills: host ## Kill runs at 200 random moments, and show that nothing is lost or left and the next run converges (KILLS=200 SEED=1)
+	@KILLS=$(or $(KILLS),200) HARNESS_SEED=$(or $(SEED),$(shell date +%s)) PYTHONPATH=$(BUILD) $(VENV)/bin/python -m pytest -q \
+	  $(call IN_CELLS,2) --dist worksteal tests/matrix/test_kills.py
+
 .PHONY: docs
 docs: tools ## Render the documentation into .build/docs, and write its table of apply paths
 	@$(VENV)/bin/python tests/tools/apply_paths.py --write

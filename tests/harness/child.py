@@ -4,7 +4,7 @@
 """A run in a process of its own: ``python child.py < {"resource": [module, class], "params": {...}, "kill_at": N}``.
 
 Prints a line for each step that stands, and last the result as JSON. With *kill_at* it ends itself by SIGKILL right after
-that step.
+that step. Without a resource it is the run of a layout.
 """
 
 from __future__ import annotations
@@ -23,6 +23,17 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot impo
 
 def main() -> None:
     order = json.load(sys.stdin)
+    outcome = run_layout(order) if order["resource"] is None else run_resource(order)
+    print("RESULT " + json.dumps(outcome.result(), default=str), flush=True)
+
+
+def run_layout(order: dict[str, t.Any]) -> t.Any:
+    from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
+
+    return converge_layout(order["params"], dry_run=False, report=lambda message: print(message, flush=True))
+
+
+def run_resource(order: dict[str, t.Any]) -> t.Any:
     module, name = order["resource"]
     resource = getattr(importlib.import_module(module), name)()
     steps: list[str] = []
@@ -33,11 +44,9 @@ def main() -> None:
         if len(steps) == order.get("kill_at"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    outcome = converge(
+    return converge(
         resource, order["params"], host=Host(), dry_run=False, report=report, lock_seconds=order.get("lock_seconds", 60)
     )
-    result: dict[str, t.Any] = outcome.result()
-    print("RESULT " + json.dumps(result, default=str), flush=True)
 
 
 if __name__ == "__main__":

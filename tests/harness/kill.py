@@ -24,9 +24,9 @@ SEED = int(os.environ.get("HARNESS_SEED") or time.time())
 
 
 class Child:
-    """A run in a process of its own."""
+    """A run in a process of its own, of a layout where there is no *resource*."""
 
-    def __init__(self, resource: AnyResource, params: Params, kill_at: int | None = None) -> None:
+    def __init__(self, resource: AnyResource | None, params: Params, kill_at: int | None = None) -> None:
         kind = type(resource)
         self.process = subprocess.Popen(
             [sys.executable, str(CHILD)],
@@ -39,7 +39,11 @@ class Child:
         )
         assert self.process.stdin is not None
         json.dump(
-            {"resource": [kind.__module__, kind.__name__], "params": dict(params), "kill_at": kill_at},
+            {
+                "resource": None if resource is None else [kind.__module__, kind.__name__],
+                "params": dict(params),
+                "kill_at": kill_at,
+            },
             self.process.stdin,
         )
         self.process.stdin.close()
@@ -57,6 +61,21 @@ class Child:
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
+
+    def kill_all(self) -> None:
+        """Kill what it started too: workers, and programs that write for it. What it let go, as a guest, goes on."""
+        for pid in [self.process.pid, *descendants(self.process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, tasks.read_text().split()):
+                found += [child, *descendants(child)]
+    return found
 
 
 def survive_kills(
