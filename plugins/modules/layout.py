@@ -559,7 +559,9 @@ options:
           name:
             description:
               - The name of the disk. Its volume is called C(GUEST.NAME). The disks of a machine that was made by hand are
-                called C(disk0), C(disk1) and so on until they get a name here by their source or serial.
+                called C(disk0), C(disk1) and so on until they get a name here by their source or serial, which they keep.
+              - A declared source or serial says which disk is meant. A name does not move to another disk, and the place
+                of one that went is no other's.
             type: str
             required: true
           state:
@@ -688,7 +690,9 @@ options:
           name:
             description:
               - The name of the card. The cards of a machine that was made by hand are called C(net0), C(net1) and so on until
-                they get a name here by their MAC or bridge.
+                they get a name here by their MAC or bridge, which they keep.
+              - A declared MAC says which card is meant. A name does not move to another card, and the place of one that went
+                is no other's.
               - The end of a new card on the host is called C(MACHINE.CARD), at each start. Where that has more than 15 characters
                 it is the beginning of the machine's name and a digest.
             type: str

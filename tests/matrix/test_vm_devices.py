@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host, bridge_users, vlan_users
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
@@ -213,15 +215,24 @@ def test_the_name_of_a_hand_made_card_is_kept(folder: Path) -> None:
     assert macs() == [M1]
 
 
+def test_a_layout_keeps_the_name_too(folder: Path) -> None:
+    file = image(folder / f"{NAME}.img")
+    make(NAME, disk(image(folder / f"{NAME}-root.img")) + disk(file, "vdb"))
+    named = {"vms": [{"name": NAME, "disks": [{"name": "data", "source": str(file)}]}]}
+    outcome = converge_layout(named, dry_run=False)
+    assert outcome.error is None and not outcome.told["changed"]
+    check_run_again(VM, disks({"name": "data", "serial": "S"}), ["disks[data].serial"])
+
+
 # ---- two cards of one MAC ----------------------------------------------------------------------------------------------------
 
 
 def teaming() -> str:
-    pair = (
-        "<alias name='ua-persist'/><teaming type='persistent'/>",
-        "<teaming type='transient' persistent='ua-persist'/>",
-    )
-    return card(M1, BRIDGES[0], pair[0]) + card(M1, BRIDGES[1], pair[1]) + card(M2, BRIDGES[0])
+    """A card on a bridge, and a function of a card of the host that takes its place while it is plugged in."""
+    device = "<source><address type='pci' domain='0x0000' bus='0x03' slot='0x07' function='0x1'/></source>"
+    team = "<teaming type='transient' persistent='ua-steady'/>"
+    transient = f"<interface type='hostdev' managed='yes'><mac address='{M1}'/>{device}{team}</interface>"
+    return card(M1, BRIDGES[0], "<alias name='ua-steady'/><teaming type='persistent'/>") + transient
 
 
 def two_of_one_mac() -> str:
@@ -233,6 +244,16 @@ def test_of_two_cards_of_one_mac_the_named_one_goes(folder: Path) -> None:
     check_run_again(VM, networks({"name": "net1", "state": "absent"}), ["networks[net1]"])
     cards = definition(NAME).iterfind("devices/interface/source")
     assert [source.get("bridge") for source in cards] == [BRIDGES[0], BRIDGES[0]] and macs() == [M1, M2]
+
+
+def test_of_a_team_the_named_card_is_down_and_goes(folder: Path) -> None:
+    make(NAME, teaming() + card(M2, BRIDGES[0]))
+    check_run_again(VM, networks({"name": "steady", "link": "down"}), ["networks[steady].link"])
+    links = [node.find("link") is not None for node in definition(NAME).iterfind("devices/interface")]
+    assert links == [True, False, False]
+    check_run_again(VM, networks({"name": "net1", "state": "absent"}), ["networks[net1]"])
+    kinds = [node.get("type") for node in definition(NAME).iterfind("devices/interface")]
+    assert kinds == ["bridge", "bridge"] and macs() == [M1, M2]
 
 
 @pytest.mark.parametrize("is_running", [False, True])
@@ -296,6 +317,13 @@ def test_a_card_on_a_network_that_lends_a_bridge_is_on_that_bridge(lent: str) ->
     unchanged(VM, networks({"name": "lan", "bridge": BRIDGES[0]}))
     assert virsh("dumpxml", NAME) == before
     check_run_again(VM, networks({"name": "lan", "bridge": BRIDGES[1]}), ["networks[lan].bridge"])
+
+
+def test_a_lent_bridge_is_in_use(lent: str) -> None:
+    vlan = "<vlan><tag id='7'/></vlan>"
+    make(NAME, f"<interface type='network'><mac address='{M1}'/><source network='{lent}'/>{vlan}</interface>")
+    assert bridge_users(Host(), [BRIDGES[0]]) == {NAME: False} and bridge_users(Host(), [BRIDGES[1]]) == {}
+    assert vlan_users(Host(), BRIDGES[0]) == [NAME]
 
 
 def test_a_card_does_not_leave_its_portgroup_without_a_word(lent: str) -> None:

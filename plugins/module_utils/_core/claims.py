@@ -50,11 +50,13 @@ class Claims:
     *macs* are lower case, *addresses* and *reservations* fixed. *memory_kib* is what it may take at most, 0 for a resource
     that has no limit. *space* is what a run makes, *room* what a pool offers. *folders* may be those of one resource only.
     *paths* and *links* are its own on the host, and go or stay with it. *users* are the guests that stand on it, by name.
+    *disks* are files and devices that it alone may write, by what they lead to with how they are written.
     *is_made*: this collection made it.
     """
 
     __slots__ = (
         "addresses",
+        "disks",
         "folders",
         "is_made",
         "links",
@@ -79,6 +81,7 @@ class Claims:
         space: t.Sequence[Space] = (),
         room: Room | None = None,
         folders: t.Iterable[str] = (),
+        disks: t.Mapping[t.Hashable, str] | None = None,
         paths: t.Iterable[str] = (),
         links: t.Iterable[str] = (),
         users: t.Iterable[str] = (),
@@ -92,6 +95,7 @@ class Claims:
         self.space = tuple(space)
         self.room = room
         self.folders = frozenset(folders)
+        self.disks: t.Mapping[t.Hashable, str] = disks or {}
         self.paths = frozenset(paths)
         self.links = frozenset(links)
         self.users = frozenset(users)

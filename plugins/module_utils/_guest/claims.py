@@ -45,10 +45,17 @@ def when_it_goes(kind: Kind) -> Claims:
     return Claims(paths=[path for name, path in kind.state.owned.items() if not words & {*kind.deleted_by(name)}])
 
 
-def once_it_stands(spec: GuestSpec, cards: Cards, *, memory_kib: int, space: t.Sequence[Space]) -> Claims:
+def once_it_stands(
+    spec: GuestSpec,
+    cards: Cards,
+    *,
+    memory_kib: int,
+    space: t.Sequence[Space],
+    disks: t.Mapping[t.Hashable, str] | None = None,
+) -> Claims:
     """What it has once *spec* stands, where it has *cards* now."""
     after = cards_after(cards, spec.items("networks"), is_exact="networks" in spec.exact, unset=spec.unset).values()
-    return Claims(macs=macs_of(after), addresses=addresses_of(after), memory_kib=memory_kib, space=space)
+    return Claims(macs=macs_of(after), addresses=addresses_of(after), memory_kib=memory_kib, space=space, disks=disks)
 
 
 def cards_after(

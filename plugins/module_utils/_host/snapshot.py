@@ -296,5 +296,6 @@ def bridge_users(host: Host, names: t.Collection[str]) -> dict[str, bool]:
 def vlan_users(host: Host, bridge: str) -> list[str]:
     """The guests that are in a VLAN of *bridge*, by name."""
     users = [name for name, container in host.containers.items() if bridge in container.vlan_bridges]
+    wanted = {bridge, *(its.name for its in host.networks.values() if bridge in (its.bridge, its.lent_bridge))}
     definitions = host.definitions.items()
-    return sorted(users + [name for name, its in definitions if bridge in its.nic_sources(in_vlan=True)])
+    return sorted(users + [name for name, its in definitions if its.nic_sources(in_vlan=True) & wanted])

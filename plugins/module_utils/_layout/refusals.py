@@ -42,6 +42,7 @@ def check_claims(
     return [
         *check_subnets(claimants),
         *check_folders(claimants),
+        *check_disks(claimants),
         *check_doubles(claimants),
         *check_memory(claimants, host_kib, memory_overcommit),
         *check_storage(claimants, rooms, storage_overcommit),
@@ -64,6 +65,16 @@ def check_folders(claimants: t.Sequence[Claimant]) -> list[str]:
         f"{one.label} and {other.label} have both the folder {path}"
         for one, other in itertools.combinations([it for it in claimants if it.is_listed], 2)
         for path in sorted(one.after.folders & other.after.folders)
+    ]
+
+
+def check_disks(claimants: t.Sequence[Claimant]) -> list[str]:
+    """Two of the layout that write the same file or device. What is on the host, each guest refuses for itself."""
+    return [
+        f"{one.label} and {other.label} have both the disk {one.after.disks[place]}"
+        for one, other in itertools.combinations([it for it in claimants if it.is_listed], 2)
+        for place in one.after.disks
+        if place in other.after.disks
     ]
 
 

@@ -16,7 +16,7 @@ from .._core.options import Item
 from .._guest.claims import CardClaim, as_it_is, once_it_stands, when_it_goes
 from .._image.state import space_of
 from .plan import VmKind
-from .spec import Spec, with_create_defaults
+from .spec import Spec, reads_only, with_create_defaults
 from .state import State
 
 
@@ -38,7 +38,18 @@ def claims_of(spec: Spec | None, state: State) -> Claims:
     space = [space for item in wanted.wanted("disks") if (space := _space(item, state))]
     copies = state.missing_copies.items()
     space += [space_of(copy, state.image_sizes.get(image, 0)) for (dummy, image), copy in copies]
-    return once_it_stands(spec, cards, memory_kib=memory, space=space)
+    return once_it_stands(spec, cards, memory_kib=memory, space=space, disks=_written_disks(wanted, state))
+
+
+def _written_disks(spec: Spec, state: State) -> dict[t.Hashable, str]:
+    """The declared sources that it may write."""
+    there = state.persistent.things("disks") if state.exists else {}
+    found: dict[t.Hashable, str] = {}
+    for item in spec.wanted("disks"):
+        source = item.text("source")
+        if source is not None and not reads_only(item, there.get(item.name)):
+            found[state.places.get(source, source)] = source
+    return found
 
 
 def _memory_before(state: State) -> int:

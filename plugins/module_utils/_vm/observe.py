@@ -32,7 +32,7 @@ from .._storage.volume import Volume
 from . import addresses, process, seed
 from .naming import PLACES, name_live_devices
 from .options import SEED_DISK
-from .spec import Spec
+from .spec import Spec, reads_only
 from .state import FoundVolume, State, VmSide, seed_values
 from .volumes import Drivers, place_of, read_volume, recorded_places, volume_of
 from .xml import domain as domain_xml
@@ -380,8 +380,7 @@ def _source_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
         source, there = item.text("source"), plugged.get(item.name)
         if source is None or (there is not None and there.place == state.places.get(source)):
             continue
-        only_reads = item.get("readonly", source.endswith(".iso") if there is None else there.value("readonly"))
-        why = None if only_reads else _obstacle(host, spec.name, source)
+        why = None if reads_only(item, there) else _obstacle(host, spec.name, source)
         if why is not None:
             found[item.name] = why
     return found

@@ -95,6 +95,12 @@ def check_limits(item: Item, before: Thing | None = None, unset: t.Collection[st
             )
 
 
+def reads_only(item: Item, before: Thing | None) -> bool:
+    """Whether a disk on a source is never written to: a new one on an ISO is not."""
+    default = before.value("readonly") if before is not None else (item.text("source") or "").endswith(".iso")
+    return bool(item.get("readonly", default))
+
+
 def shared_name(name: str) -> str:
     """Why a disk and a network card cannot have the same name."""
     return f"networks: {name!r} is the name of a disk too. boot.order names both, so that each needs a name of its own"
@@ -141,7 +147,7 @@ def new_item(area: str, item: Item, formats: Formats = NO_FORMATS) -> Item:
         return created
     source = item.text("source")
     if source is not None:
-        found = {"format": "qcow2" if source.endswith(".qcow2") else "raw", "readonly": source.endswith(".iso")}
+        found = {"format": "qcow2" if source.endswith(".qcow2") else "raw", "readonly": reads_only(item, None)}
     elif "pool" in item.values:
         found = {"format": formats.get(item.values["pool"], ("qcow2",))[0], "readonly": False}
     else:

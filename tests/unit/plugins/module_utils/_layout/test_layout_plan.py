@@ -202,6 +202,12 @@ def test_two_bridges_cannot_share_a_subnet_nor_two_pools_a_folder():
     assert refusals.check_folders(pools) == ["storage pool a and storage pool c have both the folder /srv/x"]
 
 
+def test_two_machines_do_not_write_one_disk():
+    places = [{("inode", 1, 2): "/srv/a"}, {("inode", 1, 3): "/srv/b"}, {("inode", 1, 2): "/srv/link"}]
+    machines = [claimant(name, True, disks=its) for name, its in zip("abc", places, strict=True)]
+    assert refusals.check_disks(machines) == ["a and c have both the disk /srv/a"]
+
+
 GIB = 1024 * 1024
 
 

@@ -131,3 +131,9 @@ def test_all_that_stand_are_told_by_one_listing_and_which_of_them_were_made_here
     found = standing(host)
     assert {name: its.is_made for name, its in found.items()} == {"made": True, "foreign": False, "begun": True}
     assert (found["made"].macs, found["made"].memory_kib) == ({MAC}, 1024)
+
+
+def test_it_claims_the_sources_that_it_writes():
+    sources = [{"name": "data", "source": "/srv/data.img"}, {"name": "iso", "source": "/srv/a.iso"}]
+    sources += [{"name": "shown", "source": "/srv/shown.img", "readonly": True}]
+    assert claims(NEW, disks=sources).disks == {"/srv/data.img": "/srv/data.img"}
