@@ -105,6 +105,20 @@ def test_what_lxc_could_not_mount_is_refused(power):
     starts_again()
 
 
+def test_what_fails_while_it_runs_takes_its_lines_back():
+    """Only the running guest knows what it has put over its own folder."""
+    assert converge_now(ct.CONTAINER, {**ct.BASE, "networks": [ct.LAN]}).error is None
+    (SOURCES / "data").mkdir()
+    ct.inside("mount", "-t", "tmpfs", "x", "/home")
+    ct.inside("touch", "/home/data")
+    before = ct.config()
+    outcome = converge_now(ct.CONTAINER, {**mounted(source=f"{SOURCES}/data", path="/home/data"), "memory": "64M"})
+    assert outcome.error is not None and "/home/data is no folder" in outcome.error.message and outcome.changed
+    assert "lxc.mount.entry" not in ct.config() and "67108864" in ct.config() and before != ct.config()
+    starts_again()
+    check_run_again(ct.CONTAINER, mounted(source=f"{SOURCES}/data", path="/home/data"), ["mounts[data]"])
+
+
 def test_what_only_the_image_tells_leaves_nothing_behind():
     (SOURCES / "data").mkdir()
     wanted = {**ct.BASE, **mounted(source=f"{SOURCES}/data", path="/bin/ls/x")}

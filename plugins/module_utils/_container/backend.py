@@ -31,7 +31,7 @@ from .._storage.choice import drivers_of
 from .._storage.driver import Cloning, Driver
 from .._storage.volume import Volume
 from . import definition, idmap, inside, live, loading, power, rate, rootfs, running
-from .config import Config
+from .config import ENTRY, Config
 from .observe import KIND, read_host
 from .options import OPTIONS
 from .running import Running
@@ -69,6 +69,7 @@ class ContainerBackend:
         self.own = Ownership(work.host.record("guests", self.name))
         # What was done to the running container already, by one function for several options or steps.
         self._given: set[t.Hashable] = set()
+        self._written: Config | None = None
 
     # -- record
 
@@ -175,11 +176,28 @@ class ContainerBackend:
 
     def attach(self, change: Change) -> None:
         area, name, dummy = split(change.path)
+        try:
+            if area == "networks":
+                running.plug_card(self._running, name)
+            else:
+                running.mount(self._running, name)
+        except Exception:
+            self._take_back(area, name)
+            raise
         if area == "networks":
-            running.plug_card(self._running, name)
             self._tell_guest()
+
+    def _take_back(self, area: str, name: str) -> None:
+        """A new thing that cannot come now would keep the container from its next start too: its lines go again."""
+        is_new = name not in (self.state.cards if area == "networks" else self.state.mounts)
+        if self._written is None or not is_new:
+            return
+        if area == "networks":
+            left = self._written.without_net(self.wanted.cards[name].number)
         else:
-            running.mount(self._running, name)
+            left = self._written.remove(ENTRY, self.wanted.mounts[name].text)
+        _write_config(self.name, left)
+        self._written = left
 
     def change_live(self, change: Change) -> None:
         area, name, key = split(change.path)
@@ -331,6 +349,7 @@ class ContainerBackend:
             return False
         _check_loads(self.name, config)
         _write_config(self.name, config)
+        self._written = config
         return True
 
     def set_flag(self, change: Change) -> None:
