@@ -1158,8 +1158,11 @@ options:
           - Those that are not listed are left as they are, and named in RV(ignore:unmanaged), unless O(containers[].exact)
             says otherwise.
           - They are added, removed and changed while the container runs.
-          - In an unprivileged container the owners are mapped, so that what is root's on the host is root's inside. The file
-            system of the source has to know mounts with mapped owners, as ext4, btrfs and xfs do.
+          - In an unprivileged container the owners are mapped, so that what is root's on the host is root's inside. Where
+            the file system of the source knows no mapped owners (NFS, FUSE, overlay), it is mounted without them, which a
+            warning says.
+          - What LXC could not mount at the next start is refused - a folder with other mounts below it, one behind a folder
+            that others may not pass, and a path that leads over a link inside.
           - B(In short:) live.
         type: list
         elements: dict

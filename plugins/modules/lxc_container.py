@@ -20,6 +20,12 @@ extends_documentation_fragment:
   - homelab.hybrid._requirements
   - homelab.hybrid._requirements.lxc
   - homelab.hybrid._plan
+notes:
+  - Of a container that was made by hand the files count too that it includes (C(lxc.include), C(lxc.mount.fstab)). They are never written;
+    a change is written into the configuration of the container so that it counts.
+  - One whose configuration LXC cannot load can be stopped and taken away. Everything else is refused, and says why it cannot be loaded.
+  - When a guest restarts itself LXC makes it anew of what it was started with. What was changed since is named in a warning, comes back with
+    the next run, and for good with O(state=restarted).
 options:
   state:
     description:
@@ -146,7 +152,9 @@ options:
       - Those that are not listed are left as they are, and named in RV(unmanaged), unless O(exact) says otherwise.
       - They are added, removed and changed while the container runs.
       - In an unprivileged container the owners are mapped, so that what is root's on the host is root's inside.
-        The file system of the source has to know mounts with mapped owners, as ext4, btrfs and xfs do.
+        Where the file system of the source knows no mapped owners (NFS, FUSE, overlay), it is mounted without them, which a warning says.
+      - What LXC could not mount at the next start is refused - a folder with other mounts below it, one behind a folder that others may not
+        pass, and a path that leads over a link inside.
       - 'B(In short:) live.'
     type: list
     elements: dict
@@ -494,6 +502,10 @@ guest:
     managed:
       description: Whether this collection has a record of it.
       type: bool
+      returned: always
+    problem:
+      description: Why LXC cannot load its configuration. Null where it can.
+      type: str
       returned: always
 """
 

@@ -394,3 +394,25 @@ def test_a_place_name_is_not_used_up(root, tmp_path):
         ct.CONTAINER, {"name": ct.NAME, "mounts": [{"name": "mount0", "state": "absent"}]}, ["mounts[mount0]"]
     )
     assert [line.split()[1] for line in said("lxc.mount.entry")] == ["c"]
+
+
+def test_of_two_cards_with_one_mac_the_named_one_goes(root):
+    card = (
+        "lxc.net.{0}.type = veth\nlxc.net.{0}.link = hlctbr0\nlxc.net.{0}.name = eth{0}\nlxc.net.{0}.hwaddr = "
+        + MAC
+        + "\n"
+    )
+    by_hand(root, card.format(0) + card.format(1) + card.format(2))
+    start()
+    check_run_again(
+        ct.CONTAINER, {"name": ct.NAME, "networks": [{"name": "net1", "state": "absent"}]}, ["networks[net1]"]
+    )
+    told = {link["ifname"] for link in json.loads(ct.network("-j", "link"))}
+    assert {"eth0", "eth2"} < told and "eth1" not in told and said("lxc.net.2.name") == ["eth2"]
+    check_run_again(
+        ct.CONTAINER, {"name": ct.NAME, "networks": [{"name": "net2", "mtu": 1300}]}, ["networks[net2].mtu"]
+    )
+    assert [link["mtu"] for link in json.loads(ct.network("-j", "link")) if link["ifname"] in ("eth0", "eth2")] == [
+        1500,
+        1300,
+    ]

@@ -190,6 +190,26 @@ def test_the_declared_address_is_the_only_one_of_a_new_guest(tmp_path):
     )
 
 
+def test_the_declared_address_comes_before_files_of_the_image(tmp_path):
+    """networkd takes the first file that matches a link, by the names of the files."""
+    tiny_root.fill(tmp_path / "root")
+    for folder in ("etc/systemd/network", "usr/lib/systemd/network"):
+        (tmp_path / "root" / folder).mkdir(parents=True)
+    (tmp_path / "root/usr/lib/systemd/systemd-networkd").write_text("")
+    for name in ("00-eth0.network", "00-all.network", "01-x.network"):
+        (tmp_path / "root/etc/systemd/network" / name).write_text("[Match]\nName=eth0\n[Network]\nDHCP=yes\n")
+    archive = ct.FOLDER / "networkd.tar.zst"
+    ct.run(
+        "tar", "--numeric-owner", "--xattrs", "-I", "zstd -1", "-cf", str(archive), "-C", str(tmp_path / "root"), "."
+    )
+    tiny_root.store(f"{ct.PREFIX}-networkd", archive)
+    check_run_again(
+        ct.CONTAINER, {**ct.BASE, "image": f"{ct.PREFIX}-networkd", "state": "stopped", "networks": [ct.LAN]}
+    )
+    first = min((ct.rootfs() / "etc/systemd/network").glob("*.network"), key=lambda path: path.name)
+    assert "Address=10.91.7.10/24" in first.read_text() and "DHCP" not in first.read_text()
+
+
 @pytest.mark.parametrize("option", [
     {"gateway": "fe80::1"}, {"gateway": "10.91.7.255"}, {"gateway": "10.91.7.9"}, {"ip": "10.91.7.0/24"}, {"ip": "10.91.7.255/24"},
     {"mac": "00:00:00:00:00:00"},

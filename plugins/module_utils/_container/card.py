@@ -357,6 +357,8 @@ def claim_cards(declared: t.Iterable[Item], config: Config, macs: t.Mapping[str,
             del free[number]
 
     def claim_mac(name: str, mac: str) -> None:
+        # Two cards may have one MAC: then the place tells them apart.
+        claim(name, lambda number, net: mac_in(net) == mac and name == f"net{number}")
         claim(name, lambda number, net: mac_in(net) == mac)
 
     there = {mac_in(net) for net in free.values()}
@@ -422,8 +424,11 @@ def find_nic(card: Card, nics: t.Iterable[Nic]) -> Nic | None:
     """The interface of the running container that belongs to *card*."""
     there = tuple(nics)
     mac = card["mac"]
+    alike = [nic for nic in there if mac and nic.mac == mac]
+    # Two cards may have one MAC, as those of a team do: then their names tell them apart.
+    own = [nic for nic in alike if nic.host == card.pair or nic.device == card.device]
     found = (
-        *(nic for nic in there if mac and nic.mac == mac),
+        *(own if len(alike) > 1 else alike),
         *(nic for nic in there if card.pair and nic.host == card.pair),
         *(nic for nic in there if not mac and nic.device == card.device),
     )
