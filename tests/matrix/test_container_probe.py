@@ -80,6 +80,15 @@ def test_a_source_without_mapped_owners_is_bound_without_them(power):
     unchanged(ct.CONTAINER, mounted(source=f"{SOURCES}/over"))
 
 
+def test_a_folder_of_fuse_is_bound_without_mapped_owners(power):
+    wanted = mounted(source="/var/lib/lxcfs/proc", readonly=True)
+    outcome = check_run_again(ct.CONTAINER, wanted, ["mounts[data]"])
+    assert ["takes no mapped owners" in warning for warning in outcome.plan.warnings] == [True]
+    starts_again()
+    assert ct.inside("cat", "/data/uptime")
+    unchanged(ct.CONTAINER, wanted)
+
+
 def test_a_device_of_the_host_is_bound(power):
     wanted = mounted(source="/dev/zero", path="/data0")
     check_run_again(ct.CONTAINER, wanted, ["mounts[data]"])
