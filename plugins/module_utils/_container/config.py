@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
 
@@ -90,10 +91,7 @@ class Config:
         """*included* has the lines of other files by the value of ``lxc.include``, each as the path of its file and its text; *tables*
         those of the files that ``lxc.mount.fstab`` names.
         """
-        others = {
-            value: tuple(parse_line(line).replace(origin=origin) for origin, line in its if "=" in line)
-            for value, its in (included or {}).items()
-        }
+        others = {value: _parse_included(tuple(its)) for value, its in (included or {}).items()}
         for path, its in (tables or {}).items():
             entries = (line.strip() for line in its)
             others[path] = tuple(Line(it, ENTRY, "", it, path) for it in entries if it and not it.startswith("#"))
@@ -233,6 +231,12 @@ class Config:
             if places:
                 return self._with(*self.lines[: places[-1] + 1], new, *self.lines[places[-1] + 1 :])
         return self._with(*self.lines, new)
+
+
+@functools.lru_cache(maxsize=64)
+def _parse_included(its: tuple[tuple[str, str], ...]) -> tuple[Line, ...]:
+    """The lines of other files. Most containers of a host include the same."""
+    return tuple(parse_line(line).replace(origin=origin) for origin, line in its if "=" in line)
 
 
 def _families(key: str) -> t.Iterator[str]:

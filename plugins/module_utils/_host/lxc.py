@@ -26,8 +26,9 @@ _MOST_BYTES = 1 << 20
 _LINK = re.compile(r"^\s*lxc\.(?:net\.(\d+)|network(?:\.\d+)?)\.link\s*=\s*(\S+)\s*$", re.MULTILINE)
 _VLAN = re.compile(r"^\s*lxc\.net\.(\d+)\.veth\.vlan\.(?:tagged\.)?id\s*=\s*\d", re.MULTILINE)
 _MAC = re.compile(r"^\s*lxc\.(?:net\.\d+|network(?:\.\d+)?)\.hwaddr\s*=\s*([0-9A-Fa-f:]+)\s*$", re.MULTILINE)
-_INCLUDE = re.compile(r"^\s*lxc\.include\s*=\s*(\S.*?)\s*$", re.MULTILINE)
-_TABLE = re.compile(r"^\s*lxc\.mount(?:\.fstab)?\s*=\s*(\S.*?)\s*$", re.MULTILINE)
+# A value may stand in quotes.
+_INCLUDE = re.compile(r"""^\s*lxc\.include\s*=\s*(["']?)(\S.*?)\1\s*$""", re.MULTILINE)
+_TABLE = re.compile(r"""^\s*lxc\.mount(?:\.fstab)?\s*=\s*(["']?)(\S.*?)\1\s*$""", re.MULTILINE)
 # What LXC 1 and 2 knew and LXC 3 and later refuse, as in lxc-update-config.
 _OLD = re.compile(
     r"^\s*(lxc\.(?:utsname|rootfs|rootfs\.backend|mount|pts|tty|devttydir|console|aa_profile|aa_allow_incomplete|se_context"
@@ -134,14 +135,14 @@ def _read_container(name: str, path: str, is_running: bool, known: dict[str, tup
     tables: dict[str, tuple[str, ...]] = {}
     problem = None
     try:
-        for value in _INCLUDE.findall(text):
+        for dummy, value in _INCLUDE.findall(text):
             if value not in known:
                 known[value] = tuple(_read_included(value, (path,)))
             included[value] = known[value]
     except _Unreadable as exc:
         problem = str(exc)
     effective = "\n".join((text, *(line.text for its in included.values() for line in its)))
-    for value in _TABLE.findall(effective):
+    for dummy, value in _TABLE.findall(effective):
         try:
             tables[value] = tuple(_read_file(value).split("\n"))
         except _Unreadable as exc:
@@ -162,7 +163,7 @@ def _read_included(value: str, above: tuple[str, ...]) -> t.Iterator[Included]:
             if inner is None:
                 yield Included(path, line)
             else:
-                yield from _read_included(inner.group(1), (*above, path))
+                yield from _read_included(inner.group(2), (*above, path))
 
 
 def _files_of(value: str) -> list[str]:
