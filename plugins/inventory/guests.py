@@ -83,7 +83,7 @@ options:
     default: 60
   strict:
     description:
-      - Whether a hypervisor that cannot be asked, a name that two guests or a guest and its hypervisor have, and an expression in O(compose),
+      - Whether a hypervisor that cannot be asked, a name that two guests or a guest and a hypervisor have, and an expression in O(compose),
         O(groups) or O(keyed_groups) that cannot be evaluated are errors.
       - Otherwise the first two are warnings. The guests that the hypervisor told of last are then taken from the cache.
     type: bool
@@ -108,7 +108,7 @@ options:
   hostnames:
     description:
       - How the inventory hosts are called. V(name) is the name of the guest, V(qualified) is V(GUEST.HYPERVISOR).
-      - Of two guests with one name the running one bears it, else that of the hypervisor that stands first. A guest with the name of its own
+      - Of two guests with one name the running one bears it, else that of the hypervisor that stands first. A guest with the name of a
         hypervisor is left out.
     type: str
     choices: [name, qualified]
@@ -304,7 +304,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             self.inventory.add_child("guests", group)
         if self.get_option("add_hypervisors"):
             self._add_hypervisors(sources)
-        named, clashes = name_guests(answers, wanted, self.get_option("hostnames") == "qualified")
+        # Those of a source that was read before this one are hypervisors too.
+        known = self.inventory.groups.get("hypervisors")
+        hypervisors = {*by_name, *(host.name for host in (known.get_hosts() if known else ()))}
+        named, clashes = name_guests(answers, wanted, self.get_option("hostnames") == "qualified", hypervisors)
         for clash in clashes:
             if self.get_option("strict"):
                 raise AnsibleParserError(clash)

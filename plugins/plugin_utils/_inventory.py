@@ -141,12 +141,12 @@ def parse_answer(stdout: bytes) -> dict[str, t.Any]:
 
 
 def name_guests(
-    answers: t.Mapping[str, Facts], wanted: Filter, is_qualified: bool
+    answers: t.Mapping[str, Facts], wanted: Filter, is_qualified: bool, hypervisors: t.Collection[str]
 ) -> tuple[dict[str, tuple[str, Facts]], list[str]]:
     """The inventory hosts: for each name the hypervisor and the guest; and a sentence for each guest that has no name of its own.
 
-    Of guests with one name the running one bears it, else that of the first hypervisor. The name of its own hypervisor no guest bears:
-    what is for the hypervisor would be done in the guest.
+    Of guests with one name the running one bears it, else that of the first hypervisor. The name of one of the *hypervisors* no guest
+    bears: what is for the hypervisor would be done in the guest.
     """
     named: dict[str, tuple[str, Facts]] = {}
     clashes = []
@@ -155,9 +155,10 @@ def name_guests(
             if not wanted.wants(guest):
                 continue
             name = f"{guest['name']}.{hypervisor_name}" if is_qualified else str(guest["name"])
-            if name == hypervisor_name:
+            if name in hypervisors:
+                where = "it" if name == hypervisor_name else hypervisor_name
                 clashes.append(
-                    f"{name} is a hypervisor and a guest on it: the guest is left out. hostnames=qualified has both"
+                    f"{name} is a hypervisor and a guest on {where}: the guest is left out. hostnames=qualified has both"
                 )
                 continue
             if name not in named:

@@ -121,6 +121,17 @@ def test_both_kinds_over_ssh_with_one_execution(inventory: Inventory) -> None:
     assert found["hypervisors"]["hosts"] == ["alpha"]
 
 
+def test_no_task_for_a_hypervisor_runs_in_a_guest_of_its_name(inventory: Inventory) -> None:
+    both = [inventory.far("alpha"), inventory.far(CONTAINER)]
+    found = inventory.read(hypervisors=both)
+    assert found["_meta"]["hostvars"][CONTAINER].get("ansible_connection") is None
+    assert CONTAINER in found["hypervisors"]["hosts"] and "containers" not in found
+    assert f"{CONTAINER} is a hypervisor and a guest on alpha: the guest is left out" in found["said"]
+    strict = inventory.run(hypervisors=both, strict=True)
+    assert strict.returncode != 0
+    assert f"{CONTAINER} is a hypervisor and a guest on alpha" in " ".join(strict.stderr.split())
+
+
 def test_an_unreachable_hypervisor_is_a_warning(inventory: Inventory) -> None:
     closed = {"name": "closed", "host": "127.0.0.1", "port": 1, "connection": "ssh"}
     found = inventory.read(hypervisors=[closed, "local"])

@@ -106,7 +106,7 @@ def test_other_answers(text: str, said: str) -> None:
     ],
 )
 def test_filters(wanted: Filter, is_in: bool) -> None:
-    named, clashes = name_guests({"alpha": {"guests": [guest(tags=["web", "prod"])]}}, wanted, False)
+    named, clashes = name_guests({"alpha": {"guests": [guest(tags=["web", "prod"])]}}, wanted, False, ("alpha", "beta"))
     assert (list(named) == ["web"]) is is_in
     assert not clashes
 
@@ -123,21 +123,29 @@ def test_of_two_guests_with_one_name_the_running_one_bears_it(
     first: str, second: str, chosen: str, left_out: str
 ) -> None:
     answers = {"alpha": {"guests": [guest(state=first)]}, "beta": {"guests": [guest(state=second)]}}
-    named, clashes = name_guests(answers, Filter(), False)
+    named, clashes = name_guests(answers, Filter(), False, ("alpha", "beta"))
     assert named["web"][0] == chosen
     assert len(clashes) == 1
     assert f"the one on {left_out} is left out" in clashes[0]
-    both, clashes = name_guests(answers, Filter(), True)
+    both, clashes = name_guests(answers, Filter(), True, ("alpha", "beta"))
     assert sorted(both) == ["web.alpha", "web.beta"]
     assert not clashes
 
 
-def test_no_guest_bears_the_name_of_its_own_hypervisor() -> None:
+def test_no_guest_bears_the_name_of_a_hypervisor() -> None:
     answers = {"alpha": {"guests": [guest("alpha"), guest("web")]}, "beta": {"guests": [guest("alpha", "container")]}}
-    named, clashes = name_guests({"alpha": answers["alpha"]}, Filter(), False)
+    named, clashes = name_guests({"alpha": answers["alpha"]}, Filter(), False, ("alpha", "beta"))
     assert named.keys() == {"web"}
     assert clashes == ["alpha is a hypervisor and a guest on it: the guest is left out. hostnames=qualified has both"]
-    assert name_guests(answers, Filter(), True)[0].keys() == {"alpha.alpha", "web.alpha", "alpha.beta"}
+    for hypervisors in (("alpha", "beta"), ("beta", "alpha", "silent")):
+        named, clashes = name_guests(answers, Filter(), False, hypervisors)
+        assert named.keys() == {"web"}
+        assert "alpha is a hypervisor and a guest on beta: the guest is left out" in clashes[1]
+    assert name_guests(answers, Filter(), True, ("alpha", "beta"))[0].keys() == {
+        "alpha.alpha",
+        "web.alpha",
+        "alpha.beta",
+    }
 
 
 @pytest.mark.parametrize(
