@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import os
 import shlex
+import shutil
 import subprocess
+import threading
 import typing as t
 
 # What the connection variables of a hypervisor are called in the inventory.
@@ -26,6 +30,9 @@ VARIABLES = {
     "connection": ("ansible_connection",),
 }
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+# A login shell there may print before it runs what it is told (.bashrc): what counts begins behind this line.
+_BEGIN = "homelab.hybrid begins here"
+_AFTER_LOGIN = f'echo "{_BEGIN}"; exec "$@"'
 DEFAULT_SSH_ARGS = "-o ControlMaster=auto -o ControlPersist=60s"
 
 
@@ -66,7 +73,8 @@ class Hypervisor:
         options += ["-l", self.user] if self.user else []
         options += ["-i", os.path.expanduser(self.private_key_file)] if self.private_key_file else []
         # ssh hands one text to the login shell there.
-        return [self.executable, *options, "--", self.host, shlex.join(argv)]
+        command = ["/bin/sh", "-c", _AFTER_LOGIN, "sh", *argv]
+        return [self.executable, *options, "--", self.host, shlex.join(command)]
 
     def _control_path(self) -> str:
         key = "\0".join(
@@ -92,12 +100,9 @@ class Hypervisor:
 
         :raises Unreachable: when the hypervisor, or ssh itself, does not answer, or not within *limit*.
         """
-        feed: dict[str, t.Any] = {"stdin": source} if source is not None else {"input": input or b""}
         command = self.argv(argv)
         try:
-            done = subprocess.run(
-                command, stdout=target or subprocess.PIPE, stderr=subprocess.PIPE, check=False, timeout=limit, **feed
-            )
+            done = _communicate(command, input, source, target, limit, is_login=self.host is not None)
         except subprocess.TimeoutExpired as exc:
             raise Unreachable(f"{self.shown} did not answer within {limit:g} s") from exc
         except FileNotFoundError as exc:
@@ -105,9 +110,63 @@ class Hypervisor:
                 f"{command[0]} is not on {self.shown if self.host is None else 'the control node'}"
             ) from exc
         # ssh says everything that is its own fault with 255.
-        if self.host is not None and done.returncode == 255:
-            raise Unreachable(f"ssh to {self.host}: {_last_lines(done.stderr)}")
-        return done.returncode, done.stdout or b"", done.stderr
+        if self.host is not None and done[0] == 255:
+            raise Unreachable(f"ssh to {self.host}: {_last_lines(done[2])}")
+        return done
+
+
+def _communicate(
+    command: t.Sequence[str],
+    input: bytes | None,
+    source: t.IO[bytes] | None,
+    target: t.IO[bytes] | None,
+    limit: float | None,
+    is_login: bool,
+) -> tuple[int, bytes, bytes]:
+    """As ``Hypervisor.run``; of what a command prints that *is_login* only what comes behind ``_BEGIN`` counts.
+
+    :raises subprocess.TimeoutExpired: after *limit* seconds.
+    """
+    out, err = target or io.BytesIO(), io.BytesIO()
+    process = subprocess.Popen(command, stdin=source or subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    stdout, stderr = t.cast(t.IO[bytes], process.stdout), t.cast(t.IO[bytes], process.stderr)
+    # A process that ssh left behind may hold the pipes open when ssh itself was ended: nobody waits for these threads then.
+    readers = [
+        threading.Thread(target=_copy, args=(stdout, out, _BEGIN if is_login else None), daemon=True),
+        threading.Thread(target=_copy, args=(stderr, err, None), daemon=True),
+        threading.Thread(target=_write, args=(process.stdin, input or b""), daemon=True),
+    ]
+    try:
+        for reader in readers:
+            reader.start()
+        process.wait(limit)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    for reader in readers:
+        reader.join()
+    stdout.close()
+    stderr.close()
+    return process.returncode, out.getvalue() if isinstance(out, io.BytesIO) else b"", err.getvalue()
+
+
+def _copy(stream: t.IO[bytes], target: t.IO[bytes], begin: str | None) -> None:
+    """Copy what is behind the line *begin*, or all of it."""
+    if begin is not None:
+        for line in stream:
+            if line.endswith(f"{begin}\n".encode()):
+                break
+    shutil.copyfileobj(stream, target)
+
+
+def _write(stream: t.IO[bytes] | None, data: bytes) -> None:
+    """Feed a process; one that reads nothing more is no error."""
+    if stream is not None:
+        with contextlib.suppress(BrokenPipeError):
+            stream.write(data)
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
 
 
 def hypervisor(

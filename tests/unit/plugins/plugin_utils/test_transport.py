@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import shlex
+import time
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +56,7 @@ def test_the_variables_of_the_hypervisor_reach_ssh(tmp_path):
     found = hypervisor("alpha", variables, {"timeout": 7, "control_folder": str(tmp_path), "checks_host_key": False})
     argv = found.argv(["sh", "-c", "echo 'a  b'; $x"])
     assert argv[0] == "ssh" and argv[-2] == "192.0.2.1" and argv[-3] == "--"
-    assert shlex.split(argv[-1]) == ["sh", "-c", "echo 'a  b'; $x"]
+    assert shlex.split(argv[-1])[-3:] == ["sh", "-c", "echo 'a  b'; $x"]
     text = " ".join(argv)
     for part in (
         "-p 2222",
@@ -71,6 +73,35 @@ def test_the_variables_of_the_hypervisor_reach_ssh(tmp_path):
 def test_a_hypervisor_that_is_not_there_is_unreachable(tmp_path):
     with pytest.raises(Unreachable, match="is not on the control node"):
         Hypervisor(host="x", executable=str(tmp_path / "none"), ssh_args="").run(["true"])
+
+
+def chatty(folder: Path) -> Hypervisor:
+    """A hypervisor whose login shell prints before it runs what it is told, as a .bashrc does."""
+    ssh = folder / "ssh"
+    ssh.write_text('#!/bin/sh\nfor last; do :; done\nexec /bin/sh -c "echo welcome home; printf unended; $last"\n')
+    ssh.chmod(0o755)
+    return Hypervisor(host="alpha", executable=str(ssh), ssh_args="")
+
+
+def test_what_a_login_shell_prints_is_no_answer(tmp_path):
+    far = chatty(tmp_path)
+    assert far.run(["sh", "-c", "cat; echo bad >&2; exit 3"], input=b"a\nb") == (3, b"a\nb", b"bad\n")
+    data = bytes(range(256)) * 9000
+    (tmp_path / "data").write_bytes(data)
+    with (tmp_path / "data").open("rb") as source, (tmp_path / "copy").open("wb") as target:
+        assert far.run(["cat"], source=source, target=target) == (0, b"", b"")
+    assert (tmp_path / "copy").read_bytes() == data
+
+
+def test_a_program_that_reads_nothing_is_no_error(tmp_path):
+    assert chatty(tmp_path).run(["true"], input=bytes(2_000_000))[0] == 0
+
+
+def test_who_does_not_answer_in_time_is_unreachable(tmp_path):
+    begin = time.monotonic()
+    with pytest.raises(Unreachable, match=r"alpha did not answer within 0\.2 s"):
+        chatty(tmp_path).run(["sleep", "20"], limit=0.2)
+    assert time.monotonic() - begin < 10
 
 
 def test_only_connection_variables_are_looked_at():
