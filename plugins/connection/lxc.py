@@ -19,7 +19,7 @@ extends_documentation_fragment:
 requirements:
   - C(ssh) on the control node, unless the hypervisor is the control node
   - LXC 5.0 or newer on the hypervisor, and there either root or C(sudo) without a password
-  - C(/bin/sh) in the container
+  - C(/bin/sh) in the container, and C(mktemp), C(mkfifo) and C(grep) for C(become)
 options:
   container:
     description:
@@ -60,6 +60,13 @@ options:
         key: pipelining
       - section: defaults
         key: pipelining
+  env_path:
+    description:
+      - The C(PATH) in the container.
+      - Without it the one of C(/etc/environment) in the container goes before the usual folders, and those of NixOS and Guix come after them.
+    type: str
+    vars:
+      - name: ansible_lxc_env_path
   lxc_path:
     description:
       - The folder of the containers on the hypervisor, where it is not the usual one.
@@ -77,7 +84,6 @@ ansible_hypervisor: "{{ hostvars[guest_hypervisor] | homelab.hybrid.connection_v
 guest_hypervisor: alpha
 """
 
-import os
 import shlex
 import typing as t
 
@@ -85,35 +91,37 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNo
 from ansible.module_utils.common.text.converters import to_bytes, to_native
 from ansible.utils.display import Display
 
-from ..plugin_utils._guest_connection import GuestConnection, text_of
+from ..plugin_utils import _guest_shell
+from ..plugin_utils._guest_connection import GuestConnection, text_of, whole_file
 
 display = Display()
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # These statuses say that the container cannot be entered; the reason is in the line with the marker.
 _MISSING = 245
 _NOT_RUNNING = 246
 _CANNOT_ENTER = 247
 _MARKER = "homelab.hybrid.lxc: "
 # lxc-attach would wait for ever for a container that is frozen, so its state is asked first, in the same breath.
-# A container is there when it runs or its config is there: LXC's own rule. A sudo that refuses says nothing of it.
+# A container is there when it runs or its config is there: LXC's own rule. A sudo that refuses says nothing of it, and what it complains
+# about (that the name of its host does not resolve) is no state.
 _ENTER = f"""\
 path=$1 name=$2; shift 2
 sudo=
 if [ "$(id -u)" -ne 0 ]; then sudo="sudo -n --"; fi
 fail() {{ echo "{_MARKER}$2" >&2; exit "$1"; }}
 command -v lxc-attach > /dev/null || fail {_CANNOT_ENTER} "LXC is not installed there"
-if state=$($sudo lxc-info ${{path:+-P "$path"}} -n "$name" -s -H 2>&1); then
+info() {{ $sudo lxc-info ${{path:+-P "$path"}} -n "$name" -s -H; }}
+if state=$(info 2> /dev/null); then
   if [ "$state" != RUNNING ]; then fail {_NOT_RUNNING} "$state"; fi
 else
   config=${{path:-$($sudo lxc-config lxc.lxcpath)}}/$name/config
   if $sudo sh -c '[ ! -e "$1" ]' sh "$config"; then fail {_MISSING} "$config is not there"; fi
-  fail {_CANNOT_ENTER} "$state"
+  fail {_CANNOT_ENTER} "$(info 2>&1)"
 fi
 exec $sudo lxc-attach ${{path:+-P "$path"}} -n "$name" "$@"
 """
 # lxc-attach keeps the environment of its caller out only when it is told to.
-_ENVIRONMENT = ("--clear-env", "-v", f"PATH={_PATH}", "-v", "HOME=/root", "-v", "USER=root", "-v", "LANG=C.UTF-8")
+_ENVIRONMENT = ("--clear-env", "-v", "HOME=/root", "-v", "USER=root", "-v", "LANG=C.UTF-8")
 
 
 class Connection(GuestConnection):
@@ -126,7 +134,10 @@ class Connection(GuestConnection):
         """Run the shell command *cmd* in the container."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         display.vvv(f"EXEC {cmd}", host=self.guest)
-        return self._run(cmd, input=in_data)
+        dialogue = self._dialogue(cmd, sudoable)
+        rc, stdout, stderr = self._run(cmd, dialogue, input=self._password(dialogue) + (in_data or b""))
+        self._check_become(dialogue, rc, stdout, stderr)
+        return rc, stdout, stderr
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy the file *in_path* of the control node into the container."""
@@ -144,31 +155,25 @@ class Connection(GuestConnection):
         """Copy the file *in_path* of the container to the control node."""
         super().fetch_file(in_path, out_path)
         display.vvv(f"FETCH {in_path} TO {out_path}", host=self.guest)
-        with open(to_bytes(out_path), "wb") as target:
+        with whole_file(out_path) as target:
             rc, dummy, stderr = self._run(f"cat < {shlex.quote(in_path)}", target=target)
-        if rc != 0:
-            os.unlink(to_bytes(out_path))
-            raise AnsibleError(f"could not read {in_path} in the container {self.guest}: {text_of(stderr)}")
+            if rc != 0:
+                raise AnsibleError(f"could not read {in_path} in the container {self.guest}: {text_of(stderr)}")
 
     def _run(
         self,
         cmd: str,
+        dialogue: _guest_shell.Dialogue | None = None,
         *,
         input: bytes | None = None,
         source: t.IO[bytes] | None = None,
         target: t.IO[bytes] | None = None,
     ) -> tuple[int, bytes, bytes]:
-        argv = [
-            "/bin/sh",
-            "-c",
-            _ENTER,
-            "sh",
-            self.get_option("lxc_path") or "",
-            self.guest,
-            *_ENVIRONMENT,
-            "--",
-            *self._inside(cmd),
-        ]
+        own_path = self.get_option("env_path")
+        container = [self.get_option("lxc_path") or "", self.guest]
+        environment = [*_ENVIRONMENT, "-v", f"PATH={own_path or _guest_shell.PATH}"]
+        command = _guest_shell.inside(self._inside(cmd), bool(own_path), dialogue)
+        argv = ["/bin/sh", "-c", _ENTER, "sh", *container, *environment, "--", *command]
         rc, stdout, stderr = self._run_there(argv, input=input, source=source, target=target)
         if rc in (_MISSING, _NOT_RUNNING, _CANNOT_ENTER) and _MARKER in text_of(stderr):
             raise AnsibleConnectionFailure(self._why(rc, text_of(stderr).partition(_MARKER)[2].strip()))

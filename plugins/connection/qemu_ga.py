@@ -25,7 +25,7 @@ requirements:
   - the guest agent in the virtual machine, with C(guest-exec) and C(guest-file-open) permitted
   - the channel of the agent, which M(homelab.hybrid.kvm_vm) gives each virtual machine
 notes:
-  - Linux guests need C(/bin/sh), and C(mktemp) where much is read or printed.
+  - Linux guests need C(/bin/sh), and C(mktemp) where much is read or printed; for C(become) also C(mkfifo) and C(grep).
   - The commands and the files of Windows guests are sent in the way that their agent takes (C(ansible_shell_type=powershell) or C(cmd)). This is not
     tested yet.
 options:
@@ -66,6 +66,13 @@ options:
     default: /bin/sh
     vars:
       - name: ansible_qemu_ga_executable
+  env_path:
+    description:
+      - The C(PATH) in the virtual machine. It is not used where C(ansible_shell_type) is C(cmd) or C(powershell).
+      - Without it the one of C(/etc/environment) in the guest goes before the usual folders, and those of NixOS and Guix come after them.
+    type: str
+    vars:
+      - name: ansible_qemu_ga_env_path
 """
 
 EXAMPLES = r"""
@@ -79,21 +86,21 @@ guest_hypervisor: alpha
 
 import base64
 import json
-import os
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.module_utils.common.text.converters import to_bytes, to_native
 from ansible.utils.display import Display
 
-from ..module_utils._vm.agent_session import MARKER, PATH
-from ..plugin_utils._guest_connection import GuestConnection, text_of
+from ..module_utils._vm.agent_session import MARKER
+from ..plugin_utils import _guest_shell
+from ..plugin_utils._guest_connection import GuestConnection, text_of, whole_file
 from ..plugin_utils._shipped import by_argument
 
 display = Display()
 
 SESSION = "_vm.agent_session"
-ROOT = [PATH, "HOME=/root", "USER=root", "LOGNAME=root", "LANG=C.UTF-8"]
+ROOT = ["HOME=/root", "USER=root", "LOGNAME=root", "LANG=C.UTF-8"]
 # An empty file that only its owner can read, or the old one: the agent makes files that all may write.
 _BEFORE_PUT = ["/bin/sh", "-c", 'umask 077 && : >> "$0"']
 
@@ -117,10 +124,18 @@ class Connection(GuestConnection):
         display.vvv(f"EXEC {cmd}", host=self.guest)
         family = str(getattr(self._shell, "SHELL_FAMILY", "sh")) if self._is_windows else "sh"
         path, arguments = program(cmd, family, str(self.get_option("executable")), self.get_option("remote_user"))
-        environment = None if self._is_windows else ROOT
+        dialogue = None if self._is_windows else self._dialogue(cmd, sudoable)
+        if not self._is_windows:
+            path, *arguments = _guest_shell.inside([path, *arguments], bool(self.get_option("env_path")), dialogue)
         answer = self._ask(
-            {"action": "run", "path": path, "arguments": arguments, "environment": environment}, input=in_data or b""
+            {"action": "run", "path": path, "arguments": arguments},
+            input=self._password(dialogue) + (in_data or b""),
         )
+        rc, stdout, stderr = self._told(answer)
+        self._check_become(dialogue, rc, stdout, stderr)
+        return rc, stdout, stderr
+
+    def _told(self, answer: bytes) -> tuple[int, bytes, bytes]:
         try:
             told = json.loads(answer)
             return told["rc"], base64.b64decode(told["stdout"]), base64.b64decode(told["stderr"])
@@ -144,12 +159,8 @@ class Connection(GuestConnection):
         """Copy the file *in_path* of the virtual machine to the control node."""
         super().fetch_file(in_path, out_path)
         display.vvv(f"FETCH {in_path} TO {out_path}", host=self.guest)
-        with open(to_bytes(out_path), "wb") as target:
-            try:
-                self._ask({"action": "fetch", "path": in_path}, target=target)
-            except AnsibleError:
-                os.unlink(to_bytes(out_path))
-                raise
+        with whole_file(out_path) as target:
+            self._ask({"action": "fetch", "path": in_path}, target=target)
 
     def _ask(
         self,
@@ -164,6 +175,9 @@ class Connection(GuestConnection):
             "domain": self.guest,
             "timeout": self.get_option("agent_timeout"),
             "is_posix": not self._is_windows,
+            "environment": None
+            if self._is_windows
+            else [*ROOT, f"PATH={self.get_option('env_path') or _guest_shell.PATH}"],
             **request,
         }
         argv = by_argument(SESSION, [json.dumps(told)], self.get_option("python"))

@@ -2,16 +2,23 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""What the connections to guests share: the hypervisor that a guest is entered through. Documented in the fragment _hypervisor_connection."""
+"""What the connections to guests share: the hypervisor that a guest is entered through, and who becomes another user in it.
+
+Documented in the fragment _hypervisor_connection.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 import typing as t
 
-from ansible.errors import AnsibleConnectionFailure
-from ansible.module_utils.common.text.converters import to_native
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.common.text.converters import to_bytes, to_native
 from ansible.plugins.connection import ConnectionBase
 
+from . import _guest_shell
 from ._transport import Hypervisor, Unreachable, hypervisor
 
 # Our names of what the transport takes, each with that of the option.
@@ -67,6 +74,50 @@ class GuestConnection(ConnectionBase):
             self._connected = True
         return self
 
+    def _dialogue(self, cmd: str, sudoable: bool) -> _guest_shell.Dialogue | None:
+        """What *cmd* says when it becomes another user, where it does."""
+        become = self.become if sudoable else None
+        # The plugin remembers the word of its last command; one that becomes nobody does not have it.
+        if become is None or not become.success or become.success not in cmd:
+            return None
+        prompts = [become.prompt] if isinstance(become.prompt, str) and become.prompt else []
+        return _guest_shell.Dialogue(
+            prompt=_guest_shell.pattern(prompts) or _prompt_of_any_language(become),
+            success=become.success,
+            wrong=_guest_shell.pattern(become.fail),
+            has_password=bool(become.get_option("become_pass")),
+        )
+
+    def _password(self, dialogue: _guest_shell.Dialogue | None) -> bytes:
+        """The line that *dialogue* reads first.
+
+        :raises AnsibleError: for a password of several lines.
+        """
+        if dialogue is None or not dialogue.has_password:
+            return b""
+        password: bytes = to_bytes(self.become.get_option("become_pass"))
+        if b"\n" in password:
+            raise AnsibleError(f"the {self.become.name} password has a line end in it")
+        return password + b"\n"
+
+    def _check_become(self, dialogue: _guest_shell.Dialogue | None, rc: int, stdout: bytes, stderr: bytes) -> None:
+        """Refuse the answer of a command that did not become who it should.
+
+        :raises AnsibleError: in the words of Ansible's own connections.
+        """
+        if dialogue is None or rc == 0 or to_bytes(dialogue.success) in stdout:
+            return
+        told = text_of(stderr).rpartition(_guest_shell.MARKER)[2]
+        name, said = self.become.name, stdout + stderr
+        if told == _guest_shell.MISSING or self.become.check_missing_password(said):
+            raise AnsibleError(f"Missing {name} password")
+        if told == _guest_shell.WRONG or self.become.check_incorrect_password(said):
+            raise AnsibleError(f"Incorrect {name} password")
+        if told == _guest_shell.SILENT:
+            raise AnsibleConnectionFailure(
+                f"Timeout ({_guest_shell.SECONDS}s) waiting for privilege escalation prompt: {text_of(said)}"
+            )
+
     def _run_there(
         self,
         argv: t.Sequence[str],
@@ -84,6 +135,36 @@ class GuestConnection(ConnectionBase):
             return self._hypervisor.run(argv, input=input, source=source, target=target)
         except Unreachable as exc:
             raise AnsibleConnectionFailure(f"the hypervisor of {self.guest} cannot be reached: {exc}") from exc
+
+
+def _prompt_of_any_language(become: t.Any) -> str:
+    """The pattern of a prompt whose text the become plugin does not choose, as that of ``su``."""
+    try:
+        words = become.get_option("prompt_l10n")
+    except KeyError:
+        words = None
+    texts = words or getattr(become, "SU_PROMPT_LOCALIZATIONS", ["password"])
+    # The second is the wide colon of Chinese and Japanese.
+    return f"({_guest_shell.pattern(texts)})[[:space:]]*(:|\uff1a)"
+
+
+@contextlib.contextmanager
+def whole_file(path: str) -> t.Iterator[t.IO[bytes]]:
+    """A file that is *path* when all of it was written, and is gone otherwise."""
+    folder, name = os.path.split(path)
+    with tempfile.NamedTemporaryFile(
+        dir=to_bytes(folder or "."), prefix=to_bytes(f".{name[:100]}."), delete=False
+    ) as target:
+        try:
+            yield target
+            target.flush()
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(target.name, 0o666 & ~umask)
+            os.replace(target.name, to_bytes(path))
+        except BaseException:
+            os.unlink(target.name)
+            raise
 
 
 def text_of(data: bytes) -> str:

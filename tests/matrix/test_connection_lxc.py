@@ -23,6 +23,18 @@ from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now
 NAME_OF_PLUGIN = "homelab.hybrid.lxc"
 # What sshd does with the text it gets: it hands it to the user's shell.
 SSH = '#!/bin/sh\nfor last; do :; done\nexec /bin/sh -c "$last"\n'
+# A host where one logs in as somebody whose .bashrc prints a line, and whose sudo does not know the name of its host.
+CHATTY = """\
+#!/bin/sh
+for last; do :; done
+export PATH="$0.bin:$PATH"
+exec /bin/sh -c "echo 'Welcome home'; $last"
+"""
+PROGRAMS = {
+    "id": "#!/bin/sh\necho 1000\n",
+    "sudo": '#!/bin/sh\necho "sudo: unable to resolve host alpha: Name or service not known" >&2\nshift 2\nexec "$@"\n',
+}
+WARNED = b"sudo: unable to resolve host alpha: Name or service not known\n"
 
 
 def shared_options() -> dict[str, t.Any]:
@@ -42,19 +54,24 @@ def _host() -> t.Iterator[None]:
     ct.tear_down()
 
 
-@pytest.fixture(params=["local", "ssh"])
+@pytest.fixture(params=["local", "ssh", "chatty"])
 def open_to(request: pytest.FixtureRequest, tmp_path: Path) -> t.Callable[..., Connection]:
     """Opens a connection to a container."""
     ssh = tmp_path / "ssh"
-    ssh.write_text(SSH)
+    ssh.write_text(CHATTY if request.param == "chatty" else SSH)
     ssh.chmod(0o755)
+    (tmp_path / "ssh.bin").mkdir()
+    for name, text in PROGRAMS.items():
+        (tmp_path / "ssh.bin" / name).write_text(text)
+        (tmp_path / "ssh.bin" / name).chmod(0o755)
+    transport = "local" if request.param == "local" else "ssh"
 
     def opened(name: str = ct.NAME, **options: t.Any) -> Connection:
         connection = Connection(PlayContext(), shell=object())
         values = {
             "inventory_hostname": name,
             "guest_hypervisor": "alpha",
-            "ansible_hypervisor_transport": request.param,
+            "ansible_hypervisor_transport": transport,
         }
         connection.set_options(var_options={**values, "ansible_hypervisor_ssh_executable": str(ssh), **options})
         return connection
@@ -65,7 +82,7 @@ def open_to(request: pytest.FixtureRequest, tmp_path: Path) -> t.Callable[..., C
 def test_a_command_runs_inside(open_to):
     connection = open_to()
     rc, out, err = connection.exec_command("id -u; cat /etc/hostname; echo oops >&2; exit 3")
-    assert (rc, out.decode().split(), err) == (3, ["0", ct.NAME], b"oops\n")
+    assert (rc, out.decode().split(), err.replace(WARNED, b"")) == (3, ["0", ct.NAME], b"oops\n")
     assert connection.exec_command('echo "$HOME:$PATH" \'$x\' "a  b"')[1].startswith(b"/root:/usr/local/sbin:")
 
 
@@ -98,7 +115,7 @@ def test_files_that_are_missing_are_named(open_to, tmp_path):
         connection.fetch_file("/none", str(tmp_path / "x"))
     with pytest.raises(AnsibleError, match="could not write /none/x"):
         connection.put_file("/etc/hostname", "/none/x")
-    assert not (tmp_path / "x").exists()
+    assert not list(tmp_path.glob("*x")) and not list(tmp_path.glob(".*"))
 
 
 def test_another_user_inside(open_to):

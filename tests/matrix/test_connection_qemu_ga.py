@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -114,6 +115,35 @@ def test_a_command_its_status_and_what_it_says(play: Play, host: str) -> None:
 def test_become_works_inside(play: Play) -> None:
     done = play(NAME, "raw", "id -un", "--become", "--become-method", "su")
     assert "rc=0 >>\nroot\n" in done.stdout, done.stdout + done.stderr
+
+
+# busybox's own su, which asks a user for the password of root.
+ACCOUNTS = """\
+chmod 4755 /bin/busybox
+grep -q ops /etc/passwd || echo ops:x:1000:1000::/:/bin/sh >> /etc/passwd
+hash=$(cryptpw -m sha512 'correct horse')
+echo "root:$hash:1:0:99999:7:::" > /etc/shadow
+"""
+
+
+@pytest.mark.parametrize(
+    ("password", "said"),
+    [
+        ("correct horse", "rc=0 >>\nroot\n"),
+        ("wrong horse", "Incorrect su password"),
+        (None, "Missing su password"),
+    ],
+)
+def test_become_asks_for_a_password_inside(play: Play, password: str | None, said: str) -> None:
+    assert play(NAME, "raw", ACCOUNTS).returncode == 0
+    become = ["--become", "--become-method", "su", "-e", "ansible_qemu_ga_user=ops"]
+    if password is not None:
+        become += ["-e", json.dumps({"ansible_become_password": password})]
+    begin = time.monotonic()
+    done = play(NAME, "raw", "id -un", *become)
+    assert said in done.stdout + done.stderr, done.stdout + done.stderr
+    assert time.monotonic() - begin < 50, "nobody waited for an answer that does not come"
+    assert play(NAME, "raw", "ls -d /tmp/tmp.*").returncode != 0, "nothing is left in the guest"
 
 
 @pytest.mark.parametrize(

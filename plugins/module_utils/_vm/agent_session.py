@@ -4,9 +4,10 @@
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 """The program on the hypervisor that the connection plugin ``qemu_ga`` talks to: one request to the agent of one guest.
 
-The request is the one argument, JSON: ``domain``, ``timeout`` (seconds for each answer of the agent), ``action`` and its own keys:
+The request is the one argument, JSON: ``domain``, ``timeout`` (seconds for each answer of the agent), ``environment`` (a list of ``NAME=value``,
+or null for that of the agent), ``action`` and its own keys:
 
-- ``run`` (``path``, ``arguments``, ``environment``, ``is_posix``): runs a program that reads the standard input. Prints JSON: ``rc``, and ``stdout``
+- ``run`` (``path``, ``arguments``, ``is_posix``): runs a program that reads the standard input. Prints JSON: ``rc``, and ``stdout``
   and ``stderr`` in base64. ``is_posix``: the guest has ``/bin/sh`` and ``mktemp``, so that much input and output can go through its files.
 - ``put`` (``path``, ``before``): writes the standard input into a file of the guest, after the program ``before`` (a list) made it.
 - ``fetch`` (``path``): prints the content of a file of the guest.
@@ -30,7 +31,6 @@ from .agent import READ_BYTES, WRITE_BYTES, Agent, AgentError, AgentSilent, Done
 
 MARKER = "homelab.hybrid.qemu_ga: "
 FAILED = 247
-PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What the shell below ends with when the output is left in files: their folder and the status of the program are what it printed.
 IN_FILES = 246
 # What is printed goes through files: the agent would lose what exceeds its limits, and libvirt the agent.
@@ -115,7 +115,7 @@ def answer(request: Request, agent: Agent, source: t.IO[bytes], target: t.IO[byt
         target.write(json.dumps(told).encode())
     elif request["action"] == "put":
         if request.get("before"):
-            _succeed(agent, request["before"])
+            _succeed(agent, request["before"], request.get("environment"))
         agent.write(request["path"], source)
     else:
         for data in agent.read(request["path"]):
@@ -134,23 +134,23 @@ def run(request: Request, agent: Agent, input: bytes) -> Done:
         return agent.run(argv[0], argv[1:], environment=environment, input=input)
     spool, head = "", input
     if len(input) > WRITE_BYTES:
-        spool = _succeed(agent, ["/bin/sh", "-c", "umask 077 && mktemp"]).stdout.decode().strip()
+        spool = _succeed(agent, ["/bin/sh", "-c", "umask 077 && mktemp"], environment).stdout.decode().strip()
         agent.write(spool, io.BytesIO(input))
         head = b""
     done = agent.run("/bin/sh", ["-c", _POSIX, "sh", spool, *argv], environment=environment, input=head)
     left = re.fullmatch(rb"(/[^\n]+) (\d+)\n", done.stdout)
-    return from_files(agent, left[1].decode(), int(left[2])) if done.rc == IN_FILES and left else done
+    return from_files(agent, left[1].decode(), int(left[2]), environment) if done.rc == IN_FILES and left else done
 
 
-def from_files(agent: Agent, folder: str, rc: int) -> Done:
+def from_files(agent: Agent, folder: str, rc: int, environment: t.Sequence[str] | None) -> Done:
     """What a program with the status *rc* left in files of *folder*, which is removed."""
     stdout, stderr = (b"".join(agent.read(f"{folder}/{name}")) for name in ("stdout", "stderr"))
-    _succeed(agent, ["/bin/sh", "-c", 'rm -rf -- "$0"', folder])
+    _succeed(agent, ["/bin/sh", "-c", 'rm -rf -- "$0"', folder], environment)
     return Done(rc, stdout, stderr)
 
 
-def _succeed(agent: Agent, argv: t.Sequence[str]) -> Done:
-    done = agent.run(argv[0], argv[1:], environment=[PATH])
+def _succeed(agent: Agent, argv: t.Sequence[str], environment: t.Sequence[str] | None) -> Done:
+    done = agent.run(argv[0], argv[1:], environment=environment)
     if done.rc != 0:
         raise AgentError(done.stderr.decode(errors="replace").strip() or f"{argv[0]} ended with {done.rc} in the guest")
     return done
