@@ -9,12 +9,16 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_warnings import guest_warnings, slips
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._inventory_words import of_guest, of_host
+
 Result = dict[str, t.Any]
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "layout": {"type": "dict"},
     "name": {"type": "str", "required": True},
     "hypervisor": {"type": "str", "required": True},
+    "error": {"type": "str"},
 }
 _OWN_WORDS = ("kind", "name", "skipped", "facts")
 
@@ -30,12 +34,22 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
         result: Result = super().run(tmp, task_vars)
         dummy, arguments = self.validate_argument_spec(ARGUMENTS)
-        result.update(guest_result(arguments["layout"], arguments["name"], arguments["hypervisor"]))
+        name, hypervisor = arguments["name"], arguments["hypervisor"]
+        result.update(guest_result(arguments["layout"], name, hypervisor, arguments["error"]))
+        known = task_vars or {}
+        host = known if name == hypervisor else known["hostvars"].get(hypervisor, {})
+        found = slips(name, known, "hypervisor_") if name == hypervisor else guest_warnings(name, known, host)
+        result.setdefault("warnings", []).extend(found)
         return result
 
 
-def guest_result(layout: t.Mapping[str, t.Any] | None, name: str, hypervisor: str) -> Result:
-    """How the guest *name* ended, from the result of the *layout* of its host; or how the host itself did."""
+def guest_result(layout: t.Mapping[str, t.Any] | None, name: str, hypervisor: str, error: str | None = None) -> Result:
+    """How the guest *name* ended, from the result of the *layout* of its host; or how the host itself did.
+
+    With an *error* of its options the guest was in no layout.
+    """
+    if error is not None:
+        return _failed(error)
     if name == hypervisor and (layout is None or "msg" not in layout):
         return {"changed": False}
     if layout is None:
@@ -43,16 +57,17 @@ def guest_result(layout: t.Mapping[str, t.Any] | None, name: str, hypervisor: st
     if layout.get("unreachable_host"):
         return _failed(f"{hypervisor} is unreachable: {layout.get('msg', '')}".rstrip(": "))
     if name == hypervisor:
-        return _failed(str(layout["msg"]))
+        return _failed(of_host(str(layout["msg"])))
     items = [
         item for item in layout.get("resources") or () if item["name"] == name and item["kind"] in ("vm", "container")
     ]
     if not items:
-        return _failed(str(layout.get("msg") or f"the layout of {hypervisor} has no guest {name}"))
+        return _failed(of_guest(str(layout.get("msg") or "")) or f"the layout of {hypervisor} has no guest {name}")
     item = items[0]
     if item.get("skipped"):
         return _failed(str(item["skipped"]))
-    return {key: value for key, value in item.items() if key not in _OWN_WORDS}
+    told = {key: value for key, value in item.items() if key not in _OWN_WORDS}
+    return {**told, "msg": of_guest(str(told["msg"]))} if "msg" in told else told
 
 
 def _failed(why: str) -> Result:

@@ -44,6 +44,8 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ..plugin_utils._guest_options import variables_of
+
 
 def guests_by_hypervisor(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
     """The names of *names* by hypervisor.
@@ -52,7 +54,7 @@ def guests_by_hypervisor(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any]
     """
     found: dict[str, list[str]] = {}
     for name in names:
-        hypervisor = hostvars[name].get("guest_hypervisor")
+        hypervisor = variables_of(name, hostvars).get("guest_hypervisor")
         if hypervisor is None or hypervisor not in hostvars:
             raise AnsibleFilterError(f"{name}: guest_hypervisor is {hypervisor!r}, it must be an inventory host")
         found.setdefault(str(hypervisor), []).append(name)

@@ -35,6 +35,9 @@ options:
     description: The host of the guest.
     type: str
     required: true
+  error:
+    description: Why the options of the guest could not be read, so that it is in no layout. It fails with this.
+    type: str
 seealso:
   - module: homelab.hybrid.layout
 """

@@ -16,7 +16,7 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._core.errors import HybridError
 from ..module_utils._guest.options import parse_memory
-from ._guest_options import options_of
+from ._guest_options import guest_error, options_of
 from ._profiles import dictionaries
 
 Options = t.Mapping[str, t.Any]
@@ -45,12 +45,17 @@ LIGHT_KIB = 2 * 2**20
 def guest_advice(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> list[dict[str, str]]:
     """The advice, in the order of the guests: of which ``guest``, what it ``is``, what would be ``better``, and ``why``.
 
+    Of a guest whose options cannot be read there is none.
+
     :raises AnsibleFilterError: for a need that there is not.
     """
     found = []
     for name in names:
         variables = hostvars[name]
-        needs, options = read_needs(name, variables.get("guest_needs")), options_of(name, variables)
+        needs = read_needs(name, variables.get("guest_needs"))
+        if guest_error(name, variables) is not None:
+            continue
+        options = options_of(name, variables)
         if variables.get("guest_kind") == "container":
             is_now = "container"
             advice = [("virtual machine", why) for why in against_container(name, needs, options)]

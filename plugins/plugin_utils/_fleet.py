@@ -10,7 +10,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ._guest_options import options_of
+from ._guest_options import options_of, variables_of
 
 Variables = t.Mapping[str, t.Any]
 Told = dict[str, t.Any]
@@ -59,7 +59,7 @@ def share(
     }
     makers = {host: host for host in parts}
     for name in guests:
-        hypervisor = hostvars[name].get("guest_hypervisor")
+        hypervisor = variables_of(name, hostvars).get("guest_hypervisor")
         is_unwanted = name in left_out or (names is not None and name not in names)
         if is_unwanted or (name not in in_play and hypervisor not in parts):
             continue

@@ -93,11 +93,12 @@ class GuestConnection(ConnectionBase):
 
         :raises AnsibleError: for a password of several lines.
         """
-        if dialogue is None or not dialogue.has_password:
+        become = self.become
+        if become is None or dialogue is None or not dialogue.has_password:
             return b""
-        password: bytes = to_bytes(self.become.get_option("become_pass"))
+        password: bytes = to_bytes(become.get_option("become_pass"))
         if b"\n" in password:
-            raise AnsibleError(f"the {self.become.name} password has a line end in it")
+            raise AnsibleError(f"the {become.name} password has a line end in it")
         return password + b"\n"
 
     def _check_become(self, dialogue: _guest_shell.Dialogue | None, rc: int, stdout: bytes, stderr: bytes) -> None:
@@ -105,13 +106,14 @@ class GuestConnection(ConnectionBase):
 
         :raises AnsibleError: in the words of Ansible's own connections.
         """
-        if dialogue is None or rc == 0 or to_bytes(dialogue.success) in stdout:
+        become = self.become
+        if become is None or dialogue is None or rc == 0 or to_bytes(dialogue.success) in stdout:
             return
         told = text_of(stderr).rpartition(_guest_shell.MARKER)[2]
-        name, said = self.become.name, stdout + stderr
-        if told == _guest_shell.MISSING or self.become.check_missing_password(said):
+        name, said = become.name, stdout + stderr
+        if told == _guest_shell.MISSING or become.check_missing_password(said):
             raise AnsibleError(f"Missing {name} password")
-        if told == _guest_shell.WRONG or self.become.check_incorrect_password(said):
+        if told == _guest_shell.WRONG or become.check_incorrect_password(said):
             raise AnsibleError(f"Incorrect {name} password")
         if told == _guest_shell.SILENT:
             raise AnsibleConnectionFailure(

@@ -6,12 +6,17 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import typing as t
 
 import yaml
-from ansible.errors import AnsibleFilterError
+from ansible.errors import AnsibleError, AnsibleFilterError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.parsing.dataloader import DataLoader
+from ansible.utils.vars import load_extra_vars
 
-from ._profiles import ALLOW, DELETE, Layer, ProfileError, lay, mapping, pick, words_of
+from ._profiles import ALLOW, ARGUMENTS, DELETE, Layer, ProfileError, lay, mapping, pick, words_of
 
 GIVEN_FOR_A_RUN = {"allow": "guest_allow", "delete": "guest_delete"}
 TEXTS_OF_CLOUD_INIT = {"user_data": "#cloud-config\n", "meta_data": "", "network_config": ""}
@@ -65,13 +70,96 @@ def options_of(name: str, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return guest_spec(
         variables.get("guest_spec"),
         name,
-        allow=variables.get("guest_allow") or (),
-        delete=variables.get("guest_delete") or (),
+        allow=permitted(name, variables, "allow"),
+        delete=permitted(name, variables, "delete"),
         profiles=variables.get("guest_profiles") or (),
         catalog=variables.get("guest_profile_catalog"),
         kind=variables.get("guest_kind"),
         startup=variables.get("guest_startup"),
     )
+
+
+def permitted(name: str, variables: t.Mapping[str, t.Any], option: str) -> t.Any:
+    """What this run permits the host *name*: the words of the *option* ``allow`` or ``delete`` in its variables.
+
+    :raises AnsibleFilterError: where they are not extra variables of the run.
+    """
+    variable = GIVEN_FOR_A_RUN[option]
+    words = variables.get(variable) or ()
+    # Ansible keeps what it read of -e, vaults included; only where there was none it looks again.
+    if words and variable not in load_extra_vars(DataLoader()):
+        raise AnsibleFilterError(f"{variable} of {name}: {not_in_inventory(option, as_words(words))}")
+    return words
+
+
+def permitted_of_host(variables: t.Mapping[str, t.Any], option: str) -> list[str]:
+    """As ``permitted``, of a hypervisor whose guests are pruned.
+
+    :raises AnsibleFilterError:
+    """
+    return list(as_words(permitted(str(variables.get("inventory_hostname")), variables, option)))
+
+
+def not_in_inventory(option: str, words: t.Any) -> str:
+    """Why a permission that is written in an inventory does not count, and where it does."""
+    is_list = isinstance(words, (list, tuple)) and all(isinstance(word, str) for word in words)
+    shown = json.dumps([str(word) for word in words] if is_list else ["..."])
+    return f"permission is given for a run and not kept in inventory. Give it as -e '{{\"{GIVEN_FOR_A_RUN[option]}\": {shown}}}'"
+
+
+def guest_errors(names: t.Iterable[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, str]:
+    """Those of the guests *names* whose options cannot be read, each with a sentence that names it. No other guest needs to fail with them."""
+    found = {name: guest_error(name, variables_of(name, hostvars)) for name in names}
+    return {name: error for name, error in found.items() if error is not None}
+
+
+def guest_error(name: str, variables: t.Mapping[str, t.Any]) -> str | None:
+    """Why there are no options of the guest *name*, or none that its module knows; ``None`` where there are."""
+    try:
+        kind = variables.get("guest_kind")
+        arguments = t.cast("dict[str, t.Any]", ARGUMENTS.get(kind))
+        result = ArgumentSpecValidator(arguments).validate(options_of(name, variables)) if kind and arguments else None
+    except AnsibleError as exc:
+        said = str(exc)
+        return said if name in said else f"{name}: {said}"
+    if result is None:
+        return f"{name}: guest_kind is {kind!r}, it must be one of vm, container"
+    unknown = [unknown_option(path, arguments) for path in sorted(result.unsupported_parameters, key=str)]
+    others = [
+        message for message in result.error_messages if not (unknown and "Supported parameters include" in message)
+    ]
+    return f"guest_spec of {name}: {'; '.join([*unknown, *others])}" if unknown or others else None
+
+
+def unknown_option(path: t.Any, arguments: t.Mapping[str, t.Any]) -> str:
+    """The sentence for a key that is no option, with the one that it looks like."""
+    keys = [path] if isinstance(path, str) else list(path)
+    for key in keys[:-1]:
+        arguments = arguments.get(key, {}).get("options") or {}
+    known = [word for name, argument in arguments.items() for word in (name, *argument.get("aliases", ()))]
+    near = difflib.get_close_matches(str(keys[-1]), known, n=1)
+    return f"there is no option {'.'.join(map(str, keys))}" + (f". Is {near[0]} meant?" if near else "")
+
+
+def variables_of(name: str, hostvars: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    """The variables of the guest *name*.
+
+    :raises AnsibleFilterError: with the file and the line where they cannot be read.
+    """
+    try:
+        found: t.Mapping[str, t.Any] = hostvars[name]
+    except AnsibleError as exc:
+        raise AnsibleFilterError(f"the variables of {name} cannot be read{place_of(exc)}: {exc}") from exc
+    return found
+
+
+def place_of(error: BaseException | None) -> str:
+    """Where in which file an *error* was. Ansible itself shows that only where no filter was on the way."""
+    while error is not None:
+        if path := getattr(getattr(error, "obj", None), "path", None):
+            return f" ({path}, line {error.obj.line_num})"  # type: ignore[attr-defined]  # an Origin, as its path says
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def check(layer: Layer, name: str | None) -> None:
@@ -82,11 +170,9 @@ def check(layer: Layer, name: str | None) -> None:
     if layer.options.get("name", name) != name:
         said = layer.options["name"]
         raise ProfileError(f"{layer.where}: name is {said!r}; a guest bears the name of its inventory host")
-    for key, variable in GIVEN_FOR_A_RUN.items():
+    for key in GIVEN_FOR_A_RUN:
         if key in layer.options:
-            raise ProfileError(
-                f"{layer.where}: {key} is given for a run and not kept in inventory; use the extra variable {variable}"
-            )
+            raise ProfileError(f"{layer.where}: {key}: {not_in_inventory(key, layer.options[key])}")
 
 
 def as_text(key: str, value: t.Any, name: str) -> t.Any:

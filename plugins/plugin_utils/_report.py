@@ -11,7 +11,8 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._layout.kinds import KINDS
-from ._guest_options import options_of
+from ._guest_options import guest_errors, options_of
+from ._inventory_words import of_guest, of_host
 from ._profiles import dictionaries
 
 Told = dict[str, t.Any]
@@ -27,12 +28,14 @@ def lab_report(
     """All hosts as one: whether anything ``drifted``, the ``hosts`` with their resources, and ``entries`` for a table.
 
     *results* are dictionaries with the ``hypervisor`` and the ``result`` of its layout. With *parts*, as ``share`` tells them, each resource has
-    what is declared of it too, without secrets. The status of a resource is one of those that ``status`` tells.
+    what is declared of it too, without secrets, and a guest whose options cannot be read is there with its error.
+    The status of a resource is one of those that ``status`` tells.
 
     :raises AnsibleFilterError: for what is no result of the module.
     """
     known_hosts = hostvars or {}
-    options = {part["hypervisor"]: declared(part, known_hosts) for part in (parts or {}).values()}
+    errors = guest_errors([name for part in (parts or {}).values() for name in part["guests"]], known_hosts)
+    options = {part["hypervisor"]: declared(part, known_hosts, errors) for part in (parts or {}).values()}
     hosts: dict[str, Told] = {}
     for each in results:
         if not isinstance(each, t.Mapping) or "hypervisor" not in each or "result" not in each:
@@ -44,6 +47,11 @@ def lab_report(
             known["resources"] += told["resources"]
             known["drifted"] = known["drifted"] or told["drifted"]
             known["error"] = known["error"] or told["error"]
+    for name, error in errors.items():
+        its_host = hosts.get(known_hosts[name]["guest_hypervisor"])
+        if its_host is not None:
+            its_host["resources"].append(unread(name, str(known_hosts[name].get("guest_kind")), error))
+            its_host["drifted"] = True
     return {
         "drifted": any(told["drifted"] for told in hosts.values()),
         "hosts": hosts,
@@ -56,7 +64,9 @@ def lives_on(hypervisor: str, guest: t.Mapping[str, t.Any], hostvars: t.Mapping[
     return guest["name"] in hostvars and hostvars[guest["name"]].get("guest_hypervisor") == hypervisor
 
 
-def declared(part: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> dict[tuple[str, str], Told]:
+def declared(
+    part: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any], errors: t.Container[str]
+) -> dict[tuple[str, str], Told]:
     """The options of each resource of the part by its kind and name, without secrets."""
     found: dict[tuple[str, str], t.Any] = {}
     for kind in KINDS:
@@ -65,6 +75,8 @@ def declared(part: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> di
         ):
             found[kind.word, str(item.get("name"))] = item
     for name in part["guests"]:
+        if name in errors:
+            continue
         found[str(hostvars[name]["guest_kind"]), name] = options_of(name, hostvars[name])
     arguments = {kind.word: kind.arguments for kind in KINDS}
     return {key: without_secrets(options, arguments[key[0]]) for key, options in found.items()}
@@ -103,7 +115,22 @@ def why(result: t.Mapping[str, t.Any]) -> str:
     # The action of layout says it in its own word: Ansible's would end the host that carries the task.
     if result.get("unreachable") or result.get("unreachable_host"):
         return f"unreachable: {result.get('msg', '')}".rstrip(": ")
-    return str(result.get("msg") or "it gave no answer")
+    return of_host(str(result.get("msg") or "it gave no answer"))
+
+
+def unread(name: str, kind: str, error: str) -> Told:
+    """A guest of which nobody knows what is declared."""
+    told: Told = {key: [] for key in LISTS}
+    return {
+        "kind": kind,
+        "name": name,
+        "status": "failed",
+        "drifted": True,
+        "declared": {},
+        "is": {},
+        **told,
+        "error": error,
+    }
 
 
 def resource(item: t.Mapping[str, t.Any], options: Told) -> Told:
@@ -116,7 +143,7 @@ def resource(item: t.Mapping[str, t.Any], options: Told) -> Told:
         "declared": options,
         "is": item.get("facts") or {},
         **{key: list(item.get(key) or ()) for key in LISTS},
-        "error": item.get("msg") or item.get("skipped"),
+        "error": of_guest(str(said)) if (said := item.get("msg") or item.get("skipped")) else None,
     }
 
 

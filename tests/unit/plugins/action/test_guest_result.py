@@ -61,6 +61,25 @@ def test_the_guests_of_a_host_that_failed_before_say_so():
     assert failure(None, "web") == "alpha failed before its guests were looked at"
 
 
+def test_a_guest_whose_options_cannot_be_read_fails_with_that_alone():
+    assert guest_result(LAYOUT, "web", "alpha", "web: no such option")["msg"] == "web: no such option"
+
+
+def test_a_refusal_is_told_in_the_words_of_a_run_and_of_an_inventory():
+    refused = {**DATABASE, "msg": "disks[root].size: 2 -> 1 is refused. Permit it with allow: [replace_disk]"}
+    assert failure({**LAYOUT, "resources": [refused]}, "db").endswith(
+        """Permit it for one run with -e '{"guest_allow": ["replace_disk"]}'"""
+    )
+    told = "the host has 1GiB (overcommit.memory 1). bridges[lan].address: no. Write a higher overcommit.memory"
+    assert failure({"msg": told}, "alpha") == (
+        "the host has 1GiB (hypervisor_overcommit.memory 1). hypervisor_bridges[lan].address: no. "
+        "Write a higher hypervisor_overcommit.memory"
+    )
+    assert (
+        failure({"msg": "what images are, and vms[a].bridges[x]"}, "alpha") == "what images are, and vms[a].bridges[x]"
+    )
+
+
 def test_a_host_fails_as_its_layout_did():
     assert failure(LAYOUT, "alpha") == "1 of 4 failed"
     assert failure({"unreachable_host": True, "msg": "no route"}, "alpha") == "alpha is unreachable: no route"

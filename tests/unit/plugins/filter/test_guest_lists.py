@@ -56,7 +56,8 @@ def test_a_guest_that_lives_nowhere_is_named(variables: dict[str, t.Any]):
         guests_by_hypervisor(["web"], {"web": variables})
 
 
-def test_options_are_those_of_one_kind_with_the_permits_of_the_run():
+def test_options_are_those_of_one_kind_with_the_permits_of_the_run(given_for_a_run: t.Callable[..., None]):
+    given_for_a_run(guest_allow=["replace_disk"])
     hostvars: Vars = {
         "a": {"guest_kind": "vm", "guest_spec": {"vcpus": 2}, "guest_allow": ["replace_disk"]},
         "b": {"guest_kind": "container", "guest_spec": {}},

@@ -30,8 +30,8 @@ def test_permission_is_given_for_the_run() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"allow": ["adopt"]}, "extra variable guest_allow"),
-        ({"delete": ["disks"]}, "extra variable guest_delete"),
+        ({"allow": ["adopt"]}, r"""Give it as -e '{"guest_allow": \["adopt"\]}'"""),
+        ({"delete": ["disks"]}, r"""Give it as -e '{"guest_delete": \["disks"\]}'"""),
         ({"name": "other"}, "bears the name of its inventory host"),
         ("memory: 1GiB", "must be a dictionary"),
         ({"cloud_init": {"user_data": ["a"]}}, "cloud_init.user_data is a list"),
@@ -166,8 +166,18 @@ def test_the_number_of_cpus_is_one_option_by_both_its_names() -> None:
         ({}, ["meda"], {}, "guest_profiles of web: there is no profile 'meda'.* are: media, nothing, small"),
         ({}, "small", {}, "guest_profiles of web: must be a list of names, not 'small'"),
         ({}, ["odd"], {"odd": "1GiB"}, "guest_profile_catalog.odd.: str is given"),
-        ({}, ["odd"], {"odd": {"allow": ["adopt"]}}, "guest_profile_catalog.odd.: allow is given for a run"),
-        ({}, ["odd"], {"odd": {"delete": ["rootfs"]}}, "guest_profile_catalog.odd.: delete is given for a run"),
+        (
+            {},
+            ["odd"],
+            {"odd": {"allow": ["adopt"]}},
+            "guest_profile_catalog.odd.: allow: permission is given for a run",
+        ),
+        (
+            {},
+            ["odd"],
+            {"odd": {"delete": ["rootfs"]}},
+            "guest_profile_catalog.odd.: delete: permission is given for a run",
+        ),
         ({}, ["odd"], {"odd": {"name": "web"}}, "guest_profile_catalog.odd.: name is 'web'"),
         ({"networks": [{"bridge": "br1"}]}, ["small"], {}, "guest_spec of web.networks: item 1 has no name"),
         ({"mounts": [{"name": "a"}, {"name": "a"}]}, [], {}, "the name 'a' is there twice"),

@@ -132,7 +132,8 @@ def test_only_what_the_inventory_wants_to_run_is_started(spec: dict[str, t.Any],
     assert (["web"] in order("started", "stopped", hostvars)) is is_started
 
 
-def test_a_step_changes_nothing_else_of_a_guest() -> None:
+def test_a_step_changes_nothing_else_of_a_guest(given_for_a_run: t.Callable[..., None]) -> None:
+    given_for_a_run(guest_delete=["rootfs", "disks"])
     spec = {"memory": "1GiB", "wait_for": ["ip"], "wait_timeout": 9, "shutdown_timeout": 3, "force_stop": True}
     hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], "guest_spec": spec, "guest_delete": ["rootfs", "disks"]}}
     of = {

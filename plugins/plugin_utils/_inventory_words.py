@@ -1,0 +1,35 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What the modules say, in the words of who wrote an inventory and runs a playbook: their options are its variables."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+# Of a guest: its permissions are extra variables of the run.
+_PERMIT = re.compile(r"Permit it with allow: \[(\w+)\]")
+_DELETE = re.compile(r"\(state: absent with delete: \[(\w+)\]\)")
+# Of a host: its lists and limits are its own variables.
+_HOST = re.compile(r"(?<![\w.])((bridges|storage_pools|images)(?=\[)|overcommit(?=\.\w))")
+
+
+def of_guest(sentence: str) -> str:
+    """A sentence about one guest."""
+    sentence = _PERMIT.sub(lambda found: f"Permit it for one run with {extra('guest_allow', found[1])}", sentence)
+    return _DELETE.sub(
+        lambda found: f"(homelab.hybrid.decommission with {extra('guest_delete', found[1])})", of_host(sentence)
+    )
+
+
+def of_host(sentence: str) -> str:
+    """A sentence about a host with all that it has."""
+    return _HOST.sub(lambda found: f"hypervisor_{found[0]}", sentence)
+
+
+def extra(variable: str, *words: str) -> str:
+    """How *words* of permission are given to a run, in a shell."""
+    listed: t.Sequence[str] = [f'"{word}"' for word in words]
+    return f"-e '{{\"{variable}\": [{', '.join(listed)}]}}'"

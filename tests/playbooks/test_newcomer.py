@@ -1,0 +1,158 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a playbook says to somebody who writes an inventory for the first time, on real guests of this host."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.homelab.hybrid.tests.harness import labs
+from ansible_collections.homelab.hybrid.tests.harness.labs import FIRST, MACHINE, SECOND, Lab, power
+
+RUNNING = {FIRST: "running", SECOND: "running", MACHINE: "running"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _host() -> t.Iterator[None]:
+    try:
+        labs.set_up()
+        yield
+    finally:
+        labs.tear_down()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    """All that was printed, each run of white space as one space: long lines are wrapped on the screen."""
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def failed(done: subprocess.CompletedProcess[str]) -> set[str]:
+    recap = done.stdout.partition("PLAY RECAP")[2]
+    return {line.split()[0] for line in recap.splitlines() if re.search(r"failed=[1-9]", line)}
+
+
+def memory(name: str) -> int:
+    return int(labs.run("lxc-cgroup", "-n", name, "memory.limit_in_bytes")) // 2**20
+
+
+@pytest.mark.parametrize("variable", ["guest_allow", "guest_delete"])
+def test_a_permission_in_the_inventory_is_refused_and_nothing_is_lost(lab: Lab, variable: str) -> None:
+    lab.hosts[SECOND][variable] = ["rootfs"]
+    lab.spec(SECOND)["state"] = "absent"
+    lab.spec(FIRST)["memory"] = "40MiB"
+    done = lab.play("site")
+    assert failed(done) == {SECOND}, done.stdout + done.stderr
+    assert f'Give it as -e \'{{"{variable}": ["rootfs"]}}\'' in said(done).replace('\\"', '"')
+    assert (power(), memory(FIRST)) == (RUNNING, 40)
+    assert (labs.FOLDER / "pool" / f"{SECOND}.rootfs").exists()
+    done = lab.play("decommission", "--limit", SECOND)
+    assert done.returncode != 0 and power() == RUNNING
+    lab.hosts[SECOND].pop(variable)
+    lab.spec(SECOND).pop("state")
+    lab.spec(FIRST).pop("memory")
+    assert lab.play("site").returncode == 0
+
+
+def test_pruning_takes_no_permission_of_the_inventory(lab: Lab) -> None:
+    path = lab.folder / "more.yml"
+    path.write_text(json.dumps({"all": {"vars": {"guest_delete": ["rootfs"]}}}))
+    lab.hosts.pop(SECOND)
+    done = lab.play("site", "-i", str(path), guest_prune=True)
+    assert done.returncode != 0
+    assert "permission is given for a run and not kept in inventory" in said(done)
+    assert power() == RUNNING
+
+
+WRONG: list[tuple[str, dict[str, t.Any], str]] = [
+    (
+        FIRST,
+        {"guest_spec": {"memmory": "40MiB"}},
+        f"guest_spec of {FIRST}: there is no option memmory. Is memory meant?",
+    ),
+    (FIRST, {"guest_profiles": ["tinny"]}, f"guest_profiles of {FIRST}: there is no profile 'tinny'"),
+    (
+        MACHINE,
+        {"guest_spec": {"networks": [{"name": "lan", "brigde": "x"}]}},
+        "no option networks.brigde. Is bridge meant?",
+    ),
+    (SECOND, {"guest_spec": {"state": "runing"}}, "value of state must be one of"),
+    (SECOND, {"guest_spec": {"memory": "{{ no_such_variable }}"}}, "no_such_variable"),
+]
+
+
+@pytest.mark.parametrize("limit", [(), ("--limit", "guests")])
+@pytest.mark.parametrize(("name", "variables", "sentence"), WRONG)
+def test_a_wrong_word_fails_that_guest_alone_by_name(
+    lab: Lab, name: str, variables: dict[str, t.Any], sentence: str, limit: tuple[str, ...]
+) -> None:
+    lab.hosts[name].update(variables)
+    done = lab.play("site", "--check", *limit)
+    assert failed(done) == {name}, done.stdout + done.stderr
+    assert sentence in said(done)
+    assert lab.play("site", "--check", *limit, guest_prune=True).returncode != 0, "it would be pruned"
+    report = lab.report(*limit)
+    (found,) = [each for each in report["hosts"]["alpha"]["resources"] if each["name"] == name]
+    assert found["status"] == "failed" and sentence in " ".join(found["error"].split())
+    assert report["drifted"] is True
+
+
+def test_what_only_a_restart_brings_into_force_is_said_last(lab: Lab) -> None:
+    lab.spec(MACHINE)["cpu"] = {"cores": 2}
+    done = lab.play("site")
+    assert done.returncode == 0, done.stdout + done.stderr
+    sentence = f"{MACHINE} runs without cpu.cores 2 until it is restarted"
+    assert sentence in said(done)
+    assert done.stdout.index(f"{MACHINE} runs without") > done.stdout.rindex("TASK [")
+    again = lab.play("site", "--limit", MACHINE)
+    assert f"{MACHINE} runs without cpu.cores" in said(again)
+    lab.spec(MACHINE)["state"] = "restarted"
+    assert lab.play("site").returncode == 0
+    lab.spec(MACHINE).pop("state")
+    assert "runs without" not in said(lab.play("site"))
+
+
+def test_a_refusal_says_what_to_write_for_a_run(lab: Lab) -> None:
+    lab.spec(MACHINE)["disks"] = [{"name": "root", "source": "/dev/null"}]
+    done = lab.play("site", "--check")
+    text = said(done).replace('\\"', '"')
+    assert failed(done) == {MACHINE}, done.stdout
+    assert "allow: [" not in text
+    assert 'Permit it for one run with -e \'{"guest_allow": ["replace_disk"]}\'' in text, text
+
+
+def test_a_host_that_is_promised_too_much_is_told_with_the_variable_of_the_inventory(lab: Lab) -> None:
+    lab.spec(FIRST)["memory"] = "900TiB"
+    done = lab.play("site", "--check")
+    assert done.returncode != 0
+    assert "hypervisor_overcommit.memory" in said(done), done.stdout
+
+
+@pytest.mark.parametrize("playbook", ["site", "report"])
+def test_a_file_that_is_no_yaml_is_named(lab: Lab, playbook: str) -> None:
+    (lab.folder / "host_vars").mkdir()
+    broken = lab.folder / "host_vars" / f"{SECOND}.yml"
+    broken.write_text("guest_spec:\n  memory: 1GiB\n bad: [\n")
+    done = lab.play(playbook, "--check")
+    assert done.returncode != 0
+    assert f"the variables of {SECOND} cannot be read ({broken}, line 3)" in said(done), done.stdout + done.stderr
+
+
+def test_a_slip_is_warned_of(lab: Lab) -> None:
+    lab.hosts[FIRST]["guest_specs"] = {"memory": "1GiB"}
+    lab.spec(SECOND)["networks"] = [{"name": "lan", "ip": "10.93.61.11/24"}]
+    done = lab.play("site", "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"guest_specs of {FIRST} is read by nobody. Is guest_spec meant?" in said(done)
+    assert f"networks[lan] of {SECOND} has an address and no gateway" in said(done)
