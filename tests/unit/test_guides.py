@@ -303,6 +303,48 @@ def test_every_word_that_permits_is_explained_with_its_modules(word: str) -> Non
             assert row and f"homelab.hybrid.{path.stem}#module" in row[0], f"{path.stem}: {choice}"
 
 
+def test_every_word_beside_one_of_proxmox_is_an_option_a_variable_or_a_playbook() -> None:
+    text = (PAGES / "guide_take_over.rst").read_text().partition(".. _proxmox_words:")[2].partition("\n---")[2]
+    rows = re.findall(r"^  \* - .*\n    - (.*)$", text.partition("What cannot be taken over")[0], re.MULTILINE)
+    assert len(rows) > 15
+    known = {path.stem for path in (ROOT / "playbooks").glob("*.yml")} | known_variables()
+    options: set[str] = set()
+    for path in MODULES:
+        options |= option_paths(arguments(path))
+    written = {word for row in rows for word in re.findall(r"``([a-z_.]+)", row)}
+    assert {word.removeprefix("homelab.hybrid.") for word in written} - known - options - {"hypervisors"} == set()
+
+
+def option_paths(options: dict[str, t.Any]) -> set[str]:
+    found = set(options)
+    for name, told in options.items():
+        found |= {f"{name}.{path}" for path in option_paths(told.get("options") or {})} | set(told.get("aliases", ()))
+    return found
+
+
+def test_the_command_that_installs_names_the_repository_of_the_collection() -> None:
+    repository = yaml.safe_load((ROOT / "galaxy.yml").read_text())["repository"]
+    installs = [
+        words
+        for block in blocks(README)
+        for words in commands(block)
+        if words[:3] == ["ansible-galaxy", "collection", "install"]
+    ]
+    assert [words[3:] for words in installs] == [[f"git+{repository}.git"]]
+
+
+def test_one_command_installs_the_collection_from_its_repository(tmp_path: Path) -> None:
+    """The way of the README, from a clone: no tool of Debian, and nothing that is built before."""
+    clone = tmp_path / "hybrid"
+    subprocess.run(["git", "clone", "-q", "--depth=1", f"file://{ROOT}", str(clone)], check=True)
+    done = ansible(
+        "ansible-galaxy", "collection", "install", f"git+file://{clone}", "-p", str(tmp_path / "there"), "--force"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    there = tmp_path / "there" / "ansible_collections" / "homelab" / "hybrid"
+    assert (there / "playbooks" / "site.yml").is_file() and (there / "MANIFEST.json").is_file()
+
+
 def test_the_guides_name_the_folders_that_are_in_use() -> None:
     told = (PAGES / "guide_troubleshooting.rst").read_text() + (PAGES / "guide_storage.rst").read_text()
     assert [
