@@ -1636,11 +1636,13 @@ resources:
       type: dict
       returned: when O(facts) is true
 unlisted:
-  description: The guests that this collection made and that a list which is written does not name, each with C(kind) and C(name). Empty with O(prune).
+  description:
+    - The guests of the host that a list which is written does not name, each with C(kind) and C(name), and whether this collection made it (C(managed)).
+    - With O(prune) those that it made are gone.
   returned: always
   type: list
   elements: dict
-  sample: [{kind: container, name: old}]
+  sample: [{kind: container, name: old, managed: true}]
 waits:
   description: The guests that are waited for, as their C(wait_for) says, whether or not something is to be done.
   returned: always

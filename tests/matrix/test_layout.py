@@ -478,7 +478,7 @@ def test_a_pool_keeps_its_folder_while_anything_is_kept_in_it(layout):
 
 def test_guests_that_no_list_names_are_told_and_go_with_prune_alone(layout):
     assert run(layout).error is None
-    everyone = {"kind": "container", "name": NAMES[2]}
+    everyone = {"kind": "container", "name": NAMES[2], "managed": True}
     others = [record.stem for record in Path(paths.record_folder("guests")).glob("*.json")]
     fewer = {"containers": [{"name": name} for name in others if name != NAMES[2] and (LXC / name / "config").exists()]}
     told = run(fewer)

@@ -149,6 +149,25 @@ def test_a_file_that_is_no_yaml_is_named(lab: Lab, playbook: str) -> None:
     assert f"the variables of {SECOND} cannot be read ({broken}, line 3)" in said(done), done.stdout + done.stderr
 
 
+BY_HAND = "<domain type='qemu'><name>hlpb-hand</name><memory unit='MiB'>64</memory><os><type machine='q35'>hvm</type></os></domain>"
+
+
+def test_guests_that_no_inventory_names_are_told_also_those_made_by_hand(lab: Lab) -> None:
+    path = lab.folder / "domain.xml"
+    path.write_text(BY_HAND)
+    virsh = ("virsh", "-q", "-c", "qemu:///system")
+    labs.run(*virsh, "define", str(path))
+    try:
+        lab.hosts.pop(SECOND)
+        done = lab.play("site", "--check")
+        assert f"{SECOND}: made by this collection, and in no inventory" in said(done), done.stdout
+        assert "hlpb-hand: made by hand, and in no inventory" in said(done)
+        done = lab.play("site", "--check", guest_prune=True)
+        assert done.returncode == 0 and "hlpb-hand: made by hand" in said(done), done.stdout + done.stderr
+    finally:
+        labs.run(*virsh, "undefine", "hlpb-hand")
+
+
 def test_a_slip_is_warned_of(lab: Lab) -> None:
     lab.hosts[FIRST]["guest_specs"] = {"memory": "1GiB"}
     lab.spec(SECOND)["networks"] = [{"name": "lan", "ip": "10.93.61.11/24"}]

@@ -96,15 +96,15 @@ def _run(
         else:
             parallel = spec.parallel or default_parallel()
             Crew(spawner, items, parallel=parallel, note=_note, report=report, claimed=claimed).work()
-    left = [] if spec.prune else look.unlisted
+    left = [guest for guest in look.unlisted if not (spec.prune and guest.is_made)]
     return _outcome(params, items, left, kinds, with_facts=spec.facts)
 
 
 class _Look(t.NamedTuple):
-    """What one look at the host makes of a layout. *conflicts* are sentences, *unlisted* guests by kind and name."""
+    """What one look at the host makes of a layout. *conflicts* are sentences, *unlisted* guests."""
 
     items: list[Item]
-    unlisted: list[tuple[Kind, str]]
+    unlisted: list[Unlisted]
     conflicts: list[str]
 
 
@@ -150,25 +150,34 @@ def default_parallel() -> int:
     return max(2, min(8, len(os.sched_getaffinity(0))))
 
 
-def find_unlisted(spec: Spec, kinds: t.Sequence[Kind], standing: Standing) -> list[tuple[Kind, str]]:
-    """The guests that this collection made, that are there, and that a list which is written does not name, by kind and name."""
+class Unlisted(t.NamedTuple):
+    """A guest of the host that a list which is written does not name. *is_made*: by this collection."""
+
+    kind: Kind
+    name: str
+    is_made: bool
+
+
+def find_unlisted(spec: Spec, kinds: t.Sequence[Kind], standing: Standing) -> list[Unlisted]:
+    """The guests that are there, and that a list which is written does not name, in the order of their names."""
     named = {item.name for item in spec.items if item.kind.is_guest}
     found = [
-        (kind, name)
+        Unlisted(kind, name, claims.is_made)
         for kind in kinds
         if kind.is_guest and kind.list in spec.listed
         for name, claims in standing[kind.word].items()
-        if claims.is_made and name not in named
+        if name not in named
     ]
-    return sorted(found, key=lambda each: each[1])
+    return sorted(found, key=lambda each: each.name)
 
 
-def _pruned(spec: Spec, unlisted: t.Iterable[tuple[Kind, str]]) -> tuple[Declared, ...]:
+def _pruned(spec: Spec, unlisted: t.Iterable[Unlisted]) -> tuple[Declared, ...]:
     return tuple(
         Declared(
             kind, name, {"name": name, "state": "absent", "delete": [it for it in spec.delete if it in kind.delete]}
         )
-        for kind, name in unlisted
+        for kind, name, is_made in unlisted
+        if is_made
     )
 
 
@@ -326,7 +335,7 @@ def _note(item: Item) -> list[str]:
 def _outcome(
     params: Params,
     items: t.Sequence[Item],
-    unlisted: t.Iterable[tuple[Kind, str]],
+    unlisted: t.Iterable[Unlisted],
     kinds: t.Sequence[Kind],
     *,
     with_facts: bool,
@@ -335,7 +344,7 @@ def _outcome(
         "changed": any(item.told.get("changed") for item in items if item.skipped is None),
         **merge(items),
         "resources": [tell(item, with_facts=with_facts) for item in items],
-        "unlisted": [{"kind": kind.word, "name": name} for kind, name in unlisted],
+        "unlisted": [{"kind": kind.word, "name": name, "managed": is_made} for kind, name, is_made in unlisted],
         "waits": [item.declared.path for item in items if item.waits],
         "invocation": {"module_args": as_written(params, arguments(kinds))},
     }

@@ -270,10 +270,15 @@ def test_what_stays_as_it_is_claims_what_it_has_and_a_new_plan_what_it_will_have
     assert rooms == {"main": Room("/", 5)}
 
 
-@pytest.mark.parametrize(("listed", "expected"), [({"vms": []}, ["lost"]), ({"vms": [{"name": "lost"}]}, []), ({}, [])])
-def test_guests_that_were_made_here_and_are_in_no_list_are_told(listed, expected):
+FOREIGN, LOST = ("foreign", False), ("lost", True)
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"), [({"vms": []}, [FOREIGN, LOST]), ({"vms": [{"name": "lost"}]}, [FOREIGN]), ({}, [])]
+)
+def test_guests_that_are_in_no_list_are_told_with_whether_they_were_made_here(listed, expected):
     standing = {kind.word: {} for kind in KINDS} | {"vm": {"lost": Claims(is_made=True), "foreign": Claims()}}
-    assert [name for kind, name in find_unlisted(parse(listed, KINDS), KINDS, standing)] == expected
+    assert [(name, is_made) for kind, name, is_made in find_unlisted(parse(listed, KINDS), KINDS, standing)] == expected
 
 
 def test_what_is_required_is_there_or_made_here():
