@@ -18,7 +18,7 @@ extends_documentation_fragment:
   - homelab.hybrid._hypervisor_connection
 requirements:
   - C(ssh) on the control node, unless the hypervisor is the control node
-  - LXC 5.0 or newer on the hypervisor, and there either root or C(sudo) without a password
+  - LXC 5.0 or newer on the hypervisor, and there either root or C(sudo), with O(become_password) where it asks for one
   - C(/bin/sh) in the container, and C(mktemp), C(mkfifo) and C(grep) for C(become)
 options:
   container:

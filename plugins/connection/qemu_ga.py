@@ -21,7 +21,7 @@ extends_documentation_fragment:
   - homelab.hybrid._hypervisor_connection
 requirements:
   - C(ssh) on the control node, unless the hypervisor is the control node
-  - libvirt and Debian's package C(python3-libvirt) on the hypervisor, and there either root or C(sudo) without a password
+  - libvirt and Debian's package C(python3-libvirt) on the hypervisor, and there either root or C(sudo), with O(become_password) where it asks for one
   - the guest agent in the virtual machine, with C(guest-exec) and C(guest-file-open) permitted
   - the channel of the agent, which M(homelab.hybrid.kvm_vm) gives each virtual machine
 notes:

@@ -59,7 +59,7 @@ options:
       - name: ansible_hypervisor_port
   user:
     description:
-      - The user on the hypervisor. Who is not root there needs C(sudo) without a password.
+      - The user on the hypervisor. Who is not root there needs C(sudo).
     type: str
     vars:
       - name: ansible_hypervisor_user
@@ -107,20 +107,56 @@ options:
     type: str
     vars:
       - name: ansible_hypervisor_ssh_args
+  default_ssh_args:
+    description:
+      - The same where neither O(ssh_args) nor O(hypervisor) has them, as Ansible itself reads them.
+    type: str
     env:
       - name: ANSIBLE_SSH_ARGS
+    ini:
+      - section: ssh_connection
+        key: ssh_args
   ssh_common_args:
     description:
       - Further arguments of C(ssh).
     type: str
     vars:
       - name: ansible_hypervisor_ssh_common_args
+  default_ssh_common_args:
+    description:
+      - The same where neither O(ssh_common_args) nor O(hypervisor) has them, as Ansible itself reads them.
+    type: str
+    cli:
+      - name: ssh_common_args
+    env:
+      - name: ANSIBLE_SSH_COMMON_ARGS
+    ini:
+      - section: ssh_connection
+        key: ssh_common_args
   ssh_extra_args:
     description:
       - Further arguments of C(ssh), after all others.
     type: str
     vars:
       - name: ansible_hypervisor_ssh_extra_args
+  default_ssh_extra_args:
+    description:
+      - The same where neither O(ssh_extra_args) nor O(hypervisor) has them, as Ansible itself reads them.
+    type: str
+    cli:
+      - name: ssh_extra_args
+    env:
+      - name: ANSIBLE_SSH_EXTRA_ARGS
+    ini:
+      - section: ssh_connection
+        key: ssh_extra_args
+  become_password:
+    description:
+      - The password that C(sudo) on the hypervisor asks for. Goes before C(ansible_become_password) in O(hypervisor).
+      - Without one C(sudo) must ask for none.
+    type: str
+    vars:
+      - name: ansible_hypervisor_become_password
   host_key_checking:
     description:
       - Whether the key of the hypervisor must be known.

@@ -15,6 +15,7 @@ description:
     any case C(guest_hypervisor), C(guest_kind) and the variables of its connection.
   - The fact C(startup) is left out where it would be C(guest_startup), which is a variable that an inventory declares.
   - The guests are in the groups C(guests), C(vms) or C(containers), and C(hypervisor_NAME). The hypervisors are in the group C(hypervisors).
+  - The hypervisors and how they are reached may be templates, such as a lookup of a password.
   - Uses a YAML configuration file whose name ends with C(guests.yml) or C(guests.yaml) after a dot or a slash, such as C(lab.guests.yml),
     or with C(homelab_guests.yml).
 author:
@@ -24,7 +25,7 @@ extends_documentation_fragment:
   - ansible.builtin.inventory_cache
 requirements:
   - C(ssh) on the control node, unless the hypervisor is the control node
-  - on the hypervisors either root or C(sudo) without a password
+  - on the hypervisors either root or C(sudo), with O(become_password) where it asks for a password
 notes:
   - With O(cache=true) and a cache plugin that keeps files, such as P(ansible.builtin.jsonfile#cache) with O(cache_connection), a hypervisor is asked
     when what it told is older than O(cache_timeout). What it told last is kept for the time when it does not answer.
@@ -38,7 +39,7 @@ options:
   hypervisors:
     description:
       - The hypervisors. Each is a name, or a dictionary with the key C(name) and some of C(host), C(port), C(user), C(private_key_file),
-        C(ssh_executable), C(ssh_args), C(ssh_common_args), C(ssh_extra_args), and C(connection), which is C(ssh) or C(local).
+        C(ssh_executable), C(ssh_args), C(ssh_common_args), C(ssh_extra_args), C(become_password), and C(connection), which is C(ssh) or C(local).
       - C(host) is the address where it is another than the name.
       - C(local) and C(localhost) as a name are the control node itself.
     type: list
@@ -53,8 +54,36 @@ options:
   private_key_file:
     description: The private key for the hypervisors that have no C(private_key_file) of their own.
     type: str
+  ssh_args:
+    description: Arguments of C(ssh) for the hypervisors that have no C(ssh_args) of their own.
+    type: str
+    env:
+      - name: ANSIBLE_SSH_ARGS
+    ini:
+      - section: ssh_connection
+        key: ssh_args
   ssh_common_args:
-    description: Further arguments of C(ssh) for the hypervisors that have no C(ssh_common_args) of their own.
+    description:
+      - Further arguments of C(ssh) for the hypervisors that have no C(ssh_common_args) of their own.
+      - A jump host is said here, as C(-o ProxyJump=jump.example.org), or in the settings that playbooks read.
+    type: str
+    env:
+      - name: ANSIBLE_SSH_COMMON_ARGS
+    ini:
+      - section: ssh_connection
+        key: ssh_common_args
+  ssh_extra_args:
+    description: Arguments of C(ssh) after all others, for the hypervisors that have no C(ssh_extra_args) of their own.
+    type: str
+    env:
+      - name: ANSIBLE_SSH_EXTRA_ARGS
+    ini:
+      - section: ssh_connection
+        key: ssh_extra_args
+  become_password:
+    description:
+      - The password that C(sudo) asks for on the hypervisors that have no C(become_password) of their own.
+      - The hypervisors and their guests get it as C(ansible_become_password) among their connection variables.
     type: str
   host_key_checking:
     description: Whether the keys of the hypervisors must be known.
@@ -203,7 +232,7 @@ from ..plugin_utils._shipped import by_input
 from ..plugin_utils._transport import Unreachable
 
 LISTING = "_listing.listing"
-DEFAULTS = ("user", "port", "private_key_file", "ssh_common_args")
+DEFAULTS = ("user", "port", "private_key_file", "ssh_args", "ssh_common_args", "ssh_extra_args", "become_password")
 ENDINGS = tuple(f"{name}.{kind}" for name in ("guests", "homelab_guests") for kind in ("yml", "yaml"))
 
 
@@ -228,8 +257,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         self._read_config_data(path)
         try:
             sources = parse_sources(
-                self.get_option("hypervisors"),
-                {name: self.get_option(name) for name in DEFAULTS},
+                self.templar.template(self.get_option("hypervisors")),
+                {name: self.templar.template(self.get_option(name)) for name in DEFAULTS},
                 self.get_option("connect_timeout"),
                 self.get_option("host_key_checking"),
             )

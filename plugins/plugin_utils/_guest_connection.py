@@ -34,6 +34,15 @@ _TRANSPORT = {
     "common_args": "ssh_common_args",
     "extra_args": "ssh_extra_args",
     "checks_host_key": "host_key_checking",
+    "become_password": "become_password",
+}
+# What the settings of the run are for where neither the option nor the inventory says it: ours has default_ before the name of the option.
+_DEFAULTS = {
+    "user": "user",
+    "private_key_file": "private_key_file",
+    "ssh_args": "ssh_args",
+    "common_args": "ssh_common_args",
+    "extra_args": "ssh_extra_args",
 }
 
 
@@ -69,7 +78,7 @@ class GuestConnection(ConnectionBase):
         if not self._connected:
             get: t.Callable[[str], t.Any] = self.get_option
             options = {name: get(option) for name, option in _TRANSPORT.items()}
-            defaults = {name: get(f"default_{name}") for name in ("user", "private_key_file")}
+            defaults = {name: get(f"default_{option}") for name, option in _DEFAULTS.items()}
             self._hypervisor = hypervisor(get("guest_hypervisor"), get("hypervisor") or {}, options, defaults)
             self._connected = True
         return self

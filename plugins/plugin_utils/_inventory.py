@@ -27,6 +27,7 @@ CONNECTION_KEYS = {
     "ssh_common_args": "ansible_ssh_common_args",
     "ssh_extra_args": "ansible_ssh_extra_args",
     "connection": "ansible_connection",
+    "become_password": "ansible_become_password",
 }
 # What an inventory declares by a name that a fact would have: taken for a wish, the fact would go before what
 # a profile or guest_spec says.

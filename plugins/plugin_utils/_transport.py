@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""How the control node runs a program on a hypervisor: here, or through ssh. Knows nothing of what runs there."""
+"""How the control node runs a program on a hypervisor: here, or through ssh, with a password for sudo. Knows nothing of what runs there."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import subprocess
 import threading
 import typing as t
 
+from ._guest_shell import MARKER, Dialogue, inside, pattern
+
 # What the connection variables of a hypervisor are called in the inventory.
 VARIABLES = {
     "host": ("ansible_host", "ansible_ssh_host"),
@@ -28,11 +30,20 @@ VARIABLES = {
     "ssh_args": ("ansible_ssh_args",),
     "executable": ("ansible_ssh_executable",),
     "connection": ("ansible_connection",),
+    "become_password": ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"),
 }
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 # A login shell there may print before it runs what it is told (.bashrc): what counts begins behind this line.
 _BEGIN = "homelab.hybrid begins here"
 _AFTER_LOGIN = f'echo "{_BEGIN}"; exec "$@"'
+# The words of sudo and all around it come first, as many as the first argument says. Who is root has no use for them, nor for the password.
+_UNLESS_ROOT = """\
+count=$1; shift
+if [ "$(id -u)" -eq 0 ]; then IFS= read -r password; shift "$count"; fi
+exec "$@"
+"""
+_PROMPT = "[sudo for homelab.hybrid]"
+_SUDO = Dialogue(prompt=pattern([_PROMPT]), success=_BEGIN, wrong=pattern(["Sorry, try again."]), has_password=True)
 DEFAULT_SSH_ARGS = "-o ControlMaster=auto -o ControlPersist=60s"
 
 
@@ -54,6 +65,7 @@ class Hypervisor:
     extra_args: str = ""
     checks_host_key: bool = True
     timeout: int = 10
+    become_password: str | None = dataclasses.field(default=None, repr=False)
     control_folder: str = "~/.ansible/cp"
 
     @property
@@ -61,7 +73,9 @@ class Hypervisor:
         return self.host or "this machine"
 
     def argv(self, argv: t.Sequence[str]) -> list[str]:
-        """The command line that runs *argv* there, word for word."""
+        """The command line that runs *argv* there, word for word; with a password as root, and then it reads that first."""
+        if self.become_password is not None:
+            argv = _as_root(argv)
         if self.host is None:
             return list(argv)
         options = [*shlex.split(self.ssh_args), *shlex.split(self.common_args), *shlex.split(self.extra_args)]
@@ -73,7 +87,7 @@ class Hypervisor:
         options += ["-l", self.user] if self.user else []
         options += ["-i", os.path.expanduser(self.private_key_file)] if self.private_key_file else []
         # ssh hands one text to the login shell there.
-        command = ["/bin/sh", "-c", _AFTER_LOGIN, "sh", *argv]
+        command = argv if self.become_password is not None else ["/bin/sh", "-c", _AFTER_LOGIN, "sh", *argv]
         return [self.executable, *options, "--", self.host, shlex.join(command)]
 
     def _control_path(self) -> str:
@@ -102,7 +116,8 @@ class Hypervisor:
         """
         command = self.argv(argv)
         try:
-            done = _communicate(command, input, source, target, limit, is_login=self.host is not None)
+            has_begin = self.host is not None or self.become_password is not None
+            done = _communicate(command, self._head(input), source, target, limit, has_begin)
         except subprocess.TimeoutExpired as exc:
             raise Unreachable(f"{self.shown} did not answer within {limit:g} s") from exc
         except FileNotFoundError as exc:
@@ -112,29 +127,47 @@ class Hypervisor:
         # ssh says everything that is its own fault with 255.
         if self.host is not None and done[0] == 255:
             raise Unreachable(f"ssh to {self.host}: {_last_lines(done[2])}")
+        if self.become_password is not None and (told := done[2].rpartition(MARKER.encode()))[1] and done[0] != 0:
+            raise Unreachable(f"sudo on {self.shown}: the password is {told[2].decode(errors='replace').strip()}")
         return done
+
+    def _head(self, input: bytes | None) -> bytes:
+        """What a program reads first, or all that it reads."""
+        return (b"" if self.become_password is None else f"{self.become_password}\n".encode()) + (input or b"")
+
+
+def _as_root(argv: t.Sequence[str]) -> list[str]:
+    """The command line that runs *argv* as root by a sudo that asks for a password."""
+    begin = ["/bin/sh", "-c", _AFTER_LOGIN, "sh", *argv]
+    whole = inside(["sudo", "-S", "-p", _PROMPT, "--", *begin], has_own_path=True, dialogue=_SUDO)
+    return ["/bin/sh", "-c", _UNLESS_ROOT, "sh", str(len(whole) - len(begin)), *whole]
 
 
 def _communicate(
     command: t.Sequence[str],
-    input: bytes | None,
+    head: bytes,
     source: t.IO[bytes] | None,
     target: t.IO[bytes] | None,
     limit: float | None,
-    is_login: bool,
+    has_begin: bool,
 ) -> tuple[int, bytes, bytes]:
-    """As ``Hypervisor.run``; of what a command prints that *is_login* only what comes behind ``_BEGIN`` counts.
+    """As ``Hypervisor.run``: it reads *head* and then the file *source*. With *has_begin* only what is printed behind ``_BEGIN`` counts.
 
     :raises subprocess.TimeoutExpired: after *limit* seconds.
     """
     out, err = target or io.BytesIO(), io.BytesIO()
-    process = subprocess.Popen(command, stdin=source or subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE if head or source is None else source,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     stdout, stderr = t.cast(t.IO[bytes], process.stdout), t.cast(t.IO[bytes], process.stderr)
     # A process that ssh left behind may hold the pipes open when ssh itself was ended: nobody waits for these threads then.
     readers = [
-        threading.Thread(target=_copy, args=(stdout, out, _BEGIN if is_login else None), daemon=True),
+        threading.Thread(target=_copy, args=(stdout, out, _BEGIN if has_begin else None), daemon=True),
         threading.Thread(target=_copy, args=(stderr, err, None), daemon=True),
-        threading.Thread(target=_write, args=(process.stdin, input or b""), daemon=True),
+        threading.Thread(target=_write, args=(process.stdin, head, source), daemon=True),
     ]
     try:
         for reader in readers:
@@ -160,11 +193,13 @@ def _copy(stream: t.IO[bytes], target: t.IO[bytes], begin: str | None) -> None:
     shutil.copyfileobj(stream, target)
 
 
-def _write(stream: t.IO[bytes] | None, data: bytes) -> None:
+def _write(stream: t.IO[bytes] | None, data: bytes, source: t.IO[bytes] | None) -> None:
     """Feed a process; one that reads nothing more is no error."""
     if stream is not None:
         with contextlib.suppress(BrokenPipeError):
             stream.write(data)
+            if source is not None:
+                shutil.copyfileobj(source, stream)
         with contextlib.suppress(BrokenPipeError):
             stream.close()
 

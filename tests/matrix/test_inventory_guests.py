@@ -132,6 +132,19 @@ def test_no_task_for_a_hypervisor_runs_in_a_guest_of_its_name(inventory: Invento
     assert f"{CONTAINER} is a hypervisor and a guest on alpha" in " ".join(strict.stderr.split())
 
 
+def test_a_jump_host_and_a_password_are_those_of_the_settings_and_of_templates(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_SSH_COMMON_ARGS", "-o ProxyJump=jump.example.org")
+    monkeypatch.setenv("HLINV_WORD", "correct horse")
+    word = "{{ lookup('ansible.builtin.env', 'HLINV_WORD') }}"
+    found = inventory.read(hypervisors=[inventory.far("alpha")], become_password=word)
+    host = found["_meta"]["hostvars"]["alpha"]
+    assert host["ansible_ssh_common_args"] == "-o ProxyJump=jump.example.org"
+    assert host["ansible_become_password"] == "correct horse"
+    assert found["_meta"]["hostvars"][CONTAINER]["ansible_hypervisor"]["ansible_become_password"] == "correct horse"
+
+
 def test_an_unreachable_hypervisor_is_a_warning(inventory: Inventory) -> None:
     closed = {"name": "closed", "host": "127.0.0.1", "port": 1, "connection": "ssh"}
     found = inventory.read(hypervisors=[closed, "local"])

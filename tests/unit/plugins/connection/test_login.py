@@ -64,6 +64,17 @@ def test_the_user_and_the_key_of_the_settings_are_for_the_hypervisor(tmp_path: P
 
 
 @pytest.mark.parametrize("connection", CONNECTIONS)
+def test_a_jump_host_of_the_settings_is_for_the_hypervisor(tmp_path: Path, connection: str) -> None:
+    jump = "-o ProxyJump=jump.example.org"
+    assert jump in login(tmp_path, connection, env={"ANSIBLE_SSH_COMMON_ARGS": jump})
+    (tmp_path / "ansible.cfg").write_text(f"[ssh_connection]\nssh_common_args = {jump}\n")
+    env = {"ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg")}
+    assert jump in login(tmp_path, connection, env=env)
+    own = login(tmp_path, connection, env=env, ansible_ssh_common_args="-o ProxyJump=other.example.org")
+    assert "ProxyJump=other.example.org" in own and jump not in own
+
+
+@pytest.mark.parametrize("connection", CONNECTIONS)
 def test_what_the_inventory_says_of_the_hypervisor_goes_before_the_run(tmp_path: Path, connection: str) -> None:
     said = login(tmp_path, connection, "-u", "ops", ansible_user="root", ansible_ssh_private_key_file="/keys/alpha")
     assert "-l root -i /keys/alpha -- 192.0.2.10" in said

@@ -97,6 +97,58 @@ def test_a_program_that_reads_nothing_is_no_error(tmp_path):
     assert chatty(tmp_path).run(["true"], input=bytes(2_000_000))[0] == 0
 
 
+# As sudo -S: it asks, reads a line, and asks again.
+SUDO = """\
+#!/bin/sh
+for try in 1 2 3; do
+  printf '%s' "$3" >&2
+  IFS= read -r line || exit 1
+  echo "$line" >> "$0.tried"
+  if [ "$line" = "correct horse" ]; then shift 4; exec "$@"; fi
+  printf '\\nSorry, try again.\\n' >&2
+done
+exit 1
+"""
+
+
+def by_sudo(folder: Path, password: str, user_id: int = 1000) -> Hypervisor:
+    """A hypervisor on which one is nobody, unless sudo is given the password."""
+    bin_folder = folder / "bin"
+    bin_folder.mkdir()
+    for name, text in {"sudo": SUDO, "id": f"#!/bin/sh\necho {user_id}\n"}.items():
+        (bin_folder / name).write_text(text)
+        (bin_folder / name).chmod(0o755)
+    ssh = folder / "ssh"
+    ssh.write_text(
+        f'#!/bin/sh\nfor last; do :; done\nexport PATH={bin_folder}:$PATH\nexec /bin/sh -c "echo welcome home; $last"\n'
+    )
+    ssh.chmod(0o755)
+    return hypervisor(
+        "alpha",
+        {"ansible_become_password": password, "ansible_ssh_executable": str(ssh), "ansible_ssh_args": "-F none"},
+        {},
+    )
+
+
+@pytest.mark.parametrize("user_id", [1000, 0])
+def test_a_program_runs_as_root_by_a_sudo_that_asks_for_a_password(tmp_path, user_id):
+    far = by_sudo(tmp_path, "correct horse", user_id)
+    rc, stdout, stderr = far.run(["sh", "-c", "cat; echo bad >&2; exit 3"], input=b"a\nb")
+    assert (rc, stdout) == (3, b"a\nb") and stderr.endswith(b"bad\n")
+    (tmp_path / "data").write_bytes(bytes(range(256)) * 900)
+    with (tmp_path / "data").open("rb") as source, (tmp_path / "copy").open("wb") as target:
+        assert far.run(["cat"], source=source, target=target)[0] == 0
+    assert (tmp_path / "copy").read_bytes() == (tmp_path / "data").read_bytes()
+
+
+def test_a_wrong_password_of_sudo_is_tried_once_and_told(tmp_path):
+    far = by_sudo(tmp_path, "wrong horse")
+    with pytest.raises(Unreachable, match=r"sudo on alpha: the password is wrong"):
+        far.run(["cat"], input=b"import os\nimport sys\n")
+    assert (tmp_path / "bin" / "sudo.tried").read_text() == "wrong horse\n"
+    assert "wrong horse" not in repr(far)
+
+
 def test_who_does_not_answer_in_time_is_unreachable(tmp_path):
     begin = time.monotonic()
     with pytest.raises(Unreachable, match=r"alpha did not answer within 0\.2 s"):
