@@ -16,7 +16,7 @@ VERSION := $(shell sed -n 's/^version: //p' galaxy.yml)
 ARTIFACT := $(BUILD)/dist/homelab-hybrid-$(VERSION).tar.gz
 DEMO := $(BUILD)/demo
 PURGE ?= 0
-INVENTORY ?= playbooks/inventory/demo
+INVENTORY ?=
 VIA ?= auto
 # Private views of this host (CONTRIBUTING.md); a tier that consists of pytest uses several at once.
 CELL := tests/tools/cell
@@ -215,7 +215,7 @@ demo-destroy: artifact ## Take the demo lab away (PURGE=1: the image cache too)
 .PHONY: enter
 enter: tools ## A shell in a guest, ssh or console of a VM: GUEST=name [INVENTORY=...] [VIA=shell|ssh|console]
 	@test -n "$(GUEST)" || { echo "make enter: name the guest, as in make enter GUEST=resolver" >&2; exit 2; }
-	@PYTHONPATH=$(BUILD) $(VENV)/bin/python tools/enter.py -i '$(INVENTORY)' --via '$(VIA)' '$(GUEST)'
+	@PYTHONPATH=$(BUILD) $(VENV)/bin/python tools/enter.py $(if $(INVENTORY),-i '$(INVENTORY)') --via '$(VIA)' '$(GUEST)'
 
 .PHONY: clean
 clean: ## Remove what make built, except the demo lab itself

@@ -12,7 +12,16 @@ import shlex
 import subprocess
 import sys
 
+from ansible import constants
+
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._enter import QUESTION, VIAS, CannotEnter, command
+
+DEMO = "playbooks/inventory/demo"
+
+
+def own_inventory() -> list[str]:
+    """The inventory where none is named: none to name where the settings of Ansible have one, else that of the demo."""
+    return [] if constants.config.get_config_value_and_origin("DEFAULT_HOST_LIST")[1] != "default" else [DEMO]
 
 
 def ask(inventory: list[str], guest: str) -> dict[str, object]:
@@ -45,7 +54,9 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print the command and start nothing")
     options = parser.parse_args()
     try:
-        argv = command(ask(options.inventory, options.guest), options.via, os.environ.get("TERM", "linux"))
+        argv = command(
+            ask(options.inventory or own_inventory(), options.guest), options.via, os.environ.get("TERM", "linux")
+        )
     except CannotEnter as exc:
         sys.stderr.write(f"{exc}\n")
         return 1

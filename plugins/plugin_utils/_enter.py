@@ -24,6 +24,12 @@ QUESTION = """\
   'guest_variables': hostvars[inventory_hostname] | homelab.hybrid.connection_vars,
   'hypervisor_variables': ansible_hypervisor
     | default(hostvars[guest_hypervisor | default('')] | default({}) | homelab.hybrid.connection_vars),
+  'settings': {
+    'user': lookup('ansible.builtin.config', 'DEFAULT_REMOTE_USER'),
+    'private_key_file': lookup('ansible.builtin.config', 'DEFAULT_PRIVATE_KEY_FILE'),
+    'common_args': lookup('ansible.builtin.config', 'ssh_common_args', plugin_type='connection', plugin_name='ssh'),
+    'extra_args': lookup('ansible.builtin.config', 'ssh_extra_args', plugin_type='connection', plugin_name='ssh'),
+  },
 } }}"""
 
 _AS_ROOT = '[ "$(id -u)" -eq 0 ] || exec sudo -- "$@"; exec "$@"'
@@ -41,6 +47,8 @@ def command(guest: t.Mapping[str, t.Any], via: str, terminal: str) -> list[str]:
     :raises CannotEnter:
     """
     name, kind, connection = guest["name"], guest["kind"], str(guest["connection"]).rpartition(".")[2]
+    # Of ansible.cfg and the environment; the inventory goes before them, as for tasks.
+    settings = {key: value for key, value in (guest.get("settings") or {}).items() if value}
     if kind not in ("vm", "container"):
         raise CannotEnter(f"{name} is no guest: guest_kind is {kind!r}. Allowed: vm, container")
     if via == "auto":
@@ -49,13 +57,14 @@ def command(guest: t.Mapping[str, t.Any], via: str, terminal: str) -> list[str]:
     if via == "ssh":
         if not guest["has_address"]:
             raise CannotEnter(f"{name} has no ansible_host, so ssh cannot reach it")
-        return _ssh(hypervisor(name, {**guest["guest_variables"], "ansible_connection": "ssh"}, {}))
+        return _ssh(hypervisor(name, {**guest["guest_variables"], "ansible_connection": "ssh"}, {}, settings))
     if via == "shell" and kind == "vm":
         raise CannotEnter(f"{name} is a virtual machine. Allowed: ssh, console")
     if not guest["hypervisor"] and not guest["hypervisor_variables"]:
         raise CannotEnter(f"the inventory does not say which guest_hypervisor {name} is on")
     return _on(
-        hypervisor(guest["hypervisor"] or None, guest["hypervisor_variables"], {}), _inside(guest, via, terminal)
+        hypervisor(guest["hypervisor"] or None, guest["hypervisor_variables"], {}, settings),
+        _inside(guest, via, terminal),
     )
 
 

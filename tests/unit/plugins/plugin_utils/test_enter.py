@@ -5,13 +5,24 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import sys
 import typing as t
+from pathlib import Path
 
 import pytest
+from unit.tree import ROOT
 
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._enter import CannotEnter, command
 
+HOSTS = """\
+all:
+  hosts:
+    alpha: {ansible_host: 192.0.2.10}
+    web: {guest_hypervisor: alpha, guest_kind: container, ansible_connection: homelab.hybrid.lxc}
+"""
 ALPHA = {"ansible_host": "192.0.2.1", "ansible_user": "ops", "ansible_port": 2222}
 
 
@@ -53,6 +64,42 @@ def test_ssh_into_a_virtual_machine() -> None:
     variables = {"ansible_host": "10.0.0.5", "ansible_ssh_common_args": "-o ProxyJump=ops@alpha"}
     argv = command(guest("vm", guest_variables=variables), "auto", "xterm")
     assert argv == ["ssh", "-o", "ProxyJump=ops@alpha", "--", "10.0.0.5"]
+
+
+def test_the_settings_of_ansible_are_for_people_too() -> None:
+    settings = {"user": "me", "private_key_file": "/keys/me", "common_args": "-o ProxyJump=jump", "extra_args": ""}
+    argv = command(guest("vm", guest_variables={"ansible_host": "10.0.0.5"}, settings=settings), "auto", "xterm")
+    assert argv == ["ssh", "-o", "ProxyJump=jump", "-l", "me", "-i", "/keys/me", "--", "10.0.0.5"]
+    argv = command(guest("container", settings=settings), "auto", "xterm")
+    assert argv[:-1] == [
+        "ssh",
+        "-o",
+        "ProxyJump=jump",
+        "-p",
+        "2222",
+        "-l",
+        "ops",
+        "-i",
+        "/keys/me",
+        "-t",
+        "--",
+        "192.0.2.1",
+    ]
+
+
+def test_make_enter_reads_the_settings_of_ansible(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text(HOSTS)
+    (tmp_path / "ansible.cfg").write_text(
+        "[defaults]\ninventory = hosts.yml\nremote_user = me\n[ssh_connection]\nssh_common_args = -o ProxyJump=jump\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / ".build"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build")}
+    env |= {
+        "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    argv = [sys.executable, str(ROOT / "tools" / "enter.py"), "--show", "web"]
+    done = subprocess.run(argv, capture_output=True, text=True, env=env, check=False)
+    assert done.stdout.startswith("ssh -o ProxyJump=jump -l me -t -- 192.0.2.10 "), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
