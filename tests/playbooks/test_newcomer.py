@@ -149,6 +149,16 @@ def test_a_file_that_is_no_yaml_is_named(lab: Lab, playbook: str) -> None:
     assert f"the variables of {SECOND} cannot be read ({broken}, line 3)" in said(done), done.stdout + done.stderr
 
 
+def test_a_lab_with_guests_without_agent_or_address_is_shown(lab: Lab) -> None:
+    done = lab.play("show")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(rf"{MACHINE} +vm +started +-", done.stdout), done.stdout
+    assert "The lab is answering: 3 guests" in said(done)
+    lab.spec(MACHINE)["wait_for"] = ["agent"]
+    done = lab.play("show")
+    assert done.returncode == 2 and "agent failed" in said(done), done.stdout
+
+
 BY_HAND = "<domain type='qemu'><name>hlpb-hand</name><memory unit='MiB'>64</memory><os><type machine='q35'>hvm</type></os></domain>"
 
 
