@@ -9,6 +9,7 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._diff import shown_diff
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_warnings import guest_warnings, slips
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._inventory_words import of_guest, of_host
 
@@ -67,6 +68,8 @@ def guest_result(layout: t.Mapping[str, t.Any] | None, name: str, hypervisor: st
     if item.get("skipped"):
         return _failed(str(item["skipped"]))
     told = {key: value for key, value in item.items() if key not in _OWN_WORDS}
+    if (diff := shown_diff(told.pop("diff", None))) is not None:
+        told["diff"] = diff
     return {**told, "msg": of_guest(str(told["msg"]))} if "msg" in told else told
 
 

@@ -17,6 +17,7 @@ from ansible.plugins.action import ActionBase
 
 from ..module_utils._run import kept_code, progress
 from . import _progress_text, _shared_code
+from ._diff import shown_diff
 
 Result = dict[str, t.Any]
 Vars = dict[str, t.Any]
@@ -55,7 +56,16 @@ class WatchedAction(ActionBase):
             if not self._task.ignore_unreachable:
                 raise
             result.update(changed=False, unreachable_host=True, msg=str(exc))
+        if "diff" in result:
+            self._show_diff(result, known)
         return result
+
+    def _show_diff(self, result: Result, task_vars: Vars) -> None:
+        """Leave in the diff of *result* what this task has to show."""
+        template: t.Callable[[t.Any], t.Any] = self._templar.template
+        diff = shown_diff(result.pop("diff"), has_guests=not template(task_vars.get("layout_guests_follow", False)))
+        if diff is not None:
+            result["diff"] = diff
 
     def _converge(self, task_vars: Vars) -> Result:
         """The plan costs one run in the foreground; only what has something to do costs more."""

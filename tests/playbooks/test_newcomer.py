@@ -159,6 +159,14 @@ def test_a_lab_with_guests_without_agent_or_address_is_shown(lab: Lab) -> None:
     assert done.returncode == 2 and "agent failed" in said(done), done.stdout
 
 
+def test_what_drifted_is_handed_on_to_the_next_job(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_SHOW_CUSTOM_STATS", "1")
+    assert '"lab_drifted": false' in said(lab.play("report"))
+    lab.spec(FIRST)["memory"] = "48MiB"
+    done = lab.play("report")
+    assert '"lab_drifted": true' in said(done) and '"lab_drifted_hosts": [ "alpha" ]' in said(done), done.stdout[-600:]
+
+
 BY_HAND = "<domain type='qemu'><name>hlpb-hand</name><memory unit='MiB'>64</memory><os><type machine='q35'>hvm</type></os></domain>"
 
 

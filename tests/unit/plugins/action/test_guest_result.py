@@ -37,7 +37,13 @@ def failure(layout: dict[str, t.Any] | None, name: str) -> str:
 
 def test_a_guest_shows_its_own_change_where_another_failed():
     told = guest_result(LAYOUT, "web", "alpha")
-    assert told == {"changed": True, "failed": False, "diff": {"before": {}, "after": {}}, **EMPTY}
+    assert told == {"changed": True, "failed": False, **EMPTY}
+    made = {
+        **WEB,
+        "diff": {"before": {"state": "absent", "memory": None}, "after": {"state": "started", "memory": "1GiB"}},
+    }
+    told = guest_result({**LAYOUT, "resources": [made]}, "web", "alpha")
+    assert told["diff"] == {"before": {"state": "absent"}, "after": {"state": "started", "memory": "1GiB"}}
 
 
 def test_a_guest_fails_for_its_own_reason():
