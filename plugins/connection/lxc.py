@@ -136,8 +136,7 @@ class Connection(GuestConnection):
         display.vvv(f"EXEC {cmd}", host=self.guest)
         dialogue = self._dialogue(cmd, sudoable)
         rc, stdout, stderr = self._run(cmd, dialogue, input=self._password(dialogue) + (in_data or b""))
-        self._check_become(dialogue, rc, stdout, stderr)
-        return rc, stdout, stderr
+        return self._without_dialogue(dialogue, rc, stdout, stderr)
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy the file *in_path* of the control node into the container."""

@@ -132,8 +132,7 @@ class Connection(GuestConnection):
             input=self._password(dialogue) + (in_data or b""),
         )
         rc, stdout, stderr = self._told(answer)
-        self._check_become(dialogue, rc, stdout, stderr)
-        return rc, stdout, stderr
+        return self._without_dialogue(dialogue, rc, stdout, stderr)
 
     def _told(self, answer: bytes) -> tuple[int, bytes, bytes]:
         try:

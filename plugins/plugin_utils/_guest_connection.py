@@ -110,24 +110,33 @@ class GuestConnection(ConnectionBase):
             raise AnsibleError(f"the {become.name} password has a line end in it")
         return password + b"\n"
 
-    def _check_become(self, dialogue: _guest_shell.Dialogue | None, rc: int, stdout: bytes, stderr: bytes) -> None:
-        """Refuse the answer of a command that did not become who it should.
+    def _without_dialogue(
+        self, dialogue: _guest_shell.Dialogue | None, rc: int, stdout: bytes, stderr: bytes
+    ) -> tuple[int, bytes, bytes]:
+        """The answer of a command without what was said before it became who it should.
 
-        :raises AnsibleError: in the words of Ansible's own connections.
+        :raises AnsibleError: for one that did not, in the words of Ansible's own connections.
         """
         become = self.become
-        if become is None or dialogue is None or rc == 0 or to_bytes(dialogue.success) in stdout:
-            return
+        if become is None or dialogue is None:
+            return rc, stdout, stderr
+        if to_bytes(dialogue.success) in stdout:
+            # The plugin of su learns what the prompt was when it sees it; some programs write it to one, some to the other.
+            become.check_password_prompt(stderr.partition(b"\n")[0])
+            data = stdout.partition(to_bytes(dialogue.success))[2].removeprefix(b"\n")
+            return rc, data, become.strip_become_prompt(stderr)
         told = text_of(stderr).rpartition(_guest_shell.MARKER)[2]
         name, said = become.name, stdout + stderr
         if told == _guest_shell.MISSING or become.check_missing_password(said):
             raise AnsibleError(f"Missing {name} password")
-        if told == _guest_shell.WRONG or become.check_incorrect_password(said):
+        # The last is what su of busybox says.
+        if told == _guest_shell.WRONG or become.check_incorrect_password(said) or b"incorrect password" in said:
             raise AnsibleError(f"Incorrect {name} password")
         if told == _guest_shell.SILENT:
             raise AnsibleConnectionFailure(
                 f"Timeout ({_guest_shell.SECONDS}s) waiting for privilege escalation prompt: {text_of(said)}"
             )
+        return rc, stdout, stderr
 
     def _run_there(
         self,
