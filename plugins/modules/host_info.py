@@ -78,6 +78,12 @@ host:
       returned: always
       type: dict
       sample: {apparmor: true, bridge: true, filesystem_btrfs: true, vlan_filtering: true, zfs: false}
+    firewall:
+      description: A sentence for each firewall that drops what guests send or receive, with what lets it through.
+      returned: always
+      type: list
+      elements: str
+      sample: ["Docker drops what is forwarded (guests reach nothing beyond the host). Let it through for each bridge of guests: ..."]
     init:
       description: The name of the first process.
       returned: always

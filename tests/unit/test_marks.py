@@ -59,6 +59,7 @@ TELLING = (
     ("qemu-img", "info"),
     ("systemctl", "is-active"),
     ("systemctl", "show"),
+    ("nft", "-j", "list"),
     ("systemd-detect-virt", "--container"),
     ("tar", "--list"),
     ("tc", "-j"),

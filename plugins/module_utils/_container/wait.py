@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 from .._core import command
-from .._core.errors import ObserveError
+from .._core.errors import ObserveError, WaitTimeout
 from .._core.waiting import wait_until
 from .._guest.spec import GuestSpec
+from .._host import firewall
 from .._host.snapshot import Host
 from . import live
 from .observe import observe_guest
@@ -25,11 +26,14 @@ def wait_for(spec: GuestSpec, host: Host) -> None:
     :raises WaitTimeout: naming what did not come in time.
     """
     if "ip" in spec.wait_for:
-        wait_until(
-            f"an address of the container {spec.name}",
-            lambda: _has_address(spec.name, host),
-            timeout_seconds=spec.wait_timeout,
-        )
+        try:
+            wait_until(
+                f"an address of the container {spec.name}",
+                lambda: _has_address(spec.name, host),
+                timeout_seconds=spec.wait_timeout,
+            )
+        except WaitTimeout as exc:
+            raise firewall.explained(exc) from exc
     if "systemd" in spec.wait_for:
         wait_until(
             f"systemd of the container {spec.name} to finish its boot",

@@ -17,7 +17,7 @@ from .._core import atomic, command
 from .._core.declared import check_number
 from .._core.errors import HybridError
 from .._core.units import MIB, show_size
-from .._host import accelerator
+from .._host import accelerator, firewall
 from .._host.libvirt import dotted
 from .._host.probe import VLAN_PROBE, read_memory, works_apart
 from .._host.snapshot import SERVICE_LIBVIRT, Host
@@ -57,6 +57,7 @@ def read_host(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
         "services": read_services(),
         "subordinate_ids": {kind: read_subordinate_ids(f"/etc/sub{kind}") for kind in ("uid", "gid")},
         "features": features,
+        "firewall": firewall.read_obstacles(),
         "lacks": lacks if found.is_kvm else ["kvm", *lacks],
     }
     return {"host": summary, **({"journal": journal.read(entries)} if entries else {})}

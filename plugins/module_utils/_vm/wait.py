@@ -10,7 +10,9 @@ import socket
 import typing as t
 
 from .._core import libraries
+from .._core.errors import WaitTimeout
 from .._core.waiting import wait_until
+from .._host import firewall
 from .._host.snapshot import Host
 from .observe import observe
 from .spec import Spec
@@ -32,7 +34,12 @@ def wait_for(spec: Spec, host: Host) -> None:
     }
     for name in spec.wait_for:
         what, ask = conditions[name]
-        wait_until(what, ask, timeout_seconds=spec.wait_timeout, every_seconds=_EVERY_SECONDS)
+        try:
+            wait_until(what, ask, timeout_seconds=spec.wait_timeout, every_seconds=_EVERY_SECONDS)
+        except WaitTimeout as exc:
+            if name != "ip":
+                raise
+            raise firewall.explained(exc) from exc
 
 
 def answers(domain: t.Any) -> bool:
