@@ -15,6 +15,7 @@ from ansible.errors import AnsibleError, AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.utils.vars import load_extra_vars
+from jinja2.exceptions import UndefinedError
 
 from ._profiles import ALLOW, ARGUMENTS, DELETE, Layer, ProfileError, lay, mapping, pick, words_of
 
@@ -119,7 +120,7 @@ def guest_error(name: str, variables: t.Mapping[str, t.Any]) -> str | None:
         kind = variables.get("guest_kind")
         arguments = t.cast("dict[str, t.Any]", ARGUMENTS.get(kind))
         result = ArgumentSpecValidator(arguments).validate(options_of(name, variables)) if kind and arguments else None
-    except AnsibleError as exc:
+    except (AnsibleError, UndefinedError) as exc:
         said = str(exc)
         return said if name in said else f"{name}: {said}"
     if result is None:

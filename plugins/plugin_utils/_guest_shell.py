@@ -46,7 +46,12 @@ folder=$(umask 077 && mktemp -d) && mkfifo -m 600 "$folder/in" || exit 1
 trap 'rm -rf "$folder"' EXIT
 give_up() {{
   exec 3>&-
-  kill "$(cat "$folder/pid")" 2> /dev/null
+  for signal in TERM TERM TERM TERM KILL; do
+    kill -s "$signal" "$(cat "$folder/pid")" 2> /dev/null
+    sleep 0.2 2> /dev/null || sleep 1
+    [ ! -s "$folder/rc" ] || break
+  done
+  wait
   cat "$folder/err" >&2
   echo >&2
   echo "{MARKER}$1" >&2

@@ -10,9 +10,7 @@ import difflib
 import ipaddress
 import typing as t
 
-from ansible.errors import AnsibleError
-
-from ._guest_options import options_of
+from ._guest_options import guest_error, options_of
 from ._profiles import dictionaries
 
 Options = t.Mapping[str, t.Any]
@@ -36,10 +34,9 @@ THROUGH_HOST = ("nat", "routed")
 
 def guest_warnings(name: str, variables: Variables, host: Variables) -> list[str]:
     """The sentences for the guest *name*, whose *host* has these variables. Of one whose options cannot be read its error says enough."""
-    try:
-        options = options_of(name, variables)
-    except AnsibleError:
+    if guest_error(name, variables) is not None:
         return []
+    options = options_of(name, variables)
     return [
         *slips(name, variables, "guest_"),
         *unknown_pools(name, options, host),
@@ -53,7 +50,7 @@ def slips(name: str, variables: Variables, prefix: str) -> t.Iterator[str]:
     known = READ[prefix]
     for key in variables:
         if str(key).startswith(prefix) and key not in known:
-            near = difflib.get_close_matches(str(key), [word for word in known if word not in variables], 1, LIKENESS)
+            near = difflib.get_close_matches(str(key), known, 1, LIKENESS)
             if near:
                 yield f"{key} of {name} is read by nobody. Is {near[0]} meant?"
 

@@ -85,7 +85,7 @@ def test_what_is_hardly_meant_is_warned_of(spec: dict[str, t.Any], kind: str, sa
         (net(bridge="alone0", ip="10.30.0.5/24"), "container"),
         (net(bridge="br0", ip="192.0.2.5/24"), "container"),
         (net(bridge="made-by-hand", ip="192.0.2.5/24"), "container"),
-        ({"memmory": 1}, "container"),
+        ({"memmory": 1, "image": "x"}, "container"),
     ],
 )
 def test_what_may_be_meant_is_not(spec: dict[str, t.Any], kind: str) -> None:
