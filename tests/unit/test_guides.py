@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.plugins.doc_fragments import constructed
+from ansible.plugins.doc_fragments import constructed, inventory_cache
 from ansible_builder.ee_schema import validate_schema
 from unit.documents import DOCUMENTS, Block, blocks
 from unit.test_documentation import arguments, assert_accepted
@@ -80,6 +80,29 @@ def test_every_example_is_accepted(block: Block) -> None:
         check_variables(found, block.file)
 
 
+def plugin_examples() -> t.Iterator[tuple[str, t.Any]]:
+    """Each document of the examples of each plugin that is no module, with the file that it stands in."""
+    for folder in ("callback", "connection", "filter", "inventory"):
+        for path in files(PLUGINS / folder, "*.py"):
+            if text := constant(path, "EXAMPLES"):
+                yield from ((relative(path), document) for document in yaml.safe_load_all(text))
+        for path in files(PLUGINS / folder, "*.yml"):
+            yield relative(path), yaml.safe_load(yaml.safe_load(path.read_text())["EXAMPLES"])
+
+
+@pytest.mark.parametrize(("where", "found"), [*plugin_examples()])
+def test_every_example_of_a_plugin_is_accepted(where: str, found: t.Any) -> None:
+    if isinstance(found, list):
+        check_tasks(found)
+    elif "plugin" in found:
+        check_source(found)
+    elif found.keys() == {"value"}:
+        assert f"homelab.hybrid.{Path(where).stem}" in found["value"], "a private filter shows how it is called"
+    else:
+        # What a task hands to a module is no variable of an inventory.
+        check_variables({key: value for key, value in found.items() if key != "guest_options"}, None)
+
+
 def check_tasks(entries: list[dict[str, t.Any]]) -> None:
     """Plays or bare tasks. Whether their modules and roles are there the test of syntax says."""
     for play in entries:
@@ -97,7 +120,8 @@ def check_tasks(entries: list[dict[str, t.Any]]) -> None:
 def check_source(source: dict[str, t.Any]) -> None:
     """The file of an inventory plugin."""
     assert source["plugin"] == "homelab.hybrid.guests"
-    told = [constant(PLUGINS / "inventory" / "guests.py", "DOCUMENTATION"), constructed.ModuleDocFragment.DOCUMENTATION]
+    fragments = [fragment.ModuleDocFragment.DOCUMENTATION for fragment in (constructed, inventory_cache)]
+    told = [constant(PLUGINS / "inventory" / "guests.py", "DOCUMENTATION"), *fragments]
     options = {name: option for text in told for name, option in load(text)["options"].items()}
     result = ArgumentSpecValidator(specification(options)).validate(source)
     assert not result.error_messages
@@ -108,7 +132,10 @@ def specification(options: dict[str, t.Any]) -> dict[str, t.Any]:
     """The documented *options* of a plugin as an argument specification."""
     aspects = ("elements", "choices", "required", "aliases")
     return {
-        name: {"type": TYPES.get(told["type"], told["type"]), **{key: told[key] for key in aspects if key in told}}
+        name: {
+            "type": TYPES.get(told.get("type", "str"), told.get("type", "str")),
+            **{key: told[key] for key in aspects if key in told},
+        }
         for name, told in options.items()
     }
 
