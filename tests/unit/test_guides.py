@@ -331,7 +331,7 @@ def test_every_word_that_permits_is_explained_with_its_modules(word: str) -> Non
 
 
 def test_every_word_beside_one_of_proxmox_is_an_option_a_variable_or_a_playbook() -> None:
-    text = (PAGES / "guide_take_over.rst").read_text().partition(".. _proxmox_words:")[2].partition("\n---")[2]
+    text = (PAGES / "guide_take_over.rst").read_text().partition("docsite.proxmox_words:")[2].partition("\n---")[2]
     rows = re.findall(r"^  \* - .*\n    - (.*)$", text.partition("What cannot be taken over")[0], re.MULTILINE)
     assert len(rows) > 15
     known = {path.stem for path in (ROOT / "playbooks").glob("*.yml")} | known_variables()
