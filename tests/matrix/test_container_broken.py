@@ -32,6 +32,7 @@ Break = t.Callable[[Path], None]
 @pytest.fixture(scope="module", autouse=True)
 def _host() -> t.Iterator[None]:
     ct.set_up()
+    Path(paths.record_folder("guests")).mkdir(parents=True, exist_ok=True)
     yield
     ct.tear_down()
 
@@ -178,6 +179,8 @@ BROKEN = {
     "volumes": json.dumps({"schema": 1, "kind": "vm", "volumes": {"root": 5}}),
     "run": json.dumps({"schema": 1, "kind": "vm", "run": {"pid": "x"}}),
     "depth": "[" * 10_000,
+    "startup": json.dumps({"schema": 1, "kind": "container", "startup": 5}),
+    "options": json.dumps({"schema": 1, "kind": "container", "tags": 5, "description": ["x"]}),
     "newer": json.dumps({"schema": 99}),
 }
 
@@ -200,6 +203,16 @@ def test_a_broken_record_concerns_its_guest_alone(tmp_path, text):
     )
     assert other.error is None, other.error
     assert path.read_text() == text
+
+
+def test_a_record_that_is_a_pipe_is_waited_for_by_nobody(tmp_path):
+    by_hand(tmp_path)
+    path = Path(paths.record_path("guests", ct.NAME))
+    os.mkfifo(path)
+    assert converge_now(ct.CONTAINER, {**ct.BASE, "name": OTHER, "networks": [ct.LAN]}).error is None
+    assert told()["state"] == "unknown" and str(path) in told()["problem"]
+    done = subprocess.run(["/usr/bin/python3", str(START)], capture_output=True, text=True, timeout=60, check=False)
+    assert f"{path} cannot be read, so its guest has no order: it is no file" in done.stdout
 
 
 def test_an_image_is_kept_while_a_record_cannot_say_what_stands_on_it():

@@ -83,10 +83,15 @@ def remove_file(path: str) -> bool:
 def read_text(path: str) -> str | None:
     """The text of *path*, ``None`` where there is no such file."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        with open(path, encoding="utf-8", errors="surrogateescape", opener=_open_without_waiting) as stream:
             return stream.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """A pipe in the place of a file is empty, and nobody waits for who writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def half_written(path: str) -> t.Iterator[str]:

@@ -165,7 +165,8 @@ class GuestRecord:
 
 
 # What is kept by the name of an item.
-_FOLDERS = ("volumes", "macs", "names", "unplugged")
+_FOLDERS = ("volumes", "macs", "names", "unplugged", "startup")
+_LISTS = ("ssh_keys", "tags")
 _KEYS = frozenset("kind building uuid image volumes macs names unplugged idmap ssh_keys wants_start run schema".split())
 
 
@@ -175,16 +176,17 @@ def load(data: Data, *, exists: bool) -> GuestRecord:
     :raises ObserveError: when a value has a form that no version writes.
     """
     try:
-        for key in _FOLDERS:
-            _check_folder(key, data.get(key) or {})
+        for keys, kind in ((_FOLDERS, dict), (_LISTS, list)):
+            for key in keys:
+                _check_kind(key, data.get(key), kind)
         return _load(data, exists)
     except (TypeError, ValueError, KeyError, AttributeError) as exc:
         raise ObserveError(str(exc)) from exc
 
 
-def _check_folder(key: str, value: t.Any) -> None:
-    if not isinstance(value, t.Mapping):
-        raise TypeError(f"{key} holds no keys and values")
+def _check_kind(key: str, value: t.Any, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{key} is no {kind.__name__}")
 
 
 def _load(data: Data, exists: bool) -> GuestRecord:

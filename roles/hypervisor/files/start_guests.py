@@ -81,9 +81,11 @@ def read_startups(records: Path, say: t.Callable[[str], None]) -> dict[tuple[str
     found = {}
     for path in sorted(records.glob("*.json")):
         try:
+            if not path.is_file():
+                raise ValueError("it is no file")
             data = json.loads(path.read_text(encoding="utf-8"))
-            found[str(data.get("kind")), path.stem] = data.get("startup") or {}
-        except (OSError, ValueError, AttributeError) as exc:
+            found[str(data.get("kind")), path.stem] = dict(data.get("startup") or {})
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as exc:
             say(f"<4>{path} cannot be read, so its guest has no order: {exc}")
     return found
 
