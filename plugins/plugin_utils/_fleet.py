@@ -93,7 +93,8 @@ def steps(
     Each step has its lists for ``layout``, ``vms`` and ``containers``, with only those options that say how long a guest may take, what to
     wait for and what may be deleted; and as ``delay`` the longest of their ``up_delay`` or ``down_delay``, in seconds.
 
-    :raises AnsibleFilterError: for another state, for a ``startup`` that cannot be, and for what cannot stand in inventory.
+    :raises AnsibleFilterError: for another state, for a ``startup`` that cannot be, and for what cannot stand in inventory of a guest that
+        shall be started or taken away.
     """
     if state not in STATES:
         raise FleetError(f"the state of a step is {state!r}; it must be one of {', '.join(STATES)}")
@@ -101,7 +102,7 @@ def steps(
     found: dict[int, Told] = {}
     for name in names:
         variables = hostvars[name]
-        options = options_of(name, variables)
+        options = readable_options(name, variables, state)
         startup = read_startup(name, options.get("startup"))
         if not is_concerned(state, there.get(name), options):
             continue
@@ -112,6 +113,19 @@ def steps(
         step[f"{variables['guest_kind']}s"].append({"name": name, "state": state, **its})
         step["delay"] = max(step["delay"], startup.get({"started": "up_delay", "stopped": "down_delay"}.get(state), 0))
     return [found[rank] for rank in sorted(found)]
+
+
+def readable_options(name: str, variables: Variables, state: str) -> Variables:
+    """The options of the guest *name*. One that stops does so whatever is written of it.
+
+    :raises AnsibleFilterError: for what cannot stand in inventory.
+    """
+    try:
+        return options_of(name, variables)
+    except AnsibleFilterError:
+        if state != "stopped":
+            raise
+    return {}
 
 
 def is_concerned(state: str, now: str | None, options: Variables) -> bool:

@@ -132,6 +132,17 @@ def test_only_what_the_inventory_wants_to_run_is_started(spec: dict[str, t.Any],
     assert (["web"] in order("started", "stopped", hostvars)) is is_started
 
 
+def test_a_guest_whose_options_cannot_be_read_stops_and_is_neither_started_nor_taken_away(
+    given_for_a_run: t.Callable[..., None],
+) -> None:
+    hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], "guest_profiles": ["no such"]}}
+    (step,) = steps(["web"], hostvars, "stopped", seen("started"))
+    assert step["containers"] == [{"name": "web", "state": "stopped"}]
+    for state, now in (("started", "stopped"), ("absent", "started")):
+        with pytest.raises(AnsibleFilterError, match="there is no profile 'no such'"):
+            steps(["web"], hostvars, state, seen(now))
+
+
 def test_a_step_changes_nothing_else_of_a_guest(given_for_a_run: t.Callable[..., None]) -> None:
     given_for_a_run(guest_delete=["rootfs", "disks"])
     spec = {"memory": "1GiB", "wait_for": ["ip"], "wait_timeout": 9, "shutdown_timeout": 3, "force_stop": True}
