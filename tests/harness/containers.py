@@ -144,7 +144,8 @@ def clean() -> None:
         run("ip", "link", "delete", name, check=False)
     for path in [*(FOLDER / "pool").glob("*"), *(FOLDER / "pool").glob(".*")]:
         if not path.name.startswith("image+"):
-            shutil.rmtree(path)
+            # A program of a run that was killed may still be deleting it.
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def tear_down() -> None:
