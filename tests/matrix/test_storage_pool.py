@@ -574,7 +574,7 @@ def test_what_is_on_a_source_is_kept_and_taken_up_again(source):
     point = source.parent / "point"
     (point / "precious").write_text("data", encoding="utf-8")
     outcome = check_run_again(POOL, {"name": NAME, "state": "absent"}, ["state"])
-    assert outcome.plan.kept == [f"{source} (not mounted)"]
+    assert outcome.plan.kept == [f"{source} (1 entry)"]
     assert not point.exists() and str(point) not in Path("/etc/fstab").read_text(encoding="utf-8")
     converge_now(POOL, on_source(source))
     assert (point / "precious").read_text(encoding="utf-8") == "data"

@@ -190,8 +190,9 @@ def _perform(resource: Resource[t.Any, t.Any], spec: t.Any, work: Work, run: _Ru
         settled = resource.settled(spec)
         state = resource.observe(settled, host)
         again = resource.plan(settled, state)
-        # What went knows no more what is kept of it.
-        run.plan.kept = list(dict.fromkeys([*run.plan.kept, *again.kept]))
+        # What went knows no more what is kept of it, or says less of it: "DISK (not mounted)" was "DISK (3 entries)".
+        told = {place.partition(" (")[0] for place in run.plan.kept}
+        run.plan.kept = [*run.plan.kept, *(place for place in again.kept if place.partition(" (")[0] not in told)]
         run.plan.unmanaged = again.unmanaged
         check_converged(again, run.plan)
     run.facts = resource.facts(spec, state)
