@@ -33,7 +33,7 @@ def handle(name: str) -> t.Any:
 
 
 def is_unloadable(name: str) -> bool:
-    """Whether liblxc cannot load the configuration of one that runs. Ask only where its files are known to be harmless."""
+    """Whether liblxc cannot load the configuration. Ask only where its files are known to be harmless."""
     try:
         handle(name)
     except RuntimeError:

@@ -67,7 +67,9 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
     rates = host.rates if _concerns_rates(kept, spec) else None
     entry = host.containers.get(name)
     problem = entry.problem if entry else None
-    if entry and problem is None and ((entry.is_running and live.is_unloadable(name)) or (spec and declares(spec))):
+    is_asked = entry is not None and problem is None and (entry.is_running or (spec is not None and declares(spec)))
+    # A program for each of a hundred containers would cost more than all the rest: only the words of what fails here come from one.
+    if is_asked and live.is_unloadable(name):
         problem = loading.problem_of(name)
     keys = monitor.keys_of(kept.config, is_v2=os.path.exists(_CONTROLLERS)) if spec and exists else ()
     power, running = ("absent", None) if entry is None else _observe_power(entry, host, rates, keys, problem)
