@@ -77,3 +77,8 @@ def test_what_a_module_may_not_load(path: Path) -> None:
 
 def test_a_host_without_guests_costs_no_library() -> None:
     assert not loaded(ASK_A_BARE_HOST.format(package=PACKAGE)) & LIBRARIES
+
+
+def test_a_bridge_without_ports_does_not_load_how_the_host_configures_its_network() -> None:
+    resource = f"{PACKAGE}.plugins.module_utils._bridge.resource"
+    assert not [name for name in loaded(IMPORT, resource) if f"{PACKAGE}.plugins.module_utils._bridge.link." in name]

@@ -13,11 +13,13 @@ import typing as t
 
 from .._core.claims import Claims, Reservation, Subnet, addresses_in
 from .._host.routes import Link
-from .link.settings import LinkSettings
-from .link.state import LinkState
 from .network.settings import NetworkSettings
-from .network.state import NetworkState
 from .spec import Spec
+
+if t.TYPE_CHECKING:
+    from .link.settings import LinkSettings
+    from .link.state import LinkState
+    from .network.state import NetworkState
 
 
 def claims_of(spec: Spec | None, state: NetworkState | LinkState) -> Claims:
@@ -48,9 +50,9 @@ def _declared_addresses(spec: Spec, state: NetworkState | LinkState) -> list[str
 
 
 def _addresses(settings: NetworkSettings | LinkSettings, path: str) -> tuple[str, ...]:
-    if isinstance(settings, LinkSettings):
-        return settings.addresses if path == "address" else settings.addresses6
-    return (settings.address,) if path == "address" else ()
+    if isinstance(settings, NetworkSettings):
+        return (settings.address,) if path == "address" else ()
+    return settings.addresses if path == "address" else settings.addresses6
 
 
 def _subnets(spec: Spec, state: NetworkState | LinkState) -> list[Subnet]:

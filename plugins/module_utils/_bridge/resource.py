@@ -12,17 +12,16 @@ from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._host.snapshot import BRIDGE, SERVICE_LIBVIRT, Host
-from .link.observe import is_link, observe_link
-from .link.plan import plan_link
-from .link.state import LinkState, link_facts
 from .network.observe import observe_network
 from .network.plan import plan_network
 from .network.state import NetworkState, network_facts
 from .options import PORTS_MODE
+from .record import BridgeRecord
 from .spec import Spec, parse
 
 if t.TYPE_CHECKING:
     from .._core.claims import Claims
+    from .link.state import LinkState
 
 
 class Bridge:
@@ -38,28 +37,38 @@ class Bridge:
         return (Reference(BRIDGE, spec.name),)
 
     def observe(self, spec: Spec, host: Host) -> NetworkState | LinkState:
-        return observe_link(spec, host) if is_link(spec, host) else observe_network(spec, host)
+        if not _is_link(spec, host):
+            return observe_network(spec, host)
+        from .link.observe import observe_link  # half of what a bridge loads, and most hosts have none with ports
+
+        return observe_link(spec, host)
 
     def plan(self, spec: Spec, state: NetworkState | LinkState) -> Plan:
-        return plan_link(spec, state) if isinstance(state, LinkState) else plan_network(spec, state)
+        if isinstance(state, NetworkState):
+            return plan_network(spec, state)
+        from .link.plan import plan_link  # as above
+
+        return plan_link(spec, state)
 
     def apply(self, spec: Spec, state: NetworkState | LinkState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
-        if isinstance(state, LinkState):
-            from .link.apply import apply_link  # most runs have nothing to apply, and do not pay for it
+        if isinstance(state, NetworkState):
+            from .network.apply import apply_network  # most runs have nothing to apply, and do not pay for it
 
-            return apply_link(spec, state, plan, work)
-        from .network.apply import apply_network  # as above
+            return apply_network(spec, state, plan, work)
+        from .link.apply import apply_link  # as above
 
-        return apply_network(spec, state, plan, work)
+        return apply_link(spec, state, plan, work)
 
     def settled(self, spec: Spec) -> Spec:
         return spec
 
     def facts(self, spec: Spec, state: NetworkState | LinkState) -> dict[str, t.Any]:
         """The bridge as it runs, or as it is defined while it is stopped."""
-        if isinstance(state, LinkState):
-            return {"bridge": link_facts(spec.name, state)}
-        return {"bridge": network_facts(spec.name, state)}
+        if isinstance(state, NetworkState):
+            return {"bridge": network_facts(spec.name, state)}
+        from .link.state import link_facts  # as above
+
+        return {"bridge": link_facts(spec.name, state)}
 
     def claims(self, spec: Spec | None, state: NetworkState | LinkState) -> Claims:
         from .claims import claims_of  # only a layout compares claims
@@ -77,3 +86,16 @@ class Bridge:
 
     def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> None:
         """A bridge is there when apply ends."""
+
+
+def _is_link(spec: Spec, host: Host) -> bool:
+    """Whether the bridge of *spec* is one with ports, where no mode is written: by what made it."""
+    if spec.mode is not None:
+        return spec.mode == PORTS_MODE
+    if BridgeRecord.load(host.record("bridges", spec.name).data).mode == PORTS_MODE:
+        return True
+    if any(network.bridge == spec.name for network in host.networks.values()):
+        return False
+    from .link.observe import is_configured  # as above
+
+    return is_configured(spec.name, host)

@@ -24,7 +24,7 @@ def claims_of(spec: Spec | None, state: State) -> Claims:
     is_beyond = (spec.source or state.source) and not state.is_mounted
     driver = driver_of(spec.name, spec.type or state.type or "dir", folder) if folder and not is_beyond else None
     room = room_of(driver) if driver else None
-    return Claims(folders=[os.path.realpath(spec.path)] if spec.path else [], room=room, users=state.users)
+    return Claims(folders=[os.path.realpath(spec.path)] if spec.path else [], room=room)
 
 
 def standing(host: Host) -> dict[str, Claims]:

@@ -13,7 +13,7 @@ from ..._host import links, probe
 from ..._host.links import Link
 from ..._host.snapshot import Host, bridge_users, vlan_users
 from ..lifeline import NOT_YET, find_lifelines
-from ..options import DHCP, PORTS_MODE
+from ..options import DHCP
 from ..record import BridgeRecord
 from ..spec import Spec
 from . import backends, iproute
@@ -25,15 +25,9 @@ from .state import LinkState
 _TAKERS = ("macvlan", "macvtap", "ipvlan", "ipvtap")
 
 
-def is_link(spec: Spec, host: Host) -> bool:
-    """Whether the bridge of *spec* is one with ports, where no mode is written: by what made it."""
-    if spec.mode is not None:
-        return spec.mode == "ports"
-    if BridgeRecord.load(host.record("bridges", spec.name).data).mode == PORTS_MODE:
-        return True
-    if any(network.bridge == spec.name for network in host.networks.values()):
-        return False
-    return any(backend.read(spec.name) is not None for backend in backends.read_backends(host.links))
+def is_configured(name: str, host: Host) -> bool:
+    """Whether the files of the host's network configure the bridge."""
+    return any(backend.read(name) is not None for backend in backends.read_backends(host.links))
 
 
 def observe_link(spec: Spec, host: Host) -> LinkState:
