@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 import time
 import typing as t
 
@@ -26,8 +27,8 @@ Vars = dict[str, t.Any]
 LIMIT_SECONDS = 24 * 3600
 # A host that does not answer for this long is given up; the run on it goes on.
 SILENCE_SECONDS = 60
-_POLL_SECONDS = 0.5
-_LOOK_EVERY = 20
+_POLL_SECONDS = 0.25
+_LOOK_EVERY = 40
 # What every result has that the module itself told.
 _RESULT = {"plan", "invocation"}
 _LOST = "the run on {host} ended before it told its result (killed, or the host restarted?). Run it again: it goes on from there"
@@ -109,17 +110,11 @@ class WatchedAction(ActionBase):
         watch = _Watch(self, job, task_vars)
         result = watch.until_finished(status)
         with contextlib.suppress(AnsibleConnectionFailure):
-            self._ask(status, task_vars, mode="cleanup")
-            self._run_there(f"rm -f {progress.job_path(job)}")
+            # What async_status does to clean up, which is a module that would have to be sent for it.
+            self._run_there(f"rm -f {progress.job_path(job)} {shlex.quote(started['results_file'])}")
         for key in ("ansible_job_id", "results_file", "started", "finished", "stdout", "stdout_lines"):
             result.pop(key, None)
         return result
-
-    def _ask(self, status: Result, task_vars: Vars, **more: str) -> Result:
-        return t.cast(
-            Result,
-            self._execute_module("ansible.legacy.async_status", module_args={**status, **more}, task_vars=task_vars),
-        )
 
     @property
     def host(self) -> str:
@@ -136,7 +131,9 @@ class WatchedAction(ActionBase):
         return str(execute(command).get("stdout", ""))
 
     def look_at(self, status: Result, task_vars: Vars) -> Result:
-        return self._ask(status, task_vars)
+        return t.cast(
+            Result, self._execute_module("ansible.legacy.async_status", module_args=status, task_vars=task_vars)
+        )
 
     def lives(self, status: Result) -> bool:
         """Whether the process is there that waits for the module and writes down its result."""
