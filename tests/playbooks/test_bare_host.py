@@ -21,27 +21,14 @@ import yaml
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import UNKNOWN
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
-from ansible_collections.homelab.hybrid.tests.harness import debian_images, tiny_root
+from ansible_collections.homelab.hybrid.tests.harness import debian_images, nested, tiny_root
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "hlbd"
 HOST, POOL, BRIDGE, IMAGE = f"{PREFIX}-host", f"{PREFIX}-pool", f"{PREFIX}br0", f"{PREFIX}-bare"
 FOLDER = Path("/srv") / PREFIX
 ROOTFS = FOLDER / "pool" / f"{HOST}.rootfs"
-CONFIG = Path("/var/lib/lxc") / HOST / "config"
 GATEWAY, ADDRESS = "10.93.62.1", "10.93.62.10"
-# What a privileged container needs to have libvirt and LXC of its own. The pure v2 view is what nested LXC starts with.
-NESTED = """\
-lxc.include = /usr/share/lxc/config/nesting.conf
-lxc.apparmor.profile = unconfined
-lxc.init.cmd = /sbin/init systemd.unified_cgroup_hierarchy=1
-lxc.cgroup.devices.allow = c 10:200 rwm
-lxc.cgroup2.devices.allow = c 10:200 rwm
-lxc.cgroup.devices.allow = c 10:229 rwm
-lxc.cgroup2.devices.allow = c 10:229 rwm
-lxc.mount.entry = /dev/net/tun dev/net/tun none bind,create=file,optional 0 0
-lxc.mount.entry = /dev/fuse dev/fuse none bind,create=file,optional 0 0
-"""
 ALPHA: dict[str, t.Any] = {
     "ansible_connection": "homelab.hybrid.lxc",
     "ansible_lxc_name": HOST,
@@ -125,8 +112,7 @@ def _host() -> t.Iterator[None]:
             containers=[host()],
         )
         tiny_root.build(ROOTFS / "srv" / "tiny.tar.zst")
-        with CONFIG.open("a") as handle:
-            handle.write(NESTED)
+        nested.allow_guests(HOST)
         converge(containers=[host(state="started", wait_for=["systemd"])])
         yield
     finally:
