@@ -4,7 +4,8 @@
 """What a fleet costs the control node: the plays for hypervisors and guests of `site`, with 50 guests on each hypervisor.
 
 The far end is stubbed, here alone: the role does nothing, and `layout` answers that each guest is as declared. What is left
-is the inventory, the filters, the templates and Ansible itself. Time and memory must grow as the guests do.
+is the inventory, the filters, the templates and Ansible itself. Time and memory must grow as the guests do. Beside them
+the same plays, hosts and tasks with nothing in them: what Ansible itself takes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 GUESTS_EACH = 50
-SIZES = (500, 1000, 2000, 5000)
+SIZES = (500, 2000, 5000)
 
 STUB = """\
 #!/usr/bin/python
@@ -59,9 +60,17 @@ SITE = [
 ]
 
 
+# What a task does on its host becomes a ping, and what it does on the control node a word.
+ON_HOSTS = ("ansible.builtin.setup", "homelab.hybrid.layout")
+KEPT = ("name", "hosts", "gather_facts", "strategy", "become", "run_once")
+
+
 class Cost(t.NamedTuple):
+    """What the plays of *guests* cost, and the same plays with tasks that do nothing (*idle_seconds*)."""
+
     guests: int
     seconds: float
+    idle_seconds: float
     mebibytes: float
 
 
@@ -77,6 +86,31 @@ def make_collection(folder: Path) -> None:
     shutil.rmtree(role)
     (role / "tasks").mkdir(parents=True)
     (role / "tasks" / "main.yml").write_text("---\n[]\n")
+
+
+def idle_plays() -> list[dict[str, t.Any]]:
+    """The plays of SITE, on the same hosts, with a task that does nothing for each of theirs. What is left out there is left out here."""
+    plays = []
+    for name in ("hypervisors", "guests"):
+        for play in yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text()):
+            tasks = [idle for key in ("pre_tasks", "tasks") for task in play.get(key, ()) for idle in idle_tasks(task)]
+            plays.append({**{key: play[key] for key in KEPT if key in play}, "tasks": tasks})
+    return plays
+
+
+def idle_tasks(task: dict[str, t.Any]) -> t.Iterator[dict[str, t.Any]]:
+    kept = {key: task[key] for key in KEPT if key in task}
+    if "ansible.builtin.import_tasks" in task:
+        for each in yaml.safe_load((ROOT / "playbooks" / task["ansible.builtin.import_tasks"]).read_text()):
+            yield from idle_tasks(each)
+    elif task.get("ansible.builtin.meta") == "end_play":
+        yield {**kept, "ansible.builtin.meta": "end_play"}
+    elif "ansible.builtin.meta" not in task:
+        action = (
+            {"ansible.builtin.ping": {}} if set(ON_HOSTS) & task.keys() else {"ansible.builtin.debug": {"msg": "ok"}}
+        )
+        # On a fleet as it is declared no condition of these plays is true.
+        yield {**kept, **action, **({"when": False} if "when" in task else {})}
 
 
 def inventory(guests: int) -> dict[str, t.Any]:
@@ -107,11 +141,11 @@ def inventory(guests: int) -> dict[str, t.Any]:
     }
 
 
-def cost(guests: int, folder: Path) -> Cost:
-    (folder / "inventory.yml").write_text(json.dumps(inventory(guests)))
-    (folder / "site.yml").write_text(yaml.safe_dump(SITE))
+def run(guests: int, folder: Path, plays: list[dict[str, t.Any]]) -> tuple[float, float]:
+    """How many seconds the *plays* take, and how many MiB of memory."""
+    (folder / "plays.yml").write_text(yaml.safe_dump(plays))
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(folder), "ANSIBLE_INVENTORY_ENABLED": "yaml"}
-    argv = ["ansible-playbook", "-i", str(folder / "inventory.yml"), str(folder / "site.yml")]
+    argv = ["ansible-playbook", "-i", str(folder / "inventory.yml"), str(folder / "plays.yml")]
     began = time.monotonic()
     with (folder / "log").open("w+") as log:
         child = subprocess.Popen(argv, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -122,7 +156,14 @@ def cost(guests: int, folder: Path) -> Cost:
         said = log.read()
     if child.returncode or said.count("changed=0") != guests + guests // GUESTS_EACH:
         raise SystemExit(said[-4000:])
-    return Cost(guests, took, usage.ru_maxrss / 1024)
+    return took, usage.ru_maxrss / 1024
+
+
+def cost(guests: int, folder: Path) -> Cost:
+    (folder / "inventory.yml").write_text(json.dumps(inventory(guests)))
+    idle_seconds, dummy = run(guests, folder, idle_plays())
+    seconds, mebibytes = run(guests, folder, SITE)
+    return Cost(guests, seconds, idle_seconds, mebibytes)
 
 
 def measure(sizes: t.Iterable[int] = SIZES) -> t.Iterator[Cost]:
