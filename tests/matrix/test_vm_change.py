@@ -43,13 +43,20 @@ Proof = t.Callable[[t.Any], t.Any]
 @pytest.fixture(scope="module")
 def folder() -> t.Iterator[Path]:
     with machines.surroundings() as folder:
-        (folder / "kernel").write_bytes(b"no kernel")
-        for name in ("first.img", "second.img"):
-            machines.command("qemu-img", "create", "-q", "-f", "raw", str(folder / name), "1M")
         for name, state in ((STOPPED, "stopped"), (RUNNING, "started")):
-            outcome = converge_now(VM, {"name": name, "state": state, **PAPER, **given(folder)})
+            own = files_of(name, folder)
+            own.mkdir(mode=0o711)
+            (own / "kernel").write_bytes(b"no kernel")
+            for file in ("first.img", "second.img"):
+                machines.command("qemu-img", "create", "-q", "-f", "raw", str(own / file), "1M")
+            outcome = converge_now(VM, {"name": name, "state": state, **PAPER, **given(own)})
             assert outcome.error is None, outcome.error
         yield folder
+
+
+def files_of(name: str, folder: Path) -> Path:
+    """The files of one of the machines: none is given to two."""
+    return folder / name.removeprefix(f"{machines.PREFIX}-")
 
 
 def given(folder: Path) -> dict[str, t.Any]:
@@ -174,7 +181,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_stopped(folder: Path, case: Case) -> None:
-    run = check_run_again(VM, {"name": STOPPED, **PAPER_TIMES, **case.params(folder)})
+    run = check_run_again(VM, {"name": STOPPED, **PAPER_TIMES, **case.params(files_of(STOPPED, folder))})
     change = run.plan.get(case.path)
     assert change is not None and change.how.value == "offline"
     assert not run.plan.restart_required
@@ -186,7 +193,7 @@ def test_stopped(folder: Path, case: Case) -> None:
 def test_running(folder: Path, case: Case) -> None:
     before = case.proof(running(RUNNING)) if case.live == "next_boot" and not is_item(case.path) else None
     pid = Path(f"/run/libvirt/qemu/{RUNNING}.pid").read_text()
-    run = check_run_again(VM, {"name": RUNNING, **PAPER_TIMES, **case.params(folder)})
+    run = check_run_again(VM, {"name": RUNNING, **PAPER_TIMES, **case.params(files_of(RUNNING, folder))})
     change = run.plan.get(case.path)
     # What runs already as declared needs its definition alone.
     expected = "live" if case.live == "next_boot" and not is_item(case.path) and before == case.value else case.live
