@@ -36,7 +36,7 @@ SNAPSHOT = "booted"
 MAC = "52:54:00:79:00:01"
 PACKAGES = (
     "apparmor", "ca-certificates", "dbus", "iputils-ping", "less", "libpam-systemd", "linux-image-cloud-amd64",
-    "openssh-server", "python3", "systemd-sysv", "udev",
+    "openssh-server", "python3", "quota", "systemd-sysv", "udev",
 )  # fmt: skip
 # What would start on its own and only cost time under emulation.
 MASKED = (
@@ -163,13 +163,13 @@ def take_snapshot(folder: Path) -> None:
     """Boot it once, wait until it is idle, and save it running."""
     port = free_port()
     tiny_vm.run(*machine(folder, port))
-    wait_for_ssh(folder, port, 300)
+    wait_for_ssh(folder, port, 900)
     state = ssh(folder, port, "systemctl is-system-running --wait; systemctl --failed --plain --no-legend", timeout=300)
     if state.stdout.split("\n")[0] != "running":
         raise RuntimeError(f"the machine is not well after its boot: {state.stdout}")
     # libvirt asks QEMU for all it can do when it is first spoken to.
     ssh(folder, port, "virsh -q capabilities > /dev/null; sync", timeout=300)
-    monitor(folder, f"savevm {SNAPSHOT}", 120)
+    monitor(folder, f"savevm {SNAPSHOT}", 300)
     stop(folder)
 
 
@@ -180,7 +180,7 @@ def start(image: Path, folder: Path) -> int:
         tiny_vm.run("cp", "--reflink=auto", "--sparse=always", str(image / name), str(folder / name))
     port = free_port()
     tiny_vm.run(*machine(folder, port), "-loadvm", SNAPSHOT)
-    wait_for_ssh(folder, port, 120)
+    wait_for_ssh(folder, port, 600)
     # Its clock is that of the snapshot.
     ssh(folder, port, f"date -s @{int(time.time())}")
     return port
@@ -202,13 +202,14 @@ def free_port() -> int:
         return t.cast(int, listener.getsockname()[1])
 
 
-def ssh(folder: Path, port: int, command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def ssh(folder: Path, port: int, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     options = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR")
-    argv = ["ssh", "-i", str(folder / "key"), "-p", str(port), *options, "-o", "ConnectTimeout=10", "root@127.0.0.1"]
+    argv = ["ssh", "-i", str(folder / "key"), "-p", str(port), *options, "-o", "ConnectTimeout=60", "root@127.0.0.1"]
     return subprocess.run([*argv, command], capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def wait_for_ssh(folder: Path, port: int, seconds: float) -> None:
+    """Until it answers. A boot takes half a minute, and ten times that on a host that is busy with other tests."""
     end = time.monotonic() + seconds
     while ssh(folder, port, "true").returncode:
         if time.monotonic() > end:
