@@ -13,6 +13,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
+from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from unit.tree import ROOT
 
 ROLE = ROOT / "roles" / "hypervisor"
@@ -22,8 +23,11 @@ PROGRAM = "/usr/local/sbin/homelab-hybrid-start-guests"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _plugins() -> None:
+def _plugins() -> t.Iterator[None]:
+    """Filters are found by Ansible's own finder, which refuses packages that Python's has begun: it goes with these tests."""
     init_plugin_loader()
+    yield
+    _AnsibleCollectionFinder._remove()
 
 
 class Role:
