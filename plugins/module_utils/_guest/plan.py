@@ -266,10 +266,15 @@ def _plan_removal(kind: Kind) -> Plan:
     if reason is not None:
         refuse(draft, "state", before, "absent", reason)
         return draft.finish()
+    is_here = state.is_known or state.is_building
+    # A deletion that was interrupted leaves the name of what it deleted, and perhaps what was no longer in its place.
+    begun = [] if is_here else [name for name in state.record.volumes if name not in state.owned]
     # A removal that was interrupted right at its end leaves a record of nothing.
-    is_left = state.is_managed and not state.owned
-    if state.is_known or state.is_building or is_left:
+    is_left = state.is_managed and not state.owned and not begun
+    if is_here or is_left:
         draft.add("state", before, "absent")
+    for name in begun:
+        draft.add(kind.volume_path(name), str(state.record.volumes[name].volume), None)
     for name, place in state.owned.items():
         path = kind.volume_path(name)
         if is_half_made(state, name):
