@@ -91,3 +91,10 @@ def test_a_host_fails_as_its_layout_did():
     assert failure({"unreachable_host": True, "msg": "no route"}, "alpha") == "alpha is unreachable: no route"
     for layout in (None, {"changed": True, "resources": [WEB]}):
         assert guest_result(layout, "alpha", "alpha") == {"changed": False}, "what changed there its guests tell"
+
+
+def test_a_host_tells_of_its_guests_in_their_words():
+    raw = "disks[root]: is there already. Permit it with allow: [adopt]"
+    layout = {**LAYOUT, "msg": f"1 of 4 failed: vm db: {raw}", "resources": [{**DATABASE, "msg": raw}]}
+    assert failure(layout, "alpha") == f"1 of 4 failed: vm db: {failure(layout, 'db')}"
+    assert "guest_allow" in failure(layout, "alpha")

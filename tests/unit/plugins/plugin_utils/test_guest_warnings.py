@@ -32,9 +32,10 @@ def net(**options: t.Any) -> dict[str, t.Any]:
 
 
 def warned(
-    spec: dict[str, t.Any], kind: str = "container", host: dict[str, t.Any] = HOST, **variables: t.Any
+    spec: dict[str, t.Any], kind: str = "container", host: dict[str, t.Any] | None = None, **variables: t.Any
 ) -> list[str]:
-    return guest_warnings("web", {"guest_kind": kind, "guest_spec": spec, **variables}, host)
+    known = {"guest_kind": kind, "guest_spec": spec, **variables}
+    return guest_warnings("web", known, HOST if host is None else host)
 
 
 @pytest.mark.parametrize(

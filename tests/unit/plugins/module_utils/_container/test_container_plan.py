@@ -539,5 +539,7 @@ def test_the_table_of_apply_paths_says_what_the_plan_answers(row, way, power):
 def test_a_deletion_that_was_interrupted_is_finished_and_the_container_does_not_go_twice():
     """Killed between the root and its name in the record, the next run told that the container goes, which it had told before."""
     found = plan(ABSENT.replace(record=RECORD), state="absent", delete=["rootfs"])
-    assert [(change.path, change.before, change.after) for change in found.changes] == [("rootfs", "p/one.rootfs", None)]
+    assert [(change.path, change.before, change.after) for change in found.changes] == [
+        ("rootfs", "p/one.rootfs", None)
+    ]
     assert paths(ABSENT.replace(record=RECORD.replace(volumes={})), state="absent") == ["state"]

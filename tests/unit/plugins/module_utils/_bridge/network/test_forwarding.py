@@ -12,21 +12,21 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths,
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import forwarding as needs
 
 LIBVIRT = """table ip nat {
-	chain LIBVIRT_PRT {
-		ip saddr 192.168.122.0/24 ip daddr != 192.168.122.0/24 counter packets 3 bytes 180 masquerade
-	}
+    chain LIBVIRT_PRT {
+        ip saddr 192.168.122.0/24 ip daddr != 192.168.122.0/24 counter packets 3 bytes 180 masquerade
+    }
 
-	chain POSTROUTING {
-		type nat hook postrouting priority srcnat; policy accept;
-		counter packets 284 bytes 17198 jump LIBVIRT_PRT
-	}
+    chain POSTROUTING {
+        type nat hook postrouting priority srcnat; policy accept;
+        counter packets 284 bytes 17198 jump LIBVIRT_PRT
+    }
 }
-"""
+""".replace("    ", "\t")
 NFTABLES = "table ip libvirt_network {\n\tchain guest_nat {\n\t\toif eth0 masquerade\n\t}\n}\n"
 OTHERS = [
     LIBVIRT.replace("jump LIBVIRT_PRT", 'oifname "eth0" masquerade'),
     LIBVIRT.replace("jump LIBVIRT_PRT", 'xt target "MASQUERADE"'),
-    "table inet mine {\n	chain in {\n		tcp dport 80 dnat ip to 10.0.0.9\n	}\n}\n",
+    "table inet mine {\n\tchain in {\n\t\ttcp dport 80 dnat ip to 10.0.0.9\n\t}\n}\n",
 ]
 
 
