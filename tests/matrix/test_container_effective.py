@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import typing as t
 from pathlib import Path
 
@@ -57,6 +58,14 @@ def by_hand(root: Path, text: str = "", name: str = ct.NAME) -> Path:
 
 def start() -> None:
     ct.run("lxc-start", "-n", ct.NAME, "-d")
+
+
+def stop() -> None:
+    """Kill it, and wait until the kernel has taken its cards away: LXC does not start it beside one of that name."""
+    ct.run("lxc-stop", "-n", ct.NAME, "-k", check=False)
+    deadline = time.monotonic() + 20
+    while list(Path("/sys/class/net").glob(f"{ct.NAME}.*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def said(key: str, name: str = ct.NAME) -> list[str]:
@@ -200,7 +209,7 @@ def test_containers_lie_where_lxc_has_them():
         check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "absent", "delete": ["rootfs"]})
         assert not (folder / ct.NAME).exists()
     finally:
-        ct.run("lxc-stop", "-n", ct.NAME, "-k", check=False)
+        stop()
         if before is None:
             conf.unlink()
         else:
@@ -256,7 +265,7 @@ def test_a_card_beside_one_without_a_name_gets_the_next_number_and_name(power, r
     card = {"name": "dmz", "bridge": "hlctbr1", "ip": "10.91.8.5/24"}
     check_run_again(ct.CONTAINER, {"name": ct.NAME, "networks": [card]}, ["networks[dmz]"])
     assert said("lxc.net.4.name") == ["eth1"]
-    ct.run("lxc-stop", "-n", ct.NAME, "-k", check=False)
+    stop()
     start()
     told = {link["ifname"]: link for link in json.loads(ct.network("-j", "address"))}
     assert "10.91.8.5" in json.dumps(told["eth1"]) and "eth0" in told
@@ -299,7 +308,7 @@ def test_a_running_macvlan_card_waits_for_the_next_start(root):
         ct.CONTAINER, {"name": ct.NAME, "networks": [{"name": "net0", "mtu": 1400, "ip": "10.91.7.8/24"}]}
     )
     assert sorted(outcome.plan.restart_required) == ["networks[net0].ip", "networks[net0].mtu"]
-    ct.run("lxc-stop", "-n", ct.NAME, "-k")
+    stop()
     start()
     assert "mtu 1400" in ct.network("link") and "10.91.7.8/24" in ct.network("address")
 
@@ -337,7 +346,7 @@ def test_the_other_addresses_of_a_card_stay(power, root):
         told = ct.network("address")
         assert all(f" {address} " in told for address in ("10.91.7.22/24", "10.91.7.21/24", "fd00:91::20/64"))
         assert "10.91.7.20/24" not in told
-        ct.run("lxc-stop", "-n", ct.NAME, "-k")
+        stop()
     start()
     assert "10.91.7.22/24" in ct.network("address") and ct.network("route", "show", "default") != ""
 
