@@ -75,8 +75,11 @@ lint: tools ## Style, types, documentation, changelog, ansible-lint (profile pro
 fix: tools ## Format the Python code and repair what ruff can
 	@ruff check -q --fix . ; ruff format .
 
+# Beside each other all have what they need from `make test`: a part that waited for it would lose its place to a shorter one.
+NEEDS = $(if $(SIDE_BY_SIDE),,$(1))
+
 .PHONY: sanity
-sanity: tools ## ansible-test sanity, build, galaxy-importer, an install that runs; all offline
+sanity: $(call NEEDS,tools) ## ansible-test sanity, build, galaxy-importer, an install that runs; all offline
 	@$(TALLY) start sanity
 	@status=0; check() { $(TALLY) run sanity "$$@" || status=1; }; \
 	check "ansible-test sanity" --count '^Running sanity test ' -- $(VENV)/bin/python tests/tools/in_real_tree.py sanity --color no; \
@@ -100,7 +103,7 @@ host: tools ## Prepare this host: the role hypervisor
 	@ansible-playbook -i localhost, -c local -e ansible_python_interpreter=$(PYTHON) tests/tools/host.yml
 
 .PHONY: matrix
-matrix: host ## Every option on the real host, driven from pytest; several at once, each in a cell
+matrix: $(call NEEDS,host) ## Every option on the real host, driven from pytest; several at once, each in a cell
 	@$(TALLY) start matrix
 	@$(TALLY) pytest matrix -- -q $(call IN_CELLS,$(CELLS)) --dist loadfile tests/matrix
 
@@ -111,16 +114,16 @@ integration: integration-targets integration-playbooks integration-awx integrati
 integration-start: host artifact
 	@$(TALLY) start integration
 
-integration-targets: integration-start
+integration-targets: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "targets" --stream --count '^TASK \[\S+ : Run \| ' -- $(CELL) $(VENV)/bin/python tests/tools/in_real_tree.py integration --color no --allow-destructive
 
-integration-playbooks: integration-start
+integration-playbooks: $(call NEEDS,integration-start)
 	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks
 
-integration-awx: integration-start
+integration-awx: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "playbooks in AWX" --stream --count '^awx ok: ' -- $(CELL) $(VENV)/bin/python tests/playbooks/awx.py $(ARTIFACT)
 
-integration-demo: integration-start
+integration-demo: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "demo, demo again, destroy" --stream --count '^demo ok: ' -- $(CELL) tests/playbooks/demo.sh
 
 # Without colours and borders a line of Ansible is a line. A step that molecule passes over is no success.
@@ -133,10 +136,10 @@ molecule: molecule-fleet molecule-newcomer ## Scenarios with real init systems: 
 molecule-start: host
 	@$(TALLY) start molecule
 
-molecule-fleet: molecule-start
+molecule-fleet: $(call NEEDS,molecule-start)
 	@$(call SCENARIO,fleet,fleet)
 
-molecule-newcomer: molecule-start
+molecule-newcomer: $(call NEEDS,molecule-start)
 	@$(call SCENARIO,newcomer,newcomer --platform-name hlmo-bare-trixie)
 
 .PHONY: newcomer
@@ -154,7 +157,8 @@ test: tools ## lint, unit, then all the others side by side; fails early; ends w
 	  echo "==== $$tier"; $(MAKE) $$tier || { status=1; break; }; \
 	done; \
 	if [ $$status -eq 0 ]; then \
-	  echo "==== the others, side by side"; SIDE_BY_SIDE=1 $(MAKE) -j$(SIDES) CELLS=$(SIDE_CELLS) side-by-side || status=1; \
+	  echo "==== the others, side by side"; $(MAKE) integration-start molecule-start \
+  && SIDE_BY_SIDE=1 $(MAKE) -j$(SIDES) CELLS=$(SIDE_CELLS) side-by-side || status=1; \
 	fi; \
 	$(TALLY) report || status=1; exit $$status
 
