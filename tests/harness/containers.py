@@ -168,6 +168,14 @@ def tear_down() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 
+def make(**params: t.Any) -> dict[str, t.Any]:
+    """A container that stands, and its parameters."""
+    wanted = {**BASE, **params}
+    outcome = converge_now(CONTAINER, wanted)
+    assert outcome.error is None, outcome.error
+    return wanted
+
+
 def left_behind() -> list[str]:
     """What must not be there once the containers are gone: mounts, links, control groups, folders."""
     mounts = Path("/proc/self/mountinfo").read_text()

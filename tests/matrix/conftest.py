@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import typing as t
+from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from ansible_collections.homelab.hybrid.tests.harness import containers, machines
 from ansible_collections.homelab.hybrid.tests.harness.kill import SEED
 
 # The tests of these files need neither an order nor each other's company, and take longest: any worker takes one, and first.
@@ -40,3 +42,35 @@ def pytest_report_header(config: pytest.Config) -> str:
 def _as_root() -> None:
     if os.geteuid() != 0:
         pytest.exit("the matrix works on the real host: run it as root", returncode=2)
+
+
+@pytest.fixture(scope="module")
+def container_host() -> t.Iterator[None]:
+    """A pool, an image and bridges for containers."""
+    containers.set_up()
+    yield
+    containers.tear_down()
+
+
+@pytest.fixture
+def no_container() -> t.Iterator[None]:
+    """None stands before the test, and nothing of one is left after it."""
+    containers.clean()
+    yield
+    containers.clean()
+    assert containers.left_behind() == []
+
+
+@pytest.fixture(scope="module")
+def machine_host() -> t.Iterator[Path]:
+    """A pool, an image and bridges for virtual machines: the folder of the pool."""
+    with machines.surroundings() as pool:
+        yield pool
+
+
+@pytest.fixture
+def folder(machine_host: Path) -> t.Iterator[Path]:
+    """The folder of the pool for virtual machines, of which none stands before or after the test."""
+    machines.remove_machines()
+    yield machine_host
+    machines.remove_machines()

@@ -28,6 +28,8 @@ OTHER = f"{ct.PREFIX}-b"
 START = Path(__file__).parents[2] / "roles/hypervisor/files/start_guests.py"
 Break = t.Callable[[Path], None]
 
+pytestmark = pytest.mark.usefixtures("no_container")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _host() -> t.Iterator[None]:
@@ -35,14 +37,6 @@ def _host() -> t.Iterator[None]:
     Path(paths.record_folder("guests")).mkdir(parents=True, exist_ok=True)
     yield
     ct.tear_down()
-
-
-@pytest.fixture(autouse=True)
-def _clean() -> t.Iterator[None]:
-    ct.clean()
-    yield
-    ct.clean()
-    assert ct.left_behind() == []
 
 
 def by_hand(tmp_path: Path, text: str = "", name: str = ct.NAME) -> Path:

@@ -20,27 +20,14 @@ from ansible_collections.homelab.hybrid.tests.harness.kill import at_once, survi
 PATHS_OF_CREATION = ["state", "image", "rootfs.pool", "unprivileged", "hostname", "autostart"]
 MIB = 1024 * 1024
 
+pytestmark = pytest.mark.usefixtures("no_container")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _host() -> t.Iterator[None]:
     ct.set_up("btrfs")
     yield
     ct.tear_down()
-
-
-@pytest.fixture(autouse=True)
-def _clean() -> t.Iterator[None]:
-    ct.clean()
-    yield
-    ct.clean()
-    assert ct.left_behind() == []
-
-
-def make(**params: t.Any) -> dict[str, t.Any]:
-    wanted = {**ct.BASE, **params}
-    outcome = converge_now(ct.CONTAINER, wanted)
-    assert outcome.error is None, outcome.error
-    return wanted
 
 
 def sized(size: str) -> dict[str, t.Any]:
@@ -112,7 +99,7 @@ def test_the_size_of_a_root_is_enforced_and_grows_while_it_runs():
 
 
 def test_a_root_gets_a_size_later_unless_it_holds_more():
-    make(state="stopped")
+    ct.make(state="stopped")
     assert fill(ct.rootfs() / "file", 60 * MIB)
     # btrfs counts at its commits, every 30 s.
     ct.run("btrfs", "filesystem", "sync", str(ct.FOLDER / "pool"))
@@ -122,7 +109,7 @@ def test_a_root_gets_a_size_later_unless_it_holds_more():
 
 
 def test_a_subvolume_that_the_container_makes_is_limited_and_deleted_with_it():
-    make(**sized("100M"))
+    ct.make(**sized("100M"))
     make_inside("srv/inner")
     make_inside("srv/inner/deeper")
     unchanged(ct.CONTAINER, {"name": ct.NAME})
@@ -165,7 +152,7 @@ def _in_container(pid: str, script: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_root_that_is_kept_is_named_and_used_again():
-    make(state="stopped")
+    ct.make(state="stopped")
     (ct.rootfs() / "precious").write_text("data", encoding="utf-8")
     outcome = check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "absent"}, ["state"])
     assert outcome.plan.kept == [str(ct.rootfs())]
@@ -195,7 +182,7 @@ def test_creation_survives_every_kill():
 def test_removal_survives_every_kill():
     def begin() -> None:
         ct.clean()
-        make(**sized("100M"))
+        ct.make(**sized("100M"))
         make_inside("srv/inner")
 
     def verify(outcome: t.Any) -> None:

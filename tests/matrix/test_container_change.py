@@ -31,39 +31,23 @@ has_v1 = pytest.mark.skipif(
     reason="control groups of version 1 are not mounted",
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _host() -> t.Iterator[None]:
-    ct.set_up()
-    yield
-    ct.tear_down()
+pytestmark = pytest.mark.usefixtures("container_host")
 
 
 @pytest.fixture(scope="module", params=["stopped", "started"])
-def power(request: pytest.FixtureRequest, _host: None) -> t.Iterator[str]:
+def power(request: pytest.FixtureRequest, container_host: None) -> t.Iterator[str]:
     """One container for all changes of one power state: each test leaves it as it found it."""
     ct.clean()
-    make(state=request.param)
+    ct.make(state=request.param)
     yield request.param
     ct.clean()
     assert ct.left_behind() == []
 
 
 @pytest.fixture
-def stands() -> t.Iterator[None]:
+def stands(no_container: None) -> None:
     """A running container for one test alone."""
-    ct.clean()
-    make(networks=[ct.LAN])
-    yield
-    ct.clean()
-    assert ct.left_behind() == []
-
-
-def make(**params: t.Any) -> dict[str, t.Any]:
-    wanted = {**ct.BASE, **params}
-    outcome = converge_now(ct.CONTAINER, wanted)
-    assert outcome.error is None, outcome.error
-    return wanted
+    ct.make(networks=[ct.LAN])
 
 
 def change(paths: t.Collection[str], **params: t.Any) -> t.Any:
@@ -140,7 +124,7 @@ def test_swap_counts_on_top_of_memory(power):
 def test_cores_are_the_least_claimed_cpus(power, word):
     wanted = {"vcpus": 1} if word == "vcpus" else {"cpu": {"cores": 1}}
     other = f"{ct.PREFIX}-b"
-    make(name=other, state="stopped", cpu={"pin": str(CPUS[0])})
+    ct.make(name=other, state="stopped", cpu={"pin": str(CPUS[0])})
     change([word], **wanted)
     assert ct.values("lxc.cgroup.cpuset.cpus") == [str(CPUS[1])]
     if power == "started":

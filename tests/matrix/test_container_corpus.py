@@ -159,6 +159,9 @@ def shaped(line: str, rng: random.Random) -> str:
     return f"{comment}{indent}{key}{equals}{quote}{value}{quote}{rng.choice(('', '', '  '))}"
 
 
+pytestmark = pytest.mark.usefixtures("no_container")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def root() -> t.Iterator[Path]:
     ct.set_up()
@@ -168,13 +171,6 @@ def root() -> t.Iterator[Path]:
     (folder / "bound").mkdir()
     yield folder
     ct.tear_down()
-
-
-@pytest.fixture(autouse=True)
-def _clean() -> t.Iterator[None]:
-    ct.clean()
-    yield
-    ct.clean()
 
 
 def write(drawn: Drawn, folder: Path) -> Path:

@@ -25,20 +25,7 @@ from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_aga
 OTHER = f"{ct.PREFIX}-b"
 MAC = "00:16:3e:aa:bb:01"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _host() -> t.Iterator[None]:
-    ct.set_up()
-    yield
-    ct.tear_down()
-
-
-@pytest.fixture(autouse=True)
-def _clean() -> t.Iterator[None]:
-    ct.clean()
-    yield
-    ct.clean()
-    assert ct.left_behind() == []
+pytestmark = pytest.mark.usefixtures("container_host", "no_container")
 
 
 @pytest.fixture

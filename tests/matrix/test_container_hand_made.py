@@ -41,6 +41,8 @@ lxc.environment = A=b
 # the end"""
 NAT = "hlctnat0"
 
+pytestmark = pytest.mark.usefixtures("no_container")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _host() -> t.Iterator[None]:
@@ -48,14 +50,6 @@ def _host() -> t.Iterator[None]:
     yield
     converge_now(Bridge(), {"name": NAT, "state": "absent"})
     ct.tear_down()
-
-
-@pytest.fixture(autouse=True)
-def _clean() -> t.Iterator[None]:
-    ct.clean()
-    yield
-    ct.clean()
-    assert ct.left_behind() == []
 
 
 @pytest.fixture(params=["stopped", "started"])

@@ -24,28 +24,7 @@ from ansible_collections.homelab.hybrid.tests.harness.kill import at_once, survi
 
 PATHS_OF_CREATION = ["state", "image", "rootfs.pool", "unprivileged", "hostname", "autostart"]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _host() -> t.Iterator[None]:
-    ct.set_up()
-    yield
-    ct.tear_down()
-
-
-@pytest.fixture(autouse=True)
-def _clean() -> t.Iterator[None]:
-    ct.clean()
-    yield
-    ct.clean()
-    assert ct.left_behind() == []
-
-
-def make(**params: t.Any) -> dict[str, t.Any]:
-    """A container that stands, and its parameters."""
-    wanted = {**ct.BASE, **params}
-    outcome = converge_now(ct.CONTAINER, wanted)
-    assert outcome.error is None, outcome.error
-    return wanted
+pytestmark = pytest.mark.usefixtures("container_host", "no_container")
 
 
 def owner(path: Path) -> tuple[int, int]:
@@ -67,7 +46,7 @@ def test_a_new_container_runs_with_ids_of_its_own():
 
 
 def test_the_owners_are_shifted_with_setuid_bits_and_capabilities():
-    make(state="stopped")
+    ct.make(state="stopped")
     root, start = ct.rootfs(), ct.record()["idmap"]["start"]
     assert owner(root) == owner(root / "bin/busybox") == (start, start)
     assert owner(root / "home/user") == (start + 1000, start + 1000)
@@ -88,7 +67,7 @@ def test_a_privileged_container_keeps_the_owners():
 
 
 def test_a_container_whose_root_is_gone_is_refused_and_left_alone():
-    make(state="stopped")
+    ct.make(state="stopped")
     root = ct.rootfs()
     root.rename(root.with_name("away"))
     for change in ({"state": "started"}, {"hostname": "other"}, {"memory": "64MiB"}):
@@ -101,12 +80,12 @@ def test_a_container_whose_root_is_gone_is_refused_and_left_alone():
 
 
 def test_ranges_do_not_overlap_and_are_free_again():
-    first = make(name=f"{ct.PREFIX}-1", state="stopped")
-    make(name=f"{ct.PREFIX}-2", state="stopped")
+    first = ct.make(name=f"{ct.PREFIX}-1", state="stopped")
+    ct.make(name=f"{ct.PREFIX}-2", state="stopped")
     one, two = (ct.record(f"{ct.PREFIX}-{number}")["idmap"]["start"] for number in (1, 2))
     assert abs(one - two) >= 65536
     check_run_again(ct.CONTAINER, {**first, "state": "absent", "delete": ["rootfs"]}, ["state", "rootfs"])
-    make(name=f"{ct.PREFIX}-3", state="stopped")
+    ct.make(name=f"{ct.PREFIX}-3", state="stopped")
     assert ct.record(f"{ct.PREFIX}-3")["idmap"]["start"] == one
 
 
@@ -125,7 +104,7 @@ def test_ranges_do_not_overlap_and_are_free_again():
     ],
 )
 def test_power(before, wanted, after):
-    make(state=before)
+    ct.make(state=before)
     run = ct.pid() if before != "stopped" else None
     check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": wanted}, ["state"])
     assert ct.state() == after
@@ -136,12 +115,12 @@ def test_power(before, wanted, after):
 
 @pytest.mark.parametrize(("word", "meaning"), [("running", "started"), ("shutdown", "stopped"), ("frozen", "paused")])
 def test_words_of_others_mean_the_same(word, meaning):
-    make(state=meaning)
+    ct.make(state=meaning)
     unchanged(ct.CONTAINER, {"name": ct.NAME, "state": word})
 
 
 def test_a_container_that_does_not_shut_down_is_ended_only_when_that_is_allowed():
-    make()
+    ct.make()
     # An init that is stopped does not see the signal.
     os.kill(ct.pid(), 19)
     outcome = converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "stopped", "shutdown_timeout": 1})
@@ -154,7 +133,7 @@ def test_a_container_that_does_not_shut_down_is_ended_only_when_that_is_allowed(
 
 
 def test_absent_keeps_the_root_and_says_so():
-    make()
+    ct.make()
     outcome = check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "absent"}, ["state"])
     assert outcome.plan.kept == [str(ct.rootfs())]
     assert not (ct.LXC / ct.NAME).exists() and ct.rootfs().is_dir()
@@ -162,7 +141,7 @@ def test_absent_keeps_the_root_and_says_so():
 
 
 def test_a_kept_root_is_deleted_later_or_used_again():
-    wanted = make(networks=[ct.LAN])
+    wanted = ct.make(networks=[ct.LAN])
     mac, start = ct.record()["macs"]["lan"], ct.record()["idmap"]["start"]
     (ct.rootfs() / "precious").write_text("data")
     converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "absent"})
@@ -181,7 +160,7 @@ def test_a_folder_that_is_nobodys_is_not_touched():
 
 
 def test_nothing_is_deleted_that_is_mounted_in_the_root():
-    make(state="stopped")
+    ct.make(state="stopped")
     (ct.rootfs() / "mnt").mkdir()
     ct.run("mount", "-t", "tmpfs", "tmpfs", str(ct.rootfs() / "mnt"))
     try:
@@ -191,7 +170,7 @@ def test_nothing_is_deleted_that_is_mounted_in_the_root():
 
 
 def test_a_protected_container_stays():
-    make(protection=True)
+    ct.make(protection=True)
     refuse(ct.CONTAINER, {"name": ct.NAME, "state": "absent"}, "is protected")
     check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "absent", "protection": False}, ["state"])
 
@@ -250,7 +229,7 @@ def test_a_name_is_a_virtual_machine_or_a_container_not_both():
 
 
 def test_the_running_container_holds_none_of_our_locks():
-    make()
+    ct.make()
     for path in Path(paths.LOCKS).rglob(f"{ct.PREFIX}*.lock"):
         with path.open("r+") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -258,7 +237,7 @@ def test_the_running_container_holds_none_of_our_locks():
 
 
 def test_an_error_of_liblxc_is_told():
-    make(state="stopped")
+    ct.make(state="stopped")
     with (ct.LXC / ct.NAME / "config").open("a") as stream:
         stream.write("lxc.init.cmd = /nowhere\n")
     outcome = converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "started"})
@@ -311,7 +290,7 @@ def test_creation_survives_every_kill():
 def test_removal_survives_every_kill():
     def begin() -> None:
         ct.clean()
-        make(networks=[ct.LAN])
+        ct.make(networks=[ct.LAN])
 
     def verify(outcome: t.Any) -> None:
         assert ct.record() == {} and ct.left_behind() == [] and not ct.rootfs().exists()
@@ -323,7 +302,7 @@ def test_removal_survives_every_kill():
 def test_adoption_survives_every_kill():
     def begin() -> None:
         ct.clean()
-        make()
+        ct.make()
         (ct.rootfs() / "precious").write_text("data")
         converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "absent"})
 
@@ -357,14 +336,14 @@ def test_what_an_interrupted_attempt_left_goes():
     other = ct.FOLDER / "pool" / f".{ct.NAME}.rootfs.rootfs+0123456789abcdef.new"
     for folder in (attempt, other):
         (folder / "etc").mkdir(parents=True)
-    make(state="stopped")
+    ct.make(state="stopped")
     assert not attempt.exists() and other.exists(), "another container's attempt is not ours"
     other.joinpath("etc").rmdir()
     other.rmdir()
 
 
 def test_a_running_command_sees_no_variable_of_ours():
-    make()
+    ct.make()
     environment = (
         subprocess.run(["cat", f"/proc/{ct.pid()}/environ"], capture_output=True, check=True)
         .stdout.decode()

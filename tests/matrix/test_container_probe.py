@@ -17,21 +17,14 @@ from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_aga
 
 SOURCES = ct.FOLDER / "sources"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _host() -> t.Iterator[None]:
-    ct.set_up()
-    yield
-    ct.tear_down()
+pytestmark = pytest.mark.usefixtures("container_host")
 
 
 @pytest.fixture(autouse=True)
-def _clean() -> t.Iterator[None]:
-    ct.clean()
+def _sources(no_container: None) -> t.Iterator[None]:
     SOURCES.mkdir(mode=0o755)
     yield
     ct.clean()
-    assert ct.left_behind() == []
     for point in reversed([line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]):
         if point.startswith(f"{SOURCES}/"):
             ct.run("umount", point)

@@ -24,27 +24,7 @@ from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_aga
 GONE = {"name": ct.NAME, "state": "absent", "delete": ["rootfs"], "shutdown_timeout": 1, "force_stop": True}
 POOL = f"{ct.PREFIX}-other"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _host() -> t.Iterator[None]:
-    ct.set_up()
-    yield
-    ct.tear_down()
-
-
-@pytest.fixture(autouse=True)
-def _clean() -> t.Iterator[None]:
-    ct.clean()
-    yield
-    ct.clean()
-    assert ct.left_behind() == []
-
-
-def make(**params: t.Any) -> dict[str, t.Any]:
-    wanted = {**ct.BASE, **params}
-    outcome = converge_now(ct.CONTAINER, wanted)
-    assert outcome.error is None, outcome.error
-    return wanted
+pytestmark = pytest.mark.usefixtures("container_host", "no_container")
 
 
 @contextlib.contextmanager
@@ -88,7 +68,7 @@ def pool() -> t.Iterator[Path]:
 
 @pytest.mark.parametrize("state", ["started", "stopped"])
 def test_a_host_folder_that_is_mounted_in_a_root_stays_whole(pool: Path, tmp_path: Path, state: str) -> None:
-    make(state=state, rootfs={"pool": POOL})
+    ct.make(state=state, rootfs={"pool": POOL})
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "kept").touch()
     point = pool / f"{ct.NAME}.rootfs" / "mnt"
@@ -110,7 +90,7 @@ def test_a_host_folder_that_is_mounted_in_a_root_stays_whole(pool: Path, tmp_pat
     ],
 )
 def test_a_root_that_somebody_else_has_is_not_deleted(config: str) -> None:
-    make(state="stopped")
+    ct.make(state="stopped")
     with container_by_hand(f"{ct.PREFIX}-b", config.format(root=ct.rootfs()) + "\n"):
         refuse(ct.CONTAINER, GONE, f"{ct.PREFIX}-b stands on")
     assert ct.rootfs().is_dir()
@@ -118,7 +98,7 @@ def test_a_root_that_somebody_else_has_is_not_deleted(config: str) -> None:
 
 
 def test_the_base_of_snapshots_and_of_clones_is_not_deleted(tmp_path: Path) -> None:
-    make(state="stopped")
+    ct.make(state="stopped")
     clone = f"lxc.rootfs.path = overlay:{ct.rootfs()}:/srv/hlct/delta\n"
     snapshot = ct.LXC / ct.NAME / "snaps" / "snap0"
     snapshot.mkdir(parents=True)
@@ -132,7 +112,7 @@ def test_the_base_of_snapshots_and_of_clones_is_not_deleted(tmp_path: Path) -> N
 
 
 def test_a_root_whose_file_system_is_away_is_not_called_deleted(pool: Path) -> None:
-    make(state="stopped", rootfs={"pool": POOL})
+    ct.make(state="stopped", rootfs={"pool": POOL})
     root = pool / f"{ct.NAME}.rootfs"
     ct.run("umount", str(POINT))
     try:
@@ -151,9 +131,9 @@ def test_a_root_whose_file_system_is_away_is_not_called_deleted(pool: Path) -> N
 
 
 def test_a_root_that_was_kept_is_remembered_when_a_new_one_lies_in_another_pool(pool: Path) -> None:
-    make(state="stopped")
+    ct.make(state="stopped")
     converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "absent"})
-    make(state="stopped", rootfs={"pool": POOL})
+    ct.make(state="stopped", rootfs={"pool": POOL})
     kept = check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "absent"}, ["state"]).plan.kept
     assert {*kept} == {str(ct.rootfs()), str(BASE / "link/pool" / f"{ct.NAME}.rootfs")}
     refuse(ct.CONTAINER, {**ct.BASE}, "Permit it with allow: [adopt]")

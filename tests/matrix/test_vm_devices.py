@@ -26,19 +26,6 @@ BOTH = card(M1, BRIDGES[0]) + card(M2, BRIDGES[0])
 EMPTY_DRIVE = "<disk type='file' device='cdrom'><target dev='hdc' bus='ide'/><readonly/></disk>"
 
 
-@pytest.fixture(scope="module")
-def pool() -> t.Iterator[Path]:
-    with machines.surroundings() as folder:
-        yield folder
-
-
-@pytest.fixture
-def folder(pool: Path) -> t.Iterator[Path]:
-    machines.remove_machines()
-    yield pool
-    machines.remove_machines()
-
-
 def macs() -> list[str]:
     return [str(node.get("address")) for node in definition(NAME).iterfind("devices/interface/mac")]
 

@@ -25,19 +25,6 @@ MODULE = "homelab.hybrid.kvm_vm"
 SMALL: dict[str, t.Any] = {"shutdown_timeout": 1, "force_stop": True, "wait_for": None}
 
 
-@pytest.fixture(scope="module")
-def folder() -> t.Iterator[Path]:
-    with machines.surroundings() as folder:
-        yield folder
-
-
-@pytest.fixture(autouse=True)
-def _none_left(folder: Path) -> t.Iterator[None]:
-    machines.remove_machines()
-    yield
-    machines.remove_machines()
-
-
 def here(params: dict[str, t.Any], folder: Path) -> dict[str, t.Any]:
     """*params* with the pool, the bridges, the image and the files of this host in place of those of the example."""
     disks = [dict(item) for item in params.get("disks", ())]

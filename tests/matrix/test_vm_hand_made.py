@@ -24,19 +24,6 @@ NBD = "<source protocol='nbd' name='data'><host name='127.0.0.1' port='10999'/><
 PLAIN: dict[str, t.Any] = {"name": NAME, "shutdown_timeout": 1, "force_stop": True}
 
 
-@pytest.fixture(scope="module")
-def pool() -> t.Iterator[Path]:
-    with machines.surroundings() as folder:
-        yield folder
-
-
-@pytest.fixture
-def folder(pool: Path) -> t.Iterator[Path]:
-    machines.remove_machines()
-    yield pool
-    machines.remove_machines()
-
-
 def make(devices: str = "", *, name: str = NAME, **more: t.Any) -> str:
     return hand_made.make(name, devices, **more)
 

@@ -29,19 +29,6 @@ PLAIN: dict[str, t.Any] = {"name": NAME, "shutdown_timeout": 1, "force_stop": Tr
 MAC = "52:54:00:ab:03:01"
 
 
-@pytest.fixture(scope="module")
-def pool() -> t.Iterator[Path]:
-    with machines.surroundings() as folder:
-        yield folder
-
-
-@pytest.fixture
-def folder(pool: Path) -> t.Iterator[Path]:
-    machines.remove_machines()
-    yield pool
-    machines.remove_machines()
-
-
 # ---- devices that come and go ------------------------------------------------------------------------------------------------
 
 

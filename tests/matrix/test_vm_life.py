@@ -62,19 +62,6 @@ FULL: dict[str, t.Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def pool() -> t.Iterator[Path]:
-    with machines.surroundings() as folder:
-        yield folder
-
-
-@pytest.fixture
-def folder(pool: Path) -> t.Iterator[Path]:
-    machines.remove_machines()
-    yield pool
-    machines.remove_machines()
-
-
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file())
 

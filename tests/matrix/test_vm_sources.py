@@ -21,19 +21,6 @@ NAME, OTHER = f"{machines.PREFIX}-sources", f"{machines.PREFIX}-sources-other"
 PLAIN: dict[str, t.Any] = {"name": NAME, "shutdown_timeout": 1, "force_stop": True}
 
 
-@pytest.fixture(scope="module")
-def pool() -> t.Iterator[Path]:
-    with machines.surroundings() as folder:
-        yield folder
-
-
-@pytest.fixture
-def folder(pool: Path) -> t.Iterator[Path]:
-    machines.remove_machines()
-    yield pool
-    machines.remove_machines()
-
-
 @pytest.fixture
 def device(folder: Path) -> t.Iterator[str]:
     file = folder / f"{NAME}-device.img"
