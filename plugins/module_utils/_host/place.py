@@ -14,7 +14,7 @@ import typing as t
 from .._core import atomic
 
 # A device by its number, or a file or folder by its file system and inode, or a path that leads to nothing yet.
-Identity = t.Union[tuple[str, int, int], tuple[str, str]]  # noqa: UP007  # ansible-test reads shared code as Python 3.9, which has no |
+Identity = t.Union[tuple[str, int, int], tuple[str, str]]  # noqa: UP007  # the Python 3.9 of ansible-test has no | of types
 
 _DEVICE = re.compile(r"/dev/block/(\d+):(\d+)")
 _OF_KERNEL = "/sys/dev/block"
