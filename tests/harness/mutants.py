@@ -4,11 +4,15 @@
 """Remove lines that write one by one, drawn from a printed seed, and show that the tests fail without them.
 
 ``mutants.py [--count 20] [--seed N] [--only FOLDER] [--cells N]``. A line is a whole simple statement of a function in a file
-that is marked as one that writes (``# WRITES`` in its first lines). It is replaced by ``pass``, in a cell that sees the changed
-file in place of the file, and the tests that execute the line run there, the quick ones first, until one fails that does not
-fail with the line in place as well. Which tests these are tells a map that is made once (``execution_map``). A
-``yield Step(...)`` is only a name for a moment, a docstring and an import write nothing, and that something is flushed to the disk
-shows when the power goes: they are not drawn.
+that is marked as one that writes (``# WRITES`` in its first lines). The unit tests and the matrix run once with all such
+lines marked, so that they tell which test executes which (``executed_lines``). Then each drawn line is replaced by ``pass``, in a cell
+that sees the changed file in place of the file, and the tests that execute it run there, the quick ones first, until one fails
+that does not fail with the line in place as well. A line that no test executes, or that none misses, is not caught.
+A ``yield Step(...)`` is only a name for a moment, a docstring and an import write nothing, and that something is flushed to the
+disk shows when the power goes: they are not drawn.
+
+What was seen is kept in ``.build/mutants`` as long as the files that write are the same: the command again goes on where it was
+stopped, watches the files of tests that were edited since, and judges anew what was not caught.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from __future__ import annotations
 import argparse
 import ast
 import concurrent.futures
+import hashlib
 import os
 import random
 import subprocess
@@ -23,30 +28,22 @@ import sys
 import tempfile
 import time
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ansible_collections.homelab.hybrid.tests.harness.execution_map import BUILD, ROOT, ExecutionMap, execution_map
+from ansible_collections.homelab.hybrid.tests.harness import executed_lines
+from ansible_collections.homelab.hybrid.tests.harness.executed_lines import BUILD, ROOT, Line, Watched
 from ansible_collections.homelab.hybrid.tests.unit.tree import SHARED_FILES, marks
 
 MODULE_UTILS = "plugins/module_utils"
 MARK = "WRITES"
 FLUSHES = ("fsync", "sync_folder")
-# A change can make a test wait for ever. What a run may take is a multiple of what its tests took when the map was made.
-PATIENCE = 5
-PATIENCE_SECONDS = 60
-
-
-class Line(t.NamedTuple):
-    """A statement that can be removed."""
-
-    file: str
-    first: int
-    last: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.file.removeprefix(MODULE_UTILS + '/')}:{self.first}: {self.text}"
+# Tests of this many seconds run in the first cell of a line, of twice as many in the next, and so on up to all.
+FIRST_SECONDS = 15.0
+ALL_SECONDS = 150.0
+# A change can make a test wait for ever. What a run may take is a multiple of what its tests took before.
+PATIENCE = 3
+PATIENCE_SECONDS = 45
 
 
 def files_that_write() -> list[str]:
@@ -55,14 +52,17 @@ def files_that_write() -> list[str]:
 
 
 def removable(file: str) -> list[Line]:
-    """The statements of one file that write."""
+    """The statements of one file that write, each alone on its lines."""
     source = (ROOT / file).read_text()
+    lines = source.splitlines()
     found = set()
     for function in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)):
         for node in ast.walk(function):
             if isinstance(node, (ast.Expr, ast.Assign, ast.AugAssign)) and is_effect(node):
-                text = (ast.get_source_segment(source, node) or "").splitlines()[0]
-                found.add(Line(file, node.lineno, node.end_lineno or node.lineno, text))
+                before = lines[node.lineno - 1].encode()[: node.col_offset]
+                if not before.strip():
+                    text = (ast.get_source_segment(source, node) or "").splitlines()[0]
+                    found.add(Line(file, node.lineno, node.end_lineno or node.lineno, text))
     return sorted(found)
 
 
@@ -92,39 +92,77 @@ class Verdict(t.NamedTuple):
     seconds: float
 
 
-def judge(line: Line, known: ExecutionMap) -> Verdict:
+def judge(line: Line, watched: Watched) -> Verdict:
     """Whether a test that executes *line* fails without it, and does not with it."""
-    tests = known.of(line.file, range(line.first, line.last + 1))
+    tests = watched.tests_of(line)
     if not tests:
         return Verdict(False, "no test executes it", 0, 0.0)
-    started = time.monotonic()
-    left = list(tests)
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=".mutant.", dir=BUILD / "mutants") as folder:
         changed = Path(folder, "changed.py")
         changed.write_text(without(line))
-        while left and (failed := first_failure(left, line, changed, known)):
-            if not first_failure([failed], line, ROOT / line.file, known):
-                return Verdict(True, failed, len(tests), time.monotonic() - started)
-            left = left[left.index(failed) + 1 :]
-    return Verdict(False, "all pass", len(tests), time.monotonic() - started)
+        for some in portions(tests, watched):
+            if by := caught_by(some, line, changed, watched):
+                return Verdict(True, by, len(tests), time.monotonic() - began)
+    return Verdict(False, "none fails", len(tests), time.monotonic() - began)
 
 
-def first_failure(tests: Sequence[str], line: Line, content: Path, known: ExecutionMap) -> str | None:
-    """Which of *tests* fails first in a cell where *content* is in place of the file of *line*; the first if they wait for ever."""
-    limit = PATIENCE_SECONDS + PATIENCE * sum(known.seconds[test] for test in tests)
-    chosen = BUILD / "mutants" / f"tests-{os.urandom(4).hex()}"
-    chosen.write_text("\n".join(tests) + "\n")
-    try:
-        done = run(content, ROOT / line.file, chosen, limit)
-    finally:
-        chosen.unlink()
+def portions(tests: Sequence[str], watched: Watched) -> Iterator[list[str]]:
+    """*tests* in their order, a few quick ones first, as far as the time goes."""
+    limit, left, some, seconds = FIRST_SECONDS, ALL_SECONDS, list[str](), 0.0
+    for test in tests:
+        if some and (seconds + watched.seconds[test] > min(limit, left)):
+            yield some
+            left -= seconds
+            limit, some, seconds = 2 * limit, [], 0.0
+        if watched.seconds[test] > left:
+            break
+        some.append(test)
+        seconds += watched.seconds[test]
+    if some:
+        yield some
+
+
+def caught_by(tests: Sequence[str], line: Line, changed: Path, watched: Watched) -> str | None:
+    """Which of *tests* fails with *changed* in place of the file of *line* and not without it."""
+    whole = ROOT / line.file
+    left = list(tests)
+    while left:
+        failed = failures(left, line, changed, watched)
+        if failed is None:
+            return (
+                None if failures(left, line, whole, watched) is None else f"waits for ever: {left[0]} or one after it"
+            )
+        if not failed:
+            return None
+        first = next((test for test in left if test in failed), left[0])
+        if failures([first], line, whole, watched) == set():
+            return first
+        # It goes on with what tests before it in its file have made.
+        story = watched.story(first)
+        if (
+            len(story) > 1
+            and failures(story, line, whole, watched) == set()
+            and failures(story, line, changed, watched) != set()
+        ):
+            return f"{first} or one before it in its file"
+        left = left[left.index(first) + 1 :]
+    return None
+
+
+def failures(tests: Sequence[str], line: Line, content: Path, watched: Watched) -> set[str] | None:
+    """The first of *tests* that fails in a cell where *content* is in place of the file of *line*. None where they wait for ever."""
+    limit = PATIENCE_SECONDS + PATIENCE * sum(watched.seconds[test] for test in tests)
+    with tempfile.NamedTemporaryFile("w", prefix=".tests.", dir=BUILD / "mutants") as chosen:
+        chosen.write("\n".join(tests) + "\n")
+        chosen.flush()
+        done = run(content, ROOT / line.file, Path(chosen.name), limit)
     if done is None:
-        return tests[0]
+        return None
     lines = [each for each in done.stdout.splitlines() if each.startswith(("FAILED ", "ERROR "))]
     if done.returncode and not lines:
         raise SystemExit(f"mutants: {tests[0]} could not be run:\n{done.stdout}{done.stderr}")
-    failed = {each.split(" ", 1)[1].partition(" - ")[0] for each in lines}
-    return next((test for test in tests if test in failed), tests[0]) if failed else None
+    return {each.split(" ", 1)[1].partition(" - ")[0] for each in lines}
 
 
 def run(changed: Path, file: Path, tests: Path, seconds: float) -> subprocess.CompletedProcess[str] | None:
@@ -149,6 +187,16 @@ def draw(lines: Sequence[Line], count: int, seed: int) -> list[Line]:
     return random.Random(seed).sample(lines, min(count, len(lines)))
 
 
+def place(files: Sequence[str]) -> Path:
+    """The folder of what was seen with the files that write as they are."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update((ROOT / file).read_bytes())
+    folder = BUILD / "mutants" / digest.hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20)
@@ -156,24 +204,31 @@ def main() -> int:
     parser.add_argument(
         "--only", metavar="FOLDER", default="", help="draw from one folder of module_utils, as _storage"
     )
-    parser.add_argument("--cells", type=int, default=4, help="how many run at once")
+    parser.add_argument("--cells", type=int, default=2, help="how many run at once")
     options = parser.parse_args()
     files = files_that_write()
-    chosen = [file for file in files if file.startswith(f"{MODULE_UTILS}/{options.only}")]
-    lines = [line for file in chosen for line in removable(file)]
-    drawn = draw(lines, options.count, options.seed)
-    print(f"mutants: {len(drawn)} of {len(lines)} lines of {len(chosen)} files, seed {options.seed}", flush=True)
-    known = execution_map(files, options.cells)
+    lines = [line for file in files for line in removable(file)]
+    some = [line for line in lines if line.file.startswith(f"{MODULE_UTILS}/{options.only}")]
+    drawn = draw(some, options.count, options.seed)
+    print(f"mutants: {len(drawn)} of {len(some)} lines of {len(files)} files, seed {options.seed}", flush=True)
     began = time.monotonic()
-    caught = 0
+    folder = place(files)
+    watched = executed_lines.watch(lines, folder, options.cells)
+    print(f"mutants: the tests were watched, {time.monotonic() - began:.0f} s", flush=True)
+    known = folder / "caught"
+    before = known.read_text().splitlines() if known.exists() else []
+    caught = sum(str(line) in before for line in drawn)
     with concurrent.futures.ThreadPoolExecutor(options.cells) as pool:
-        running = {pool.submit(judge, line, known): line for line in drawn}
-        for number, done in enumerate(concurrent.futures.as_completed(running), 1):
-            verdict = done.result()
+        running = {pool.submit(judge, line, watched): line for line in drawn if str(line) not in before}
+        for done in concurrent.futures.as_completed(running):
+            line, verdict = running[done], done.result()
             caught += verdict.is_caught
             word = "caught" if verdict.is_caught else "MISSED"
-            print(f"{number:3} {word} {verdict.seconds:5.1f} s  {running[done]}", flush=True)
+            print(f"{word} {verdict.seconds:5.1f} s  {line}", flush=True)
             print(f"      {verdict.by} ({verdict.tests} tests execute it)", flush=True)
+            if verdict.is_caught:
+                with known.open("a") as stream:
+                    stream.write(f"{line}\n")
     print(f"mutants: {caught} of {len(drawn)} caught in {time.monotonic() - began:.0f} s")
     return 0 if caught * 20 >= len(drawn) * 19 else 1
 
