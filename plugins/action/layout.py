@@ -10,5 +10,3 @@ from ansible_collections.homelab.hybrid.plugins.plugin_utils._watched import Wat
 
 class ActionModule(WatchedAction):
     """Runs the module, and tells its steps as they come."""
-
-    REHEARSAL = "homelab.hybrid._layout_plan"

@@ -1677,12 +1677,13 @@ conflicts:
   elements: str
 """
 
-from ..module_utils._layout.entry import run_layout
 from ..module_utils._layout.kinds import ARGUMENTS, CONSTRAINTS
+from ..module_utils._layout.run import converge_layout
+from ..module_utils._run.module import run_whole
 
 
 def main() -> None:
-    run_layout(ARGUMENTS, **CONSTRAINTS)
+    run_whole(converge_layout, ARGUMENTS, libraries=("libvirt", "lxc", "lxml"), **CONSTRAINTS)
 
 
 if __name__ == "__main__":

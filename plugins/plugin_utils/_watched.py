@@ -14,14 +14,11 @@ import time
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
 
-from ..module_utils._run import kept_code, progress
-from . import _progress_text, _shared_code
+from ..module_utils._run import progress
+from . import _progress_text
 from ._diff import shown_diff
-
-Result = dict[str, t.Any]
-Vars = dict[str, t.Any]
+from ._kept import KeptAction, Result, Vars
 
 # async_wrapper of ansible-core 2.19 ends a job whose limit is 0 after 5 s. What a run waits for has its own bounds.
 LIMIT_SECONDS = 24 * 3600
@@ -34,14 +31,11 @@ _RESULT = {"plan", "invocation"}
 _LOST = "the run on {host} ended before it told its result (killed, or the host restarted?). Run it again: it goes on from there"
 
 
-class WatchedAction(ActionBase):
+class WatchedAction(KeptAction):
     """Runs the module of the same name: rehearsed first, and in the background where there is something to do."""
 
-    TRANSFERS_FILES = False
     _supports_async = True
     _supports_check_mode = True
-    # A module that does the rehearsal with code that the host keeps, where there is one.
-    REHEARSAL: str | None = None
 
     def run(self, tmp: str | None = None, task_vars: Vars | None = None) -> Result:
         result: Result = super().run(tmp, task_vars)
@@ -79,22 +73,9 @@ class WatchedAction(ActionBase):
         before = self._task.check_mode
         self._task.check_mode = True
         try:
-            if self.REHEARSAL is None:
-                return t.cast(Result, self._execute_module(task_vars=task_vars))
-            with self._environment(kept_code.VARIABLE, kept_code.folder(_shared_code.digest())):
-                told: Result = self._execute_module(self.REHEARSAL, task_vars=task_vars)
-                # Without the code, and with options that are refused, there is no plan.
-                return told if "plan" in told else t.cast(Result, self._execute_module(task_vars=task_vars))
+            return self._execute_kept(task_vars)
         finally:
             self._task.check_mode = before
-
-    @contextlib.contextmanager
-    def _environment(self, variable: str, value: str) -> t.Iterator[None]:
-        self._task.environment.append({variable: value})
-        try:
-            yield
-        finally:
-            self._task.environment.pop()
 
     def _run_watched(self, task_vars: Vars) -> Result:
         job = secrets.token_hex(8)

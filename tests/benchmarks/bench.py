@@ -28,7 +28,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 # Every resource knows a name that is not there, and to remove what is not there is a run without a change.
 ABSENT = {"name": "bench-none", "state": "absent"}
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    name: {} for name in ("guest_info", "host_info", "_hypervisor_info", "layout", "_layout_plan")
+    name: {} for name in ("guest_info", "host_info", "_hypervisor_info", "layout")
 }
 # Libraries that cost a task something when it loads them.
 COSTLY = (

@@ -80,7 +80,7 @@ def make_collection(folder: Path) -> None:
     for name in ("meta", "plugins", "playbooks", "roles"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "galaxy.yml", target)
-    for module in ("_layout_plan", "layout"):
+    for module in ("_kept", "layout"):
         (target / "plugins" / "modules" / f"{module}.py").write_text(STUB)
     role = target / "roles" / "hypervisor"
     shutil.rmtree(role)

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._run import kept_code
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._shared_code import digest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTHING = {"storage_pools": [{"name": "hlkc-none", "state": "absent"}]}
-KEPT = Path(paths.CODE) / digest()
+KEPT = Path(kept_code.folder(digest("layout"), "layout"))
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +61,9 @@ def test_code_is_sent_once(tmp_path: Path, has_libvirt: bool) -> None:
         subprocess.run([python, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
         python = str(tmp_path / "bare/bin/python")
     first, made = converge(tmp_path, NOTHING, python)
-    assert first == ["_layout_plan", "layout"]
+    assert first == ["_kept", "layout"]
     again, found = converge(tmp_path, NOTHING, python)
-    assert again == ["_layout_plan"]
+    assert again == ["_kept"]
     assert found == made and found["resources"][0]["name"] == "hlkc-none"
 
 
@@ -86,11 +86,11 @@ def test_kept_code_is_roots_alone_and_goes_when_nobody_uses_it(tmp_path: Path) -
 def test_options_that_are_no_options_are_told_by_the_layout_itself(tmp_path: Path) -> None:
     converge(tmp_path, NOTHING)
     sent, result = converge(tmp_path, {"storage_pool": []})
-    assert sent == ["_layout_plan", "layout"]
+    assert sent == ["_kept", "layout"]
     assert "Unsupported parameters for (homelab.hybrid.layout) module: storage_pool" in result["msg"]
 
 
 def test_a_folder_that_is_no_code_is_not_run(tmp_path: Path) -> None:
     KEPT.mkdir(parents=True)
     sent, result = converge(tmp_path, NOTHING)
-    assert sent == ["_layout_plan", "layout"] and not result["changed"]
+    assert sent == ["_kept", "layout"] and not result["changed"]

@@ -51,8 +51,7 @@ THIRD_PARTY = {"libvirt", "libvirt_qemu", "lxc", "lxml", "pycdlib", "pyroute2", 
 LIBRARIES = SHARED / "_core" / "libraries.py"
 MODULE = SHARED / "_run" / "module.py"
 COMMAND = SHARED / "_core" / "command.py"
-KEPT_CODE = SHARED / "_run" / "kept_code.py"
-REHEARSAL = "_layout_plan"
+KEPT = PLUGINS / "modules" / "_kept.py"
 
 each_shared_file = pytest.mark.parametrize("path", SHARED_FILES, ids=relative)
 each_plugin_file = pytest.mark.parametrize("path", PLUGIN_FILES, ids=relative)
@@ -84,8 +83,8 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_a_module_is_wired_to_its_own_resource(path: Path) -> None:
     for found in imports(path):
         inside = found.inside
-        if path.stem == REHEARSAL and found.top in ("os", "ansible"):
-            continue  # it is sent without the code that knows Ansible
+        if path == KEPT and found.top in ("importlib", "os", "sys"):
+            continue  # it is sent alone
         if inside is None:
             assert found.top == "__future__", f"{relative(path)}:{found.line}: a module imports only the collection"
             continue
@@ -130,11 +129,11 @@ def test_imports_are_static(path: Path) -> None:
         name = ast.unparse(node.func)
         assert name not in ("__import__", "exec", "eval", "import_module"), f"{relative(path)}:{node.lineno}: {name}"
         # What is kept on the host is what AnsiballZ does not ship.
-        is_static = path == KEPT_CODE or not name.endswith(".import_module")
+        is_static = path == KEPT or not name.endswith(".import_module")
         assert is_static, f"{relative(path)}:{node.lineno}: {name}"
 
 
-@each_module
+@pytest.mark.parametrize("path", [path for path in MODULES if path != KEPT], ids=lambda path: path.stem)
 def test_a_module_file_is_documentation_and_wiring(path: Path) -> None:
     (end,) = [
         node.end_lineno

@@ -21,8 +21,8 @@ from unit.tree import PLUGIN_FILES, PLUGINS, ROOT, SHARED, SHARED_FILES, files, 
 # Ansible and ctypes look for these by their names.
 USED_BY_OTHERS = {"reset", "has_pipelining", "has_tty", "_supports_async", "_fields_"}
 OWN_FILES = [*SHARED_FILES, *files(PLUGINS / "plugin_utils")]
-# Programs that are sent to a hypervisor by the name of their file, and what the kept code of a layout begins with.
-ENTRIES = {SHARED / "_vm" / "agent_session.py", SHARED / "_listing" / "listing.py", SHARED / "_layout" / "entry.py"}
+# Programs that are sent to a hypervisor by the name of their file.
+ENTRIES = {SHARED / "_vm" / "agent_session.py", SHARED / "_listing" / "listing.py"}
 
 
 def words(path: Path) -> t.Iterator[str]:

@@ -36,7 +36,8 @@ def arguments(path: Path) -> dict[str, t.Any]:
     """What the module takes, or where its work is all done on the control node its action plugin."""
     taken = imported(path, "ARGUMENTS")
     if taken is None:
-        taken = importlib.import_module(dotted(path.parents[1] / "action" / path.name)).ARGUMENTS
+        action = path.parents[1] / "action" / path.name
+        taken = importlib.import_module(dotted(action if action.exists() else path)).ARGUMENTS
     return dict(taken)
 
 

@@ -36,7 +36,7 @@ MAY_LOAD = {
     "_hypervisor_info": {"_listing"},
     "host_info": {"_listing"},
     "layout": {*ROOMS, "_layout"},
-    "_layout_plan": set(),
+    "_kept": set(),
 }
 IMPORT = """
 import importlib, json, sys

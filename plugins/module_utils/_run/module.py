@@ -84,7 +84,6 @@ def run_whole(
     _open_to_guests()
     with progress.telling(os.environ) as tell:
         outcome = converge_whole(module.params, dry_run=module.check_mode, report=tell)
-    kept_code.keep(os.environ)
     for warning in outcome.warnings:
         module.warn(warning)
     finish(module, outcome.result(), outcome.error)
@@ -108,6 +107,7 @@ def run_info(
 
 def finish(module: AnsibleModule, result: dict[str, t.Any], error: HybridError | None) -> None:
     """End the module: with an error as a failure that still tells the plan and what was done."""
+    kept_code.keep(os.environ)
     if error is not None:
         module.fail_json(**{**result, "msg": error.message})
     module.exit_json(**result)

@@ -7,21 +7,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._shared_code import digest
 
 
-def test_every_change_gives_another_number(tmp_path: Path) -> None:
-    found = [digest(tmp_path)]
-    (tmp_path / "_core").mkdir()
-    for path, text in (("a.py", "x"), ("a.py", "y"), ("_core/b.py", "y")):
-        (tmp_path / path).write_text(text)
-        found.append(digest(tmp_path))
-    (tmp_path / "_core/b.py").rename(tmp_path / "_core/c.py")
-    found.append(digest(tmp_path))
-    assert len(set(found)) == 5
+@pytest.fixture
+def plugins(tmp_path: Path) -> Path:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "module_utils" / "_core").mkdir(parents=True)
+    (tmp_path / "modules" / "layout.py").write_text("z")
+    return tmp_path
 
 
-def test_what_is_no_source_does_not_count(tmp_path: Path) -> None:
-    before = digest(tmp_path)
-    (tmp_path / "a.pyc").write_text("")
-    assert digest(tmp_path) == before
+def test_every_change_gives_another_number(plugins: Path) -> None:
+    shared = plugins / "module_utils"
+    found = [digest("layout", plugins)]
+    for path, text in (("a.py", "x"), ("a.py", "y"), ("_core/b.py", "y"), ("../modules/layout.py", "zz")):
+        (shared / path).write_text(text)
+        found.append(digest("layout", plugins))
+    (shared / "_core/b.py").rename(shared / "_core/c.py")
+    found.append(digest("layout", plugins))
+    # Ansible's own code is sent with it.
+    found.append(digest("layout", plugins, ansible="2.99"))
+    assert len(set(found)) == 7
+
+
+def test_what_is_not_sent_does_not_count(plugins: Path) -> None:
+    before = digest("layout", plugins)
+    (plugins / "module_utils" / "a.pyc").write_text("")
+    (plugins / "modules" / "image.py").write_text("")
+    assert digest("layout", plugins) == before

@@ -1,58 +1,97 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""Code that was sent is kept whole, and runs from where it is kept. An archive as Ansible sends it stands for that of a real module."""
+
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+import typing as t
 import zipfile
 from pathlib import Path
 
+from unit.tree import PLUGINS
+
 from ansible_collections.homelab.hybrid.plugins.module_utils import _core, _run
+from ansible_collections.homelab.hybrid.plugins.module_utils._run import kept_code
+from ansible_collections.homelab.hybrid.plugins.modules import _kept
 
 CORE = Path(_core.__path__[0])
 RUN = Path(_run.__path__[0])
-PACKAGE = "ansible_collections.homelab.hybrid.plugins.module_utils"
-KEPT = "import sys\ndef main():\n    sys.modules['__main__'].{does}()\n"
-# What a module does that has this file alone with it.
-ALONE = f"""
-import os, shutil, sys
-from {PACKAGE}._core import paths
-from {PACKAGE}._run import kept_code
-paths.CODE, place = sys.argv[1:]
-def leave():
-    kept_code.keep({{kept_code.VARIABLE: place}})
-def vanish():
-    shutil.rmtree(place)
-    leave()
-kept_code.run("_layout.entry", {{kept_code.VARIABLE: place}})
-leave()
+COLLECTION = "ansible_collections/homelab/hybrid/plugins"
+# Instead of Ansible's own: what a module sees of it.
+BASIC = "_ANSIBLE_ARGS = _ANSIBLE_PROFILE = None\n"
+MODULE = """
+import json, sys
+from ansible.module_utils import basic
+def main():
+    told = {"args": json.loads(basic._ANSIBLE_ARGS), "profile": basic._ANSIBLE_PROFILE, "file": __file__}
+    print(json.dumps({**told, "again": vars(sys.modules["__main__"])["_modlib_path"], "path": sys.path[0]}))
+"""
+KEEP = """
+import sys
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._run import kept_code
+paths.CODE = sys.argv[1]
+kept_code.keep({kept_code.VARIABLE: sys.argv[2]})
 """
 
 
-def run_alone(folder: Path, *, kept: str | None) -> Path:
-    """Run an archive that has only this file, where the host keeps code that does *kept*. Returns where code is kept."""
-    place = folder / "code" / "0f"
-    if kept is not None:
-        (place / "_layout").mkdir(parents=True)
-        (place / "_layout" / "entry.py").write_text(KEPT.format(does=kept))
+def kept(folder: Path) -> Path:
+    """What an archive keeps of itself below *folder*."""
+    place = folder / "code" / "0f.layout"
     archive = folder / "module.zip"
+    shared = f"{COLLECTION}/module_utils"
+    files = {
+        f"{shared}/{file.parent.name}/{file.name}": file.read_text()
+        for file in (RUN / "kept_code.py", CORE / "paths.py")
+    }
+    files.update({"ansible/module_utils/basic.py": BASIC, f"{COLLECTION}/modules/layout.py": MODULE})
+    folders = {str(parent) for path in files for parent in Path(path).parents if parent.name}
     with zipfile.ZipFile(archive, "w") as target:
-        parts = PACKAGE.split(".")
-        for end in range(1, len(parts) + 1):
-            target.writestr("/".join([*parts[:end], "__init__.py"]), "")
-        for file in (RUN / "kept_code.py", CORE / "paths.py"):
-            target.writestr("/".join([*parts, file.parent.name, "__init__.py"]), "")
-            target.write(file, "/".join([*parts, file.parent.name, file.name]))
-    script = f"import sys; sys.path.insert(0, {str(archive)!r})\n{ALONE}"
-    subprocess.run([sys.executable, "-c", script, str(place.parent), str(place)], check=True)
+        for path, text in {**files, **{f"{each}/__init__.py": "" for each in folders}}.items():
+            target.writestr(path, text)
+    subprocess.run([sys.executable, "-c", KEEP, place.parent, place], env=environment(archive), check=True)
     return place
 
 
-def test_an_archive_is_kept(tmp_path: Path) -> None:
-    place = run_alone(tmp_path, kept=None)
-    assert (place / "_run" / "kept_code.py").exists()
+def environment(archive: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(archive)}
 
 
-def test_kept_code_that_vanishes_while_it_runs_is_not_replaced_by_a_part_of_it(tmp_path: Path) -> None:
-    assert not run_alone(tmp_path, kept="vanish").exists()
+def run(place: Path, options: t.Any) -> tuple[dict[str, t.Any], str]:
+    """What the module tells with *options*, read from a pipe as Ansible sends it."""
+    text = Path(_kept.__file__).read_text(encoding="utf-8")
+    text = text.replace("<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>", json.dumps(options))
+    # Without the Ansible that this test runs with.
+    argv = [sys.executable, "-S", "-"]
+    variables = {_kept.VARIABLE: str(place), "PATH": os.environ["PATH"]}
+    done = subprocess.run(argv, input=text, env=variables, cwd=place.parent, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout), done.stderr
+
+
+def test_an_archive_is_kept_and_runs_from_there(tmp_path: Path) -> None:
+    place = kept(tmp_path)
+    (tmp_path / "module.zip").unlink()
+    # A module of the folder in which it runs is none of its.
+    (place.parent / "json.py").write_text("raise SystemExit('not this one')")
+    options = {"vms": [{"name": "a", "description": '"\'\'\'\\"""\n\u00e9 {{ x }}', "tags": ["", ""]}], "": ""}
+    told, complaints = run(place, options)
+    assert told["args"] == {"ANSIBLE_MODULE_ARGS": options}
+    assert (told["profile"], told["again"], told["path"]) == ("legacy", str(place), str(place))
+    assert told["file"] == f"{place}/{COLLECTION}/modules/layout.py"
+    assert not complaints
+    assert list((place / COLLECTION / "modules" / "__pycache__").glob("layout.*.pyc"))
+
+
+def test_where_nothing_is_kept_it_tells_nothing(tmp_path: Path) -> None:
+    assert run(tmp_path / "0f.layout", {"vms": []}) == ({}, "")
+
+
+def test_both_sides_call_the_folder_alike() -> None:
+    assert _kept.VARIABLE == kept_code.VARIABLE
+    module = kept_code.folder("0f", "_hypervisor_info").rpartition(".")[2]
+    assert (PLUGINS / "modules" / f"{module}.py").exists()

@@ -1,0 +1,77 @@
+#!/usr/bin/python
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: _kept
+short_description: (private) Run a module with the code that its host keeps
+version_added: 0.1.0
+description:
+  - Private to this collection; it may change at any time.
+  - A part of M(homelab.hybrid.layout) and others, which run it by themselves before they send anything. It is of no use in a playbook.
+  - The code of a module is kept on its host below C(/run) until the host restarts, in one folder for each version of it. Where it is,
+    this stands for the module, and takes its options. Where it is not, it tells nothing, and the code is sent.
+author:
+  - homelab.hybrid contributors (@homelab)
+extends_documentation_fragment:
+  - homelab.hybrid._attributes
+options: {}
+seealso:
+  - module: homelab.hybrid.layout
+"""
+
+EXAMPLES = r"""
+- name: Succeed, and say nothing of the host
+  homelab.hybrid._kept:
+"""
+
+RETURN = r"""
+plan:
+  description: What would be done, where this stands for M(homelab.hybrid.layout), with everything else that the module returns.
+  returned: when the host keeps the code
+  type: list
+  elements: dict
+"""
+
+import importlib
+import os
+import sys
+
+# Ansible writes the options there, and sends this file as it is: nothing of a collection or of Ansible is imported where it could see it
+# (Ansible's developer guide, "JSONARGS modules"). In JSON no three quotes stand together, and a raw string leaves backslashes alone.
+GIVEN = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
+# As the shared code's _run/kept_code.py has it: the folder of the code, which ends with the name of the module.
+VARIABLE = "HOMELAB_HYBRID_CODE"
+# It has no options of its own: those that are given are checked by the code that is kept.
+ARGUMENTS: dict[str, dict[str, object]] = {}
+MODULES = "ansible_collections.homelab.hybrid.plugins.modules"
+
+
+def main() -> None:
+    place = os.environ.get(VARIABLE, "")
+    is_kept = os.path.isdir(place)
+    if is_kept:
+        os.utime(place)  # what is used looks new
+        # In the place of the folder of this file, or of the one in which it was read from a pipe.
+        sys.path[:1] = [place]
+    try:
+        basic = importlib.import_module("ansible.module_utils.basic")
+    except ImportError:
+        sys.stdout.write("{}\n")
+        return
+    # What Ansible's own wrapper of a module does (ansible-core 2.19, _ansiballz/_loader.py), that a module starts again elsewhere too.
+    basic._ANSIBLE_ARGS = b'{"ANSIBLE_MODULE_ARGS": %s}' % GIVEN.encode()
+    basic._ANSIBLE_PROFILE = "legacy"
+    if not is_kept:
+        # A host that has Ansible itself, and no code.
+        basic.AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True).exit_json(changed=False)
+    name = f"{MODULES}.{place.rpartition('.')[2]}"
+    vars(sys.modules["__main__"]).update(_module_fqn=name, _modlib_path=place)
+    importlib.import_module(name).main()
+
+
+if __name__ == "__main__":
+    main()
