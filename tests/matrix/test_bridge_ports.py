@@ -7,10 +7,8 @@ connections between network namespaces, and by what ifup makes of the files afte
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import typing as t
 from pathlib import Path
 
@@ -19,23 +17,29 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import ARGUMENTS
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
-from ansible_collections.homelab.hybrid.tests.harness.build_cache import CACHE, built_once
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.host_networks import (
+    HOSTS_INTERFACES,
+    INTERFACES,
+    NETWORKD,
+    files,
+    gateways,
+    links,
+    network_of_a_host,
+    use_ifupdown,
+    use_networkd,
+)
 from ansible_collections.homelab.hybrid.tests.harness.hostile import HostileCase, assert_harmless, hostile_cases
 from ansible_collections.homelab.hybrid.tests.harness.kill import at_once, survive_kills
 from ansible_collections.homelab.hybrid.tests.harness.machines import command
-from ansible_collections.homelab.hybrid.tests.harness.own_network import own_network
 
 PREFIX = "hlbp"
 NAME, OTHER = f"{PREFIX}0", f"{PREFIX}1"
 PORTS = (f"{PREFIX}p1", f"{PREFIX}p2")
 # The far ends of the ports: a machine on each.
 PEERS = (f"{PREFIX}-one", f"{PREFIX}-two")
-PACKAGES = ("ifupdown", "bridge-utils")
 GUEST = f"{PREFIX}tap"
 BRIDGE = Bridge()
-INTERFACES = Path("/etc/network/interfaces")
-NETWORKD = Path("/etc/systemd/network")
 PLAIN: dict[str, t.Any] = {"name": NAME, "mode": "ports", "ports": [{"name": PORTS[0]}]}
 FULL: dict[str, t.Any] = {
     "name": NAME,
@@ -57,24 +61,11 @@ with socket.socket() as client:
 """
 # Without a way out of the host, which a bridge is not to be cut off from.
 INSIDE = {key: value for key, value in FULL.items() if not key.startswith("gateway")}
-HOSTS_INTERFACES = """# The loopback network interface
-auto lo
-iface lo inet loopback
-
-source /etc/network/interfaces.d/*
-
-# kept to the letter
-iface spare inet manual
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def network() -> t.Iterator[None]:
-    for package in PACKAGES:
-        unpack(package)
-    with own_network():
-        shutil.rmtree("/etc/netplan", ignore_errors=True)
-        shutil.rmtree("/etc/NetworkManager", ignore_errors=True)
+    with network_of_a_host():
         yield
 
 
@@ -111,39 +102,6 @@ def clean_files() -> None:
         path.unlink()
 
 
-def unpack(package: str) -> Path:
-    """Debian's package as a folder in the build cache; it is not installed."""
-
-    def download(folder: Path) -> None:
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
-            subprocess.run(["apt-get", "-qq", "download", package], cwd=place, check=True, stderr=subprocess.DEVNULL)
-            (archive,) = Path(place).glob("*.deb")
-            command("dpkg-deb", "-x", str(archive), str(folder))
-
-    return built_once(CACHE / f"unpacked-{package}", download)
-
-
-def use_networkd() -> None:
-    wants = Path("/etc/systemd/system/multi-user.target.wants/systemd-networkd.service")
-    wants.parent.mkdir(exist_ok=True)
-    if not wants.is_symlink():
-        wants.symlink_to("/usr/lib/systemd/system/systemd-networkd.service")
-    shutil.rmtree(INTERFACES.parent, ignore_errors=True)
-    Path("/usr/sbin/ifup").unlink(missing_ok=True)
-
-
-def use_ifupdown() -> None:
-    """Debian's packages, unpacked over this network's own /usr and /etc alone."""
-    Path("/etc/systemd/system/multi-user.target.wants/systemd-networkd.service").unlink(missing_ok=True)
-    for package in PACKAGES:
-        unpacked = unpack(package)
-        for source, target in (("sbin", "/usr/sbin"), ("lib", "/usr/lib"), ("etc", "/etc")):
-            if (unpacked / source).is_dir():
-                command("cp", "-a", f"{unpacked / source}/.", target)
-    INTERFACES.write_text(HOSTS_INTERFACES)
-    (INTERFACES.parent / "interfaces.d").mkdir(exist_ok=True)
-
-
 @pytest.fixture(params=["networkd", "ifupdown"])
 def backend(request: pytest.FixtureRequest, links_of_the_test: None) -> str:
     {"networkd": use_networkd, "ifupdown": use_ifupdown}[request.param]()
@@ -160,19 +118,8 @@ def ifupdown(links_of_the_test: None) -> None:
     use_ifupdown()
 
 
-def links() -> dict[str, dict[str, t.Any]]:
-    return {link["ifname"]: link for link in json.loads(command("ip", "-j", "-d", "addr"))}
-
-
 def addresses(name: str = NAME) -> list[str]:
     return [f"{it['local']}/{it['prefixlen']}" for it in links()[name]["addr_info"] if it["scope"] == "global"]
-
-
-def gateways() -> set[tuple[str, str]]:
-    routes = [
-        it for family in ("-4", "-6") for it in json.loads(command("ip", "-j", family, "route", "show", "default"))
-    ]
-    return {(it["dev"], it["gateway"]) for it in routes}
 
 
 def plugged(name: str = NAME) -> set[str]:
@@ -181,12 +128,6 @@ def plugged(name: str = NAME) -> set[str]:
 
 def info(name: str = NAME) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", links()[name]["linkinfo"]["info_data"])
-
-
-def files() -> dict[str, str]:
-    folders = (NETWORKD, INTERFACES.parent)
-    found = [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path): path.read_text() for path in found if "/if-" not in str(path)}
 
 
 def record(name: str = NAME) -> dict[str, t.Any]:

@@ -1,0 +1,92 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who configures the network of a host, in a network of a test's own: systemd-networkd or ifupdown, with their real files and programs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import tempfile
+import typing as t
+from pathlib import Path
+
+from ansible_collections.homelab.hybrid.tests.harness.build_cache import CACHE, built_once
+from ansible_collections.homelab.hybrid.tests.harness.machines import command
+from ansible_collections.homelab.hybrid.tests.harness.own_network import own_network
+
+PACKAGES = ("ifupdown", "bridge-utils")
+INTERFACES = Path("/etc/network/interfaces")
+NETWORKD = Path("/etc/systemd/network")
+HOSTS_INTERFACES = """# The loopback network interface
+auto lo
+iface lo inet loopback
+
+source /etc/network/interfaces.d/*
+
+# kept to the letter
+iface spare inet manual
+"""
+
+
+@contextlib.contextmanager
+def network_of_a_host() -> t.Iterator[None]:
+    """A network in which nobody else configures links."""
+    for package in PACKAGES:
+        unpack(package)
+    with own_network():
+        shutil.rmtree("/etc/netplan", ignore_errors=True)
+        shutil.rmtree("/etc/NetworkManager", ignore_errors=True)
+        yield
+
+
+def unpack(package: str) -> Path:
+    """Debian's package as a folder in the build cache; it is not installed."""
+
+    def download(folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+            subprocess.run(["apt-get", "-qq", "download", package], cwd=place, check=True, stderr=subprocess.DEVNULL)
+            (archive,) = Path(place).glob("*.deb")
+            command("dpkg-deb", "-x", str(archive), str(folder))
+
+    return built_once(CACHE / f"unpacked-{package}", download)
+
+
+def use_networkd() -> None:
+    wants = Path("/etc/systemd/system/multi-user.target.wants/systemd-networkd.service")
+    wants.parent.mkdir(exist_ok=True)
+    if not wants.is_symlink():
+        wants.symlink_to("/usr/lib/systemd/system/systemd-networkd.service")
+    shutil.rmtree(INTERFACES.parent, ignore_errors=True)
+    Path("/usr/sbin/ifup").unlink(missing_ok=True)
+
+
+def use_ifupdown() -> None:
+    """Debian's packages, unpacked over this network's own /usr and /etc alone."""
+    Path("/etc/systemd/system/multi-user.target.wants/systemd-networkd.service").unlink(missing_ok=True)
+    for package in PACKAGES:
+        unpacked = unpack(package)
+        for source, target in (("sbin", "/usr/sbin"), ("lib", "/usr/lib"), ("etc", "/etc")):
+            if (unpacked / source).is_dir():
+                command("cp", "-a", f"{unpacked / source}/.", target)
+    INTERFACES.write_text(HOSTS_INTERFACES)
+    (INTERFACES.parent / "interfaces.d").mkdir(exist_ok=True)
+
+
+def links() -> dict[str, dict[str, t.Any]]:
+    return {link["ifname"]: link for link in json.loads(command("ip", "-j", "-d", "addr"))}
+
+
+def gateways() -> set[tuple[str, str]]:
+    routes = [
+        it for family in ("-4", "-6") for it in json.loads(command("ip", "-j", family, "route", "show", "default"))
+    ]
+    return {(it["dev"], it["gateway"]) for it in routes}
+
+
+def files() -> dict[str, str]:
+    folders = (NETWORKD, INTERFACES.parent)
+    found = [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path): path.read_text() for path in found if "/if-" not in str(path)}
