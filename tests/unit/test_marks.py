@@ -64,6 +64,7 @@ TELLING = (
     ("tar", "--list"),
     ("tc", "-j"),
     ("unshare", "--net"),
+    ("wg", "show"),
     ("wipefs", "--no-act"),
 )
 

@@ -12,9 +12,11 @@ import typing as t
 
 from .._core import atomic, command
 from . import routes, vlans
-from .routes import Connection, DefaultRoute
+from .routes import Connection, DefaultRoute, Outer
 
 Link = routes.Link
+# What a way out of the host covers, also one that a tunnel lays in two halves over the default route.
+_WIDE = {4: "0.0.0.0/1", 6: "2000::/3"}
 
 
 def read_links() -> dict[str, Link]:
@@ -40,13 +42,19 @@ def ports_of(bridge: str) -> list[str]:
 
 
 def read_default_routes() -> list[DefaultRoute]:
-    """The ways out of the host, of both families."""
-    return [
-        DefaultRoute(version, str(hop.get("dev", "")), str(hop.get("gateway", "")), route.get("protocol") == "ra")
-        for version in (4, 6)
-        for route in json.loads(command.run(["ip", "-j", f"-{version}", "route", "show", "default"]) or "[]")
-        for hop in route.get("nexthops") or [route]
-    ]
+    """The ways out of the host, of both families and of all tables."""
+    found = []
+    for version, wide in _WIDE.items():
+        told = command.run(["ip", "-j", f"-{version}", "route", "show", "table", "all", "match", wide])
+        for route in json.loads(told or "[]"):
+            if route.get("type", "unicast") != "unicast":
+                continue
+            is_told, is_main = route.get("protocol") == "ra", route.get("dst") == "default" and "table" not in route
+            found += [
+                DefaultRoute(version, str(hop.get("dev", "")), str(hop.get("gateway", "")), is_told, is_main)
+                for hop in route.get("nexthops") or [route]
+            ]
+    return found
 
 
 def read_vlans() -> dict[str, list[dict[str, t.Any]]]:
@@ -71,40 +79,105 @@ def most_mtu(name: str, links: t.Mapping[str, Link]) -> int:
     return min((limit for limit in limits if limit), default=0)
 
 
-def read_connection() -> Connection | None:
-    """The connection from the control node, where it is ssh."""
-    told = _read_ssh_connection()
-    if told is None:
-        return None
-    peer, dummy, own, dummy = told.split()
-    address, dummy, zone = peer.partition("%")
-    return Connection(address, own.partition("%")[0], zone or _link_to(address))
+def read_outer(links: t.Mapping[str, Link]) -> Outer:
+    """By tunnel, the links that its outer packets may go out by."""
+    return {name: _outer_of(name, link, links) for name, link in links.items() if _is_tunnel(link)}
 
 
-def _link_to(address: str) -> str:
+def _is_tunnel(link: Link) -> bool:
+    told = link.get("linkinfo", {})
+    kind, data = told.get("info_kind"), told.get("info_data", {})
+    return kind == "wireguard" or (kind == "tun" and data.get("type") == "tun") or bool({"remote", "group"} & {*data})
+
+
+def _outer_of(name: str, link: Link, links: t.Mapping[str, Link]) -> list[str]:
+    told = link["linkinfo"]
+    data = told.get("info_data", {})
+    # What a program sends for its tunnel (tun), only the program knows.
+    ends = _wireguard_ends(name) if told["info_kind"] == "wireguard" else [[data["remote"]]] if "remote" in data else []
+    found = [*([data["link"]] if "link" in data else []), *(out for end in ends for out in _links_to(*end))]
+    if found:
+        return found
+    cards = [card for card in links if os.path.exists(f"/sys/class/net/{card}/device")]
+    return routes.with_way_out(links, cards)
+
+
+def _wireguard_ends(name: str) -> list[list[str]]:
+    """What to ask the kernel for, by peer: its own packets bear a mark, and may have a table of their own."""
+    mark, ends = (_wireguard(name, word) for word in ("fwmark", "endpoints"))
+    marked = ["mark", mark.strip()] if mark.strip().startswith("0x") else []
+    addresses = [line.split()[-1].rpartition(":")[0].strip("[]") for line in ends.splitlines()]
+    return [[address.partition("%")[0], *marked] for address in addresses if address]
+
+
+def _wireguard(name: str, word: str) -> str:
     try:
-        told = json.loads(command.run(["ip", "-j", "route", "get", address]) or "[]")
+        return command.run(["wg", "show", name, word])
     except command.CommandError:
         return ""
-    return next((str(route.get("dev", "")) for route in told), "")
+
+
+def read_connections() -> list[Connection]:
+    """The connection from the control node, where it is ssh.
+
+    Where no process further up can tell which one that is (a task in the background under sudo), those of all sessions.
+    """
+    found = []
+    own_one = _read_ssh_connection()
+    for told in [own_one] if own_one else _read_sessions():
+        peer, dummy, own, dummy = told.split()
+        address, dummy, zone = peer.partition("%")
+        own = own.partition("%")[0]
+        # A policy may send what comes from this address another way.
+        links = (zone,) if zone else tuple(dict.fromkeys((*_links_to(address), *_links_to(address, "from", own))))
+        found.append(Connection(address, own, links))
+    return found
+
+
+def _links_to(*words: str) -> list[str]:
+    try:
+        told = json.loads(command.run(["ip", "-j", "route", "get", *words]) or "[]")
+    except command.CommandError:
+        return []
+    return [str(route["dev"]) for route in told if route.get("dev") and route["dev"] != "lo"]
 
 
 def _read_ssh_connection() -> str | None:
     """The variable of ssh's server. sudo and su take it away: a process further up still has it."""
     process = os.getpid()
-    told = os.environ.get("SSH_CONNECTION", "")
+    told: str | None = os.environ.get("SSH_CONNECTION", "")
+    told = told if len((told or "").split()) == 4 else None
     while process > 1:
-        if len(told.split()) == 4:
+        if told:
             return told
         status = (atomic.read_text(f"/proc/{process}/stat") or "").rpartition(")")[2].split()
         process = int(status[1]) if len(status) > 1 else 0
-        try:
-            entries = (atomic.read_text(f"/proc/{process}/environ") or "").split("\0")
-        except OSError:
-            # In a container even root may not read that of a process from outside.
-            entries = []
-        told = next((entry.partition("=")[2] for entry in entries if entry.startswith("SSH_CONNECTION=")), "")
+        told = _connection_of(process)
     return None
+
+
+def _connection_of(process: int | str) -> str | None:
+    try:
+        entries = (atomic.read_text(f"/proc/{process}/environ") or "").split("\0")
+    except OSError:
+        # In a container even root may not read that of a process from outside.
+        return None
+    told = next((entry.partition("=")[2] for entry in entries if entry.startswith("SSH_CONNECTION=")), "")
+    return told if len(told.split()) == 4 else None
+
+
+def _read_sessions() -> list[str]:
+    """The connections of all that have come in by ssh, in this network namespace."""
+    here = os.stat("/proc/self/ns/net")
+    found = set()
+    for process in filter(str.isdecimal, os.listdir("/proc")):
+        told = _connection_of(process)
+        try:
+            if told and os.path.samestat(os.stat(f"/proc/{process}/ns/net"), here):
+                found.add(told)
+        except OSError:
+            continue
+    return sorted(found)
 
 
 def subnets_of(links: t.Mapping[str, Link], family: str = "inet") -> list[tuple[str, str]]:

@@ -13,30 +13,55 @@ Link = t.Mapping[str, t.Any]
 
 
 class DefaultRoute(t.NamedTuple):
-    """A way out of the host. *version* is 4 or 6; *gateway* is "" for a way without one; *is_told*: a router announced it."""
+    """A way out of the host. *version* is 4 or 6; *gateway* is "" for a way without one; *is_told*: a router announced it.
+
+    *is_main*: what the main table has for everything. The others are those of policies, and halves such as 0.0.0.0/1.
+    """
 
     version: int
     link: str
     gateway: str
     is_told: bool = False
+    is_main: bool = True
 
 
 class Connection(t.NamedTuple):
-    """How the control node reaches this host: the address of each end, and the link that answers go out by ("" for none)."""
+    """How the control node reaches this host: the address of each end, and the links that answers may go out by."""
 
     peer: str
     own: str
-    link: str
+    links: tuple[str, ...]
 
 
-def below(name: str, links: t.Mapping[str, Link]) -> set[str]:
-    """*name* and the links that carry it: the one under a VLAN, the parts of a bond, the ports of a bridge."""
+# By the name of a tunnel, the links that its outer packets may go out by.
+Outer = t.Mapping[str, t.Sequence[str]]
+
+
+def below(name: str, links: t.Mapping[str, Link], outer: Outer | None = None) -> set[str]:
+    """*name* and the links that carry it: the one under a VLAN, the parts of a bond, the ports of a bridge, what a tunnel goes by.
+
+    A pair of veth leads on into the bridge that its other end is plugged into.
+    """
     found, waiting = set(), [name]
     while waiting:
         link = waiting.pop()
         if link in found or link not in links:
             continue
         found.add(link)
-        waiting += [str(links[link].get("link") or "")]
+        lower = str(links[link].get("link") or "")
+        waiting.append(lower)
+        if links.get(lower, {}).get("link") == link:
+            waiting.append(str(links[lower].get("master") or ""))
         waiting += [other for other, seen in links.items() if seen.get("master") == link]
+        waiting += (outer or {}).get(link, ())
     return found
+
+
+def with_way_out(links: t.Mapping[str, Link], cards: t.Collection[str]) -> list[str]:
+    """The links with an address that lead to one of *cards*; all with an address where none does."""
+    addressed = [
+        name
+        for name, link in links.items()
+        if any(entry.get("scope") == "global" for entry in link.get("addr_info", ()))
+    ]
+    return [name for name in addressed if below(name, links) & {*cards}] or addressed

@@ -43,7 +43,7 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
     persistent = backend.read(spec.name) if backend is not None else None
     link = host.links.get(spec.name)
     others = {name: other for name, other in host.links.items() if name != spec.name}
-    routes = links.read_default_routes()
+    routes, connections = links.read_default_routes(), links.read_connections()
     remembered = record.ports
     live = read_live(spec.name, host, persistent, record)
     new_ports = [
@@ -72,8 +72,9 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
         ports=plugged,
         strangers=tuple(name for name in plugged if name not in {*known, *wanted, *remembered}),
         released=tuple(name for name in plugged if name in remembered and name not in known and not record.is_building),
-        default_routes=tuple(routes),
-        lifelines=find_lifelines(host.links, routes, links.read_connection()),
+        default_routes=tuple(route for route in routes if route.is_main),
+        lifelines=find_lifelines(host.links, routes, connections, links.read_outer(host.links)),
+        peers=tuple(connection.peer for connection in connections),
         subnets=(*links.subnets_of(others), *links.subnets_of(others, "inet6")),
         users=bridge_users(host, {spec.name}),
         vlan_users=tuple(vlan_users(host, spec.name)) if _wants_no_vlans(spec) else (),
@@ -113,7 +114,9 @@ def read_live(name: str, host: Host, persistent: LinkSettings | None, record: Br
         addresses = _with_lease(addresses, persistent.addresses)
         addresses6 = _with_lease(addresses6, persistent.addresses6)
     # What a router announces comes and goes by itself, as a lease does.
-    routes = [route for route in links.read_default_routes() if route.link == name and not route.is_told]
+    routes = [
+        route for route in links.read_default_routes() if route.link == name and route.is_main and not route.is_told
+    ]
     gateways = {route.version: route.gateway for route in reversed(routes)}
     return LinkSettings(
         addresses=addresses,

@@ -14,8 +14,8 @@ from ..._core.decide import SAME, Draft, Power
 from ..._core.errors import SpecError
 from ..._core.options import NEVER_PERMITTED
 from ..._core.plan import Change, How, Plan
-from ..lifeline import NOT_YET, refuse_cuts
-from ..options import DHCP, LINK, PORTS_MODE, show_vids
+from ..lifeline import NOT_YET, refuse_cuts, refuse_taken_route
+from ..options import DHCP, LINK, PORTS_MODE, area, show_vids
 from ..spec import PortItem, Spec, check_options
 from ..subnet import network_of, overlapping
 from .settings import LinkSettings, Port, chosen, chosen_live, merge
@@ -24,6 +24,8 @@ from .state import LinkState
 # A change of these can take the link, an address, a way out or a port from who reaches the host through the bridge: an MTU
 # that others do not have swallows what is large, a switch may shut a port on which spanning tree speaks up.
 _CUTTING = ("address", "address6", "gateway", "gateway6", "mac", "mtu", "stp", "vlan_aware", "ports")
+# What a port has of these too: what it carries beside the bridge (a VLAN of its own) goes with it.
+_CUTTING_PORTS = ("mtu", "stp", "vlan_aware", "ports")
 NOTHING = LinkSettings()
 # RFC 8200: a link with a smaller one has no IPv6.
 LEAST_MTU6 = 1280
@@ -56,7 +58,8 @@ def plan_link(spec: Spec, state: LinkState) -> Plan:
         draft.add("state", "stopped", "started")
     plan = draft.finish()
     if state.is_up and not is_new:
-        refuse_cuts(plan, spec.name, state.lifelines, _can_cut)
+        refuse_cuts(plan, "port", state.ports, state.lifelines, _can_cut_ports(state))
+        refuse_cuts(plan, "bridge", [spec.name], state.lifelines, _can_cut)
     return plan
 
 
@@ -185,11 +188,7 @@ def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: LinkState, want
         if getattr(spec, key) == DHCP and not state.can_lease and state.backend is not None:
             reason = f"{key}: dhcp needs {state.backend.name}, and that does not run on this host"
             draft.add(key, None, DHCP, permit=NEVER_PERMITTED, reason=reason)
-    for key, gateway, version in (("gateway", spec.gateway, 4), ("gateway6", spec.gateway6, 6)):
-        others = [route.link for route in state.default_routes if route.version == version and route.link != spec.name]
-        if gateway and others and gateway != getattr(before, key):
-            reason = f"{key}: the default route of this host goes through {others[0]}. {NOT_YET}"
-            draft.add(key, None, gateway, permit=NEVER_PERMITTED, reason=reason)
+    _refuse_another_way_out(draft, spec, state, wanted, before)
     for port in wanted.ports:
         most = state.most_mtus.get(port.name, wanted.mtu)
         if wanted.mtu > most and (spec.mtu or before.port(port.name) is None):
@@ -205,6 +204,31 @@ def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: LinkState, want
                 f"Choose another subnet"
             )
             draft.add(key, None, address, permit=NEVER_PERMITTED, reason=reason)
+        refuse_taken_route(draft, key, address, state.peers)
+
+
+def _refuse_another_way_out(
+    draft: Draft, spec: Spec, state: LinkState, wanted: LinkSettings, before: LinkSettings
+) -> None:
+    """A lease brings a way out along. A bridge that comes up brings all that is defined, ports that are used otherwise included."""
+    comes_up = state.live is None and (not state.is_defined or spec.state == "started")
+    for key, path, version in (("gateway", "address", 4), ("gateway6", "address6", 6)):
+        others = [route.link for route in state.default_routes if route.version == version and route.link != spec.name]
+        addresses = "addresses6" if version == 6 else "addresses"
+        for brings, old, new in (
+            (key, getattr(before, key), getattr(wanted, key)),
+            (path, DHCP in getattr(before, addresses), DHCP in getattr(wanted, addresses)),
+        ):
+            if others and new and (comes_up or new != old):
+                reason = f"{brings}: the default route of this host goes through {others[0]}. {NOT_YET}"
+                draft.add(brings, None, DHCP if new is True else new, permit=NEVER_PERMITTED, reason=reason)
+    for port in wanted.ports if comes_up and state.is_defined else ():
+        if port.name in state.lifelines:
+            path = f"ports[{port.name}]"
+            reason = (
+                f"{path}: {port.name} carries {state.lifelines[port.name]}. {NOT_YET}. Take it off the bridge first"
+            )
+            draft.add(path, None, {}, permit=NEVER_PERMITTED, reason=reason)
 
 
 def _refuse_what_guests_stand_on(draft: Draft, state: LinkState, wanted: LinkSettings) -> None:
@@ -218,7 +242,12 @@ def _refuse_what_guests_stand_on(draft: Draft, state: LinkState, wanted: LinkSet
 
 def _can_cut(change: Change) -> bool:
     is_new_port = change.before is None and change.path.startswith("ports[") and change.path.endswith("]")
-    return change.path.split("[")[0] in _CUTTING and not is_new_port
+    return area(change.path) in _CUTTING and not is_new_port
+
+
+def _can_cut_ports(state: LinkState) -> t.Callable[[Change], bool]:
+    free = tuple(f"ports[{port}]" for port in state.ports if port not in state.lifelines)
+    return lambda change: area(change.path) in _CUTTING_PORTS and _can_cut(change) and not change.path.startswith(free)
 
 
 def _plan_removal(spec: Spec, state: LinkState) -> Plan:
@@ -243,6 +272,7 @@ def _why_it_stays(name: str, state: LinkState) -> str | None:
         return f"state: the bridge {name} is in use by {', '.join(state.strangers)}, plugged in by somebody else"
     if not state.is_made and state.persistent is not None:
         return f"state: this collection did not make the bridge {name}. Take it away where it is defined"
-    if state.is_up and name in state.lifelines:
-        return f"state: the bridge {name} carries {state.lifelines[name]}. {NOT_YET}"
+    for kind, link in (("bridge", name), *(("port", port) for port in state.ports)):
+        if state.is_up and link in state.lifelines:
+            return f"state: the {kind} {link} carries {state.lifelines[link]}. {NOT_YET}"
     return None

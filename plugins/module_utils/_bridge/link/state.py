@@ -25,11 +25,11 @@ class LinkState:
     """A bridge with ports as it is. *persistent* is what the files define, *live* what the kernel has.
 
     *obstacles* are sentences that refuse what is new; *lifelines* the links that carry the connection to this host or its
-    way out, each with a word for which; *strangers* the ports that no definition names, without those of *users*;
-    *most_mtus* is how large the MTU of each link can be, as far as the kernel tells; *released* those that an
-    interrupted run took out of the definition alone. *vlan_users* are the guests in VLANs of the bridge, read where it
-    is to know none. *carrier* is the libvirt network that makes a bridge of that name. *is_set_down*:
-    the kernel has the bridge, and somebody has set it down.
+    way out, each with a word for which; *peers* the addresses from which it is reached; *strangers* the ports that no
+    definition names, without those of *users*; *most_mtus* is how large the MTU of each link can be, as far as the kernel
+    tells; *released* those that an interrupted run took out of the definition alone. *vlan_users* are the guests in VLANs
+    of the bridge, read where it is to know none. *carrier* is the libvirt network that makes a bridge of that name.
+    *is_set_down*: the kernel has the bridge, and somebody has set it down.
     """
 
     backend: Backend | None = None
@@ -50,6 +50,7 @@ class LinkState:
     released: tuple[str, ...] = ()
     default_routes: tuple[DefaultRoute, ...] = ()
     lifelines: Lifelines = dataclasses.field(default_factory=dict)
+    peers: tuple[str, ...] = ()
     subnets: tuple[tuple[str, str], ...] = ()
     users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
     vlan_users: tuple[str, ...] = ()

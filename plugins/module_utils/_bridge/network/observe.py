@@ -37,6 +37,8 @@ def observe_network(spec: Spec, host: Host) -> NetworkState:
     network = find_network(spec.name, host)
     others = {name: link for name, link in host.links.items() if name != spec.name}
     subnets = tuple(links.subnets_of(others))
+    connections = links.read_connections()
+    peers = tuple(connection.peer for connection in connections)
     if network is None:
         has_ports = record.mode == PORTS_MODE
         return NetworkState(
@@ -44,6 +46,7 @@ def observe_network(spec: Spec, host: Host) -> NetworkState:
             is_recorded=own.exists,
             has_ports=has_ports,
             subnets=subnets,
+            peers=peers,
             obstacle=_OF_PORTS.format(name=spec.name) if has_ports else _obstacle(spec.name, host),
         )
     link = host.links.get(spec.name)
@@ -62,7 +65,12 @@ def observe_network(spec: Spec, host: Host) -> NetworkState:
         ports=host.ports_of(spec.name),
         subnets=subnets,
         users=bridge_users(host, {spec.name, network.name}),
-        lifelines=find_lifelines(host.links, links.read_default_routes(), links.read_connection()) if is_active else {},
+        lifelines=(
+            find_lifelines(host.links, links.read_default_routes(), connections, links.read_outer(host.links))
+            if is_active
+            else {}
+        ),
+        peers=peers,
     )
 
 

@@ -11,7 +11,7 @@ from ..._core.decide import Draft, Power
 from ..._core.errors import SpecError
 from ..._core.options import NEVER_PERMITTED
 from ..._core.plan import Change, How, Plan
-from ..lifeline import refuse_cuts
+from ..lifeline import refuse_cuts, refuse_taken_route
 from ..options import NETWORK
 from ..spec import DnsItem, HostItem, Spec, check_options, with_create_defaults
 from ..subnet import StaticHost, check_fits, network_of, overlapping
@@ -85,12 +85,14 @@ def _plan_change(spec: Spec, state: NetworkState, persistent: NetworkSettings) -
 def _without_cuts(plan: Plan, spec: Spec, state: NetworkState) -> Plan:
     """A start anew takes the link and what others have set on it, such as a way out through a guest."""
     if state.is_active and not state.is_restarting:
-        refuse_cuts(plan, spec.name, state.lifelines, lambda change: change.how is How.RESTART or _takes_away(change))
+        for kind, names in (("port", state.ports), ("bridge", [spec.name])):
+            refuse_cuts(plan, kind, names, state.lifelines, _can_cut)
     return plan
 
 
-def _takes_away(change: Change) -> bool:
-    return change.path == "state" and change.after in ("stopped", "absent") and change.how is not How.REFUSED
+def _can_cut(change: Change) -> bool:
+    takes_away = change.path == "state" and change.after in ("stopped", "absent") and change.how is not How.REFUSED
+    return takes_away or change.how is How.RESTART
 
 
 def _check_address_needed(spec: Spec, wanted: NetworkSettings, before: NetworkSettings) -> None:
@@ -113,6 +115,8 @@ def _refuse_overlap(draft: Draft, address: str, state: NetworkState) -> None:
     for link, other in overlapping(address, state.subnets) if address else ():
         reason = f"address: the subnet {network_of(address)} overlaps with {network_of(other)} of the link {link}. Choose another subnet"
         draft.add("address", None, address, permit=NEVER_PERMITTED, reason=reason)
+    if address:
+        refuse_taken_route(draft, "address", address, state.peers)
 
 
 def _compare_dhcp(draft: Draft, spec: Spec, persistent: NetworkSettings, live: NetworkSettings) -> None:

@@ -23,7 +23,7 @@ class NetworkState:
     carry the bridge. *is_restarting*: a restart of it was
     interrupted. *persistent* is what is defined, *live* what runs. *ports* are the links that are plugged in. *subnets*
     are the addresses of all other links, as (link, CIDR). *lifelines* are the links that carry the connection to this host
-    or its way out, each with a word for which. *obstacle* says why the bridge cannot be made.
+    or its way out, each with a word for which; *peers* the addresses from which it is reached. *obstacle* says why the bridge cannot be made.
     """
 
     network: str | None = None
@@ -41,6 +41,7 @@ class NetworkState:
     subnets: tuple[tuple[str, str], ...] = ()
     users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
     lifelines: Lifelines = dataclasses.field(default_factory=dict)
+    peers: tuple[str, ...] = ()
     obstacle: str | None = None
 
 

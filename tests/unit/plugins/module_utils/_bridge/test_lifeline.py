@@ -18,7 +18,12 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.pla
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.settings import NetworkSettings
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.state import NetworkState
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import parse
-from ansible_collections.homelab.hybrid.plugins.module_utils._host.routes import Connection, DefaultRoute
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.routes import (
+    Connection,
+    DefaultRoute,
+    below,
+    with_way_out,
+)
 
 LINKS = {
     "eth0": {"master": "bond0"},
@@ -35,32 +40,75 @@ BELOW = {"vmbr0.7", "vmbr0", "bond0", "eth0"}
 
 
 @pytest.mark.parametrize(
-    ("routes", "connection", "expected"),
+    ("routes", "connections", "expected"),
     [
-        ([], None, {}),
+        ([], [], {}),
         (
             [DefaultRoute(4, "lab0", "10.20.0.2")],
-            None,
+            [],
             dict.fromkeys(("lab0", "tap0"), "the default route of this host"),
         ),
-        ([DefaultRoute(6, "gone", "")], None, {}),
-        ([], Connection("10.7.0.9", "10.7.0.1", ""), dict.fromkeys(BELOW, CONNECTION)),
-        ([], Connection("10.7.0.9", "10.7.0.1", "eth1"), dict.fromkeys({*BELOW, "eth1"}, CONNECTION)),
+        ([DefaultRoute(6, "gone", "")], [], {}),
+        ([], [Connection("10.7.0.9", "10.7.0.1", ())], dict.fromkeys(BELOW, CONNECTION)),
+        ([], [Connection("10.7.0.9", "10.7.0.1", ("eth1",))], dict.fromkeys({*BELOW, "eth1"}, CONNECTION)),
         (
             [],
-            Connection("198.51.100.9", "192.0.2.1", "vmbr0"),
+            [Connection("198.51.100.9", "192.0.2.1", ("vmbr0",))],
             dict.fromkeys({"lo", *BELOW} - {"vmbr0.7"}, "the connection to this host (192.0.2.1)"),
         ),
-        ([], Connection("UNKNOWN", "UNKNOWN", ""), {}),
+        ([], [Connection("UNKNOWN", "UNKNOWN", ())], {}),
     ],
     ids=lambda value: "",
 )
-def test_what_the_ways_of_a_host_run_through(routes, connection, expected):
-    assert find_lifelines(LINKS, routes, connection) == expected
+def test_what_the_ways_of_a_host_run_through(routes, connections, expected):
+    assert find_lifelines(LINKS, routes, connections) == expected
 
 
 def test_an_address_is_the_same_in_each_spelling():
-    assert set(find_lifelines(LINKS, [], Connection("", "fd00:07:0::1", ""))) == BELOW
+    assert set(find_lifelines(LINKS, [], [Connection("", "fd00:07:0::1", ())])) == BELOW
+
+
+CARD = {"addr_info": [{"local": "192.0.2.10", "scope": "global"}]}
+
+
+@pytest.mark.parametrize(
+    ("links", "start", "expected"),
+    [
+        # A VLAN on a bond, and a bridge that has the bond as its port: the bridge carries nothing of it.
+        (
+            {
+                "bond0.7": {"link": "bond0"},
+                "bond0": {"master": "br0"},
+                "eth0": {"master": "bond0"},
+                "br0": {},
+            },
+            "bond0.7",
+            {"bond0.7", "bond0", "eth0"},
+        ),
+        # The other end of a pair is plugged into a bridge, which leads out by its other ports.
+        (
+            {
+                "mgmt": {"link": "mgmt-p"},
+                "mgmt-p": {"link": "mgmt", "master": "br0"},
+                "eth0": {"master": "br0"},
+                "br0": {},
+            },
+            "mgmt",
+            {"mgmt", "mgmt-p", "br0", "eth0"},
+        ),
+        ({"shim": {"link": "br0"}, "br0": {}, "eth0": {"master": "br0"}}, "shim", {"shim", "br0", "eth0"}),
+        ({"wg0": {}, "br0": {}, "eth0": {"master": "br0"}, "lab0": {}}, "wg0", {"wg0", "br0", "eth0"}),
+    ],
+    ids=["VLAN on a bond", "pair", "macvlan", "tunnel"],
+)
+def test_what_carries_a_link(links, start, expected):
+    assert below(start, links, {"wg0": ["br0"]}) == expected
+
+
+def test_a_tunnel_of_which_nobody_tells_may_go_by_all_that_lead_to_a_card():
+    links = {"eth0": {"master": "br0"}, "br0": CARD, "lab0": CARD, "tap0": {"master": "lab0"}, "bare": {}}
+    assert with_way_out(links, {"eth0"}) == ["br0"]
+    assert with_way_out(links, set()) == ["br0", "lab0"]
 
 
 UPLINK = LinkSettings(
@@ -135,6 +183,19 @@ def test_a_subnet_of_another_link_is_refused_in_both_families(key, address, link
 
 
 NAT = NetworkSettings(mode="nat", address="10.20.0.1/24")
+
+
+@pytest.mark.parametrize("peer", ["10.20.0.9", "fd00:20::9"])
+def test_a_subnet_that_holds_who_is_connected_is_refused(peer):
+    params = {"address": "10.20.0.1/24"} if "." in peer else {"address6": "fd00:20::1/64"}
+    new = LinkState(peers=(peer,), links=frozenset({"eth1"}))
+    refused = plan_link(parse({"name": "br1", "mode": "ports", "ports": [{"name": "eth1"}], **params}), new).refused
+    assert f"holds {peer}, from where this host is reached. A change that" in refused[0].reason
+    if "address" in params:
+        refused = plan_network(parse({"name": "lab1", **params}), NetworkState(peers=(peer, "UNKNOWN"))).refused
+        assert f"holds {peer}, from where this host is reached. A change that" in refused[0].reason
+
+
 GATEWAY_IS_A_GUEST = NetworkState(
     network="lab0",
     is_defined=True,
