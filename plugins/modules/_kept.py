@@ -14,6 +14,7 @@ description:
   - A part of M(homelab.hybrid.layout) and others, which run it by themselves before they send anything. It is of no use in a playbook.
   - The code of a module is kept on its host below C(/run) until the host restarts, in one folder for each version of it. Where it is,
     this stands for the module, and takes its options. Where it is not, it tells nothing, and the code is sent.
+  - Where it is told the name of a job it returns at once, and the module goes on behind it. What comes of it is in files of that name.
 author:
   - homelab.hybrid contributors (@homelab)
 extends_documentation_fragment:
@@ -34,8 +35,13 @@ plan:
   returned: when the host keeps the code
   type: list
   elements: dict
+job:
+  description: The name of the job, where the module goes on behind this.
+  returned: when a job is named and the host keeps the code
+  type: str
 """
 
+import fcntl
 import importlib
 import os
 import sys
@@ -45,6 +51,9 @@ import sys
 GIVEN = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 # As the shared code's _run/kept_code.py has it: the folder of the code, which ends with the name of the module.
 VARIABLE = "HOMELAB_HYBRID_CODE"
+# As _run/progress.py has it: the name of the job, 16 hexadecimal digits, and the folder of what it tells.
+JOB = "HOMELAB_HYBRID_JOB"
+PROGRESS = "/run/homelab_hybrid/progress"
 # It has no options of its own: those that are given are checked by the code that is kept.
 ARGUMENTS: dict[str, dict[str, object]] = {}
 MODULES = "ansible_collections.homelab.hybrid.plugins.modules"
@@ -68,9 +77,38 @@ def main() -> None:
     if not is_kept:
         # A host that has Ansible itself, and no code.
         basic.AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True).exit_json(changed=False)
+    if os.environ.get(JOB):
+        go_on_behind(os.environ[JOB])
     name = f"{MODULES}.{place.rpartition('.')[2]}"
     vars(sys.modules["__main__"]).update(_module_fqn=name, _modlib_path=place)
     importlib.import_module(name).main()
+
+
+def go_on_behind(job: str) -> None:
+    """Let go of whoever started this, and return in a process of its own.
+
+    What the module prints is in the file of its result, which is locked until the module has ended, however it ends.
+    """
+    told, tell = os.pipe()
+    if os.fork():
+        os.close(tell)
+        # Not before the other is a session of its own: what ends with the terminal of sudo would take it along.
+        is_off = os.read(told, 1)
+        sys.stdout.write(f'{{"job": "{job}"}}\n' if is_off else "{}\n")
+        sys.stdout.flush()
+        os._exit(0)
+    os.setsid()
+    os.makedirs(PROGRESS, mode=0o700, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW
+    result, errors = (os.open(f"{PROGRESS}/{job}.{what}.jsonl", flags, 0o600) for what in ("result", "errors"))
+    fcntl.flock(result, fcntl.LOCK_EX)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for descriptor, stream in ((nothing, 0), (result, 1), (errors, 2)):
+        os.dup2(descriptor, stream)
+        os.close(descriptor)
+    os.write(tell, b"1")
+    os.close(told)
+    os.close(tell)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import typing as t
 
 from ansible.constants import config
@@ -30,15 +31,29 @@ class KeptAction(ActionBase):
     _is_small = False
 
     def _execute_kept(self, task_vars: Vars) -> Result:
-        module = str(self._task.action).rpartition(".")[2]
-        with self._environment(kept_code.VARIABLE, kept_code.folder(_shared_code.digest(module), module)):
+        told = self._tell_kept(task_vars)
+        # Without the code, with options that are refused, and where sudo wants a terminal, it tells nothing.
+        if self.TOLD in told:
+            return told
+        with self._kept_environment():
+            return t.cast(Result, self._execute_module(task_vars=task_vars))
+
+    def _tell_kept(self, task_vars: Vars) -> Result:
+        """What the code that the host keeps tells; without code nothing."""
+        with self._kept_environment():
             self._is_small = True
             try:
-                told: Result = self._execute_module(_KEPT, task_vars=task_vars)
+                return t.cast(Result, self._execute_module(_KEPT, task_vars=task_vars))
             finally:
                 self._is_small = False
-            # Without the code, with options that are refused, and where sudo wants a terminal, it tells nothing.
-            return told if self.TOLD in told else t.cast(Result, self._execute_module(task_vars=task_vars))
+
+    def _kept_environment(self) -> contextlib.AbstractContextManager[None]:
+        return self._environment(kept_code.VARIABLE, self._place)
+
+    @functools.cached_property
+    def _place(self) -> str:
+        module = str(self._task.action).rpartition(".")[2]
+        return kept_code.folder(_shared_code.digest(module), module)
 
     def _is_pipelining_enabled(self, module_style: str, wrap_async: bool = False) -> bool:
         """As ansible-core has it; what is a page long is piped wherever it can be, and needs no folder, no copy and no cleaning."""

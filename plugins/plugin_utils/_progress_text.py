@@ -21,7 +21,6 @@ class Narrator:
         self._clock = clock
         self._began: dict[str, float] = {}
         self._stand: dict[str, int] = {}
-        self.is_over = False
         self.has_written = False
 
     def lines(self, text: str) -> t.Iterator[str]:
@@ -35,9 +34,6 @@ class Narrator:
                 yield f"  {self._host}: {said}"
 
     def _say(self, message: Message) -> str | None:
-        if message.get("end"):
-            self.is_over = True
-            return None
         if "plan" in message:
             return _announce([str(change["path"]) for change in message["plan"]])
         item = str(message.get("item", ""))

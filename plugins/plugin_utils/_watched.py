@@ -7,25 +7,25 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-import shlex
 import time
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
+from ansible.vars.clean import remove_internal_keys
 
 from ..module_utils._run import progress
 from . import _progress_text
 from ._diff import shown_diff
 from ._kept import KeptAction, Result, Vars
 
-# async_wrapper of ansible-core 2.19 ends a job whose limit is 0 after 5 s. What a run waits for has its own bounds.
-LIMIT_SECONDS = 24 * 3600
 # A host that does not answer for this long is given up; the run on it goes on.
 SILENCE_SECONDS = 60
-_POLL_SECONDS = 0.25
-_LOOK_EVERY = 40
+_WAIT_SECONDS = 0.25
+# The status of flock where the job goes on.
+_RUNS = 75
+# How modules that are sent as they are tell their result (ansible-core 2.19).
+_PROFILE = "legacy"
 # What every result has that the module itself told.
 _RESULT = {"plan", "invocation"}
 _LOST = "the run on {host} ended before it told its result (killed, or the host restarted?). Run it again: it goes on from there"
@@ -79,22 +79,14 @@ class WatchedAction(KeptAction):
 
     def _run_watched(self, task_vars: Vars) -> Result:
         job = secrets.token_hex(8)
-        self._task.async_val = LIMIT_SECONDS
-        try:
-            with self._environment(progress.VARIABLE, job):
-                started: Result = self._execute_module(task_vars=task_vars, wrap_async=True)
-        finally:
-            self._task.async_val = 0
-        if "ansible_job_id" not in started:
-            return started
-        status = {"jid": started["ansible_job_id"], "_async_dir": os.path.dirname(started["results_file"])}
-        watch = _Watch(self, job, task_vars)
-        result = watch.until_finished(status)
+        with self._environment(progress.VARIABLE, job):
+            started = self._tell_kept(task_vars)
+        if "job" not in started:
+            # A host that keeps no code, on a file system that is full or takes nothing, tells nothing of its progress either.
+            return t.cast(Result, self._execute_module(task_vars=task_vars))
+        result = _Watch(self, job).until_finished()
         with contextlib.suppress(AnsibleConnectionFailure):
-            # What async_status does to clean up, which is a module that would have to be sent for it.
-            self._run_there(f"rm -f {progress.job_path(job)} {shlex.quote(started['results_file'])}")
-        for key in ("ansible_job_id", "results_file", "started", "finished", "stdout", "stdout_lines"):
-            result.pop(key, None)
+            self._run_there(f"rm -f {' '.join(progress.job_paths(job))}")
         return result
 
     @property
@@ -102,25 +94,32 @@ class WatchedAction(KeptAction):
         """The inventory host that the module runs on."""
         return str(self._task.delegate_to or self._name)
 
-    def read_from(self, job: str, offset: int) -> str:
-        """What the job told behind the first *offset* bytes. JSON is written in ASCII: a byte is a character."""
-        return self._run_there(f"tail -c +{offset + 1} {progress.job_path(job)} 2>/dev/null")
+    def listen(self, job: str, offset: int) -> tuple[str, bool]:
+        """What the job told behind the first *offset* bytes, and whether it is over; waits a little for its end.
 
-    def _run_there(self, command: str) -> str:
-        """What *command* prints on the host."""
+        JSON is written in ASCII: a byte is a character.
+        """
+        telling, result, dummy = progress.job_paths(job)
+        # A host that was started again has no such folder, and no such job.
+        ends = f"flock -w {_WAIT_SECONDS} -E {_RUNS} {result} true 2>/dev/null"
+        answer = self._run_there(f"{ends}; rc=$?; tail -c +{offset + 1} {telling} 2>/dev/null; exit $rc")
+        return str(answer["stdout"]), answer["rc"] != _RUNS
+
+    def result_of(self, job: str) -> Result:
+        """What a job that is over told as its result; only ``module_stderr`` of one that told none."""
+        dummy, result, errors = progress.job_paths(job)
+        answer = self._run_there(f"cat {result}")
+        if not str(answer["stdout"]).strip():
+            said = str(self._run_there(f"cat {errors}")["stdout"])
+            return {"module_stderr": said} if said else {}
+        told: Result = self._parse_returned_data(answer, _PROFILE)
+        remove_internal_keys(told)
+        return told
+
+    def _run_there(self, command: str) -> Result:
+        """What *command* prints on the host, and its status."""
         execute: t.Callable[[str], Result] = self._low_level_execute_command
-        return str(execute(command).get("stdout", ""))
-
-    def look_at(self, status: Result, task_vars: Vars) -> Result:
-        return t.cast(
-            Result, self._execute_module("ansible.legacy.async_status", module_args=status, task_vars=task_vars)
-        )
-
-    def lives(self, status: Result) -> bool:
-        """Whether the process is there that waits for the module and writes down its result."""
-        job = str(status["jid"]).partition(".")[0]
-        # The pattern does not match itself, in the command line of this very search.
-        return bool(self._run_there(f"grep -las '[{job[0]}]{job[1:]}' /proc/[0-9]*/cmdline"))
+        return execute(command)
 
     def show(self, line: str) -> None:
         if not self._task.no_log:
@@ -130,55 +129,41 @@ class WatchedAction(KeptAction):
 class _Watch:
     """Follows one job: shows what it tells until it is over."""
 
-    def __init__(self, action: WatchedAction, job: str, task_vars: Vars) -> None:
+    def __init__(self, action: WatchedAction, job: str) -> None:
         self._action = action
         self._job = job
-        self._task_vars = task_vars
         self._offset = 0
         self._heard = time.monotonic()
         self._narrator = _progress_text.Narrator(action.host, time.monotonic)
 
-    def until_finished(self, status: Result) -> Result:
+    def until_finished(self) -> Result:
         """The result of the module.
 
         :raises AnsibleConnectionFailure: when the host does not answer any more.
         """
-        polls = 0
         while True:
-            polls += 1
-            is_over = False
             try:
-                is_over = self._listen()
-                # A module that was killed tells no end.
-                if is_over or polls % _LOOK_EVERY == 0:
-                    # First: who is gone before the result is looked for will not write it any more.
-                    is_alive = self._action.lives(status)
-                    found = self._action.look_at(status, self._task_vars)
-                    if found.get("finished") or found.get("failed") or not is_alive:
-                        self._listen_to_the_end()
-                        return found if _RESULT & set(found) else self._lost(found)
+                if self._listen():
+                    # What was told since: the end may have come right behind it.
+                    self._listen()
+                    told = self._action.result_of(self._job)
+                    return told if _RESULT & set(told) else self._lost(told)
                 self._heard = time.monotonic()
             except AnsibleConnectionFailure:
                 if time.monotonic() - self._heard > SILENCE_SECONDS:
                     raise
-            time.sleep(0.1 if is_over else _POLL_SECONDS)
+                time.sleep(_WAIT_SECONDS)
 
-    def _listen_to_the_end(self) -> None:
-        """What was told since the last look: the result may have come right behind it."""
-        with contextlib.suppress(AnsibleConnectionFailure):
-            self._listen()
-
-    def _lost(self, found: Result) -> Result:
+    def _lost(self, told: Result) -> Result:
         """The result of a module that told none, from what it told on its way."""
         result = {"failed": True, "changed": self._narrator.has_written, "msg": _LOST.format(host=self._action.host)}
-        said = str(found.get("stderr") or "")
-        return {**result, "module_stderr": said} if said else result
+        return {**result, **{key: told[key] for key in ("module_stderr", "module_stdout") if key in told}}
 
     def _listen(self) -> bool:
-        """Show what is new. Returns whether the module told its end."""
-        text = self._action.read_from(self._job, self._offset)
+        """Show what is new. Returns whether the job is over."""
+        text, is_over = self._action.listen(self._job, self._offset)
         whole = text[: text.rfind("\n") + 1]
         self._offset += len(whole)
         for line in self._narrator.lines(whole):
             self._action.show(line)
-        return self._narrator.is_over
+        return is_over

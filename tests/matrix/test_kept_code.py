@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._run import kept_code
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._shared_code import digest
 
@@ -50,7 +51,9 @@ def converge(
     argv = [program, "-vvv", "-i", "localhost,", "-e", f"ansible_python_interpreter={python}", str(book)]
     said = subprocess.run(argv, env=env, capture_output=True, text=True, check=False).stdout
     sent = re.findall(r"^Using module file .*/(\w+)\.py$", re.sub(r"(?m)^<localhost> ", "", said), re.MULTILINE)
-    (result,) = re.findall(r"^(?:ok|fatal): \[localhost\](?:: FAILED!)? => (\{.*?^\})", said, re.MULTILINE | re.DOTALL)
+    (result,) = re.findall(
+        r"^(?:ok|changed|fatal): \[localhost\](?:: FAILED!)? => (\{.*?^\})", said, re.MULTILINE | re.DOTALL
+    )
     return sent, json.loads(result)
 
 
@@ -65,6 +68,19 @@ def test_code_is_sent_once(tmp_path: Path, has_libvirt: bool) -> None:
     again, found = converge(tmp_path, NOTHING, python)
     assert again == ["_kept"]
     assert found == made and found["resources"][0]["name"] == "hlkc-none"
+
+
+def test_a_change_is_made_with_code_that_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "pool"
+    pool = {"name": "hlkc-pool", "path": str(path)}
+    try:
+        first, made = converge(tmp_path, {"storage_pools": [pool]})
+        assert first == ["_kept", "layout", "_kept"]
+        assert made["changed"] and path.is_dir() and all(change["done"] for change in made["plan"])
+        assert not list(Path(paths.PROGRESS).glob("*.jsonl")), "what a job told goes with it"
+    finally:
+        again, gone = converge(tmp_path, {"storage_pools": [{**pool, "state": "absent"}]})
+    assert again == ["_kept", "_kept"] and gone["changed"]
 
 
 def test_kept_code_is_roots_alone_and_goes_when_nobody_uses_it(tmp_path: Path) -> None:

@@ -17,21 +17,23 @@ from .._core import paths
 
 # The control node puts the name of the job into the environment of the module.
 VARIABLE = "HOMELAB_HYBRID_JOB"
-END: dict[str, t.Any] = {"end": True}
 _KEPT_SECONDS = 24 * 3600
 
 Message = t.Mapping[str, t.Any]
 Tell = t.Callable[[Message], None]
 
 
-def job_path(job: str) -> str:
-    """The file of *job*, a name of 16 hexadecimal digits."""
-    return os.path.join(paths.PROGRESS, f"{job}.jsonl")
+def job_paths(job: str) -> tuple[str, str, str]:
+    """The files of *job*, a name of 16 hexadecimal digits: what it tells on its way, its result, and its errors."""
+    telling, result, errors = (
+        os.path.join(paths.PROGRESS, job + end) for end in (".jsonl", ".result.jsonl", ".errors.jsonl")
+    )
+    return telling, result, errors
 
 
 @contextlib.contextmanager
 def telling(environment: t.Mapping[str, str]) -> t.Iterator[Tell | None]:
-    """What tells the control node of a message, ``None`` where it does not listen. The last message is ``END``.
+    """What tells the control node of a message, ``None`` where it does not listen.
 
     Progress never fails a run: what cannot be written is not told.
     """
@@ -48,7 +50,6 @@ def telling(environment: t.Mapping[str, str]) -> t.Iterator[Tell | None]:
     try:
         yield tell
     finally:
-        tell(END)
         os.close(descriptor)
 
 
@@ -57,7 +58,7 @@ def _open(job: str) -> int | None:
         os.makedirs(paths.PROGRESS, mode=0o700, exist_ok=True)
         _remove_old(time.time() - _KEPT_SECONDS)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        return os.open(job_path(job), flags, 0o600)
+        return os.open(job_paths(job)[0], flags, 0o600)
     except OSError:
         return None
 

@@ -45,11 +45,5 @@ def test_each_moment_has_its_line(message: dict[str, t.Any], line: str):
     assert said(message, seconds=[0.0, 0.0]) == [line]
 
 
-def test_the_end_is_heard_and_not_shown():
-    narrator = Narrator("alpha", lambda: 0.0)
-    assert list(narrator.lines('{"end":true}\n')) == []
-    assert narrator.is_over
-
-
 def test_what_is_no_message_is_passed_over():
     assert list(Narrator("alpha", lambda: 0.0).lines('half a li\n[1]\n{"other": 1}\n')) == []

@@ -5,79 +5,89 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
 import subprocess
-import sys
 import typing as t
+from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._run import progress
 from ansible_collections.homelab.hybrid.plugins.plugin_utils import _watched
 
-STATUS = {"jid": "j123456789012.77", "_async_dir": "/nowhere"}
-RUNS = {"started": True, "finished": False}
+JOB = "0123456789abcdef"
 STEP = {"item": "vms[a]", "step": "record written"}
+SHOWN = "  alpha: vms[a]: record written"
 Result = dict[str, t.Any]
 
 
 class Host:
-    """A host as the action sees it: *looks* are the answers of async_status, one after the other."""
+    """A host as the action sees it: *says* are the bytes that each look finds beyond those before; the job is over with the last."""
 
     host = "alpha"
 
-    def __init__(self, looks: t.Sequence[Result], *messages: Result, is_alive: bool = True) -> None:
-        self._looks = list(looks)
-        self._text = "".join(json.dumps(message) + "\n" for message in messages)
-        self._is_alive = is_alive
+    def __init__(self, told: Result, *says: str) -> None:
+        self._told = told
+        self._says = list(says)
+        self._text = ""
         self.shown: list[str] = []
 
-    def read_from(self, job: str, offset: int) -> str:
-        return self._text[offset:]
+    def listen(self, job: str, offset: int) -> tuple[str, bool]:
+        self._text += self._says.pop(0) if self._says else ""
+        return self._text[offset:], not self._says
 
-    def lives(self, status: Result) -> bool:
-        return self._is_alive
-
-    def look_at(self, status: Result, task_vars: Result) -> Result:
-        return self._looks.pop(0)
+    def result_of(self, job: str) -> Result:
+        return self._told
 
     def show(self, line: str) -> None:
         self.shown.append(line)
 
 
 def follow(host: Host) -> Result:
-    return _watched._Watch(t.cast(t.Any, host), "0" * 16, {}).until_finished(STATUS)
+    return _watched._Watch(t.cast(t.Any, host), JOB).until_finished()
 
 
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+def line(message: Result) -> str:
+    return json.dumps(message) + "\n"
 
 
 def test_what_the_module_told_is_the_result():
-    told = {"changed": True, "plan": [], "finished": True}
-    assert follow(Host([RUNS, told], STEP, {"end": True})) == told
-    failed = {"failed": True, "msg": "unsupported option", "invocation": {}, "finished": True}
-    assert follow(Host([failed], {"end": True})) == failed
+    told = {"changed": True, "plan": []}
+    half = line(STEP)[:9]
+    host = Host(told, half, line(STEP)[9:], "")
+    assert follow(host) == told
+    assert host.shown == [SHOWN]
+    failed = {"failed": True, "msg": "unsupported option", "invocation": {}}
+    assert follow(Host(failed, "")) == failed
 
 
-def test_a_job_that_is_gone_with_all_its_processes_is_not_waited_for():
-    host = Host([RUNS], STEP, is_alive=False)
-    assert follow(host) == {"failed": True, "changed": True, "msg": _watched._LOST.format(host="alpha")}
-    assert host.shown == ["  alpha: vms[a]: record written"]
+@pytest.mark.parametrize("told", [{}, {"failed": True, "msg": "Module result deserialization failed."}])
+def test_a_killed_module_says_so_and_whether_anything_was_written(told: Result):
+    lost = {"failed": True, "msg": _watched._LOST.format(host="alpha")}
+    assert follow(Host(told, line(STEP))) == {**lost, "changed": True}
+    assert follow(Host({**told, "module_stderr": "NameError: x"}, line({"plan": []}))) == {
+        **lost,
+        "changed": False,
+        "module_stderr": "NameError: x",
+    }
 
 
-@pytest.mark.parametrize(
-    "found",
-    [
-        {"failed": True, "cmd": "AnsiballZ_layout.py", "data": "", "msg": "Traceback: no JSON", "finished": True},
-        {"failed": True, "msg": "could not find job", "finished": True},
-    ],
-)
-def test_a_killed_module_says_so_and_whether_anything_was_written(found):
-    assert follow(Host([found], STEP)) == {"failed": True, "changed": True, "msg": _watched._LOST.format(host="alpha")}
-    lost = follow(Host([{**found, "stderr": "NameError: x"}], {"plan": []}))
-    assert (lost["changed"], lost["module_stderr"]) == (False, "NameError: x")
+def test_a_host_that_is_silent_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+    class Silent(Host):
+        silences = 3
+
+        def listen(self, job: str, offset: int) -> tuple[str, bool]:
+            if self.silences:
+                self.silences -= 1
+                raise AnsibleConnectionFailure("no route")
+            return super().listen(job, offset)
+
+    assert follow(Silent({"plan": []}, "")) == {"plan": []}
 
 
 class Action(_watched.WatchedAction):
@@ -86,20 +96,30 @@ class Action(_watched.WatchedAction):
     def __init__(self) -> None:
         pass
 
-    def _run_there(self, command: str) -> str:
-        return subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False).stdout
+    def _run_there(self, command: str) -> Result:
+        done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+        return {"stdout": done.stdout, "rc": done.returncode}
 
 
-def test_the_process_that_writes_the_result_is_found_by_its_job():
-    job = f"j{os.getpid():012}"
-    status = {"jid": f"{job}.1"}
-    program = [sys.executable, "-c", "print(flush=True); input()", "async_wrapper.py", job]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as wrapper:
-        # The kernel tells the command line of a process only when it has begun.
-        assert wrapper.stdout is not None and wrapper.stdout.readline()
-        assert Action().lives(status)
-        wrapper.kill()
-    assert not Action().lives(status)
+def test_a_job_goes_on_as_long_as_its_result_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(paths, "PROGRESS", str(tmp_path))
+    telling, result, errors = map(Path, progress.job_paths(JOB))
+    telling.write_text(line(STEP))
+    errors.write_text("NameError: x")
+    with result.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert Action().listen(JOB, 0) == (line(STEP), False)
+    assert Action().listen(JOB, len(line(STEP))) == ("", True)
+    assert Action().result_of(JOB) == {"module_stderr": "NameError: x"}
+    result.write_text('a line of a library\n{"plan": [], "_ansible_no_log": 1}\n')
+    # As of every module that was parsed.
+    assert Action().result_of(JOB) == {"plan": [], "_ansible_parsed": True}
+
+
+def test_a_host_that_was_started_again_has_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(paths, "PROGRESS", str(tmp_path / "gone"))
+    assert Action().listen(JOB, 0) == ("", True)
+    assert Action().result_of(JOB) == {}
 
 
 @pytest.mark.parametrize("no_log", [False, True])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import typing as t
@@ -16,9 +17,11 @@ from pathlib import Path
 from unit.tree import PLUGINS
 
 from ansible_collections.homelab.hybrid.plugins.module_utils import _core, _run
-from ansible_collections.homelab.hybrid.plugins.module_utils._run import kept_code
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._run import kept_code, progress
 from ansible_collections.homelab.hybrid.plugins.modules import _kept
 
+JOB = "0123456789abcdef"
 CORE = Path(_core.__path__[0])
 RUN = Path(_run.__path__[0])
 COLLECTION = "ansible_collections/homelab/hybrid/plugins"
@@ -62,13 +65,14 @@ def environment(archive: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(archive)}
 
 
-def run(place: Path, options: t.Any) -> tuple[dict[str, t.Any], str]:
-    """What the module tells with *options*, read from a pipe as Ansible sends it."""
+def run(place: Path, options: t.Any, job: str = "") -> tuple[dict[str, t.Any], str]:
+    """What the module tells with *options*, read from a pipe as Ansible sends it. The files of a *job* are beside *place*."""
     text = Path(_kept.__file__).read_text(encoding="utf-8")
     text = text.replace("<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>", json.dumps(options))
+    text = text.replace(paths.PROGRESS, str(place.parent / "progress"))
     # Without the Ansible that this test runs with.
     argv = [sys.executable, "-S", "-"]
-    variables = {_kept.VARIABLE: str(place), "PATH": os.environ["PATH"]}
+    variables = {_kept.VARIABLE: str(place), "PATH": os.environ["PATH"], _kept.JOB: job}
     done = subprocess.run(argv, input=text, env=variables, cwd=place.parent, capture_output=True, text=True, check=True)
     return json.loads(done.stdout), done.stderr
 
@@ -89,6 +93,34 @@ def test_an_archive_is_kept_and_runs_from_there(tmp_path: Path) -> None:
 
 def test_where_nothing_is_kept_it_tells_nothing(tmp_path: Path) -> None:
     assert run(tmp_path / "0f.layout", {"vms": []}) == ({}, "")
+
+
+def test_a_job_goes_on_behind_its_caller(tmp_path: Path) -> None:
+    place = kept(tmp_path)
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    module = place / COLLECTION / "modules" / "layout.py"
+    # The compiled one does not look whether its source is another one meanwhile.
+    shutil.rmtree(module.parent / "__pycache__")
+    module.write_text(module.read_text().replace("def main():", f"def main():\n    open({str(gate)!r}).read()"))
+    told, complaints = run(place, {"vms": []}, JOB)
+    assert (told, complaints) == ({"job": JOB}, "")
+    result = place.parent / "progress" / f"{JOB}.result.jsonl"
+    assert subprocess.run(["flock", "-n", result, "true"], check=False).returncode == 1
+    gate.write_text("")
+    said = subprocess.run(["flock", result, "cat", result], capture_output=True, text=True, check=True).stdout
+    assert json.loads(said)["args"] == {"ANSIBLE_MODULE_ARGS": {"vms": []}}
+    assert result.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_job_without_kept_code_is_none(tmp_path: Path) -> None:
+    assert run(tmp_path / "0f.layout", {"vms": []}, JOB) == ({}, "")
+
+
+def test_both_sides_call_the_files_of_a_job_alike() -> None:
+    assert (_kept.JOB, _kept.PROGRESS) == (progress.VARIABLE, paths.PROGRESS)
+    named = [f"{_kept.PROGRESS}/{JOB}.{what}.jsonl" for what in ("result", "errors")]
+    assert list(progress.job_paths(JOB)[1:]) == named
 
 
 def test_both_sides_call_the_folder_alike() -> None:
