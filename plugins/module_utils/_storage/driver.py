@@ -139,19 +139,44 @@ class Driver(t.Protocol):
         """
 
 
-class Cloning(Driver, t.Protocol):
+class Snapshotting(Driver, t.Protocol):
+    """A driver that has the ability ``snapshot``."""
+
+    def snapshot_bytes(self, volume: Volume) -> int:
+        """How many bytes a snapshot of *volume*, or a restore of the snapshot *volume*, copies at most; 0 where blocks are shared."""
+
+    def is_of_one_moment(self, volume: Volume) -> bool:
+        """Whether a snapshot holds what the volume held at one moment, though a guest writes to it meanwhile."""
+
+    def snapshot(self, volume: Volume, name: str, *, keep_fds: t.Sequence[int] = ()) -> Volume:
+        """Keep what the volume holds now, the subvolumes in it included, as a volume that nothing writes to.
+
+        :raises ApplyError, CommandError:
+        """
+
+    def restore(self, volume: Volume, kept: Volume, *, keep_fds: t.Sequence[int] = ()) -> Attempt:
+        """Begin *volume* anew with what its snapshot *kept* holds, without a limit.
+
+        :raises ApplyError, CommandError: nothing of it is left then.
+        """
+
+    def set_aside(self, volume: Volume, kept: Volume) -> None:
+        """What the volume holds becomes its snapshot *kept*, in one step; nothing has its name then. ``seal`` it afterwards.
+
+        :raises ApplyError: when something is mounted in it, or has the name of the snapshot.
+        """
+
+    def seal(self, kept: Volume) -> None:
+        """Nothing writes any more to a snapshot that was set aside, and no limit holds for it."""
+
+
+class Cloning(Snapshotting, t.Protocol):
     """A driver that has the abilities ``clone`` and ``snapshot``."""
 
     def clone(self, volume: Volume, origin: Volume, *, size: int | None = None) -> Attempt:
         """Begin a volume as a clone of *origin*, a volume or snapshot of the same pool and kind.
 
         :raises ApplyError, CommandError: nothing of it is left then.
-        """
-
-    def snapshot(self, volume: Volume, name: str) -> Volume:
-        """Keep what the volume holds now, the subvolumes in it included, as a volume that nothing writes to.
-
-        :raises ApplyError, CommandError:
         """
 
 

@@ -105,13 +105,28 @@ class Btrfs(Folder):
             raise
         return Attempt(volume, path, self.formats[0])
 
-    def snapshot(self, volume: Volume, name: str) -> Volume:
-        kept = volume.snapshot(name)
-        attempt = self.clone(kept, volume)
-        self.publish(attempt, is_read_only=True)
-        return kept
+    def snapshot_bytes(self, volume: Volume) -> int:
+        return (
+            0
+            if volume.kind == BLOCK or subvolume.is_subvolume(self.location(volume))
+            else super().snapshot_bytes(volume)
+        )
+
+    def is_of_one_moment(self, volume: Volume) -> bool:
+        place = self.location(volume)
+        return volume.kind == BLOCK or (subvolume.is_subvolume(place) and not subvolume.nested_in(place))
+
+    def _copy(self, volume: Volume, origin: Volume, keep_fds: t.Sequence[int]) -> Attempt:
+        if volume.kind == FILESYSTEM and not subvolume.is_subvolume(self.location(origin)):
+            return super()._copy(volume, origin, keep_fds)
+        return self.clone(volume, origin)
 
     def _seal(self, path: str) -> None:
+        if not subvolume.is_subvolume(path):
+            return
+        quota = Quota(path)
+        if quota.is_enabled:
+            quota.lift(path)
         subvolume.seal(path)
 
     def _limit(self, path: str, volume: Volume, size: int | None) -> None:

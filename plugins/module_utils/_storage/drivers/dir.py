@@ -11,14 +11,19 @@ import os
 import typing as t
 
 from ..._core import command
-from ..driver import LIMIT, Attempt
+from ..driver import LIMIT, SNAPSHOT, Attempt
 from ..volume import FILESYSTEM, Limit, Volume
 from . import project_quota
 from .folder import Folder, unpack
 
 
 class Dir(Folder):
-    """See ``driver.Driver``. A linked disk stands on the image's file in the store, so nothing is copied into the pool."""
+    """See ``driver.Driver``. A linked disk stands on the image's file in the store, so nothing is copied into the pool.
+
+    A snapshot is a copy, which shares its blocks where the file system can (XFS, btrfs).
+    """
+
+    can = frozenset((SNAPSHOT,))
 
     def obstacle(self, ability: str) -> str | None:
         return project_quota.obstacle(self.pool, self.path) if ability == LIMIT else super().obstacle(ability)
@@ -53,6 +58,9 @@ class Dir(Folder):
             self.purge(volume)
             raise
         return Attempt(volume, path, written)
+
+    def _seal(self, path: str) -> None:
+        project_quota.leave(path)
 
     def _limit(self, path: str, volume: Volume, size: int | None) -> None:
         project_quota.set_limit(path, volume, size)

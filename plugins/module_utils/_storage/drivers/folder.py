@@ -121,6 +121,55 @@ class Folder:
             _check_not_mounted(volume, path)
             self._remove(path)
 
+    # -- snapshots, of drivers that have the ability
+
+    def snapshot_bytes(self, volume: Volume) -> int:
+        told = command.run(["du", "--one-file-system", "--summarize", "--block-size=1", self.location(volume)])
+        return int(told.split()[0])
+
+    def is_of_one_moment(self, volume: Volume) -> bool:
+        return False
+
+    def snapshot(self, volume: Volume, name: str, *, keep_fds: t.Sequence[int] = ()) -> Volume:
+        kept = volume.snapshot(name)
+        self.publish(self._copy(kept, volume, keep_fds), is_read_only=True)
+        return kept
+
+    def restore(self, volume: Volume, kept: Volume, *, keep_fds: t.Sequence[int] = ()) -> Attempt:
+        return self._copy(volume, kept, keep_fds)
+
+    def set_aside(self, volume: Volume, kept: Volume) -> None:
+        if self.exists(kept):
+            raise taken(kept)
+        path = self.location(volume)
+        _check_not_mounted(volume, path)
+        place = self._place(kept, path.rpartition(".")[2])
+        try:
+            atomic.rename_new(path, place)
+        except FileExistsError:
+            raise taken(kept) from None
+        atomic.sync_folder(self.path)
+
+    def seal(self, kept: Volume) -> None:
+        path = self.location(kept)
+        os.chmod(path, 0o400 if kept.kind == BLOCK else 0o700)
+        if kept.kind == FILESYSTEM:
+            self._seal(path)
+
+    def _copy(self, volume: Volume, origin: Volume, keep_fds: t.Sequence[int]) -> Attempt:
+        path, source = self._begin(volume), self.location(origin)
+        try:
+            # A device node of the guest is copied as one; a mount is not, and nothing of a guest is mounted where the host looks.
+            argv = ["cp", "--archive", "--one-file-system", "--no-target-directory", "--reflink=auto", source, path]
+            command.run(argv, keep_fds=keep_fds)
+            if volume.kind == FILESYSTEM:
+                os.chmod(path, 0o700)
+        except Exception:
+            # What did not fit would keep its pool full.
+            self.purge(volume)
+            raise
+        return Attempt(volume, path, source.rpartition(".")[2])
+
     # -- for the drivers
 
     def _seal(self, path: str) -> None:

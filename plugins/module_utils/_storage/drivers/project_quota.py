@@ -82,15 +82,21 @@ def set_limit(path: str, volume: Volume, size: int | None) -> None:
         os.close(descriptor)
 
 
+def leave(path: str) -> None:
+    """Make the folder *path* and what is in it parts of no project, so that nothing of it counts for the volume that it was."""
+    if read_limit(path).used:
+        _bring_in(path, 0)
+
+
 def _bring_in(folder: str, project: int) -> None:
-    """Make *folder* and what is in it parts of *project*; what is made in its folders later is from birth.
+    """Make *folder* and what is in it parts of *project*, or with 0 of none; what is made in its folders later is from birth.
 
     No call reaches the project of what is neither a file nor a folder before Linux 6.17; it takes next to nothing. Other file
     systems are left. The guest may run, and remove what was just seen.
     """
     device = os.stat(folder).st_dev
     for dummy, folders, names, descriptor in os.fwalk(folder):
-        _mark(descriptor, project, _PROJECT_IS_INHERITED)
+        _mark(descriptor, project)
         folders[:] = [name for name in folders if _is_on(device, name, descriptor)]
         for name in names:
             with contextlib.suppress(FileNotFoundError):
@@ -113,11 +119,13 @@ def _mark_file(name: str, folder: int, project: int) -> None:
         os.close(file)
 
 
-def _mark(descriptor: int, project: int, flags: int = 0) -> None:
+def _mark(descriptor: int, project: int) -> None:
     xflags, extsize, extents, dummy, cowextsize = _FSXATTR.unpack(
         fcntl.ioctl(descriptor, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size))
     )
-    attributes = _FSXATTR.pack(xflags | flags, extsize, extents, project, cowextsize)
+    is_inherited = bool(project) and stat.S_ISDIR(os.fstat(descriptor).st_mode)
+    flags = xflags & ~_PROJECT_IS_INHERITED | (_PROJECT_IS_INHERITED if is_inherited else 0)
+    attributes = _FSXATTR.pack(flags, extsize, extents, project, cowextsize)
     fcntl.ioctl(descriptor, _FS_IOC_FSSETXATTR, attributes)
 
 
