@@ -33,6 +33,7 @@ options:
 seealso:
   - module: homelab.hybrid.kvm_vm
   - module: homelab.hybrid.lxc_container
+  - module: homelab.hybrid.guest_snapshot
   - module: homelab.hybrid.host_info
 """
 
@@ -139,6 +140,12 @@ guests:
     image:
       description: The image that it was made from. Null where this collection did not make it of one.
       type: str
+      returned: always
+    snapshots:
+      description:
+        - Its snapshots that M(homelab.hybrid.guest_snapshot) made, the oldest first, each with C(name), C(created), C(consistency) and C(volumes).
+      type: list
+      elements: dict
       returned: always
     managed:
       description: Whether this collection keeps a record of it.

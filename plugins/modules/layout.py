@@ -1299,12 +1299,14 @@ options:
       delete:
         description:
           - What O(containers[].state=absent) may delete. V(rootfs) and V(volumes) are the root file system, if this module
-            made it.
+            made it. V(snapshots) are those that M(homelab.hybrid.guest_snapshot) made of it; they are kept with it otherwise,
+            and without it.
         type: list
         elements: str
         choices:
           - rootfs
           - volumes
+          - snapshots
         default: []
       exact:
         description:
@@ -1436,6 +1438,7 @@ options:
       - seed
       - rootfs
       - volumes
+      - snapshots
     default: []
   overcommit:
     description:

@@ -279,10 +279,11 @@ options:
     default: []
   delete:
     description:
-      - What O(state=absent) may delete. V(rootfs) and V(volumes) are the root file system, if this module made it.
+      - What O(state=absent) may delete. V(rootfs) and V(volumes) are the root file system, if this module made it. V(snapshots) are those that
+        M(homelab.hybrid.guest_snapshot) made of it; they are kept with it otherwise, and without it.
     type: list
     elements: str
-    choices: [rootfs, volumes]
+    choices: [rootfs, volumes, snapshots]
     default: []
   exact:
     description:

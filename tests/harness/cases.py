@@ -38,7 +38,7 @@ def check_run_again(resource: AnyResource, params: Params, paths: t.Collection[s
     assert run.plan.restart_required[: len(check.plan.restart_required)] == check.plan.restart_required
     if paths is not None:
         assert sorted(change.path for change in run.plan.changes) == sorted(paths)
-    if params.get("state") != "restarted":
+    if params.get("state") not in ("restarted", "reverted"):
         again = unchanged(resource, params)
         waiting = {change.path for change in run.plan.changes if change.how is How.NEXT_BOOT}
         assert waiting <= set(again.plan.restart_required), "what waits for a restart must stay listed"

@@ -106,10 +106,11 @@ def network(*argv: str, name: str = NAME) -> str:
     return run("nsenter", "-t", str(pid(name)), "-n", "ip", *argv).strip()
 
 
-def set_up(pool_type: str = "dir") -> None:
+def set_up(pool_type: str = "dir", *, disk: str = "pool.img") -> None:
     """The host as all tests of containers need it; nothing of an earlier run is left.
 
-    A pool of *pool_type* btrfs lies on a file system of its own, and has its copy of the image already.
+    A pool of *pool_type* btrfs lies on a file system of its own, in the file *disk*, and has its copy of the image already. All
+    cells see each other's loop devices: what runs beside needs another name for it.
     """
     tear_down()
     FOLDER.mkdir(parents=True)
@@ -119,8 +120,8 @@ def set_up(pool_type: str = "dir") -> None:
         run("ip", "link", "set", bridge, "up")
     pool = {"name": POOL, "type": pool_type, "path": str(FOLDER / "pool")}
     if pool_type == "btrfs":
-        run("truncate", "-s", "2G", str(FOLDER / "pool.img"))
-        pool["source"] = str(FOLDER / "pool.img")
+        run("truncate", "-s", "2G", str(FOLDER / disk))
+        pool["source"] = str(FOLDER / disk)
     outcome = converge_now(StoragePool(), pool)
     assert outcome.error is None, outcome.error
     tiny_root.build(FOLDER / "tiny.tar.zst")
@@ -144,8 +145,16 @@ def clean() -> None:
         run("ip", "link", "delete", name, check=False)
     for path in [*(FOLDER / "pool").glob("*"), *(FOLDER / "pool").glob(".*")]:
         if not path.name.startswith("image+"):
+            if "@" in path.name:
+                _open_to_deletion(path)
             # A program of a run that was killed may still be deleting it.
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _open_to_deletion(snapshot: Path) -> None:
+    """The subvolumes of a snapshot are read-only."""
+    for place in [str(snapshot), *run("find", str(snapshot), "-mindepth", "1", "-inum", "256").splitlines()]:
+        run("btrfs", "property", "set", "-f", "-ts", place, "ro", "false", check=False)
 
 
 def tear_down() -> None:

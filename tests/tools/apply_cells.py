@@ -23,6 +23,9 @@ How = importlib.import_module(f"{UTILS}._core.plan").How
 
 # The modules of the kinds, and the room of each.
 FOLDERS = {kind.module: room(kind) for kind in importlib.import_module(f"{UTILS}._layout.kinds").KINDS}
+# What no layout has.
+ACTIONS = {"guest_snapshot": "_snapshot"}
+MODULES = {**FOLDERS, **ACTIONS}
 RUNNING, STOPPED = decide.Power(True, True), decide.Power(False, False)
 # A module that keeps two kinds of a thing: what each is called, its rows, and what becomes of a change that waits for a start.
 NEXT_BOOT = "next boot"
@@ -43,7 +46,7 @@ def all_rows(module: str) -> list[t.Any]:
 
 
 def _options(module: str) -> t.Any:
-    place = f"{UTILS}.{FOLDERS[module]}"
+    place = f"{UTILS}.{MODULES[module]}"
     file = "options" if importlib.util.find_spec(f"{place}.options") else "spec"
     return importlib.import_module(f"{place}.{file}")
 

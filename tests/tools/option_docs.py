@@ -157,7 +157,7 @@ def sentences_shared(modules: t.Sequence[str]) -> dict[str, str]:
 def targets() -> dict[Path, str]:
     """The files and the text that they should have."""
     found = {}
-    for module in apply_cells.FOLDERS:
+    for module in apply_cells.MODULES:
         path = MODULES / f"{module}.py"
         found[path] = written(path.read_text(encoding="utf-8"), sentences_of(module))
     for fragment, modules in SHARED.items():

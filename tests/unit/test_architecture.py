@@ -40,12 +40,14 @@ RANK = {
     "_vm": 6,
     "_container": 6,
     "_listing": 7,
+    "_snapshot": 7,
     "_layout": 8,
 }
 OWNERS = {
     **{room(kind): {kind.module, *(["guest_info"] if kind.is_guest else [])} for kind in KINDS},
     "_listing": {"guest_info", "host_info", "_hypervisor_info"},
     "_layout": {"layout"},
+    "_snapshot": {"guest_snapshot"},
 }
 THIRD_PARTY = {"libvirt", "libvirt_qemu", "lxc", "lxml", "pycdlib", "pyroute2", "yaml"}
 LIBRARIES = SHARED / "_core" / "libraries.py"

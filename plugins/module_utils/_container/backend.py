@@ -380,6 +380,10 @@ class ContainerBackend:
     def remove_volume(self, name: str) -> None:
         self._remove(self.own.record.volumes[name].volume)
 
+    def remove_snapshot(self, name: str) -> None:
+        for volume in self.own.record.snapshots[name].volumes.values():
+            self._remove(volume)
+
 
 def _goes(change: Change) -> bool:
     """Whether the change takes an item away."""

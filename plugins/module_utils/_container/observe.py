@@ -11,18 +11,16 @@ import typing as t
 
 from .._core import atomic
 from .._core.decide import SAME
-from .._core.errors import ObserveError
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
 from .._guest.record import GuestRecord
 from .._guest.recorded import load_file, load_others
+from .._guest.removal import kept_snapshots, obstacle_to_deletion
 from .._guest.spec import GuestSpec
-from .._host.libvirt import errors_of
 from .._host.lxc import Container, config_path
 from .._host.mounts import mounts_in
 from .._host.snapshot import IMAGE, Host
-from .._host.uses import obstacle
 from .._image import copies
 from .._image.store import stored
 from .._storage import volume as volumes
@@ -231,7 +229,7 @@ def _observe_removal(name: str, path: str | None, record: GuestRecord, host: Hos
         driver = drivers.get(volume.pool)
         if driver is not None and driver.exists(volume):
             owned[item] = place = driver.location(volume)
-            why = _obstacle_to_deletion(name, place, host)
+            why = obstacle_to_deletion(name, place, host)
         else:
             why = absence(host, volume.pool)
             if why is not None:
@@ -239,17 +237,13 @@ def _observe_removal(name: str, path: str | None, record: GuestRecord, host: Hos
         if why is not None:
             used[item] = why
     is_ours = path is None or is_lost or path in owned.values()
-    return {"owned": owned, "used": used, "foreign": () if is_ours else (f"{path} (not made by this collection)",)}
-
-
-def _obstacle_to_deletion(name: str, place: str, host: Host) -> str | None:
-    mounts = mounts_in(place)
-    if mounts:
-        return f"{', '.join(mounts)} is mounted in it; unmount that first"
-    if not host.domains:
-        return obstacle(host, name, place)  # a bare host has not even the library whose errors would be read
-    with errors_of("read the domains", ObserveError):
-        return obstacle(host, name, place)
+    snapshots, held = kept_snapshots(name, record, host)
+    return {
+        "owned": owned,
+        "used": {**used, **held},
+        "snapshots": snapshots,
+        "foreign": () if is_ours else (f"{path} (not made by this collection)",),
+    }
 
 
 def _root_obstacle(config: Config) -> str | None:

@@ -64,7 +64,7 @@ from .._guest.options import (
 from . import cpuset
 
 ALLOW = ("adopt",)
-DELETE = ("rootfs", "volumes")
+DELETE = ("rootfs", "volumes", "snapshots")
 EXACT = ("networks", "mounts")
 WAIT_FOR = ("ip", "systemd")
 

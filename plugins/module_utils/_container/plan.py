@@ -121,6 +121,9 @@ class ContainerKind(Kind):
             f"rootfs: {state.rootfs} is gone. Bring it back (is its file system mounted?), "
             "or take the container away with state: absent"
         )
+        if state.record.reverting is not None:
+            target = state.record.reverting.target
+            reason = f"rootfs: a revert of {self.spec.name} to {target} was interrupted. Run homelab.hybrid.guest_snapshot for it again"
         refuse(draft, "rootfs", None, state.rootfs, reason)
         return True
 

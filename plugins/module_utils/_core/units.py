@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import typing as t
 
@@ -111,3 +112,20 @@ def show_rate(bits: int | None) -> str | None:
         if bits % factor == 0:
             return f"{bits // factor}{name}"
     return f"{bits}bit"
+
+
+_SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"))
+
+
+def show_moment(seconds: float) -> str:
+    """A time in *seconds* since 1970 as ``2026-11-26T12:00:00Z``."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def show_span(seconds: float) -> str:
+    """A span of time for a person to read, in the largest whole unit: ``3 hours``."""
+    for length, word in _SPANS:
+        count = int(seconds // length)
+        if count:
+            return f"{count} {word}{'' if count == 1 else 's'}"
+    return "less than a minute"

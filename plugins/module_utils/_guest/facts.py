@@ -10,9 +10,11 @@ from __future__ import annotations
 import typing as t
 
 from .._core.options import Options
+from .._core.units import show_moment
+from .record import GuestRecord
 from .state import GuestState
 
-_LISTS = ("tags", "networks", "disks", "addresses")
+_LISTS = ("tags", "networks", "disks", "addresses", "snapshots")
 _KEYS = ("description", "autostart", "startup", "vcpus", "memory_kib", "memory", "uptime_seconds", "pid", "image")
 
 
@@ -43,5 +45,20 @@ def common(name: str, kind: str, options: Options, state: GuestState) -> dict[st
         "autostart": told("autostart"),
         "startup": {key: told(f"startup.{key}") for key in ("order", "up_delay", "down_delay")},
         "image": state.record.image,
+        "snapshots": snapshots_of(state.record),
         "managed": state.is_managed,
     }
+
+
+def snapshots_of(record: GuestRecord) -> list[dict[str, t.Any]]:
+    """What is told of the snapshots of a guest, the oldest first. One that is not whole is none."""
+    whole = [(its.created, name, its) for name, its in record.snapshots.items() if not its.is_building]
+    return [
+        {
+            "name": name,
+            "created": show_moment(created),
+            "consistency": its.consistency,
+            "volumes": [str(volume) for volume in its.volumes.values()],
+        }
+        for created, name, its in sorted(whole, key=lambda each: each[:2])
+    ]

@@ -270,7 +270,7 @@ def _plan_removal(kind: Kind) -> Plan:
     # A deletion that was interrupted leaves the name of what it deleted, and perhaps what was no longer in its place.
     begun = [] if is_here else [name for name in state.record.volumes if name not in state.owned]
     # A removal that was interrupted right at its end leaves a record of nothing.
-    is_left = state.is_managed and not state.owned and not begun
+    is_left = state.is_managed and not state.owned and not begun and not any(state.snapshots.values())
     if is_here or is_left:
         draft.add("state", before, "absent")
     for name in begun:
@@ -285,8 +285,23 @@ def _plan_removal(kind: Kind) -> Plan:
             refuse(draft, path, place, None, f"{path}: {state.used[name]}")
         else:
             draft.add(path, place, None)
+    for name, places in state.snapshots.items():
+        path = snapshot_path(name)
+        if not places:
+            continue  # it is forgotten with the guest
+        if "snapshots" not in spec.delete:
+            draft.plan.kept += places
+        elif path in state.used:
+            refuse(draft, path, ", ".join(places), None, f"{path}: {state.used[path]}")
+        else:
+            draft.add(path, ", ".join(places), None)
     draft.plan.kept += state.foreign
     return draft.finish()
+
+
+def snapshot_path(name: str) -> str:
+    """How a plan calls the snapshot *name* of a guest. It is no option of one."""
+    return f"snapshots[{name}]"
 
 
 def _obstacle_to_removal(kind: Kind) -> str | None:

@@ -67,13 +67,36 @@ class Run:
         return other is not None and (self.pid, self.start) == (other.pid, other.start)
 
 
+class Snapshot(t.NamedTuple):
+    """A snapshot of a guest: *volumes* has that of each of its volumes by item, *created* the seconds since 1970.
+
+    *consistency* is ``clean`` (it did not run) or ``crash`` (as after a power cut). *idmap* is that of the guest then.
+    *is_building*: it was begun, or is being deleted, and is not whole. *is_held*: the guest is held for it, by us.
+    """
+
+    created: float
+    volumes: t.Mapping[str, Volume]
+    consistency: str
+    idmap: tuple[int, int] | None = None
+    is_building: bool = False
+    is_held: bool = False
+
+
+class Revert(t.NamedTuple):
+    """A revert that has begun: to the snapshot *target*, what was there before becomes the snapshot *aside*."""
+
+    target: str
+    aside: str
+
+
 class GuestRecord:
     """The record of a guest, typed.
 
     *exists*: there is one. *is_building* from before the first write until the guest stands. *volumes* by item, *macs* by
     network, *names* by list and item the ident of things that do not bear their names themselves. *unplugged* has the bridge
     of interfaces whose link is down. *idmap* is start and count of the mapped ids. *options* are what the record holds of
-    options (home ``RECORD``), as JSON. *wants_start*: it was to be started, and a run was killed before.
+    options (home ``RECORD``), as JSON. *wants_start*: it was to be started, and a run was killed before. *snapshots* are ours, by
+    name; *reverting* is a revert that has not come to its end.
     """
 
     __slots__ = (
@@ -85,7 +108,9 @@ class GuestRecord:
         "macs",
         "names",
         "options",
+        "reverting",
         "run",
+        "snapshots",
         "ssh_keys",
         "unplugged",
         "uuid",
@@ -110,6 +135,8 @@ class GuestRecord:
         options: Data | None = None,
         wants_start: bool = False,
         run: Run | None = None,
+        snapshots: t.Mapping[str, Snapshot] | None = None,
+        reverting: Revert | None = None,
     ) -> None:
         self.exists = exists
         self.kind = kind
@@ -125,6 +152,8 @@ class GuestRecord:
         self.options: Data = options or {}
         self.wants_start = wants_start
         self.run = run
+        self.snapshots: t.Mapping[str, Snapshot] = snapshots or {}
+        self.reverting = reverting
 
     def replace(self, **changes: t.Any) -> GuestRecord:
         return GuestRecord(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
@@ -165,9 +194,11 @@ class GuestRecord:
 
 
 # What is kept by the name of an item.
-_FOLDERS = ("volumes", "macs", "names", "unplugged", "startup")
+_FOLDERS = ("volumes", "macs", "names", "unplugged", "startup", "snapshots", "reverting")
 _LISTS = ("ssh_keys", "tags")
-_KEYS = frozenset("kind building uuid image volumes macs names unplugged idmap ssh_keys wants_start run schema".split())
+_KEYS = frozenset(
+    "kind building uuid image volumes macs names unplugged idmap ssh_keys wants_start run snapshots reverting schema".split()
+)
 
 
 def load(data: Data, *, exists: bool) -> GuestRecord:
@@ -190,7 +221,7 @@ def _check_kind(key: str, value: t.Any, kind: type) -> None:
 
 
 def _load(data: Data, exists: bool) -> GuestRecord:
-    idmap, run = data.get("idmap"), data.get("run")
+    run, reverting = data.get("run"), data.get("reverting")
     return GuestRecord(
         exists=exists,
         kind=data.get("kind") or "",
@@ -204,11 +235,28 @@ def _load(data: Data, exists: bool) -> GuestRecord:
         macs=data.get("macs"),
         names=data.get("names"),
         unplugged=data.get("unplugged"),
-        idmap=(int(idmap["start"]), int(idmap["count"])) if idmap else None,
+        idmap=_load_idmap(data.get("idmap")),
         ssh_keys=tuple(data.get("ssh_keys") or ()),
         options={key: value for key, value in data.items() if key not in _KEYS},
         wants_start=bool(data.get("wants_start")),
         run=_load_run(run) if run else None,
+        snapshots={name: _load_snapshot(its) for name, its in (data.get("snapshots") or {}).items()},
+        reverting=Revert(str(reverting["target"]), str(reverting["aside"])) if reverting else None,
+    )
+
+
+def _load_idmap(idmap: Data | None) -> tuple[int, int] | None:
+    return (int(idmap["start"]), int(idmap["count"])) if idmap else None
+
+
+def _load_snapshot(data: Data) -> Snapshot:
+    return Snapshot(
+        created=float(data["created"]),
+        volumes={item: volumes.from_record(its) for item, its in data["volumes"].items()},
+        consistency=str(data["consistency"]),
+        idmap=_load_idmap(data.get("idmap")),
+        is_building=bool(data.get("building")),
+        is_held=bool(data.get("held")),
     )
 
 
@@ -229,16 +277,34 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "macs": dict(record.macs) or None,
         "names": {area: dict(its) for area, its in record.names.items() if its} or None,
         "unplugged": dict(record.unplugged) or None,
-        "idmap": {"start": record.idmap[0], "count": record.idmap[1]} if record.idmap else None,
+        "idmap": _dump_idmap(record.idmap),
         "ssh_keys": list(record.ssh_keys) or None,
         "wants_start": record.wants_start or None,
         "run": _dump_run(record.run) if record.run else None,
+        "snapshots": {name: _dump_snapshot(its) for name, its in record.snapshots.items()} or None,
+        "reverting": record.reverting._asdict() if record.reverting else None,
         **record.options,
     }
 
 
 def _dump_volume(volume: RecordedVolume) -> dict[str, t.Any]:
     return {**volumes.to_record(volume.volume), **({"fresh": True} if volume.is_fresh else {})}
+
+
+def _dump_idmap(idmap: tuple[int, int] | None) -> dict[str, int] | None:
+    return {"start": idmap[0], "count": idmap[1]} if idmap else None
+
+
+def _dump_snapshot(snapshot: Snapshot) -> dict[str, t.Any]:
+    told = {
+        "created": snapshot.created,
+        "volumes": {item: volumes.to_record(volume) for item, volume in snapshot.volumes.items()},
+        "consistency": snapshot.consistency,
+        "idmap": _dump_idmap(snapshot.idmap),
+        "building": snapshot.is_building,
+        "held": snapshot.is_held,
+    }
+    return {key: value for key, value in told.items() if value}
 
 
 def _dump_run(run: Run) -> dict[str, t.Any]:

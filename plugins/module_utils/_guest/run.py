@@ -28,7 +28,7 @@ from .._core.plan import Change, How, Plan, Step
 from .allocation import check_macs
 from .ownership import Ownership
 from .plan import power_of, wanted_value
-from .record import GuestRecord
+from .record import GuestRecord, Snapshot
 from .spec import GuestSpec
 from .state import GuestState
 
@@ -114,6 +114,9 @@ class Backend(t.Protocol):
 
     def remove_volume(self, name: str) -> None:
         """Delete one of our volumes."""
+
+    def remove_snapshot(self, name: str) -> None:
+        """Delete the volumes of one of our snapshots."""
 
 
 class Run:
@@ -331,21 +334,34 @@ class Run:
             record = self.own.record
             # What is needed to delete later what is kept, or to use it again.
             kept = {name: volume for name, volume in record.volumes.items() if name in self.state.owned}
-            left = GuestRecord(kind=record.kind, image=record.image, volumes=kept, idmap=record.idmap)
+            snapshots = self._snapshots_left()
+            left = GuestRecord(
+                kind=record.kind, image=record.image, volumes=kept, idmap=record.idmap, snapshots=snapshots
+            )
             self._save_what_is_left(left)
             yield removal
         for change in self.plan.changes:
-            if change is not removal:
-                name = split(change.path)[1] or change.path
+            area, name, dummy = split(change.path)
+            if area == "snapshots" and name:
+                self.backend.remove_snapshot(name)
+                self._save_what_is_left(self.own.record.replace(snapshots=self._snapshots_left(but=name)))
+                yield change
+            elif change is not removal:
+                name = name or change.path
                 self.backend.remove_volume(name)
                 record = self.own.record
                 volumes = {other: volume for other, volume in record.volumes.items() if other != name}
                 self._save_what_is_left(record.replace(volumes=volumes))
                 yield change
 
+    def _snapshots_left(self, but: str = "") -> dict[str, Snapshot]:
+        """Those that are kept. One of which nothing is there was noted by a run that was killed before it made it."""
+        known = self.own.record.snapshots.items()
+        return {name: its for name, its in known if name != but and self.state.snapshots.get(name)}
+
     def _save_what_is_left(self, record: GuestRecord) -> None:
-        """The record goes with the last volume that is kept."""
-        if record.volumes:
+        """The record goes with the last volume and snapshot that is kept."""
+        if record.volumes or record.snapshots:
             self.own.save(record)
         else:
             self.own.remove()

@@ -39,7 +39,7 @@ class GuestState:
     be limited.
 
     For its removal: *owned* are our volumes that are there, by item, as they are told; *used* says of them why they cannot be
-    deleted now; *foreign* is what is kept though it is not ours.
+    deleted now; *snapshots* are the places of each of our snapshots, by name, *foreign* is what is kept though it is not ours.
     """
 
     __slots__ = (
@@ -54,6 +54,7 @@ class GuestState:
         "power",
         "rate_obstacle",
         "record",
+        "snapshots",
         "taken_macs",
         "used",
         "vlan_obstacles",
@@ -75,6 +76,7 @@ class GuestState:
         rate_obstacle: str | None = None,
         owned: t.Mapping[str, str] | None = None,
         used: t.Mapping[str, str] | None = None,
+        snapshots: t.Mapping[str, tuple[str, ...]] | None = None,
         foreign: tuple[str, ...] = (),
     ) -> None:
         self.power = power
@@ -90,6 +92,7 @@ class GuestState:
         self.rate_obstacle = rate_obstacle
         self.owned: t.Mapping[str, str] = owned or {}
         self.used: t.Mapping[str, str] = used or {}
+        self.snapshots: t.Mapping[str, tuple[str, ...]] = snapshots or {}
         self.foreign = foreign
 
     def value(self, option: Option) -> t.Any:

@@ -527,6 +527,12 @@ class VmBackend:
         self._remove(volume)
         self.plan.warnings += storage.refresh(self.work, [volume.pool])
 
+    def remove_snapshot(self, name: str) -> None:
+        volumes = self.own.record.snapshots[name].volumes.values()
+        for volume in volumes:
+            self._remove(volume)
+        self.plan.warnings += storage.refresh(self.work, {volume.pool for volume in volumes})
+
 
 def _named_nodes(root: Node) -> dict[tuple[str, str], Node]:
     """The disks and cards that bear a name of their own, by list and name."""

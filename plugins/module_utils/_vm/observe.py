@@ -19,6 +19,7 @@ from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
 from .._guest.record import GuestRecord, Run
 from .._guest.recorded import load_file
+from .._guest.removal import kept_snapshots
 from .._host import accelerator, place, vlans
 from .._host.libvirt import Listings, dotted, errors_of
 from .._host.snapshot import IMAGE, SERVICE_LIBVIRT, Host
@@ -89,7 +90,7 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
         owned=owned,
     )
     if spec.state == "absent":
-        return state.replace(**_out_of_reach(state, host, _used(host, spec.name, owned)))
+        return state.replace(**_out_of_reach(spec.name, state, host, _used(host, spec.name, owned)))
     needs_macs = _needs_mac(spec, record)
     return state.replace(
         image_sizes=_image_sizes(spec, host),
@@ -135,7 +136,7 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
         declined=notes.declined if notes else (),
         seed_path=seed_path,
         sources=frozenset(sizes),
-        snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
+        libvirt_snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
         run=run,
         addresses=found_addresses,
         mistaken={"disks": named.disks.mistaken, "networks": named.nics.mistaken},
@@ -348,12 +349,13 @@ def _missing_copies(spec: Spec, drivers: Drivers) -> dict[tuple[str, str], Volum
     return found
 
 
-def _out_of_reach(state: State, host: Host, used: t.Mapping[str, str]) -> dict[str, t.Any]:
-    """What a removal says of our volumes: of those whose pool is not there, or not mounted, it deletes none."""
-    lost = {name: its.volume for name, its in state.record.volumes.items() if name not in state.owned}
-    why = {name: reason for name, volume in lost.items() if (reason := absence(host, volume.pool))}
-    told = {name: f"{lost[name]} ({reason})" for name, reason in why.items()}
-    return {"owned": {**state.owned, **told}, "used": {**used, **why}}
+def _out_of_reach(name: str, state: State, host: Host, used: t.Mapping[str, str]) -> dict[str, t.Any]:
+    """What a removal says of our volumes and snapshots: of those whose pool is not there, or not mounted, it deletes none."""
+    lost = {item: its.volume for item, its in state.record.volumes.items() if item not in state.owned}
+    why = {item: reason for item, volume in lost.items() if (reason := absence(host, volume.pool))}
+    told = {item: f"{lost[item]} ({reason})" for item, reason in why.items()}
+    snapshots, held = kept_snapshots(name, state.record, host)
+    return {"owned": {**state.owned, **told}, "used": {**used, **why, **held}, "snapshots": snapshots}
 
 
 def _find_volumes(spec: Spec, state: State, drivers: Drivers, host: Host) -> dict[str, FoundVolume]:

@@ -389,7 +389,7 @@ class VmKind(Kind):
     # -- removal
 
     def obstacle_to_removal(self) -> str | None:
-        count = self.state.snapshots
+        count = self.state.libvirt_snapshots
         return f"state: {self.spec.name} has {count} snapshots; delete them first" if count else None
 
     def volume_path(self, name: str) -> str:

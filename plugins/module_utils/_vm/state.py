@@ -69,13 +69,13 @@ class State(GuestState):
         "formats",
         "found",
         "image_sizes",
+        "libvirt_snapshots",
         "missing_copies",
         "mistaken",
         "other_pools",
         "places",
         "run",
         "seed_path",
-        "snapshots",
         "source_obstacles",
         "sources",
     )
@@ -96,7 +96,7 @@ class State(GuestState):
         image_sizes: t.Mapping[str, int] | None = None,
         accelerator: str = "tcg",
         accelerator_reason: str = "",
-        snapshots: int = 0,
+        libvirt_snapshots: int = 0,
         run: Run | None = None,
         places: t.Mapping[str, t.Hashable] | None = None,
         mistaken: t.Mapping[str, t.Mapping[str, str]] | None = None,
@@ -116,7 +116,7 @@ class State(GuestState):
         self.image_sizes: t.Mapping[str, int] = image_sizes or {}
         self.accelerator = accelerator
         self.accelerator_reason = accelerator_reason
-        self.snapshots = snapshots
+        self.libvirt_snapshots = libvirt_snapshots
         self.run = run
         self.places: t.Mapping[str, t.Hashable] = places or {}
         self.mistaken: t.Mapping[str, t.Mapping[str, str]] = mistaken or {}

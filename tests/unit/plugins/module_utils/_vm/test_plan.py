@@ -286,7 +286,7 @@ def test_absent_deletes_only_what_is_ours_and_named():
     assert ([change.path for change in found.changes], found.kept) == (["state", "disks[root]"], ["/p/vm.seed.iso"])
     foreign = plan(stopped(foreign=("/x (not made by this collection)",)), state="absent", delete=["disks"])
     assert foreign.kept == ["/x (not made by this collection)"]
-    for refused in (stopped(record=load({"protection": True}, exists=True)), stopped(snapshots=2)):
+    for refused in (stopped(record=load({"protection": True}, exists=True)), stopped(libvirt_snapshots=2)):
         assert plan(refused, state="absent").refused
 
 

@@ -1,0 +1,191 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""The only code that makes and deletes snapshots, and brings a guest back to one."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import typing as t
+
+from .._container import power
+from .._core.converge import Work
+from .._core.errors import ApplyError
+from .._core.options import split
+from .._core.plan import Change, Plan, Step
+from .._guest.ownership import Ownership
+from .._guest.record import Revert, Snapshot
+from .._storage.choice import drivers_of
+from .._storage.driver import Driver, Snapshotting
+from .._storage.volume import FILESYSTEM, Volume
+from .plan import is_held
+from .spec import Spec
+from .state import State
+
+Steps = t.Iterator["Change | Step"]
+
+
+def apply_snapshot(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
+    """Carry out *plan*, yielding each change that stands.
+
+    :raises ApplyError, CommandError: when a step fails; a snapshot that could not be made is taken back.
+    """
+    run = _Run(spec, state, plan, work)
+    if spec.state == "absent":
+        yield from run.delete(spec.name)
+        yield from plan.changes
+    elif spec.state == "reverted":
+        yield from run.revert()
+    else:
+        yield from run.make()
+        yield from run.prune()
+
+
+class _Run:
+    """One run on the snapshots of one guest."""
+
+    def __init__(self, spec: Spec, state: State, plan: Plan, work: Work) -> None:
+        self.spec = spec
+        self.state = state
+        self.plan = plan
+        self.fds = work.held.fds
+        self.own = Ownership(work.host.record("guests", spec.guest))
+        self.drivers = drivers_of(work.host)
+
+    def _driver(self, volume: Volume) -> Driver:
+        driver = self.drivers.get(volume.pool)
+        if driver is None:
+            raise ApplyError(f"the storage pool {volume.pool} has no driver on this host")
+        return driver
+
+    def _able(self, volume: Volume) -> Snapshotting:
+        return t.cast(Snapshotting, self._driver(volume))
+
+    def _note(self, name: str, snapshot: Snapshot | None, **changes: t.Any) -> None:
+        others = {other: its for other, its in self.own.record.snapshots.items() if other != name}
+        snapshots = others if snapshot is None else {**others, name: snapshot}
+        self.own.save(snapshots=snapshots, **changes)
+
+    # -- present
+
+    def make(self) -> Steps:
+        name = self.spec.name
+        if not self.plan.has("state"):
+            return
+        old = self.own.record.snapshots.get(name)
+        # Who was held for one that never came about is let go with this one.
+        was_held = old is not None and old.is_held
+        volumes = {item: part.volume.snapshot(name) for item, part in self.state.parts.items()}
+        holds = is_held(self.state)
+        consistency = "clean" if self.state.power == "stopped" else "crash"
+        idmap = self.own.record.idmap
+        begun = Snapshot(
+            round(time.time(), 3), volumes, consistency, idmap, is_building=True, is_held=holds or was_held
+        )
+        if old is not None:
+            self._remove(old)
+        self._note(name, begun)
+        yield Step("record written")
+        try:
+            with self._held(is_due=holds, is_held=was_held):
+                for item, part in self.state.parts.items():
+                    self._able(part.volume).snapshot(part.volume, name, keep_fds=self.fds)
+                    yield Step(f"snapshot of {item}")
+        except Exception:
+            self._remove(begun)
+            self._note(name, None)
+            raise
+        self._note(name, begun._replace(is_building=False, is_held=False))
+        yield from (change for change in self.plan.changes if split(change.path)[0] != "snapshots")
+
+    @contextlib.contextmanager
+    def _held(self, *, is_due: bool, is_held: bool) -> t.Iterator[None]:
+        try:
+            if is_due:
+                power.freeze(self.spec.guest)
+            yield
+        finally:
+            if is_due or is_held:
+                power.unfreeze(self.spec.guest)
+
+    def prune(self) -> Steps:
+        for change in self.plan.changes:
+            area, name, dummy = split(change.path)
+            if area == "snapshots":
+                yield from self.delete(name)
+                yield change
+
+    # -- absent
+
+    def delete(self, name: str) -> Steps:
+        its = self.own.record.snapshots[name]
+        if not its.is_building:
+            self._note(name, its._replace(is_building=True))
+            yield Step(f"{name} is going")
+        self._remove(its)
+        yield Step(f"volumes of {name} removed")
+        if its.is_held:
+            power.unfreeze(self.spec.guest)
+        self._note(name, None)
+        if not (self.own.record.volumes or self.own.record.snapshots or self.state.power != "absent"):
+            self.own.remove()
+
+    def _remove(self, snapshot: Snapshot) -> None:
+        for volume in snapshot.volumes.values():
+            driver = self._driver(volume)
+            driver.retire(volume)
+            driver.purge(volume)
+
+    # -- reverted
+
+    def revert(self) -> Steps:
+        name, record = self.spec.name, self.own.record
+        target, aside = record.snapshots[name], self.state.aside
+        current = {item: record.volumes[item].volume for item in target.volumes}
+        is_running = self.state.power != "stopped"
+        if record.reverting is None:
+            volumes = {item: volume.snapshot(aside) for item, volume in current.items()}
+            consistency = "crash" if is_running and self.spec.force_stop else "clean"
+            self._note(
+                aside,
+                Snapshot(round(time.time(), 3), volumes, consistency, record.idmap),
+                reverting=Revert(name, aside),
+            )
+            yield Step("record written")
+        kept = self.own.record.snapshots[aside].volumes
+        if is_running and not all(self._is_swapped(volume, kept[item]) for item, volume in current.items()):
+            self.own.save(wants_start=True)
+            power.stop(self.spec.guest, timeout=self.spec.shutdown_timeout, force=self.spec.force_stop)
+            yield Step("powered down")
+        for item, volume in current.items():
+            yield from self._swap(item, volume, target.volumes[item], kept[item])
+        self.own.save(reverting=None)
+        yield Step("record complete")
+        if self.own.record.wants_start:
+            # Of a run that is killed right behind it the note would be left, and start it again when somebody has shut it down since.
+            self.own.save(wants_start=False)
+            power.start(self.spec.guest)
+        yield from self.plan.changes
+
+    def _is_swapped(self, volume: Volume, aside: Volume) -> bool:
+        driver = self._driver(volume)
+        return driver.exists(aside) and driver.exists(volume)
+
+    def _swap(self, item: str, volume: Volume, target: Volume, aside: Volume) -> Steps:
+        """*volume* becomes what *target* holds, and what it holds *aside*. What a run that was killed has done is not done again."""
+        driver = self._able(volume)
+        size = (driver.limit(aside) if driver.exists(aside) else driver.limit(volume)).size
+        if not self._is_swapped(volume, aside):
+            attempt = driver.restore(volume, target, keep_fds=self.fds)
+            yield Step(f"{item} restored beside")
+            if not driver.exists(aside):
+                driver.set_aside(volume, aside)
+                yield Step(f"{item} set aside")
+            driver.publish(attempt)
+            yield Step(f"{item} in place")
+        if size is not None and volume.kind == FILESYSTEM:
+            driver.resize(volume, size)
+        driver.seal(aside)

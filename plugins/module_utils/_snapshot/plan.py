@@ -1,0 +1,183 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""What is to do on the snapshots of a guest."""
+
+from __future__ import annotations
+
+from .._core.decide import Draft, Power
+from .._core.options import NEVER_PERMITTED
+from .._core.plan import How, Plan
+from .._core.units import MIB, show_moment, show_size, show_span
+from .._guest.plan import snapshot_path
+from .._guest.record import GuestRecord, Snapshot
+from .spec import OPTIONS, Spec, series_of
+from .state import Part, State
+
+# What is there before a revert becomes a snapshot of this name and a number.
+ASIDE = "before-revert-"
+
+
+def plan_snapshot(spec: Spec, state: State) -> Plan:
+    """The plan from *state* to *spec*. Pure."""
+    draft = Draft(OPTIONS, Power(is_running=True, will_run=True), allow=spec.allow)
+    its = state.record.snapshots.get(spec.name)
+    if spec.state == "absent":
+        _plan_removal(draft, spec, state, its)
+    elif spec.state == "reverted":
+        _plan_revert(draft, spec, state, its)
+    else:
+        if its is None or its.is_building:
+            _plan_creation(draft, spec, state, its)
+        _plan_series(draft, spec, state)
+    return draft.finish()
+
+
+def _refuse(draft: Draft, before: str, after: str, reason: str) -> None:
+    draft.add("state", before, after, permit=NEVER_PERMITTED, reason=reason)
+
+
+# ---- present -----------------------------------------------------------------------------------------------------------------
+
+
+def _plan_creation(draft: Draft, spec: Spec, state: State, its: Snapshot | None) -> None:
+    before, reverting = "building" if its else "absent", state.record.reverting
+    if reverting is not None:
+        _refuse(draft, before, "present", f"state: {_interrupted(spec.guest, reverting.target)}")
+        return
+    if state.obstacle is not None:
+        _refuse(draft, before, "present", f"state: {state.obstacle}")
+        return
+    draft.add("state", before, "present")
+    for item, part in state.parts.items():
+        _plan_part(draft, item, None, str(part.volume.snapshot(spec.name)), part)
+    if is_held(state):
+        copied = sum(part.copied_bytes for part in state.parts.values())
+        meanwhile = f" while {_size(copied)} are copied" if copied else ""
+        draft.plan.warnings.append(f"{spec.guest} is held still{meanwhile}, so that all of it is of one moment")
+    if state.power in ("started", "paused"):
+        draft.plan.warnings.append(
+            f"{spec.guest} runs: the snapshot holds what a power cut would leave, and what its programs had not written yet is not in it. "
+            "Stop it first where that matters"
+        )
+
+
+def is_held(state: State) -> bool:
+    """Whether the guest has to be held while the snapshot is made."""
+    parts = state.parts.values()
+    return state.power == "started" and (len(parts) > 1 or not all(part.is_of_one_moment for part in parts))
+
+
+def _plan_part(draft: Draft, item: str, before: str | None, after: str, part: Part) -> None:
+    path, size = f"volumes[{item}]", _size(part.copied_bytes)
+    how = f"a copy of at most {size}" if part.copied_bytes else "shares its blocks"
+    reason = None
+    if part.in_the_way is not None:
+        reason = f"{path}: {part.in_the_way} is there already, and no record says what it is. Move it away"
+    elif part.copied_bytes > part.available_bytes:
+        reason = (
+            f"{path}: takes a copy of at most {size}, and the storage pool {part.volume.pool} has {_size(part.available_bytes)} left. "
+            "Make room, or use a pool of type btrfs, where a snapshot shares its blocks"
+        )
+    draft.add(path, before, f"{after} ({how})", permit=NEVER_PERMITTED if reason else None, reason=reason)
+
+
+def _plan_series(draft: Draft, spec: Spec, state: State) -> None:
+    if spec.keep is None or draft.plan.refused:
+        return
+    for name in beyond(spec, state.record):
+        _plan_deletion(draft, name, state)
+
+
+def beyond(spec: Spec, record: GuestRecord) -> list[str]:
+    """The snapshots of the series of *spec* that are not whole, and the oldest beyond those that it keeps. The declared one stays."""
+    series = series_of(spec.name)
+    others = [name for name in record.snapshots if name != spec.name and series_of(name) == series]
+    others.sort(key=lambda name: (not record.snapshots[name].is_building, record.snapshots[name].created, name))
+    broken = sum(record.snapshots[name].is_building for name in others)
+    return others[: max(broken, len(others) + 1 - (spec.keep or 1))]
+
+
+# ---- absent ------------------------------------------------------------------------------------------------------------------
+
+
+def _plan_removal(draft: Draft, spec: Spec, state: State, its: Snapshot | None) -> None:
+    if its is None:
+        return
+    before, reverting = "building" if its.is_building else "present", state.record.reverting
+    if reverting is not None and spec.name in reverting:
+        _refuse(draft, before, "absent", f"state: {_interrupted(spec.guest, reverting.target)}")
+    elif (why := state.used.get(snapshot_path(spec.name))) is not None:
+        _refuse(draft, before, "absent", f"state: {why}")
+    else:
+        draft.add("state", before, "absent")
+
+
+def _plan_deletion(draft: Draft, name: str, state: State) -> None:
+    path = snapshot_path(name)
+    why = state.used.get(path)
+    before = ", ".join(state.places.get(name, ())) or name
+    draft.add(path, before, None, permit=NEVER_PERMITTED if why else None, reason=f"{path}: {why}" if why else None)
+
+
+# ---- reverted ----------------------------------------------------------------------------------------------------------------
+
+
+def _plan_revert(draft: Draft, spec: Spec, state: State, its: Snapshot | None) -> None:
+    reason = _obstacle_to_revert(spec, state, its)
+    if its is None or reason is not None:
+        _refuse(draft, "absent" if its is None else "present", "reverted", f"state: {reason}")
+        return
+    aside, then = state.aside, show_moment(its.created)
+    for item, part in state.targets.items():
+        _plan_part(draft, item, "as it is", f"as of {then}", part)
+    draft.add(snapshot_path(aside), None, "what is there now")
+    lost = f"what {spec.guest} has written since {then} ({show_span(state.now - its.created)})"
+    how = How.RESTART if state.power in ("started", "paused") else How.LIVE
+    kept = f"It is kept as the snapshot {aside}"
+    draft.add(
+        "state",
+        "present",
+        "reverted",
+        how,
+        permit="revert",
+        reason=f"state: a revert to {spec.name} takes {lost} away. {kept}",
+    )
+    if not draft.plan.refused:
+        draft.plan.warnings.append(f"the revert to {spec.name} takes {lost} away. {kept}")
+
+
+def _obstacle_to_revert(spec: Spec, state: State, its: Snapshot | None) -> str | None:
+    reverting = state.record.reverting
+    if reverting is not None and reverting.target != spec.name:
+        return _interrupted(spec.guest, reverting.target)
+    if its is None:
+        known = ", ".join(name for name, other in state.record.snapshots.items() if not other.is_building)
+        return f"{spec.guest} has no snapshot {spec.name}. It has: {known or 'none'}"
+    if its.is_building:
+        return f"the snapshot {spec.name} was never finished. Make it anew (state: present), or delete it"
+    if state.lost:
+        return f"the snapshot {spec.name} is not whole: {', '.join(state.lost)}"
+    if state.obstacle is not None and reverting is None:
+        return state.obstacle
+    for item, volume in its.volumes.items():
+        now = state.record.volumes.get(item)
+        if now is None or now.volume.snapshot(spec.name) != volume:
+            has = f"{spec.guest} has {now.volume if now else 'none of that name'}"
+            return f"the snapshot {spec.name} is of {str(volume).rpartition('@')[0]}, and {has}"
+    if its.idmap != state.record.idmap:
+        return f"the files of {spec.name} have owners of other ids than {spec.guest} has now. It was made anew since"
+    return None
+
+
+def _interrupted(guest: str, target: str) -> str:
+    return f"a revert of {guest} to {target} was interrupted. Finish it first: state: reverted with name: {target}"
+
+
+# ---- how things are said -----------------------------------------------------------------------------------------------------
+
+
+def _size(size_bytes: int) -> str:
+    return show_size(-(-size_bytes // MIB) * MIB) or "0"

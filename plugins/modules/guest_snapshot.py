@@ -1,0 +1,167 @@
+#!/usr/bin/python
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: guest_snapshot
+short_description: Keep snapshots of a container, and bring it back to one
+version_added: 0.1.0
+description:
+  - A snapshot keeps what the root of a container holds. In a storage pool of type C(btrfs) it takes no time and no room, and has the
+    subvolumes that the container made in its root. In a pool of type C(dir) it is a copy, whose size the plan says before; on a file system
+    that can (XFS, btrfs) it shares its blocks.
+  - What a container is (its memory, networks and mounts) is declared and stays as it is; what is mounted into it is no part of its snapshots.
+  - Of a container that runs a snapshot holds what a power cut would leave. Where it is not taken in one moment (a copy, or a root with
+    subvolumes in it) the container is held still meanwhile.
+  - Snapshots are in no chain. Each is deleted by itself, in any order, and a revert to one takes no other away.
+  - Virtual machines are refused so far.
+author:
+  - homelab.hybrid contributors (@homelab)
+extends_documentation_fragment:
+  - homelab.hybrid._attributes
+  - homelab.hybrid._requirements
+  - homelab.hybrid._requirements.lxc
+attributes:
+  idempotent:
+    support: partial
+    description: A second run with the same options changes nothing, but for O(state=reverted), which is done by each run.
+options:
+  guest:
+    description:
+      - The name of the guest.
+      - 'B(In short:) Allowed: the name of a guest.'
+    type: str
+    required: true
+  name:
+    description:
+      - The name of the snapshot, of which one guest has one.
+      - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'' and ''-'', the first a letter or digit.'
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) makes the snapshot unless it is there. It is never made anew.
+      - V(absent) deletes it, also when its guest is no more.
+      - V(reverted) brings the guest back to it, on each run. That takes away what the guest has written since, which needs O(allow=[revert]).
+        What is there before becomes a snapshot itself, C(before-revert-1) and so on. A guest that runs is shut down for it and started again.
+      - O(state=absent) of the guest keeps its snapshots, and lists them in RV(ignore:kept).
+    type: str
+    choices: [present, absent, reverted]
+    default: present
+  keep:
+    description:
+      - Of the series that the snapshot belongs to keep so many, this one included, and delete the oldest beyond.
+      - A series are the snapshots of this guest that this module made and whose names differ only in the number or date at their end, behind
+        C(-) or C(_), as C(nightly-2026-11-25) and C(nightly-2026-11-26) do.
+      - 'B(In short:) Allowed: 1 to 1000.'
+    type: int
+  shutdown_timeout:
+    description:
+      - How many seconds the guest gets to shut down by itself before it is reverted. After that the task fails, unless O(force_stop) is set.
+      - 'B(In short:) Allowed: 0 to 86400.'
+    type: int
+    default: 60
+  force_stop:
+    description:
+      - Whether a guest that did not shut down within O(shutdown_timeout) is switched off hard.
+    type: bool
+    default: false
+  allow:
+    description:
+      - Losses that this run may cause. V(revert) permits O(state=reverted).
+    type: list
+    elements: str
+    choices: [revert]
+    default: []
+seealso:
+  - module: homelab.hybrid.lxc_container
+  - module: homelab.hybrid.guest_info
+"""
+
+EXAMPLES = r"""
+- name: Keep what is there before an upgrade
+  homelab.hybrid.guest_snapshot:
+    guest: jellyfin
+    name: before-upgrade
+
+- name: Bring it back
+  homelab.hybrid.guest_snapshot:
+    guest: jellyfin
+    name: before-upgrade
+    state: reverted
+    allow: [revert]
+
+- name: Keep that of tonight, and those of the six nights before
+  homelab.hybrid.guest_snapshot:
+    guest: paperless
+    name: nightly-2026-11-26
+    keep: 7
+
+- name: Delete one
+  homelab.hybrid.guest_snapshot:
+    guest: jellyfin
+    name: before-upgrade
+    state: absent
+"""
+
+RETURN = r"""
+plan:
+  description: What the run changes, or in check mode would change, with C(path), C(before), C(after), C(how) and whether it is C(done).
+  type: list
+  elements: dict
+  returned: always
+snapshot:
+  description: The snapshot.
+  type: dict
+  returned: success
+  contains:
+    guest:
+      description: The guest that it is of.
+      type: str
+      returned: always
+    name:
+      description: Its name.
+      type: str
+      returned: always
+    state:
+      description: V(present) or V(absent).
+      type: str
+      returned: always
+    created:
+      description: When it was made. Null where it is not there.
+      type: str
+      returned: always
+      sample: "2026-11-26T12:00:00Z"
+    consistency:
+      description:
+        - V(clean) when the guest did not run, V(crash) when it holds what a power cut would have left. Null where it is not there.
+      type: str
+      returned: always
+    volumes:
+      description: Its volumes, by their pool and name.
+      type: list
+      elements: str
+      returned: always
+      sample: [main/jellyfin.rootfs@before-upgrade]
+snapshots:
+  description: All snapshots of the guest, the oldest first, each as in RV(snapshot).
+  type: list
+  elements: dict
+  returned: success
+"""
+
+from ..module_utils._host.snapshot import Host
+from ..module_utils._run.module import run
+from ..module_utils._snapshot.resource import GuestSnapshot
+from ..module_utils._snapshot.spec import ARGUMENTS, CONSTRAINTS
+
+
+def main() -> None:
+    run(GuestSnapshot(), ARGUMENTS, host=Host, libraries=("lxc", "libvirt"), **CONSTRAINTS)
+
+
+if __name__ == "__main__":
+    main()
