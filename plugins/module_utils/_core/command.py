@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import typing as t
 
@@ -56,10 +58,67 @@ def run(
             check=False,
         )
     except FileNotFoundError as exc:
-        hint = f"{argv[0]} is not on this host. The role homelab.hybrid.hypervisor installs what is needed"
-        raise CommandError(argv, 127, hint) from exc
+        raise CommandError(argv, 127, _not_here(argv[0])) from exc
     except subprocess.TimeoutExpired as exc:
         raise CommandError(argv, 124, f"took longer than {timeout:g} s") from exc
     if check and done.returncode != 0:
         raise CommandError(argv, done.returncode, done.stderr.decode(errors="replace"))
     return done.stdout.decode(errors="replace")
+
+
+@contextlib.contextmanager
+def reading(argv: t.Sequence[str], *, keep_fds: t.Sequence[int] = ()) -> t.Iterator[t.IO[bytes]]:
+    """What *argv* prints, as it comes. Who leaves early ends it. See ``run`` for *keep_fds*.
+
+    :raises CommandError: on the way out, when the program is missing or ends with another status than 0.
+    """
+    with _started(argv, keep_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child:
+        yield t.cast("t.IO[bytes]", child.stdout)
+
+
+@contextlib.contextmanager
+def writing(argv: t.Sequence[str], *, keep_fds: t.Sequence[int] = ()) -> t.Iterator[t.IO[bytes]]:
+    """What *argv* reads, as it is written. See ``run`` for *keep_fds*.
+
+    :raises CommandError: on the way out, when the program is missing or ends with another status than 0.
+    """
+    with _started(argv, keep_fds, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as child:
+        yield t.cast("t.IO[bytes]", child.stdin)
+
+
+@contextlib.contextmanager
+def _started(argv: t.Sequence[str], keep_fds: t.Sequence[int], **streams: t.Any) -> t.Iterator[subprocess.Popen[bytes]]:
+    # A pipe that nobody reads meanwhile would fill up and hold the child.
+    said = os.memfd_create("stderr", os.MFD_CLOEXEC)
+    try:
+        try:
+            child = subprocess.Popen(
+                list(argv),
+                stderr=said,
+                env={**os.environ, "LC_ALL": "C.UTF-8"},
+                pass_fds=tuple(keep_fds),
+                **streams,
+            )
+        except FileNotFoundError as exc:
+            raise CommandError(argv, 127, _not_here(argv[0])) from exc
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it says itself why it ended
+                yield child
+                for stream in (child.stdin, child.stdout):
+                    if stream is not None:
+                        stream.close()
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        # Who has read enough closes the pipe, and that is no error of the child's.
+        if child.wait() not in (0, -signal.SIGPIPE):
+            os.lseek(said, 0, os.SEEK_SET)
+            with open(said, "rb", closefd=False) as stream:
+                raise CommandError(argv, child.returncode, stream.read(65536).decode(errors="replace"))
+    finally:
+        os.close(said)
+
+
+def _not_here(program: str) -> str:
+    return f"{program} is not on this host. The role homelab.hybrid.hypervisor installs what is needed"

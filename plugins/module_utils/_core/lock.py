@@ -90,6 +90,16 @@ def copying(image: str, pool: str, *, wait_seconds: float = WAIT_SECONDS) -> t.I
 
 
 @contextlib.contextmanager
+def fetching(download: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[Held]:
+    """The leaf lock under which a file is fetched or removed, by runs that hold the images made of it."""
+    path = os.path.join(paths.LOCKS, "download", f"{download}.lock")
+    held = Held()
+    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, "a download") as descriptor:
+        held.add(descriptor)
+        yield held
+
+
+@contextlib.contextmanager
 def journal(*, wait_seconds: float = 10.0) -> t.Iterator[None]:
     """The leaf lock under which a line is added to the journal."""
     path = os.path.join(paths.LOCKS, "journal.lock")
