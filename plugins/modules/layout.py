@@ -405,7 +405,8 @@ options:
   images:
     description:
       - The images of the host. An item has the options of M(homelab.hybrid.image).
-      - Of an item, O(images[].build) and O(images[].path) exclude each other.
+      - Of an item, O(images[].build) and O(images[].path) and O(images[].url) and O(images[].simplestreams) exclude each
+        other.
     type: list
     elements: dict
     suboptions:
@@ -441,8 +442,8 @@ options:
             start, python3 and python3-apt for Ansible, iproute2, ping, and no manuals and translations. An image for virtual
             machines has Debian's cloud kernel, GRUB, cloud-init (seeds from a disk only), qemu-guest-agent and systemd-resolved
             as well.
-          - Needed to make an image, unless O(images[].path) is written. Read once, on creation; afterwards a difference is
-            reported in RV(ignore:image.stale).
+          - Needed to make an image, unless O(images[].path), O(images[].url) or O(images[].simplestreams) is written. Read
+            once, on creation; afterwards a difference is reported in RV(ignore:image.stale).
         type: dict
         suboptions:
           suite:
@@ -469,11 +470,143 @@ options:
         description:
           - Take the image from this file of the managed host, an absolute path. It is copied (as a reflink where the file
             system can).
-          - For a container a root file system as tar, tar.gz, tar.xz or tar.zst; for a virtual machine a disk as qcow2 without
-            a backing file, or as raw.
+          - For a container a root file system as tar, tar.gz, tar.bz2, tar.xz or tar.zst; for a virtual machine a disk as
+            qcow2 without a backing file, or as raw with a partition table, as it is or packed with gzip, bzip2, xz or zstd.
           - Read once, on creation; afterwards another content is reported in RV(ignore:image.stale).
           - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
         type: str
+      url:
+        description:
+          - Fetch the image from here, in one of the forms of O(images[].path). O(images[].checksum) or O(images[].signature)
+            is needed with it.
+          - The server is asked when the image is made, and already by a check, for the size, the lists and the signatures.
+            A run that finds its image asks nobody, unless O(images[].ask_upstream) is written.
+          - Read once, on creation; afterwards another one is reported in RV(ignore:image.stale). With a checksum that is
+            written itself the file is the same wherever it comes from.
+          - 'B(In short:) Allowed: an http or https URL without a user, a password and a fragment.'
+        type: str
+      checksum:
+        description:
+          - What the file of O(images[].url) must be. V(sha256:DIGEST) and the like, or the URL of a list that has it, which
+            may have the algorithm in front (V(sha512:https://example.org/SUMS)); without one the strongest in the list counts.
+          - A list has the form of coreutils (C(DIGEST  NAME), also with C(./) or C(*) before the name), that of BSD and OpenSSL
+            (C(SHA256 (NAME\) = DIGEST)), or is the digest alone. The file's name is that in the URL.
+          - Read once, on creation; afterwards another digest is reported in RV(ignore:image.stale).
+          - 'B(In short:) Allowed: ALGORITHM:DIGEST, ALGORITHM:URL or the URL of a list, with one of sha256, sha384, sha512.'
+        type: str
+      signature:
+        description:
+          - Who must have signed. Checked before anything is made of what was fetched.
+          - With O(images[].simplestreams) write the key alone; the signed indexes (C(.sjson)) are read then.
+        type: dict
+        suboptions:
+          key:
+            description:
+              - The public key. The absolute path of a file on the managed host, as Debian's keyring packages bring them,
+                or its text. An OpenPGP key is checked with gpgv, a PEM key with openssl (SHA-256).
+              - 'B(In short:) Allowed: the absolute path of a file on the host, or the text of an OpenPGP key (armored) or
+                of a PEM public key.'
+            type: str
+            required: true
+          url:
+            description:
+              - The detached signature, of OpenPGP (with or without armor) or of openssl (its bytes, or base64).
+              - Left out where the list of checksums carries its signature itself, as Fedora's do; only what is signed of
+                it counts.
+              - 'B(In short:) Allowed: an http or https URL without a user, a password and a fragment.'
+            type: str
+          of:
+            description:
+              - What is signed. V(checksum) is the list of checksums, V(file) the file as it is fetched, V(content) a disk
+                as it is unpacked, as OPNsense's.
+              - V(checksum) where O(images[].checksum) is the URL of a list, else V(file), unless another is written.
+            type: str
+            choices:
+              - checksum
+              - file
+              - content
+      simplestreams:
+        description:
+          - Fetch the image of a product from a server of simplestreams, such as C(https://images.linuxcontainers.org) and
+            C(https://cloud-images.ubuntu.com/releases).
+          - A container needs the product's C(root.tar.xz), a virtual machine its C(disk-kvm.img) or C(disk1.img).
+          - The index says what the file must be, so it is as good as the way it comes, https or a signature.
+          - Read once, on creation; afterwards a difference is reported in RV(ignore:image.stale).
+        type: dict
+        suboptions:
+          server:
+            description:
+              - The address that C(streams/v1/index.json) lies below.
+              - 'B(In short:) Allowed: an http or https URL without a user, a password and a fragment.'
+            type: str
+            required: true
+          distribution:
+            description:
+              - The distribution, such as V(debian). Capitals are the same as small letters, here and below.
+              - 'B(In short:) Allowed: letters, digits, ''_'', ''.'', '':'', ''+'' and ''-''.'
+            type: str
+            required: true
+          release:
+            description:
+              - The release by its name or number, such as V(trixie), V(24.04) or V(noble).
+              - 'B(In short:) Allowed: letters, digits, ''_'', ''.'', '':'', ''+'' and ''-''.'
+            type: str
+            required: true
+          arch:
+            description:
+              - The architecture in Debian's words, such as V(amd64). That of the host unless another is written.
+              - 'B(In short:) Allowed: letters, digits, ''_'', ''.'', '':'', ''+'' and ''-''.'
+            type: str
+          variant:
+            description:
+              - The variant, such as V(cloud). V(default), or of a server without variants its only one, unless another is
+                written.
+              - 'B(In short:) Allowed: letters, digits, ''_'', ''.'', '':'', ''+'' and ''-''.'
+            type: str
+          serial:
+            description:
+              - Which build. The newest one that has a file for this O(images[].kind), unless one is written. See RV(ignore:image.serial).
+              - 'B(In short:) Allowed: letters, digits, ''_'', ''.'', '':'', ''+'' and ''-''.'
+            type: str
+      mirrors:
+        description:
+          - Which address stands in for a host, in O(images[].url), O(images[].checksum), O(images[].signature) and O(images[].simplestreams)
+            alike. The path stays the same below it.
+          - Checksums and signatures count as ever. Where a server redirects to is not looked up.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - The host, with its port where the URL has one.
+            type: str
+            required: true
+          state:
+            description:
+              - V(absent) asks the host itself.
+            type: str
+            choices:
+              - present
+              - absent
+            default: present
+          url:
+            description:
+              - The address of the mirror, with the path that stands before that of the host.
+              - 'B(In short:) Allowed: an http or https URL without a user, a password and a fragment.'
+            type: str
+      size_limit:
+        description:
+          - How large a download, the files of a root or a disk may become. More is refused, in the plan where the server
+            tells the size.
+          - 'B(In short:) A new one has V(64GiB). Allowed: 1MiB to 64TiB; a bare number counts in GiB.'
+        type: str
+      ask_upstream:
+        description:
+          - Ask upstream also of an image that stands whether there is a newer one, of the same URL or product. It is reported
+            in RV(ignore:image.stale) and in a warning, with its serial, and never fetched. Give the new image another name.
+          - A server that does not answer is a warning then, not a failure.
+        type: bool
+        default: false
   vms:
     description:
       - The virtual machines of the host. An item has the options of M(homelab.hybrid.kvm_vm).

@@ -13,6 +13,7 @@ from pathlib import Path
 import libvirt
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._image import downloads
 
 LXC = Path("/var/lib/lxc")
 
@@ -40,7 +41,16 @@ def remove_host(prefix: str, folder: Path) -> None:
     for pattern in (f"{prefix}*", f".attempts/{prefix}*"):
         for path in Path(paths.IMAGES).glob(pattern):
             shutil.rmtree(path)
+    remove_downloads()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_downloads() -> None:
+    """What was fetched for images whose records are gone."""
+    known = "".join(record.read_text() for record in Path(paths.record_folder("images")).glob("*.json"))
+    for path in Path(downloads.FOLDER).glob("*"):
+        if path.name.partition(".")[0] not in known:
+            path.unlink()
 
 
 def _undefine(things: t.Iterable[t.Any], prefix: str) -> None:

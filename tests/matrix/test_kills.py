@@ -21,10 +21,11 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.resource import LxcContainer
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths, record
+from ansible_collections.homelab.hybrid.plugins.module_utils._image import downloads
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
-from ansible_collections.homelab.hybrid.tests.harness import tiny_root
+from ansible_collections.homelab.hybrid.tests.harness import tiny_root, upstream
 from ansible_collections.homelab.hybrid.tests.harness.cases import AnyResource, converge_now
 from ansible_collections.homelab.hybrid.tests.harness.kill import Child
 from ansible_collections.homelab.hybrid.tests.harness.leftovers import remove_host
@@ -101,6 +102,9 @@ WHOLE_CHANGE: Params = {
     "parallel": 2,
 }
 
+# Where it comes from is known when the server runs.
+FETCHED: Params = {"name": IMAGE, "kind": "container"}
+
 
 class Scenario(t.NamedTuple):
     """What stands at first, as a layout, and the run that is killed; *resource* is ``None`` for a layout."""
@@ -130,6 +134,7 @@ SCENARIOS = (
     Scenario("layout_create", {}, None, WHOLE),
     Scenario("layout_change", WHOLE, None, WHOLE_CHANGE),
     Scenario("image_create", {}, Image(), SURROUNDINGS["images"][0]),
+    Scenario("image_fetch", {}, Image(), FETCHED),
 )
 
 
@@ -138,7 +143,10 @@ def _archive() -> t.Iterator[None]:
     remove_host(PREFIX, ARCHIVE.parent)
     ARCHIVE.parent.mkdir()
     tiny_root.build(ARCHIVE)
-    yield
+    with upstream.serving(ARCHIVE.parent) as server:
+        FETCHED["url"] = f"{server.url}/{ARCHIVE.name}"
+        FETCHED["checksum"] = server.put("SHA256SUMS", command("sha256sum", str(ARCHIVE)))
+        yield
     remove_host(PREFIX, ARCHIVE.parent)
 
 
@@ -208,6 +216,7 @@ def things() -> list[str]:
     found += [f"file {path}" for path in (FOLDER / "pool").glob(".*")]
     for pattern in (f"{PREFIX}*/*", f".attempts/{PREFIX}*"):
         found += [f"image {path}" for path in Path(paths.IMAGES).glob(pattern)]
+    found += [f"download {path}" for path in Path(downloads.FOLDER).glob("*")]
     for kind in record.SCHEMAS:
         for file in Path(paths.record_folder(kind)).glob(f"{PREFIX}*"):
             found += [f"{kind} {file.name}: {key}" for key in keys_of(record.load(kind, file.stem).data)]

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # WRITES
-"""The copy of a file of this host as an image, in the one form that the store keeps."""
+"""The copy of a file of this host, fetched or given, as an image: unpacked with bounds, in the one form that the store keeps."""
 
 from __future__ import annotations
 
@@ -16,43 +16,86 @@ from .._core.plan import Step
 from . import source_file
 from .state import SourceFile
 
+_CHUNK = 1 << 20
+# What a download writes unpacked leaves a part of the room that there is: a bomb must not fill the host.
+_USABLE = 0.9
 
-def copy_container_root(source: SourceFile, target: str, keep_fds: t.Sequence[int]) -> t.Iterator[Step]:
+
+def copy_container_root(source: SourceFile, target: str, limit: int, keep_fds: t.Sequence[int]) -> t.Iterator[Step]:
     """Write *source* to the new file *target* as tar.zst.
 
-    :raises ApplyError, CommandError: when it is damaged, or changes meanwhile.
+    :raises ApplyError, CommandError: when it is damaged, becomes larger than *limit* bytes, or changes meanwhile.
     """
     if source.packing == "zstd":
         _copy(source.path, target, keep_fds)
+    elif source.packing == "tar":
+        command.run(["zstd", "-q", "-T0", source.path, "-o", target], keep_fds=keep_fds)
     else:
-        plain = source.path if source.packing == "tar" else os.path.join(os.path.dirname(target), "root.tar")
-        if source.packing != "tar":
-            command.run(["zstd", "-q", "-d", source.path, "-o", plain], keep_fds=keep_fds)
-            yield Step("source unpacked")
-        command.run(["zstd", "-q", "-T0", plain, "-o", target], keep_fds=keep_fds)
-        if plain != source.path:
-            os.unlink(plain)
+        with command.writing(["zstd", "-q", "-T0", "-o", target], keep_fds=keep_fds) as packed:
+            for chunk in _unpacked(source, limit, keep_fds):
+                packed.write(chunk)
     _check_unchanged(source)
     yield Step("source copied")
 
 
-def copy_vm_disk(source: SourceFile, target: str, keep_fds: t.Sequence[int]) -> t.Iterator[Step]:
-    """Write *source* to the new file *target* as qcow2.
+def copy_vm_disk(
+    source: SourceFile,
+    target: str,
+    limit: int,
+    keep_fds: t.Sequence[int],
+    check: t.Callable[[str], None] = lambda path: None,
+) -> t.Iterator[Step]:
+    """Write *source* to the new file *target* as qcow2. *check* looks at its unpacked content before anything is made of it.
 
-    :raises ApplyError, CommandError: when it is damaged, stands on another file, or changes meanwhile.
+    :raises ApplyError, CommandError: when it is damaged, becomes larger than *limit* bytes, or changes meanwhile.
+    :raises SpecError: when it is no disk, or stands on another file.
     """
-    if source.packing == "qcow2":
+    disk = source
+    if source.packing not in ("qcow2", "raw"):
+        plain = os.path.join(os.path.dirname(target), "disk")
+        _write_sparsely(_unpacked(source, limit, keep_fds), plain)
+        yield Step("source unpacked")
+        disk = t.cast(SourceFile, source_file.look(plain, "vm", f"{source.told}, unpacked,"))
+    check(disk.path)
+    if disk.packing == "raw":
+        command.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", disk.path, target], keep_fds=keep_fds)
+    elif disk is source:
         _copy(source.path, target, keep_fds)
-        # Other files that a header names would be read by QEMU, which is none of the image's business.
-        info = source_file.disk_info(target)
-        data = info.get("format-specific", {}).get("data", {})
-        foreign = info.get("backing-filename") or data.get("data-file")
-        if foreign:
-            raise ApplyError(source_file.stands_on(source.path, foreign))
     else:
-        command.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", source.path, target], keep_fds=keep_fds)
+        os.rename(disk.path, target)
+    if source_file.size_of_disk(target) > limit:
+        raise ApplyError(source_file.too_large(source.told, limit))
+    if disk is not source and disk.packing == "raw":
+        os.unlink(disk.path)
     _check_unchanged(source)
     yield Step("source copied")
+
+
+def _unpacked(source: SourceFile, limit: int, keep_fds: t.Sequence[int]) -> t.Iterator[bytes]:
+    total = 0
+    with command.reading([*source_file.READERS[source.packing], "--", source.path], keep_fds=keep_fds) as stream:
+        while chunk := stream.read(_CHUNK):
+            total += len(chunk)
+            if total > limit:
+                raise ApplyError(source_file.too_large(source.told, limit))
+            yield chunk
+
+
+def _write_sparsely(chunks: t.Iterable[bytes], target: str) -> None:
+    """Write *chunks* to the new file *target*, with holes where there is nothing."""
+    system = os.statvfs(os.path.dirname(target))
+    room = int(system.f_bavail * system.f_frsize * _USABLE)
+    empty = bytes(_CHUNK)
+    with open(target, "wb") as stream:
+        for chunk in chunks:
+            if chunk == empty:
+                stream.seek(len(chunk), os.SEEK_CUR)
+                continue
+            room -= len(chunk)
+            if room < 0:
+                raise ApplyError(f"{os.path.dirname(target)} has no room for it unpacked")
+            stream.write(chunk)
+        stream.truncate(stream.tell())
 
 
 def _copy(source: str, target: str, keep_fds: t.Sequence[int]) -> None:
@@ -62,4 +105,4 @@ def _copy(source: str, target: str, keep_fds: t.Sequence[int]) -> None:
 def _check_unchanged(source: SourceFile) -> None:
     status = os.stat(source.path)
     if (status.st_size, status.st_mtime_ns) != (source.size, source.mtime_ns):
-        raise ApplyError(f"path: {source.path} was changed while it was copied. Run again when it is complete")
+        raise ApplyError(f"{source.told} was changed while it was copied. Run again when it is complete")

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
+from .._core import paths
+from .._core.errors import HybridError
 from .._core.record import Record
 from .._host.mounts import mounts_in
 from .._host.snapshot import Host
@@ -16,21 +19,22 @@ from .._storage import volume as volumes
 from .._storage.choice import drivers_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
-from . import copies, source_file, store
+from . import copies, downloads, source_file, store
 from .spec import Spec
-from .state import SourceFile, State
+from .state import Remote, SourceFile, State
 
 
 def observe(spec: Spec, host: Host) -> State:
     """Read the image of *spec* through *host*.
 
     :raises ObserveError: when the record cannot be read.
-    :raises SpecError: when ``path`` names a file that no image can be made of.
+    :raises SpecError: when ``path`` names a file that no image can be made of, or a server has nothing for what was declared.
     """
     record = host.record("images", spec.name)
     image = store.stored(record)
     origin = record.data.get("origin", {})
     kind = image.kind if image else spec.kind
+    remote, unreachable = _ask(spec, image is not None)
     is_looked_at = spec.state == "present" and spec.path is not None and kind is not None
     source = source_file.look(t.cast(str, spec.path), t.cast(str, kind)) if is_looked_at else None
     return State(
@@ -40,16 +44,46 @@ def observe(spec: Spec, host: Host) -> State:
         is_foreign=not record.exists and store.has_folder(spec.name),
         source=source,
         is_same_source=is_same_source(source, origin),
+        remote=remote,
+        is_cached=remote is not None and downloads.is_here(remote),
+        unreachable=unreachable,
+        free_bytes=_free_bytes() if remote is not None else None,
         copies=copies.recorded(record),
         users=users_of(spec.name, record, host) if spec.state == "absent" else (),
     )
+
+
+def _ask(spec: Spec, is_there: bool) -> tuple[Remote | None, str | None]:
+    """What the server has, where that matters: a run that finds its image asks nobody, unless the user wants to know.
+
+    :raises ObserveError, SpecError: when no image can be made of it.
+    """
+    if spec.state != "present" or not spec.is_fetched or spec.kind is None or (is_there and not spec.ask_upstream):
+        return None, None
+    from . import upstream  # HTTP and TLS: most runs ask nobody
+
+    try:
+        return upstream.find(spec), None
+    except HybridError as exc:
+        if not is_there:
+            raise
+        return None, exc.message
+
+
+def _free_bytes() -> int:
+    """The room on the file system that the store is on, or will be."""
+    folder = paths.IMAGES
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    system = os.statvfs(folder)
+    return system.f_bavail * system.f_frsize
 
 
 def is_same_source(source: SourceFile | None, origin: t.Mapping[str, t.Any]) -> bool | None:
     """Whether *source* has the content that *origin* records; it is read only if its size or time of change differs."""
     if source is None or "digest" not in origin:
         return None
-    if (source.path, source.size, source.mtime_ns) == (origin["path"], origin["size"], origin["mtime_ns"]):
+    if (source.path, source.size, source.mtime_ns) == (origin.get("path"), origin["size"], origin.get("mtime_ns")):
         return True
     return source.size == origin["size"] and source_file.digest_of(source.path) == str(origin["digest"])
 

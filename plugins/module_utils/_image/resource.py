@@ -61,6 +61,7 @@ class Image:
                 "size_bytes": image.size_bytes if image else None,
                 "size": show_size(-(-image.size_bytes // 2**20) * 2**20) if image else None,
                 "digest": image.digest if image else None,
+                "serial": (state.origin.get("simplestreams") or {}).get("serial") if image else None,
                 "pools": sorted(copy.pool for copy in state.copies),
                 "stale": stale_paths(spec, state),
             }

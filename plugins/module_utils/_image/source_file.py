@@ -9,65 +9,101 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import typing as t
 
 from .._core import command
 from .._core.errors import ApplyError, SpecError, shorten
+from .._core.units import show_size
 from .._host.backing import backing_file
 from .state import SourceFile
 
-_TAR_MAGICS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz"}
+_PACKED = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2"}
+# How each packing is read. xz and zstd can ask for memory without end.
+READERS = {
+    "gzip": ("gzip", "-dc"),
+    "bzip2": ("bzip2", "-dc"),
+    "xz": ("xz", "-dcq", "--memlimit-decompress=1GiB"),
+    "zstd": ("zstd", "-dcq", "--memory=1024MiB"),
+}
 _QCOW2 = b"QFI\xfb"
+# Of the header of version 3: the incompatible feature that the data lie in another file, which qemu-img would open.
+_EXTERNAL_DATA = 1 << 2
 _BLOCK = 4096
 _ALLOWED = {
-    "container": "a root file system as tar, tar.gz, tar.xz or tar.zst",
-    "vm": "a disk as qcow2, or as raw with a partition table",
+    "container": "a root file system as tar, tar.gz, tar.bz2, tar.xz or tar.zst",
+    "vm": "a disk as qcow2, or as raw with a partition table, as it is or packed with gzip, bzip2, xz or zstd",
 }
+# Nodes that programs in a root have beside /dev, as Postfix does; no guest gets them, and nobody loses anything.
+_HARMLESS_NODES = frozenset(("1,3", "1,5", "1,7", "1,8", "1,9", "5,0", "5,1", "5,2"))
+_MOST_ENTRIES = 5_000_000
+_QUOTED = r'"((?:[^"\\]|\\.)*)"'
+# -rwxr-xr-x 0/0    1234 2026-01-01 00:00 "./usr/bin/env"; a device has its numbers in place of the size.
+_ENTRY = re.compile(rf"(?P<kind>.)\S+ (\d+)/(\d+) +(?P<size>\S+) \S+ \S+ {_QUOTED}(?: (?:->|link to) {_QUOTED})?")
 
 
-def look(path: str, kind: str) -> SourceFile | None:
-    """The file *path* as the source of an image; ``None`` where there is no such file.
+def look(path: str, kind: str, told: str | None = None) -> SourceFile | None:
+    """The file *path* as the source of an image; ``None`` where there is no such file. *told* names it to the user.
+
+    Its packing is ``tar``, ``qcow2``, ``raw``, or ``gzip``, ``bzip2``, ``xz`` and ``zstd`` of one of them.
 
     :raises SpecError: when it is something that no image of *kind* can be made of.
     """
+    told = told or f"path: {shorten(path)}"
+    key = told.partition(":")[0]
     try:
         status = os.stat(path)
         # Who opens a FIFO waits until somebody writes to it.
         if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode) or stat.S_ISSOCK(status.st_mode):
-            raise SpecError(f"path: {shorten(path)} is no file. Allowed: {_ALLOWED[kind]}", key="path")
+            raise SpecError(f"{told} is no file. Allowed: {_ALLOWED[kind]}", key=key)
         with open(path, "rb") as stream:
             head = stream.read(512)
             status = os.fstat(stream.fileno())
     except FileNotFoundError:
         return None
     except OSError as exc:
-        raise SpecError(
-            f"path: {shorten(path)} cannot be read: {exc.strerror}. Allowed: {_ALLOWED[kind]}", key="path"
-        ) from exc
+        raise SpecError(f"{told} cannot be read: {exc.strerror}. Allowed: {_ALLOWED[kind]}", key=key) from exc
     packing = _container_packing(head) if kind == "container" else _disk_packing(head)
+    if kind == "vm" and packing in READERS and _disk_packing(_beginning(path, packing)) not in ("qcow2", "raw"):
+        packing = None
     if packing is None:
-        raise SpecError(f"path: {shorten(path)} is no image of kind {kind}. Allowed: {_ALLOWED[kind]}", key="path")
-    backing = backing_file(path) if packing == "qcow2" else None
-    if backing:
-        raise SpecError(stands_on(path, backing), key="path")
-    return SourceFile(path, packing, status.st_size, status.st_mtime_ns)
+        raise SpecError(f"{told} is no image of kind {kind}. Allowed: {_ALLOWED[kind]}", key=key)
+    if packing == "qcow2":
+        other = backing_file(path) or ("another file that has its data" if _has_other_data(head) else None)
+        if other:
+            raise SpecError(
+                f"{told} stands on {other}. Make one file of it first, with qemu-img convert -O qcow2", key=key
+            )
+    return SourceFile(path, packing, status.st_size, status.st_mtime_ns, told)
 
 
-def stands_on(path: str, other: str) -> str:
-    return f"path: {path} stands on {other}. Make one file of it first, with qemu-img convert -O qcow2"
+def _beginning(path: str, packing: str) -> bytes:
+    """The first bytes of what is packed in the file *path*; none where it is damaged."""
+    try:
+        with command.reading([*READERS[packing], "--", path]) as stream:
+            return stream.read(512)
+    except command.CommandError:
+        return b""
 
 
 def _container_packing(head: bytes) -> str | None:
-    if head[257:262] == b"ustar":
-        return "tar"
-    return next((packing for magic, packing in _TAR_MAGICS.items() if head.startswith(magic)), None)
+    return "tar" if head[257:262] == b"ustar" else _packed(head)
 
 
 def _disk_packing(head: bytes) -> str | None:
     if head.startswith(_QCOW2):
         return "qcow2"
-    return "raw" if head[510:512] == b"\x55\xaa" else None
+    return "raw" if head[510:512] == b"\x55\xaa" else _packed(head)
+
+
+def _packed(head: bytes) -> str | None:
+    return next((packing for magic, packing in _PACKED.items() if head.startswith(magic)), None)
+
+
+def _has_other_data(head: bytes) -> bool:
+    version, features = int.from_bytes(head[4:8], "big"), int.from_bytes(head[72:80], "big")
+    return version >= 3 and bool(features & _EXTERNAL_DATA)
 
 
 def digest_of(path: str) -> str:
@@ -88,27 +124,88 @@ class Root(t.NamedTuple):
     devices: tuple[str, ...]
 
 
-def read_root(path: str) -> Root:
-    """What is in the archive *path*.
+def read_root(path: str, told: str, limit: int) -> Root:
+    """What is in the archive *path*, which *told* names to the user. tar itself reads it, as it does when it is unpacked.
 
-    :raises ApplyError, CommandError: when it is damaged or no root file system.
+    :raises ApplyError, CommandError: when it is damaged, no root file system, larger than *limit* bytes, or would reach the host.
     """
-    listing = command.run(["tar", "--list", "--verbose", "--numeric-owner", "--quoting-style=escape", "--file", path])
-    total, largest, tops, devices = 0, 0, set(), []
-    for line in listing.splitlines():
-        # "-rwxr-xr-x 0/0    1234 2026-01-01 00:00 ./usr/bin/env"; a device has its numbers in place of the size.
-        kind, owner, size, dummy, dummy, name = line.split(None, 5)
-        name = name.removeprefix("./")
-        top = name.partition("/")[0].partition(" -> ")[0]
-        tops.add(top)
-        largest = max(largest, *(int(number) for number in owner.split("/")))
-        if kind[0] in "bc" and top != "dev":
-            devices.append(f"/{name}")
-        elif size.isdigit():
-            total += -(-int(size) // _BLOCK) * _BLOCK + 256
+    argv = ["tar", "--list", "--verbose", "--numeric-owner", "--absolute-names", "--quoting-style=c", "--file", path]
+    total, largest, count = 0, 0, 0
+    tops: set[str] = set()
+    way_out: set[str] = set()
+    devices: list[str] = []
+    with command.reading(argv) as stream:
+        for line in stream:
+            count += 1
+            entry = _ENTRY.fullmatch(line.decode(errors="replace").rstrip("\n"))
+            if entry is None:
+                raise ApplyError(
+                    f"{told}: the archive has an entry that no root file system has: {shorten(line[:100])}"
+                )
+            kind, user, group, size, name, link = entry.groups()
+            parts = _parts(name)
+            obstacle = _obstacle(kind, name, parts, link, way_out)
+            if obstacle is None and kind in "bc" and parts[:1] != ["dev"]:
+                devices.append(f"/{'/'.join(parts)}")
+                obstacle = None if kind == "c" and size in _HARMLESS_NODES else f"is a device node ({kind} {size})"
+            if obstacle is not None:
+                raise ApplyError(
+                    f"{told}: {shorten(name)} {obstacle}. Such an archive would reach its host; it is refused"
+                )
+            tops.update(parts[:1])
+            largest = max(largest, int(user), int(group))
+            total += -(-int(size) // _BLOCK) * _BLOCK + 256 if size.isdigit() else 256
+            if total > limit or count > _MOST_ENTRIES:
+                raise ApplyError(
+                    too_large(told, limit) if total > limit else f"{told}: it holds more than {_MOST_ENTRIES} files"
+                )
     if not {"etc", "usr"} <= tops:
-        raise ApplyError("path: the archive holds no root file system: it has no etc and usr at its top")
+        raise ApplyError(f"{told}: the archive holds no root file system: it has no etc and usr at its top")
     return Root(total, largest, tuple(devices))
+
+
+def too_large(told: str, limit: int) -> str:
+    return f"{told}: unpacked it is larger than {show_size(limit)}. Allow more with size_limit"
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".")]
+
+
+def _obstacle(kind: str, name: str, parts: list[str], link: str | None, way_out: set[str]) -> str | None:
+    """Why an entry must not be unpacked. *way_out* are the links so far that lead out of where the archive is unpacked."""
+    if name.startswith("/"):
+        return "is an absolute path"
+    if ".." in parts:
+        return "leads out of the archive"
+    place = "/".join(parts)
+    if _is_below(parts[:-1], way_out):
+        return "lies behind a link that leads out of the archive"
+    if kind == "h":
+        target = _parts(link or "")
+        if (link or "").startswith("/") or ".." in target or _is_below(target[:-1], way_out):
+            return f"is a hard link to {shorten(link)}, outside of the archive"
+        if "/".join(target) in way_out:
+            way_out.add(place)
+    elif kind == "l" and _leads_out(parts[:-1], link or ""):
+        way_out.add(place)
+    return None
+
+
+def _is_below(parts: list[str], places: set[str]) -> bool:
+    return any("/".join(parts[: length + 1]) in places for length in range(len(parts)))
+
+
+def _leads_out(folder: list[str], link: str) -> bool:
+    """Whether a symbolic link in *folder* leads out of the root that it is in, as the host sees it."""
+    if link.startswith("/"):
+        return True
+    depth = len(folder)
+    for part in _parts(link):
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            return True
+    return False
 
 
 def size_of_disk(path: str) -> int:

@@ -9,8 +9,26 @@ from __future__ import annotations
 
 import typing as t
 
-from .._core.errors import SpecError
-from .._core.options import CREATION, NAME, PATH, RECORD, TASK, Option, Options, always, each, fixed, listed, matching
+from .._core.declared import check_path, check_text
+from .._core.errors import SpecError, bad_value
+from .._core.options import (
+    CREATION,
+    NAME,
+    PATH,
+    RECORD,
+    TASK,
+    Check,
+    Option,
+    Options,
+    always,
+    each,
+    fixed,
+    listed,
+    matching,
+    size,
+)
+from .._core.units import GIB, MIB, TIB, show_size
+from . import address, checksum, simplestreams
 
 STATES = ("present", "absent")
 KINDS = ("container", "vm")
@@ -24,6 +42,27 @@ _PACKAGE = matching(
     "names of Debian packages: lower-case letters, digits, '+', '-' and '.'",
     ("git", "vim"),
 )
+SIGNED = ("checksum", "file", "content")
+_WORD = matching(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,62}", "letters, digits, '_', '.', ':', '+' and '-'", ("a", "b"))
+# Amounts that no image of a homelab has; what is above is a mistake or a bomb.
+_SIZE_LIMIT = 64 * GIB
+
+
+def _parse_key(name: str, value: t.Any) -> str:
+    """A public key as text, or the path of one on the host.
+
+    :raises SpecError:
+    """
+    text = str(value)
+    if text.startswith("/"):
+        return str(check_path(name, text))
+    if not text.lstrip().startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----") and "BEGIN PUBLIC KEY-----" not in text:
+        raise bad_value(name, value, _KEY_ALLOWED)
+    return f"{str(check_text(name, text)).strip()}\n"
+
+
+_KEY_ALLOWED = "the absolute path of a file on the host, or the text of an OpenPGP key (armored) or of a PEM public key"
+_KEY = Check(_parse_key, _KEY_ALLOWED, ("/usr/share/keyrings/a.gpg", "/usr/share/keyrings/b.gpg"))
 OPTIONS = Options(
     Option("name", check=NAME, home=TASK, required=True),
     Option("state", home=TASK, choices=STATES, default="present"),
@@ -32,9 +71,33 @@ OPTIONS = Options(
     Option("build.packages", "list", each(_PACKAGE, sorts=True), home=CREATION, live=always, show=listed, note=_ONCE),
     Option("build.firmware", home=CREATION, choices=FIRMWARE, live=always, note=_ONCE),
     Option("path", check=PATH, home=CREATION, live=always, note=_ONCE),
+    Option("url", check=address.URL, home=CREATION, live=always, note=_ONCE),
+    Option("checksum", check=checksum.CHECKSUM, home=CREATION, live=always, note=_ONCE),
+    Option("signature.url", check=address.URL, home=CREATION, live=always),
+    Option("signature.of", home=CREATION, choices=SIGNED, live=always),
+    # A public key is shown to anybody.
+    Option("signature.key", check=_KEY, home=CREATION, required=True, no_log=False, live=always),
+    Option("simplestreams.server", check=address.URL, home=CREATION, required=True, live=always, note=_ONCE),
+    Option("simplestreams.distribution", check=_WORD, home=CREATION, required=True, live=always, note=_ONCE),
+    Option("simplestreams.release", check=_WORD, home=CREATION, required=True, live=always, note=_ONCE),
+    Option("simplestreams.arch", check=_WORD, home=CREATION, live=always, note=_ONCE),
+    Option("simplestreams.variant", check=_WORD, home=CREATION, live=always, note=_ONCE),
+    Option("simplestreams.serial", check=_WORD, home=CREATION, live=always, note=_ONCE),
+    Option("mirrors[]", "item", address.HOST, home=TASK),
+    Option("mirrors[].url", check=address.URL, home=TASK),
+    Option(
+        "size_limit",
+        check=size(MIB, 64 * TIB, allowed="1MiB to 64TiB; a bare number counts in GiB"),
+        home=CREATION,
+        create=_SIZE_LIMIT,
+        show=show_size,
+        live=always,
+    ),
+    Option("ask_upstream", "bool", home=TASK, default=False),
 )
 ARGUMENTS = OPTIONS.arguments()
-CONSTRAINTS: dict[str, t.Any] = {"mutually_exclusive": [("build", "path")]}
+SOURCES = ("build", "path", "url", "simplestreams")
+CONSTRAINTS: dict[str, t.Any] = {"mutually_exclusive": [SOURCES]}
 
 
 class Build(t.NamedTuple):
@@ -45,14 +108,43 @@ class Build(t.NamedTuple):
     firmware: str | None = None
 
 
+class Streams(t.NamedTuple):
+    """A product of the simplestreams *server*."""
+
+    server: str
+    wanted: simplestreams.Wanted
+
+
+class Signature(t.NamedTuple):
+    """A detached signature at *url*, or without one a signature that is part of what it signs, and the public *key*.
+
+    *of* is what is signed: the list of checksums, the file as it is fetched, or its unpacked content.
+    """
+
+    key: str
+    url: str | None = None
+    of: str = "checksum"
+
+
 class Spec(t.NamedTuple):
-    """An image as declared. ``None`` is not written."""
+    """An image as declared. ``None`` is not written. *mirrors* has the address that stands in for a host, by its name."""
 
     name: str
     state: str = "present"
     kind: str | None = None
     build: Build | None = None
     path: str | None = None
+    url: str | None = None
+    checksum: str | None = None
+    signature: Signature | None = None
+    simplestreams: Streams | None = None
+    mirrors: t.Mapping[str, str] = {}
+    size_limit: int = _SIZE_LIMIT
+    ask_upstream: bool = False
+
+    @property
+    def is_fetched(self) -> bool:
+        return self.url is not None or self.simplestreams is not None
 
 
 def parse(params: t.Mapping[str, t.Any]) -> Spec:
@@ -60,16 +152,85 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
 
     :raises SpecError:
     """
-    values = OPTIONS.parse(params).values
-    recipe = {path.removeprefix("build."): values.pop(path) for path in [*values] if path.startswith("build.")}
-    if params.get("build") is not None and "suite" not in recipe:
-        raise SpecError(f"build.suite: is needed. Allowed: one of {', '.join(SUITES)}", key="build.suite")
-    spec = Spec(**values, build=Build(**recipe) if recipe else None)
-    if spec.build is not None and spec.path is not None:
-        raise SpecError("build, path: an image comes from one of the two. Write one of them", key="build")
+    declared = OPTIONS.parse(params)
+    values = declared.values
+    groups = {group: _taken(values, group) for group in ("build", "signature", "simplestreams")}
+    for group, needed in (("build", ("suite",)), ("signature", ("key",)), ("simplestreams", _STREAMS_NEEDED)):
+        for key in needed:
+            if params.get(group) is not None and key not in groups[group]:
+                allowed = OPTIONS[f"{group}.{key}"]
+                words = (
+                    f"one of {', '.join(allowed.choices)}" if allowed.choices else t.cast(Check, allowed.check).allowed
+                )
+                raise SpecError(f"{group}.{key}: is needed. Allowed: {words}", key=f"{group}.{key}")
+    mirrors = {}
+    for item in declared.items.get("mirrors", ()):
+        if item.is_wanted and item.text("url") is None:
+            raise SpecError(f"mirrors[{item.name}].url: is needed. Allowed: {address.URL.allowed}", key="mirrors")
+        if item.is_wanted:
+            mirrors[item.name] = str(item.text("url"))
+    spec = Spec(
+        **values,
+        mirrors=mirrors,
+        build=Build(**groups["build"]) if groups["build"] else None,
+        simplestreams=_streams(groups["simplestreams"]),
+    )
+    spec = spec._replace(signature=_signature(groups["signature"], spec))
+    _check_sources(spec)
+    return spec
+
+
+_STREAMS_NEEDED = ("server", "distribution", "release")
+
+
+def _taken(values: dict[str, t.Any], group: str) -> dict[str, t.Any]:
+    """What was written of *group*, taken out of *values*."""
+    return {path.removeprefix(f"{group}."): values.pop(path) for path in [*values] if path.startswith(f"{group}.")}
+
+
+def _streams(written: t.Mapping[str, t.Any]) -> Streams | None:
+    if not written:
+        return None
+    keys = {key: value for key, value in written.items() if key != "server"}
+    return Streams(written["server"], simplestreams.Wanted(**keys))
+
+
+def _signature(written: t.Mapping[str, t.Any], spec: Spec) -> Signature | None:
+    """The signature as it is declared, with what is signed where that was not written."""
+    if not written:
+        return None
+    has_list = spec.checksum is not None and checksum.split(spec.checksum).url is not None
+    signature = Signature(**{"of": "checksum" if has_list else "file", **written})
+    if spec.simplestreams is not None:
+        if "url" in written or "of" in written:
+            raise SpecError("signature: of simplestreams the index is signed. Write the key alone", key="signature")
+        return signature
+    if spec.url is None:
+        raise SpecError("signature: belongs to url or simplestreams", key="signature")
+    if signature.of == "checksum" and not has_list:
+        raise SpecError("signature.of: checksum needs the URL of a list in checksum", key="signature.of")
+    if signature.of == "content" and spec.kind == "container":
+        raise SpecError("signature.of: content belongs to the disk of a vm", key="signature.of")
+    if signature.of != "checksum" and signature.url is None:
+        raise SpecError("signature.url: is needed; only a list of checksums can carry its own", key="signature.url")
+    return signature
+
+
+def _check_sources(spec: Spec) -> None:
+    written = [name for name in SOURCES if getattr(spec, name) is not None]
+    if len(written) > 1:
+        raise SpecError(f"{', '.join(written)}: an image comes from one of them. Write one of them", key=written[0])
     if spec.build is not None and spec.build.firmware is not None and spec.kind == "container":
         raise SpecError("build.firmware: belongs to an image of kind vm, a container has none", key="build.firmware")
-    return spec
+    if spec.checksum is not None and spec.url is None:
+        raise SpecError("checksum: belongs to url", key="checksum")
+    if spec.url is not None and spec.checksum is None and spec.signature is None:
+        raise SpecError(
+            f"url: checksum or signature is needed with it; nothing else says what the file must be. Allowed: {checksum.CHECKSUM.allowed}",
+            key="checksum",
+        )
+    if spec.ask_upstream and not spec.is_fetched:
+        raise SpecError("ask_upstream: belongs to url or simplestreams", key="ask_upstream")
 
 
 def with_create_defaults(spec: Spec) -> Spec:
@@ -81,8 +242,8 @@ def with_create_defaults(spec: Spec) -> Spec:
         raise SpecError(
             f"kind: is needed to make the image {spec.name}. Allowed: one of {', '.join(KINDS)}", key="kind"
         )
-    if spec.build is None and spec.path is None:
-        raise SpecError(f"build, path: one of the two is needed to make the image {spec.name}", key="build")
+    if all(getattr(spec, name) is None for name in SOURCES):
+        raise SpecError(f"{', '.join(SOURCES)}: one of them is needed to make the image {spec.name}", key="build")
     if spec.build is not None and spec.kind == "vm":
         return spec._replace(build=spec.build._replace(firmware=spec.build.firmware or FIRMWARE[0]))
     return spec

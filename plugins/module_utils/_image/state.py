@@ -38,21 +38,45 @@ def space_of(copy: Volume, size_bytes: int) -> Space:
 
 
 class SourceFile(t.NamedTuple):
-    """A file that an image is made of, as it was seen. *packing* is ``qcow2``, ``raw``, ``tar``, ``gzip``, ``xz`` or ``zstd``."""
+    """A file that an image is made of, as it was seen. *packing* is what :func:`source_file.look` says. *told* names it to the user."""
 
     path: str
     packing: str
     size: int
     mtime_ns: int
+    told: str
+
+
+class Remote(t.NamedTuple):
+    """A file as its server told of it, before it is fetched.
+
+    *url* is where it lies, a mirror in the place of its host. *digest* is what it must have (``sha512:`` and hexadecimal digits),
+    *size* in bytes, *serial* that of a product of simplestreams. *validator* is its ETag or time of change. ``None`` is not known.
+    *signature* is the detached one of the file or its content. *missing* are programs without which none can be checked.
+    *is_trusted*: nobody on the way can have changed what it must be.
+    """
+
+    url: str
+    digest: str | None = None
+    size: int | None = None
+    serial: str | None = None
+    validator: str | None = None
+    signature: bytes | None = None
+    missing: tuple[str, ...] = ()
+    is_trusted: bool = True
 
 
 class State(t.NamedTuple):
     """An image as it is. *image* is ``None`` while none stands.
 
-    *origin* is what the record says that it was made of: ``{"build": {...}}`` or ``{"path": ..., "digest": ...}``.
+    *origin* is what the record says that it was made of: ``{"build": {...}}``, or a path, a url or
+    a product of simplestreams with the digest of the file.
     *is_recorded*: something of it was begun or is left. *is_foreign*: its folder in the store is there without a record.
+    *is_cached*: the file of *remote* was fetched before.
     *source* is the file that ``path`` names, ``None`` where there is none. *is_same_source*: the file has the content that
-    the image was made of; ``None`` where that cannot be told. *copies* are those that guests were cloned from, in pools.
+    the image was made of; ``None`` where that cannot be told. *remote* is what its server has, asked only where an image is to
+    be made or the user wants to know; *unreachable* says why a server that was asked of an image that stands told nothing.
+    *free_bytes* is the room that the store has. *copies* are those that guests were cloned from, in pools.
     *users* are the guests that need it, read for ``absent`` only.
     """
 
@@ -62,5 +86,9 @@ class State(t.NamedTuple):
     is_foreign: bool = False
     source: SourceFile | None = None
     is_same_source: bool | None = None
+    remote: Remote | None = None
+    is_cached: bool = False
+    unreachable: str | None = None
+    free_bytes: int | None = None
     copies: tuple[Volume, ...] = ()
     users: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._image.state import
 from tools import apply_cells
 
 TRIXIE = {"kind": "container", "build": {"suite": "trixie"}}
-SOURCE = SourceFile("/srv/root.tar.xz", "xz", 1000, 1)
+SOURCE = SourceFile("/srv/root.tar.xz", "xz", 1000, 1, "path: '/srv/root.tar.xz'")
 STORED = StoredImage("debian", "container", "tar.zst", "/store/debian/root.tar.zst", 1000, "sha256:aa")
 ABSENT = State()
 
@@ -128,7 +128,7 @@ def test_a_file_that_is_not_there_yet_is_assumed():
     ("params", "sentence"),
     [
         ({}, "kind: is needed to make the image debian. Allowed: one of container, vm"),
-        ({"kind": "vm"}, "build, path: one of the two is needed"),
+        ({"kind": "vm"}, "build, path, url, simplestreams: one of them is needed"),
     ],
 )
 def test_a_new_image_needs_a_kind_and_a_source(params, sentence):
@@ -143,7 +143,7 @@ def test_a_new_image_needs_a_kind_and_a_source(params, sentence):
         ({"state": "started"}, "state: 'started' is not allowed. Allowed: one of present, absent"),
         ({"kind": "disk"}, "kind: 'disk' is not allowed. Allowed: one of container, vm"),
         ({"path": "root.tar"}, "path: 'root.tar' is not allowed"),
-        ({"path": "/srv/a", "build": {"suite": "trixie"}}, "build, path: an image comes from one of the two"),
+        ({"path": "/srv/a", "build": {"suite": "trixie"}}, "build, path: an image comes from one of them"),
         ({"build": {"suite": "buster"}}, "build.suite: 'buster' is not allowed. Allowed: one of bookworm, trixie"),
         ({"build": {}}, "build.suite: is needed"),
         ({"build": {"suite": "trixie", "firmware": "uefi"}}, "build.firmware: 'uefi' is not allowed"),
