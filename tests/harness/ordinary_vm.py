@@ -33,6 +33,8 @@ from ansible_collections.homelab.hybrid.tests.harness.build_cache import built_o
 
 SUITE = "trixie"
 SNAPSHOT = "booted"
+# A boot takes half a minute, what libvirt asks QEMU then another; both many times that on a host that is busy with other tests.
+BOOT_SECONDS = 900
 MAC = "52:54:00:79:00:01"
 PACKAGES = (
     "apparmor", "ca-certificates", "dbus", "iputils-ping", "less", "libpam-systemd", "linux-image-cloud-amd64",
@@ -163,12 +165,14 @@ def take_snapshot(folder: Path) -> None:
     """Boot it once, wait until it is idle, and save it running."""
     port = free_port()
     tiny_vm.run(*machine(folder, port))
-    wait_for_ssh(folder, port, 900)
-    state = ssh(folder, port, "systemctl is-system-running --wait; systemctl --failed --plain --no-legend", timeout=300)
+    wait_for_ssh(folder, port, BOOT_SECONDS)
+    state = ssh(
+        folder, port, "systemctl is-system-running --wait; systemctl --failed --plain --no-legend", timeout=BOOT_SECONDS
+    )
     if state.stdout.split("\n")[0] != "running":
         raise RuntimeError(f"the machine is not well after its boot: {state.stdout}")
     # libvirt asks QEMU for all it can do when it is first spoken to.
-    ssh(folder, port, "virsh -q capabilities > /dev/null; sync", timeout=300)
+    ssh(folder, port, "virsh -q capabilities > /dev/null; sync", timeout=BOOT_SECONDS)
     monitor(folder, f"savevm {SNAPSHOT}", 300)
     stop(folder)
 
@@ -180,7 +184,7 @@ def start(image: Path, folder: Path) -> int:
         tiny_vm.run("cp", "--reflink=auto", "--sparse=always", str(image / name), str(folder / name))
     port = free_port()
     tiny_vm.run(*machine(folder, port), "-loadvm", SNAPSHOT)
-    wait_for_ssh(folder, port, 600)
+    wait_for_ssh(folder, port, BOOT_SECONDS)
     # Its clock is that of the snapshot.
     ssh(folder, port, f"date -s @{int(time.time())}")
     return port
@@ -209,7 +213,7 @@ def ssh(folder: Path, port: int, command: str, timeout: float = 120) -> subproce
 
 
 def wait_for_ssh(folder: Path, port: int, seconds: float) -> None:
-    """Until it answers. A boot takes half a minute, and ten times that on a host that is busy with other tests."""
+    """Until it answers."""
     end = time.monotonic() + seconds
     while ssh(folder, port, "true").returncode:
         if time.monotonic() > end:
