@@ -179,6 +179,22 @@ def test_a_place_is_not_used_up_while_the_machine_runs(folder: Path) -> None:
     assert macs() == [M1, M3]
 
 
+def test_a_card_is_plugged_in_though_its_place_is_taken_until_the_next_boot(folder: Path) -> None:
+    make(NAME, BOTH, rest="<features><acpi/></features>")
+    virsh("start", NAME)
+    virsh("detach-interface", NAME, "bridge", "--mac", M2, "--config")
+    assert macs() == [M1] and M2 in slots(running(NAME))
+    check_run_again(VM, networks({"name": "new", "bridge": BRIDGES[0], "mac": M3}), ["networks[new]"])
+    assert slots(definition(NAME))[M3] == slots(running(NAME))[M2]
+    assert M3 in slots(running(NAME))
+
+
+def slots(root: machines.Element) -> dict[str | None, str | None]:
+    """The PCI slot of each card, by MAC."""
+    cards = root.iterfind("devices/interface")
+    return {machines.attribute(c, "mac", "address"): machines.attribute(c, "address", "slot") for c in cards}
+
+
 def test_a_place_is_free_for_a_name_later(folder: Path) -> None:
     make(NAME, BOTH.replace(BRIDGES[0], BRIDGES[1], 1))
     check_run_again(VM, {**networks({"name": "net1", "link": "down"}), "description": "x"})
