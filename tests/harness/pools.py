@@ -1,7 +1,7 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""File systems for pools: a btrfs in an image file, made for a test and gone with it."""
+"""File systems for pools: each in an image file, made for a test and gone with it."""
 
 from __future__ import annotations
 
@@ -26,17 +26,30 @@ def run(*argv: str | Path) -> str:
 @contextlib.contextmanager
 def btrfs(folder: Path, *, quota: str | None = None, size: str = "4G") -> t.Iterator[Path]:
     """A mounted btrfs. *quota* is ``full`` or ``simple``; without it the quotas are not enabled."""
-    image, point = folder / "btrfs.img", folder / "btrfs"
-    point.mkdir()
-    run("truncate", "-s", size, image)
-    run("mkfs.btrfs", "-q", image)
-    run("mount", "-o", "loop", image, point)
-    os.chmod(point, 0o711)
-    try:
+    with _mounted(folder, "btrfs", size) as point:
         if quota == "full":
             run("btrfs", "quota", "enable", point)
         elif quota == "simple":
             enable_simple_quotas(point)
+        yield point
+
+
+@contextlib.contextmanager
+def xfs(folder: Path) -> t.Iterator[Path]:
+    """A mounted XFS, which enforces no quotas."""
+    with _mounted(folder, "xfs", "512M") as point:
+        yield point
+
+
+@contextlib.contextmanager
+def _mounted(folder: Path, kind: str, size: str) -> t.Iterator[Path]:
+    image, point = folder / f"{kind}.img", folder / kind
+    point.mkdir()
+    run("truncate", "-s", size, image)
+    run(f"mkfs.{kind}", "-q", image)
+    run("mount", "-o", "loop", image, point)
+    os.chmod(point, 0o711)
+    try:
         yield point
     finally:
         run("umount", "-l", point)

@@ -20,6 +20,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.removal impor
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage import volume as volumes
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.choice import driver_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import LIMIT, Cloning, Driver
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.drivers import project_quota
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import BLOCK, FILESYSTEM, Volume
 from ansible_collections.homelab.hybrid.tests.harness import pools
 from ansible_collections.homelab.hybrid.tests.harness.pools import run
@@ -455,3 +456,28 @@ def test_a_folder_without_project_quotas_says_what_would_have_them(tmp_path: Pat
     if "prjquota" in run("findmnt", "-no", "OPTIONS", "-T", tmp_path):
         pytest.skip("this file system has project quotas")
     assert re.search(r"enforces no project quotas\. It takes .* a pool of type btrfs", str(driver.obstacle(LIMIT)))
+
+
+def test_what_is_in_a_root_joins_its_project_before_that_is_limited(tmp_path: Path) -> None:
+    """Of a project XFS knows without quotas too. That the limit is enforced shows the ordinary machine."""
+    with pools.xfs(tmp_path) as point:
+        root = Path(publish(made("dir", point / "pool"), ROOT))
+        (root / "srv/deep").mkdir(parents=True)
+        (root / "mounted").mkdir()
+        (root / "srv/deep/file").write_text("x")
+        (root / "srv/link").symlink_to("/etc")
+        os.mkfifo(root / "srv/fifo")
+        (point / "beside").write_text("x")
+        run("mount", "-t", "tmpfs", "tmpfs", root / "mounted")
+        with pytest.raises((ApplyError, OSError)):
+            project_quota.set_limit(str(root), ROOT, 64 * MIB)
+        run("umount", root / "mounted")
+        projects = {path: project_of(path) for path in (root, root / "srv", root / "srv/deep", root / "srv/deep/file")}
+        (root / "srv/deep/late").write_text("x")
+        assert len({*projects.values(), project_of(root / "srv/deep/late")}) == 1
+        assert min(projects.values()) >= 65536
+        assert project_of(point / "beside") == project_of(root / "mounted") == 0
+
+
+def project_of(path: Path) -> int:
+    return int(run("lsattr", "-pd", path).split()[0])
