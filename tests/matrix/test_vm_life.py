@@ -253,6 +253,14 @@ def test_a_kept_disk_that_is_taken_again_grows(folder: Path) -> None:
     assert volume(folder / f"{NAME}.data.qcow2")["virtual-size"] == 24 << 20
 
 
+def test_a_seed_that_no_record_knows_is_written_where_it_lies(folder: Path) -> None:
+    made(**{key: value for key, value in FULL.items() if key not in STOPPED})
+    (RECORDS / f"{NAME}.json").unlink()
+    check_run_again(VM, {**STOPPED, "cloud_init": {"user": "other"}}, ["cloud_init.user"])
+    seed = folder / f"{NAME}.seed.iso"
+    assert '"other"' in seed_files(seed)["vendor-data"] and os.stat(seed).st_mode & 0o777 == 0o600
+
+
 def test_what_is_not_ours_is_never_deleted(folder: Path) -> None:
     source = folder / "hlvm-foreign.img"
     source.write_bytes(bytes(1 << 20))
