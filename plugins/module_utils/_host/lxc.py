@@ -29,6 +29,12 @@ _MAC = re.compile(r"^\s*lxc\.(?:net\.\d+|network(?:\.\d+)?)\.hwaddr\s*=\s*([0-9A
 # A value may stand in quotes.
 _INCLUDE = re.compile(r"""^\s*lxc\.include\s*=\s*(["']?)(\S.*?)\1\s*$""", re.MULTILINE)
 _TABLE = re.compile(r"""^\s*lxc\.mount(?:\.fstab)?\s*=\s*(["']?)(\S.*?)\1\s*$""", re.MULTILINE)
+# The keys, of LXC 1 to 6, whose values name paths of the host. Those of others, such as lxc.environment, are the guest's.
+_WITH_PATHS = re.compile(
+    r"^[ \t]*lxc\.(rootfs|mount|include|hook|console|log|seccomp)(?:\.\S*?|file)?[ \t]*=[ \t]*([\"']?)(.*?)\2[ \t]*$",
+    re.MULTILINE,
+)
+_PATHS = re.compile(r"(?:^|[\s:=,])(/[^\s:,]*)")
 # What LXC 1 and 2 knew and LXC 3 and later refuse, as in lxc-update-config.
 _OLD = re.compile(
     r"^\s*(lxc\.(?:utsname|rootfs|rootfs\.backend|mount|pts|tty|devttydir|console|aa_profile|aa_allow_incomplete|se_context"
@@ -49,7 +55,7 @@ class Container:
     """A container by its configuration file.
 
     *config* is its text, *included* what each ``lxc.include`` of it stands for, by its value; *tables* the lines of the files that
-    ``lxc.mount.fstab`` names. *problem* says why liblxc cannot load it, as far as that can be told without liblxc.
+    ``lxc.mount.fstab`` names, as far as all that can be read. *problem* says why liblxc cannot load it, if that is known without it.
     """
 
     __slots__ = ("config", "included", "is_running", "name", "problem", "tables")
@@ -78,6 +84,18 @@ class Container:
         return "\n".join((*lines, self.config))
 
     @property
+    def paths(self) -> list[str]:
+        """Every path of the host that the configuration and its files name, those files among them."""
+        files = (line.origin for its in self.included.values() for line in its)
+        entries = (f"lxc.mount.entry = {line}" for its in self.tables.values() for line in its)
+        found = [*files]
+        for key, dummy, value in _WITH_PATHS.findall("\n".join((self._effective, *entries))):
+            # A root may have spaces in its name; in an entry of fstab they are written as \040.
+            whole = key == "rootfs" and " " in value
+            found += [value.partition(":")[2] or value] if whole else _PATHS.findall(value)
+        return [*dict.fromkeys(path.replace("\\040", " ") for path in found)]
+
+    @property
     def bridges(self) -> set[str]:
         """The links of the host that its interfaces are plugged into, or stand on."""
         return {link for dummy, link in _LINK.findall(self._effective)}
@@ -93,6 +111,10 @@ class Container:
         text = self._effective
         numbers = set(_VLAN.findall(text))
         return {link for number, link in _LINK.findall(text) if number in numbers}
+
+
+# What an include stands for, and why liblxc would not read it.
+_Lines = tuple[tuple[Included, ...], list[str]]
 
 
 class _Unreadable(Exception):
@@ -120,50 +142,68 @@ def read_containers() -> dict[str, Container]:
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
         return {}
-    known: dict[str, tuple[Included, ...]] = {}
+    known: dict[str, _Lines] = {}
     paths = {name: os.path.join(folder, name, "config") for name in names}
-    found = (_read_container(name, path, name in running, known) for name, path in paths.items())
+    found = (read_container(name, path, is_running=name in running, known=known) for name, path in paths.items())
     return {container.name: container for container in found if container is not None}
 
 
-def _read_container(name: str, path: str, is_running: bool, known: dict[str, tuple[Included, ...]]) -> Container | None:
+def read_container(
+    name: str, path: str, *, is_running: bool = False, known: dict[str, _Lines] | None = None
+) -> Container | None:
+    """The container whose configuration is the file *path*; ``None`` where there is none. *known* keeps what an include stands for.
+
+    Why liblxc cannot load it is its *problem*. All that can be read of it is read nevertheless, as it is asked before a deletion.
+    """
     try:
         text = _read_file(path)
     except _Unreadable as exc:
         return Container(name, "", is_running, problem=str(exc)) if os.path.lexists(path) else None
+    known = {} if known is None else known
     included: dict[str, tuple[Included, ...]] = {}
     tables: dict[str, tuple[str, ...]] = {}
-    problem = None
-    try:
-        for dummy, value in _INCLUDE.findall(text):
-            if value not in known:
-                known[value] = tuple(_read_included(value, (path,)))
-            included[value] = known[value]
-    except _Unreadable as exc:
-        problem = str(exc)
+    problems: list[str] = []
+    for dummy, value in _INCLUDE.findall(text):
+        if value not in known:
+            own: list[str] = []
+            known[value] = (tuple(_read_included(value, (path,), own, set())), own)
+        included[value], its_problems = known[value]
+        problems += its_problems
     effective = "\n".join((text, *(line.text for its in included.values() for line in its)))
     for dummy, value in _TABLE.findall(effective):
         try:
             tables[value] = tuple(_read_file(value).split("\n"))
         except _Unreadable as exc:
-            problem = problem or str(exc)
+            problems.append(str(exc))
     old = _OLD.search(effective)
     if old is not None:
-        problem = problem or f"{old.group(1)} is a key of LXC 1 or 2. Run lxc-update-config -c {path}"
-    return Container(name, text, is_running, included=included, tables=tables, problem=problem)
+        problems.append(f"{old.group(1)} is a key of LXC 1 or 2. Run lxc-update-config -c {path}")
+    return Container(name, text, is_running, included=included, tables=tables, problem=next(iter(problems), None))
 
 
-def _read_included(value: str, above: tuple[str, ...]) -> t.Iterator[Included]:
-    """The lines that an ``lxc.include`` stands for, in the order in which liblxc reads them."""
+def _read_included(value: str, above: tuple[str, ...], problems: list[str], seen: set[str]) -> t.Iterator[Included]:
+    """The lines that an ``lxc.include`` stands for, in the order in which liblxc reads them. *problems* gets why it would not.
+
+    After a problem each file is read once, lest those of a folder that include each other are read in every order.
+    """
     for path in _files_of(value):
         if path in above or len(above) > _DEEPEST:
-            raise _Unreadable(f"{above[-1]} includes {path}, which includes it in turn")
-        for line in _read_file(path).split("\n"):
+            problems.append(f"{above[-1]} includes {path}, which includes it in turn")
+            continue
+        if problems and path in seen:
+            continue
+        seen.add(path)
+        try:
+            lines = _read_file(path).split("\n")
+        except _Unreadable as exc:
+            problems.append(str(exc))
+            continue
+        for line in lines:
             inner = _INCLUDE.match(line)
             if inner is None:
                 yield Included(path, line)
             else:
-                yield from _read_included(inner.group(2), (*above, path))
+                yield from _read_included(inner.group(2), (*above, path), problems, seen)
 
 
 def _files_of(value: str) -> list[str]:

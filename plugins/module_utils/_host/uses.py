@@ -19,7 +19,7 @@ from .._core import atomic, libraries
 from . import mounts, place
 from .backing import chain_of
 from .libvirt import read_each
-from .lxc import lxc_path
+from .lxc import lxc_path, read_container
 
 if t.TYPE_CHECKING:
     from .snapshot import Host
@@ -28,12 +28,6 @@ if t.TYPE_CHECKING:
 _TOLD = ("title", "description", "metadata")
 # Arguments for QEMU: "file=/srv/x,format=raw".
 _IN_ARGUMENT = re.compile(r"(?:^|[=,:])(/[^,]*)")
-# The keys of LXC, of 1 to 6, whose values name paths of the host. Those of others, such as lxc.environment, are the guest's.
-_LXC_LINE = re.compile(
-    r"^[ \t]*lxc\.(rootfs|mount|include|hook|console|log|seccomp)(?:\.\S*?|file)?[ \t]*=[ \t]*(.*?)[ \t]*$",
-    re.MULTILINE,
-)
-_LXC_PATHS = re.compile(r"(?:^|[\s:=,])(/[^\s:,]*)")
 _SNAPSHOTS = "snaps"
 _CLONES = "lxc_snapshots"
 _FOLDERS = ("dir", "fs", "netfs", "vstorage")
@@ -171,18 +165,17 @@ def _volume_path(host: Host, pool: str, volume: str) -> t.Iterator[str]:
 
 
 def _of_containers(host: Host) -> t.Iterator[Use]:
-    known: dict[str, list[str]] = {}
     for name, container in host.containers.items():
         folder = os.path.join(lxc_path(), name)
-        yield Use(name, folder, container.is_running)
-        for path in _paths_of(container.config, known):
+        for path in (folder, *container.paths):
             yield Use(name, path, container.is_running)
-        for clone, its in _further_containers(folder):
+        for clone, its in _further_configurations(folder):
             if clone not in host.containers or its != os.path.join(lxc_path(), clone, "config"):
-                yield from (Use(clone, path) for path in _paths_of(atomic.read_text(its) or "", known))
+                found = read_container(clone, its)
+                yield from (Use(clone, path) for path in (found.paths if found else ()))
 
 
-def _further_containers(folder: str) -> t.Iterator[tuple[str, str]]:
+def _further_configurations(folder: str) -> t.Iterator[tuple[str, str]]:
     """The snapshots of a container, and the clones that ``lxc-copy -s`` noted with it, each with its configuration."""
     snapshots = os.path.join(folder, _SNAPSHOTS)
     for name in sorted(os.listdir(snapshots)) if os.path.isdir(snapshots) else ():
@@ -190,30 +183,6 @@ def _further_containers(folder: str) -> t.Iterator[tuple[str, str]]:
     noted = (atomic.read_text(os.path.join(folder, _CLONES)) or "").splitlines()
     for where, name in zip(noted[::2], noted[1::2], strict=False):
         yield name, os.path.join(where, name, "config")
-
-
-def _paths_of(config: str, known: dict[str, list[str]]) -> list[str]:
-    """Every path of the host that a configuration of LXC names, with the files that it includes. *known* keeps what those name."""
-    found: list[str] = []
-    for key, value in _LXC_LINE.findall(config):
-        # A root may have spaces in its name; in an entry of fstab they are written as \040.
-        paths = [value.partition(":")[2] or value] if key == "rootfs" and " " in value else _LXC_PATHS.findall(value)
-        found += [path.replace("\\040", " ") for path in paths]
-        for path in paths if key in ("include", "mount") else ():
-            if path not in known:
-                known[path] = []  # it may include itself
-                known[path] = [
-                    its for text in _included(path, is_fstab=key == "mount") for its in _paths_of(text, known)
-                ]
-            found += known[path]
-    return list(dict.fromkeys(found))
-
-
-def _included(path: str, *, is_fstab: bool) -> t.Iterator[str]:
-    names = [os.path.join(path, name) for name in os.listdir(path)] if os.path.isdir(path) and not is_fstab else [path]
-    for name in names:
-        text = (atomic.read_text(name) or "") if os.path.isfile(name) else ""
-        yield "".join(f"lxc.mount.entry = {line}\n" for line in text.splitlines()) if is_fstab else text
 
 
 # ---- the host itself ---------------------------------------------------------------------------------------------------------

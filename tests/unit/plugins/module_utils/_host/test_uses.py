@@ -18,7 +18,8 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot impo
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(uses, "lxc_path", lambda: str(tmp_path / "lxc"))
+    for module in (lxc, uses):
+        monkeypatch.setattr(module, "lxc_path", lambda: str(tmp_path / "lxc"))
     (tmp_path / "pool").mkdir()
     return tmp_path / "pool"
 
@@ -26,8 +27,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def host_of(configs: t.Mapping[str, str], machines: t.Mapping[str, str], *pools: Pool) -> Host:
     host = Host()
     none: frozenset[str] = frozenset()
+    for name, text in configs.items():
+        path = Path(lxc.config_path(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     host.__dict__.update(
-        containers={name: lxc.Container(name, text, is_running=True) for name, text in configs.items()},
+        containers=lxc.read_containers(),
         domains=dict.fromkeys(machines),
         definitions={name: Definition(f"<domain>{xml}</domain>") for name, xml in machines.items()},
         listings=Listings(none, none, none, none),
@@ -56,6 +61,7 @@ def qcow2(path: Path, backing: str) -> Path:
         "lxc.rootfs.path = dir:{0}/web.rootfs",
         "lxc.rootfs.path = {0}/web.rootfs",
         "lxc.rootfs.path = btrfs:{0}/my root",
+        "lxc.rootfs.path = 'dir:{0}/my root'",
         "lxc.rootfs.path = overlay:{0}/base:/srv/delta",
         "lxc.rootfs.path = overlay:/srv/base:{0}/delta",
         "lxc.rootfs.path = loop:{0}/root.img",
@@ -81,6 +87,20 @@ def test_a_container_stands_on_what_files_of_others_say_of_it(folder: Path, tmp_
         f"lxc.include = {tmp_path}/conf.d",
     ):
         assert guests_on(host_of({"web": line}, {}), folder) == {"web"}, line
+
+
+@pytest.mark.parametrize("odd", ["{0}/missing", "{0}/itself", "{0}/pipe", "{0}/conf.d"])
+def test_a_configuration_that_lxc_cannot_load_is_read_as_far_as_it_goes(folder: Path, tmp_path: Path, odd: str) -> None:
+    link, root = "lxc.net.0.link = br7\n", f"lxc.rootfs.path = dir:{folder}/web.rootfs\n"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "itself").write_text(f"lxc.include = {tmp_path}/itself\n{root}")
+    (tmp_path / "conf.d").mkdir()
+    for number in range(9):  # in every order that would be a million files
+        (tmp_path / f"conf.d/{number}.conf").write_text(f"lxc.include = {tmp_path}/conf.d\n{root}")
+    (tmp_path / "good").write_text(link + root)
+    host = host_of({"web": f"lxc.include = {odd.format(tmp_path)}\nlxc.include = {tmp_path}/good\n"}, {})
+    assert host.containers["web"].problem and host.containers["web"].bridges == {"br7"}
+    assert guests_on(host, folder) == {"web"}
 
 
 def test_what_a_container_calls_its_own_is_not_of_the_host(folder: Path) -> None:
