@@ -11,7 +11,8 @@ import typing as t
 from ..plugin_utils._advice import guest_advice
 from ..plugin_utils._conflicts import guest_conflicts
 from ..plugin_utils._fleet import share, steps
-from ..plugin_utils._guest_options import guest_errors, permitted_of_host
+from ..plugin_utils._guest_options import guest_errors
+from ..plugin_utils._host_options import deleted_with_pruned, host_error, host_options
 from ..plugin_utils._lab_guests import lab_guests
 from ..plugin_utils._limit import left_out
 from ..plugin_utils._report import lab_report
@@ -26,13 +27,15 @@ class FilterModule:
         return {
             "_guest_advice": guest_advice,
             "_guest_conflicts": guest_conflicts,
+            "_deleted_with_pruned": deleted_with_pruned,
             "_guest_errors": guest_errors,
+            "_host_error": host_error,
+            "_host_options": host_options,
             "_lab_guests": lab_guests,
             "_lab_parts": share,
             "_lab_report": lab_report,
             "_lab_steps": steps,
             "_left_out": left_out,
-            "_permitted": permitted_of_host,
             "_shown": shown,
             "_table": table,
             "_waiting": waiting,

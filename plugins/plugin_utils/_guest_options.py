@@ -71,8 +71,7 @@ def options_of(name: str, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return guest_spec(
         variables.get("guest_spec"),
         name,
-        allow=permitted(name, variables, "allow"),
-        delete=permitted(name, variables, "delete"),
+        **{option: permitted(name, variables, variable) for option, variable in GIVEN_FOR_A_RUN.items()},
         profiles=variables.get("guest_profiles") or (),
         catalog=variables.get("guest_profile_catalog"),
         kind=variables.get("guest_kind"),
@@ -80,32 +79,23 @@ def options_of(name: str, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     )
 
 
-def permitted(name: str, variables: t.Mapping[str, t.Any], option: str) -> t.Any:
-    """What this run permits the host *name*: the words of the *option* ``allow`` or ``delete`` in its variables.
+def permitted(name: str, variables: t.Mapping[str, t.Any], variable: str) -> t.Sequence[str]:
+    """What this run permits the host *name*: the words of the *variable* in its variables.
 
     :raises AnsibleFilterError: where they are not extra variables of the run.
     """
-    variable = GIVEN_FOR_A_RUN[option]
-    words = variables.get(variable) or ()
+    words = as_words(variables.get(variable) or ())
     # Ansible keeps what it read of -e, vaults included; only where there was none it looks again.
     if words and variable not in load_extra_vars(DataLoader()):
-        raise AnsibleFilterError(f"{variable} of {name}: {not_in_inventory(option, as_words(words))}")
+        raise AnsibleFilterError(f"{variable} of {name}: {not_in_inventory(variable, words)}")
     return words
 
 
-def permitted_of_host(variables: t.Mapping[str, t.Any], option: str) -> list[str]:
-    """As ``permitted``, of a hypervisor whose guests are pruned.
-
-    :raises AnsibleFilterError:
-    """
-    return list(as_words(permitted(str(variables.get("inventory_hostname")), variables, option)))
-
-
-def not_in_inventory(option: str, words: t.Any) -> str:
-    """Why a permission that is written in an inventory does not count, and where it does."""
+def not_in_inventory(variable: str, words: t.Any) -> str:
+    """Why a permission that is written in an inventory does not count, and in which extra *variable* it does."""
     is_list = isinstance(words, (list, tuple)) and all(isinstance(word, str) for word in words)
     shown = json.dumps([str(word) for word in words] if is_list else ["..."])
-    return f"permission is given for a run and not kept in inventory. Give it as -e '{{\"{GIVEN_FOR_A_RUN[option]}\": {shown}}}'"
+    return f"permission is given for a run and not kept in inventory. Give it as -e '{{\"{variable}\": {shown}}}'"
 
 
 def guest_errors(names: t.Iterable[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, str]:
@@ -171,9 +161,9 @@ def check(layer: Layer, name: str | None) -> None:
     if layer.options.get("name", name) != name:
         said = layer.options["name"]
         raise ProfileError(f"{layer.where}: name is {said!r}; a guest bears the name of its inventory host")
-    for key in GIVEN_FOR_A_RUN:
+    for key, variable in GIVEN_FOR_A_RUN.items():
         if key in layer.options:
-            raise ProfileError(f"{layer.where}: {key}: {not_in_inventory(key, layer.options[key])}")
+            raise ProfileError(f"{layer.where}: {key}: {not_in_inventory(variable, layer.options[key])}")
 
 
 def as_text(key: str, value: t.Any, name: str) -> t.Any:

@@ -23,7 +23,7 @@ READ = {
         "guest_services guest_spec guest_startup"
     ).split(),
     "hypervisor_": (
-        "hypervisor_bridges hypervisor_images hypervisor_overcommit hypervisor_parallel hypervisor_storage_pools"
+        "hypervisor_allow hypervisor_bridges hypervisor_images hypervisor_overcommit hypervisor_parallel hypervisor_storage_pools"
     ).split(),
 }
 # How much a name must look like another to be taken for a slip of it; a name of somebody's own seldom does.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-# Of a guest: its permissions are extra variables of the run.
+# Permissions are extra variables of the run.
 _PERMIT = re.compile(r"Permit it with allow: \[(\w+)\]")
 _DELETE = re.compile(r"\(state: absent with delete: \[(\w+)\]\)")
 # Of a host: its lists and limits are its own variables.
@@ -18,7 +18,7 @@ _HOST = re.compile(r"(?<![\w.])((bridges|storage_pools|images)(?=\[)|overcommit(
 
 def of_guest(sentence: str) -> str:
     """A sentence about one guest."""
-    sentence = _PERMIT.sub(lambda found: f"Permit it for one run with {extra('guest_allow', found[1])}", sentence)
+    sentence = _permitted_with("guest_allow", sentence)
     return _DELETE.sub(
         lambda found: f"(homelab.hybrid.decommission with {extra('guest_delete', found[1])})", of_host(sentence)
     )
@@ -26,7 +26,11 @@ def of_guest(sentence: str) -> str:
 
 def of_host(sentence: str) -> str:
     """A sentence about a host with all that it has."""
-    return _HOST.sub(lambda found: f"hypervisor_{found[0]}", sentence)
+    return _permitted_with("hypervisor_allow", _HOST.sub(lambda found: f"hypervisor_{found[0]}", sentence))
+
+
+def _permitted_with(variable: str, sentence: str) -> str:
+    return _PERMIT.sub(lambda found: f"Permit it for one run with {extra(variable, found[1])}", sentence)
 
 
 def extra(variable: str, *words: str) -> str:

@@ -75,6 +75,33 @@ def test_pruning_takes_no_permission_of_the_inventory(lab: Lab) -> None:
     assert power() == RUNNING
 
 
+def test_a_pool_is_emptied_by_permission_of_a_run_alone(lab: Lab) -> None:
+    pool = {"name": f"{labs.PREFIX}-spare", "path": str(labs.FOLDER / "spare")}
+    data = labs.FOLDER / "spare" / "data"
+    variables = lab.folder / "host_vars" / "alpha.yml"
+    variables.parent.mkdir()
+
+    def play(pool: dict[str, t.Any], **extra: t.Any) -> subprocess.CompletedProcess[str]:
+        pools = [*labs.HOST["hypervisor_storage_pools"], pool]
+        variables.write_text(json.dumps({"hypervisor_storage_pools": pools}))
+        return lab.play("site", "--limit", "alpha", **extra)
+
+    labs.converge(storage_pools=[pool])
+    try:
+        data.touch()
+        done = play({**pool, "state": "absent", "allow": ["delete_data"]})
+        assert failed(done) == {"alpha"}, done.stdout + done.stderr
+        assert f"hypervisor_storage_pools[{pool['name']}] of alpha: allow: permission is given for a run" in said(done)
+        assert '-e \'{"hypervisor_allow": ["delete_data"]}\'' in said(done).replace('\\"', '"')
+        assert data.exists()
+        report = lab.report()
+        assert "permission is given for a run" in json.dumps(report), "the report says it too"
+        assert play({**pool, "state": "absent"}, hypervisor_allow=["delete_data"]).returncode == 0
+        assert not data.parent.exists()
+    finally:
+        labs.converge(storage_pools=[{**pool, "state": "absent", "allow": ["delete_data"]}])
+
+
 WRONG: list[tuple[str, dict[str, t.Any], str]] = [
     (
         FIRST,

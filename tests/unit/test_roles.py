@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -138,3 +142,35 @@ def test_an_answer_that_check_mode_does_not_have_is_not_asked_for(role: Path) ->
             uses = re.search(rf"\b{name}\.(stdout|stderr|rc)(?!\w*\s*\|\s*default)", str(task))
             is_own = task.get("register") == name  # passed over with the program
             assert not uses or is_own or "not ansible_check_mode" in condition, f"{where}: {name}"
+
+
+def test_files_that_the_role_hypervisor_itself_wrote_are_told_in_one_line(tmp_path: Path) -> None:
+    program = "/usr/local/sbin/homelab-hybrid-start-guests"
+    read = {"is_container": False, "packages_missing": ["lxc"], "paths": [{"path": program, "content": "old"}]}
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"ansible_python_interpreter": sys.executable},
+        "tasks": [
+            {
+                "ansible.builtin.include_role": {"name": "homelab.hybrid.hypervisor", "tasks_from": "systemd"},
+                "vars": {
+                    "__hypervisor_read": read,
+                    "__hypervisor_is_systemd": True,
+                    "__hypervisor_guests_file": str(tmp_path / "libvirt-guests"),
+                },
+            }
+        ],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "false"}
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", "--check", "--diff"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "play.yml")], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if program in line]
+    sums = [hashlib.sha256(text.encode()).hexdigest()[:12] for text in ("old",)]
+    assert len(lines) == 1 and f"({sums[0]} -> " in lines[0], done.stdout
+    assert "import subprocess" not in done.stdout and "[Unit]" not in done.stdout
+    assert "+SHUTDOWN_TIMEOUT=120" in done.stdout, "what the user said is shown"

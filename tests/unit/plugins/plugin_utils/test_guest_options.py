@@ -14,7 +14,6 @@ from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options impo
     guest_error,
     guest_errors,
     options_of,
-    permitted_of_host,
 )
 
 WEB: dict[str, t.Any] = {"guest_kind": "container", "guest_spec": {"memory": "1GiB"}}
@@ -29,12 +28,10 @@ def test_a_permission_counts_as_an_extra_variable_of_the_run_alone(
     words = {"guest_allow": ["adopt"], "guest_delete": ["rootfs"]}[variable]
     with pytest.raises(AnsibleFilterError, match=f"^{variable} of web: permission is given for a run"):
         options_of("web", {**WEB, variable: words})
-    with pytest.raises(AnsibleFilterError, match=f"^{variable} of alpha: permission is given for a run"):
-        permitted_of_host({"inventory_hostname": "alpha", variable: words}, option)
     assert option not in options_of("web", {**WEB, variable: []})
     given_for_a_run(**{variable: words})
     assert options_of("web", {**WEB, variable: words})[option] == words
-    assert permitted_of_host({"inventory_hostname": "alpha", variable: ",".join(words)}, option) == words
+    assert options_of("web", {**WEB, variable: ",".join(words)})[option] == words
 
 
 def test_guests_that_can_be_read_have_no_error() -> None:

@@ -1,0 +1,54 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The options of what a hypervisor itself has, from its variables: its bridges, pools and images, and what a run permits."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ._guest_options import GIVEN_FOR_A_RUN, not_in_inventory, permitted
+from ._profiles import dictionaries
+
+# What items of a list of the host can be permitted, each with its extra variable.
+PERMITS = {"storage_pools": {"allow": "hypervisor_allow"}}
+
+
+def host_options(variables: t.Mapping[str, t.Any], kind: str) -> t.Any:
+    """The list *kind* (``bridges``, ``storage_pools``, ``images``) of a hypervisor, each item with what this run permits.
+
+    :raises AnsibleFilterError: for a permission that the inventory keeps.
+    """
+    variable, name = f"hypervisor_{kind}", str(variables.get("inventory_hostname"))
+    items = variables.get(variable) or []
+    given: dict[str, list[str]] = {}
+    for option, extra in PERMITS.get(kind, {}).items():
+        for item in dictionaries(items):
+            if option in item:
+                refused = not_in_inventory(extra, item[option])
+                raise AnsibleFilterError(f"{variable}[{item.get('name')}] of {name}: {option}: {refused}")
+        if words := permitted(name, variables, extra):
+            given[option] = list(words)
+    # What is no list of dictionaries the module refuses, in better words.
+    return [{**item, **given} if isinstance(item, t.Mapping) else item for item in items] if given else items
+
+
+def host_error(variables: t.Mapping[str, t.Any]) -> str | None:
+    """Why what the inventory says of a hypervisor itself is refused; ``None`` where it is not."""
+    try:
+        for kind in ("bridges", "storage_pools", "images"):
+            host_options(variables, kind)
+    except AnsibleFilterError as exc:
+        return str(exc)
+    return None
+
+
+def deleted_with_pruned(variables: t.Mapping[str, t.Any]) -> list[str]:
+    """What goes with the guests of a hypervisor that no inventory names any more.
+
+    :raises AnsibleFilterError: where the inventory keeps it.
+    """
+    return list(permitted(str(variables.get("inventory_hostname")), variables, GIVEN_FOR_A_RUN["delete"]))
