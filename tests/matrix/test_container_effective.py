@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.facts import guest_facts
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import lxc
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
@@ -102,7 +103,7 @@ def test_ids_and_a_mac_that_are_included_are_nobody_elses(included):
     assert outcome.error is None
     assert said("lxc.idmap", OTHER)[0].split()[2] != "100000"
     card = {"name": "lan", "bridge": "hlctbr0", "ip": "none", "mac": MAC}
-    refuse(ct.CONTAINER, {"name": OTHER, "networks": [card]}, f"{MAC} belongs to another guest")
+    refuse(ct.CONTAINER, {"name": OTHER, "networks": [card]}, f"{MAC} belongs to the guest")
     assert lxc.read_containers()[ct.NAME].bridges == {"hlctbr0"}
 
 
@@ -365,8 +366,6 @@ def test_a_declared_mac_says_which_card_is_meant():
     unchanged(ct.CONTAINER, {"name": ct.NAME, "networks": [{**same, "name": "other"}]})
     stolen = [{"name": "lan", "mac": MACS[1]}, {"name": "wan", "state": "absent"}]
     refuse(ct.CONTAINER, {"name": ct.NAME, "networks": stolen}, f"{MACS[1]} is the MAC of wan")
-    swapped = [{"name": "lan", "mac": MACS[1]}, {"name": "wan", "mac": MACS[0]}]
-    refuse(ct.CONTAINER, {"name": ct.NAME, "networks": swapped}, "is the MAC of")
     both = [same, {**same, "name": "other"}]
     refuse(ct.CONTAINER, {"name": ct.NAME, "networks": both}, "a mac is there twice")
     refuse(
@@ -376,6 +375,40 @@ def test_a_declared_mac_says_which_card_is_meant():
     )
     more = {"name": "lan", "mac": MACS[2], "bridge": "hlctbr1"}
     check_run_again(ct.CONTAINER, {"name": ct.NAME, "networks": [more]}, ["networks[lan].mac", "networks[lan].bridge"])
+
+
+def cards() -> dict[str, set[str]]:
+    """The MACs on each bridge by the file."""
+    found: dict[str, set[str]] = {}
+    for number in range(2):
+        (link,), (mac,) = ct.values(f"lxc.net.{number}.link"), ct.values(f"lxc.net.{number}.hwaddr")
+        found.setdefault(link, set()).add(mac)
+    return found
+
+
+@pytest.mark.parametrize("state", ["stopped", "started"])
+def test_two_cards_exchange_their_macs_in_one_run(state: str):
+    both = [
+        {"name": name, "bridge": f"hlctbr{number}", "ip": "none", "mac": MACS[number]}
+        for number, name in enumerate(("lan", "wan"))
+    ]
+    assert converge_now(ct.CONTAINER, {**ct.BASE, "state": state, "networks": both}).error is None
+    swapped = {"name": ct.NAME, "networks": [{"name": "lan", "mac": MACS[1]}, {"name": "wan", "mac": MACS[0]}]}
+    check_run_again(ct.CONTAINER, swapped, ["networks[lan].mac", "networks[wan].mac"])
+    assert cards() == {"hlctbr0": {MACS[1]}, "hlctbr1": {MACS[0]}}
+    # As a run leaves it that is killed before it completes the record: each card is known by its name.
+    record = {**ct.record(), "macs": {"lan": MACS[0], "wan": MACS[1]}}
+    Path(paths.record_path("guests", ct.NAME)).write_text(json.dumps(record))
+    unchanged(ct.CONTAINER, swapped)
+    # While the container runs as before, each is known by its name too.
+    moved = {
+        "name": ct.NAME,
+        "networks": [{"name": "lan", "mac": MACS[0]}, {"name": "wan", "mac": MACS[2], "bridge": "hlctbr0"}],
+    }
+    check_run_again(ct.CONTAINER, moved, ["networks[lan].mac", "networks[wan].mac", "networks[wan].bridge"])
+    assert cards() == {"hlctbr0": {MACS[0], MACS[2]}}
+    assert converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "restarted"}).error is None
+    assert {ct.inside("cat", f"/sys/class/net/eth{number}/address") for number in range(2)} == {MACS[0], MACS[2]}
 
 
 def test_a_place_name_is_not_used_up(root, tmp_path):

@@ -248,6 +248,6 @@ def test_another_guests_mac_is_refused():
     card = {"name": "lan", "bridge": "hlctbr0", "ip": "none", "mac": "00:16:3e:aa:bb:07"}
     assert converge_now(ct.CONTAINER, {**ct.BASE, "state": "stopped", "networks": [card]}).error is None
     other = {**ct.BASE, "name": f"{ct.PREFIX}-b", "state": "stopped"}
-    refuse(ct.CONTAINER, {**other, "networks": [card]}, "belongs to another guest")
+    refuse(ct.CONTAINER, {**other, "networks": [card]}, "belongs to the guest")
     assert converge_now(ct.CONTAINER, other).error is None
-    refuse(ct.CONTAINER, {"name": other["name"], "networks": [card]}, "belongs to another guest")
+    refuse(ct.CONTAINER, {"name": other["name"], "networks": [card]}, "belongs to the guest")

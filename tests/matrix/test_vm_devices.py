@@ -122,9 +122,48 @@ def test_a_name_does_not_move_to_another_card(folder: Path, state: str) -> None:
     both = [{"name": "lan", "mac": M1, "bridge": BRIDGES[0]}, {"name": "wan", "mac": M2, "bridge": BRIDGES[0]}]
     assert converge_now(VM, networks(*both, memory="64", state=state)).error is None
     refuse(VM, networks({"name": "lan", "mac": M2}, {"name": "wan", "state": "absent"}), "wan")
-    refuse(VM, networks({"name": "lan", "mac": M2}, {"name": "wan", "mac": M1}), "wan")
     refuse(VM, networks({"name": "lan", "mac": M2, "state": "absent"}), "wan")
     assert macs() == [M1, M2]
+
+
+@pytest.mark.parametrize("state", ["stopped", "started"])
+def test_two_cards_exchange_their_macs_in_one_run(folder: Path, state: str) -> None:
+    both = [{"name": "lan", "mac": M1, "bridge": BRIDGES[0]}, {"name": "wan", "mac": M2, "bridge": BRIDGES[1]}]
+    assert converge_now(VM, networks(*both, memory="64", state=state)).error is None
+    paths = ["networks[lan].mac", "networks[wan].mac"]
+    check_run_again(VM, networks({"name": "lan", "mac": M2}, {"name": "wan", "mac": M1}), paths)
+    assert bridges() == {M2: BRIDGES[0], M1: BRIDGES[1]}
+    # One takes what the other leaves; and while the machine runs as before, each is known by its name.
+    check_run_again(
+        VM,
+        networks({"name": "lan", "mac": M1}, {"name": "wan", "mac": M3, "link": "down"}),
+        [*paths, "networks[wan].link"],
+    )
+    assert bridges() == {M1: BRIDGES[0], M3: BRIDGES[1]}
+    if state == "started":
+        assert converge_now(VM, {**PLAIN, "state": "restarted"}).error is None
+        live = {its.get("address") for its in running(NAME).iterfind("devices/interface/mac")}
+        assert live == {M1, M3}
+
+
+def test_macs_of_cards_that_bear_no_name_are_exchanged_in_two_runs(folder: Path) -> None:
+    make(NAME, BOTH)
+    check_run_again(
+        VM, networks({"name": "old", "mac": M1, "link": "down"}, {"name": "new", "mac": M2, "link": "down"})
+    )
+    swapped = networks({"name": "old", "mac": M2}, {"name": "new", "mac": M1})
+    refuse(VM, swapped, "To exchange two, give one of them another that is free in a run before")
+    check_run_again(VM, networks({"name": "old", "mac": M3}), ["networks[old].mac"])
+    check_run_again(VM, networks({"name": "new", "mac": M1}), ["networks[new].mac"])
+    check_run_again(VM, networks({"name": "old", "mac": M2}), ["networks[old].mac"])
+    assert macs() == [M2, M1]
+
+
+def test_a_mac_of_another_machine_is_refused_with_its_name_and_the_way(folder: Path) -> None:
+    make(NAME, card(M1, BRIDGES[0]))
+    other = f"{machines.PREFIX}-other"
+    wanted = {"name": other, "memory": "64", "networks": [{"name": "lan", "mac": M1, "bridge": BRIDGES[0]}]}
+    refuse(VM, wanted, f"{M1} belongs to the guest {NAME} of this host. To exchange two, give one of them another")
 
 
 def test_a_name_does_not_move_to_another_disk(folder: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_mac_stays_and_is_nobody_elses(folder: Path) -> None:
     refuse(
         VM,
         {**STOPPED, "name": OTHER, "networks": [{"name": "x", "bridge": BRIDGES[0], "mac": mac}]},
-        "belongs to another guest",
+        "belongs to the guest",
     )
     check_run_again(VM, {**STOPPED, "name": OTHER, "networks": [{"name": "lan", "bridge": BRIDGES[0]}]})
     assert attribute(device(definition(OTHER), "interface", "lan"), "mac", "address") != mac

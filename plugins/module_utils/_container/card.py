@@ -14,6 +14,7 @@ from .._core import paths
 from .._core.decide import SAME
 from .._core.options import Item
 from .._core.value import Value
+from .._guest.identity import link_name
 from .._host import vlans
 from .config import ADDRESSES, Config
 from .options import DHCP, NO_ADDRESS
@@ -341,10 +342,11 @@ def _canonical_ip(text: str) -> str:
 # ---- the card as a whole ---------------------------------------------------------------------------------------------------
 
 
-def claim_cards(declared: t.Iterable[Item], config: Config, macs: t.Mapping[str, str]) -> dict[str, int]:
+def claim_cards(guest: str, declared: t.Iterable[Item], config: Config, macs: t.Mapping[str, str]) -> dict[str, int]:
     """The number of the card that each name means: by a declared MAC, else as recorded, else ``net0`` and so on by number.
 
-    A name that is recorded for one card does not move to another, nor does a card leave a name that is declared too.
+    A name that is recorded for one card does not move to another, nor does a card leave a name that is declared too. One that
+    bears its name on the host is known by that first: its MAC may be in the record as that of another, after an exchange.
     """
     free = config.nets()
     found: dict[str, int] = {}
@@ -361,13 +363,21 @@ def claim_cards(declared: t.Iterable[Item], config: Config, macs: t.Mapping[str,
         claim(name, lambda number, net: mac_in(net) == mac and name == f"net{number}")
         claim(name, lambda number, net: mac_in(net) == mac)
 
+    def claim_own(name: str) -> None:
+        claim(name, lambda number, net: bears_name(guest, name, net.get("veth.pair", "")))
+
     there = {mac_in(net) for net in free.values()}
     recorded = {name: mac for name, mac in macs.items() if mac in there}
     held = {mac for name, mac in recorded.items() if any(item.name == name for item in items)}
     for item in items:
+        if item.name in macs:
+            claim_own(item.name)
+    for item in items:
         mac = item.text("mac")
         if mac and item.name not in recorded and mac not in held:
             claim_mac(item.name, mac)
+    for name in macs:
+        claim_own(name)
     for name, mac in recorded.items():
         claim_mac(name, mac)
     for item in items:
@@ -375,6 +385,11 @@ def claim_cards(declared: t.Iterable[Item], config: Config, macs: t.Mapping[str,
     for number in sorted(free):
         found.setdefault(f"net{number}", number)
     return found
+
+
+def bears_name(guest: str, card: str, pair: str) -> bool:
+    """Whether the end on the host that is called *pair* was named after the *card* of that name."""
+    return pair == link_name(guest, card, ())
 
 
 def mac_in(net: Net) -> str:
@@ -428,8 +443,8 @@ def find_nic(card: Card, nics: t.Iterable[Nic]) -> Nic | None:
     # Two cards may have one MAC, as those of a team do: then their names tell them apart.
     own = [nic for nic in alike if nic.host == card.pair or nic.device == card.device]
     found = (
-        *(own if len(alike) > 1 else alike),
         *(nic for nic in there if card.pair and nic.host == card.pair),
+        *(own if len(alike) > 1 else alike),
         *(nic for nic in there if not mac and nic.device == card.device),
     )
     return next(iter(found), None)

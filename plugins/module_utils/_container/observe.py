@@ -61,7 +61,7 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
     record = found if found.kind in ("", KIND) else GuestRecord()
     config = host.derived(configs).get(name)
     exists = config is not None and not record.is_building
-    kept = _observe_definition(config or Config(), record, spec, exists=exists)
+    kept = _observe_definition(name, config or Config(), record, spec, exists=exists)
     rates = host.rates if _concerns_rates(kept, spec) else None
     entry = host.containers.get(name)
     problem = entry.problem if entry else None
@@ -275,11 +275,13 @@ def closed_folder(path: str) -> str | None:
 # ---- the configuration, and the files inside ---------------------------------------------------------------------------------
 
 
-def _observe_definition(config: Config, record: GuestRecord, spec: GuestSpec | None, *, exists: bool) -> Definition:
+def _observe_definition(
+    name: str, config: Config, record: GuestRecord, spec: GuestSpec | None, *, exists: bool
+) -> Definition:
     limits = cgroup.defined(config.get, is_v2=os.path.exists(_CONTROLLERS))
     if not exists:
         return Definition(config, limits=limits)
-    numbers = claim_cards(spec.items("networks") if spec else (), config, record.macs)
+    numbers = claim_cards(name, spec.items("networks") if spec else (), config, record.macs)
     path = root_of(config)
     inside = read_inside(path, numbers, device_names(config.nets()).values()) if path else Inside()
     return Definition(
@@ -335,7 +337,7 @@ def _observe_surroundings(
     return {
         "host": there,
         "machine_id": there.machine_id,
-        "taken_macs": taken_macs(host, name) if needs_macs else (),
+        "taken_macs": taken_macs(host, name) if needs_macs else {},
         **(_observe_image(spec.image, host) if spec.image and not exists else {}),
         "rate_obstacle": rate_obstacle(spec, *QUEUES),
         "vlan_obstacles": {bridge: why for bridge in bridges if (why := host.vlan_obstacle(bridge))},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from .._core.decide import SAME, Draft
-from .._core.keyed import Show, Thing, key_of, show
+from .._core.keyed import NEEDS_TWO_RUNS, Show, Thing, gives_up, key_of, show
 from .._core.options import NEVER_PERMITTED, VOLUME, Item
 from .._core.plan import How, Plan
 from .._core.units import MIB, show_memory_kib, show_size
@@ -21,7 +21,7 @@ from .._image.plan import copy_path
 from . import card as cards
 from . import cpuset, idmap, monitor, sharing
 from . import mount as mounts
-from .card import Card, Nic
+from .card import Card, Nic, bears_name
 from .config import Config, MountEntry
 from .guest_files import FILES
 from .mount import Mounted
@@ -317,14 +317,26 @@ class ContainerKind(Kind):
         return True
 
     def _check_mac(self, draft: Draft, item: Item) -> bool:
-        """A MAC is of one card: a name does not move to another."""
-        mac = item.get("mac")
-        other = next((name for name, card in self.state.cards.items() if mac and card["mac"] == mac), item.name)
-        if other == item.name:
+        """A MAC is of one card: a name does not move to another. Two that bear their names may exchange theirs."""
+        mac, cards = item.get("mac"), self.state.cards
+        other = next((name for name, card in cards.items() if mac and card["mac"] == mac), item.name)
+        if other == item.name or self._gives_up(mac, other, item.name):
             return True
         path = f"networks[{item.name}].mac"
-        refuse(draft, path, None, mac, f"{path}: {mac} is the MAC of {other}. Call that card by its own name")
+        reason = f"{path}: {mac} is the MAC of {other}. Call that card by its own name{NEEDS_TWO_RUNS}"
+        refuse(draft, path, None, mac, reason)
         return False
+
+    def _gives_up(self, mac: t.Any, owner: str, heir: str) -> bool:
+        """Whether the card *owner* gets another MAC in this run, and is told from *heir* by the name that each has on the host."""
+        pairs = {name: card.pair for name, card in self.state.cards.items() if name in (owner, heir)}
+        its = self.spec.item("networks", owner)
+        new = its.text("mac") if its is not None and its.is_wanted else None
+        return (
+            len(pairs) == 2
+            and all(bears_name(self.spec.name, name, pair) for name, pair in pairs.items())
+            and gives_up(mac, [new] if new else [])
+        )
 
     def _check_address(self, draft: Draft, item: Item, before: Thing | None) -> bool:
         path, spec, state = f"networks[{item.name}]", self.spec, self.state

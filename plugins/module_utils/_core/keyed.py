@@ -55,6 +55,10 @@ Hints = t.Mapping[str, t.Collection[str]]
 _GONE = "gone:"
 
 
+# The way where an exchange of marks cannot be carried out at once.
+NEEDS_TWO_RUNS = ". To exchange two, give one of them another that is free in a run before"
+
+
 class Naming(t.Generic[ThingT]):
     """The *things* of one list by name. *mistaken* says of declared items, by name, why nobody can tell which thing is meant."""
 
@@ -63,6 +67,11 @@ class Naming(t.Generic[ThingT]):
     def __init__(self, things: dict[str, ThingT], mistaken: dict[str, str]) -> None:
         self.things = things
         self.mistaken = mistaken
+
+
+def gives_up(mark: t.Hashable, wanted: t.Collection[t.Hashable]) -> bool:
+    """Whether who has *mark* shall have another one, being declared with those that are *wanted*."""
+    return bool(wanted) and mark not in wanted
 
 
 def gone(ident: str) -> str:
@@ -83,14 +92,16 @@ def claim_names(
     declared: t.Iterable[str] = (),
     marks: Marks | None = None,
     hints: Hints | None = None,
+    can_exchange: bool = False,
 ) -> Naming[ThingT]:
     """The things of one list by name, in their order.
 
     A thing's name is its alias; then that of the *declared* item of which the *marks* are its own; then the one that is *recorded*
     for its ident; then its canonical place, *place* and its number (``net0``), where an item is declared by that name; then that
     of the only item without marks whose *hints* fit it alone. What is left has a canonical place that nothing else ever had.
+    With *can_exchange* a mark is only a value, which two that bear their names may exchange: a MAC, but no disk's source.
     """
-    claim = _Claim(things, place, recorded or {}, dict.fromkeys(declared), hints or {})
+    claim = _Claim(things, place, recorded or {}, dict.fromkeys(declared), hints or {}, can_exchange=can_exchange)
     claim.by_marks(marks or {})
     claim.by_record()
     claim.by_place()
@@ -109,12 +120,15 @@ class _Claim:
         recorded: t.Mapping[str, str],
         declared: t.Collection[str],
         hints: Hints,
+        *,
+        can_exchange: bool,
     ) -> None:
         self.things = things
         self.place = place
         self.recorded = recorded
         self.declared = declared
         self.hints = hints
+        self.can_exchange = can_exchange
         self.mistaken: dict[str, str] = {}
         self.names: dict[int, str] = {}
         for index, thing in enumerate(things):
@@ -152,14 +166,32 @@ class _Claim:
             index = self._choose(name, marks[name], found) if bearer is None else bearer
             if index is None:
                 continue
-            wrong = next((mark for mark, its in found.items() if index not in its), None)
+            wrong = next(
+                (
+                    mark
+                    for mark, its in found.items()
+                    if index not in its and not self._is_left(mark, index, its, marks)
+                ),
+                None,
+            )
             if wrong is not None:
                 other = self._told(found[wrong])
                 self.mistaken[name] = (
                     f"{marks[name][wrong]} belongs to {other}, which is another one. A name does not move"
+                    + (NEEDS_TWO_RUNS if self.can_exchange else "")
                 )
             elif index not in self.names:
                 self.names[index] = name
+
+    def _is_left(self, mark: t.Hashable, index: int, others: t.Iterable[int], marks: Marks) -> bool:
+        """Whether the thing of *index* may get *mark*, as the *others* that have it get another one in this run.
+
+        Which of them is which, their own names say then.
+        """
+        if not self.can_exchange or self.things[index].alias is None:
+            return False
+        aliases = [self.things[other].alias for other in others]
+        return all(alias is not None and gives_up(mark, marks.get(alias, ())) for alias in aliases)
 
     def _marked(self, mark: t.Hashable) -> list[int]:
         return [index for index, thing in enumerate(self.things) if mark in thing.marks]

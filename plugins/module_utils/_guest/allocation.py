@@ -15,13 +15,13 @@ from .._host.snapshot import Host
 from .recorded import load_others
 
 
-def taken_macs(host: Host, except_guest: str) -> frozenset[str]:
-    """The MACs that other guests of both kinds have, by their records and their definitions.
+def taken_macs(host: Host, except_guest: str) -> dict[str, str]:
+    """The MACs that other guests of both kinds have, by their records and their definitions, each with the name of its guest.
 
     :raises ObserveError:
     """
     known = host.derived(_macs_of_all)
-    return frozenset(mac for name, macs in known.items() if name != except_guest for mac in macs)
+    return {mac: name for name, macs in known.items() if name != except_guest for mac in macs}
 
 
 def _macs_of_all(host: Host) -> dict[str, list[str]]:

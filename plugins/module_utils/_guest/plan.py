@@ -133,9 +133,11 @@ class Kind(keyed.Rules):
 
     def is_taken(self, draft: Draft, path: str, mac: t.Any) -> bool:
         """Whether another guest has *mac*, which *draft* says then."""
-        if mac not in self.state.taken_macs:
+        owner = self.state.taken_macs.get(mac)
+        if owner is None:
             return False
-        refuse(draft, path, None, mac, f"{path}: {mac} belongs to another guest of this host")
+        reason = f"{path}: {mac} belongs to the guest {owner} of this host{keyed.NEEDS_TWO_RUNS}"
+        refuse(draft, path, None, mac, reason)
         return True
 
 

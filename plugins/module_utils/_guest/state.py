@@ -70,7 +70,7 @@ class GuestState:
         declined: tuple[str, ...] = (),
         record: GuestRecord | None = None,
         other_kind: str | None = None,
-        taken_macs: t.Collection[str] = (),
+        taken_macs: t.Mapping[str, str] | None = None,
         machine_id: str = "",
         vlan_obstacles: t.Mapping[str, str] | None = None,
         rate_obstacle: str | None = None,
@@ -86,7 +86,7 @@ class GuestState:
         self.declined = declined
         self.record: GuestRecord = record or GuestRecord()
         self.other_kind = other_kind
-        self.taken_macs = taken_macs
+        self.taken_macs: t.Mapping[str, str] = taken_macs or {}
         self.machine_id = machine_id
         self.vlan_obstacles: t.Mapping[str, str] = vlan_obstacles or {}
         self.rate_obstacle = rate_obstacle

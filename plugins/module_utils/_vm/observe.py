@@ -96,7 +96,7 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
         image_sizes=_image_sizes(spec, host),
         missing_copies=_missing_copies(spec, drivers),
         machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
-        taken_macs=taken_macs(host, spec.name) if needs_macs else (),
+        taken_macs=taken_macs(host, spec.name) if needs_macs else {},
     )
 
 
@@ -239,6 +239,7 @@ def _name_devices(spec: Spec, state: State, domain: Domain, drivers: Drivers) ->
             declared=[item.name for item in nics],
             marks={item.name: {mac: mac} for item in nics if (mac := item.text("mac"))},
             hints={item.name: _networks_of(item, state) for item in nics},
+            can_exchange=True,
         ),
     )
 

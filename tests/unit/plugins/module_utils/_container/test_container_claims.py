@@ -37,7 +37,7 @@ MACS = {"lan": MAC}
 PARSED = Config.parse(CONFIG)
 KEPT = Definition(
     PARSED,
-    cards=read_cards(claim_cards((), PARSED, MACS), PARSED, unplugged={}, asks_dhcp=()),
+    cards=read_cards(claim_cards("web", (), PARSED, MACS), PARSED, unplugged={}, asks_dhcp=()),
     limits=cgroup.defined(PARSED.get, is_v2=True),
 )
 THERE = State(

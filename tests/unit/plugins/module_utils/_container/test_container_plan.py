@@ -74,7 +74,7 @@ RECORD = GuestRecord(
 
 def definition_of(config: Config, record: GuestRecord, cpus: tuple[int, ...] = HOST.cpus) -> Definition:
     """What is kept of a container by its configuration, as ``observe`` puts it together."""
-    numbers = claim_cards((), config, record.macs)
+    numbers = claim_cards("web", (), config, record.macs)
     return Definition(
         config,
         inside=Inside(hostname="one", manager="networkd"),

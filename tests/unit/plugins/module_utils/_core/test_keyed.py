@@ -92,3 +92,23 @@ def test_a_key_is_unset_of_an_item_that_is_not_listed() -> None:
 def test_an_item_that_is_added_is_one_change_with_its_keys_as_detail() -> None:
     (change,) = plan(stopped(), networks=[{"name": "dmz", "bridge": "br1", "vlan": 7, "mac": macs(9)}]).changes
     assert (change.before, change.after) == (None, {"bridge": "br1", "vlan": 7, "mac": macs(9)})
+
+
+def test_things_that_bear_their_names_exchange_a_mark_that_is_only_a_value() -> None:
+    cards = [Card("lan", macs(1)), Card("wan", macs(2)), Card(None, macs(3))]
+    swapped = {"lan": {macs(2): macs(2)}, "wan": {macs(1): macs(1)}}
+    cases = [
+        (swapped, True, set()),
+        ({"lan": {macs(2): macs(2)}, "wan": {macs(9): macs(9)}}, True, set()),
+        # The other keeps it, or nobody declares what it gets, or it bears no name of its own.
+        ({"lan": {macs(2): macs(2)}}, True, {"lan"}),
+        ({"lan": {macs(3): macs(3)}, "net2": {macs(1): macs(1)}}, True, {"lan", "net2"}),
+        (swapped, False, {"lan", "wan"}),
+    ]
+    for marks, can_exchange, mistaken in cases:
+        naming = claim_names(
+            cards, "net", recorded={"net2": macs(3)}, declared=[*marks], marks=marks, can_exchange=can_exchange
+        )
+        assert {*naming.mistaken} == mistaken, marks
+        assert [*naming.things] == ["lan", "wan", "net2"]
+        assert all(("in a run before" in why) == can_exchange for why in naming.mistaken.values())

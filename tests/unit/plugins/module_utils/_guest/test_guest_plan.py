@@ -42,10 +42,10 @@ def test_what_the_record_holds_is_compared_with_the_record() -> None:
 
 
 def test_a_mac_of_another_guest_is_refused_for_a_new_card_and_for_one_that_is_there() -> None:
-    state = stopped(taken_macs={"52:54:00:00:00:09"})
+    state = stopped(taken_macs={"52:54:00:00:00:09": "nas"})
     for name in ("lan", "new"):
         (refused,) = plan(state, networks=[{"name": name, "bridge": "br0", "mac": "52:54:00:00:00:09"}]).refused
-        assert refused.path == f"networks[{name}].mac" and "another guest" in refused.reason
+        assert refused.path == f"networks[{name}].mac" and "the guest nas" in refused.reason
 
 
 def test_a_mac_that_is_not_given_is_recorded_or_derived_and_nobody_elses() -> None:
@@ -53,7 +53,7 @@ def test_a_mac_that_is_not_given_is_recorded_or_derived_and_nobody_elses() -> No
     recorded = stopped(record=load({"macs": {"dmz": "52:54:00:aa:00:01"}}, exists=True))
     assert plan(recorded, **new).get("networks[dmz]").after["mac"] == "52:54:00:aa:00:01"
     derived = plan(stopped(machine_id="m"), **new).get("networks[dmz]").after["mac"]
-    other = plan(stopped(machine_id="m", taken_macs={derived}), **new).get("networks[dmz]").after["mac"]
+    other = plan(stopped(machine_id="m", taken_macs={derived: "nas"}), **new).get("networks[dmz]").after["mac"]
     assert derived.startswith("52:54:00:") and other != derived
 
 

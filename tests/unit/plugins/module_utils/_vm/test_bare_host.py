@@ -21,6 +21,6 @@ def test_no_machine_has_a_mac_address_on_a_host_without_libvirt(monkeypatch: pyt
         host = Host()
         host.__dict__["guest_records"] = {}
         host.__dict__["containers"] = {}
-        assert taken_macs(host, "web") == frozenset()
+        assert taken_macs(host, "web") == {}
     finally:
         libraries.libvirt.cache_clear()
