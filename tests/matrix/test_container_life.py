@@ -18,7 +18,9 @@ import libvirt
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import lock, paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
+from ansible_collections.homelab.hybrid.tests.harness import tiny_root
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.kill import at_once, survive_kills
 
@@ -43,6 +45,23 @@ def test_a_new_container_runs_with_ids_of_its_own():
     assert ct.links()[f"{ct.NAME}.lan"]["master"] == "hlctbr0"
     assert not Path(paths.record_path("guests", ct.NAME)).stat().st_mode & 0o077
     assert "building" not in ct.record()
+
+
+def test_an_image_with_owners_beyond_those_of_a_container_is_refused(tmp_path):
+    name, root, archive = f"{ct.PREFIX}-owners", tmp_path / "root", tmp_path / "root.tar.zst"
+    tiny_root.fill(root)
+    os.chown(root / "home", 70000, 0)
+    ct.run("tar", "--numeric-owner", "-I", "zstd -1", "-C", str(root), "-cf", str(archive), ".")
+    image = {"name": name, "kind": "container", "path": str(archive)}
+    assert converge_now(Image(), image).error is None
+    try:
+        sentence = f"image: {name} has owners up to the id 70000, and an unprivileged container has the ids 0 to 65535"
+        refuse(ct.CONTAINER, {**ct.BASE, "image": name}, sentence)
+        check_run_again(ct.CONTAINER, {**ct.BASE, "image": name, "unprivileged": False, "state": "stopped"})
+        assert owner(ct.rootfs() / "home") == (70000, 0)
+    finally:
+        ct.clean()
+        assert converge_now(Image(), {"name": name, "state": "absent"}).error is None
 
 
 def test_the_owners_are_shifted_with_setuid_bits_and_capabilities():

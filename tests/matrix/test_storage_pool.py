@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import time
 import typing as t
+import zlib
 from pathlib import Path
 
 import libvirt
@@ -50,7 +52,9 @@ def clean() -> None:
             pool.undefine()
     for domain in connection.listAllDomains():
         if domain.name().startswith(PREFIX):
-            domain.undefine()
+            domain.undefineFlags(
+                libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+            )
     connection.close()
     for record in Path(paths.record_folder("pools")).glob(f"{PREFIX}*"):
         record.unlink()
@@ -79,9 +83,10 @@ def defined_by_hand(folder: Path, name: str = NAME) -> None:
     virsh("pool-start", name)
 
 
-def domain_by_hand(disk: Path) -> None:
+def domain_by_hand(disk: Path, form: str = "raw") -> None:
     xml = f"""<domain type='qemu'><name>{PREFIX}-vm</name><memory unit='MiB'>16</memory><os><type arch='x86_64'>hvm</type></os>
-      <devices><disk type='file'><source file='{disk}'/><target dev='vda' bus='virtio'/></disk></devices></domain>"""
+      <devices><disk type='file'><driver name='qemu' type='{form}'/><source file='{disk}'/><target dev='vda' bus='virtio'/></disk>
+      </devices></domain>"""
     connection = libvirt.open("qemu:///system")
     connection.defineXML(xml)
     connection.close()
@@ -225,6 +230,8 @@ BY_ANOTHER_NAME = {
     "<target dev='vda'/></disk></devices>",
     "a disk by its volume": "<devices><disk type='volume'><source pool='{pool}' volume='disk.img'/><target dev='vda'/></disk></devices>",
     "a kernel": "<os><kernel>{folder}/vmlinuz</kernel></os>",
+    "what firmware remembers": "<os><loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>"
+    "<nvram>{link}/vars.fd</nvram></os>",
     "a CD-ROM": "<devices><disk type='file' device='cdrom'><source file='{link}/x.iso'/><target dev='sda' bus='sata'/></disk></devices>",
     "virtiofs": "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking><devices><filesystem type='mount'>"
     "<driver type='virtiofs'/><source dir='{link}/shared'/><target dir='x'/></filesystem></devices>",
@@ -237,7 +244,7 @@ def test_a_machine_stands_on_a_pool_by_any_name_that_it_has(folder, link, tmp_pa
     run("qemu-img", "create", "-q", "-f", "raw", folder / "disk.img", "1M")
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", folder / "disk.img", "-F", "raw", tmp_path / "top.qcow2")
     rest = BY_ANOTHER_NAME[what].format(folder=folder, link=link, pool=NAME, apart=tmp_path)
-    head = f"<domain type='qemu'><name>{PREFIX}-vm</name><memory unit='MiB'>16</memory>"
+    head = f"<domain type='qemu'><name>{PREFIX}-vm</name><memory unit='MiB'>16</memory><features><acpi/></features>"
     system = rest.removeprefix("<os>").partition("</os>")[0] if rest.startswith("<os>") else ""
     devices = "" if system else rest
     connection = libvirt.open("qemu:///system")
@@ -245,9 +252,22 @@ def test_a_machine_stands_on_a_pool_by_any_name_that_it_has(folder, link, tmp_pa
     connection.close()
     refuse(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, f"in use by {PREFIX}-vm")
     assert (folder / "disk.img").exists()
-    virsh("undefine", f"{PREFIX}-vm")
+    virsh("undefine", f"{PREFIX}-vm", "--keep-nvram")
     check_run_again(POOL, {"name": NAME, "state": "absent", "allow": ["delete_data"]}, ["state", "path"])
     assert not folder.exists()
+
+
+def test_a_snapshot_stands_on_the_disk_that_its_machine_had(folder):
+    converge_now(POOL, {"name": NAME, "path": str(folder)})
+    run("qemu-img", "create", "-q", "-f", "qcow2", folder / "disk.qcow2", "1M")
+    domain_by_hand(folder / "disk.qcow2", form="qcow2")
+    virsh("snapshot-create-as", f"{PREFIX}-vm", "before")
+    virsh("detach-disk", f"{PREFIX}-vm", "vda", "--config")
+    assert "disk.qcow2" not in virsh("dumpxml", f"{PREFIX}-vm")
+    gone = {"name": NAME, "state": "absent", "allow": ["delete_data"]}
+    refuse(POOL, gone, f"in use by {PREFIX}-vm")
+    virsh("snapshot-delete", f"{PREFIX}-vm", "before", "--metadata")
+    check_run_again(POOL, gone, ["state", "path"])
 
 
 @pytest.mark.parametrize(
@@ -508,11 +528,23 @@ def test_a_blank_source_is_formatted_and_mounted_with_the_host(source):
     run("mount", point)
 
 
-@pytest.mark.parametrize("kind", ["ext4", "swap", "data"])
+def write_physical_volume(path: Path) -> None:
+    """What ``pvcreate`` writes for others to see, which is not on every host: the label of LVM in the second sector."""
+    content = struct.pack("<I8s32s", 32, b"LVM2 001", b"homelab".ljust(32, b"0")).ljust(512 - 20, b"\0")
+    check = zlib.crc32(content, 0xF597A6CF ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
+    with path.open("r+b") as stream:
+        stream.seek(512)
+        stream.write(struct.pack("<8sQI", b"LABELONE", 1, check) + content)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "swap", "data", "lvm"])
 def test_a_source_that_holds_something_is_formatted_with_permission_alone(source, kind):
     if kind == "data":
         source.write_bytes(b"precious" * 1000)
         run("truncate", "-s", "512M", source)
+    elif kind == "lvm":
+        write_physical_volume(source)
+        assert "LVM2_member" in run("blkid", "-p", source)
     else:
         run(*{"ext4": ("mkfs.ext4", "-q"), "swap": ("mkswap",)}[kind], source)
     refuse(POOL, on_source(source), "is lost when it is formatted. Permit it with allow: [format]")
@@ -542,6 +574,17 @@ def test_a_source_that_is_in_use_is_refused(source):
         refuse(POOL, on_source(source, allow=["format"]), "is in use by the loop device /dev/loop")
     finally:
         run("umount", other)
+
+
+def test_a_source_that_the_host_swaps_to_is_refused(source):
+    device = run("losetup", "--find", "--show", source).strip()
+    run("mkswap", "-q", device)
+    run("swapon", device)
+    try:
+        refuse(POOL, on_source(source, source=device, allow=["format"]), "is in use by the swap of the host")
+    finally:
+        run("swapoff", device)
+        run("losetup", "--detach", device)
 
 
 def test_a_source_that_is_the_disk_of_a_machine_is_refused(source):

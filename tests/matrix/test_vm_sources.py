@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import typing as t
 from pathlib import Path
 
@@ -61,6 +62,43 @@ def test_a_device_that_is_mounted_is_no_disk_of_a_machine(folder: Path, device: 
     finally:
         machines.command("umount", str(place))
     check_run_again(VM, disks({"name": "data", "source": device}, memory="64"))
+
+
+def test_a_device_that_the_host_swaps_to_is_no_disk_of_a_machine(folder: Path, device: str) -> None:
+    machines.command("mkswap", "-q", device)
+    machines.command("swapon", device)
+    try:
+        refuse(VM, disks({"name": "data", "source": device}, memory="64"), "the swap of the host stands on it")
+    finally:
+        machines.command("swapoff", device)
+
+
+def test_a_physical_volume_of_lvm_in_use_is_no_disk_of_a_machine(folder: Path, device: str) -> None:
+    if "device-mapper" not in Path("/proc/misc").read_text() or shutil.which("vgcreate") is None:
+        pytest.skip("LVM: this kernel has no device-mapper, or lvm2 is not installed")
+    group = f"{machines.PREFIX}-group"
+    machines.command("vgcreate", "-q", group, device)
+    machines.command("lvcreate", "-q", "-n", "data", "-l", "100%FREE", group)
+    try:
+        refuse(VM, disks({"name": "data", "source": device}, memory="64"), "the device /dev/dm-")
+    finally:
+        machines.command("vgremove", "-q", "-f", group)
+
+
+def test_a_disk_lies_on_nfs(folder: Path, tmp_path: Path) -> None:
+    if "nfs4" not in Path("/proc/filesystems").read_text() or shutil.which("exportfs") is None:
+        pytest.skip("NFS: this kernel has no client of it, or nfs-kernel-server is not installed")
+    (tmp_path / "there").mkdir()
+    machines.command("exportfs", "-o", "rw,no_root_squash,insecure,fsid=0", f"127.0.0.1:{tmp_path}/there")
+    (folder / "nfs").mkdir()
+    machines.command("mount", "-t", "nfs4", "127.0.0.1:/", str(folder / "nfs"))
+    try:
+        source = str(image(folder / "nfs" / f"{NAME}.img"))
+        check_run_again(VM, disks({"name": "data", "source": source}, memory="64", state="started"))
+    finally:
+        machines.remove_machines()
+        machines.command("umount", "-l", str(folder / "nfs"))
+        machines.command("exportfs", "-u", f"127.0.0.1:{tmp_path}/there")
 
 
 def test_what_backs_a_device_of_the_host_is_no_disk_of_a_machine(folder: Path, device: str) -> None:
