@@ -22,6 +22,7 @@ from .._core.options import (
     VOLUME,
     Options,
     as_written,
+    never,
     split,
 )
 from .._core.plan import Change, How, Plan, Step
@@ -263,7 +264,9 @@ class Run:
         return [change for change in self.plan.changes if "[" not in change.path and change.path not in known]
 
     def _counts_as_written(self, change: Change) -> bool:
-        return self.backend.options[change.path].live is as_written
+        """Whether it is in force once the definition has it: what cannot change live does so where what runs has it already."""
+        live = self.backend.options[change.path].live
+        return live is as_written or (live is never and not change.path.endswith("]"))
 
     def _items(self, *hows: How) -> list[Change]:
         """The changes of whole items: plugged in, or taken out."""
