@@ -165,8 +165,11 @@ def test_a_kept_root_is_deleted_later_or_used_again():
     (ct.rootfs() / "precious").write_text("data")
     converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "absent"})
     refuse(ct.CONTAINER, wanted, "Permit it with allow: [adopt]")
+    # Of a run that was killed.
+    left_over = ct.rootfs().with_name(f".{ct.rootfs().name}+{'0' * 16}.new")
+    left_over.mkdir()
     check_run_again(ct.CONTAINER, {**wanted, "allow": ["adopt"]})
-    assert ct.inside("cat", "/precious") == "data"
+    assert ct.inside("cat", "/precious") == "data" and not left_over.exists()
     assert (ct.record()["macs"]["lan"], ct.record()["idmap"]["start"]) == (mac, start)
     converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "absent"})
     check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "absent", "delete": ["volumes"]}, ["rootfs"])
