@@ -487,11 +487,11 @@ def quota_is_enabled(path: str | Path) -> bool:
 def test_a_folder_on_btrfs_becomes_a_pool_whose_quotas_hold(tmp_path, quota):
     clean()
     with pools.btrfs(tmp_path, quota=quota, size="512M") as point:
-        folder = point / "pool"
+        folder = point / "new" / "pool"
         check_run_again(POOL, {**BTRFS, "path": str(folder)}, PATHS_OF_CREATION)
         assert quota_is_enabled(folder)
-        assert run("btrfs", "subvolume", "list", point).split()[-1] == "pool"
-        assert folder.stat().st_mode & 0o777 == 0o711
+        assert run("btrfs", "subvolume", "list", point).split()[-1] == "new/pool"
+        assert folder.stat().st_mode & 0o777 == folder.parent.stat().st_mode & 0o777 == 0o711
         run("btrfs", "subvolume", "create", folder / "kept")
         outcome = check_run_again(POOL, {"name": NAME, "state": "absent"}, ["state"])
         assert outcome.plan.kept == [f"{folder} (1 entry)"]
