@@ -7,17 +7,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: guest_snapshot
-short_description: Keep snapshots of a container, and bring it back to one
+short_description: Keep snapshots of a guest, and bring it back to one
 version_added: 0.1.0
 description:
-  - A snapshot keeps what the root of a container holds. In a storage pool of type C(btrfs) it takes no time and no room, and has the
-    subvolumes that the container made in its root. In a pool of type C(dir) it is a copy, whose size the plan says before; on a file system
-    that can (XFS, btrfs) it shares its blocks.
-  - What a container is (its memory, networks and mounts) is declared and stays as it is; what is mounted into it is no part of its snapshots.
-  - Of a container that runs a snapshot holds what a power cut would leave. Where it is not taken in one moment (a copy, or a root with
-    subvolumes in it) the container is held still meanwhile.
-  - Snapshots are in no chain. Each is deleted by itself, in any order, and a revert to one takes no other away.
-  - Virtual machines are refused so far.
+  - A snapshot keeps what the root of a container holds, or what all disks of a virtual machine hold that this collection made. In a storage
+    pool of type C(btrfs) it takes no time and no room, and has the subvolumes that a container made in its root. In a pool of type C(dir) it
+    is a copy, whose size the plan says before; on a file system that can (XFS, btrfs) it shares its blocks.
+  - What a guest is (its memory, networks and mounts) is declared and stays as it is. What is mounted into a container is in no snapshot, nor
+    are the memory of a virtual machine and the disks of others; the latter are told.
+  - The agent in a virtual machine freezes the file systems meanwhile. Where none answers, and of a container that runs, a snapshot holds what a
+    power cut would leave. Where it is not taken in one moment (several disks, a copy, a root with subvolumes in it) the guest stands still
+    meanwhile.
+  - Snapshots are in no chain. Each is deleted by itself, in any order, and a revert to one takes no other away. Those of LXC and of libvirt are
+    not used.
+  - A virtual machine with UEFI variables or a TPM is refused, since neither would be brought back with its disks. So is one that is saved to
+    disk.
 author:
   - homelab.hybrid contributors (@homelab)
 extends_documentation_fragment:
@@ -77,6 +81,7 @@ options:
     choices: [revert]
     default: []
 seealso:
+  - module: homelab.hybrid.kvm_vm
   - module: homelab.hybrid.lxc_container
   - module: homelab.hybrid.guest_info
 """
@@ -99,6 +104,11 @@ EXAMPLES = r"""
     guest: paperless
     name: nightly-2026-11-26
     keep: 7
+
+- name: Keep all disks of a virtual machine as they are
+  homelab.hybrid.guest_snapshot:
+    guest: truenas
+    name: fresh
 
 - name: Delete one
   homelab.hybrid.guest_snapshot:
@@ -137,7 +147,8 @@ snapshot:
       sample: "2026-11-26T12:00:00Z"
     consistency:
       description:
-        - V(clean) when the guest did not run, V(crash) when it holds what a power cut would have left. Null where it is not there.
+        - V(clean) when the guest did not run, V(frozen) when its agent had frozen its file systems, V(crash) when it holds what a power cut would
+          have left. Null where it is not there.
       type: str
       returned: always
     volumes:

@@ -371,9 +371,11 @@ options:
   delete:
     description:
       - What O(state=absent) deletes of what this module made, V(disks) for the volumes, V(seed) for the disk of O(cloud_init).
+      - V(snapshots) are those that M(homelab.hybrid.guest_snapshot) made of it, which are kept with its disks otherwise, and those that libvirt keeps
+        itself, with which it is not taken away otherwise.
     type: list
     elements: str
-    choices: [disks, seed]
+    choices: [disks, seed, snapshots]
     default: []
   exact:
     description:

@@ -1020,11 +1020,14 @@ options:
         description:
           - What O(vms[].state=absent) deletes of what this module made, V(disks) for the volumes, V(seed) for the disk of
             O(vms[].cloud_init).
+          - V(snapshots) are those that M(homelab.hybrid.guest_snapshot) made of it, which are kept with its disks otherwise,
+            and those that libvirt keeps itself, with which it is not taken away otherwise.
         type: list
         elements: str
         choices:
           - disks
           - seed
+          - snapshots
         default: []
       exact:
         description:
@@ -1569,9 +1572,9 @@ options:
     choices:
       - disks
       - seed
+      - snapshots
       - rootfs
       - volumes
-      - snapshots
     default: []
   overcommit:
     description:

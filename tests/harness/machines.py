@@ -114,7 +114,7 @@ def remove_machines(prefix: str = PREFIX) -> None:
                 domain.destroy()
             if domain.isPersistent():
                 flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-                domain.undefineFlags(flags)
+                domain.undefineFlags(flags | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
     pools = [pool for pool in connection.listAllStoragePools() if pool.name() == POOL]
     for pool in pools:
         folder = Path(ElementTree.fromstring(pool.XMLDesc(0)).findtext("target/path") or "")

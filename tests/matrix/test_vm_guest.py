@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import typing as t
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, unchanged
@@ -62,6 +64,20 @@ def in_time(ask: t.Callable[[], bool], seconds: float = 30) -> bool:
     return True
 
 
+def runs_inside(script: str) -> bool:
+    """Whether a shell in the guest ends well."""
+    pid = agent("guest-exec", path="/bin/sh", arg=["-c", script], **{"capture-output": True})["pid"]
+    told: dict[str, t.Any] = {}
+
+    def has_ended() -> bool:
+        told.update(agent("guest-exec-status", pid=pid))
+        return bool(told["exited"])
+
+    assert in_time(has_ended)
+    print(script, {key: base64.b64decode(told.get(key, "")).decode() for key in ("out-data", "err-data")})
+    return told["exitcode"] == 0
+
+
 def balloon_rests_at(memory_mib: int) -> bool:
     """Whether libvirt tells this size for good. QEMU holds its events back for a second, so an older one may come after an answer."""
 
@@ -90,6 +106,21 @@ def test_the_guest_takes_a_cpu(guest: dict[str, t.Any]) -> None:
     run = check_run_again(VM, {"name": NAME, "vcpus": 2}, ["vcpus"])
     assert run.plan.changes[0].how.value == "live"
     assert in_time(lambda: len([cpu for cpu in agent("guest-get-vcpus") if cpu["online"]]) == 2)
+
+
+def test_a_snapshot_has_what_the_guest_has_not_written_out_yet(guest: dict[str, t.Any], tmp_path: Path) -> None:
+    """The agent freezes its file systems for it."""
+    # The tiny guest loads the file system after its agent has answered.
+    script = "mke2fs /dev/vda; mkdir -p /mnt; grep -q ext4 /proc/filesystems && mount -t ext4 /dev/vda /mnt && echo unwritten > /mnt/note"
+    assert in_time(lambda: runs_inside(script))
+    run = check_run_again(GuestSnapshot(), {"guest": NAME, "name": "frozen"}, ["state", "volumes[data]"])
+    assert run.facts["snapshot"]["consistency"] == "frozen"
+    assert agent("guest-fsfreeze-status") == "thawed" and state_of(NAME) == "running"
+    (kept,) = Path(guest["disks"][0]["path"]).parent.glob(f"{NAME}.data@frozen.*")
+    machines.command("qemu-img", "convert", "-O", "raw", str(kept), str(tmp_path / "raw"))
+    assert machines.command("debugfs", "-R", "cat /note", str(tmp_path / "raw")) == "unwritten\n"
+    assert runs_inside("umount /mnt")
+    check_run_again(GuestSnapshot(), {"guest": NAME, "name": "frozen", "state": "absent"}, ["state"])
 
 
 def test_the_guest_gives_memory_back(guest: dict[str, t.Any]) -> None:

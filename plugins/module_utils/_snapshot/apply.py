@@ -11,7 +11,6 @@ import contextlib
 import time
 import typing as t
 
-from .._container import power
 from .._core.converge import Work
 from .._core.errors import ApplyError
 from .._core.options import split
@@ -21,6 +20,7 @@ from .._guest.record import Revert, Snapshot
 from .._storage.choice import drivers_of
 from .._storage.driver import Driver, Snapshotting
 from .._storage.volume import FILESYSTEM, Volume
+from .hands import Container, Hands, Machine
 from .plan import is_held
 from .spec import Spec
 from .state import State
@@ -54,6 +54,16 @@ class _Run:
         self.fds = work.held.fds
         self.own = Ownership(work.host.record("guests", spec.guest))
         self.drivers = drivers_of(work.host)
+        self.hands = self._hands(work)
+
+    def _hands(self, work: Work) -> Hands:
+        # One that is gone is a container as well as a machine: only its files are left.
+        if self.spec.guest in work.host.domains:
+            return Machine(self.spec, work, self.own, has_agent=self.state.has_agent, warnings=self.plan.warnings)
+        return Container(self.spec)
+
+    def _tell(self, snapshot: Snapshot) -> None:
+        self.plan.warnings += self.hands.tell({volume.pool for volume in snapshot.volumes.values()})
 
     def _driver(self, volume: Volume) -> Driver:
         driver = self.drivers.get(volume.pool)
@@ -79,7 +89,8 @@ class _Run:
         # Who was held for one that never came about is let go with this one.
         was_held = old is not None and old.is_held
         volumes = {item: part.volume.snapshot(name) for item, part in self.state.parts.items()}
-        holds = is_held(self.state)
+        stops = is_held(self.state)
+        holds = stops or self.state.has_agent
         consistency = "clean" if self.state.power == "stopped" else "crash"
         idmap = self.own.record.idmap
         begun = Snapshot(
@@ -90,7 +101,7 @@ class _Run:
         self._note(name, begun)
         yield Step("record written")
         try:
-            with self._held(is_due=holds, is_held=was_held):
+            with self._held(stops=stops, is_due=holds, was_held=was_held) as is_frozen:
                 for item, part in self.state.parts.items():
                     self._able(part.volume).snapshot(part.volume, name, keep_fds=self.fds)
                     yield Step(f"snapshot of {item}")
@@ -98,18 +109,19 @@ class _Run:
             self._remove(begun)
             self._note(name, None)
             raise
-        self._note(name, begun._replace(is_building=False, is_held=False))
+        consistency = "frozen" if is_frozen else consistency
+        self._note(name, begun._replace(consistency=consistency, is_building=False, is_held=False))
+        self._tell(begun)
         yield from (change for change in self.plan.changes if split(change.path)[0] != "snapshots")
 
     @contextlib.contextmanager
-    def _held(self, *, is_due: bool, is_held: bool) -> t.Iterator[None]:
+    def _held(self, *, stops: bool, is_due: bool, was_held: bool) -> t.Iterator[bool]:
+        """Hold the guest meanwhile. Yields whether its file systems are whole."""
         try:
-            if is_due:
-                power.freeze(self.spec.guest)
-            yield
+            yield is_due and self.hands.hold(stops=stops)
         finally:
-            if is_due or is_held:
-                power.unfreeze(self.spec.guest)
+            if is_due or was_held:
+                self.hands.release(stopped=stops or was_held)
 
     def prune(self) -> Steps:
         for change in self.plan.changes:
@@ -128,8 +140,9 @@ class _Run:
         self._remove(its)
         yield Step(f"volumes of {name} removed")
         if its.is_held:
-            power.unfreeze(self.spec.guest)
+            self.hands.release(stopped=True)
         self._note(name, None)
+        self._tell(its)
         if not (self.own.record.volumes or self.own.record.snapshots or self.state.power != "absent"):
             self.own.remove()
 
@@ -158,16 +171,17 @@ class _Run:
         kept = self.own.record.snapshots[aside].volumes
         if is_running and not all(self._is_swapped(volume, kept[item]) for item, volume in current.items()):
             self.own.save(wants_start=True)
-            power.stop(self.spec.guest, timeout=self.spec.shutdown_timeout, force=self.spec.force_stop)
+            self.hands.stop()
             yield Step("powered down")
         for item, volume in current.items():
             yield from self._swap(item, volume, target.volumes[item], kept[item])
         self.own.save(reverting=None)
+        self._tell(target)
         yield Step("record complete")
         if self.own.record.wants_start:
             # Of a run that is killed right behind it the note would be left, and start it again when somebody has shut it down since.
             self.own.save(wants_start=False)
-            power.start(self.spec.guest)
+            self.hands.start()
         yield from self.plan.changes
 
     def _is_swapped(self, volume: Volume, aside: Volume) -> bool:

@@ -10,10 +10,6 @@ import itertools
 import time
 import typing as t
 
-from .._container import live
-from .._container.config import root_of
-from .._container.observe import configs
-from .._container.state import ROOTFS
 from .._core.errors import ObserveError
 from .._guest.record import GuestRecord, Snapshot
 from .._guest.recorded import load_file
@@ -22,11 +18,10 @@ from .._host.snapshot import Host
 from .._storage.choice import absence, drivers_of
 from .._storage.driver import SNAPSHOT, Driver, Snapshotting
 from .._storage.volume import Volume
+from . import container, machine
 from .plan import ASIDE
 from .spec import Spec
-from .state import Part, State
-
-_POWERS = {"STOPPED": "stopped", "FROZEN": "paused"}
+from .state import Guest, Part, State
 
 
 def observe(spec: Spec, host: Host) -> State:
@@ -35,69 +30,45 @@ def observe(spec: Spec, host: Host) -> State:
     :raises ObserveError:
     """
     record = load_file(host.record("guests", spec.guest))
-    power, obstacle = _look(spec.guest, record, host)
+    guest = _look(spec.guest, record, host)
     drivers, its = drivers_of(host), record.snapshots.get(spec.name)
     is_new = spec.state == "present" and (its is None or its.is_building)
-    parts = _parts_of(spec.name, its, record, drivers) if is_new and obstacle is None and power != "absent" else {}
+    parts = _parts_of(spec.name, its, guest.volumes, drivers) if is_new and guest.obstacle is None else {}
     targets, lost = _targets_of(its, host) if spec.state == "reverted" and its else ({}, ())
     is_deleting = spec.state == "absent" or spec.keep is not None
     places, used = kept_snapshots(spec.guest, record, host) if is_deleting else ({}, {})
     return State(
-        power=power,
+        power=guest.power,
         now=round(time.time(), 3),
         record=record,
         parts=parts,
         targets=targets,
         aside=_aside_of(record, drivers) if spec.state == "reverted" else "",
         lost=lost,
-        obstacle=obstacle,
+        obstacle=guest.obstacle,
+        left_out=guest.left_out,
+        has_agent=guest.has_agent,
         places=places,
         used=used,
     )
 
 
-def _look(guest: str, record: GuestRecord, host: Host) -> tuple[str, str | None]:
-    """The power of the guest, and why no snapshot of it can be made or brought back."""
+def _look(guest: str, record: GuestRecord, host: Host) -> Guest:
     if guest in host.domains:
-        return "stopped", f"{guest} is a virtual machine, and snapshots are of containers so far"
-    entry = host.containers.get(guest)
-    if entry is None:
-        return "absent", None
-    if entry.problem is not None:
-        return (
-            "started" if entry.is_running else "stopped",
-            f"LXC cannot load the configuration of {guest}: {entry.problem}",
-        )
-    state = live.settled_state(live.handle(guest)) if entry.is_running else "STOPPED"
-    return _POWERS.get(state, "started"), _obstacle_of_root(guest, record, host)
-
-
-def _obstacle_of_root(guest: str, record: GuestRecord, host: Host) -> str | None:
-    if record.is_building:
-        return f"{guest} is not whole: its creation was interrupted. Run homelab.hybrid.lxc_container for it first"
-    recorded, config = record.volumes.get(ROOTFS), host.derived(configs).get(guest)
-    root = root_of(config) if config else None
-    if recorded is None:
-        return f"the root of {guest}, {root}, is in no record of this collection, and may hold what is not the guest's"
-    driver = drivers_of(host).get(recorded.volume.pool)
-    why = absence(host, recorded.volume.pool)
-    if driver is None or why is not None:
-        return f"the root of {guest} cannot be reached: {why}"
-    if driver.location(recorded.volume) != root:
-        return f"the root of {guest} is {root}, and not the volume {recorded.volume} that this collection made"
-    if not driver.exists(recorded.volume):
-        return f"the root of {guest}, {root}, is gone"
-    return driver.obstacle(SNAPSHOT)
+        return machine.look(guest, record, host)
+    return container.look(guest, record, host) if guest in host.containers else Guest()
 
 
 def _parts_of(
-    name: str, begun: Snapshot | None, record: GuestRecord, drivers: t.Mapping[str, Driver]
+    name: str, begun: Snapshot | None, volumes: t.Mapping[str, Volume], drivers: t.Mapping[str, Driver]
 ) -> dict[str, Part]:
-    volume = record.volumes[ROOTFS].volume
-    kept, driver = volume.snapshot(name), drivers[volume.pool]
-    is_ours = begun is not None and kept in begun.volumes.values()
-    in_the_way = driver.location(kept) if driver.exists(kept) and not is_ours else None
-    return {ROOTFS: _part(volume, drivers)._replace(in_the_way=in_the_way)}
+    ours = begun.volumes.values() if begun else ()
+    found = {}
+    for item, volume in volumes.items():
+        kept, driver = volume.snapshot(name), drivers[volume.pool]
+        in_the_way = driver.location(kept) if driver.exists(kept) and kept not in ours else None
+        found[item] = _part(volume, drivers)._replace(in_the_way=in_the_way)
+    return found
 
 
 def _aside_of(record: GuestRecord, drivers: t.Mapping[str, Driver]) -> str:

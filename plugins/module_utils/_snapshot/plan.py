@@ -57,10 +57,18 @@ def _plan_creation(draft: Draft, spec: Spec, state: State, its: Snapshot | None)
         copied = sum(part.copied_bytes for part in state.parts.values())
         meanwhile = f" while {_size(copied)} are copied" if copied else ""
         draft.plan.warnings.append(f"{spec.guest} is held still{meanwhile}, so that all of it is of one moment")
-    if state.power in ("started", "paused"):
+    _say_what_is_left_out(draft, spec, state)
+    if state.power in ("started", "paused") and not state.has_agent:
         draft.plan.warnings.append(
             f"{spec.guest} runs: the snapshot holds what a power cut would leave, and what its programs had not written yet is not in it. "
             "Stop it first where that matters"
+        )
+
+
+def _say_what_is_left_out(draft: Draft, spec: Spec, state: State) -> None:
+    if state.left_out:
+        draft.plan.warnings.append(
+            f"{', '.join(state.left_out)}: {spec.guest} writes to it, this collection did not make it, and it is in no snapshot"
         )
 
 
@@ -146,6 +154,7 @@ def _plan_revert(draft: Draft, spec: Spec, state: State, its: Snapshot | None) -
         reason=f"state: a revert to {spec.name} takes {lost} away. {kept}",
     )
     if not draft.plan.refused:
+        _say_what_is_left_out(draft, spec, state)
         draft.plan.warnings.append(f"the revert to {spec.name} takes {lost} away. {kept}")
 
 

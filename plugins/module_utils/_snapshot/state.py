@@ -27,12 +27,23 @@ class Part(t.NamedTuple):
     in_the_way: str | None = None
 
 
+class Guest(t.NamedTuple):
+    """A guest as far as its snapshots concern it: see ``State``. *volumes* are what a snapshot of it holds, by item."""
+
+    power: str = "absent"
+    volumes: t.Mapping[str, Volume] = {}
+    obstacle: str | None = None
+    left_out: tuple[str, ...] = ()
+    has_agent: bool = False
+
+
 class State(t.NamedTuple):
     """A guest as far as its snapshots concern it.
 
     *power* is that of ``_guest.state``, *now* seconds since 1970. *parts* are what a snapshot of it holds, by item, *targets* the
     volumes of the snapshot that is asked for; *lost* names those of them that are not there. *aside* is the name that what is
-    there gets by a revert. *obstacle* says why nothing can be made of the guest. *places* and *used* are what
+    there gets by a revert. *obstacle* says why nothing can be made of the guest, *left_out* are disks of it that are in no
+    snapshot, *has_agent*: its agent answers. *places* and *used* are what
     ``_guest.removal.kept_snapshots`` says, where any may be deleted.
     """
 
@@ -44,5 +55,7 @@ class State(t.NamedTuple):
     aside: str = ""
     lost: tuple[str, ...] = ()
     obstacle: str | None = None
+    left_out: tuple[str, ...] = ()
+    has_agent: bool = False
     used: t.Mapping[str, str] = {}
     places: t.Mapping[str, tuple[str, ...]] = {}

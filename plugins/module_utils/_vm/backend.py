@@ -516,6 +516,8 @@ class VmBackend:
     def _undefine(self, domain: t.Any) -> None:
         library = libraries.libvirt()
         flags = library.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | library.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        if "snapshots" in self.spec.delete:
+            flags |= library.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
         with errors_of(f"undefine {self.spec.name}", ApplyError):
             if domain.isActive():
                 domain.destroy()

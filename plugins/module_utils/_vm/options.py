@@ -39,7 +39,7 @@ from .._core.units import show_memory_kib, show_size
 from .._guest import options as guest
 
 ALLOW = ("adopt", "replace_disk")
-DELETE = ("disks", "seed")
+DELETE = ("disks", "seed", "snapshots")
 EXACT = ("disks", "networks")
 WAITS = ("agent", "ip", "ssh")
 FORMATS = ("qcow2", "raw")

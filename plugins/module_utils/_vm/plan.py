@@ -390,7 +390,12 @@ class VmKind(Kind):
 
     def obstacle_to_removal(self) -> str | None:
         count = self.state.libvirt_snapshots
-        return f"state: {self.spec.name} has {count} snapshots; delete them first" if count else None
+        if not count or "snapshots" in self.spec.delete:
+            return None
+        return (
+            f"state: libvirt keeps {count} snapshots of {self.spec.name} that this collection did not make, and forgets them "
+            "with it. Permit it with delete: [snapshots]"
+        )
 
     def volume_path(self, name: str) -> str:
         return f"disks[{name}]"

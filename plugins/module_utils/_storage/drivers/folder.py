@@ -160,7 +160,11 @@ class Folder:
         path, source = self._begin(volume), self.location(origin)
         try:
             # A device node of the guest is copied as one; a mount is not, and nothing of a guest is mounted where the host looks.
-            argv = ["cp", "--archive", "--one-file-system", "--no-target-directory", "--reflink=auto", source, path]
+            argv = ["cp", "--archive", "--one-file-system", "--no-target-directory", "--reflink=auto"]
+            if volume.kind == BLOCK:
+                # libvirt notes in attributes of a disk who has it open.
+                argv += ["--no-preserve=xattr"]
+            argv += [source, path]
             command.run(argv, keep_fds=keep_fds)
             if volume.kind == FILESYSTEM:
                 os.chmod(path, 0o700)

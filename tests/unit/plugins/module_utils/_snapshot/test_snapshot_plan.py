@@ -94,6 +94,17 @@ def test_a_guest_is_held_only_where_it_runs_and_the_pool_needs_it(
     assert any("what a power cut would leave" in warning for warning in warnings) is (power != "stopped")
 
 
+def test_what_the_agent_freezes_is_no_power_cut_and_several_disks_stand_still() -> None:
+    disks = {name: Part(Volume("main", f"web.{name}", "block")) for name in ("root", "data")}
+    warnings = plan(state(power="started", parts=disks, has_agent=True)).warnings
+    assert len(warnings) == 1 and "is held still, so that all of it is of one moment" in warnings[0]
+
+
+def test_a_disk_of_somebody_else_is_told() -> None:
+    warnings = plan(state(left_out=("/dev/sdb",))).warnings
+    assert warnings == ["/dev/sdb: web writes to it, this collection did not make it, and it is in no snapshot"]
+
+
 @pytest.mark.parametrize(
     ("name", "series"),
     [

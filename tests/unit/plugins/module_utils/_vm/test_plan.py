@@ -290,6 +290,19 @@ def test_absent_deletes_only_what_is_ours_and_named():
         assert plan(refused, state="absent").refused
 
 
+def test_snapshots_are_kept_or_deleted_by_their_word_and_those_of_libvirt_need_it():
+    kept = stopped(snapshots={"before": ("/p/vm.root@before.raw", "/p/vm.data@before.raw")})
+    found = plan(kept, state="absent")
+    assert ([change.path for change in found.changes], found.kept) == (["state"], [*kept.snapshots["before"]])
+    found = plan(kept, state="absent", delete=["snapshots"])
+    assert ([change.path for change in found.changes], found.kept) == (["state", "snapshots[before]"], [])
+    used = kept.replace(used={"snapshots[before]": "lab stands on it"})
+    assert "lab stands on it" in str(plan(used, state="absent", delete=["snapshots"]).refused[0].reason)
+    theirs = stopped(libvirt_snapshots=2)
+    assert "delete: [snapshots]" in str(plan(theirs, state="absent").refused[0].reason)
+    assert not plan(theirs, state="absent", delete=["snapshots"]).refused
+
+
 @pytest.mark.parametrize(
     "params",
     [

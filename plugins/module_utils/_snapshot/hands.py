@@ -1,0 +1,119 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""What is done to a guest itself while its volumes are worked on: held still, let go, stopped and started."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from .._container import power as container_power
+from .._core import libraries
+from .._core.converge import Work
+from .._core.errors import ApplyError
+from .._guest.ownership import Ownership
+from .._host.libvirt import errors_of
+from .._vm import power as machine_power
+from .._vm import storage
+from .._vm.spec import Spec as MachineSpec
+from .spec import Spec
+
+
+class Hands(t.Protocol):
+    """How one kind of guest is handled. A method ends when what it does is true.
+
+    :raises ApplyError:
+    """
+
+    def hold(self, *, stops: bool) -> bool:
+        """Let nothing be written until ``release``; with *stops* the guest stands still. Returns whether its file systems are whole."""
+
+    def release(self, *, stopped: bool) -> None:
+        """Let a guest go on that was held, also by a run that was killed."""
+
+    def stop(self) -> None: ...
+
+    def start(self) -> None: ...
+
+    def tell(self, pools: t.Collection[str]) -> list[str]:
+        """Tell whoever keeps a list that there are other files in *pools*. Returns warnings."""
+
+
+class Container:
+    """See ``Hands``."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+
+    def hold(self, *, stops: bool) -> bool:
+        if stops:
+            container_power.freeze(self.spec.guest)
+        return False
+
+    def release(self, *, stopped: bool) -> None:
+        if stopped:
+            container_power.unfreeze(self.spec.guest)
+
+    def stop(self) -> None:
+        container_power.stop(self.spec.guest, timeout=self.spec.shutdown_timeout, force=self.spec.force_stop)
+
+    def start(self) -> None:
+        container_power.start(self.spec.guest)
+
+    def tell(self, pools: t.Collection[str]) -> list[str]:
+        return []
+
+
+class Machine:
+    """See ``Hands``. Its agent freezes the file systems, where it answers; QEMU writes out what it holds when it stops."""
+
+    def __init__(self, spec: Spec, work: Work, own: Ownership, *, has_agent: bool, warnings: list[str]) -> None:
+        self.spec = spec
+        self.work = work
+        self.own = own
+        self.has_agent = has_agent
+        self.warnings = warnings
+        self.is_frozen = False
+
+    @property
+    def _domain(self) -> t.Any:
+        return self.work.host.domains[self.spec.guest]
+
+    def hold(self, *, stops: bool) -> bool:
+        if self.has_agent:
+            try:
+                self._domain.fsFreeze()
+                self.is_frozen = True
+            except libraries.libvirt().libvirtError as exc:
+                self.warnings.append(
+                    f"the agent in {self.spec.guest} did not freeze its file systems ({exc.get_error_message()}): "
+                    "the snapshot holds what a power cut would leave"
+                )
+        if stops:
+            machine_power.pause(self._domain)
+        return self.is_frozen
+
+    def release(self, *, stopped: bool) -> None:
+        domain, library = self._domain, libraries.libvirt()
+        if stopped and domain.isActive() and domain.state()[0] == library.VIR_DOMAIN_PAUSED:
+            machine_power.resume(domain)
+        if self.is_frozen:
+            with errors_of(f"thaw the file systems of {self.spec.guest}", ApplyError):
+                domain.fsThaw()
+        elif domain.isActive():
+            # Those that a run froze which was killed; nothing is to thaw, or no agent answers, as a rule.
+            with contextlib.suppress(library.libvirtError):
+                domain.fsThaw()
+
+    def stop(self) -> None:
+        values = {"shutdown_timeout": self.spec.shutdown_timeout, "force_stop": self.spec.force_stop}
+        machine_power.stop(self._domain, MachineSpec(self.spec.guest, values=values), self.own)
+
+    def start(self) -> None:
+        machine_power.start(self._domain, self.own)
+
+    def tell(self, pools: t.Collection[str]) -> list[str]:
+        return storage.refresh(self.work, pools)

@@ -1,0 +1,221 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Snapshots of virtual machines, raw on btrfs and qcow2 in a plain folder, running and stopped. Proven with qemu-io, qemu-img and virsh."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import Outcome
+from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
+from ansible_collections.homelab.hybrid.tests.harness import hand_made, machines, pools
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.kill import Child
+from ansible_collections.homelab.hybrid.tests.harness.machines import PAPER, command, state_of, virsh, volume
+
+VM = KvmVm()
+SNAPSHOT = GuestSnapshot()
+NAME = f"{machines.PREFIX}-snap"
+BTRFS = f"{machines.PREFIX}-btrfs"
+FORMATS = {BTRFS: "raw", machines.POOL: "qcow2"}
+BEFORE: dict[str, t.Any] = {"guest": NAME, "name": "before"}
+REVERT: dict[str, t.Any] = {
+    **BEFORE,
+    "state": "reverted",
+    "allow": ["revert"],
+    "shutdown_timeout": 0,
+    "force_stop": True,
+}
+PATHS = ["state", "volumes[root]", "volumes[data]"]
+KIB = 1024
+
+
+@pytest.fixture(scope="module")
+def folders() -> t.Iterator[dict[str, Path]]:
+    with machines.surroundings() as beside, pools.btrfs(beside.parent, size="512M") as point:
+        outcome = converge_now(StoragePool(), {"name": BTRFS, "type": "btrfs", "path": str(point / "pool")})
+        assert outcome.error is None, outcome.error
+        yield {machines.POOL: beside, BTRFS: point / "pool"}
+        machines.remove_machines()
+        outcome = converge_now(StoragePool(), {"name": BTRFS, "state": "absent", "allow": ["delete_data"]})
+        assert outcome.error is None, outcome.error
+
+
+@pytest.fixture(params=[BTRFS, machines.POOL])
+def pool(request: pytest.FixtureRequest, folders: dict[str, Path]) -> t.Iterator[str]:
+    clean(folders)
+    yield request.param
+    clean(folders)
+
+
+@pytest.fixture
+def folder(pool: str, folders: dict[str, Path]) -> Path:
+    return folders[pool]
+
+
+def clean(folders: dict[str, Path]) -> None:
+    machines.remove_machines()
+    for path in folders[BTRFS].iterdir():
+        path.unlink()
+
+
+def make(pool: str, state: str = "stopped") -> None:
+    disks = [{"name": "root", "pool": pool, "size": "2M"}, {"name": "data", "pool": pool, "size": "1M"}]
+    outcome = converge_now(VM, {"name": NAME, "state": "stopped", **PAPER, "disks": disks})
+    assert outcome.error is None, outcome.error
+    if state == "started":
+        virsh("start", NAME)
+
+
+def write(pool: str, folder: Path, pattern: int) -> None:
+    """What a machine writes, done while it is off."""
+    was_running = state_of(NAME) == "running"
+    if was_running:
+        virsh("destroy", NAME)
+    for disk in ("root", "data"):
+        path = folder / f"{NAME}.{disk}.{FORMATS[pool]}"
+        command("qemu-io", "-f", FORMATS[pool], "-c", f"write -P {pattern} 0 64k", str(path))
+    if was_running:
+        virsh("start", NAME)
+
+
+def holds(pool: str, folder: Path, pattern: int, end: str = "") -> bool:
+    """Whether both disks, or both of their snapshots, have *pattern*."""
+    told = []
+    for disk in ("root", "data"):
+        path = folder / f"{NAME}.{disk}{end}.{FORMATS[pool]}"
+        argv = ["qemu-io", "-U", "-r", "-f", FORMATS[pool], "-c", f"read -P {pattern} 0 64k", str(path)]
+        told.append(command(*argv, check=False))
+    assert all("read 65536/65536" in each for each in told), told
+    return not any("verification failed" in each for each in told)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file() and path.name.startswith(NAME))
+
+
+def stood(params: dict[str, t.Any]) -> Outcome:
+    outcome = converge_now(SNAPSHOT, params)
+    assert outcome.error is None, outcome.error
+    return outcome
+
+
+@pytest.mark.parametrize("power", ["started", "stopped"])
+def test_a_snapshot_keeps_all_disks_and_a_revert_brings_them_back(pool: str, folder: Path, power: str) -> None:
+    make(pool)
+    write(pool, folder, 1)
+    if power == "started":
+        virsh("start", NAME)
+    outcome = check_run_again(SNAPSHOT, BEFORE, PATHS)
+    assert state_of(NAME) == ("running" if power == "started" else "shut off")
+    assert outcome.facts["snapshot"]["consistency"] == ("crash" if power == "started" else "clean")
+    assert any("is held still" in warning for warning in outcome.plan.warnings) is (power == "started")
+    write(pool, folder, 2)
+    assert holds(pool, folder, 1, "@before") and holds(pool, folder, 2)
+    number = virsh("domid", NAME)
+    refuse(SNAPSHOT, {**REVERT, "allow": []}, "allow: [revert]")
+    check_run_again(SNAPSHOT, REVERT, [*PATHS, "snapshots[before-revert-1]"])
+    assert holds(pool, folder, 1) and holds(pool, folder, 2, "@before-revert-1")
+    assert state_of(NAME) == ("running" if power == "started" else "shut off")
+    assert power == "stopped" or virsh("domid", NAME) != number
+    unchanged(VM, {"name": NAME, "disks": [{"name": "root", "pool": pool, "size": "2M"}]})
+    listed = virsh("vol-list", pool)
+    assert f"{NAME}.root@before.{FORMATS[pool]}" in listed
+    if pool == BTRFS:
+        assert "C" in command("lsattr", str(folder / f"{NAME}.root.raw")).split()[0]
+    assert volume(folder / f"{NAME}.root.{FORMATS[pool]}")["virtual-size"] == 2048 * KIB
+    check_run_again(SNAPSHOT, {**BEFORE, "state": "absent"}, ["state"])
+    assert not [name for name in files(folder) if "@before." in name]
+
+
+def test_snapshots_outlive_their_machine_and_go_by_name(pool: str, folder: Path) -> None:
+    make(pool)
+    stood(BEFORE)
+    stood({**BEFORE, "name": "other"})
+    gone = {"name": NAME, "state": "absent"}
+    outcome = check_run_again(VM, {**gone, "delete": ["disks"]}, ["state", "disks[root]", "disks[data]"])
+    kept = [f"{NAME}.{disk}@{name}.{FORMATS[pool]}" for disk in ("data", "root") for name in ("before", "other")]
+    assert sorted(outcome.plan.kept) == [str(folder / name) for name in kept] and files(folder) == kept
+    check_run_again(SNAPSHOT, {**BEFORE, "state": "absent"}, ["state"])
+    check_run_again(VM, {**gone, "delete": ["snapshots"]}, ["snapshots[other]"])
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
+def test_snapshots_of_libvirt_are_forgotten_with_the_machine_only_where_that_is_named(pool: str, folder: Path) -> None:
+    make(pool)
+    virsh("snapshot-create-as", NAME, "theirs")
+    gone = {"name": NAME, "state": "absent", "delete": ["disks"]}
+    refuse(VM, gone, "Permit it with delete: [snapshots]")
+    check_run_again(VM, {**gone, "delete": ["disks", "snapshots"]}, ["state", "disks[root]", "disks[data]"])
+    assert state_of(NAME) == "" and files(folder) == []
+
+
+@pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
+def test_what_no_snapshot_would_be_whole_of_is_refused(pool: str, folder: Path) -> None:
+    make(pool, "started")
+    virsh("managedsave", NAME)
+    refuse(SNAPSHOT, BEFORE, "is saved to disk")
+    virsh("managedsave-remove", NAME)
+    other = f"{NAME}-theirs"
+    hand_made.make(other, hand_made.disk(hand_made.image(folder / f"{other}.raw")))
+    refuse(SNAPSHOT, {**BEFORE, "guest": other}, "has no disk that this collection made")
+    nvram = folder / f"{other}.fd"
+    nvram.touch()
+    virsh("undefine", other)
+    make_with_variables(other, nvram)
+    refuse(SNAPSHOT, {**BEFORE, "guest": other}, "the UEFI variables of")
+
+
+def make_with_variables(name: str, nvram: Path) -> None:
+    """A machine with a file of UEFI variables."""
+    text = (
+        f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu><os>"
+        f"<type arch='x86_64' machine='pc-q35-7.2'>hvm</type><loader readonly='yes' type='pflash'>{nvram}.code</loader>"
+        f"<nvram>{nvram}</nvram></os><features><acpi/></features></domain>"
+    )
+    file = nvram.with_suffix(".xml")
+    file.write_text(text, encoding="utf-8")
+    virsh("define", str(file))
+    file.unlink()
+
+
+@pytest.mark.parametrize("pool", [BTRFS], indirect=True)
+def test_a_disk_that_is_not_ours_is_told_and_left_out(pool: str, folder: Path) -> None:
+    make(pool)
+    theirs = hand_made.image(folder / f"{NAME}-theirs.raw")
+    virsh("attach-disk", NAME, str(theirs), "vdz", "--config")
+    outcome = check_run_again(SNAPSHOT, BEFORE, PATHS)
+    assert any(f"{theirs}: " in warning and "in no snapshot" in warning for warning in outcome.plan.warnings)
+
+
+@pytest.mark.parametrize("pool", [BTRFS], indirect=True)
+def test_a_machine_that_was_held_when_a_run_was_killed_goes_on_with_the_next(pool: str, folder: Path) -> None:
+    make(pool, "started")
+    steps = Child(SNAPSHOT, BEFORE, kill_at=2).finish()[0]
+    assert steps == ["record written", "snapshot of root"] and state_of(NAME) == "paused"
+    assert f"{NAME}.root@before.raw" in files(folder)
+    assert converge_now(SNAPSHOT, {**BEFORE, "name": "never", "state": "absent"}).facts["snapshots"] == []
+    stood(BEFORE)
+    assert state_of(NAME) == "running" and len(files(folder)) == 4 and not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("pool", [BTRFS], indirect=True)
+@pytest.mark.parametrize("moment", ["data set aside", "data in place", "root set aside"])
+def test_a_revert_of_a_machine_that_is_killed_is_finished(pool: str, folder: Path, moment: str) -> None:
+    make(pool)
+    write(pool, folder, 1)
+    stood(BEFORE)
+    write(pool, folder, 2)
+    steps = [f"{disk} {what}" for disk in ("data", "root") for what in ("restored beside", "set aside", "in place")]
+    number = 2 + steps.index(moment)
+    assert Child(SNAPSHOT, REVERT, kill_at=number).finish()[0][-1] == moment
+    stood(REVERT)
+    assert holds(pool, folder, 1) and holds(pool, folder, 2, "@before-revert-1")
+    assert len(files(folder)) == 6 and not list(folder.glob(".*"))
