@@ -20,7 +20,7 @@ from pathlib import Path
 class Upstream:
     """A folder that is served. *requests* are the lines that came: ``GET /a.tar 5-``, with the beginning of what was asked for.
 
-    *cuts*: the answers to so many GETs of files end in the middle. *redirects*: what a path leads to. *without*: what the
+    *cuts*: the answers to so many GETs of files end in the middle, but of those *never_cut*. *redirects*: what a path leads to. *without*: what the
     server does not know (``HEAD``, ``Range``, ``ETag``, ``Content-Length``).
     """
 
@@ -28,6 +28,7 @@ class Upstream:
         self.folder = folder
         self.requests: list[str] = []
         self.cuts = 0
+        self.never_cut: set[str] = set()
         self.redirects: dict[str, str] = {}
         self.without: set[str] = set()
         self.scheme = "http"
@@ -99,7 +100,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             headers["Content-Length"] = str(len(body))
         self._head(206 if match else 200, headers)
         if has_body:
-            is_cut = up.cuts > 0 and len(body) > 1
+            is_cut = up.cuts > 0 and len(body) > 1 and path not in up.never_cut
             up.cuts -= is_cut
             self.wfile.write(body[: len(body) // 2] if is_cut else body)
             self.close_connection = self.close_connection or is_cut

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+import stat
 import subprocess
 import typing as t
 from pathlib import Path
@@ -413,10 +414,9 @@ def test_a_file_that_was_changed_between_two_parts_is_not_put_together(folder, u
     from ansible_collections.homelab.hybrid.plugins.module_utils._image import fetch
 
     monkeypatch.setattr(fetch, "_TRIES", 1)
-    params = fetched(publish_root(up, size=BIG), f"{up.url}/SHA256SUMS", signature=None)
-    sums(up)
-    up.cuts = 1
-    converge_now(IMAGE, params)
+    params = fetched(publish_root(up, size=BIG), sums(up))
+    up.cuts, up.never_cut = 1, {"/SHA256SUMS"}
+    assert converge_now(IMAGE, params).error is not None
     url = publish_root(up, size=BIG + 1)
     sums(up)
     check_run_again(IMAGE, {**params, "url": url})
@@ -612,6 +612,20 @@ def test_links_and_nodes_that_roots_have_are_taken(folder, up):
     up.put("root.tar", archive(folder, *usual))
     outcome = check_run_again(IMAGE, fetched(f"{up.url}/root.tar", of(up, "root.tar")))
     assert "'/var/spool/postfix/dev/null'" in outcome.plan.warnings[0] and "sda" not in outcome.plan.warnings[0]
+
+
+@pytest.mark.parametrize("top", [("./etc", "./usr", "./dev"), ("etc", "usr", "dev")], ids=["Proxmox", "bare"])
+def test_the_templates_of_others_are_taken(folder, up, top):
+    """pveam's begin with ./ or not, and have nodes in /dev."""
+    root = make_root(folder)
+    (root / "dev").mkdir()
+    os.mknod(root / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    name = "debian-12-standard_12.7-1_amd64.tar.zst"
+    output("tar", "-C", root, "--numeric-owner", "-caf", up.folder / name, *top)
+    sha512 = output("sha512sum", name, cwd=up.folder).split()[0]
+    outcome = check_run_again(IMAGE, fetched(f"{up.url}/{name}", f"sha512:{sha512}"))
+    assert outcome.plan.warnings == []
+    assert_root()
 
 
 def test_a_root_that_grows_without_end_is_refused(folder, up):
