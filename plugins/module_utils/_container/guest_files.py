@@ -148,8 +148,12 @@ def ifupdown(net: Net) -> str | None:
 
 
 def ifupdown_main(old: str | None) -> str:
-    """``/etc/network/interfaces`` that reads the folder beside it."""
-    return (old or "auto lo\niface lo inet loopback\n") + "source /etc/network/interfaces.d/*\n"
+    """``/etc/network/interfaces`` that reads the folder beside it.
+
+    Of the ways to say so this is the one that Debian's ifupdown, ifupdown-ng (Alpine) and busybox's have in common:
+    the last two know ``source`` for a single file, or not at all.
+    """
+    return (old or "auto lo\niface lo inet loopback\n") + "source-directory /etc/network/interfaces.d\n"
 
 
 def asks_dhcp_for(text: str | None, device: str) -> bool:
