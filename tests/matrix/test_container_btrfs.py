@@ -157,8 +157,8 @@ def test_a_root_that_is_kept_is_named_and_used_again():
     outcome = check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "absent"}, ["state"])
     assert outcome.plan.kept == [str(ct.rootfs())]
     refuse(ct.CONTAINER, {**ct.BASE}, "was kept of an earlier")
-    converge_now(ct.CONTAINER, {**ct.BASE, "allow": ["adopt"]})
-    assert ct.state() == "RUNNING" and (ct.rootfs() / "precious").exists()
+    converge_now(ct.CONTAINER, {**ct.BASE, **sized("100M"), "allow": ["adopt"]})
+    assert ct.state() == "RUNNING" and (ct.rootfs() / "precious").exists() and str(100 * MIB) in limits()
 
 
 def test_creation_survives_every_kill():

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -256,6 +257,12 @@ def test_a_disk_made_of_an_image_holds_what_the_image_holds(driver: Driver, tmp_
     assert info["virtual-size"] == 32 * MIB
 
 
+def test_a_raw_disk_made_of_an_image_is_as_large_as_declared(driver: Driver, tmp_path: Path) -> None:
+    run("qemu-img", "create", "-q", "-f", "qcow2", tmp_path / "image", "8M")
+    path = publish(driver, DISK, image=str(tmp_path / "image"), size=16 * MIB, format="raw")
+    assert os.stat(path).st_size == 16 * MIB
+
+
 def test_a_disk_grows(driver: Driver) -> None:
     publish(driver, DISK, size=8 * MIB)
     driver.resize(DISK, 64 * MIB)
@@ -438,11 +445,23 @@ def test_groups_of_roots_that_are_gone_go_too(on_btrfs: Cloning) -> None:
     assert [group for group in groups(on_btrfs) if group.startswith("100/")] == []
 
 
-def test_a_limit_on_a_file_system_without_quotas_is_an_obstacle(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_subvolume_goes_as_a_pool_too(tmp_path: Path) -> None:
     with pools.btrfs(tmp_path) as point:
         driver = made("btrfs", point / "pool")
+        driver.remove_pool()
+        assert os.listdir(point) == []
+
+
+def test_a_limit_on_a_file_system_without_quotas_is_an_obstacle(tmp_path: Path) -> None:
+    with pools.btrfs(tmp_path) as point:
+        driver = t.cast(Cloning, made("btrfs", point / "pool"))
         assert "quotas disabled" in str(driver.obstacle(LIMIT))
         publish(driver, ROOT)
+        other = volumes.of_guest(POOL, "other", "rootfs", FILESYSTEM)
+        for make in (driver.create, functools.partial(driver.clone, origin=ROOT)):
+            with pytest.raises((ApplyError, OSError)):
+                make(other, size=64 * MIB)
+        assert names(driver) == [ROOT.name]
         assert driver.limit(ROOT).size is None
         run("btrfs", "quota", "enable", point)
         assert driver.obstacle(LIMIT) is None
@@ -461,7 +480,11 @@ def test_a_folder_without_project_quotas_says_what_would_have_them(tmp_path: Pat
 def test_what_is_in_a_root_joins_its_project_before_that_is_limited(tmp_path: Path) -> None:
     """Of a project XFS knows without quotas too. That the limit is enforced shows the ordinary machine."""
     with pools.xfs(tmp_path) as point:
-        root = Path(publish(made("dir", point / "pool"), ROOT))
+        driver = made("dir", point / "pool")
+        with pytest.raises((ApplyError, OSError)):
+            driver.create(ROOT, size=64 * MIB)
+        assert names(driver) == []
+        root = Path(publish(driver, ROOT))
         (root / "srv/deep").mkdir(parents=True)
         (root / "mounted").mkdir()
         (root / "srv/deep/file").write_text("x")
