@@ -408,6 +408,10 @@ def test_an_image_is_kept_while_guests_made_of_it_or_their_disks_are_there(folde
     root = {"pool": f"{PREFIX}-pool", "name": f"{PREFIX}-old.root", "kind": "block"}
     guest_record(f"{PREFIX}-old", image=NAME, volumes={"root": root})
     refuse(IMAGE, {"name": NAME, "state": "absent"}, f"is in use by {PREFIX}-old (its kept disk root), {PREFIX}-vm")
+    (folder / f"{PREFIX}-old.root.qcow2").rename(folder / f"{PREFIX}-old.root@before.qcow2")
+    kept = {"created": 1.0, "consistency": "clean", "volumes": {"root": {**root, "name": f"{PREFIX}-old.root@before"}}}
+    guest_record(f"{PREFIX}-old", volumes=None, snapshots={"before": kept})
+    refuse(IMAGE, {"name": NAME, "state": "absent"}, f"in use by {PREFIX}-old (its kept snapshot before of root), ")
     for name in ("vm", "old"):
         Path(paths.record_path("guests", f"{PREFIX}-{name}")).unlink()
     check_run_again(IMAGE, {"name": NAME, "state": "absent"}, ["state"])

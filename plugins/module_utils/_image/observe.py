@@ -94,11 +94,14 @@ def _place_of(volume: Volume, drivers: t.Mapping[str, Driver]) -> str | None:
 
 
 def _recorded_volumes(file: Record) -> dict[str, Volume] | None:
-    """The volumes of a guest by item; ``None`` where its record cannot be read."""
+    """The volumes of a guest by item, those of its snapshots too; ``None`` where its record cannot be read."""
     if file.problem is not None:
         return None
     try:
-        return {item: volumes.from_record(its) for item, its in (file.data.get("volumes") or {}).items()}
+        found = {f"disk {item}": its for item, its in (file.data.get("volumes") or {}).items()}
+        for name, snapshot in (file.data.get("snapshots") or {}).items():
+            found.update((f"snapshot {name} of {item}", its) for item, its in snapshot["volumes"].items())
+        return {what: volumes.from_record(its) for what, its in found.items()}
     except (TypeError, KeyError, AttributeError):
         return None
 
@@ -115,10 +118,10 @@ def users_of(name: str, record: Record, host: Host) -> tuple[str, ...]:
         recorded = _recorded_volumes(its)
         if recorded is None:
             users.add(f"{guest} (its record cannot be read, and may keep a disk on it)")
-        for item, volume in (recorded or {}).items():
+        for what, volume in (recorded or {}).items():
             place = _place_of(volume, drivers)
             if place is not None and store.stands_on(place, folder):
-                users.add(guest if is_there else f"{guest} (its kept disk {item})")
+                users.add(guest if is_there else f"{guest} (its kept {what})")
     users |= {use.who for use in uses(host).below(folder)}
     users |= {f"the mount at {point}" for point in mounts_in(folder)}
     return tuple(sorted(users))
