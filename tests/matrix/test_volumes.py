@@ -500,6 +500,10 @@ def test_what_is_in_a_root_joins_its_project_before_that_is_limited(tmp_path: Pa
         assert len({*projects.values(), project_of(root / "srv/deep/late")}) == 1
         assert min(projects.values()) >= 65536
         assert project_of(point / "beside") == project_of(root / "mounted") == 0
+        # As the snapshot that a revert makes of it: nothing of it counts for the root that comes in its place.
+        project_quota.leave(str(root))
+        (root / "srv/deep/later").touch()
+        assert {project_of(path) for path in (*projects, root / "srv/deep/later")} == {0}
 
 
 def project_of(path: Path) -> int:

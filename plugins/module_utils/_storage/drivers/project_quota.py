@@ -53,9 +53,9 @@ def read_limit(path: str) -> Limit:
     """The bytes that the folder *path* may take, and takes."""
     if not mounts.mount_of(path).options & _ENFORCED:
         return Limit()
+    project = _project_at(path)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        project = _FSXATTR.unpack(fcntl.ioctl(descriptor, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size)))[3]
         quota = bytearray(_DQBLK.size)
         if not project or not _quotactl(descriptor, _GET, project, quota):
             return Limit()
@@ -84,8 +84,16 @@ def set_limit(path: str, volume: Volume, size: int | None) -> None:
 
 def leave(path: str) -> None:
     """Make the folder *path* and what is in it parts of no project, so that nothing of it counts for the volume that it was."""
-    if read_limit(path).used:
+    if mounts.mount_of(path).type in _WAYS and _project_at(path):
         _bring_in(path, 0)
+
+
+def _project_at(path: str) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return int(_FSXATTR.unpack(fcntl.ioctl(descriptor, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size)))[3])
+    finally:
+        os.close(descriptor)
 
 
 def _bring_in(folder: str, project: int) -> None:
