@@ -24,6 +24,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths,
 from ansible_collections.homelab.hybrid.plugins.module_utils._image import downloads
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
+from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import tiny_root, upstream
 from ansible_collections.homelab.hybrid.tests.harness.cases import AnyResource, converge_now
@@ -130,6 +131,13 @@ SCENARIOS = (
     Scenario("vm_create", SURROUNDINGS, KvmVm(), VM_ITEM),
     Scenario("vm_change", {**SURROUNDINGS, "vms": [VM_ITEM]}, KvmVm(), VM_CHANGE),
     Scenario("vm_absent", {**SURROUNDINGS, "vms": [VM_ITEM]}, KvmVm(), {"name": VM, "state": "absent", **ENDING}),
+    # Its root is copied, and it is held meanwhile.
+    Scenario(
+        "snapshot_create",
+        {**SURROUNDINGS, "containers": [CONTAINER_ITEM]},
+        GuestSnapshot(),
+        {"guest": CONTAINER, "name": "before"},
+    ),
     Scenario("network_change", {**SURROUNDINGS, "containers": [CONTAINER_ITEM]}, Bridge(), NETWORK_CHANGE),
     Scenario("layout_create", {}, None, WHOLE),
     Scenario("layout_change", WHOLE, None, WHOLE_CHANGE),

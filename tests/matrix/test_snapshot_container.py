@@ -67,8 +67,11 @@ def stood(params: dict[str, t.Any]) -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize("power", ["started", "stopped"])
-@pytest.mark.parametrize("unprivileged", [True, False], ids=["unprivileged", "privileged"])
+@pytest.mark.parametrize(
+    ("power", "unprivileged"),
+    [("started", True), ("stopped", True), ("stopped", False)],
+    ids=["started-unprivileged", "stopped-unprivileged", "stopped-privileged"],
+)
 def test_a_snapshot_keeps_what_is_there_and_a_revert_brings_it_back(pool: str, power: str, unprivileged: bool) -> None:
     ct.make(state=power, unprivileged=unprivileged)
     note("old")
