@@ -52,9 +52,13 @@ class LxcContainer:
         return plan_container(spec, state)
 
     def apply(self, spec: GuestSpec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        return self.load()(spec, state, plan, work)
+
+    def load(self) -> t.Callable[..., t.Iterator[Change | Step]]:
+        """The code that applies, for a layout's workers too: they are forked of a process that has it."""
         from .backend import apply_container  # most runs have nothing to apply, and do not pay for it
 
-        return apply_container(spec, state, plan, work)
+        return apply_container
 
     def settled(self, spec: GuestSpec) -> GuestSpec:
         return spec.replace(state="started") if spec.state == "restarted" else spec

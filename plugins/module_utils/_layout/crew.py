@@ -185,14 +185,16 @@ class Spawner:
     python3-lxc holds the interpreter's lock while it starts and stops, and neither liblxc nor libvirt survive a fork once
     they are open: work in parallel needs processes that were forked before. The spawner and its workers are a session of
     their own: where this process ends early, a worker still finishes its item, under its locks.
+
+    *load* is called once in the spawner, beside the look at the host: what it imports no worker has to import again.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, load: t.Callable[[], None] = lambda: None) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if self.pid == 0:
             self._control.close()
-            _be_spawner(theirs, work)
+            _be_spawner(theirs, work, load)
         theirs.close()
 
     def start(self, order: Message, keep_fds: t.Sequence[int]) -> socket.socket:
@@ -220,13 +222,14 @@ class Spawner:
             os.waitpid(self.pid, 0)
 
 
-def _be_spawner(control: socket.socket, work: Work) -> t.NoReturn:
+def _be_spawner(control: socket.socket, work: Work, load: t.Callable[[], None]) -> t.NoReturn:
     try:
         os.setsid()
         # Ansible reads what the module prints until the last writer has closed it.
         silence = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(silence, stream)
+        load()
         while True:
             said, descriptors, dummy, dummy = socket.recv_fds(control, 1, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
             if not said:

@@ -66,7 +66,12 @@ def converge_layout(
         return _refused(params, exc, [], kinds)
     if dry_run:
         return _run(spec, params, host(), None, report, kinds)
-    spawner = Spawner(lambda order, tell_it: _work(order, tell_it, kinds, host))
+
+    def load() -> None:
+        for kind in dict.fromkeys(item.kind.word for item in spec.items):
+            _kind(kind, kinds).load()
+
+    spawner = Spawner(lambda order, tell_it: _work(order, tell_it, kinds, host), load)
     try:
         return _run(spec, params, host(), spawner, report, kinds)
     finally:
@@ -311,7 +316,7 @@ def _work(order: Message, tell_it: Tell, kinds: t.Sequence[Kind], host: MakeHost
     def report(step: Change | Step) -> None:
         tell_it(step.told())
 
-    (kind,) = [kind for kind in kinds if kind.word == order["kind"]]
+    kind = _kind(order["kind"], kinds)
     outcome = converge(
         kind.resource,
         order["params"],
@@ -326,6 +331,11 @@ def _work(order: Message, tell_it: Tell, kinds: t.Sequence[Kind], host: MakeHost
     if outcome.changed:
         warnings += journal.note("layout", kind.path(order["name"]), result)
     return {**result, "warnings": warnings}
+
+
+def _kind(word: str, kinds: t.Iterable[Kind]) -> Kind:
+    (found,) = [kind for kind in kinds if kind.word == word]
+    return found
 
 
 def _note(item: Item) -> list[str]:

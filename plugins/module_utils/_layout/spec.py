@@ -25,7 +25,8 @@ class Kind:
     *word* is the one of an item, as reports and errors use it; *list* is the option that has the items, *module* the module
     of one item, with its *arguments* and *constraints*. *reference* is the kind of thing that an item provides, with the rank
     of its locks. *resource* runs an item (``_core.converge.Resource``). *facts* is the key of what it tells. *is_guest*: it
-    stands on the others and goes before them, ``prune`` takes it away, and *delete* has the words for what goes with it.
+    stands on the others and goes before them, ``prune`` takes it away, and *delete* has the words for what goes with it. *load*
+    loads the code that applies an item, of a kind of which hosts have many.
     """
 
     word: str
@@ -38,6 +39,7 @@ class Kind:
     constraints: Params = dataclasses.field(repr=False, default_factory=dict)
     is_guest: bool = False
     delete: tuple[str, ...] = ()
+    load: t.Callable[[], object] = dataclasses.field(repr=False, default=lambda: None)
 
     def label(self, name: str) -> str:
         """How sentences call the item *name*."""

@@ -51,9 +51,13 @@ class KvmVm:
         return plan_vm(spec, state)
 
     def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        return self.load()(spec, state, plan, work)
+
+    def load(self) -> t.Callable[..., t.Iterator[Change | Step]]:
+        """The code that applies, for a layout's workers too: they are forked of a process that has it."""
         from .backend import apply_vm  # most runs have nothing to apply, and do not pay for it
 
-        return apply_vm(spec, state, plan, work)
+        return apply_vm
 
     def settled(self, spec: Spec) -> Spec:
         return spec.replace(state="started") if spec.state == "restarted" else spec
