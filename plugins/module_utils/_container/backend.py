@@ -32,7 +32,7 @@ from .._storage.driver import Cloning, Driver
 from .._storage.volume import Volume
 from . import definition, idmap, inside, live, loading, power, rate, rootfs, running
 from .config import ENTRY, Config
-from .observe import KIND, read_host
+from .observe import KIND, free_ids
 from .options import OPTIONS
 from .running import Running
 from .state import ROOTFS, State
@@ -94,9 +94,7 @@ class ContainerBackend:
         volume = RecordedVolume(self._target, is_fresh=not self._is_adopted)
         ids = kept.idmap if spec.get("unprivileged") else None
         if spec.get("unprivileged") and ids is None:
-            self.work.host.drop()
-            now = read_host(self.name, self.work.host)
-            area = idmap.allocate(now.uids, now.gids, now.taken_ids)
+            area = free_ids(self.name)
             if area is None:
                 raise ApplyError(
                     f"no {idmap.COUNT} ids in a row are left of root's in /etc/subuid and /etc/subgid. "
@@ -402,7 +400,10 @@ def _check_loads(name: str, config: Config) -> None:
     :raises ApplyError:
     """
     with tempfile.TemporaryDirectory(prefix="homelab-hybrid-") as folder:
-        atomic.write_file(os.path.join(folder, name, "config"), config.text)
+        place = os.path.join(folder, name)
+        os.mkdir(place)
+        with open(os.path.join(place, "config"), "w", encoding="utf-8", errors="surrogateescape") as stream:
+            stream.write(config.text)
         problem = loading.problem_of(name, folder)
     if problem is not None:
         raise ApplyError(f"LXC cannot load what the configuration of {name} would become: {problem}")

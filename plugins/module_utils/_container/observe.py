@@ -11,6 +11,7 @@ import typing as t
 
 from .._core import atomic
 from .._core.decide import SAME
+from .._core.record import load_all
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
@@ -18,7 +19,7 @@ from .._guest.record import GuestRecord
 from .._guest.recorded import load_file, load_others
 from .._guest.removal import kept_snapshots, obstacle_to_deletion
 from .._guest.spec import GuestSpec
-from .._host.lxc import Container, config_path
+from .._host.lxc import Container, config_path, read_containers
 from .._host.mounts import mounts_in
 from .._host.snapshot import IMAGE, Host
 from .._image import copies
@@ -29,7 +30,7 @@ from .._storage.driver import LIMIT, Driver
 from . import cgroup, cpuset, guest_files, live, loading, mapping, monitor, values
 from .card import RATES, VETH, Card, Nic, claim_cards, device_names, find_nic, read_cards
 from .config import ADDRESSES, Config, MountEntry, root_of
-from .idmap import Range, parse_idmap, parse_others, parse_subids
+from .idmap import Range, allocate, parse_idmap, parse_others, parse_subids
 from .mount import Mounted, bind_entries, claim_mounts
 from .options import OPTIONS
 from .state import ROOTFS, Claim, Definition, HostState, Inside, Live, State
@@ -417,6 +418,26 @@ def read_host(name: str, host: Host) -> HostState:
     return host.derived(_read_host).replace(guest=name)
 
 
+def free_ids(name: str) -> Range | None:
+    """Ids for the container *name* that nobody has at this moment; ``None`` where none are left. The lock of allocations is held."""
+    subuids, subgids = _subids()
+    known = {other: Config.parse(its.config, its.included, its.tables) for other, its in read_containers().items()}
+    records = load_others(load_all("guests"))
+    taken = {
+        area
+        for other in {**known, **records}
+        if other != name
+        for area in _ids_of(known.get(other, Config()), records.get(other, GuestRecord()))
+    }
+    reserved = (*parse_others(subuids), *parse_others(subgids))
+    return allocate(tuple(parse_subids(subuids)), tuple(parse_subids(subgids)), tuple(sorted({*reserved, *taken})))
+
+
+def _subids() -> tuple[str, str]:
+    subuids, subgids = (atomic.read_text(path) or "" for path in ("/etc/subuid", "/etc/subgid"))
+    return subuids, subgids
+
+
 def online_cpus() -> tuple[int, ...]:
     return cpuset.parse(atomic.read_text("/sys/devices/system/cpu/online") or "0")
 
@@ -424,7 +445,7 @@ def online_cpus() -> tuple[int, ...]:
 def _read_host(host: Host) -> HostState:
     is_v2 = os.path.exists(_CONTROLLERS)
     servers, search = guest_files.host_resolver([atomic.read_text(path) for path in _RESOLVERS])
-    subuids, subgids = (atomic.read_text(path) or "" for path in ("/etc/subuid", "/etc/subgid"))
+    subuids, subgids = _subids()
     known, records = host.derived(configs), load_others(host.guest_records)
     return HostState(
         is_v2=is_v2,
@@ -446,11 +467,15 @@ def _read_host(host: Host) -> HostState:
 
 
 def _claim(config: Config, record: GuestRecord, is_v2: bool) -> Claim:
-    """Of a guest that was taken away the record still claims the ids of a root that was kept."""
     nets = config.nets().values()
-    kept = [Range(*record.idmap)] if record.idmap else []
     return Claim(
         cpus=cpuset.parse(config.get(f"{cgroup.V2 if is_v2 else cgroup.V1}cpuset.cpus") or ""),
-        ids=tuple(parse_idmap(config.values("lxc.idmap")) + kept),
+        ids=_ids_of(config, record),
         links=tuple(net.get("veth.pair", "") for net in nets),
     )
+
+
+def _ids_of(config: Config, record: GuestRecord) -> tuple[Range, ...]:
+    """Of a guest that was taken away the record still claims the ids of a root that was kept."""
+    kept = [Range(*record.idmap)] if record.idmap else []
+    return tuple(parse_idmap(config.values("lxc.idmap")) + kept)

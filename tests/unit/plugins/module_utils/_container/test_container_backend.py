@@ -14,6 +14,7 @@ from unit.plugins.module_utils._container.test_container_plan import ABSENT, RUN
 from unit.plugins.module_utils._guest.fake import File
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._container import backend as written
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.idmap import Range
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.state import State
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, Plan
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest import run
@@ -87,7 +88,7 @@ class Writers:
         monkeypatch.setattr(running, "mount", self._note("mount", tells=True))
         monkeypatch.setattr(written.live, "handle", lambda name: None)
         monkeypatch.setattr(written.os.path, "isdir", lambda path: True)
-        monkeypatch.setattr(written, "read_host", lambda name, host: ABSENT.host)
+        monkeypatch.setattr(written, "free_ids", lambda name: Range(100000))
         image = types.SimpleNamespace(name="i", kind="container", path="/i")
         monkeypatch.setattr(written.store, "find", lambda name: image)
         monkeypatch.setattr(run.lock, "allocations", contextlib.nullcontext)

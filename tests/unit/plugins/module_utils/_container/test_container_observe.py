@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._container import observe
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.config import Config
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.idmap import Range
-from ansible_collections.homelab.hybrid.plugins.module_utils._container.observe import read_host
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.observe import free_ids, read_host
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.lxc import Container
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
@@ -43,6 +44,14 @@ def test_a_plan_knows_what_all_others_have(host):
     assert state.taken_links == {"eth0", "veth2"}
     assert state.cpu_claims == ((2,),)
     assert read_host("c", host).taken_ids == (Range(100000), Range(200000))
+
+
+def test_a_new_container_gets_ids_that_nobody_has_at_this_moment(host, monkeypatch):
+    monkeypatch.setattr(observe, "read_containers", lambda: host.containers)
+    monkeypatch.setattr(observe, "load_all", lambda kind: host.guest_records)
+    monkeypatch.setattr(observe, "_subids", lambda: ("root:100000:655360\nme:365536:65536",) * 2)
+    assert free_ids("new") == Range(431072)
+    assert free_ids("a") == Range(100000)
 
 
 def test_each_configuration_is_parsed_once_for_all_plans(host, monkeypatch):
