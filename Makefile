@@ -171,11 +171,11 @@ side-by-side: sanity molecule-newcomer molecule-fleet matrix integration-playboo
 .PHONY: bench
 bench: host ## What a task without changes costs, whole hosts and a fleet, as ratios; beside it what others do to the same guests
 	@$(VENV)/bin/python tests/benchmarks/bench.py
-	@PYTHONPATH=$(BUILD) $(VENV)/bin/python tests/benchmarks/table.py
+	@$(CELL) $(VENV)/bin/python tests/benchmarks/table.py
 
 .PHONY: bench-write
 bench-write: host ## The same of whole hosts and a fleet, written into docs/docsite/rst/benchmarks.rst
-	@PYTHONPATH=$(BUILD) $(VENV)/bin/python tests/benchmarks/table.py --write
+	@$(CELL) $(VENV)/bin/python tests/benchmarks/table.py --write
 
 .PHONY: mutants
 mutants: host ## Remove drawn lines of what writes one by one and show that the tests notice (MUTANTS="--seed 1 --only _storage")

@@ -122,7 +122,6 @@ def nothing_to_do() -> t.Iterator[Row]:
         f"{others:.1f} s",
         f"{others / ping:.1f}",
     )
-    lab.remove_guests()
 
 
 def start_of_the_module(lists: lab.Params) -> float:
@@ -130,37 +129,35 @@ def start_of_the_module(lists: lab.Params) -> float:
     return lab.seconds(lab.play(task(lists)))
 
 
-def containers_made() -> t.Iterator[Row]:
+def containers_made(root: str, image: str) -> t.Iterator[Row]:
     """20 containers created and started from an image that their pool has a copy of: by `layout`, and by the least that does it."""
     lists = lab.with_btrfs()
     lab.converge(lists)
-    for root, image in (("busybox", lab.IMAGE), ("Debian", lab.DEBIAN)):
-        options = {"state": "started", "image": image, "rootfs": {"pool": lab.BTRFS}}
-        params = {**layout(0, CONTAINERS, **options), **lists, "parallel": PARALLEL}
-        # The first run makes the copy, and the definitions for the shell.
-        lab.converge(params)
-        expect_containers()
-        DEFINITIONS.mkdir()
-        for number in range(CONTAINERS):
-            name = f"{lab.PREFIX}-ct{number}"
-            shutil.copy(lab.LXC / name / "config", DEFINITIONS / name)
-        lab.remove_guests()
-        copy = lab.FOLDER / "btrfs" / f"image+{image}"
-        start, ours, floor = lab.medians_of(
-            functools.partial(start_of_the_module, lists),
-            functools.partial(made_by_layout, params, expect_containers),
-            functools.partial(made_by_shell, copy),
-            rounds=ROUNDS,
-        )
-        shutil.rmtree(DEFINITIONS)
-        what = f"{CONTAINERS} containers of {root} from a cached image on btrfs, created and started"
-        yield f"{what}: snapshot, `chown` and `lxc-start` in a shell, {PARALLEL} at a time", f"{floor:.1f} s", "1.0"
-        yield f"{what}: one `layout` that finds nothing to do", f"{start:.1f} s", f"{start / floor:.1f}"
-        yield (
-            f"{what}: `layout`, {PARALLEL} at a time, in a playbook",
-            f"{ours:.1f} s",
-            f"{ours / floor:.1f}; {ours / (start + 2 * floor):.2f} of one start and two shells (aim: 1.00)",
-        )
+    options = {"state": "started", "image": image, "rootfs": {"pool": lab.BTRFS}}
+    params = {**layout(0, CONTAINERS, **options), **lists, "parallel": PARALLEL}
+    # The first run makes the copy, and the definitions for the shell.
+    lab.converge(params)
+    expect_containers()
+    DEFINITIONS.mkdir()
+    for number in range(CONTAINERS):
+        name = f"{lab.PREFIX}-ct{number}"
+        shutil.copy(lab.LXC / name / "config", DEFINITIONS / name)
+    lab.remove_guests()
+    copy = lab.FOLDER / "btrfs" / f"image+{image}"
+    start, ours, floor = lab.medians_of(
+        functools.partial(start_of_the_module, lists),
+        functools.partial(made_by_layout, params, expect_containers),
+        functools.partial(made_by_shell, copy),
+        rounds=ROUNDS,
+    )
+    what = f"{CONTAINERS} containers of {root} from a cached image on btrfs, created and started"
+    yield f"{what}: snapshot, `chown` and `lxc-start` in a shell, {PARALLEL} at a time", f"{floor:.1f} s", "1.0"
+    yield f"{what}: one `layout` that finds nothing to do", f"{start:.1f} s", f"{start / floor:.1f}"
+    yield (
+        f"{what}: `layout`, {PARALLEL} at a time, in a playbook",
+        f"{ours:.1f} s",
+        f"{ours / floor:.1f}; {ours / (start + 2 * floor):.2f} of one start and two shells (aim: 1.00)",
+    )
 
 
 def made_by_layout(params: lab.Params, expect: t.Callable[[], None]) -> float:
@@ -187,7 +184,7 @@ def clone_and_start(copy: Path, number: int) -> None:
 def expect_containers() -> None:
     running = lab.command("lxc-ls", "--running", "-1").split()
     if sum(name.startswith(lab.PREFIX) for name in running) != CONTAINERS:
-        raise SystemExit(f"not all run: {running}")
+        raise SystemExit(f"not all containers run, but these: {', '.join(running) or 'none'}")
 
 
 def containers_of_others() -> t.Iterator[Row]:
@@ -306,8 +303,6 @@ def machines_made() -> t.Iterator[Row]:
         changes=True,
     )
     expect_running()
-    lab.remove_guests()
-    shutil.rmtree(DEFINITIONS)
     what = f"{MACHINES} machines with linked disks defined and started"
     yield f"{what}: calls of libvirt, one after the other, in Python", f"{raw:.1f} s", "1.0"
     yield f"{what}: one `layout` that finds nothing to do", f"{start:.1f} s", f"{start / raw:.1f}"
@@ -329,7 +324,11 @@ def made_by_libvirt(definition: str, image: str) -> float:
 def expect_running() -> None:
     names = lab.command("virsh", "-c", lab.URI, "list", "--name").split()
     if sum(name.startswith(lab.PREFIX) for name in names) != MACHINES:
-        raise SystemExit(f"not all run: {names}")
+        known = lab.command("virsh", "-c", lab.URI, "list", "--all", "--name").split()
+        reasons = [
+            f"{name} {lab.command('virsh', '-c', lab.URI, 'domstate', name, '--reason').strip()}" for name in known
+        ]
+        raise SystemExit(f"not all machines run; libvirt knows: {', '.join(reasons) or 'none'}")
 
 
 def disk_of(definition: str) -> Path:
@@ -357,7 +356,22 @@ def define_and_start(definition: str, image: str) -> None:
     connection.close()
 
 
-def rows() -> t.Iterator[Row]:
-    with lab.lab():
-        for part in (nothing_to_do, containers_made, machines_made, containers_of_others, site_run.rows):
-            yield from part()
+def in_a_lab(rows: t.Callable[[], t.Iterator[Row]]) -> t.Callable[[], t.Iterator[Row]]:
+    """*rows* with surroundings of their own: a part that fails leaves nothing to the next."""
+
+    def measure() -> t.Iterator[Row]:
+        with lab.lab():
+            yield from rows()
+
+    return measure
+
+
+# What is measured, by what it is called where it fails.
+PARTS: dict[str, t.Callable[[], t.Iterator[Row]]] = {
+    "nothing to do": in_a_lab(nothing_to_do),
+    "containers of busybox": in_a_lab(functools.partial(containers_made, "busybox", lab.IMAGE)),
+    "containers of Debian": in_a_lab(functools.partial(containers_made, "Debian", lab.DEBIAN)),
+    "machines": in_a_lab(machines_made),
+    "containers of others": in_a_lab(containers_of_others),
+    "site": in_a_lab(site_run.rows),
+}

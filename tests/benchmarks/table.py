@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import platform
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from pages import PAGES, list_table, replaced
 
 PAGE = PAGES / "benchmarks.rst"
 BEGIN, END = "benchmarks: written by make bench-write", "end of benchmarks"
+FLEET = "fleet"
 HEAD = ("what", "time", "ratio")
 
 
@@ -35,32 +38,44 @@ def fleet_rows(sizes: t.Sequence[int]) -> t.Iterator[hosts.Row]:
         yield f"{what}, {cost.mebibytes:.0f} MiB", f"{cost.seconds:.0f} s", ratio
 
 
-def show(rows: t.Iterable[hosts.Row]) -> list[hosts.Row]:
-    """*rows*, each printed as it comes."""
-    shown = []
-    for row in rows:
-        print(" | ".join(row), flush=True)
-        shown.append(row)
-    return shown
+def measure(parts: t.Mapping[str, t.Callable[[], t.Iterable[hosts.Row]]]) -> tuple[list[hosts.Row], list[str]]:
+    """The rows of all *parts*, each printed as it comes, and the names of those that failed: they take no other's rows with them."""
+    rows, failed = [], []
+    for name, part in parts.items():
+        began = time.monotonic()
+        try:
+            for row in part():
+                print(" | ".join(row), flush=True)
+                rows.append(row)
+        except (Exception, SystemExit) as exc:
+            print(f"{name}: not measured: {type(exc).__name__}: {exc}", file=sys.stderr, flush=True)
+            failed.append(name)
+        print(f"{name}: {time.monotonic() - began:.0f} s in all", file=sys.stderr, flush=True)
+    return rows, failed
 
 
-def write(rows: list[hosts.Row]) -> None:
+def write(rows: list[hosts.Row], missing: list[str]) -> None:
     load = os.getloadavg()[2]
     host = f"Python {platform.python_version()}, {os.cpu_count()} CPUs shared with other work (load {load:.0f} at the end)."
     table = list_table(HEAD, ([cell.replace("`", "``") for cell in row] for row in rows))
-    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), BEGIN, END, f"{table}\n{host}\n"), encoding="utf-8")
+    left = f"Not measured: {', '.join(missing)}.\n" if missing else ""
+    text = replaced(PAGE.read_text(encoding="utf-8"), BEGIN, END, f"{table}\n{host}\n{left}")
+    PAGE.write_text(text, encoding="utf-8")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="write the table into docs/docsite/rst/benchmarks.rst")
     parser.add_argument("--sizes", nargs="*", type=int, default=list(fleet.SIZES), help="guests in the fleets")
+    names = [*hosts.PARTS, FLEET]
+    parser.add_argument("--only", nargs="*", choices=names, default=names, metavar="PART", help=", ".join(names))
     options = parser.parse_args()
+    parts = {**hosts.PARTS, FLEET: functools.partial(fleet_rows, options.sizes)}
     print(" | ".join(HEAD))
-    rows = [*show(hosts.rows()), *show(fleet_rows(options.sizes))]
+    rows, failed = measure({name: parts[name] for name in options.only})
     if options.write:
-        write(rows)
-    return 0
+        write(rows, [name for name in names if name in failed or name not in options.only])
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
