@@ -11,7 +11,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._diff import shown_diff
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_warnings import guest_warnings, slips
-from ansible_collections.homelab.hybrid.plugins.plugin_utils._inventory_words import of_guest, of_host
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._inventory_words import GUESTS, of_guest, of_layout
 
 Result = dict[str, t.Any]
 
@@ -57,12 +57,12 @@ def guest_result(layout: t.Mapping[str, t.Any] | None, name: str, hypervisor: st
         return _failed(f"{hypervisor} failed before its guests were looked at")
     if layout.get("unreachable_host"):
         return _failed(f"{hypervisor} is unreachable: {layout.get('msg', '')}".rstrip(": "))
-    guests = [item for item in layout.get("resources") or () if item["kind"] in ("vm", "container")]
+    guests = [item for item in layout.get("resources") or () if item["kind"] in GUESTS]
     if name == hypervisor:
-        return _failed(of_host(_with_words_of_guests(str(layout["msg"]), guests)))
+        return _failed(of_layout(layout))
     items = [item for item in guests if item["name"] == name]
     if not items:
-        return _failed(of_guest(str(layout.get("msg") or "")) or f"the layout of {hypervisor} has no guest {name}")
+        return _failed(of_layout(layout) or f"the layout of {hypervisor} has no guest {name}")
     item = items[0]
     if item.get("skipped"):
         return _failed(str(item["skipped"]))
@@ -70,14 +70,6 @@ def guest_result(layout: t.Mapping[str, t.Any] | None, name: str, hypervisor: st
     if (diff := shown_diff(told.pop("diff", None))) is not None:
         told["diff"] = diff
     return {**told, "msg": of_guest(str(told["msg"]))} if "msg" in told else told
-
-
-def _with_words_of_guests(message: str, guests: t.Sequence[t.Mapping[str, t.Any]]) -> str:
-    """What a layout says of all that failed, with each guest's own sentence as it is shown to the guest."""
-    for item in guests:
-        if "msg" in item:
-            message = message.replace(str(item["msg"]), of_guest(str(item["msg"])))
-    return message
 
 
 def _failed(why: str) -> Result:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+# The words of a layout for guests.
+GUESTS = ("vm", "container")
 # Permissions are extra variables of the run.
 _PERMIT = re.compile(r"Permit it with allow: \[(\w+)\]")
 _DELETE = re.compile(r"\(state: absent with delete: \[(\w+)\]\)")
@@ -31,6 +33,20 @@ def of_host(sentence: str) -> str:
 
 def _permitted_with(variable: str, sentence: str) -> str:
     return _PERMIT.sub(lambda found: f"Permit it for one run with {extra(variable, found[1])}", sentence)
+
+
+def of_item(item: t.Mapping[str, t.Any]) -> str:
+    """What one resource of a layout says."""
+    return (of_guest if item["kind"] in GUESTS else of_host)(str(item["msg"]))
+
+
+def of_layout(result: t.Mapping[str, t.Any]) -> str:
+    """What a layout says of all that failed in it, with each guest's own sentence as it is shown to the guest."""
+    message = str(result.get("msg") or "")
+    for item in result.get("resources") or ():
+        if "msg" in item:
+            message = message.replace(str(item["msg"]), of_item(item))
+    return of_host(message)
 
 
 def extra(variable: str, *words: str) -> str:

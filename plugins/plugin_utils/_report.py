@@ -12,7 +12,7 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._layout.kinds import KINDS
 from ._guest_options import guest_errors, options_of
-from ._inventory_words import of_guest, of_host
+from ._inventory_words import GUESTS, of_guest, of_host
 from ._profiles import dictionaries
 
 Told = dict[str, t.Any]
@@ -134,7 +134,7 @@ def unread(name: str, kind: str, error: str) -> Told:
 
 
 def resource(item: t.Mapping[str, t.Any], options: Told) -> Told:
-    word = status(item)
+    word, in_words = status(item), of_guest if item["kind"] in GUESTS else of_host
     return {
         "kind": item["kind"],
         "name": item["name"],
@@ -143,7 +143,7 @@ def resource(item: t.Mapping[str, t.Any], options: Told) -> Told:
         "declared": options,
         "is": item.get("facts") or {},
         **{key: list(item.get(key) or ()) for key in LISTS},
-        "error": of_guest(str(said)) if (said := item.get("msg") or item.get("skipped")) else None,
+        "error": in_words(str(said)) if (said := item.get("msg") or item.get("skipped")) else None,
     }
 
 

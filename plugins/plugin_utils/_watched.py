@@ -17,6 +17,7 @@ from ansible.vars.clean import remove_internal_keys
 from ..module_utils._run import progress
 from . import _progress_text
 from ._diff import shown_diff
+from ._inventory_words import of_item, of_layout
 from ._kept import KeptAction, Result, Vars
 
 # A host that does not answer for this long is given up; the run on it goes on.
@@ -53,6 +54,8 @@ class WatchedAction(KeptAction):
             result.update(changed=False, unreachable_host=True, msg=str(exc))
         if "diff" in result:
             self._show_diff(result, known)
+        if "msg" in result and "resources" in result and known.get("layout_is_of_inventory"):
+            self._tell_in_words_of_inventory(result)
         return result
 
     def _show_diff(self, result: Result, task_vars: Vars) -> None:
@@ -61,6 +64,13 @@ class WatchedAction(KeptAction):
         diff = shown_diff(result.pop("diff"), has_guests=not template(task_vars.get("layout_guests_follow", False)))
         if diff is not None:
             result["diff"] = diff
+
+    def _tell_in_words_of_inventory(self, result: Result) -> None:
+        """A playbook's options are variables of an inventory; a task of somebody's own has the module's."""
+        result["msg"] = of_layout(result)
+        result["resources"] = [{**it, "msg": of_item(it)} if "msg" in it else it for it in result["resources"]]
+        # The sentence of before, which ansible-core (2.19) shows instead of the message.
+        result.pop("exception", None)
 
     def _converge(self, task_vars: Vars) -> Result:
         """The plan costs one run in the foreground; only what has something to do costs more."""

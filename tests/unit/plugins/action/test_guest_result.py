@@ -81,6 +81,8 @@ def test_a_refusal_is_told_in_the_words_of_a_run_and_of_an_inventory():
         "the host has 1GiB (hypervisor_overcommit.memory 1). hypervisor_bridges[lan].address: no. "
         "Write a higher hypervisor_overcommit.memory"
     )
+    whole = {"msg": "storage pool main: x holds ext4. Permit it with allow: [format]"}
+    assert failure(whole, "db") == failure(whole, "alpha") and "hypervisor_allow" in failure(whole, "db")
     told = "storage_pools[main]: source: x holds ext4. Permit it with allow: [format]"
     assert failure({"msg": told}, "alpha").endswith(
         """hypervisor_storage_pools[main]: source: x holds ext4. Permit it for one run with -e '{"hypervisor_allow": ["format"]}'"""

@@ -52,6 +52,14 @@ def test_each_resource_has_one_word(
 
 
 @pytest.mark.parametrize(
+    ("kind", "variable"), [("storage_pool", "hypervisor_allow"), ("vm", "guest_allow"), ("container", "guest_allow")]
+)
+def test_a_refusal_says_the_variable_that_permits_it(kind: str, variable: str) -> None:
+    found = report({"kind": kind, "failed": True, "msg": "It is lost. Permit it with allow: [format]"})
+    assert found["hosts"]["alpha"]["resources"][0]["error"].endswith(f"""-e '{{"{variable}": ["format"]}}'""")
+
+
+@pytest.mark.parametrize(
     ("result", "said"),
     [
         ({"unreachable": True, "msg": "no route"}, "unreachable: no route"),
