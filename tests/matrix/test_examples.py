@@ -28,6 +28,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource imp
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing.host import read_host
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests
+from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import options_of
@@ -51,6 +52,7 @@ RESOURCES: dict[str, AnyResource] = {
     "image": Image(),
     "kvm_vm": KvmVm(),
     "lxc_container": LxcContainer(),
+    "guest_snapshot": GuestSnapshot(),
 }
 ASKING = ("guest_info", "host_info")
 LISTS = {"hypervisor_bridges": "bridge", "hypervisor_storage_pools": "storage_pool", "hypervisor_images": "image"}
@@ -216,7 +218,7 @@ def run_example(module: str, params: Params) -> bool:
         assert not done.changed
         return False
     assert all(change.done for change in done.plan.changes)
-    if params.get("state") != "restarted":
+    if params.get("state") not in ("restarted", "reverted"):
         unchanged(RESOURCES[module], params)
     return True
 
@@ -278,10 +280,10 @@ def remove(module: str, name: str, **more: t.Any) -> None:
 def remove_guest(module: str, name: str) -> None:
     if module == "lxc_container":
         subprocess.run(["lxc-stop", "-k", "-n", name], check=False, capture_output=True)
-        remove(module, name, delete=["rootfs"])
+        remove(module, name, delete=["rootfs", "snapshots"])
     else:
         virsh("destroy", name, check=False)
-        remove(module, name, delete=["disks", "seed"], force_stop=True, shutdown_timeout=1)
+        remove(module, name, delete=["disks", "seed", "snapshots"], force_stop=True, shutdown_timeout=1)
 
 
 @pytest.fixture(scope="module")
@@ -369,11 +371,11 @@ def test_storage_pools(mounted_btrfs: None, source: str) -> None:
 @pytest.mark.parametrize("source", of("image"))
 def test_images(people: None, source: str) -> None:
     for params in [each.params for each in ALL if each.source == source and each.module == "image"]:
-        # What a recipe builds is tested where it is built; here it would take minutes.
+        # What a recipe builds is tested in test_image.py, what is fetched in test_image_fetch.py: it would take minutes.
         files_of = {"container": "tiny.tar.zst", "vm": "disk.qcow2"}
-        its = {key: value for key, value in params.items() if key != "build"}
+        its = {key: value for key, value in params.items() if key in ("kind", "path", "state")}
         name = f"{params['name']}-example"
-        if "build" in params:
+        if "path" not in params and "kind" in params:
             its["path"] = str(FOLDER / files_of[params["kind"]])
         run_example("image", {**its, "name": name})
         remove("image", name)
@@ -468,6 +470,21 @@ def test_the_page_of_a_module_from_top_to_bottom(surroundings: None, module: str
                 start(module, name)
     finally:
         for name in made:
+            remove_guest(module, name)
+
+
+@pytest.mark.parametrize("source", of("guest_snapshot"))
+def test_snapshots(surroundings: None, source: str) -> None:
+    told = [each.params for each in ALL if each.source == source and each.module == "guest_snapshot"]
+    guests = {params["guest"]: "kvm_vm" if params["guest"] in OF_MACHINES else "lxc_container" for params in told}
+    try:
+        for name, module in guests.items():
+            outcome = converge_now(RESOURCES[module], {**BASE[module], "name": name})
+            assert outcome.error is None, outcome.error
+        for params in told:
+            assert run_example("guest_snapshot", params)
+    finally:
+        for name, module in guests.items():
             remove_guest(module, name)
 
 
