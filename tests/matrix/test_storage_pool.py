@@ -528,6 +528,14 @@ def test_a_blank_source_is_formatted_and_mounted_with_the_host(source):
     run("mount", point)
 
 
+def test_a_pool_that_is_made_stopped_does_not_stay_mounted(source):
+    check_run_again(POOL, {**on_source(source), "state": "stopped"}, PATHS_ON_SOURCE)
+    point = source.parent / "point"
+    assert not os.path.ismount(point) and pool_info()["State"] == "inactive"
+    check_run_again(POOL, {"name": NAME, "state": "started"}, ["state"])
+    assert file_system_at(point) == "btrfs"
+
+
 def write_physical_volume(path: Path) -> None:
     """What ``pvcreate`` writes for others to see, which is not on every host: the label of LVM in the second sector."""
     content = struct.pack("<I8s32s", 32, b"LVM2 001", b"homelab".ljust(32, b"0")).ljust(512 - 20, b"\0")

@@ -185,6 +185,15 @@ def test_a_saved_machine_takes_changes_with_its_next_boot(folder: Path) -> None:
     assert attribute(device(running(NAME), "interface", "lan"), "link", "state") == "down"
 
 
+def test_what_a_saved_machine_holds_is_not_thrown_away_by_a_stop(folder: Path) -> None:
+    made(state="started")
+    made(state="suspended")
+    outcome = converge_now(VM, {"name": NAME, "state": "stopped", "shutdown_timeout": 1})
+    # Its guest goes on, and this one does not obey.
+    assert outcome.error is not None and "force_stop" in outcome.error.message
+    assert state_of(NAME) == "running"
+
+
 @pytest.mark.parametrize("state", ["paused", "suspended"])
 def test_a_machine_that_is_held_or_saved_waits_for_its_restart(folder: Path, state: str) -> None:
     made(state="started")
