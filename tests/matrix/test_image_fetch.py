@@ -20,6 +20,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._image import downloads
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.fingerprint import differences, fingerprint
 from ansible_collections.homelab.hybrid.tests.harness.kill import Child
 from ansible_collections.homelab.hybrid.tests.harness.leftovers import remove_downloads
 from ansible_collections.homelab.hybrid.tests.harness.upstream import Upstream, serving
@@ -282,6 +283,15 @@ def test_a_list_that_somebody_else_signed_or_changed_is_refused(folder, up, sign
     up.put("SHA256SUMS", (up.folder / "SHA256SUMS").read_text() + "# more\n")
     refuse(IMAGE, params, "SHA256SUMS: its signature is not one of the key in signature.key")
     assert not up.fetched("root.tar.xz") and not left()
+
+
+def test_a_key_that_has_expired_signs_nothing_any_more(folder, up, signer):
+    params = fetched(publish_root(up), sums(up))
+    past = ("--faked-system-time", "20240101T000000!")
+    signer.gpg(*past, "--passphrase", "", "--quick-gen-key", "Old <old@example.org>", "ed25519", "sign", "1d")
+    signer.gpg(*past, "-u", "old@example.org", "--detach-sign", "--output", up.folder / "sig", up.folder / "SHA256SUMS")
+    params["signature"] = {"url": f"{up.url}/sig", "key": signer.gpg("--armor", "--export", "old@example.org")}
+    refuse(IMAGE, params, "SHA256SUMS: its signature is not one of the key in signature.key (EXPKEYSIG)")
 
 
 @pytest.mark.parametrize("form", ["bytes", "base64"])
@@ -586,17 +596,20 @@ HOSTILE: dict[str, tuple[list[t.Callable[[t.Any], None]], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", HOSTILE)
 @pytest.mark.parametrize("way", ["url", "path"])
-def test_an_archive_that_would_reach_its_host_is_refused(folder, up, case, way):
-    extra, sentence = HOSTILE[case]
-    url = up.put("root.tar", archive(folder, *extra))
-    source = {"path": str(up.folder / "root.tar")} if way == "path" else {"url": url, "checksum": of(up, "root.tar")}
-    passwd = Path("/etc/passwd").stat()
-    message = failed({"name": NAME, "kind": "container", **source})
-    assert sentence in message and message.startswith(f"{way}: ")
-    assert not os.path.lexists(CANARY)
-    assert Path("/etc/passwd").stat().st_nlink == passwd.st_nlink
+def test_an_archive_that_would_reach_its_host_is_refused_and_the_host_stays_as_it_was(folder, up, way):
+    converge_now(IMAGE, fetched(publish_root(up), of(up, "root.tar.xz")))  # the folders of the store are there
+    converge_now(IMAGE, {"name": NAME, "state": "absent"})
+    before = fingerprint()
+    for case, (extra, sentence) in HOSTILE.items():
+        url = up.put("root.tar", archive(folder, *extra))
+        source = (
+            {"path": str(up.folder / "root.tar")} if way == "path" else {"url": url, "checksum": of(up, "root.tar")}
+        )
+        message = failed({"name": NAME, "kind": "container", **source})
+        assert sentence in message and message.startswith(f"{way}: "), f"{case}: {message}"
+        assert not os.path.lexists(CANARY), case
+    assert differences(before, fingerprint()) == []
 
 
 def test_links_and_nodes_that_roots_have_are_taken(folder, up):
