@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._image import downloads
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.fingerprint import differences, fingerprint
 from ansible_collections.homelab.hybrid.tests.harness.kill import Child
@@ -528,6 +529,26 @@ def test_a_run_that_was_killed_while_it_fetched_is_gone_on_with(folder, up):
     check_run_again(IMAGE, params)
     assert [int(line.split()[2].rstrip("-")) >= 2**20 for line in up.fetched("root.tar")] == [True]
     assert_root(4_000_000)
+
+
+def test_a_run_that_was_killed_behind_the_last_byte_fetches_nothing_more(folder, up):
+    params = fetched(publish_root(up, "root.tar", 4_000_000), of(up, "root.tar"))
+    stood, result = Child(IMAGE, params, kill_at=5).finish()
+    assert result is None and stood[-1] == "4 MiB of 4 MiB fetched"
+    up.requests.clear()
+    assert converge_now(IMAGE, params).error is None
+    assert up.fetched("root.tar") == []
+    assert_root(4_000_000)
+
+
+def test_a_layout_fetches_images_side_by_side(folder, up):
+    params = fetched(publish_root(up), of(up, "root.tar.xz"))
+    both = {"images": [params, {**params, "name": f"{NAME}2"}], "parallel": 2}
+    outcome = converge_layout(both, dry_run=False)
+    assert outcome.error is None, outcome.error
+    assert len(up.fetched("root.tar.xz")) == 1
+    assert not converge_layout(both, dry_run=False).result()["changed"]
+    assert_root()
 
 
 # ---- hostile --------------------------------------------------------------------------------------------------------

@@ -121,6 +121,8 @@ def _request(remote: Remote, name: str, limit: int, told: _Told) -> t.Iterator[S
     """One request, for what is not there yet."""
     part = downloads.part_of(name)
     have, validator = _resumable(remote, name)
+    if have and have == remote.size:
+        return  # the run was killed behind the last byte; what it is, is seen next
     headers = {"Range": f"bytes={have}-"} if have else {}
     if validator and have:
         headers["If-Range"] = validator
@@ -135,7 +137,8 @@ def _request(remote: Remote, name: str, limit: int, told: _Told) -> t.Iterator[S
         if remote.size is not None and size not in (None, remote.size):
             raise ApplyError(f"url: {remote.url} has {size} bytes now, and had {remote.size}. Run again")
         atomic.write_file(downloads.note_of(name), json.dumps({"url": remote.url, "validator": its}), mode=0o600)
-        with open(part, "r+b" if have else "wb") as stream:
+        # Without a buffer: what was told to be here is here.
+        with open(part, "r+b" if have else "wb", buffering=0) as stream:
             stream.truncate(have)
             stream.seek(have)
             while chunk := answer.read(_CHUNK):
@@ -145,9 +148,10 @@ def _request(remote: Remote, name: str, limit: int, told: _Told) -> t.Iterator[S
                     raise ApplyError(
                         f"url: {remote.url} is larger than {_least(limit, remote.size)} bytes. Nothing of it was kept"
                     )
-                stream.write(chunk)
+                rest = memoryview(chunk)
+                while rest:
+                    rest = rest[stream.write(rest) :]
                 yield from told.steps(have)
-            stream.flush()
             os.fsync(stream.fileno())
         if size is not None and have < size:
             raise _CutError(f"it was cut after {have} of {size} bytes")
