@@ -14,18 +14,14 @@ from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_warnings imp
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._inventory_words import GUESTS, of_guest, of_layout
 
 Result = dict[str, t.Any]
+Vars = t.Mapping[str, t.Any]
 
-ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "layout": {"type": "dict"},
-    "name": {"type": "str", "required": True},
-    "hypervisor": {"type": "str", "required": True},
-    "error": {"type": "str"},
-}
+ARGUMENTS: dict[str, dict[str, t.Any]] = {}
 _OWN_WORDS = ("kind", "name", "skipped", "facts")
 
 
 class ActionModule(ActionBase):
-    """Tells a guest its own item."""
+    """Tells a guest its own item. What it needs it reads by itself: to template the result of a host for each of its guests is most of the work."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -34,14 +30,44 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
         result: Result = super().run(tmp, task_vars)
-        dummy, arguments = self.validate_argument_spec(ARGUMENTS)
-        name, hypervisor = arguments["name"], arguments["hypervisor"]
-        result.update(guest_result(arguments["layout"], name, hypervisor, arguments["error"]))
+        self.validate_argument_spec(ARGUMENTS)
         known = task_vars or {}
-        host = known if name == hypervisor else known["hostvars"].get(hypervisor, {})
-        found = slips(name, known, "hypervisor_") if name == hypervisor else guest_warnings(name, known, host)
+        name = str(known["inventory_hostname"])
+        template: t.Callable[[t.Any], t.Any] = self._templar.template
+        groups = [template(known.get(f"hybrid_{each}", each)) for each in ("hypervisors", "guests")]
+        if is_of_host(name, known, *groups):
+            result.update(guest_result(layout_of_host(known), name, name))
+            found: t.Iterable[str] = slips(name, known, "hypervisor_")
+        else:
+            hypervisor = str(template(known["guest_hypervisor"]))
+            layout = layout_of(hypervisor, known, known["hostvars"].raw_get)
+            result.update(guest_result(layout, name, hypervisor, known["hypervisor_guest_errors"].get(name)))
+            found = guest_warnings(name, known, known["hostvars"].get(hypervisor, {}))
         result.setdefault("warnings", []).extend(found)
         return result
+
+
+def is_of_host(name: str, known: Vars, hypervisors: str, guests: str) -> bool:
+    """Whether the host *name* tells what became of it as a hypervisor: a guest that is one itself does so where its own layout failed."""
+    groups = known["groups"]
+    if name not in groups.get(hypervisors, ()):
+        return False
+    return "msg" in (layout_of_host(known) or {}) or name not in groups.get(guests, ())
+
+
+def layout_of(hypervisor: str, known: Vars, variables_of: t.Callable[[str], Vars]) -> Vars | None:
+    """The result of the layout that had the guests of *hypervisor*: its own, or the one that the first of its guests carried."""
+    if hypervisor in known["guests_alone_on"]:
+        return variables_of(known["hypervisor_guests_of"][hypervisor][0]).get("guest_layout")
+    return layout_of_host(variables_of(hypervisor))
+
+
+def layout_of_host(known: Vars) -> Vars | None:
+    """The result of the layout of a hypervisor with these variables. Where the role could not reach it, it came to none."""
+    read = known.get("__hypervisor_read") or {}
+    if read.get("unreachable") and "hypervisor_layout" not in known:
+        return {"unreachable_host": True, "msg": read.get("msg", "")}
+    return known.get("hypervisor_layout")
 
 
 def guest_result(layout: t.Mapping[str, t.Any] | None, name: str, hypervisor: str, error: str | None = None) -> Result:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import typing as t
 
 from ..plugin_utils._advice import guest_advice
-from ..plugin_utils._conflicts import guest_conflicts
 from ..plugin_utils._fleet import share, steps
 from ..plugin_utils._guest_options import guest_errors
 from ..plugin_utils._host_options import deleted_with_pruned, host_error, host_options
@@ -26,7 +25,6 @@ class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {
             "_guest_advice": guest_advice,
-            "_guest_conflicts": guest_conflicts,
             "_deleted_with_pruned": deleted_with_pruned,
             "_guest_errors": guest_errors,
             "_host_error": host_error,

@@ -16,28 +16,14 @@ description:
     diff and its failure. So each guest of a play shows its own result, and one guest's failure is never another's.
   - Connects to nothing and changes nothing. That the guest is told as changed is the change that the layout made.
   - Fails where the host could not be reached, where the layout was refused as a whole, and where the guest was skipped, with that reason.
-  - A host that is its own O(hypervisor) fails as its layout failed.
+  - A hypervisor fails as its layout failed.
+  - Reads which guest or hypervisor it is told for, the results of the layouts and what the playbooks found of the guests, from the variables
+    that these playbooks set. It has no options.
 author:
   - homelab.hybrid contributors (@homelab)
 extends_documentation_fragment:
   - homelab.hybrid._attributes
-options:
-  layout:
-    description:
-      - The registered result of M(homelab.hybrid.layout).
-      - Where there is none, the host failed before its layout, and so does the guest.
-    type: dict
-  name:
-    description: The guest, or the host itself.
-    type: str
-    required: true
-  hypervisor:
-    description: The host of the guest.
-    type: str
-    required: true
-  error:
-    description: Why the options of the guest could not be read, so that it is in no layout. It fails with this.
-    type: str
+options: {}
 seealso:
   - module: homelab.hybrid.layout
 """
@@ -45,9 +31,6 @@ seealso:
 EXAMPLES = r"""
 - name: Show what became of a guest
   homelab.hybrid._guest_result:
-    layout: "{{ hostvars['alpha'].hypervisor_layout }}"
-    name: jellyfin
-    hypervisor: alpha
 """
 
 RETURN = r"""

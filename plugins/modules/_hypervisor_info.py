@@ -55,6 +55,11 @@ host:
   description: What M(homelab.hybrid.host_info) tells of the host.
   returned: always
   type: dict
+release:
+  description: Which system this is, the C(id) and C(version) of C(/etc/os-release).
+  returned: always
+  type: dict
+  sample: {id: debian, version: "12"}
 packages_missing:
   description: Those of O(packages) that are not installed.
   returned: always

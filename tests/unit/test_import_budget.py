@@ -34,6 +34,7 @@ MAY_LOAD = {
     "guest_info": {"_listing"}.union(*({name, *below(kind)} for name, kind in ROOMS.items() if kind.is_guest)),
     "guest_snapshot": {"_snapshot"}.union(*({name, *below(kind)} for name, kind in ROOMS.items() if kind.is_guest)),
     "_guest_result": set(),
+    "_guests_apart": set(),
     "_hypervisor_info": {"_listing"},
     "host_info": {"_listing"},
     "layout": {*ROOMS, "_layout"},

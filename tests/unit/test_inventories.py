@@ -25,8 +25,6 @@ READ = """
   gather_facts: false
   vars:
     guests_of: "{{ groups['guests'] | homelab.hybrid.guests_by_hypervisor(hostvars) }}"
-    options_of_all: >-
-      {{ groups['guests'] | homelab.hybrid.guest_options(hostvars, 'vm') + groups['guests'] | homelab.hybrid.guest_options(hostvars, 'container') }}
     layout:
       bridges: "{{ hypervisor_bridges | default([]) }}"
       storage_pools: "{{ hypervisor_storage_pools | default([]) }}"
@@ -34,11 +32,12 @@ READ = """
       vms: "{{ guests_of[inventory_hostname] | homelab.hybrid.guest_options(hostvars, 'vm') }}"
       containers: "{{ guests_of[inventory_hostname] | homelab.hybrid.guest_options(hostvars, 'container') }}"
   tasks:
+    - homelab.hybrid._guests_apart:
+        guests: "{{ groups['guests'] }}"
     - ansible.builtin.copy:
         dest: "{{ folder }}/{{ inventory_hostname }}.json"
         content: >-
-          {{ {'layout': layout, 'guests': guests_of[inventory_hostname],
-              'conflicts': guests_of | homelab.hybrid._guest_conflicts(hostvars, options_of_all)} | to_json }}
+          {{ {'layout': layout, 'guests': guests_of[inventory_hostname]} | to_json }}
       delegate_to: localhost
       vars:
         ansible_connection: local
@@ -84,7 +83,6 @@ def assert_accepted(inventory: Path, tmp_path: Path) -> None:
     assert hosts
     for host in hosts:
         told = json.loads(host.read_text())
-        assert told["conflicts"] == []
         result = ArgumentSpecValidator(ARGUMENTS).validate(told["layout"])
         assert not result.error_messages
         layout = parse(result.validated_parameters, KINDS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import grp
 import os
+import platform
 import pwd
 import stat
 import typing as t
@@ -40,6 +41,7 @@ def read_hypervisor(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.An
     sysctl = read_sysctl(params["sysctl"])
     return {
         **read_host({}, host),
+        "release": read_release(),
         "packages_missing": missing_packages(params["packages"]),
         "sysctl": sysctl,
         "sysctl_low": [key for key, value in sysctl.items() if number_in(value) < number_in(params["sysctl"][key])],
@@ -49,6 +51,15 @@ def read_hypervisor(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.An
         "units_running": [name for name, (state, dummy) in units.items() if state in RUNNING],
         "units_enabled": [name for name, (dummy, state) in units.items() if state in STARTED_BY_ITSELF],
     }
+
+
+def read_release() -> dict[str, str]:
+    """Which system this is: the ``id`` and the ``version`` of os-release(5). A Debian that is not released yet has no version."""
+    try:
+        found = platform.freedesktop_os_release()
+    except OSError:
+        found = {}
+    return {"id": found.get("ID", "linux"), "version": found.get("VERSION_ID", "")}
 
 
 def missing_packages(names: t.Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.homelab.hybrid.plugins.action._guest_result import guest_result
+from ansible_collections.homelab.hybrid.plugins.action._guest_result import guest_result, is_of_host, layout_of
 
 EMPTY: dict[str, t.Any] = {"plan": [], "restart_required": [], "kept": [], "unmanaged": [], "assumed": []}
 WEB = {
@@ -104,3 +104,29 @@ def test_a_host_tells_of_its_guests_in_their_words():
     layout = {**LAYOUT, "msg": f"1 of 4 failed: vm db: {raw}", "resources": [{**DATABASE, "msg": raw}]}
     assert failure(layout, "alpha") == f"1 of 4 failed: vm db: {failure(layout, 'db')}"
     assert "guest_allow" in failure(layout, "alpha")
+
+
+def known(**variables: t.Any) -> dict[str, t.Any]:
+    """The variables of a host in a run with the hypervisor alpha and its guests web and db."""
+    groups = {"hypervisors": ["alpha", "both"], "guests": ["web", "db", "both"]}
+    return {"groups": groups, "guests_alone_on": [], "hypervisor_guests_of": {"alpha": ["db", "web"]}, **variables}
+
+
+def test_a_hypervisor_tells_of_itself_and_one_that_is_a_guest_where_its_own_layout_failed():
+    def told_as_host(name: str, **variables: t.Any) -> bool:
+        return is_of_host(name, known(**variables), "hypervisors", "guests")
+
+    assert told_as_host("alpha") and not told_as_host("web")
+    assert not told_as_host("both", hypervisor_layout={"resources": []})
+    assert told_as_host("both", hypervisor_layout={"msg": "refused"})
+    assert not told_as_host("web", hypervisor_layout={"msg": "refused"})
+
+
+def test_the_layout_of_a_guest_is_that_of_its_host_or_of_the_guests_in_the_run():
+    variables = {"alpha": {"hypervisor_layout": LAYOUT}, "db": {"guest_layout": {"msg": "alone"}}, "lost": {}}
+    assert layout_of("alpha", known(), variables.__getitem__) == LAYOUT
+    assert layout_of("alpha", known(guests_alone_on=["alpha"]), variables.__getitem__) == {"msg": "alone"}
+    assert layout_of("lost", known(), variables.__getitem__) is None
+    # What the role registered where it could not reach the host.
+    variables["lost"] = {"__hypervisor_read": {"unreachable": True, "msg": "no route"}}
+    assert failure(layout_of("lost", known(), variables.__getitem__), "web") == "alpha is unreachable: no route"

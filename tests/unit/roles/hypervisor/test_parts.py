@@ -33,14 +33,13 @@ def _plugins() -> t.Iterator[None]:
 class Role:
     """The role's variables on a host of which *read* was read."""
 
-    def __init__(self, read: Read, *, service_mgr: str = "systemd", check_mode: bool = False) -> None:
+    def __init__(self, read: Read, *, init: str = "systemd", check_mode: bool = False) -> None:
         loader = DataLoader()
         known: dict[str, t.Any] = {
-            "ansible_facts": {"distribution_major_version": "12", "architecture": "x86_64", "service_mgr": service_mgr},
             "ansible_check_mode": check_mode,
             "ansible_search_path": [str(ROLE)],
             "ansible_managed": "Ansible managed",
-            "__hypervisor_read": read,
+            "__hypervisor_read": {**read, "host": {**read["host"], "architecture": "x86_64", "init": init}},
         }
         for folder in ("defaults", "vars"):
             known |= loader.load_from_file(str(ROLE / folder / "main.yml"), trusted_as_template=True)
@@ -62,6 +61,7 @@ def _host_as_kept(**keywords: t.Any) -> Read:
             "services": {"libvirtd": True, "virtlogd": True, "lxcfs": True},
             "subordinate_ids": {kind: [{"start": 100000, "count": 65536}] for kind in ("uid", "gid")},
         },
+        "release": {"id": "debian", "version": "12"},
         "packages_missing": [],
         "sysctl": {"vm.max_map_count": "262144", "net.ipv4.ip_forward": "1"},
         "sysctl_low": [],
@@ -144,9 +144,9 @@ def differing(drift: t.Callable[[Read], t.Any], **keywords: t.Any) -> list[str]:
     return list(Role(read, **keywords)["differing"])
 
 
-@pytest.mark.parametrize("service_mgr", ["systemd", "tini"])
-def test_a_host_as_it_is_kept_is_asked_once(service_mgr: str) -> None:
-    assert list(Role(host_as_kept(service_mgr=service_mgr), service_mgr=service_mgr)["parts"]) == []
+@pytest.mark.parametrize("init", ["systemd", "tini"])
+def test_a_host_as_it_is_kept_is_asked_once(init: str) -> None:
+    assert list(Role(host_as_kept(init=init), init=init)["parts"]) == []
 
 
 @pytest.mark.parametrize(("drift", "parts"), DRIFTS)
@@ -156,7 +156,7 @@ def test_what_differs_is_set_up_and_nothing_else(drift: t.Callable[[Read], t.Any
 
 @pytest.mark.parametrize(("drift", "parts"), DRIFTS_WITHOUT_SYSTEMD)
 def test_without_systemd_the_daemons_themselves_are_asked(drift: t.Callable[[Read], t.Any], parts: list[str]) -> None:
-    assert differing(drift, service_mgr="tini") == parts
+    assert differing(drift, init="tini") == parts
 
 
 def test_the_host_is_looked_at_again_when_something_was_set_up() -> None:
