@@ -39,9 +39,11 @@ class ActionModule(ActionBase):
             result.update(guest_result(layout_of_host(known), name, name))
             found: t.Iterable[str] = slips(name, known, "hypervisor_")
         else:
-            hypervisor = str(template(known["guest_hypervisor"]))
-            layout = layout_of(hypervisor, known, known["hostvars"].raw_get)
-            result.update(guest_result(layout, name, hypervisor, known["hypervisor_guest_errors"].get(name)))
+            hypervisor, variables_of = str(template(known["guest_hypervisor"])), known["hostvars"].raw_get
+            # What the playbooks know of the whole run (tasks/guests_of.yml).
+            run = variables_of("localhost")
+            layout = layout_of(hypervisor, run, variables_of)
+            result.update(guest_result(layout, name, hypervisor, run["guests_sorted"]["errors"].get(name)))
             found = guest_warnings(name, known, known["hostvars"].get(hypervisor, {}))
         result.setdefault("warnings", []).extend(found)
         return result
@@ -55,10 +57,10 @@ def is_of_host(name: str, known: Vars, hypervisors: str, guests: str) -> bool:
     return "msg" in (layout_of_host(known) or {}) or name not in groups.get(guests, ())
 
 
-def layout_of(hypervisor: str, known: Vars, variables_of: t.Callable[[str], Vars]) -> Vars | None:
+def layout_of(hypervisor: str, run: Vars, variables_of: t.Callable[[str], Vars]) -> Vars | None:
     """The result of the layout that had the guests of *hypervisor*: its own, or the one that the first of its guests carried."""
-    if hypervisor in known["guests_alone_on"]:
-        return variables_of(known["hypervisor_guests_of"][hypervisor][0]).get("guest_layout")
+    if hypervisor not in run["guests_hypervisors"]:
+        return variables_of(run["guests_sorted"]["by_hypervisor"][hypervisor][0]).get("guest_layout")
     return layout_of_host(variables_of(hypervisor))
 
 

@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.homelab.hybrid.plugins.filter import _lab, guest_options, guests_by_hypervisor
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._conflicts import guest_conflicts
-from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import guest_errors, options_of
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import Once, read_guest
 
 Result = dict[str, t.Any]
 
@@ -47,8 +47,10 @@ def reasons(names: t.Sequence[str], hostvars: t.Mapping[str, t.Any], *, prune: b
 
     :raises AnsibleFilterError: for a guest that does not say where it lives.
     """
-    guests = guests_by_hypervisor.guests_by_hypervisor(names, hostvars)
-    errors = guest_errors(names, hostvars)
-    options = [options_of(name, hostvars[name]) for name in names if name not in errors]
+    known = Once(hostvars)
+    guests = guests_by_hypervisor.guests_by_hypervisor(names, known)
+    read = [read_guest(name, known[name]) for name in names]
+    options = [options for options, error in read if error is None]
     # A guest that is in no layout would be taken for one that no inventory names.
-    return [*guest_conflicts(guests, hostvars, options), *(errors.values() if prune else ())]
+    errors = [error for dummy, error in read if error is not None and prune]
+    return [*guest_conflicts(guests, known, options), *errors]

@@ -10,13 +10,23 @@ import typing as t
 
 from ..plugin_utils._advice import guest_advice
 from ..plugin_utils._fleet import share, steps
-from ..plugin_utils._guest_options import guest_errors
+from ..plugin_utils._guest_options import Once, guest_errors
 from ..plugin_utils._host_options import deleted_with_pruned, host_error, host_options
 from ..plugin_utils._lab_guests import lab_guests
 from ..plugin_utils._limit import left_out
 from ..plugin_utils._report import lab_report
 from ..plugin_utils._table import shown, table
 from ..plugin_utils._waiting import waiting
+from .guests_by_hypervisor import guests_by_hypervisor
+
+
+def guests_sorted(names: t.Sequence[str], hostvars: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The guests *names* by hypervisor (``by_hypervisor``), and those whose options cannot be read, each with the reason (``errors``).
+
+    :raises AnsibleFilterError: for a guest that does not say where it lives.
+    """
+    known = Once(hostvars)
+    return {"by_hypervisor": guests_by_hypervisor(names, known), "errors": guest_errors(names, known)}
 
 
 class FilterModule:
@@ -27,6 +37,7 @@ class FilterModule:
             "_guest_advice": guest_advice,
             "_deleted_with_pruned": deleted_with_pruned,
             "_guest_errors": guest_errors,
+            "_guests_sorted": guests_sorted,
             "_host_error": host_error,
             "_host_options": host_options,
             "_lab_guests": lab_guests,

@@ -16,7 +16,7 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._core.errors import HybridError
 from ..module_utils._guest.options import parse_memory
-from ._guest_options import guest_error, options_of
+from ._guest_options import read_guest
 from ._profiles import dictionaries
 
 Options = t.Mapping[str, t.Any]
@@ -53,9 +53,9 @@ def guest_advice(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> lis
     for name in names:
         variables = hostvars[name]
         needs = read_needs(name, variables.get("guest_needs"))
-        if guest_error(name, variables) is not None:
+        options, error = read_guest(name, variables)
+        if error is not None:
             continue
-        options = options_of(name, variables)
         if variables.get("guest_kind") == "container":
             is_now = "container"
             advice = [("virtual machine", why) for why in against_container(name, needs, options)]

@@ -100,26 +100,28 @@ def not_in_inventory(variable: str, words: t.Any) -> str:
 
 def guest_errors(names: t.Iterable[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, str]:
     """Those of the guests *names* whose options cannot be read, each with a sentence that names it. No other guest needs to fail with them."""
-    found = {name: guest_error(name, variables_of(name, hostvars)) for name in names}
+    found = {name: read_guest(name, variables_of(name, hostvars))[1] for name in names}
     return {name: error for name, error in found.items() if error is not None}
 
 
-def guest_error(name: str, variables: t.Mapping[str, t.Any]) -> str | None:
-    """Why there are no options of the guest *name*, or none that its module knows; ``None`` where there are."""
+def read_guest(name: str, variables: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], str | None]:
+    """The options of the guest *name* as ``options_of`` has them, and why there are none or none that its module knows; ``None`` where there are."""
+    options: dict[str, t.Any] = {}
     try:
         kind = variables.get("guest_kind")
         arguments = t.cast("dict[str, t.Any]", ARGUMENTS.get(kind))
-        result = ArgumentSpecValidator(arguments).validate(options_of(name, variables)) if kind and arguments else None
+        if not kind or not arguments:
+            return options, f"{name}: guest_kind is {kind!r}, it must be one of vm, container"
+        options = options_of(name, variables)
+        result = ArgumentSpecValidator(arguments).validate(options)
     except (AnsibleError, UndefinedError) as exc:
         said = str(exc)
-        return said if name in said else f"{name}: {said}"
-    if result is None:
-        return f"{name}: guest_kind is {kind!r}, it must be one of vm, container"
+        return options, said if name in said else f"{name}: {said}"
     unknown = [unknown_option(path, arguments) for path in sorted(result.unsupported_parameters, key=str)]
     others = [
         message for message in result.error_messages if not (unknown and "Supported parameters include" in message)
     ]
-    return f"guest_spec of {name}: {'; '.join([*unknown, *others])}" if unknown or others else None
+    return options, f"guest_spec of {name}: {'; '.join([*unknown, *others])}" if unknown or others else None
 
 
 def unknown_option(path: t.Any, arguments: t.Mapping[str, t.Any]) -> str:
@@ -142,6 +144,28 @@ def variables_of(name: str, hostvars: t.Mapping[str, t.Any]) -> t.Mapping[str, t
     except AnsibleError as exc:
         raise AnsibleFilterError(f"the variables of {name} cannot be read{place_of(exc)}: {exc}") from exc
     return found
+
+
+class Once(t.Mapping[str, t.Any]):
+    """The variables of hosts as *hostvars* has them, each host's made once. Ansible makes them anew whenever it is asked."""
+
+    def __init__(self, hostvars: t.Mapping[str, t.Any]) -> None:
+        self._hostvars = hostvars
+        self._made: dict[str, t.Any] = {}
+
+    def __getitem__(self, name: str) -> t.Any:
+        if name not in self._made:
+            self._made[name] = self._hostvars[name]
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._hostvars
+
+    def __iter__(self) -> t.Iterator[str]:
+        return iter(self._hostvars)
+
+    def __len__(self) -> int:
+        return len(self._hostvars)
 
 
 def place_of(error: BaseException | None) -> str:

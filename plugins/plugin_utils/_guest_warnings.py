@@ -10,7 +10,7 @@ import difflib
 import ipaddress
 import typing as t
 
-from ._guest_options import guest_error, options_of
+from ._guest_options import read_guest
 from ._profiles import dictionaries
 
 Options = t.Mapping[str, t.Any]
@@ -34,9 +34,9 @@ THROUGH_HOST = ("nat", "routed")
 
 def guest_warnings(name: str, variables: Variables, host: Variables) -> list[str]:
     """The sentences for the guest *name*, whose *host* has these variables. Of one whose options cannot be read its error says enough."""
-    if guest_error(name, variables) is not None:
+    options, error = read_guest(name, variables)
+    if error is not None:
         return []
-    options = options_of(name, variables)
     return [
         *slips(name, variables, "guest_"),
         *unknown_pools(name, options, host),

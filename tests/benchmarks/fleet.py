@@ -61,7 +61,7 @@ SITE = [
 
 
 # What a task does on its host becomes a ping, and what it does on the control node a word.
-ON_HOSTS = ("ansible.builtin.setup", "homelab.hybrid.layout")
+ON_HOSTS = ("homelab.hybrid.layout",)
 KEPT = ("name", "hosts", "gather_facts", "strategy", "become", "run_once")
 
 
@@ -117,16 +117,19 @@ def inventory(guests: int) -> dict[str, t.Any]:
     hypervisors = [f"hv{number}" for number in range(guests // GUESTS_EACH)]
     hosts = {}
     for number in range(guests):
-        net = {"name": "lan", "bridge": "br0", "ip": f"10.20.{number % GUESTS_EACH}.10/16", "gateway": "10.20.0.1"}
+        is_container = bool(number % 2)
+        net = {"name": "lan", "bridge": "br0"}
+        if is_container:
+            net.update(ip=f"10.20.{number % GUESTS_EACH}.10/16", gateway="10.20.0.1")
         spec = {"networks": [net], "memory": "1GiB", "vcpus": 2, "description": f"guest {number}", "tags": ["fleet"]}
         kind = (
             {"rootfs": {"pool": "main"}}
-            if number % 2
+            if is_container
             else {"disks": [{"name": "root", "pool": "main", "size": "20GiB"}]}
         )
         hosts[f"guest{number}"] = {
             "guest_hypervisor": hypervisors[number // GUESTS_EACH],
-            "guest_kind": "container" if number % 2 else "vm",
+            "guest_kind": "container" if is_container else "vm",
             "guest_spec": {**spec, **kind},
         }
     local = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}

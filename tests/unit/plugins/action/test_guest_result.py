@@ -109,7 +109,7 @@ def test_a_host_tells_of_its_guests_in_their_words():
 def known(**variables: t.Any) -> dict[str, t.Any]:
     """The variables of a host in a run with the hypervisor alpha and its guests web and db."""
     groups = {"hypervisors": ["alpha", "both"], "guests": ["web", "db", "both"]}
-    return {"groups": groups, "guests_alone_on": [], "hypervisor_guests_of": {"alpha": ["db", "web"]}, **variables}
+    return {"groups": groups, **variables}
 
 
 def test_a_hypervisor_tells_of_itself_and_one_that_is_a_guest_where_its_own_layout_failed():
@@ -124,9 +124,13 @@ def test_a_hypervisor_tells_of_itself_and_one_that_is_a_guest_where_its_own_layo
 
 def test_the_layout_of_a_guest_is_that_of_its_host_or_of_the_guests_in_the_run():
     variables = {"alpha": {"hypervisor_layout": LAYOUT}, "db": {"guest_layout": {"msg": "alone"}}, "lost": {}}
-    assert layout_of("alpha", known(), variables.__getitem__) == LAYOUT
-    assert layout_of("alpha", known(guests_alone_on=["alpha"]), variables.__getitem__) == {"msg": "alone"}
-    assert layout_of("lost", known(), variables.__getitem__) is None
+    run = {
+        "guests_sorted": {"by_hypervisor": {"alpha": ["db", "web"], "lost": []}},
+        "guests_hypervisors": ["alpha", "lost"],
+    }
+    assert layout_of("alpha", run, variables.__getitem__) == LAYOUT
+    assert layout_of("alpha", {**run, "guests_hypervisors": ["lost"]}, variables.__getitem__) == {"msg": "alone"}
+    assert layout_of("lost", run, variables.__getitem__) is None
     # What the role registered where it could not reach the host.
     variables["lost"] = {"__hypervisor_read": {"unreachable": True, "msg": "no route"}}
-    assert failure(layout_of("lost", known(), variables.__getitem__), "web") == "alpha is unreachable: no route"
+    assert failure(layout_of("lost", run, variables.__getitem__), "web") == "alpha is unreachable: no route"

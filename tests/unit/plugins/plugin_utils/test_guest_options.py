@@ -11,9 +11,9 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import (
-    guest_error,
     guest_errors,
     options_of,
+    read_guest,
 )
 
 WEB: dict[str, t.Any] = {"guest_kind": "container", "guest_spec": {"memory": "1GiB"}}
@@ -56,6 +56,6 @@ def test_guests_that_can_be_read_have_no_error() -> None:
     ],
 )
 def test_a_guest_that_cannot_be_read_is_named_with_its_own_word(variables: dict[str, t.Any], said: str) -> None:
-    error = guest_error("web", {**WEB, **variables})
+    error = read_guest("web", {**WEB, **variables})[1]
     assert error is not None and said in error and "web" in error
     assert "Supported parameters" not in error
