@@ -23,7 +23,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 GUESTS_EACH = 50
-SIZES = (500, 2000, 5000)
+SIZES = (500, 5000)
 
 STUB = """\
 #!/usr/bin/python
