@@ -113,8 +113,9 @@ def main() -> None:
     print(f"{'module':<16}{'ratio':>7}{'ms':>7}  {'modules':>7}  loads")
     print(f"{'ping':<16}{1:>7.2f}{ping * 1000:>7.0f}")
     for path in sorted(MODULES.glob("*.py")):
-        if "def main" not in path.read_text():
-            continue  # all its work is done on the control node
+        # All its work is done on the control node, or it is the program that runs what a host keeps of the others.
+        if "def main" not in path.read_text() or path.stem == "_kept":
+            continue
         arguments = ARGUMENTS.get(path.stem, ABSENT)
         seconds = cost(f"homelab.hybrid.{path.stem}", arguments, options.tasks, options.rounds, empty)
         found = loaded(path.stem, arguments)
