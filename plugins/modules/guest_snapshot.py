@@ -15,9 +15,11 @@ description:
     is a copy, whose size the plan says before; on a file system that can (XFS, btrfs) it shares its blocks.
   - What a guest is (its memory, networks and mounts) is declared and stays as it is. What is mounted into a container is in no snapshot, nor
     are the memory of a virtual machine and the disks of others; the latter are told.
-  - The agent in a virtual machine freezes the file systems meanwhile. Where none answers, and of a container that runs, a snapshot holds what a
-    power cut would leave. Where it is not taken in one moment (several disks, a copy, a root with subvolumes in it) the guest stands still
-    meanwhile.
+  - All of a snapshot is of one moment. The agent in a virtual machine freezes the file systems for that moment. Where none answers, and of a
+    container that runs, a snapshot holds what a power cut would leave.
+  - A virtual machine goes on while its disks are copied; a disk that stands on an image is whole by itself in the copy. It stands still for
+    the moment in which several disks on btrfs are kept. A container stands still while its root is copied, or while the subvolumes in it
+    are kept.
   - Snapshots are in no chain. Each is deleted by itself, in any order, and a revert to one takes no other away. Those of LXC and of libvirt are
     not used.
   - A virtual machine with UEFI variables or a TPM is refused, since neither would be brought back with its disks. So is one that is saved to

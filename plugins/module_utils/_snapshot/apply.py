@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import typing as t
 
@@ -18,14 +19,15 @@ from .._core.plan import Change, Plan, Step
 from .._guest.ownership import Ownership
 from .._guest.record import Revert, Snapshot
 from .._storage.choice import drivers_of
-from .._storage.driver import Driver, Snapshotting
+from .._storage.driver import Attempt, Driver, Snapshotting
 from .._storage.volume import FILESYSTEM, Volume
+from .._vm.volumes import read_volume
 from .hands import Container, Hands, Machine
-from .plan import is_held
+from .plan import copied_by_itself, is_held
 from .spec import Spec
 from .state import State
 
-Steps = t.Iterator["Change | Step"]
+Steps = t.Iterator[Change | Step]
 
 
 def apply_snapshot(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
@@ -97,22 +99,50 @@ class _Run:
             round(time.time(), 3), volumes, consistency, idmap, is_building=True, is_held=holds or was_held
         )
         if old is not None:
-            self._remove(old)
+            self._give_up(old)
         self._note(name, begun)
         yield Step("record written")
         try:
+            attempts, copies = self._prepare_copies(name)
             with self._held(stops=stops, is_due=holds, was_held=was_held) as is_frozen:
+                if copies:
+                    self.hands.begin_copies(copies)
                 for item, part in self.state.parts.items():
-                    self._able(part.volume).snapshot(part.volume, name, keep_fds=self.fds)
-                    yield Step(f"snapshot of {item}")
+                    if item not in attempts:
+                        self._able(part.volume).snapshot(part.volume, name, keep_fds=self.fds)
+                        yield Step(f"snapshot of {item}")
+            if attempts:
+                yield Step("copies begun")
+                self.hands.finish_copies()
+            for item, attempt in attempts.items():
+                self._driver(attempt.volume).publish(attempt, is_read_only=True)
+                yield Step(f"snapshot of {item}")
         except Exception:
-            self._remove(begun)
+            self._give_up(begun)
             self._note(name, None)
             raise
         consistency = "frozen" if is_frozen else consistency
         self._note(name, begun._replace(consistency=consistency, is_building=False, is_held=False))
         self._tell(begun)
         yield from (change for change in self.plan.changes if split(change.path)[0] != "snapshots")
+
+    def _prepare_copies(self, name: str) -> tuple[dict[str, Attempt], dict[str, Attempt]]:
+        """The attempts at snapshots that the machine copies itself, by item and by the path of the disk."""
+        found, copies = {}, {}
+        for item in copied_by_itself(self.state):
+            volume = self.state.parts[item].volume
+            driver = self._driver(volume)
+            source = driver.disk_source(volume)
+            # The beginning of a raw disk is the guest's, and nothing to guess a format from.
+            size = os.path.getsize(source.path) if source.format == "raw" else read_volume(source.path)[0]
+            attempt = driver.create(volume.snapshot(name), size=size, format=source.format, keep_fds=self.fds)
+            found[item] = copies[source.path] = attempt
+        return found, copies
+
+    def _give_up(self, begun: Snapshot) -> None:
+        """Remove what there is of a snapshot that is not whole."""
+        self.hands.end_copies([self._able(volume).attempts_at(volume) for volume in begun.volumes.values()])
+        self._remove(begun)
 
     @contextlib.contextmanager
     def _held(self, *, stops: bool, is_due: bool, was_held: bool) -> t.Iterator[bool]:
@@ -137,7 +167,7 @@ class _Run:
         if not its.is_building:
             self._note(name, its._replace(is_building=True))
             yield Step(f"{name} is going")
-        self._remove(its)
+        self._give_up(its)
         yield Step(f"volumes of {name} removed")
         if its.is_held:
             self.hands.release(stopped=True)

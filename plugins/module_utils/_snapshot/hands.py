@@ -16,9 +16,11 @@ from .._core.converge import Work
 from .._core.errors import ApplyError
 from .._guest.ownership import Ownership
 from .._host.libvirt import errors_of
+from .._storage.driver import Attempt
 from .._vm import power as machine_power
 from .._vm import storage
 from .._vm.spec import Spec as MachineSpec
+from . import backup
 from .spec import Spec
 
 
@@ -33,6 +35,15 @@ class Hands(t.Protocol):
 
     def release(self, *, stopped: bool) -> None:
         """Let a guest go on that was held, also by a run that was killed."""
+
+    def begin_copies(self, copies: t.Mapping[str, Attempt]) -> None:
+        """Let the running guest begin to copy its disks at these paths as they are now, each into an empty disk."""
+
+    def finish_copies(self) -> None:
+        """Wait until they are whole."""
+
+    def end_copies(self, beginnings: t.Collection[str]) -> None:
+        """End those that a run which failed or was killed has begun, known by how their paths begin."""
 
     def stop(self) -> None: ...
 
@@ -56,6 +67,15 @@ class Container:
     def release(self, *, stopped: bool) -> None:
         if stopped:
             container_power.unfreeze(self.spec.guest)
+
+    def begin_copies(self, copies: t.Mapping[str, Attempt]) -> None:
+        raise ApplyError(f"{self.spec.guest} is a container, and copies nothing itself")
+
+    def finish_copies(self) -> None:
+        """Nothing was begun."""
+
+    def end_copies(self, beginnings: t.Collection[str]) -> None:
+        """Nothing was begun."""
 
     def stop(self) -> None:
         container_power.stop(self.spec.guest, timeout=self.spec.shutdown_timeout, force=self.spec.force_stop)
@@ -107,6 +127,15 @@ class Machine:
             # Those that a run froze which was killed; nothing is to thaw, or no agent answers, as a rule.
             with contextlib.suppress(library.libvirtError):
                 domain.fsThaw()
+
+    def begin_copies(self, copies: t.Mapping[str, Attempt]) -> None:
+        backup.begin(self._domain, copies)
+
+    def finish_copies(self) -> None:
+        backup.finish(self._domain)
+
+    def end_copies(self, beginnings: t.Collection[str]) -> None:
+        backup.end(self._domain, beginnings)
 
     def stop(self) -> None:
         values = {"shutdown_timeout": self.spec.shutdown_timeout, "force_stop": self.spec.force_stop}

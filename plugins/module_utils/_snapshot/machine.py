@@ -35,7 +35,8 @@ def look(guest: str, record: GuestRecord, host: Host) -> Guest:
     volumes = {places[path][0]: places[path][1] for path in paths if path in places}
     left_out = tuple(path for path in paths if path not in places)
     has_agent = power == "started" and channel.is_connected(root)
-    return Guest(power, volumes, _obstacle(guest, record, power, root, volumes, lost), left_out, has_agent)
+    obstacle = _obstacle(guest, record, power, root, volumes, lost)
+    return Guest(power, volumes, obstacle, left_out, has_agent, copies_itself=power == "started")
 
 
 def _writable(disk: ElementTree.Element) -> str | None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 import typing as t
 
@@ -14,6 +15,7 @@ from .._core.errors import ObserveError
 from .._guest.record import GuestRecord, Snapshot
 from .._guest.recorded import load_file
 from .._guest.removal import kept_snapshots
+from .._host.backing import chain_of
 from .._host.snapshot import Host
 from .._storage.choice import absence, drivers_of
 from .._storage.driver import SNAPSHOT, Driver, Snapshotting
@@ -22,6 +24,8 @@ from . import container, machine
 from .plan import ASIDE
 from .spec import Spec
 from .state import Guest, Part, State
+
+_BLOCK = 512
 
 
 def observe(spec: Spec, host: Host) -> State:
@@ -33,7 +37,7 @@ def observe(spec: Spec, host: Host) -> State:
     guest = _look(spec.guest, record, host)
     drivers, its = drivers_of(host), record.snapshots.get(spec.name)
     is_new = spec.state == "present" and (its is None or its.is_building)
-    parts = _parts_of(spec.name, its, guest.volumes, drivers) if is_new and guest.obstacle is None else {}
+    parts = _parts_of(spec.name, its, guest, drivers) if is_new and guest.obstacle is None else {}
     targets, lost = _targets_of(its, host) if spec.state == "reverted" and its else ({}, ())
     is_deleting = spec.state == "absent" or spec.keep is not None
     places, used = kept_snapshots(spec.guest, record, host) if is_deleting else ({}, {})
@@ -48,6 +52,7 @@ def observe(spec: Spec, host: Host) -> State:
         obstacle=guest.obstacle,
         left_out=guest.left_out,
         has_agent=guest.has_agent,
+        copies_itself=guest.copies_itself,
         places=places,
         used=used,
     )
@@ -59,15 +64,20 @@ def _look(guest: str, record: GuestRecord, host: Host) -> Guest:
     return container.look(guest, record, host) if guest in host.containers else Guest()
 
 
-def _parts_of(
-    name: str, begun: Snapshot | None, volumes: t.Mapping[str, Volume], drivers: t.Mapping[str, Driver]
-) -> dict[str, Part]:
+def _parts_of(name: str, begun: Snapshot | None, guest: Guest, drivers: t.Mapping[str, Driver]) -> dict[str, Part]:
     ours = begun.volumes.values() if begun else ()
     found = {}
-    for item, volume in volumes.items():
+    for item, volume in guest.volumes.items():
         kept, driver = volume.snapshot(name), drivers[volume.pool]
         in_the_way = driver.location(kept) if driver.exists(kept) and kept not in ours else None
-        found[item] = _part(volume, drivers)._replace(in_the_way=in_the_way)
+        part = _part(volume, drivers)._replace(in_the_way=in_the_way)
+        source = driver.disk_source(volume) if guest.copies_itself and part.copied_bytes else None
+        # A guest writes what it likes to the beginning of a raw disk: there it names no file that the disk stands on.
+        if source is not None and source.format == "qcow2":
+            # QEMU copies what the machine sees, with what comes of the image that the disk stands on.
+            blocks = sum(os.stat(path).st_blocks for path in chain_of(source.path))
+            part = part._replace(copied_bytes=blocks * _BLOCK)
+        found[item] = part
     return found
 
 

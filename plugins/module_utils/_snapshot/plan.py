@@ -53,8 +53,11 @@ def _plan_creation(draft: Draft, spec: Spec, state: State, its: Snapshot | None)
     draft.add("state", before, "present")
     for item, part in state.parts.items():
         _plan_part(draft, item, None, str(part.volume.snapshot(spec.name)), part)
+    copied = sum(part.copied_bytes for part in state.parts.values())
+    if copied_by_itself(state):
+        draft.plan.warnings.append(f"{spec.guest} goes on while QEMU copies at most {_size(copied)} as it is now")
     if is_held(state):
-        copied = sum(part.copied_bytes for part in state.parts.values())
+        copied = 0 if state.copies_itself else copied
         meanwhile = f" while {_size(copied)} are copied" if copied else ""
         draft.plan.warnings.append(f"{spec.guest} is held still{meanwhile}, so that all of it is of one moment")
     _say_what_is_left_out(draft, spec, state)
@@ -74,8 +77,15 @@ def _say_what_is_left_out(draft: Draft, spec: Spec, state: State) -> None:
 
 def is_held(state: State) -> bool:
     """Whether the guest has to be held while the snapshot is made."""
-    parts = state.parts.values()
-    return state.power == "started" and (len(parts) > 1 or not all(part.is_of_one_moment for part in parts))
+    by_itself = copied_by_itself(state)
+    rest = [part for item, part in state.parts.items() if item not in by_itself]
+    is_of_one_moment = len(state.parts) < 2 and all(part.is_of_one_moment for part in rest)
+    return state.power == "started" and bool(rest) and not is_of_one_moment
+
+
+def copied_by_itself(state: State) -> list[str]:
+    """The items that a running machine copies itself: all as they are at one moment."""
+    return [item for item, part in state.parts.items() if state.copies_itself and part.copied_bytes]
 
 
 def _plan_part(draft: Draft, item: str, before: str | None, after: str, part: Part) -> None:

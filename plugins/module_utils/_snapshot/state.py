@@ -35,6 +35,7 @@ class Guest(t.NamedTuple):
     obstacle: str | None = None
     left_out: tuple[str, ...] = ()
     has_agent: bool = False
+    copies_itself: bool = False
 
 
 class State(t.NamedTuple):
@@ -43,7 +44,7 @@ class State(t.NamedTuple):
     *power* is that of ``_guest.state``, *now* seconds since 1970. *parts* are what a snapshot of it holds, by item, *targets* the
     volumes of the snapshot that is asked for; *lost* names those of them that are not there. *aside* is the name that what is
     there gets by a revert. *obstacle* says why nothing can be made of the guest, *left_out* are disks of it that are in no
-    snapshot, *has_agent*: its agent answers. *places* and *used* are what
+    snapshot, *has_agent*: its agent answers, *copies_itself*: it goes on while its volumes are copied. *places* and *used* are what
     ``_guest.removal.kept_snapshots`` says, where any may be deleted.
     """
 
@@ -57,5 +58,6 @@ class State(t.NamedTuple):
     obstacle: str | None = None
     left_out: tuple[str, ...] = ()
     has_agent: bool = False
+    copies_itself: bool = False
     used: t.Mapping[str, str] = {}
     places: t.Mapping[str, tuple[str, ...]] = {}

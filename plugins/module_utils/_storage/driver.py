@@ -148,6 +148,9 @@ class Snapshotting(Driver, t.Protocol):
     def is_of_one_moment(self, volume: Volume) -> bool:
         """Whether a snapshot holds what the volume held at one moment, though a guest writes to it meanwhile."""
 
+    def attempts_at(self, volume: Volume) -> str:
+        """How the paths of attempts at *volume* begin."""
+
     def snapshot(self, volume: Volume, name: str, *, keep_fds: t.Sequence[int] = ()) -> Volume:
         """Keep what the volume holds now, the subvolumes in it included, as a volume that nothing writes to.
 

@@ -130,6 +130,9 @@ class Folder:
     def is_of_one_moment(self, volume: Volume) -> bool:
         return False
 
+    def attempts_at(self, volume: Volume) -> str:
+        return os.path.join(self.path, f".{volume.name}+")
+
     def snapshot(self, volume: Volume, name: str, *, keep_fds: t.Sequence[int] = ()) -> Volume:
         kept = volume.snapshot(name)
         self.publish(self._copy(kept, volume, keep_fds), is_read_only=True)
@@ -194,7 +197,7 @@ class Folder:
         return self._attempt_path(volume, "new")
 
     def _attempt_path(self, volume: Volume, end: str) -> str:
-        return os.path.join(self.path, f".{volume.name}+{secrets.token_hex(8)}.{end}")
+        return f"{self.attempts_at(volume)}{secrets.token_hex(8)}.{end}"
 
     def _left_overs(self, volume: Volume) -> list[str]:
         beginning = f".{volume.name}+"

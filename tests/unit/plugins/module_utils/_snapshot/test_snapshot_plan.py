@@ -100,6 +100,16 @@ def test_what_the_agent_freezes_is_no_power_cut_and_several_disks_stand_still() 
     assert len(warnings) == 1 and "is held still, so that all of it is of one moment" in warnings[0]
 
 
+def test_a_running_machine_goes_on_while_it_copies_itself_and_stands_still_for_the_rest() -> None:
+    copied = Part(Volume("main", "web.root", "block"), 2 * GIB, 9 * GIB, is_of_one_moment=False)
+    shared = Part(Volume("fast", "web.data", "block"))
+    alone = plan(state(power="started", parts={"root": copied}, has_agent=True, copies_itself=True)).warnings
+    assert alone == ["web goes on while QEMU copies at most 2GiB as it is now"]
+    parts = {"root": copied, "data": shared}
+    both = plan(state(power="started", parts=parts, has_agent=True, copies_itself=True)).warnings
+    assert both == [*alone, "web is held still, so that all of it is of one moment"]
+
+
 def test_a_disk_of_somebody_else_is_told() -> None:
     warnings = plan(state(left_out=("/dev/sdb",))).warnings
     assert warnings == ["/dev/sdb: web writes to it, this collection did not make it, and it is in no snapshot"]
