@@ -88,12 +88,12 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
     return opener
 
 
-def ask(url: str, *, method: str = "GET", headers: t.Mapping[str, str] = {}) -> t.Any:
+def ask(url: str, *, method: str = "GET", headers: t.Mapping[str, str] | None = None) -> t.Any:
     """The answer of the server to a request for *url*, with its headers read.
 
     :raises OSError, http.client.HTTPException: ``urllib.error.HTTPError`` for one that says no.
     """
-    request = urllib.request.Request(url, method=method, headers=dict(headers))
+    request = urllib.request.Request(url, method=method, headers=dict(headers or {}))
     return _opener(url).open(request, timeout=SILENCE_SECONDS)
 
 
@@ -110,7 +110,8 @@ def read(key: str, url: str) -> bytes:
 
     :raises ObserveError: when it cannot be had, or is not small.
     """
-    problem: BaseException | None = None
+    content = b""
+    problem: BaseException = EOFError("the line broke")
     for dummy in range(_TRIES):
         try:
             with contextlib.closing(ask(url)) as answer:
@@ -124,7 +125,7 @@ def read(key: str, url: str) -> bytes:
         except (OSError, http.client.HTTPException, ValueError) as exc:
             problem = exc
     else:
-        raise ObserveError(said(key, url, t.cast(BaseException, problem))) from problem
+        raise ObserveError(said(key, url, problem)) from problem
     if len(content) > _LONGEST_TEXT:
         raise ObserveError(f"{key}: {url} is larger than anything that is looked for there")
     return content
