@@ -29,6 +29,7 @@ from unit.tree import MODULES, PLUGINS, ROOT, constant, files, load, relative, t
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import HybridError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import How
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.spec import ALLOW as OF_POOLS
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import options_of
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._inventory import parse_sources
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._profiles import ALLOW, DELETE
@@ -266,7 +267,8 @@ def test_every_command_of_ansible_is_right(block: Block) -> None:
 def check_extra(given: str) -> None:
     variables = json.loads(given) if given.startswith("{") else dict(pair.split("=", 1) for pair in given.split())
     assert variables.keys() <= known_variables()
-    for variable, known in (("guest_allow", ALLOW), ("guest_delete", DELETE)):
+    permits = (("guest_allow", ALLOW), ("guest_delete", DELETE), ("hypervisor_allow", {"pool": OF_POOLS}))
+    for variable, known in permits:
         said = variables.get(variable, [])
         said = said.split(",") if isinstance(said, str) else said
         assert set(said) <= {word for words in known.values() for word in words}, said
