@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from ansible_collections.homelab.hybrid.tests.harness.tiny_vm import tiny_vm
+from ansible_collections.homelab.hybrid.tests.unit.documents import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "hlinv-agent"
@@ -110,6 +111,22 @@ def test_a_command_its_status_and_what_it_says(play: Play, host: str) -> None:
     done = play(host, "raw", "id -u; echo $HOME; echo bad >&2; exit 255")
     assert done.returncode == 2
     assert f"{host} | FAILED | rc=255 >>\n0\n/root\nbad\n" in done.stdout
+
+
+def test_the_machine_of_readmes_inventory_is_reached_as_it_is_written(machine: str, tmp_path: Path) -> None:
+    for block in blocks(ROOT / "README.md"):
+        if block.file is not None:
+            path = tmp_path / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+    # The hypervisor is this host, and the machine is there already.
+    here = {"alpha": {"ansible_connection": "local"}, "builder": {"ansible_qemu_ga_name": machine}}
+    (tmp_path / "here.json").write_text(json.dumps({"all": {"hosts": here}}))
+    env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"), "ANSIBLE_NOCOLOR": "1"}
+    inventory = ["-i", str(tmp_path / "inventory"), "-i", str(tmp_path / "here.json")]
+    argv = [str(ROOT / ".build/venv/bin/ansible"), *inventory, "vms", "-m", "ansible.builtin.raw", "-a", "id -un"]
+    done = subprocess.run(argv, capture_output=True, text=True, env=env, check=False)
+    assert "builder | CHANGED | rc=0 >>\nroot\n" in done.stdout, done.stdout + done.stderr
 
 
 def test_become_works_inside(play: Play) -> None:
