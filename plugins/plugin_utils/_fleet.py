@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.errors import AnsibleFilterError
+from ansible.errors import AnsibleError, AnsibleFilterError
+from jinja2.exceptions import UndefinedError
 
 from ._guest_options import options_of, variables_of
 
 Variables = t.Mapping[str, t.Any]
 Told = dict[str, t.Any]
+Startup = dict[str | None, int]
 
 STATES = ("absent", "started", "stopped")
+KINDS = ("vm", "container")
 STARTUP = ("order", "up_delay", "down_delay")
 # What else of its options a guest is told on its way to a state: how long it may take, and what may go with it.
 WORDS = {
@@ -29,7 +32,7 @@ LAST = 10**9
 
 
 class FleetError(AnsibleFilterError):
-    """The inventory does not say what a guest is or where, or a name is none of its guests."""
+    """The inventory does not say what a guest is, or a name is none of its guests."""
 
 
 def share(
@@ -45,9 +48,10 @@ def share(
     A hypervisor that is in the play does all its guests. For one that is not, the first of its guests in the play does those
     that are: so a limit to a guest means that guest, and one to a hypervisor the whole host. With *names* only these guests,
     or a text of them with commas between, and in no case those that are *left_out*.
-    Each part has the ``hypervisor``, the ``guests`` by name, and whether that is the whole host (``is_whole``).
+    Each part has the ``hypervisor``, the ``guests`` by name, and whether that is the whole host (``is_whole``). A guest of the play of which
+    the inventory does not say where it lives has a part of its own, without a hypervisor and with the ``error``: it fails alone.
 
-    :raises FleetError: for a name that is no guest or is beyond the play, and for a guest whose hypervisor or kind is not said.
+    :raises FleetError: for a name that is no guest or is beyond the play.
     """
     if isinstance(names, str):
         names = [name.strip() for name in names.split(",") if name.strip()]
@@ -63,20 +67,21 @@ def share(
         is_unwanted = name in left_out or (names is not None and name not in names)
         if is_unwanted or (name not in in_play and hypervisor not in parts):
             continue
-        if hypervisor not in hostvars or hostvars[name].get("guest_kind") not in ("vm", "container"):
-            raise FleetError(
-                f"{name}: set guest_hypervisor to a host of the inventory, and guest_kind to vm or container"
-            )
+        if hypervisor not in hostvars:
+            error = f"{name}: guest_hypervisor is {hypervisor!r}, it must be a host of the inventory"
+            parts[name] = {"hypervisor": None, "is_whole": False, "guests": [], "error": error}
+            continue
         maker = makers.setdefault(str(hypervisor), name)
         part = parts.setdefault(maker, {"hypervisor": hypervisor, "is_whole": False, "guests": []})
         part["guests"].append(name)
     if names is None:
         return parts
-    if beyond := sorted(set(names).difference(*(part["guests"] for part in parts.values()))):
+    lost = {name for name, part in parts.items() if part["hypervisor"] is None}
+    if beyond := sorted(set(names).difference(lost, *(part["guests"] for part in parts.values()))):
         raise FleetError(
             f"{', '.join(beyond)}: named, and not in this run. Neither it nor its hypervisor is in the limit"
         )
-    return {maker: part for maker, part in parts.items() if part["guests"]}
+    return {maker: part for maker, part in parts.items() if part["guests"] or maker in lost}
 
 
 def steps(
@@ -84,8 +89,8 @@ def steps(
     hostvars: t.Mapping[str, Variables],
     state: str,
     seen: t.Iterable[Variables] | None = None,
-) -> list[Told]:
-    """What is to do to bring the guests *names* to *state*, a step for each order, by their ``rank``.
+) -> Told:
+    """What is to do to bring the guests *names* to *state*: the ``steps``, one for each order, by their ``rank``.
 
     They start from the lowest order to the highest and then those that have none, and stop the other way round. *seen* are
     the guests that are there: one that is not, or that is as it should be, is in no step. Only a guest that shall run is started.
@@ -93,39 +98,50 @@ def steps(
     Each step has its lists for ``layout``, ``vms`` and ``containers``, with only those options that say how long a guest may take, what to
     wait for and what may be deleted; and as ``delay`` the longest of their ``up_delay`` or ``down_delay``, in seconds.
 
-    :raises AnsibleFilterError: for another state, for a ``startup`` that cannot be, and for what cannot stand in inventory of a guest that
-        shall be started or taken away.
+    A guest of which the inventory cannot be read is in no step and among the ``unread``, as a layout tells of one that failed; one that stops
+    does so whatever is written of it.
+
+    :raises FleetError: for another state.
     """
     if state not in STATES:
         raise FleetError(f"the state of a step is {state!r}; it must be one of {', '.join(STATES)}")
-    there = {str(guest["name"]): guest["state"] for guest in seen or ()}
+    there = {str(guest["name"]): guest for guest in seen or ()}
     found: dict[int, Told] = {}
+    unread: list[Told] = []
     for name in names:
-        variables = hostvars[name]
-        options = readable_options(name, variables, state)
-        startup = read_startup(name, options.get("startup"))
-        if not is_concerned(state, there.get(name), options):
+        now = there.get(name, {})
+        try:
+            options, startup, kind = read_guest(name, hostvars[name])
+        except (AnsibleError, UndefinedError) as exc:
+            if state != "stopped":
+                said = str(exc)
+                word = str(now.get("kind") or hostvars[name].get("guest_kind"))
+                unread.append(
+                    {"kind": word, "name": name, "failed": True, "msg": said if name in said else f"{name}: {said}"}
+                )
+                continue
+            options, startup, kind = {}, {}, str(now.get("kind"))
+        if not is_concerned(state, now.get("state"), options):
             continue
         order = startup.get("order", LAST)
         rank = {"absent": 0, "started": order, "stopped": -order}[state]
         step = found.setdefault(rank, {"rank": rank, "delay": 0, "vms": [], "containers": []})
         its = {key: options[key] for key in WORDS[state] if options.get(key) is not None}
-        step[f"{variables['guest_kind']}s"].append({"name": name, "state": state, **its})
+        step[f"{kind}s"].append({"name": name, "state": state, **its})
         step["delay"] = max(step["delay"], startup.get({"started": "up_delay", "stopped": "down_delay"}.get(state), 0))
-    return [found[rank] for rank in sorted(found)]
+    return {"steps": [found[rank] for rank in sorted(found)], "unread": unread}
 
 
-def readable_options(name: str, variables: Variables, state: str) -> Variables:
-    """The options of the guest *name*. One that stops does so whatever is written of it.
+def read_guest(name: str, variables: Variables) -> tuple[Variables, Startup, str]:
+    """The options of the guest *name*, when it starts and stops, and its kind.
 
-    :raises AnsibleFilterError: for what cannot stand in inventory.
+    :raises AnsibleError, UndefinedError: for what cannot stand in inventory.
     """
-    try:
-        return options_of(name, variables)
-    except AnsibleFilterError:
-        if state != "stopped":
-            raise
-    return {}
+    kind = variables.get("guest_kind")
+    if kind not in KINDS:
+        raise FleetError(f"{name}: guest_kind is {kind!r}, it must be one of {', '.join(KINDS)}")
+    options = options_of(name, variables)
+    return options, read_startup(name, options.get("startup")), kind
 
 
 def is_concerned(state: str, now: str | None, options: Variables) -> bool:
@@ -143,7 +159,7 @@ def shall_run(options: Variables) -> bool:
     return state in ("started", "running", "restarted") or (state == "present" and bool(options.get("autostart")))
 
 
-def read_startup(name: str, written: t.Any) -> dict[str | None, int]:
+def read_startup(name: str, written: t.Any) -> Startup:
     """When the guest starts and stops among the others: whole numbers, each optional.
 
     :raises FleetError:
@@ -152,7 +168,7 @@ def read_startup(name: str, written: t.Any) -> dict[str | None, int]:
         return {}
     if not isinstance(written, t.Mapping) or not set(written) <= set(STARTUP):
         raise FleetError(f"startup of {name}: must be a dictionary of {', '.join(STARTUP)}, not {written!r}")
-    found: dict[str | None, int] = {}
+    found: Startup = {}
     for key, value in written.items():
         if value is None:
             continue

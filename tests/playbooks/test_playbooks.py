@@ -265,6 +265,25 @@ def test_a_guest_that_does_not_stop_stops_no_other(lab: Lab) -> None:
     assert power() == RUNNING
 
 
+def test_a_guest_that_cannot_be_read_fails_alone_and_the_others_go_on(lab: Lab) -> None:
+    nowhere = f"{labs.PREFIX}-lost"
+    lab.hosts[nowhere] = {**lab.hosts[SECOND], "guest_hypervisor": "gamma"}
+    lab.hosts[SECOND]["guest_profiles"] = ["{{ no_such_variable }}"]
+    for name in (FIRST, SECOND):
+        labs.run("lxc-stop", "-k", "-n", name)
+    done = lab.play("startup")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert power() == {**RUNNING, SECOND: "stopped"}
+    assert re.search(rf"container +{SECOND} +failed +.*no_such_variable", done.stdout), done.stdout
+    assert f"{nowhere}: guest_hypervisor is 'gamma', it must be a host of the inventory" in done.stdout
+    named = lab.play("decommission", "--check", decommission_guests=[FIRST, SECOND])
+    assert named.returncode == 2, named.stdout + named.stderr
+    assert re.search(rf"container +{FIRST} +differs", named.stdout), named.stdout
+    assert re.search(rf"container +{SECOND} +failed", named.stdout)
+    labs.run("lxc-start", "-n", SECOND)
+    assert power() == RUNNING
+
+
 def test_a_host_is_not_powered_off_below_its_guests(lab: Lab) -> None:
     done = lab.play("shutdown", "--tags", "host", host_poweroff=True)
     assert done.returncode == 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible.errors import AnsibleFilterError
+from ansible.errors import AnsibleFilterError, AnsibleUndefinedVariable
 
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._fleet import share, steps
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._limit import left_out
@@ -74,28 +74,36 @@ def test_a_limit_leaves_out_what_it_names_with_an_exclamation_mark(limit: str, n
     assert sorted(left_out(limit, groups)) == names
 
 
-@pytest.mark.parametrize("broken", [{"guest_hypervisor": "gamma"}, {"guest_hypervisor": None}, {"guest_kind": "jail"}])
-def test_a_guest_that_is_nowhere_or_nothing_is_refused(broken: dict[str, t.Any]) -> None:
-    hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], **broken}}
-    with pytest.raises(AnsibleFilterError, match="web: set guest_hypervisor to a host of the inventory"):
-        parts("web", hostvars=hostvars)
-    assert parts("beta", hostvars=hostvars), "and is no business of a play that it is not in"
+@pytest.mark.parametrize("hypervisor", ["gamma", None])
+def test_a_guest_that_lives_nowhere_has_a_part_of_its_own_that_says_so(hypervisor: str | None) -> None:
+    hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], "guest_hypervisor": hypervisor}}
+    found = share(hostvars, ["alpha", "web", "dns"], GUESTS, HYPERVISORS)
+    assert found["alpha"]["guests"] == ["dns"]
+    assert (found["web"]["hypervisor"], found["web"]["guests"]) == (None, [])
+    assert f"web: guest_hypervisor is {hypervisor!r}" in found["web"]["error"]
+    assert parts("beta", hostvars=hostvars).keys() == {"beta"}, "and is no business of a play that it is not in"
+    assert parts("alpha", "web", names="web", hostvars=hostvars).keys() == {"web"}
+    assert parts("alpha", "web", names="dns", hostvars=hostvars).keys() == {"alpha"}
 
 
-def seen(state: str) -> list[dict[str, str]]:
-    return [{"name": name, "state": state} for name in GUESTS]
+def seen(state: str) -> list[dict[str, t.Any]]:
+    return [{"name": name, "state": state, "kind": HOSTVARS[name]["guest_kind"]} for name in GUESTS]
 
 
 def order(state: str, now: str, hostvars: t.Any = None) -> list[list[str]]:
-    found = steps(GUESTS, hostvars or HOSTVARS, state, seen(now))
+    found = steps(GUESTS, hostvars or HOSTVARS, state, seen(now))["steps"]
     return [[each["name"] for each in step["vms"] + step["containers"]] for step in found]
+
+
+def delays(state: str, now: str) -> list[int]:
+    return [step["delay"] for step in steps(GUESTS, HOSTVARS, state, seen(now))["steps"]]
 
 
 def test_guests_start_in_their_order_and_stop_the_other_way_round() -> None:
     assert order("started", "stopped") == [["dns"], ["desk"], ["web"]]
     assert order("stopped", "started") == [["web"], ["desk"], ["dns"]]
-    assert [step["delay"] for step in steps(GUESTS, HOSTVARS, "started", seen("stopped"))] == [5, 0, 0]
-    assert [step["delay"] for step in steps(GUESTS, HOSTVARS, "stopped", seen("started"))] == [0, 7, 0]
+    assert delays("started", "stopped") == [5, 0, 0]
+    assert delays("stopped", "started") == [0, 7, 0]
 
 
 def test_a_startup_among_the_options_counts_like_that_of_the_inventory() -> None:
@@ -103,18 +111,18 @@ def test_a_startup_among_the_options_counts_like_that_of_the_inventory() -> None
     assert order("started", "stopped", {**HOSTVARS, "web": web}) == [["web"], ["dns"], ["desk"]]
     both = {**web, "guest_startup": {"order": 9}}
     assert order("started", "stopped", {**HOSTVARS, "web": both}) == [["dns"], ["desk"], ["web"]]
-    assert steps(["web"], {"web": both}, "started", seen("stopped"))[0]["delay"] == 3
+    assert steps(["web"], {"web": both}, "started", seen("stopped"))["steps"][0]["delay"] == 3
 
 
 @pytest.mark.parametrize(("state", "now"), [("started", "started"), ("stopped", "stopped"), ("stopped", "suspended")])
 def test_what_is_as_it_should_be_is_in_no_step(state: str, now: str) -> None:
-    assert steps(GUESTS, HOSTVARS, state, seen(now)) == []
+    assert steps(GUESTS, HOSTVARS, state, seen(now)) == {"steps": [], "unread": []}
 
 
 def test_what_is_not_there_is_in_no_step_unless_it_is_to_go() -> None:
-    assert steps(GUESTS, HOSTVARS, "started", []) == []
-    assert steps(GUESTS, HOSTVARS, "stopped") == []
-    (step,) = steps(GUESTS, HOSTVARS, "absent")
+    assert steps(GUESTS, HOSTVARS, "started", [])["steps"] == []
+    assert steps(GUESTS, HOSTVARS, "stopped")["steps"] == []
+    (step,) = steps(GUESTS, HOSTVARS, "absent")["steps"]
     assert (len(step["vms"]), len(step["containers"])) == (1, 2)
 
 
@@ -132,15 +140,48 @@ def test_only_what_the_inventory_wants_to_run_is_started(spec: dict[str, t.Any],
     assert (["web"] in order("started", "stopped", hostvars)) is is_started
 
 
-def test_a_guest_whose_options_cannot_be_read_stops_and_is_neither_started_nor_taken_away(
-    given_for_a_run: t.Callable[..., None],
+def unread(broken: dict[str, t.Any], state: str, now: str) -> tuple[list[list[str]], list[dict[str, t.Any]]]:
+    """The steps by their guests, and which guests cannot be read, where *broken* stands in the variables of web."""
+    found = steps(GUESTS, {**HOSTVARS, "web": {**HOSTVARS["web"], **broken}}, state, seen(now))
+    return [[each["name"] for each in step["vms"] + step["containers"]] for step in found["steps"]], found["unread"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"guest_profiles": ["no such"]}, "there is no profile 'no such'"),
+        ({"guest_kind": "jail"}, "guest_kind is 'jail', it must be one of vm, container"),
+        ({"guest_startup": {"order": "first"}}, "startup of web: order is 'first'; it must be a whole number from 0"),
+        ({"guest_startup": {"order": -1}}, "startup of web: order is -1"),
+        ({"guest_startup": {"delay": 3}}, "startup of web: must be a dictionary of order, up_delay, down_delay"),
+        ({"guest_startup": 3}, "startup of web: int is given, it must be a dictionary"),
+    ],
+)
+def test_a_guest_that_cannot_be_read_stops_and_is_neither_started_nor_taken_away_and_the_others_are(
+    given_for_a_run: t.Callable[..., None], broken: dict[str, t.Any], said: str
 ) -> None:
-    hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], "guest_profiles": ["no such"]}}
-    (step,) = steps(["web"], hostvars, "stopped", seen("started"))
-    assert step["containers"] == [{"name": "web", "state": "stopped"}]
-    for state, now in (("started", "stopped"), ("absent", "started")):
-        with pytest.raises(AnsibleFilterError, match="there is no profile 'no such'"):
-            steps(["web"], hostvars, state, seen(now))
+    assert unread(broken, "stopped", "started") == ([["web"], ["desk"], ["dns"]], [])
+    for state, now, others in (
+        ("started", "stopped", [["dns"], ["desk"]]),
+        ("absent", "started", [["desk", "dns"]]),
+    ):
+        found, (told,) = unread(broken, state, now)
+        assert found == others
+        assert (told["kind"], told["name"], told["failed"]) == ("container", "web", True) and said in told["msg"]
+
+
+def test_a_guest_with_a_template_that_fails_is_its_own_trouble() -> None:
+    class Broken(dict[str, t.Any]):
+        def get(self, key: str, default: t.Any = None) -> t.Any:
+            if key == "guest_spec":
+                raise AnsibleUndefinedVariable("'nowhere' is undefined")
+            return super().get(key, default)
+
+    hostvars = {**HOSTVARS, "web": Broken(HOSTVARS["web"])}
+    assert order("stopped", "started", hostvars) == [["web"], ["desk"], ["dns"]]
+    assert [told["msg"] for told in steps(GUESTS, hostvars, "started", seen("stopped"))["unread"]] == [
+        "web: 'nowhere' is undefined"
+    ]
 
 
 def test_a_step_changes_nothing_else_of_a_guest(given_for_a_run: t.Callable[..., None]) -> None:
@@ -148,27 +189,14 @@ def test_a_step_changes_nothing_else_of_a_guest(given_for_a_run: t.Callable[...,
     spec = {"memory": "1GiB", "wait_for": ["ip"], "wait_timeout": 9, "shutdown_timeout": 3, "force_stop": True}
     hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], "guest_spec": spec, "guest_delete": ["rootfs", "disks"]}}
     of = {
-        state: steps(["web"], hostvars, state, seen({"started": "stopped"}.get(state, "started")))[0]["containers"][0]
+        state: steps(["web"], hostvars, state, seen({"started": "stopped"}.get(state, "started")))["steps"][0][
+            "containers"
+        ][0]
         for state in ("started", "stopped", "absent")
     }
     assert of["started"] == {"name": "web", "state": "started", "wait_for": ["ip"], "wait_timeout": 9}
     assert of["stopped"] == {"name": "web", "state": "stopped", "shutdown_timeout": 3, "force_stop": True}
     assert of["absent"] == {**of["stopped"], "state": "absent", "delete": ["rootfs"]}
-
-
-@pytest.mark.parametrize(
-    ("startup", "said"),
-    [
-        ({"order": "first"}, "order is 'first'; it must be a whole number from 0"),
-        ({"order": -1}, "order is -1"),
-        ({"delay": 3}, "must be a dictionary of order, up_delay, down_delay"),
-        (3, "int is given, it must be a dictionary"),
-    ],
-)
-def test_a_startup_that_cannot_be_is_refused(startup: t.Any, said: str) -> None:
-    hostvars = {**HOSTVARS, "web": {**HOSTVARS["web"], "guest_startup": startup}}
-    with pytest.raises(AnsibleFilterError, match=f"startup of web: {said}"):
-        steps(["web"], hostvars, "started", seen("stopped"))
 
 
 def test_a_state_that_there_is_not_is_refused() -> None:
