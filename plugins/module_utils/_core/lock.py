@@ -47,9 +47,28 @@ def hold(
     with contextlib.ExitStack() as stack:
         for reference in in_lock_order([*exclusive, *requires]):
             operation = fcntl.LOCK_EX if reference in exclusive else fcntl.LOCK_SH
-            path = os.path.join(paths.LOCKS, reference.kind.word, reference.name + ".lock")
-            held.add(stack.enter_context(_locked(path, operation, deadline, wait_seconds, str(reference))))
+            held.add(stack.enter_context(_locked(_path(reference), operation, deadline, wait_seconds, str(reference))))
         yield held
+
+
+@contextlib.contextmanager
+def hold_still(
+    provides: t.Iterable[Reference], requires: t.Iterable[Reference], *, wait_seconds: float = WAIT_SECONDS
+) -> t.Iterator[None]:
+    """As ``hold``, for who changes nothing: all of it shared, and no file is made, as nobody holds a lock that is not there.
+
+    :raises LockTimeout:
+    """
+    deadline = time.monotonic() + wait_seconds
+    with contextlib.ExitStack() as stack:
+        for reference in in_lock_order([*provides, *requires]):
+            if os.access(path := _path(reference), os.R_OK | os.W_OK):
+                stack.enter_context(_locked(path, fcntl.LOCK_SH, deadline, wait_seconds, str(reference)))
+        yield
+
+
+def _path(reference: Reference) -> str:
+    return os.path.join(paths.LOCKS, reference.kind.word, reference.name + ".lock")
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ def converge_layout(
     report: Report | None = None,
     kinds: t.Sequence[Kind] = KINDS,
 ) -> LayoutOutcome:
-    """Converge a whole host, or with *dry_run* say what would be done; then no process is started and no lock taken.
+    """Converge a whole host, or with *dry_run* say what would be done; then no process is started, and a lock waited for where something is refused.
 
     *report* hears of the plan and of every step, as dictionaries.
     """
@@ -87,7 +87,11 @@ def _run(
         try:
             look = _look(spec, host, kinds)
             if spawner is not None:
-                look, claimed = _undisturbed(look, spec, host, kinds, locks)
+                new = {address for item in look.items if item.told.get("plan") for address in item.after.addresses}
+                claimed = locks.enter_context(lock.addresses(new))
+                look = _undisturbed(look, spec, host, kinds, lock.hold, is_doubted=bool(new))
+            else:
+                look = _undisturbed(look, spec, host, kinds, lock.hold_still)
             items = look.items
             refusals.refuse(look.conflicts, failures(items))
         except HybridError as exc:
@@ -122,33 +126,32 @@ def _look(spec: Spec, host: Host, kinds: t.Sequence[Kind]) -> _Look:
 
 
 def _undisturbed(
-    look: _Look, spec: Spec, host: Host, kinds: t.Sequence[Kind], locks: contextlib.ExitStack
-) -> tuple[_Look, t.Mapping[Address, int]]:
-    """*look*, or another one where what others do at this moment may decide, and the addresses that *locks* hold from now on.
+    look: _Look, spec: Spec, host: Host, kinds: t.Sequence[Kind], hold: t.Callable[..., t.Any], is_doubted: bool = False
+) -> _Look:
+    """*look*, or another one where what others do at this moment may decide.
 
-    An address that a guest gets here may be given to another one by a layout that runs at the same time. And what is refused
-    may be what another run is just changing, or the workers of one that was killed: then nobody may be at work on it.
+    An address that a guest gets here may be given to another one by a layout that runs at the same time: then *is_doubted*. And what is
+    refused may be what another run is just changing, or the workers of one that was killed: then nobody may be at work on it, which *hold*
+    waits for.
 
     :raises LockTimeout:
     """
-    new = {address for item in look.items if item.told.get("plan") for address in item.after.addresses}
-    claimed = locks.enter_context(lock.addresses(new))
     failed = [item for item in look.items if item.has_failed and item.spec is not None]
     doubted = look.items if look.conflicts else failed
-    if not new and not doubted:
-        return look, claimed
+    if not is_doubted and not doubted:
+        return look
     provided = [reference for item in doubted for reference in item.provides]
     required = [reference for item in doubted for reference in item.requires]
     try:
-        with lock.hold(provided, required):
+        with hold(provided, required):
             host.drop()
-            return _look(spec, host, kinds), claimed
+            return _look(spec, host, kinds)
     except LockTimeout as exc:
         if look.conflicts:
             raise
         for item in failed:
             item.told["msg"] = exc.message
-        return look, claimed
+        return look
 
 
 def default_parallel() -> int:

@@ -225,12 +225,14 @@ def other_run(path: Path, colour: str, *, address: str = "") -> t.Iterator[None]
         yield
 
 
-def test_what_another_run_is_at_work_on_is_planned_again_when_that_is_done(wired):
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_another_run_is_at_work_on_is_planned_again_when_that_is_done(wired, dry_run):
     (wired.folder / "hall").write_text("half")
     check = run(wired, {"name": "hall", "colour": "red"}, dry_run=True)
     assert check.error is not None and "Delete it first" in check.error.message
+    assert not Path(paths.LOCKS).exists(), "a check makes no file"
     with other_run(wired.folder / "hall", "red"):
-        outcome = run(wired, {"name": "hall", "colour": "red"})
+        outcome = run(wired, {"name": "hall", "colour": "red"}, dry_run=dry_run)
     assert outcome.error is None and not outcome.told["changed"]
 
 
@@ -241,13 +243,15 @@ def test_what_nobody_is_at_work_on_stays_refused(wired):
     assert (wired.folder / "shade").exists()
 
 
-def test_who_is_refused_while_another_run_does_not_end_is_told_of_that_run(wired, monkeypatch):
-    monkeypatch.setattr(lock.hold.__wrapped__, "__kwdefaults__", {"wait_seconds": 0.1})
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_who_is_refused_while_another_run_does_not_end_is_told_of_that_run(wired, monkeypatch, dry_run):
+    for hold in (lock.hold, lock.hold_still):
+        monkeypatch.setattr(hold.__wrapped__, "__kwdefaults__", {"wait_seconds": 0.1})
     (wired.folder / "hall").write_text("half")
     with other_run(wired.folder / "hall", "red"):
-        outcome = run(wired, {"name": "hall", "colour": "red"}, {"name": "shade"})
+        outcome = run(wired, {"name": "hall", "colour": "red"}, {"name": "shade"}, dry_run=dry_run)
     assert "lamp hall is in use by another run (process" in outcome.told["msg"]
-    assert (wired.folder / "shade").exists()
+    assert (wired.folder / "shade").exists() is not dry_run
 
 
 def test_an_address_that_another_layout_is_just_giving_away_is_taken(wired):
