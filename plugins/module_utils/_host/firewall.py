@@ -7,22 +7,30 @@ what another table drops stays dropped (nftables(8), "verdict statement")."""
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import os
+import re
 import typing as t
 
 from .._core import command
 from .._core.errors import HybridError, WaitTimeout
 
 Chain = t.Mapping[str, t.Any]
+Rule = t.Mapping[str, t.Any]
 _SECONDS = 10
+_LINKS = "/sys/class/net"
+# What Docker calls its own bridges, which its own rules let through.
+_DOCKERS = re.compile(r"docker\d+|docker_gwbridge|br-[0-9a-f]{12}")
+_DHCP = {"payload": {"protocol": "udp", "field": "dport"}}
 
-UFW = "ufw drops {what}. Let it through for each bridge of guests: ufw allow in on BRIDGE, and ufw route allow in on BRIDGE"
+UFW = "ufw drops {what}. Let it through for {bridges}: ufw allow in on BRIDGE, and ufw route allow in on BRIDGE"
 FIREWALLD = (
     "firewalld rejects what no zone lets through. Put each bridge of guests into a zone that does: "
     "firewall-cmd --permanent --zone=trusted --add-interface=BRIDGE && firewall-cmd --reload"
 )
-DOCKER = "Docker drops {what}. Let it through for each bridge of guests: iptables -I DOCKER-USER -i BRIDGE -j ACCEPT, and the same with -o"
-OTHER = "the chain {where} drops {what}. Let it through for each bridge of guests"
+DOCKER = "Docker drops {what}. Let it through for {bridges}: iptables -I DOCKER-USER -i BRIDGE -j ACCEPT, and the same with -o"
+OTHER = "the chain {where} drops {what}. Let it through for {bridges}"
 _WHAT = {
     "forward": "what is forwarded (guests reach nothing beyond the host)",
     "input": "what guests ask of the host (DHCP and names)",
@@ -35,28 +43,80 @@ def read_obstacles() -> list[str]:
     None where the rules cannot be read.
     """
     try:
-        told = json.loads(command.run(["nft", "-j", "list", "chains"], timeout=_SECONDS) or "{}")
+        chains = _listed("chains", "chain")
+        tables = dict.fromkeys((chain["family"], chain["table"]) for chain in _dropping(chains))
+        rules = [rule for family, table in tables for rule in _listed("table", "rule", family, table)]
     except (HybridError, ValueError):
         return []
-    return obstacles([entry["chain"] for entry in told.get("nftables", ()) if "chain" in entry])
+    bridges = [name for name in sorted(os.listdir(_LINKS)) if os.path.isdir(os.path.join(_LINKS, name, "bridge"))]
+    return obstacles(chains, rules, [name for name in bridges if not _DOCKERS.fullmatch(name)])
 
 
-def obstacles(chains: t.Sequence[Chain]) -> list[str]:
-    """As ``read_obstacles``, from the *chains* as ``nft -j list chains`` tells them."""
+def _listed(what: str, kind: str, *words: str) -> list[dict[str, t.Any]]:
+    told = json.loads(command.run(["nft", "-j", "list", what, *words], timeout=_SECONDS) or "{}")
+    return [entry[kind] for entry in told.get("nftables", ()) if kind in entry]
+
+
+def _dropping(chains: t.Iterable[Chain]) -> list[Chain]:
+    # IPv6 is dropped by most hosts, and no guest needs it to be reached.
+    return [
+        chain
+        for chain in chains
+        if chain.get("policy") == "drop" and chain.get("hook") in _WHAT and chain["family"] in ("ip", "inet")
+    ]
+
+
+def obstacles(chains: t.Sequence[Chain], rules: t.Sequence[Rule] = (), bridges: t.Sequence[str] = ()) -> list[str]:
+    """As ``read_obstacles``, from the *chains* and *rules* as ``nft -j`` tells them, on a host with these *bridges*."""
     if any(chain["table"] == "firewalld" for chain in chains):
         return [FIREWALLD]
     names = {str(chain["name"]) for chain in chains}
-    dropping = [chain for chain in chains if chain.get("policy") == "drop" and chain.get("hook") in _WHAT]
     found = {}
-    for chain in dropping:
-        # IPv6 is dropped by most hosts, and no guest needs it to be reached.
-        if chain["family"] not in ("ip", "inet"):
+    for chain in _dropping(chains):
+        passing = list(_interfaces(chain, chain["name"], rules, set()))
+        held = [name for name in bridges if not any(fnmatch.fnmatchcase(name, pattern) for pattern in passing)]
+        if bridges and not held:
             continue
         whose = DOCKER if "DOCKER-USER" in names and chain["hook"] == "forward" else OTHER
-        whose = UFW if any(name.startswith("ufw-") for name in names) else whose
+        # A ufw that was disabled leaves chains, but none for the rules of users.
+        whose = UFW if any(name.startswith("ufw-user-") for name in names) else whose
         where = f"{chain['family']} {chain['table']} {chain['name']}"
-        found[chain["hook"], whose] = whose.format(what=_WHAT[chain["hook"]], where=where)
+        each = "each bridge of guests" + (f" ({', '.join(held)})" if held else "")
+        found[chain["hook"], whose] = whose.format(what=_WHAT[chain["hook"]], where=where, bridges=each)
     return list(found.values())
+
+
+def _interfaces(base: Chain, name: str, rules: t.Sequence[Rule], seen: set[str]) -> t.Iterator[str]:
+    """The patterns of interfaces from which the chain *name*, and those that it jumps to, let guests' packets through."""
+    seen.add(name)
+    place = (base["family"], base["table"], name)
+    for rule in rules:
+        if (rule["family"], rule["table"], rule["chain"]) != place:
+            continue
+        parts = [part for part in rule["expr"] if not part.keys() & {"counter", "log"}]
+        conditions = [part["match"] for part in parts[:-1] if "match" in part]
+        if not parts or len(conditions) != len(parts) - 1:
+            continue
+        target = (parts[-1].get("jump") or parts[-1].get("goto") or {}).get("target")
+        if target is not None and target not in seen and not conditions:
+            yield from _interfaces(base, str(target), rules, seen)
+        if "accept" in parts[-1]:
+            yield from _let_in(base["hook"], conditions)
+
+
+def _let_in(hook: str, conditions: t.Sequence[t.Mapping[str, t.Any]]) -> t.Iterator[str]:
+    """The pattern of the interface where a rule with these *conditions* lets in what guests send first."""
+    found = []
+    for condition in conditions:
+        if condition["op"] != "==":
+            return
+        left, right = condition["left"], condition["right"]
+        if left in ({"meta": {"key": "iifname"}}, {"meta": {"key": "iif"}}) and isinstance(right, str):
+            found.append(right)
+        # libvirt lets each network in from its own addresses, and asks for names and addresses by their ports.
+        elif left.get("payload", {}).get("field") != "saddr" and not (hook == "input" and (left, right) == (_DHCP, 67)):
+            return
+    yield from found
 
 
 def explained(error: WaitTimeout) -> WaitTimeout:

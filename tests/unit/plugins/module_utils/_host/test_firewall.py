@@ -33,7 +33,7 @@ OPEN = [chain("FORWARD", "forward", "accept"), chain("INPUT", "input", "accept")
             ["ufw drops what is", "ufw drops what guests ask"],
         ),
         (
-            [chain("FORWARD", "forward"), chain("DOCKER-USER"), chain("ufw-before-input")],
+            [chain("FORWARD", "forward"), chain("DOCKER-USER"), chain("ufw-user-input")],
             ["ufw drops what is forwarded"],
         ),
         ([chain("filter_FORWARD", "forward", "accept", "inet", "firewalld")], ["firewalld rejects"]),
@@ -45,6 +45,56 @@ def test_each_firewall_is_named_with_what_lets_guests_through(chains: list[dict[
     assert len(found) == len(words)
     for sentence, word in zip(found, words, strict=True):
         assert (word in sentence and "BRIDGE" in sentence) or "each bridge of guests" in sentence
+
+
+def rule(name: str, *parts: dict[str, t.Any], verdict: dict[str, t.Any]) -> dict[str, t.Any]:
+    expr = [{"match": part} for part in parts] + [{"counter": {"packets": 0, "bytes": 0}}, verdict]
+    return {"family": "ip", "table": "filter", "chain": name, "expr": expr}
+
+
+def match(left: dict[str, t.Any], right: t.Any, op: str = "==") -> dict[str, t.Any]:
+    return {"op": op, "left": left, "right": right}
+
+
+ACCEPT: dict[str, t.Any] = {"accept": None}
+FROM_LAN = match({"meta": {"key": "iifname"}}, "lan0")
+ADDRESS = match({"payload": {"protocol": "ip", "field": "saddr"}}, {"prefix": {"addr": "10.1.1.0", "len": 24}})
+SSH = match({"payload": {"protocol": "tcp", "field": "dport"}}, 22)
+DHCP = match({"payload": {"protocol": "udp", "field": "dport"}}, 67)
+KNOWN = match({"ct": {"key": "state"}}, ["established", "related"], "in")
+
+
+@pytest.mark.parametrize(
+    ("hook", "conditions", "passes"),
+    [
+        ("forward", [FROM_LAN], True),
+        ("forward", [match({"meta": {"key": "iifname"}}, "lan*")], True),
+        ("forward", [FROM_LAN, ADDRESS], True),
+        ("input", [FROM_LAN, DHCP], True),
+        ("forward", [FROM_LAN, DHCP], False),
+        ("forward", [FROM_LAN, SSH], False),
+        ("forward", [FROM_LAN, KNOWN], False),
+        ("forward", [match({"meta": {"key": "iifname"}}, "lan0", "!=")], False),
+        ("forward", [match({"meta": {"key": "oifname"}}, "lan0")], False),
+        ("forward", [], False),
+    ],
+)
+def test_a_bridge_whose_packets_a_rule_accepts_is_let_through(
+    hook: str, conditions: list[dict[str, t.Any]], passes: bool
+) -> None:
+    rules = [
+        rule("BASE", verdict={"jump": {"target": "USER"}}),
+        rule("USER", *conditions, verdict=ACCEPT),
+        rule("BASE", verdict={"jump": {"target": "USER"}}),
+    ]
+    found = obstacles([chain("BASE", hook), chain("USER")], rules, ["lan0"])
+    assert [("each bridge of guests (lan0)" in sentence) for sentence in found] == ([] if passes else [True])
+
+
+def test_only_the_bridges_that_are_held_up_are_named() -> None:
+    rules = [rule("FORWARD", FROM_LAN, verdict=ACCEPT)]
+    (found,) = obstacles([chain("FORWARD", "forward")], rules, ["dmz0", "lan0"])
+    assert "each bridge of guests (dmz0)" in found
 
 
 @pytest.mark.parametrize(
