@@ -11,11 +11,11 @@ import typing as t
 from ansible.errors import AnsibleError, AnsibleFilterError
 from jinja2.exceptions import UndefinedError
 
+from . import _order
 from ._guest_options import options_of, variables_of
 
 Variables = t.Mapping[str, t.Any]
 Told = dict[str, t.Any]
-Startup = dict[str | None, int]
 
 STATES = ("absent", "started", "stopped")
 KINDS = ("vm", "container")
@@ -27,8 +27,6 @@ WORDS = {
     "stopped": ("shutdown_timeout", "force_stop"),
 }
 RUNNING = ("started", "paused")
-# A guest without an order starts after all that have one, and stops before them.
-LAST = 10**9
 
 
 class FleetError(AnsibleFilterError):
@@ -123,16 +121,16 @@ def steps(
             options, startup, kind = {}, {}, str(now.get("kind"))
         if not is_concerned(state, now.get("state"), options):
             continue
-        order = startup.get("order", LAST)
-        rank = {"absent": 0, "started": order, "stopped": -order}[state]
+        rank = 0 if state == "absent" else _order.rank(startup, stops=state == "stopped")
         step = found.setdefault(rank, {"rank": rank, "delay": 0, "vms": [], "containers": []})
         its = {key: options[key] for key in WORDS[state] if options.get(key) is not None}
         step[f"{kind}s"].append({"name": name, "state": state, **its})
-        step["delay"] = max(step["delay"], startup.get({"started": "up_delay", "stopped": "down_delay"}.get(state), 0))
+        if state != "absent":
+            step["delay"] = max(step["delay"], _order.delay([startup], stops=state == "stopped"))
     return {"steps": [found[rank] for rank in sorted(found)], "unread": unread}
 
 
-def read_guest(name: str, variables: Variables) -> tuple[Variables, Startup, str]:
+def read_guest(name: str, variables: Variables) -> tuple[Variables, _order.Startup, str]:
     """The options of the guest *name*, when it starts and stops, and its kind.
 
     :raises AnsibleError, UndefinedError: for what cannot stand in inventory.
@@ -159,7 +157,7 @@ def shall_run(options: Variables) -> bool:
     return state in ("started", "running", "restarted") or (state == "present" and bool(options.get("autostart")))
 
 
-def read_startup(name: str, written: t.Any) -> Startup:
+def read_startup(name: str, written: t.Any) -> _order.Startup:
     """When the guest starts and stops among the others: whole numbers, each optional.
 
     :raises FleetError:
@@ -168,7 +166,7 @@ def read_startup(name: str, written: t.Any) -> Startup:
         return {}
     if not isinstance(written, t.Mapping) or not set(written) <= set(STARTUP):
         raise FleetError(f"startup of {name}: must be a dictionary of {', '.join(STARTUP)}, not {written!r}")
-    found: Startup = {}
+    found: dict[str, int] = {}
     for key, value in written.items():
         if value is None:
             continue

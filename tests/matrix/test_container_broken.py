@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -25,7 +24,7 @@ from ansible_collections.homelab.hybrid.tests.harness import tiny_root
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 
 OTHER = f"{ct.PREFIX}-b"
-START = Path(__file__).parents[2] / "roles/hypervisor/files/start_guests.py"
+PROGRAM = Path(__file__).parents[2] / "roles/hypervisor/files/host_guests.py"
 Break = t.Callable[[Path], None]
 
 pytestmark = pytest.mark.usefixtures("no_container")
@@ -205,7 +204,9 @@ def test_a_record_that_is_a_pipe_is_waited_for_by_nobody(tmp_path):
     os.mkfifo(path)
     assert converge_now(ct.CONTAINER, {**ct.BASE, "name": OTHER, "networks": [ct.LAN]}).error is None
     assert told()["state"] == "unknown" and str(path) in told()["problem"]
-    done = subprocess.run(["/usr/bin/python3", str(START)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["/usr/bin/python3", str(PROGRAM), "start"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert f"{path} cannot be read, so its guest has no order: it is no file" in done.stdout
 
 
@@ -223,9 +224,9 @@ def test_a_broken_container_keeps_no_other_from_starting_with_the_host(tmp_path,
     )
     wanted = {**ct.BASE, "name": OTHER, "state": "stopped", "autostart": True, "startup": {"order": 2}}
     assert converge_now(ct.CONTAINER, wanted).error is None
-    spec = importlib.util.spec_from_file_location("start_guests", START)
-    assert spec is not None
-    done = subprocess.run(["/usr/bin/python3", str(START)], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        ["/usr/bin/python3", str(PROGRAM), "start"], capture_output=True, text=True, timeout=120, check=False
+    )
     assert f"container {OTHER}: started, order 2" in done.stdout
     assert f"container {ct.NAME}: did not start: " in done.stdout and done.returncode == 1
     assert ct.state(OTHER) == "RUNNING"

@@ -145,7 +145,7 @@ def test_an_answer_that_check_mode_does_not_have_is_not_asked_for(role: Path) ->
 
 
 def test_files_that_the_role_hypervisor_itself_wrote_are_told_in_one_line(tmp_path: Path) -> None:
-    program = "/usr/local/sbin/homelab-hybrid-start-guests"
+    program = "/usr/local/lib/homelab-hybrid/host_guests.py"
     system = {"release": {"id": "debian", "version": "12"}, "host": {"architecture": "x86_64"}}
     found = {"packages_missing": ["lxc"], "paths": [{"path": program, "content": "old"}]}
     read = {**system, **found, "is_container": False}

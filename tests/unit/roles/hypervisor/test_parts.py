@@ -19,7 +19,7 @@ from unit.tree import ROOT
 ROLE = ROOT / "roles" / "hypervisor"
 Read = dict[str, t.Any]
 UNIT = "/etc/systemd/system/homelab-hybrid-guests.service"
-PROGRAM = "/usr/local/sbin/homelab-hybrid-start-guests"
+PROGRAM = "/usr/local/lib/homelab-hybrid/host_guests.py"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,0 +1,157 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""In which order a host that boots starts its guests, and stops them when it is shut down."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+from host_guests import Guest, GuestError, read_startups, start_all, steps, stop_all
+
+
+def guest(
+    name: str,
+    order: int | None = None,
+    delay: int = 0,
+    act: t.Callable[[], str | None] = lambda: "done",
+) -> Guest:
+    """A guest that waits as long when it has started as when it has stopped."""
+    startup = {"up_delay": delay, "down_delay": delay} | ({} if order is None else {"order": order})
+    return Guest("vm" if name.startswith("vm") else "container", name, startup, act)
+
+
+class Host:
+    """What a run says, how long it waits, and a clock that goes on by what it waits."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.seconds = 1000.0
+
+    def sleep(self, seconds: float) -> None:
+        self.told.append(f"waits {seconds:g}")
+        self.seconds += seconds
+
+    def start(self, *guests: Guest) -> bool:
+        return start_all(guests, self.told.append, self.sleep)
+
+    def stop(self, *guests: Guest, each: float = 100, all_together: float = 1000) -> bool:
+        return stop_all(guests, self.told.append, self.sleep, lambda: self.seconds, each, all_together)
+
+
+def names(*guests: Guest, stops: bool = False) -> list[list[str]]:
+    return [[each.name for each in step] for step in steps(guests, stops=stops)]
+
+
+def test_the_lowest_order_is_first_and_both_kinds_are_one_row() -> None:
+    assert names(guest("vm-a", 10), guest("ct-b", 2), guest("ct-c", 10), guest("vm-d", 0)) == [
+        ["vm-d"],
+        ["ct-b"],
+        ["ct-c", "vm-a"],
+    ]
+
+
+def test_those_without_an_order_are_last_side_by_side() -> None:
+    assert names(guest("vm-a"), guest("vm-b", 1_000_000), guest("vm-c")) == [["vm-b"], ["vm-a", "vm-c"]]
+    assert names() == []
+
+
+def test_a_step_waits_for_the_longest_of_its_delays() -> None:
+    host = Host()
+    assert host.start(guest("vm-a", 1, 3), guest("ct-b", 1, 5), guest("ct-c", 2), guest("vm-d", None, 9))
+    assert host.told == [
+        "container ct-b: done, order 1",
+        "virtual machine vm-a: done, order 1",
+        "waits 5",
+        "container ct-c: done, order 2",
+        "virtual machine vm-d: done",
+    ]
+
+
+def test_one_that_runs_already_is_not_waited_for() -> None:
+    host = Host()
+    assert host.start(guest("vm-a", 1, 3, lambda: None), guest("vm-b", 2))
+    assert host.told == ["virtual machine vm-b: done, order 2"]
+
+
+def test_one_that_does_not_start_holds_up_none_and_fails_the_whole() -> None:
+    def breaks() -> str:
+        raise GuestError("no bridge lan0")
+
+    host = Host()
+    assert not host.start(guest("vm-a", 1, 3, breaks), guest("ct-b", 1, 2), guest("ct-c", 2))
+    assert host.told == [
+        "container ct-b: done, order 1",
+        "<3>virtual machine vm-a: no bridge lan0",
+        "waits 2",
+        "container ct-c: done, order 2",
+    ]
+
+
+def test_guests_stop_the_other_way_round_than_they_start() -> None:
+    guests = [guest("vm-a", 10), guest("ct-b", 2), guest("ct-c", 10), guest("vm-d", 0), guest("ct-e")]
+    assert names(*guests, stops=True) == names(*guests)[::-1] == [["ct-e"], ["ct-c", "vm-a"], ["ct-b"], ["vm-d"]]
+
+
+def test_those_that_stop_later_wait_and_nobody_waits_for_the_last() -> None:
+    host = Host()
+    assert host.stop(guest("vm-a", 1, 3), guest("ct-b", 2, 5), guest("ct-c", 2, 4), guest("vm-d", None, 9))
+    assert host.told == [
+        "virtual machine vm-d: done",
+        "waits 9",
+        "container ct-b: done, order 2",
+        "container ct-c: done, order 2",
+        "waits 5",
+        "virtual machine vm-a: done, order 1",
+    ]
+
+
+def test_one_that_does_not_stop_holds_up_none_and_fails_the_whole() -> None:
+    def hangs() -> str:
+        raise GuestError("did not shut down")
+
+    host = Host()
+    assert not host.stop(guest("ct-a", 2, 3, hangs), guest("vm-b", 1))
+    assert host.told == ["<3>container ct-a: did not shut down", "virtual machine vm-b: done, order 1"]
+
+
+def test_when_the_time_of_all_is_short_those_that_are_left_stop_at_once_and_each_has_its_own() -> None:
+    host = Host()
+
+    def takes(seconds: float) -> t.Callable[[], str]:
+        def act() -> str:
+            host.seconds += seconds
+            return "done"
+
+        return act
+
+    guests = [guest(f"ct-{order}", order, 7, takes(100)) for order in (1, 2, 3, 4)]
+    assert host.stop(*guests, each=100, all_together=320)
+    assert host.told == [
+        "container ct-4: done, order 4",
+        "waits 7",
+        "container ct-3: done, order 3",
+        "waits 7",
+        "container ct-2: done, order 2",
+        "container ct-1: done, order 1",
+    ]
+
+
+def test_a_delay_takes_nothing_of_the_time_that_a_guest_has() -> None:
+    host = Host()
+    assert host.stop(guest("ct-a", 2, 500), guest("ct-b", 1), each=100, all_together=250)
+    assert "waits 150" in host.told
+
+
+def test_a_record_that_cannot_be_read_is_told_and_the_others_count(tmp_path: Path) -> None:
+    (tmp_path / "web.json").write_text(json.dumps({"kind": "container", "startup": {"order": 1}}))
+    (tmp_path / "box.json").write_text(json.dumps({"kind": "vm"}))
+    (tmp_path / "odd.json").write_text("[")
+    (tmp_path / "old.json").write_text(json.dumps({"kind": "vm", "startup": {"order": "first"}}))
+    told: list[str] = []
+    assert read_startups(tmp_path, told.append) == {("container", "web"): {"order": 1}, ("vm", "box"): {}}
+    assert [line.partition(" cannot be read")[0] for line in told] == [
+        f"<4>{tmp_path / name}.json" for name in ("odd", "old")
+    ]
