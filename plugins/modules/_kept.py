@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Private to this collection; it may change at any time.
   - A part of M(homelab.hybrid.layout) and others, which run it by themselves before they send anything. It is of no use in a playbook.
-  - The code of a module is kept on its host below C(/run) until the host restarts, in one folder for each version of it. Where it is,
+  - The code of a module is kept on its host below C(/run) until the host restarts, in one archive for each version of it. Where it is,
     this stands for the module, and takes its options. Where it is not, it tells nothing, and the code is sent.
   - Where it is told the name of a job it returns at once, and the module goes on behind it. What comes of it is in files of that name.
 author:
@@ -49,7 +49,7 @@ import sys
 # Ansible writes the options there, and sends this file as it is: nothing of a collection or of Ansible is imported where it could see it
 # (Ansible's developer guide, "JSONARGS modules"). In JSON no three quotes stand together, and a raw string leaves backslashes alone.
 GIVEN = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
-# As the shared code's _run/kept_code.py has it: the folder of the code, which ends with the name of the module.
+# As the shared code's _run/kept_code.py has it: the path of the code, which ends with the name of the module.
 VARIABLE = "HOMELAB_HYBRID_CODE"
 # As _run/progress.py has it: the name of the job, 16 hexadecimal digits, and the folder of what it tells.
 JOB = "HOMELAB_HYBRID_JOB"
@@ -61,11 +61,14 @@ MODULES = "ansible_collections.homelab.hybrid.plugins.modules"
 
 def main() -> None:
     place = os.environ.get(VARIABLE, "")
-    is_kept = os.path.isdir(place)
-    if is_kept:
-        os.utime(place)  # what is used looks new
+    try:
+        # Open while the module runs: it has all of its code, whoever removes it meanwhile.
+        code = os.open(place, os.O_RDONLY | os.O_NOFOLLOW)
+        os.utime(code)  # what is used looks new
         # In the place of the folder of this file, or of the one in which it was read from a pipe.
-        sys.path[:1] = [place]
+        sys.path[:1] = [f"/proc/self/fd/{code}"]
+    except OSError:
+        code = None
     try:
         basic = importlib.import_module("ansible.module_utils.basic")
     except ImportError:
@@ -74,13 +77,16 @@ def main() -> None:
     # What Ansible's own wrapper of a module does (ansible-core 2.19, _ansiballz/_loader.py), that a module starts again elsewhere too.
     basic._ANSIBLE_ARGS = b'{"ANSIBLE_MODULE_ARGS": %s}' % GIVEN.encode()
     basic._ANSIBLE_PROFILE = "legacy"
-    if not is_kept:
+    if code is None:
         # A host that has Ansible itself, and no code.
         basic.AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True).exit_json(changed=False)
     if os.environ.get(JOB):
         go_on_behind(os.environ[JOB])
     name = f"{MODULES}.{place.rpartition('.')[2]}"
-    vars(sys.modules["__main__"]).update(_module_fqn=name, _modlib_path=place)
+    # Another interpreter, in which a module starts itself again, is a child that is waited for; it finds the code here.
+    path = f"/proc/{os.getpid()}/fd/{code}"
+    vars(sys.modules["__main__"]).update(_module_fqn=name, _modlib_path=path)
+    importlib.import_module("ansible.module_utils.common.respawn")._ANSIBLE_PARENT_PATH = path
     importlib.import_module(name).main()
 
 

@@ -53,7 +53,7 @@ class KeptAction(ActionBase):
     @functools.cached_property
     def _place(self) -> str:
         module = str(self._task.action).rpartition(".")[2]
-        return kept_code.folder(_shared_code.digest(module), module)
+        return kept_code.file(_shared_code.digest(module), module)
 
     def _is_pipelining_enabled(self, module_style: str, wrap_async: bool = False) -> bool:
         """As ansible-core has it; what is a page long is piped wherever it can be, and needs no folder, no copy and no cleaning."""

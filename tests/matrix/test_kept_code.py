@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import typing as t
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,15 @@ from ansible_collections.homelab.hybrid.plugins.plugin_utils._shared_code import
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTHING = {"storage_pools": [{"name": "hlkc-none", "state": "absent"}]}
-KEPT = Path(kept_code.folder(digest("layout"), "layout"))
+CODE = "ansible_collections/homelab/hybrid/plugins/module_utils"
+KEPT = Path(kept_code.file(digest("layout"), "layout"))
 
 
 @pytest.fixture(autouse=True)
 def _first() -> t.Iterator[None]:
-    shutil.rmtree(KEPT, ignore_errors=True)
+    KEPT.unlink(missing_ok=True)
     yield
-    shutil.rmtree(KEPT, ignore_errors=True)
+    KEPT.unlink(missing_ok=True)
 
 
 def converge(
@@ -88,12 +90,14 @@ def test_kept_code_is_roots_alone_and_goes_when_nobody_uses_it(tmp_path: Path) -
     converge(tmp_path, NOTHING)
     status = KEPT.parent.stat()
     assert (status.st_uid, status.st_mode & 0o777) == (0, 0o700)
-    shutil.rmtree(KEPT)
-    old = KEPT.with_name("0" * 32)
-    old.mkdir()
-    os.utime(old, (0, 0))
+    KEPT.unlink()
+    old, attempt = KEPT.with_name("0" * 32), KEPT.with_name("tmp0")
+    old.touch()
+    attempt.mkdir()
+    for path in (old, attempt):
+        os.utime(path, (0, 0))
     converge(tmp_path, NOTHING)
-    assert not old.exists() and KEPT.exists()
+    assert list(KEPT.parent.iterdir()) == [KEPT]
     os.utime(KEPT, (0, 0))
     converge(tmp_path, NOTHING)
     assert KEPT.stat().st_mtime > 0, "what is used looks new"
@@ -106,7 +110,33 @@ def test_options_that_are_no_options_are_told_by_the_layout_itself(tmp_path: Pat
     assert "Unsupported parameters for (homelab.hybrid.layout) module: storage_pool" in result["msg"]
 
 
-def test_a_folder_that_is_no_code_is_not_run(tmp_path: Path) -> None:
-    KEPT.mkdir(parents=True)
-    sent, result = converge(tmp_path, NOTHING)
-    assert sent == ["_kept", "layout"] and not result["changed"]
+# What a cleaner does between the beginning of a run and code that is imported while it goes on. {step} is a function that each item goes through.
+VANISH = """
+_{step}_before = {step}
+def {step}(*arguments, **keywords):
+    import shutil
+    shutil.rmtree({folder!r}, ignore_errors=True)
+    return _{step}_before(*arguments, **keywords)
+"""
+
+
+@pytest.mark.parametrize("step", ["_plan", "_work"])
+def test_a_run_goes_on_when_its_code_is_removed_while_it_plans_or_works(tmp_path: Path, step: str) -> None:
+    pool = {"name": "hlkc-pool", "path": str(tmp_path / "pool")}
+    lists = {"storage_pools": [pool], "vms": [{"name": "hlkc-vm", "state": "absent"}]}
+    converge(tmp_path, NOTHING)
+    with zipfile.ZipFile(KEPT) as kept:
+        files = {name: kept.read(name) for name in kept.namelist()}
+    name = f"{CODE}/_layout/run.py"
+    del files[f"{name}c"]
+    files[name] += VANISH.format(step=step, folder=paths.CODE).encode()
+    with zipfile.ZipFile(KEPT, "w") as kept:
+        for each, content in files.items():
+            kept.writestr(each, content)
+    try:
+        sent, result = converge(tmp_path, lists)
+        assert [item["name"] for item in result["resources"] if item.get("failed")] == [] and result["changed"]
+        assert (tmp_path / "pool").is_dir()
+        assert sent == (["_kept", "_kept", "layout"] if step == "_plan" else ["_kept", "_kept"])
+    finally:
+        converge(tmp_path, {"storage_pools": [{**pool, "state": "absent"}]})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import subprocess
 import sys
 import typing as t
@@ -52,7 +52,13 @@ def kept(folder: Path) -> Path:
         f"{shared}/{file.parent.name}/{file.name}": file.read_text()
         for file in (RUN / "kept_code.py", CORE / "paths.py")
     }
-    files.update({"ansible/module_utils/basic.py": BASIC, f"{COLLECTION}/modules/layout.py": MODULE})
+    files.update(
+        {
+            "ansible/module_utils/common/respawn.py": "",
+            "ansible/module_utils/basic.py": BASIC,
+            f"{COLLECTION}/modules/layout.py": MODULE,
+        }
+    )
     folders = {str(parent) for path in files for parent in Path(path).parents if parent.name}
     with zipfile.ZipFile(archive, "w") as target:
         for path, text in {**files, **{f"{each}/__init__.py": "" for each in folders}}.items():
@@ -85,10 +91,37 @@ def test_an_archive_is_kept_and_runs_from_there(tmp_path: Path) -> None:
     options = {"vms": [{"name": "a", "description": '"\'\'\'\\"""\n\u00e9 {{ x }}', "tags": ["", ""]}], "": ""}
     told, complaints = run(place, options)
     assert told["args"] == {"ANSIBLE_MODULE_ARGS": options}
-    assert (told["profile"], told["again"], told["path"]) == ("legacy", str(place), str(place))
-    assert told["file"] == f"{place}/{COLLECTION}/modules/layout.py"
+    assert told["profile"] == "legacy"
+    assert re.fullmatch(r"/proc/self/fd/\d+", told["path"]) and re.fullmatch(r"/proc/\d+/fd/\d+", told["again"])
+    assert told["file"] == f"{told['path']}/{COLLECTION}/modules/layout.pyc"
     assert not complaints
-    assert list((place / COLLECTION / "modules" / "__pycache__").glob("layout.*.pyc"))
+    assert [path.name for path in place.parent.iterdir() if path.name != "json.py"] == [place.name]
+
+
+def change(place: Path, old: str, new: str) -> None:
+    """Write another module into the archive of what is kept."""
+    name = f"{COLLECTION}/modules/layout.py"
+    with zipfile.ZipFile(place) as source:
+        files = {each: source.read(each) for each in source.namelist() if each != f"{name}c"}
+    with zipfile.ZipFile(place, "w") as target:
+        for each, content in files.items():
+            target.writestr(each, content.decode().replace(old, new) if each == name else content)
+
+
+def test_kept_code_that_is_removed_while_it_runs_is_whole(tmp_path: Path) -> None:
+    place = kept(tmp_path)
+    late = f"import os; os.unlink({str(place)!r}); from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths"
+    change(place, "def main():", f"def main():\n    {late}")
+    assert run(place, {"vms": []})[0]["args"] == {"ANSIBLE_MODULE_ARGS": {"vms": []}}
+    assert not place.exists()
+
+
+def test_what_is_no_code_is_not_run_and_replaced(tmp_path: Path) -> None:
+    place = tmp_path / "code" / "0f.layout"
+    place.parent.mkdir()
+    place.write_bytes(b"PK")
+    assert run(place, {"vms": []}) == ({}, "")
+    assert kept(tmp_path) == place and run(place, {"vms": []})[0]["profile"] == "legacy"
 
 
 def test_where_nothing_is_kept_it_tells_nothing(tmp_path: Path) -> None:
@@ -99,10 +132,7 @@ def test_a_job_goes_on_behind_its_caller(tmp_path: Path) -> None:
     place = kept(tmp_path)
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    module = place / COLLECTION / "modules" / "layout.py"
-    # The compiled one does not look whether its source is another one meanwhile.
-    shutil.rmtree(module.parent / "__pycache__")
-    module.write_text(module.read_text().replace("def main():", f"def main():\n    open({str(gate)!r}).read()"))
+    change(place, "def main():", f"def main():\n    open({str(gate)!r}).read()")
     told, complaints = run(place, {"vms": []}, JOB)
     assert (told, complaints) == ({"job": JOB}, "")
     result = place.parent / "progress" / f"{JOB}.result.jsonl"
@@ -123,7 +153,7 @@ def test_both_sides_call_the_files_of_a_job_alike() -> None:
     assert list(progress.job_paths(JOB)[1:]) == named
 
 
-def test_both_sides_call_the_folder_alike() -> None:
+def test_both_sides_call_the_code_alike() -> None:
     assert _kept.VARIABLE == kept_code.VARIABLE
-    module = kept_code.folder("0f", "_hypervisor_info").rpartition(".")[2]
+    module = kept_code.file("0f", "_hypervisor_info").rpartition(".")[2]
     assert (PLUGINS / "modules" / f"{module}.py").exists()
