@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 import tempfile
 import typing as t
 from pathlib import Path
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.tests.harness.build_cache import CACHE, built_once
 from ansible_collections.homelab.hybrid.tests.harness.machines import command
 from ansible_collections.homelab.hybrid.tests.harness.own_network import own_network
@@ -20,6 +22,7 @@ from ansible_collections.homelab.hybrid.tests.harness.own_network import own_net
 PACKAGES = ("ifupdown", "bridge-utils")
 INTERFACES = Path("/etc/network/interfaces")
 NETWORKD = Path("/etc/systemd/network")
+NETWORKD_PROGRAM = "/usr/lib/systemd/systemd-networkd"
 HOSTS_INTERFACES = """# The loopback network interface
 auto lo
 iface lo inet loopback
@@ -90,3 +93,68 @@ def files() -> dict[str, str]:
     folders = (NETWORKD, INTERFACES.parent)
     found = [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file()]
     return {str(path): path.read_text() for path in found if "/if-" not in str(path)}
+
+
+def boot_networkd() -> dict[str, str]:
+    """What systemd-networkd makes of its files, from its start until it has done with every link; then it ends.
+
+    Returns the .network file that it has for each link.
+    """
+    # Without udev it takes links as they are; that is how it knows that there is none.
+    command("mount", "-o", "remount,bind,ro", "/sys")
+    with subprocess.Popen([NETWORKD_PROGRAM], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
+        try:
+            wait_until(
+                "systemd-networkd to have done with all links", _is_settled, timeout_seconds=20, every_seconds=0.02
+            )
+            return _files_of_links()
+        finally:
+            program.terminate()
+
+
+def _notes() -> dict[str, str]:
+    """What systemd-networkd notes of each link."""
+    found = {}
+    for name, link in links().items():
+        path = Path(f"/run/systemd/netif/links/{link['ifindex']}")
+        found[name] = path.read_text() if path.exists() else ""
+    return found
+
+
+def _is_settled() -> bool:
+    states = [re.search(r"^ADMIN_STATE=(.*)$", note, re.MULTILINE) for note in _notes().values()]
+    return all(state is not None and state[1] in ("configured", "unmanaged", "failed") for state in states)
+
+
+def _files_of_links() -> dict[str, str]:
+    found = {name: re.search(r"^NETWORK_FILE=(.*)$", note, re.MULTILINE) for name, note in _notes().items()}
+    return {name: match[1] for name, match in found.items() if match is not None}
+
+
+def kernel(*names: str) -> dict[str, t.Any]:
+    """What the kernel has of those links that are there, and all routes, by thing and link."""
+    found: dict[str, t.Any] = {}
+    for name, link in links().items():
+        if name not in names:
+            continue
+        found[f"master {name}"] = link.get("master")
+        found[f"mtu {name}"] = link["mtu"]
+        found[f"mac {name}"] = link["address"]
+        found[f"up {name}"] = "UP" in link["flags"]
+        found[f"addresses {name}"] = sorted(
+            f"{it['local']}/{it['prefixlen']}" for it in link["addr_info"] if it["scope"] == "global"
+        )
+        told = link.get("linkinfo", {}).get("info_data", {})
+        if "stp_state" in told:
+            found[f"stp {name}"] = told["stp_state"]
+    found["routes"] = sorted(
+        (route["dst"], route.get("gateway", ""), route["dev"])
+        for family in ("-4", "-6")
+        for route in json.loads(command("ip", "-j", family, "route", "show"))
+        if route["dst"] not in ("fe80::/64", "multicast")
+    )
+    return found
+
+
+def differing(before: dict[str, t.Any], after: dict[str, t.Any]) -> set[str]:
+    return {key for key in {*before, *after} if before.get(key) != after.get(key)}

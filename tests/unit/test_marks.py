@@ -59,6 +59,7 @@ TELLING = (
     ("qemu-img", "info"),
     ("systemctl", "is-active"),
     ("systemctl", "show"),
+    ("systemd-analyze", "condition"),
     ("nft", "-j", "list"),
     ("systemd-detect-virt", "--container"),
     ("tar", "--list"),

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -124,14 +125,35 @@ def _bring_up(
     work.host.drop()
     live = read_live(spec.name, work.host, wanted, record.content)
     target = _target(spec, dataclasses.replace(state, live=live), wanted)
-    turn = iproute.Turn(spec.name, live, target, record.content.ports)
+    turn = iproute.Turn(spec.name, live, target, record.content.ports, wanted.mtu)
     started = [path for path, (old, new) in leases.items() if new and not old]
     links, vlans = iproute.link_lines(turn), iproute.vlan_lines(turn)
     at_the_end = {"state", "mode", *started}
-    yield from _batch("ip", links, left, {*at_the_end, *_paths(vlans)})
+    with _promoted(spec.name):
+        yield from _batch("ip", links, left, {*at_the_end, *_paths(vlans)})
     yield from _batch("bridge", vlans, left, at_the_end)
     manager.finish(backend, spec.name, starts_client=bool(started))
     yield Step("bridge up")
+
+
+@contextlib.contextmanager
+def _promoted(bridge: str) -> t.Iterator[None]:
+    """While it lasts, the next address of a subnet moves up when the first one goes; without that all of them go, and the routes too."""
+    path = f"/proc/sys/net/ipv4/conf/{bridge}/promote_secondaries"
+    before = atomic.read_text(path)
+    if before is None or before.strip() != "0":
+        yield
+        return
+    _set_kernel(path, "1")
+    try:
+        yield
+    finally:
+        _set_kernel(path, before)
+
+
+def _set_kernel(path: str, value: str) -> None:
+    with open(path, "w", encoding="ascii") as setting:
+        setting.write(value)
 
 
 def _target(spec: Spec, state: LinkState, wanted: LinkSettings) -> LinkSettings:

@@ -7,6 +7,7 @@ whether another tool owns a link."""
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import posixpath
@@ -31,6 +32,8 @@ _NETWORK_MANAGER = ("/etc/NetworkManager/system-connections", "/run/NetworkManag
 _BRIDGE_SCRIPT = "/lib/bridge-utils/ifupdown.sh"
 _IFUPDOWN2 = "/usr/share/ifupdown2"
 IFSTATE = "/run/network/ifstate"
+# NET_ADDR_SET of the kernel: somebody chose the MAC address.
+_SET = "3"
 
 
 def read_backends(links: t.Mapping[str, Link]) -> tuple[Networkd, Ifupdown]:
@@ -40,17 +43,22 @@ def read_backends(links: t.Mapping[str, Link]) -> tuple[Networkd, Ifupdown]:
     """
     known = {name: _known(name, link) for name, link in links.items()}
     told = {name: path for name, link in links.items() if (path := _file_of(link))}
-    return Networkd(_networkd_files(), known, told), Ifupdown(_ifupdown_files())
+    return Networkd(_networkd_files(), known, told, _holds), Ifupdown(_ifupdown_files(), tuple(links))
 
 
 def _known(name: str, link: Link) -> dict[str, str]:
     """What networkd can ask of a link, without what the kernel tells to nobody."""
     kind, mac = link.get("linkinfo", {}).get("info_kind", ""), link.get("address", "")
+    if kind == "bridge" and (atomic.read_text(f"/sys/class/net/{name}/addr_assign_type") or "").strip() != _SET:
+        # It follows the ports. When systemd-networkd chose the file of the bridge, that was another one, drawn by chance.
+        mac = ""
     device = re.search(r"^DEVTYPE=(.*)$", atomic.read_text(f"/sys/class/net/{name}/uevent") or "", re.MULTILINE)
+    # Where udev cannot write (a container) systemd-networkd does not ask it.
+    type_of_device = device[1] if device and not os.statvfs("/sys").f_flag & os.ST_RDONLY else ""
     known = {
         "mac": mac,
         "permanent_mac": link.get("permaddr", "" if kind else mac),
-        "type": device[1] if device else link.get("link_type", ""),
+        "type": type_of_device or link.get("link_type", ""),
         "kind": kind,
         "altnames": " ".join(link.get("altnames", ())),
         "driver": os.path.basename(os.path.realpath(f"/sys/class/net/{name}/device/driver")),
@@ -60,6 +68,16 @@ def _known(name: str, link: Link) -> dict[str, str]:
         del known["driver"]
         known |= {"driver": kind} if kind in ("bridge", "veth", "tun", "dummy") else {}
     return known
+
+
+@functools.cache
+def _holds(condition: str) -> bool | None:
+    """What systemd itself says of a condition such as ``Host=nas``. It does not change while this process runs."""
+    try:
+        command.run(["systemd-analyze", "condition", f"Condition{condition}"], timeout=20)
+    except CommandError as exc:
+        return False if exc.rc == 1 else None
+    return True
 
 
 def _file_of(link: Link) -> str | None:

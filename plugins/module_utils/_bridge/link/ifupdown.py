@@ -24,6 +24,7 @@ OURS = f"{FOLDER}/interfaces.d"
 DIRECTORY_NAMES = re.compile(r"[A-Za-z0-9_-]+")
 _YES = ("on", "yes", "true", "1")
 _PATTERNS = ("all", "regex", "noregex")
+_ALL = ("eth.*", "em.*", "en.*", "p[0-9].*")
 # What the option address can say of; the others (auto, tunnel and so on) are somebody's own.
 _METHODS = ("manual", "static", "dhcp")
 _VLAN = re.compile(r"bridge vlan (add|del) dev (\S+) vid ([0-9]+)(?:-([0-9]+))?( pvid untagged)?")
@@ -32,12 +33,13 @@ Edits = dict[str, "str | None"]
 
 
 class Ifupdown:
-    """The bridge definitions in *files*: /etc/network/interfaces and what it sources, in that order."""
+    """The bridge definitions in *files*: /etc/network/interfaces and what it sources, in that order. *links* are those of the host."""
 
     name = "ifupdown"
 
-    def __init__(self, files: t.Mapping[str, str]) -> None:
+    def __init__(self, files: t.Mapping[str, str], links: t.Collection[str] = ()) -> None:
         self.files = files
+        self.links = links
         self.models = {path: InterfacesFile(text) for path, text in files.items()}
 
     def read(self, bridge: str) -> LinkSettings | None:
@@ -46,7 +48,9 @@ class Ifupdown:
         main = _main(stanzas)
         if main is None:
             return None
-        names = [name for value in main.values("bridge_ports") for name in value.split() if name != "none"]
+        names = _expanded(
+            " ".join(main.values("bridge_ports")).split(), [name for name in self.links if name != bridge]
+        )
         values = {field: READ[row](stanzas) for row, field in FIELDS.items()}
         return LinkSettings(**values, ports=tuple(_port(name, stanzas) for name in names))
 
@@ -198,6 +202,29 @@ def _main(stanzas: t.Sequence[Stanza]) -> Stanza | None:
 
 def _first(stanzas: t.Sequence[Stanza], option: str) -> str:
     return next((stanza.value(option) for stanza in stanzas if stanza.values(option)), "")
+
+
+def _expanded(words: t.Sequence[str], links: t.Sequence[str]) -> list[str]:
+    """The ports that bridge-utils takes: names, or what its patterns find of *links*."""
+    found: list[str] = []
+    is_pattern = False
+    for word in words:
+        if word in ("regex", "noregex"):
+            is_pattern = word == "regex"
+        elif word == "all":
+            found += [name for name in links if any(_is_like(pattern, name) for pattern in _ALL)]
+        elif is_pattern:
+            found += [name for name in links if _is_like(word, name)]
+        elif word != "none":
+            found.append(word)
+    return list(dict.fromkeys(found))
+
+
+def _is_like(pattern: str, name: str) -> bool:
+    try:
+        return re.fullmatch(pattern, name) is not None
+    except re.error:
+        return False
 
 
 def _is_ip(value: str) -> bool:

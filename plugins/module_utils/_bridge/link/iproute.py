@@ -28,12 +28,16 @@ class Line(t.NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Turn:
-    """From what is up (*live*, ``None`` for nothing) to what is *wanted*. *ports* has how each was before it was plugged in."""
+    """From what is up (*live*, ``None`` for nothing) to what is *wanted*. *ports* has how each was before it was plugged in.
+
+    *port_mtu* is what the definition gives to new ports, 0 for nothing: that of the bridge, which may be another at this moment.
+    """
 
     name: str
     live: LinkSettings | None
     wanted: LinkSettings
     ports: t.Mapping[str, PortBefore] = dataclasses.field(default_factory=dict)
+    port_mtu: int = 0
 
     @property
     def before(self) -> LinkSettings:
@@ -111,8 +115,9 @@ def _set_mtu(turn: Turn) -> Lines:
     wanted, before = turn.wanted.mtu, turn.before.mtu
     ports = [port.name for port in turn.wanted.ports]
     known = {port: int(told["mtu"]) for port, told in turn.ports.items() if told.get("mtu")}
-    if wanted and wanted == before:
-        yield from (Line(f"link set dev {port} mtu {wanted}", (f"ports[{port}]",)) for port in turn.new_ports)
+    if wanted == before:
+        mtu = turn.port_mtu or wanted
+        yield from (Line(f"link set dev {port} mtu {mtu}", (f"ports[{port}]",)) for port in turn.new_ports if mtu)
         return
     if wanted:
         mtus = dict.fromkeys(ports, wanted)
@@ -135,12 +140,13 @@ def _gone(turn: Turn, field: str) -> list[str]:
 
 def _set_addresses(path: str, field: str, turn: Turn) -> Lines:
     gone, old = _gone(turn, field), getattr(turn.before, field)
-    for address in gone:
-        yield Line(f"address delete {address} dev {turn.name}", (path,))
-    for address in getattr(turn.wanted, field):
-        # With an address the kernel drops those of the same subnet that came after it: put in again what stays.
-        if address != DHCP and (gone or address not in old):
-            yield Line(f"address replace {address} dev {turn.name}", (path,))
+    wanted = [address for address in getattr(turn.wanted, field) if address != DHCP]
+    # With the last address the kernel drops all routes of the link, those of others included: what is new comes first.
+    lines = [f"address replace {address} dev {turn.name}" for address in wanted if address not in old]
+    lines += [f"address delete {address} dev {turn.name}" for address in gone]
+    # With an address the kernel drops those of the same subnet that came after it: put in again what stays.
+    lines += [f"address replace {address} dev {turn.name}" for address in wanted if gone]
+    yield from (Line(text, (path,)) for text in lines)
 
 
 def _set_gateway(path: str, addresses: str, everything: str, turn: Turn) -> Lines:

@@ -12,7 +12,7 @@ import posixpath
 import typing as t
 
 from ..options import DHCP, show_vids
-from .match import Known, is_alone, matches, named, unknown_keys
+from .match import Holds, Known, is_alone, matches, named, nobody_tells, stands_here, unknown_keys
 from .settings import DEFAULT_PVID, FIELDS, LinkSettings, Port
 from .unit_file import Section, UnitFile
 
@@ -44,14 +44,23 @@ Edits = dict[str, "str | None"]
 
 class Networkd:
     """The bridge definitions in *files*. *links* has what ``[Match]`` can ask of a link. *told* is the file that networkd
-    itself has for a link, where it runs."""
+    itself has for a link, where it runs; *holds* answers what a file asks of the host."""
 
     name = "systemd-networkd"
 
-    def __init__(self, files: Files, links: t.Mapping[str, Known], told: t.Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        files: Files,
+        links: t.Mapping[str, Known],
+        told: t.Mapping[str, str] | None = None,
+        holds: Holds = nobody_tells,
+    ) -> None:
         self.files = files
         self.links = links
         self.told = told or {}
+        self.holds = holds
+        self._read = {path: UnitFile(text) for path, text in files.items()}
+        self._joined: dict[str, UnitFile] = {}
 
     def read(self, bridge: str) -> LinkSettings | None:
         """The bridge as it is defined, ``None`` where it is not."""
@@ -59,7 +68,7 @@ class Networkd:
         if path is None:
             return None
         found = self.effective(bridge)
-        units = _Units(UnitFile(self.files[path]), UnitFile(self.files[found] if found else ""))
+        units = _Units(self._unit(path), self._unit(found))
         values = {field: READ[row](units) for row, field in FIELDS.items()}
         ports = tuple(self._port(name, path) for name, path in sorted(self._ports(bridge).items()))
         return LinkSettings(**values, ports=ports)
@@ -71,7 +80,7 @@ class Networkd:
     def words(self, bridge: str) -> dict[str, str]:
         """What stands in the place of a value and is none, by option path: ``unset`` brings it back."""
         path = self._netdev(bridge)
-        mac = UnitFile(self.files[path]).value("NetDev", "MACAddress") if path else ""
+        mac = self._unit(path).value("NetDev", "MACAddress")
         return {"mac": mac} if mac and not _mac(mac) else {}
 
     def obstacles(
@@ -89,6 +98,8 @@ class Networkd:
         before = self.read(bridge)
         if before is None or self._needs_network(before, wanted or before, bridge):
             found += self._claimed("name", bridge, self._own_path(bridge), is_kept=before is not None)
+        if before is not None and wanted is not None and _routes_of(before) != _routes_of(wanted):
+            found += self._unclear(bridge)
         if before is None or (wanted or before) != before:
             found += self._drop_ins("name", netdev or self._own_netdev(bridge))
         for port in new_ports:
@@ -101,6 +112,19 @@ class Networkd:
             found += self._shared(bridge, port, port in changed_ports)
         return found
 
+    def _unclear(self, bridge: str) -> list[str]:
+        """Why the addresses of a bridge that is there are not edited."""
+        unit, path = self._network(bridge), self.effective(bridge)
+        given = [value for key in ("Address", "Gateway") for value in unit.given("Network", key)]
+        if "" in given:
+            told = f"address: {path} takes addresses back with an empty line, which not every systemd does"
+            return [f"{told}. Write only those there that count"]
+        unclear = [value for value in _addresses(unit) if not _is_plain(value)]
+        return [
+            f"address: {path} leaves it to systemd what Address={value} means. Write the address and its prefix there"
+            for value in unclear
+        ]
+
     def _needs_network(self, before: LinkSettings, wanted: LinkSettings, bridge: str) -> bool:
         """Whether the .network file of a bridge that is there changes."""
         unit = self._network(bridge)
@@ -112,8 +136,23 @@ class Networkd:
         )
 
     def _network(self, bridge: str) -> UnitFile:
-        path = self.effective(bridge)
-        return UnitFile(self.files[path] if path else "")
+        return self._unit(self.effective(bridge))
+
+    def _unit(self, path: str | None) -> UnitFile:
+        """A file with its drop-ins, as networkd reads it: only to be read."""
+        if path is None:
+            return UnitFile()
+        if path not in self._joined:
+            self._joined[path] = self._read[path].joined(self._read[more] for more in self._drop_ins_of(path))
+        return self._joined[path]
+
+    def _drop_ins_of(self, path: str) -> list[str]:
+        """By their own names, of those with one name the one that wins."""
+        winners: dict[str, str] = {}
+        for folder in reversed(FOLDERS):
+            place = f"{folder}/{posixpath.basename(path)}.d"
+            winners |= {posixpath.basename(more): more for more in self.files if posixpath.dirname(more) == place}
+        return [winners[name] for name in sorted(winners)]
 
     def _claimed(self, key: str, link: str, own: str, *, is_kept: bool) -> list[str]:
         """Why no file can be written for *link* alone. *is_kept*: what the one of now says of it must stay."""
@@ -125,18 +164,18 @@ class Networkd:
         if posixpath.basename(effective) < posixpath.basename(own):
             told = f"{key}: {effective} claims the link {link} before {own} would{self._why_unsure(effective, link)}"
             return [f"{told}. Give it a later name, or exclude {link} there", *found]
-        if is_kept or link in named(UnitFile(self.files[effective])):
+        if is_kept or link in named(self._unit(effective)):
             told = f"{key}: {effective} configures more links than {link}{self._why_unsure(effective, link)}"
             return [f"{told}. What it says of {link} would be lost: give {link} a file of its own first", *found]
         return found
 
     def _why_unsure(self, path: str, link: str) -> str:
-        keys = unknown_keys(UnitFile(self.files[path]), link, self._known(link))
+        keys = unknown_keys(self._unit(path), link, self._known(link), self.holds)
         return f" (as {', '.join(keys)} may say)" if keys and link not in self.told else ""
 
     def _occupied(self, bridge: str, port: str) -> list[str]:
         effective = self._editable(self.effective(port), port)
-        network = UnitFile(self.files[effective]) if effective else UnitFile()
+        network = self._unit(effective)
         other = network.value("Network", "Bridge") or network.value("Network", "Bond")
         if other and other != bridge:
             return [f"ports[{port}]: {effective} plugs it into {other}. Take it off there first"]
@@ -227,7 +266,7 @@ class Networkd:
     def effective(self, link: str) -> str | None:
         """The .network file that networkd takes for *link*: the first one that matches it."""
         for path in self._winning(".network"):
-            answer = matches(UnitFile(self.files[path]), link, self._known(link))
+            answer = matches(self._unit(path), link, self._known(link), self.holds)
             if answer or (answer is None and self.told.get(link, path) == path):
                 return path
         return None
@@ -244,14 +283,17 @@ class Networkd:
                 if posixpath.dirname(path) == folder and path.endswith(suffix):
                     winners[posixpath.basename(path)] = path
         # An empty one masks those of its name.
-        return [winners[name] for name in sorted(winners) if self.files[winners[name]].strip()]
+        found = [winners[name] for name in sorted(winners)]
+        return [path for path in found if self.files[path].strip() and not self._unit(path).is_broken]
 
     def _netdev(self, bridge: str, *, anywhere: bool = False) -> str | None:
         for path in self._winning(".netdev"):
-            netdev = UnitFile(self.files[path])
-            is_it = netdev.value("NetDev", "Name") == bridge and netdev.value("NetDev", "Kind") == "bridge"
-            if is_it and (anywhere or posixpath.dirname(path) == OURS):
-                return path
+            netdev = self._unit(path)
+            if netdev.value("NetDev", "Name") != bridge or stands_here(netdev, self.holds) is False:
+                continue
+            # The first of a name makes the link, and the others are passed over.
+            is_ours = anywhere or posixpath.dirname(path) == OURS
+            return path if is_ours and netdev.value("NetDev", "Kind") == "bridge" else None
         return None
 
     def _own_netdev(self, bridge: str) -> str:
@@ -264,22 +306,22 @@ class Networkd:
         """*path* when it is the administrator's and surely about *link* alone."""
         if path is None or posixpath.dirname(path) != OURS:
             return None
-        unit = UnitFile(self.files[path])
-        is_sure = matches(unit, link, self._known(link)) or self.told.get(link) == path
+        unit = self._unit(path)
+        is_sure = matches(unit, link, self._known(link), self.holds) or self.told.get(link) == path
         return path if is_sure and is_alone(unit, link) else None
 
     def _ports(self, bridge: str) -> dict[str, str]:
         """The links that the files plug into the bridge, each with its file; also such that are not there now."""
-        also = {name for path in self._winning(".network") for name in named(UnitFile(self.files[path]))}
+        also = {name for path in self._winning(".network") for name in named(self._unit(path))}
         found = {}
         for link in {*self.links, *also}:
             path = self.effective(link)
-            if path is not None and UnitFile(self.files[path]).value("Network", "Bridge") == bridge:
+            if path is not None and self._unit(path).value("Network", "Bridge") == bridge:
                 found[link] = path
         return found
 
     def _port(self, name: str, path: str) -> Port:
-        unit = UnitFile(self.files[path])
+        unit = self._unit(path)
         pvid = unit.value("BridgeVLAN", "PVID")
         number = 0 if pvid in ("no", "none", "false", "0") else int(pvid) if pvid.isdecimal() else DEFAULT_PVID
         vids: set[int] = set()
@@ -295,7 +337,8 @@ class Networkd:
             # Also a file that plugs in more links than one: what it says of the bridge stands.
             path = self.effective(port.name) or path
         unit = UnitFile(self.files.get(path, ""))
-        _set_once(unit, "Match", "Name", port.name)
+        if path not in self.files:
+            unit.set("Match", "Name", [port.name])
         if unit.value("Network", "Bridge") != bridge:
             unit.set("Network", "Bridge", [bridge])
         if mtu != before.mtu or (mtu and before.port(port.name) is None):
@@ -434,13 +477,23 @@ def _default_routes(network: UnitFile) -> list[Section]:
 
 
 def _addresses(network: UnitFile) -> list[str]:
-    return network.values("Network", "Address") + network.values("Address", "Address")
+    # An empty line takes none back in systemd 252.
+    return [value for value in network.given("Network", "Address") if value] + network.values("Address", "Address")
 
 
 def _gateways(network: UnitFile) -> list[str]:
-    return network.values("Network", "Gateway") + [
-        value for section in _default_routes(network) for value in section.values("Gateway")
-    ]
+    found = [value for value in network.given("Network", "Gateway") if value]
+    return found + [value for section in _default_routes(network) for value in section.values("Gateway")]
+
+
+def _is_plain(value: str) -> bool:
+    """Whether it says which address it is: without a prefix, and of an address of zeros, systemd chooses."""
+    interface = _interface(value)
+    return interface is not None and "/" in value and not interface.ip.is_unspecified
+
+
+def _routes_of(settings: LinkSettings) -> tuple[t.Any, ...]:
+    return settings.addresses, settings.addresses6, settings.gateway, settings.gateway6
 
 
 def _set_addresses(network: UnitFile, wanted: LinkSettings) -> None:

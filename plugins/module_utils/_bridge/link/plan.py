@@ -41,7 +41,7 @@ def plan_link(spec: Spec, state: LinkState) -> Plan:
         return _plan_removal(spec, state)
     persistent = state.persistent if state.is_defined and state.persistent is not None else NOTHING
     wanted = merge(persistent, spec)
-    _check_fits(spec, wanted)
+    _check_fits(spec, wanted, persistent)
     is_new = not state.is_defined
     will_run = is_new or state.is_up or spec.state == "started"
     draft = Draft(LINK, Power(is_running=is_new or state.is_up, will_run=will_run), unset=spec.unset)
@@ -143,16 +143,16 @@ def _shown(port: Port | None) -> dict[str, t.Any] | None:
     return {"pvid": port.pvid, "vids": show_vids(port.vids)} if port.has_vlans else {}
 
 
-def _check_fits(spec: Spec, wanted: LinkSettings) -> None:
+def _check_fits(spec: Spec, wanted: LinkSettings, before: LinkSettings) -> None:
     """:raises SpecError: where a way out does not fit to an address, or VLANs to a bridge that knows none."""
-    for key, gateway, addresses in (
-        ("gateway", wanted.gateway, wanted.addresses),
-        ("gateway6", wanted.gateway6, wanted.addresses6),
-    ):
+    for key, field in (("gateway", "addresses"), ("gateway6", "addresses6")):
+        gateway, addresses = getattr(wanted, key), getattr(wanted, field)
+        is_as_before = (gateway, addresses) == (getattr(before, key), getattr(before, field))
         declared = getattr(spec, key)
         if declared and not gateway:
             raise SpecError(f"{key}: needs a fixed address of the bridge of the same family", key=key)
-        if not gateway or ipaddress.ip_address(gateway).is_link_local:
+        # What stands by hand may know more, such as a gateway on the link.
+        if not gateway or is_as_before or ipaddress.ip_address(gateway).is_link_local:
             continue
         interfaces = [ipaddress.ip_interface(address) for address in addresses if address != DHCP]
         if not any(ipaddress.ip_address(gateway) in interface.network for interface in interfaces):
@@ -162,7 +162,8 @@ def _check_fits(spec: Spec, wanted: LinkSettings) -> None:
             )
         if any(ipaddress.ip_address(gateway) == interface.ip for interface in interfaces):
             raise SpecError(f"{key}: {gateway} is the address of the bridge itself", key=key)
-    if (spec.mtu or spec.address6) and wanted.addresses6 and 0 < wanted.mtu < LEAST_MTU6:
+    is_changed = (wanted.mtu, wanted.addresses6) != (before.mtu, before.addresses6)
+    if is_changed and (spec.mtu or spec.address6) and wanted.addresses6 and 0 < wanted.mtu < LEAST_MTU6:
         raise SpecError(
             f"mtu: the kernel has IPv6 with {LEAST_MTU6} and more only, and the bridge has an address6", key="mtu"
         )

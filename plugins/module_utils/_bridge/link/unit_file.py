@@ -10,6 +10,15 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+_COMMENTS = ("#", ";")
+# Sections that are one, however often they are there: an empty value takes back those of earlier ones too.
+_ONE = ("Match", "NetDev", "Network", "Link", "Bridge")
+
+
+def _goes_on(text: str) -> bool:
+    """Whether the last backslash is no part of a pair."""
+    return (len(text) - len(text.rstrip("\\"))) % 2 == 1
+
 
 @dataclasses.dataclass
 class Section:
@@ -26,11 +35,15 @@ class Section:
         while number < len(self.lines):
             start, text = number, self.lines[number].strip()
             number += 1
-            if not text or text[0] in "#;" or "=" not in text:
+            if not text or text[0] in _COMMENTS:
                 continue
-            while text.endswith("\\") and number < len(self.lines):
-                text = text[:-1].rstrip() + " " + self.lines[number].strip()
+            while _goes_on(text) and number < len(self.lines):
+                line = self.lines[number].strip()
                 number += 1
+                if line[:1] not in _COMMENTS or not line:
+                    text = f"{text[:-1]} {line}"
+            if "=" not in text:
+                continue
             key, dummy, value = text.partition("=")
             found.append((start, number, key.strip(), value.strip()))
         return found
@@ -73,6 +86,19 @@ class UnitFile:
             else:
                 self.sections[-1].lines.append(line)
 
+    def joined(self, others: t.Iterable[UnitFile]) -> UnitFile:
+        """The sections of all, as systemd reads a file with its drop-ins. What stands before the first section counts nowhere."""
+        unit = UnitFile()
+        unit.sections = [section for one in (self, *others) for section in one.sections]
+        return unit
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether systemd passes over the whole file: a section does not end."""
+        return any(
+            line.strip().startswith("[") for section in self.sections for line in section.lines if "=" not in line
+        )
+
     def render(self) -> str:
         lines = [line for section in self.sections for line in ([section.head] if section.head else []) + section.lines]
         return "\n".join(lines) + "\n" if lines else ""
@@ -82,7 +108,19 @@ class UnitFile:
 
     def values(self, name: str, key: str) -> list[str]:
         """All values of *key* in all sections of that name."""
-        return [value for section in self.named(name) for value in section.values(key)]
+        found: list[str] = []
+        for section in self.named(name):
+            is_taken_back = name in _ONE and any(
+                other == key and not value for dummy, dummy, other, value in section.entries()
+            )
+            found = [*(() if is_taken_back else found), *section.values(key)]
+        return found
+
+    def given(self, name: str, key: str) -> list[str]:
+        """What stands for *key* in all sections of that name, to the letter: empty ones too, and none taken back."""
+        return [
+            value for section in self.named(name) for dummy, dummy, other, value in section.entries() if other == key
+        ]
 
     def value(self, name: str, key: str) -> str:
         """The last value of *key*, "" for none."""

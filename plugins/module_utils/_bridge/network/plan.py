@@ -33,6 +33,10 @@ def plan_network(spec: Spec, state: NetworkState) -> Plan:
     is_there = state.is_defined and state.persistent is not None
     check_options(spec, spec.mode or (state.persistent.mode if is_there and state.persistent else "nat"))
     if not is_there or state.persistent is None:
+        if state.obstacle:
+            draft = Draft(NETWORK, Power(is_running=False, will_run=False))
+            draft.add("name", None, spec.name, permit=NEVER_PERMITTED, reason=state.obstacle)
+            return draft.finish()
         return _plan_creation(with_create_defaults(spec), state)
     return _plan_change(spec, state, state.persistent)
 
@@ -42,8 +46,6 @@ def _plan_creation(spec: Spec, state: NetworkState) -> Plan:
     wanted = merge(NOTHING, spec)
     check_fits(wanted.address, wanted.ranges, wanted.hosts)
     _check_address_needed(spec, wanted, NOTHING)
-    if state.obstacle:
-        draft.add("name", None, spec.name, permit=NEVER_PERMITTED, reason=state.obstacle)
     draft.add("state", "absent", "stopped" if spec.state == "stopped" else "started")
     draft.compare("mode", spec.mode, None)
     draft.compare("address", spec.address or None, None)

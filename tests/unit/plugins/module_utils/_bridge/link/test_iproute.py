@@ -60,6 +60,7 @@ def test_first_the_bridge_then_its_ports_then_its_addresses():
             {"addresses": ("192.0.2.11/24",)},
             [
                 UP,
+                "address replace 192.0.2.11/24 dev vmbr0",
                 "address delete 192.0.2.10/24 dev vmbr0",
                 "address replace 192.0.2.11/24 dev vmbr0",
                 "route replace 0.0.0.0/0 via 192.0.2.1 dev vmbr0",

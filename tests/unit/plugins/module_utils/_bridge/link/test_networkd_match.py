@@ -56,6 +56,15 @@ READ = LinkSettings(addresses=("192.0.2.10/24",), gateway="192.0.2.1")
         ("SSID=home", "br0", BR0, False),
         ("SSID=home", "wlan0", {"type": "wlan"}, None),
         ("MACAddress=52-54-00-00-00-02 52:54:00:00:00:09", "eth0", ETH0, True),
+        ("MACAddress=5254.0000.0002", "eth0", ETH0, True),
+        ("MACAddress=nonsense\nName=eth0", "eth0", ETH0, True),
+        ("OriginalName=eth0", "eth0", ETH0, False),
+        ("OriginalName=eth1\nName=eth0", "eth0", ETH0, True),
+        ('Name="eth0"', "eth0", ETH0, False),
+        ('Kind="bridge"', "br0", BR0, True),
+        ("Name=\\\n# eth1\n  eth0", "eth0", ETH0, True),
+        ("Name=eth0 \\\\\nName=eth1", "eth1", ETH0, True),
+        ("Host=alpha\nHost=", "eth0", ETH0, False),
         ("PermanentMACAddress=52:54:00:00:00:02", "eth0", ETH0, False),
         ("PermanentMACAddress=52:54:00:00:00:03", "eth0", ETH0, True),
         ("", "br0", BR0, False),
@@ -162,6 +171,84 @@ def test_a_word_in_the_place_of_a_mac_is_none_and_comes_back(files, line):
     known = {**files.files, **edits}
     changed = Networkd(known, {}) if isinstance(files, Networkd) else Ifupdown(known)
     assert changed.define("br0", before, words=words) == {path: files.files[path]}
+
+
+HERE = {"Host=here": True, "Host=there": False}
+
+
+@pytest.mark.parametrize(
+    ("match", "expected"),
+    [
+        ("Host=here", True),
+        ("Name=eth0\nHost=there", False),
+        ("Name=eth0\nHost=there\nHost=here", True),
+        ("Name=eth1\nHost=here", False),
+        ("Name=eth0\nKernelVersion=>=9", None),
+    ],
+)
+def test_what_a_file_asks_of_the_host_is_answered_by_systemd(match, expected):
+    assert matches(UnitFile(f"[Match]\n{match}\n"), "eth0", ETH0, HERE.get) is expected
+
+
+def test_a_definition_for_another_host_or_behind_another_one_is_none():
+    other = {f"{ETC}/00-br0.netdev": "[Match]\nHost=there\n[NetDev]\nName=br0\nKind=bridge\nMTUBytes=1300\n"}
+    later = {f"{ETC}/90-br0.netdev": "[NetDev]\nName=br0\nKind=bridge\nMTUBytes=1300\n"}
+    assert Networkd({**other, **NETDEV, **later}, {}, holds=HERE.get).read("br0").mtu == 0
+    assert Networkd(other, {}, holds=HERE.get).read("br0") is None
+
+
+def test_a_file_that_does_not_end_a_section_is_passed_over():
+    broken = {f"{ETC}/00-br0.network": f"[Match\nName=br0\n{NETWORK}"}
+    assert Networkd({**NETDEV, **broken}, {"br0": BR0}).effective("br0") is None
+
+
+def test_drop_ins_of_all_folders_are_read_and_not_edited():
+    more = {
+        "/usr/lib/systemd/network/20-br0.network.d/10.conf": "[Network]\nAddress=192.0.2.11/24\n",
+        "/run/systemd/network/20-br0.network.d/10.conf": "[Network]\nAddress=192.0.2.12/24\n",
+    }
+    files = Networkd({**NETDEV, f"{ETC}/20-br0.network": f"[Match]\nName=br0\n{NETWORK}", **more}, {"br0": BR0})
+    before = files.read("br0")
+    assert before.addresses == ("192.0.2.10/24", "192.0.2.12/24")
+    assert files.obstacles("br0", [], (), before) == []
+    other = dataclasses.replace(before, addresses=("192.0.2.99/24",))
+    assert "has drop-ins" in files.obstacles("br0", [], (), other)[0]
+
+
+@pytest.mark.parametrize("line", ["Address=", "Address=192.0.2.10", "Address=0.0.0.0/24"])
+def test_addresses_that_not_every_systemd_reads_alike_are_not_edited(line):
+    text = f"[Match]\nName=br0\n{NETWORK.replace('Address=', f'{line}{chr(10)}Address=', 1)}"
+    files = Networkd({**NETDEV, f"{ETC}/20-br0.network": text}, {"br0": BR0})
+    before = files.read("br0")
+    assert "192.0.2.10/24" in before.addresses
+    (why,) = files.obstacles("br0", [], (), dataclasses.replace(before, addresses=("192.0.2.99/24",)))
+    assert f"{ETC}/20-br0.network" in why
+    assert files.obstacles("br0", [], (), dataclasses.replace(before, stp=True)) == []
+
+
+def test_a_file_that_plugs_in_by_mac_still_plugs_in_all_of_them():
+    path = f"{ETC}/30-ports.network"
+    text = "[Match]\nMACAddress=52:54:00:00:00:02 52:54:00:00:00:04\n\n[Network]\nBridge=br0\n"
+    links = {"eth0": ETH0, "eth1": {**ETH0, "mac": "52:54:00:00:00:04"}}
+    files = Networkd({**NETDEV, path: text}, links)
+    before = files.read("br0")
+    assert [port.name for port in before.ports] == ["eth0", "eth1"]
+    edits = files.define("br0", dataclasses.replace(before, mtu=1400))
+    assert "Name=" not in edits[path]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("regex eth[0-9] noregex lan0", ["eth0", "eth1", "lan0"]),
+        ("all", ["eth0", "eth1", "p1"]),
+        ("none", []),
+        ("regex eth(", []),
+    ],
+)
+def test_patterns_of_bridge_utils_are_what_they_find(words, expected):
+    files = Ifupdown({MAIN: f"iface ebr inet manual\n  bridge_ports {words}\n"}, ["ebr", "eth0", "eth1", "p1", "lan0"])
+    assert [port.name for port in files.read("ebr").ports] == expected
 
 
 def test_what_a_stanza_inherits_is_not_followed():
