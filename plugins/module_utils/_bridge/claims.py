@@ -29,9 +29,9 @@ def claims_of(spec: Spec | None, state: NetworkState | LinkState) -> Claims:
     return Claims(
         addresses=[(spec.name, address) for address in addresses_in(*_declared_addresses(spec, state))],
         reservations=[
-            Reservation(f"the DHCP host {item.name}", item.mac or "", (spec.name, item.ip))
-            for item in spec.hosts or ()
-            if item.ip and not item.is_absent
+            Reservation(f"the DHCP host {item.name}", item.get("mac") or "", (spec.name, item.get("ip")))
+            for item in spec.items("dhcp.hosts")
+            if item.get("ip") and item.is_wanted
         ],
         subnets=_subnets(spec, state),
         users=state.users,
@@ -41,7 +41,7 @@ def claims_of(spec: Spec | None, state: NetworkState | LinkState) -> Claims:
 def _declared_addresses(spec: Spec, state: NetworkState | LinkState) -> list[str]:
     known = state.live or state.persistent
     found = []
-    for path, declared in (("address", spec.address), ("address6", spec.address6)):
+    for path, declared in (("address", spec.get("address")), ("address6", spec.get("address6"))):
         if declared is not None:
             found.append(declared)
         elif known is not None and path not in spec.unset:
@@ -58,9 +58,9 @@ def _addresses(settings: NetworkSettings | LinkSettings, path: str) -> tuple[str
 def _subnets(spec: Spec, state: NetworkState | LinkState) -> list[Subnet]:
     # "none" and "dhcp" are no subnets.
     with contextlib.suppress(ValueError):
-        network = ipaddress.IPv4Interface(spec.address or "none").network
+        network = ipaddress.IPv4Interface(spec.get("address") or "none").network
         sides = [side for side in (state.persistent, state.live) if side is not None]
-        stands = bool(sides) and all(spec.address in _addresses(side, "address") for side in sides)
+        stands = bool(sides) and all(spec.get("address") in _addresses(side, "address") for side in sides)
         return [(network, not stands)]
     return []
 

@@ -81,8 +81,8 @@ class Bridge:
         return standing(host.links)
 
     def promises(self, spec: Spec) -> dict[str, t.Any]:
-        is_known = spec.vlan_aware is not None or "vlan_aware" in spec.unset
-        return {"vlan_aware": bool(spec.vlan_aware)} if is_known else {}
+        is_known = spec.get("vlan_aware") is not None or "vlan_aware" in spec.unset
+        return {"vlan_aware": bool(spec.get("vlan_aware"))} if is_known else {}
 
     def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> None:
         """A bridge is there when apply ends."""

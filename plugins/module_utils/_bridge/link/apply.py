@@ -167,7 +167,7 @@ def _target(spec: Spec, state: LinkState, wanted: LinkSettings) -> LinkSettings:
     else:
         target = merge(live, spec, state.persistent) if state.is_defined else wanted
         defined = {port.name for port in (*(state.persistent or LinkSettings()).ports, *wanted.ports)}
-        defined |= {item.name for item in spec.ports or ()}
+        defined |= {item.name for item in spec.items("ports")}
         defined |= set(state.released) if "ports" in spec.exact else set()
         guests = [port for port in live.ports if port.name not in defined and target.port(port.name) is None]
     there = [port for port in target.ports if os.path.isdir(f"/sys/class/net/{port.name}")]

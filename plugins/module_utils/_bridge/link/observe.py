@@ -38,7 +38,7 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
     own = host.record("bridges", spec.name)
     record = BridgeRecord.load(own.data)
     networkd, ifupdown = backends.read_backends(host.links)
-    wanted = [item.name for item in spec.ports or () if not item.is_absent]
+    wanted = [item.name for item in spec.items("ports") if item.is_wanted]
     backend, why = backends.choose(spec.name, wanted, networkd, ifupdown)
     persistent = backend.read(spec.name) if backend is not None else None
     link = host.links.get(spec.name)
@@ -85,15 +85,17 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
 
 
 def _wants_lease(spec: Spec) -> bool:
-    return DHCP in (spec.address, spec.address6)
+    return DHCP in (spec.get("address"), spec.get("address6"))
 
 
 def _wants_vlans(spec: Spec) -> bool:
-    return bool(spec.vlan_aware) or any(item.pvid is not None or item.vids for item in spec.ports or ())
+    return bool(spec.get("vlan_aware")) or any(
+        item.get("pvid") is not None or item.get("vids") for item in spec.items("ports")
+    )
 
 
 def _wants_no_vlans(spec: Spec) -> bool:
-    return spec.vlan_aware is False or "vlan_aware" in spec.unset
+    return spec.get("vlan_aware") is False or "vlan_aware" in spec.unset
 
 
 def read_live(name: str, host: Host, persistent: LinkSettings | None, record: BridgeRecord) -> LinkSettings | None:

@@ -12,11 +12,11 @@ import typing as t
 
 from ..._core.decide import SAME, Draft, Power
 from ..._core.errors import SpecError
-from ..._core.options import NEVER_PERMITTED
+from ..._core.options import NEVER_PERMITTED, Item
 from ..._core.plan import Change, How, Plan
 from ..lifeline import NOT_YET, refuse_cuts, refuse_taken_route
 from ..options import DHCP, LINK, PORTS_MODE, area, show_vids
-from ..spec import PortItem, Spec, check_options
+from ..spec import Spec, check_options
 from ..subnet import network_of, overlapping
 from .settings import LinkSettings, Port, chosen, chosen_live, merge
 from .state import LinkState
@@ -72,7 +72,7 @@ def _compare(draft: Draft, spec: Spec, state: LinkState, persistent: LinkSetting
 
     draft.compare("mode", spec.mode or (PORTS_MODE if is_new else None), None if is_new else PORTS_MODE)
     for key, addresses in (("address", "addresses"), ("address6", "addresses6")):
-        declared = getattr(spec, key)
+        declared = spec.get(key)
         if is_new:
             draft.compare(key, declared or None, None)
             continue
@@ -84,7 +84,7 @@ def _compare(draft: Draft, spec: Spec, state: LinkState, persistent: LinkSetting
         before_it, live_it = both(key)
         if key == "mac" and "mac" in spec.unset:
             live_it = SAME
-        draft.compare(key, getattr(spec, key), before_it, live_it)
+        draft.compare(key, spec.get(key), before_it, live_it)
         if (
             key.startswith("gateway")
             and before_it
@@ -94,18 +94,18 @@ def _compare(draft: Draft, spec: Spec, state: LinkState, persistent: LinkSetting
             # A way out goes with the address that it needs.
             draft.add(key, before_it, None, How.LIVE if state.is_up else How.OFFLINE)
     _compare_ports(draft, spec, state, persistent, is_new=is_new)
-    draft.compare("autostart", True if is_new or spec.autostart else None, None if is_new else state.starts)
+    draft.compare("autostart", True if is_new or spec.get("autostart") else None, None if is_new else state.starts)
 
 
 def _compare_ports(draft: Draft, spec: Spec, state: LinkState, persistent: LinkSettings, *, is_new: bool) -> None:
     live = persistent if is_new or state.live is None else state.live
-    declared = {item.name: item for item in spec.ports or ()}
+    declared = {item.name: item for item in spec.items("ports")}
     for name in spec.unset_ports:
         if persistent.port(name) is not None and "ports" not in spec.exact:
-            declared.setdefault(name, PortItem(name))
+            declared.setdefault(name, Item(name, True, {}))
     for item in declared.values():
         _compare_port(draft, item, persistent, live, is_there=item.name in state.links)
-    for port in (*persistent.ports, *map(Port, state.released)) if spec.ports is not None else ():
+    for port in (*persistent.ports, *map(Port, state.released)) if "ports" in spec.lists else ():
         if port.name in declared:
             continue
         if port.name in state.released:
@@ -118,23 +118,21 @@ def _compare_ports(draft: Draft, spec: Spec, state: LinkState, persistent: LinkS
             draft.plan.unmanaged.append(f"ports[{port.name}]")
 
 
-def _compare_port(
-    draft: Draft, item: PortItem, persistent: LinkSettings, live: LinkSettings, *, is_there: bool
-) -> None:
+def _compare_port(draft: Draft, item: Item, persistent: LinkSettings, live: LinkSettings, *, is_there: bool) -> None:
     path = f"ports[{item.name}]"
     before, up = persistent.port(item.name), live.port(item.name)
     if not is_there:
         # Its definition stands, and there is no link to plug in: it may be pulled out for now.
         up = before
-    if item.is_absent or before is None or up is None:
-        new = Port(item.name, 1 if item.pvid is None else item.pvid, item.vids or ())
+    if not item.is_wanted or before is None or up is None:
+        new = Port(item.name, 1 if item.get("pvid") is None else item.get("pvid"), item.get("vids") or ())
         draft.item(
-            path, not item.is_absent, before is not None, up is not None, before=_shown(before or up), after=_shown(new)
+            path, item.is_wanted, before is not None, up is not None, before=_shown(before or up), after=_shown(new)
         )
-        if item.is_absent or before is None:
+        if not item.is_wanted or before is None:
             return
-    draft.compare(f"{path}.pvid", item.pvid, before.pvid, (up or before).pvid)
-    draft.compare(f"{path}.vids", item.vids, before.vids, (up or before).vids)
+    draft.compare(f"{path}.pvid", item.get("pvid"), before.pvid, (up or before).pvid)
+    draft.compare(f"{path}.vids", item.get("vids"), before.vids, (up or before).vids)
 
 
 def _shown(port: Port | None) -> dict[str, t.Any] | None:
@@ -148,7 +146,7 @@ def _check_fits(spec: Spec, wanted: LinkSettings, before: LinkSettings) -> None:
     for key, field in (("gateway", "addresses"), ("gateway6", "addresses6")):
         gateway, addresses = getattr(wanted, key), getattr(wanted, field)
         is_as_before = (gateway, addresses) == (getattr(before, key), getattr(before, field))
-        declared = getattr(spec, key)
+        declared = spec.get(key)
         if declared and not gateway:
             raise SpecError(f"{key}: needs a fixed address of the bridge of the same family", key=key)
         # What stands by hand may know more, such as a gateway on the link.
@@ -163,18 +161,18 @@ def _check_fits(spec: Spec, wanted: LinkSettings, before: LinkSettings) -> None:
         if any(ipaddress.ip_address(gateway) == interface.ip for interface in interfaces):
             raise SpecError(f"{key}: {gateway} is the address of the bridge itself", key=key)
     is_changed = (wanted.mtu, wanted.addresses6) != (before.mtu, before.addresses6)
-    if is_changed and (spec.mtu or spec.address6) and wanted.addresses6 and 0 < wanted.mtu < LEAST_MTU6:
+    if is_changed and (spec.get("mtu") or spec.get("address6")) and wanted.addresses6 and 0 < wanted.mtu < LEAST_MTU6:
         raise SpecError(
             f"mtu: the kernel has IPv6 with {LEAST_MTU6} and more only, and the bridge has an address6", key="mtu"
         )
-    for item in spec.ports or ():
+    for item in spec.items("ports"):
         port = wanted.port(item.name)
-        if port is not None and port.pvid in (item.vids or ()):
+        if port is not None and port.pvid in (item.get("vids") or ()):
             raise SpecError(
                 f"ports[{item.name}].vids: {port.pvid} is the VLAN of what comes without a tag (pvid) there. Leave it out",
                 key="ports",
             )
-        if not wanted.vlan_aware and not item.is_absent and (item.vids or item.pvid not in (None, 1)):
+        if not wanted.vlan_aware and item.is_wanted and (item.get("vids") or item.get("pvid") not in (None, 1)):
             raise SpecError(
                 f"ports[{item.name}]: has VLANs, and the bridge knows none. Write vlan_aware: true", key="ports"
             )
@@ -186,17 +184,17 @@ def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: LinkState, want
         reason = "vlan_aware: the kernel of this host has no VLAN filtering for bridges"
         draft.add("vlan_aware", None, True, permit=NEVER_PERMITTED, reason=reason)
     for key in ("address", "address6"):
-        if getattr(spec, key) == DHCP and not state.can_lease and state.backend is not None:
+        if spec.get(key) == DHCP and not state.can_lease and state.backend is not None:
             reason = f"{key}: dhcp needs {state.backend.name}, and that does not run on this host"
             draft.add(key, None, DHCP, permit=NEVER_PERMITTED, reason=reason)
     _refuse_another_way_out(draft, spec, state, wanted, before)
     for port in wanted.ports:
         most = state.most_mtus.get(port.name, wanted.mtu)
-        if wanted.mtu > most and (spec.mtu or before.port(port.name) is None):
+        if wanted.mtu > most and (spec.get("mtu") or before.port(port.name) is None):
             reason = f"mtu: {port.name} takes {most} at most. Choose no larger one for the bridge"
             draft.add("mtu", before.mtu or None, wanted.mtu, permit=NEVER_PERMITTED, reason=reason)
     live = state.live or NOTHING
-    for key, address in (("address", spec.address), ("address6", spec.address6)):
+    for key, address in (("address", spec.get("address")), ("address6", spec.get("address6"))):
         if not address or address == DHCP or address in (*live.addresses, *live.addresses6):
             continue
         for link, other in overlapping(address, state.subnets):

@@ -95,11 +95,15 @@ def merge(settings: LinkSettings, spec: Spec, defined: LinkSettings | None = Non
     base = defined or settings
 
     def value(key: str, off: t.Any) -> t.Any:
-        wanted = getattr(spec, key)
+        wanted = spec.get(key)
         return off if key in spec.unset else getattr(settings, key) if wanted is None else wanted
 
-    addresses = _merge_addresses(settings.addresses, spec.address, base.addresses, is_off="address" in spec.unset)
-    addresses6 = _merge_addresses(settings.addresses6, spec.address6, base.addresses6, is_off="address6" in spec.unset)
+    addresses = _merge_addresses(
+        settings.addresses, spec.get("address"), base.addresses, is_off="address" in spec.unset
+    )
+    addresses6 = _merge_addresses(
+        settings.addresses6, spec.get("address6"), base.addresses6, is_off="address6" in spec.unset
+    )
     # A way out needs an address of its own, and DHCP brings its own way out.
     has_gateway, has_gateway6 = (bool(found) and DHCP not in found for found in (addresses, addresses6))
     return LinkSettings(
@@ -116,17 +120,17 @@ def merge(settings: LinkSettings, spec: Spec, defined: LinkSettings | None = Non
 
 
 def _merge_ports(settings: LinkSettings, spec: Spec) -> tuple[Port, ...]:
-    declared = {item.name: item for item in spec.ports or ()}
+    declared = {item.name: item for item in spec.items("ports")}
     merged = []
     for port in settings.ports:
         item = declared.pop(port.name, None)
         if item is None and "ports" not in spec.exact:
             merged.append(_merge_port(port, None, None, spec.unset))
-        elif item is not None and not item.is_absent:
-            merged.append(_merge_port(port, item.pvid, item.vids, spec.unset))
+        elif item is not None and item.is_wanted:
+            merged.append(_merge_port(port, item.get("pvid"), item.get("vids"), spec.unset))
     for item in declared.values():
-        if not item.is_absent:
-            merged.append(_merge_port(Port(item.name), item.pvid, item.vids, ()))
+        if item.is_wanted:
+            merged.append(_merge_port(Port(item.name), item.get("pvid"), item.get("vids"), ()))
     return tuple(merged)
 
 

@@ -55,7 +55,7 @@ def _create(
     with errors_of(f"define the network of the bridge {spec.name}", ApplyError):
         handle = work.host.connection.networkDefineXML(network_xml.new(spec.name, merge(NOTHING, spec)))
     yield Step("network defined")
-    _set_autostart(spec.name, handle, bool(spec.autostart))
+    _set_autostart(spec.name, handle, bool(spec.get("autostart")))
     yield Step("autostart set")
     if spec.state != "stopped":
         _start(spec.name, handle, record)

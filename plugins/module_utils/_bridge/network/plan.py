@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from ..._core.decide import Draft, Power
 from ..._core.errors import SpecError
-from ..._core.options import NEVER_PERMITTED
+from ..._core.options import NEVER_PERMITTED, Item
 from ..._core.plan import Change, How, Plan
 from ..lifeline import refuse_cuts, refuse_taken_route
 from ..options import NETWORK
-from ..spec import DnsItem, HostItem, Spec, check_options, with_create_defaults
+from ..spec import Spec, check_options, match_mac, with_create_defaults
 from ..subnet import StaticHost, check_fits, network_of, overlapping
 from .settings import NetworkSettings, merge
 from .state import NetworkState
@@ -48,19 +48,19 @@ def _plan_creation(spec: Spec, state: NetworkState) -> Plan:
     _check_address_needed(spec, wanted, NOTHING)
     draft.add("state", "absent", "stopped" if spec.state == "stopped" else "started")
     draft.compare("mode", spec.mode, None)
-    draft.compare("address", spec.address or None, None)
-    _refuse_overlap(draft, spec.address or "", state)
+    draft.compare("address", spec.get("address") or None, None)
+    _refuse_overlap(draft, spec.get("address") or "", state)
     first, last = spec.range or (None, None)
     draft.compare("dhcp.start", first, None)
     draft.compare("dhcp.end", last, None)
-    for item in spec.hosts or ():
+    for item in spec.items("dhcp.hosts"):
         _compare_host(draft, item, None, None)
-    draft.compare("dns.domain", spec.domain, None)
-    for entry in spec.dns_hosts or ():
+    draft.compare("dns.domain", spec.get("dns.domain"), None)
+    for entry in spec.items("dns.hosts"):
         _compare_dns_host(draft, entry, NOTHING, NOTHING)
-    draft.compare("dns.forwarders", spec.forwarders, None)
-    draft.compare("mtu", spec.mtu, None)
-    draft.compare("autostart", spec.autostart, None)
+    draft.compare("dns.forwarders", spec.get("dns.forwarders"), None)
+    draft.compare("mtu", spec.get("mtu"), None)
+    draft.compare("autostart", spec.get("autostart"), None)
     return draft.finish()
 
 
@@ -71,14 +71,14 @@ def _plan_change(spec: Spec, state: NetworkState, persistent: NetworkSettings) -
     check_fits(wanted.address, wanted.ranges, wanted.hosts)
     _check_address_needed(spec, wanted, persistent)
     draft.compare("mode", spec.mode, persistent.mode, live.mode)
-    draft.compare("address", spec.address, persistent.address, live.address)
+    draft.compare("address", spec.get("address"), persistent.address, live.address)
     _compare_dhcp(draft, spec, persistent, live)
-    draft.compare("dns.domain", spec.domain, persistent.domain, live.domain)
+    draft.compare("dns.domain", spec.get("dns.domain"), persistent.domain, live.domain)
     _compare_dns(draft, spec, persistent, live)
-    draft.compare("dns.forwarders", spec.forwarders, persistent.forwarders, live.forwarders)
-    draft.compare("mtu", spec.mtu, persistent.mtu, live.mtu)
-    draft.compare("autostart", spec.autostart, state.autostart)
-    if (spec.address is not None and spec.address != live.address) or (will_run and not state.is_active):
+    draft.compare("dns.forwarders", spec.get("dns.forwarders"), persistent.forwarders, live.forwarders)
+    draft.compare("mtu", spec.get("mtu"), persistent.mtu, live.mtu)
+    draft.compare("autostart", spec.get("autostart"), state.autostart)
+    if (spec.get("address") is not None and spec.get("address") != live.address) or (will_run and not state.is_active):
         _refuse_overlap(draft, wanted.address, state)
     _plan_power(draft, spec, state)
     return _without_cuts(draft.finish(restart=True), spec, state)
@@ -109,7 +109,7 @@ def _check_address_needed(spec: Spec, wanted: NetworkSettings, before: NetworkSe
             f"address: is needed with mode {wanted.mode}. Only a bridge with mode isolated can do without",
             key="address",
         )
-    if spec.domain or spec.dns_hosts or spec.forwarders:
+    if spec.get("dns.domain") or spec.items("dns.hosts") or spec.get("dns.forwarders"):
         raise SpecError("dns: needs an address of the bridge, such as 10.20.0.1/24, to answer on", key="dns")
 
 
@@ -132,12 +132,12 @@ def _compare_dhcp(draft: Draft, spec: Spec, persistent: NetworkSettings, live: N
                 key, spec.range[place], before[place] if before else None, running[place] if running else None
             )
     declared: set[StaticHost | None] = set()
-    for item in spec.hosts or ():
+    for item in spec.items("dhcp.hosts"):
         known, running_one = _known(spec, item, persistent), _known(spec, item, live)
         _compare_host(draft, item, known, running_one)
         declared |= {known, running_one}
     for host in dict.fromkeys((*persistent.hosts, *live.hosts)):
-        if host in declared or spec.hosts is None:
+        if host in declared or "dhcp.hosts" not in spec.lists:
             continue
         if "dhcp.hosts" in spec.exact:
             draft.item(
@@ -151,34 +151,35 @@ def _dhcp_of(settings: NetworkSettings) -> tuple[object, ...]:
     return (settings.ranges, settings.hosts) if settings.ranges or settings.hosts else ()
 
 
-def _known(spec: Spec, item: HostItem, settings: NetworkSettings) -> StaticHost | None:
-    return settings.host(item.name, item.match_mac, spec.host_names)
+def _known(spec: Spec, item: Item, settings: NetworkSettings) -> StaticHost | None:
+    return settings.host(item.name, match_mac(item), spec.host_names)
 
 
-def _compare_host(draft: Draft, item: HostItem, before: StaticHost | None, running: StaticHost | None) -> None:
+def _compare_host(draft: Draft, item: Item, before: StaticHost | None, running: StaticHost | None) -> None:
     path = f"dhcp.hosts[{item.name}]"
-    if item.is_absent or before is None or running is None:
-        after = None if item.is_absent else StaticHost(None, item.mac, item.ip).shown()
+    if not item.is_wanted or before is None or running is None:
+        after = None if not item.is_wanted else StaticHost(None, item.get("mac"), item.get("ip")).shown()
         shown = before or running
         draft.item(
             path,
-            not item.is_absent,
+            item.is_wanted,
             before is not None,
             running is not None,
             before=shown.shown() if shown else None,
             after=after,
         )
         return
-    for key in ("name", "mac", "ip"):
-        draft.compare(f"{path}.{key}", getattr(item, key), getattr(before, key), getattr(running, key))
+    draft.compare(f"{path}.name", item.name, before.name, running.name)
+    for key in ("mac", "ip"):
+        draft.compare(f"{path}.{key}", item.get(key), getattr(before, key), getattr(running, key))
 
 
 def _compare_dns(draft: Draft, spec: Spec, persistent: NetworkSettings, live: NetworkSettings) -> None:
-    if spec.dns_hosts is None:
+    if "dns.hosts" not in spec.lists:
         return
-    for item in spec.dns_hosts:
+    for item in spec.items("dns.hosts"):
         _compare_dns_host(draft, item, persistent, live)
-    declared = {item.name for item in spec.dns_hosts}
+    declared = {item.name for item in spec.items("dns.hosts")}
     for name in dict.fromkeys(name for name, dummy in (*persistent.dns_hosts, *live.dns_hosts) if name not in declared):
         before, running = persistent.dns_address(name), live.dns_address(name)
         if "dns.hosts" in spec.exact:
@@ -189,20 +190,20 @@ def _compare_dns(draft: Draft, spec: Spec, persistent: NetworkSettings, live: Ne
             draft.plan.unmanaged.append(f"dns.hosts[{name}]")
 
 
-def _compare_dns_host(draft: Draft, item: DnsItem, persistent: NetworkSettings, live: NetworkSettings) -> None:
+def _compare_dns_host(draft: Draft, item: Item, persistent: NetworkSettings, live: NetworkSettings) -> None:
     path = f"dns.hosts[{item.name}]"
     before, running = persistent.dns_address(item.name), live.dns_address(item.name)
-    if item.is_absent or before is None or running is None:
+    if not item.is_wanted or before is None or running is None:
         draft.item(
             path,
-            not item.is_absent,
+            item.is_wanted,
             before is not None,
             running is not None,
             before={"ip": before or running},
-            after={"ip": item.ip},
+            after={"ip": item.get("ip")},
         )
         return
-    draft.compare(f"{path}.ip", item.ip, before, running)
+    draft.compare(f"{path}.ip", item.get("ip"), before, running)
 
 
 def _plan_power(draft: Draft, spec: Spec, state: NetworkState) -> None:

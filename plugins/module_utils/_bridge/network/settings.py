@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ..spec import Spec
+from ..spec import Spec, match_mac
 from ..subnet import Range, StaticHost
 
 DnsHost = tuple[str, str]
@@ -54,12 +54,16 @@ def merge(settings: NetworkSettings, spec: Spec) -> NetworkSettings:
     takes_dhcp_off = "dhcp" in spec.unset
     ranges = () if takes_dhcp_off else _merge_ranges(settings, spec.range)
     hosts = () if takes_dhcp_off else _merge_hosts(settings, spec)
-    domain = "" if "dns.domain" in spec.unset else spec.domain
-    forwarders = () if "dns.forwarders" in spec.unset else spec.forwarders
-    mtu = 0 if "mtu" in spec.unset else spec.mtu
+    domain = "" if "dns.domain" in spec.unset else spec.get("dns.domain")
+    forwarders = () if "dns.forwarders" in spec.unset else spec.get("dns.forwarders")
+    mtu = 0 if "mtu" in spec.unset else spec.get("mtu")
     return NetworkSettings(
         mode=spec.mode or settings.mode,
-        address="" if "address" in spec.unset else settings.address if spec.address is None else spec.address,
+        address=""
+        if "address" in spec.unset
+        else settings.address
+        if spec.get("address") is None
+        else spec.get("address"),
         ranges=ranges,
         hosts=hosts,
         domain=settings.domain if domain is None else domain,
@@ -78,12 +82,12 @@ def _merge_ranges(settings: NetworkSettings, wanted: Range | None) -> tuple[Rang
 def _merge_hosts(settings: NetworkSettings, spec: Spec) -> tuple[StaticHost, ...]:
     merged = list(settings.hosts)
     claimed = set()
-    for item in spec.hosts or ():
-        known = settings.host(item.name, item.match_mac, spec.host_names)
-        if item.is_absent:
+    for item in spec.items("dhcp.hosts"):
+        known = settings.host(item.name, match_mac(item), spec.host_names)
+        if not item.is_wanted:
             merged = [host for host in merged if host is not known]
             continue
-        wanted = StaticHost(item.name, item.mac, item.ip)
+        wanted = StaticHost(item.name, item.get("mac"), item.get("ip"))
         claimed.add(wanted)
         if known is None or known not in merged:
             merged.append(wanted)
@@ -95,7 +99,7 @@ def _merge_hosts(settings: NetworkSettings, spec: Spec) -> tuple[StaticHost, ...
 
 
 def _merge_dns_hosts(settings: NetworkSettings, spec: Spec) -> tuple[tuple[str, str], ...]:
-    declared = {item.name: None if item.is_absent else item.ip for item in spec.dns_hosts or ()}
+    declared = {item.name: None if not item.is_wanted else item.get("ip") for item in spec.items("dns.hosts")}
     kept = [] if "dns.hosts" in spec.exact else [pair for pair in settings.dns_hosts if pair[0] not in declared]
     if "dns.hosts" not in spec.exact and all(settings.dns_address(name) == ip for name, ip in declared.items()):
         return settings.dns_hosts

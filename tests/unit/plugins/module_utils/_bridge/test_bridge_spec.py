@@ -7,8 +7,9 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.options import show_vids
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import HostItem, PortItem, parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import Item
 
 ITEM = {"name": "alpha", "mac": "52:54:00:00:00:01", "ip": "10.20.0.10"}
 
@@ -22,16 +23,15 @@ def test_everything_is_brought_into_one_form():
             "dns": {"domain": "Lab.Internal", "forwarders": ["2001:DB8::0:53"]},
         }
     )
-    assert spec.address == "10.20.0.1/24"
+    assert spec.get("address") == "10.20.0.1/24"
     assert spec.range == ("10.20.0.100", "10.20.0.199")
-    assert spec.hosts == (HostItem("alpha", "52:54:00:ab:cd:ef", "10.20.0.10"),)
-    assert (spec.domain, spec.forwarders) == ("lab.internal", ("2001:db8::53",))
+    assert spec.items("dhcp.hosts") == (Item("alpha", True, {"mac": "52:54:00:ab:cd:ef", "ip": "10.20.0.10"}),)
+    assert (spec.get("dns.domain"), spec.get("dns.forwarders")) == ("lab.internal", ("2001:db8::53",))
 
 
 def test_what_is_not_written_is_none():
     spec = parse({"name": "lab0", "dhcp": None, "dns": {"domain": None}, "exact": None, "unset": None})
-    assert (spec.mode, spec.address, spec.range, spec.hosts, spec.domain, spec.dns_hosts) == (None,) * 6
-    assert (spec.forwarders, spec.mtu, spec.autostart) == (None,) * 3
+    assert (spec.values, spec.lists, spec.exact, spec.unset, spec.range) == ({}, {}, (), (), None)
 
 
 @pytest.mark.parametrize("name", ["lab0", "br-lan", "vmbr0.1", "a" * 15])
@@ -59,14 +59,14 @@ def test_ports_are_brought_into_one_form():
             "mac": "52:54:00:AB:CD:EF",
         }
     )
-    assert spec.ports == (PortItem("eth1", 7, (20, 30, 31, 32)), PortItem("bond0", is_absent=True))
-    assert (spec.address, spec.address6, spec.gateway6, spec.mac) == (
+    assert spec.items("ports") == (Item("eth1", True, {"pvid": 7, "vids": (20, 30, 31, 32)}), Item("bond0", False))
+    assert tuple(spec.get(key) for key in ("address", "address6", "gateway6", "mac")) == (
         "dhcp",
         "fd00:20::1/64",
         "fe80::1",
         "52:54:00:ab:cd:ef",
     )
-    assert parse({"name": "vmbr0", "address": "none"}).address == ""
+    assert parse({"name": "vmbr0", "address": "none"}).get("address") == ""
     assert show_vids((20, 30, 31, 32)) == ["20", "30-32"]
 
 
