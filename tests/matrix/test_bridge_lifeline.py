@@ -42,6 +42,8 @@ OF_THE_BRIDGE: list[dict[str, t.Any]] = [
     {"state": "absent"},
 ]
 OF_ITS_PORT = OF_THE_BRIDGE[1:]
+# Where only the way that is found is another one.
+SOME = [OF_THE_BRIDGE[0], OF_THE_BRIDGE[2]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -109,13 +111,13 @@ def test_a_way_out_that_a_policy_has_is_not_cut(backend: str) -> None:
 def test_a_way_out_in_two_halves_is_not_cut() -> None:
     for half in ("0.0.0.0/1", "128.0.0.0/1"):
         route(half, "via", "10.216.0.254")
-    refuse_all(OF_THE_BRIDGE, f"the bridge {NAME} carries {WAY_OUT}")
+    refuse_all(SOME, f"the bridge {NAME} carries {WAY_OUT}")
 
 
 def test_a_way_out_of_ipv6_in_a_table_of_its_own_is_not_cut() -> None:
     command("ip", "address", "add", "fd00:216::1/64", "dev", NAME, "nodad")
     command("ip", "-6", "route", "add", "default", "via", "fd00:216::fe", "table", "77")
-    refuse_all(OF_THE_BRIDGE, f"the bridge {NAME} carries {WAY_OUT}")
+    refuse_all(SOME, f"the bridge {NAME} carries {WAY_OUT}")
 
 
 def test_answers_that_a_policy_sends_by_a_bridge_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,17 +125,17 @@ def test_answers_that_a_policy_sends_by_a_bridge_are_not_cut(monkeypatch: pytest
     route("192.0.2.0/24", "via", "10.216.0.254", "table", "77")
     command("ip", "rule", "add", "from", "10.217.0.1", "table", "77")
     connect(monkeypatch, "10.217.0.1")
-    refuse_all(OF_THE_BRIDGE, f"the bridge {NAME} carries {CONNECTION} (10.217.0.1)")
+    refuse_all(SOME, f"the bridge {NAME} carries {CONNECTION} (10.217.0.1)")
     command("ip", "address", "delete", "10.217.0.1/32", "dev", "lo")
 
 
 def test_a_connection_of_ipv6_alone_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     command("ip", "address", "add", "fd00:216::1/64", "dev", NAME, "nodad")
     connect(monkeypatch, "fd00:216::1", "2001:db8::9")
-    refuse_all(OF_THE_BRIDGE, f"the bridge {NAME} carries {CONNECTION} (fd00:216::1)")
+    refuse_all(SOME, f"the bridge {NAME} carries {CONNECTION} (fd00:216::1)")
     command("ip", "address", "add", "fe80::216/64", "dev", NAME, "nodad")
     connect(monkeypatch, f"fe80::216%{NAME}", f"fe80::9%{NAME}")
-    refuse_all(OF_THE_BRIDGE, CONNECTION)
+    refuse_all(SOME, CONNECTION)
 
 
 def test_what_a_port_carries_beside_its_bridge_is_not_cut(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +144,7 @@ def test_what_a_port_carries_beside_its_bridge_is_not_cut(backend: str, monkeypa
     refuse_all(OF_ITS_PORT, f"the port {PORT} carries {CONNECTION} (10.217.0.1)")
     monkeypatch.delenv("SSH_CONNECTION")
     route("default", "via", "10.217.0.254", "dev", PORT)
-    refuse_all(OF_ITS_PORT, f"the port {PORT} carries {WAY_OUT}")
+    refuse_all(OF_ITS_PORT[:1], f"the port {PORT} carries {WAY_OUT}")
     check_run_again(BRIDGE, {"name": NAME, "address": "10.216.0.2/24"}, ["address"])
     check_run_again(BRIDGE, {"name": NAME, "ports": [{"name": FREE}]}, [f"ports[{FREE}]"])
     check_run_again(BRIDGE, {"name": NAME, "ports": [{"name": FREE, "state": "absent"}]}, [f"ports[{FREE}]"])
@@ -152,7 +154,7 @@ def test_a_macvlan_on_a_bridge_that_has_the_connection_is_not_cut(monkeypatch: p
     command("ip", "link", "add", "link", NAME, "name", UPPER, "type", "macvlan")
     command("ip", "address", "add", "10.217.0.1/24", "dev", UPPER)
     connect(monkeypatch, "10.217.0.1")
-    refuse_all(OF_THE_BRIDGE, f"the bridge {NAME} carries {CONNECTION} (10.217.0.1)")
+    refuse_all(SOME, f"the bridge {NAME} carries {CONNECTION} (10.217.0.1)")
 
 
 def test_a_pair_that_leads_into_a_bridge_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,31 +162,31 @@ def test_a_pair_that_leads_into_a_bridge_is_not_cut(monkeypatch: pytest.MonkeyPa
     command("ip", "link", "set", f"{UPPER}2", "master", NAME, "up")
     command("ip", "address", "add", "10.217.0.1/24", "dev", UPPER)
     connect(monkeypatch, "10.217.0.1")
-    refuse_all(OF_THE_BRIDGE[:-1], f"the bridge {NAME} carries {CONNECTION} (10.217.0.1)")
+    refuse_all(SOME, f"the bridge {NAME} carries {CONNECTION} (10.217.0.1)")
 
 
 def test_a_connection_by_a_guest_of_the_bridge_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     command("ip", "-n", PEER, "address", "add", "10.216.0.9/24", "dev", PORT)
     connect(monkeypatch, "10.216.0.1", "10.216.0.9")
-    refuse_all(OF_THE_BRIDGE, f"the bridge {NAME} carries {CONNECTION} (10.216.0.1)")
+    refuse_all(SOME, f"the bridge {NAME} carries {CONNECTION} (10.216.0.1)")
 
 
 def test_the_outer_way_of_a_tunnel_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     command("ip", "link", "add", UPPER, "type", "vxlan", "id", "7", "remote", "10.216.0.9", "dstport", "4789")
     command("ip", "address", "add", "10.217.0.1/24", "dev", UPPER)
     connect(monkeypatch, "10.217.0.1", "10.217.0.9")
-    refuse_all(OF_THE_BRIDGE, f"the bridge {NAME} carries {CONNECTION} (10.217.0.1)")
+    refuse_all(SOME, f"the bridge {NAME} carries {CONNECTION} (10.217.0.1)")
     command("ip", "link", "delete", UPPER)
     command("ip", "link", "add", UPPER, *"type vxlan id 7 group 239.1.1.1 dstport 4789 dev".split(), NAME)
     command("ip", "address", "add", "10.217.0.1/24", "dev", UPPER)
-    refuse_all(OF_THE_BRIDGE, f"the bridge {NAME} carries {CONNECTION} (10.217.0.1)")
+    refuse_all(SOME, f"the bridge {NAME} carries {CONNECTION} (10.217.0.1)")
 
 
 def test_a_tunnel_of_a_program_may_go_by_each_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     command("ip", "tuntap", "add", UPPER, "mode", "tun")
     command("ip", "address", "add", "10.217.0.1/24", "dev", UPPER)
     connect(monkeypatch, "10.217.0.1", "10.217.0.9")
-    refuse_all(OF_THE_BRIDGE, f"the bridge {NAME} carries {CONNECTION} (10.217.0.1)")
+    refuse_all(SOME, f"the bridge {NAME} carries {CONNECTION} (10.217.0.1)")
 
 
 def test_a_task_in_the_background_knows_the_sessions_of_the_host() -> None:
@@ -192,7 +194,7 @@ def test_a_task_in_the_background_knows_the_sessions_of_the_host() -> None:
     environ = {**os.environ, "SSH_CONNECTION": "192.0.2.9 50000 10.216.0.1 22"}
     session = subprocess.Popen([sys.executable, "-c", "input()"], env=environ, stdin=subprocess.PIPE)
     try:
-        refuse_all(OF_THE_BRIDGE, f"the bridge {NAME} carries {CONNECTION} (10.216.0.1)")
+        refuse_all(SOME, f"the bridge {NAME} carries {CONNECTION} (10.216.0.1)")
     finally:
         session.communicate(b"\n")
     check_run_again(BRIDGE, {"name": NAME, "mtu": 1400}, ["mtu"])

@@ -625,7 +625,7 @@ SHARED = NETWORKD / f"20-{PREFIX}-shared.network"
         f"Name={OTHER}\nName={NAME}",
         f"Name={OTHER}\n\n[Match]\nName={NAME}",
         "Kind=bridge",
-        f"Name={NAME}\nHost=!nowhere",
+        f"Name={NAME}\nProperty=!A=b",
     ],
 )
 def test_a_file_that_is_about_more_links_stays_and_is_named(networkd: None, match: str) -> None:
