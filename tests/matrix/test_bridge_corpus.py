@@ -32,11 +32,11 @@ from ansible_collections.homelab.hybrid.tests.harness.host_networks import (
     network_of_a_host,
     use_networkd,
 )
+from ansible_collections.homelab.hybrid.tests.harness.kill import SEED
 from ansible_collections.homelab.hybrid.tests.harness.machines import command
 
 # So many in `make test`; more by hand.
 COUNT = int(os.environ.get("BRIDGE_CORPUS", "16"))
-SEED = os.environ.get("HARNESS_SEED", "9")
 PREFIX = "hlbd"
 NAME, ONE, TWO, FREE, OTHER = (f"{PREFIX}{word}" for word in ("0", "p1", "p2", "p3", "x"))
 PORTS = (ONE, TWO, FREE, OTHER)

@@ -31,11 +31,11 @@ from ansible_collections.homelab.hybrid.tests.harness.host_networks import (
     network_of_a_host,
     use_ifupdown,
 )
+from ansible_collections.homelab.hybrid.tests.harness.kill import SEED
 from ansible_collections.homelab.hybrid.tests.harness.machines import command
 
 # So many in `make test`; more by hand.
 COUNT = int(os.environ.get("BRIDGE_CORPUS", "16"))
-SEED = os.environ.get("HARNESS_SEED", "9")
 PREFIX = "hlbu"
 NAME, ONE, TWO, FREE = (f"{PREFIX}{word}" for word in ("0", "p1", "p2", "p3"))
 PORTS = (ONE, TWO, FREE)

@@ -28,7 +28,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource 
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import tiny_root, upstream
 from ansible_collections.homelab.hybrid.tests.harness.cases import AnyResource, converge_now
-from ansible_collections.homelab.hybrid.tests.harness.kill import Child
+from ansible_collections.homelab.hybrid.tests.harness.kill import SEED, Child
 from ansible_collections.homelab.hybrid.tests.harness.leftovers import remove_host
 
 Params = dict[str, t.Any]
@@ -41,7 +41,6 @@ ARCHIVE = FOLDER.with_name(f"{PREFIX}-archive") / "tiny.tar.zst"
 LXC = Path("/var/lib/lxc")
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 KILLS = int(os.environ.get("KILLS", "20"))
-SEED = int(os.environ.get("HARNESS_SEED", "1"))
 
 ENDING = {"shutdown_timeout": 1, "force_stop": True}
 NETWORK: Params = {"name": BRIDGE, "mode": "nat", "address": "10.91.11.1/24"}
