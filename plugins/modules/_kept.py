@@ -15,6 +15,7 @@ description:
   - The code of a module is kept on its host below C(/run) until the host restarts, in one archive for each version of it. Where it is,
     this stands for the module, and takes its options. Where it is not, it tells nothing, and the code is sent.
   - Where it is told the name of a job it returns at once, and the module goes on behind it. What comes of it is in files of that name.
+    Asked for such a job later, it tells what the module returned.
 author:
   - homelab.hybrid contributors (@homelab)
 extends_documentation_fragment:
@@ -51,8 +52,9 @@ import sys
 GIVEN = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 # As the shared code's _run/kept_code.py has it: the path of the code, which ends with the name of the module.
 VARIABLE = "HOMELAB_HYBRID_CODE"
-# As _run/progress.py has it: the name of the job, 16 hexadecimal digits, and the folder of what it tells.
+# As _run/progress.py has it: the name of the job, 16 hexadecimal digits, that of one that is over, and the folder of what they tell.
 JOB = "HOMELAB_HYBRID_JOB"
+RESULT_OF = "HOMELAB_HYBRID_RESULT_OF"
 PROGRESS = "/run/homelab_hybrid/progress"
 # It has no options of its own: those that are given are checked by the code that is kept.
 ARGUMENTS: dict[str, dict[str, object]] = {}
@@ -60,6 +62,9 @@ MODULES = "ansible_collections.homelab.hybrid.plugins.modules"
 
 
 def main() -> None:
+    if os.environ.get(RESULT_OF):
+        tell_result_of(os.environ[RESULT_OF])
+        return
     place = os.environ.get(VARIABLE, "")
     try:
         # Open while the module runs: it has all of its code, whoever removes it meanwhile.
@@ -88,6 +93,16 @@ def main() -> None:
     vars(sys.modules["__main__"]).update(_module_fqn=name, _modlib_path=path)
     importlib.import_module("ansible.module_utils.common.respawn")._ANSIBLE_PARENT_PATH = path
     importlib.import_module(name).main()
+
+
+def tell_result_of(job: str) -> None:
+    """Print what the module of *job* printed, as if this were it; nothing where that is lost."""
+    try:
+        with open(f"{PROGRESS}/{job}.result.jsonl", encoding="utf-8") as result:
+            said = result.read()
+    except FileNotFoundError:
+        said = ""
+    sys.stdout.write(said or "{}\n")
 
 
 def go_on_behind(job: str) -> None:

@@ -56,7 +56,8 @@ options:
       - Every image has systemd with systemd-networkd, dbus, sudo, an OpenSSH server that makes its host keys at the first start,
         python3 and python3-apt for Ansible, iproute2, ping, and no manuals and translations. An image for virtual machines has
         Debian's cloud kernel, GRUB, cloud-init (seeds from a disk only), qemu-guest-agent and systemd-resolved as well.
-      - Needed to make an image, unless O(path), O(url) or O(simplestreams) is written. Read once, on creation; afterwards a difference is reported in RV(image.stale).
+      - Needed to make an image, unless O(path), O(url) or O(simplestreams) is written. Read once, on creation; afterwards a difference is
+        reported in RV(image.stale).
     type: dict
     suboptions:
       suite:

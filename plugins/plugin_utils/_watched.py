@@ -12,7 +12,6 @@ import time
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible.vars.clean import remove_internal_keys
 
 from ..module_utils._run import progress
 from . import _progress_text
@@ -25,8 +24,6 @@ SILENCE_SECONDS = 60
 _WAIT_SECONDS = 0.25
 # The status of flock where the job goes on.
 _RUNS = 75
-# How modules that are sent as they are tell their result (ansible-core 2.19).
-_PROFILE = "legacy"
 # What every result has that the module itself told.
 _RESULT = {"plan", "invocation"}
 _LOST = "the run on {host} ended before it told its result (killed, or the host restarted?). Run it again: it goes on from there"
@@ -42,6 +39,7 @@ class WatchedAction(KeptAction):
         result: Result = super().run(tmp, task_vars)
         known = task_vars or {}
         self._name = str(known.get("inventory_hostname", ""))
+        self._vars = known
         try:
             if self._task.async_val:
                 result.update(self._execute_module(task_vars=known, wrap_async=True))
@@ -117,14 +115,13 @@ class WatchedAction(KeptAction):
 
     def result_of(self, job: str) -> Result:
         """What a job that is over told as its result; only ``module_stderr`` of one that told none."""
-        dummy, result, errors = progress.job_paths(job)
-        answer = self._run_there(f"cat {result}")
-        if not str(answer["stdout"]).strip():
-            said = str(self._run_there(f"cat {errors}")["stdout"])
-            return {"module_stderr": said} if said else {}
-        told: Result = self._parse_returned_data(answer, _PROFILE)
-        remove_internal_keys(told)
-        return told
+        # As a module's, which ansible-core reads in another way in each of its versions.
+        with self._environment(progress.RESULT_OF, job):
+            told = self._tell_kept(self._vars)
+        if _RESULT & set(told):
+            return told
+        said = str(self._run_there(f"cat {progress.job_paths(job)[-1]}")["stdout"])
+        return {"module_stderr": said} if said else {}
 
     def _run_there(self, command: str) -> Result:
         """What *command* prints on the host, and its status."""

@@ -66,28 +66,25 @@ def run(
     return done.stdout.decode(errors="replace")
 
 
-@contextlib.contextmanager
-def reading(argv: t.Sequence[str], *, keep_fds: t.Sequence[int] = ()) -> t.Iterator[t.IO[bytes]]:
+def reading(argv: t.Sequence[str], *, keep_fds: t.Sequence[int] = ()) -> contextlib.AbstractContextManager[t.IO[bytes]]:
     """What *argv* prints, as it comes. Who leaves early ends it. See ``run`` for *keep_fds*.
 
     :raises CommandError: on the way out, when the program is missing or ends with another status than 0.
     """
-    with _started(argv, keep_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child:
-        yield t.cast("t.IO[bytes]", child.stdout)
+    return _started(argv, keep_fds, "stdout", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
 
-@contextlib.contextmanager
-def writing(argv: t.Sequence[str], *, keep_fds: t.Sequence[int] = ()) -> t.Iterator[t.IO[bytes]]:
+def writing(argv: t.Sequence[str], *, keep_fds: t.Sequence[int] = ()) -> contextlib.AbstractContextManager[t.IO[bytes]]:
     """What *argv* reads, as it is written. See ``run`` for *keep_fds*.
 
     :raises CommandError: on the way out, when the program is missing or ends with another status than 0.
     """
-    with _started(argv, keep_fds, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as child:
-        yield t.cast("t.IO[bytes]", child.stdin)
+    return _started(argv, keep_fds, "stdin", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
 @contextlib.contextmanager
-def _started(argv: t.Sequence[str], keep_fds: t.Sequence[int], **streams: t.Any) -> t.Iterator[subprocess.Popen[bytes]]:
+def _started(argv: t.Sequence[str], keep_fds: t.Sequence[int], ours: str, **streams: t.Any) -> t.Iterator[t.IO[bytes]]:
+    """The stream of the child that is *ours*, ``stdin`` or ``stdout``, while it runs."""
     # A pipe that nobody reads meanwhile would fill up and hold the child.
     said = os.memfd_create("stderr", os.MFD_CLOEXEC)
     try:
@@ -101,12 +98,11 @@ def _started(argv: t.Sequence[str], keep_fds: t.Sequence[int], **streams: t.Any)
             )
         except FileNotFoundError as exc:
             raise CommandError(argv, 127, _not_here(argv[0])) from exc
+        pipe: t.IO[bytes] = getattr(child, ours)
         try:
             with contextlib.suppress(BrokenPipeError):  # it says itself why it ended
-                yield child
-                for stream in (child.stdin, child.stdout):
-                    if stream is not None:
-                        stream.close()
+                yield pipe
+                pipe.close()
         except BaseException:
             child.kill()
             child.wait()

@@ -17,6 +17,8 @@ from .._core import paths
 
 # The control node puts the name of the job into the environment of the module.
 VARIABLE = "HOMELAB_HYBRID_JOB"
+# Or that of one that is over, whose result is asked for.
+RESULT_OF = "HOMELAB_HYBRID_RESULT_OF"
 _KEPT_SECONDS = 24 * 3600
 
 Message = t.Mapping[str, t.Any]

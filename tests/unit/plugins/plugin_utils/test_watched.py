@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import subprocess
+import types
 import typing as t
 from pathlib import Path
 
@@ -91,10 +92,15 @@ def test_a_host_that_is_silent_for_a_moment_is_asked_again(monkeypatch: pytest.M
 
 
 class Action(_watched.WatchedAction):
-    """The action without a connection: commands run here."""
+    """The action without a connection: commands run here, and *told* is what the module told."""
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self, told: Result | None = None) -> None:
+        self._told = told or {}
+        self._vars: Result = {}
+        self._task = types.SimpleNamespace(environment=[])
+
+    def _tell_kept(self, task_vars: Result) -> Result:
+        return self._told if self._task.environment == [{progress.RESULT_OF: JOB}] else {"plan": "of another"}
 
     def _run_there(self, command: str) -> Result:
         done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
@@ -111,9 +117,8 @@ def test_a_job_goes_on_as_long_as_its_result_is_locked(tmp_path: Path, monkeypat
         assert Action().listen(JOB, 0) == (line(STEP), False)
     assert Action().listen(JOB, len(line(STEP))) == ("", True)
     assert Action().result_of(JOB) == {"module_stderr": "NameError: x"}
-    result.write_text('a line of a library\n{"plan": [], "_ansible_no_log": 1}\n')
-    # As of every module that was parsed.
-    assert Action().result_of(JOB) == {"plan": [], "_ansible_parsed": True}
+    assert Action({"failed": True, "msg": "no JSON"}).result_of(JOB) == {"module_stderr": "NameError: x"}
+    assert Action({"plan": []}).result_of(JOB) == {"plan": []}
 
 
 def test_a_host_that_was_started_again_has_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -71,14 +71,14 @@ def environment(archive: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(archive)}
 
 
-def run(place: Path, options: t.Any, job: str = "") -> tuple[dict[str, t.Any], str]:
+def run(place: Path, options: t.Any, job: str = "", variable: str = _kept.JOB) -> tuple[dict[str, t.Any], str]:
     """What the module tells with *options*, read from a pipe as Ansible sends it. The files of a *job* are beside *place*."""
     text = Path(_kept.__file__).read_text(encoding="utf-8")
     text = text.replace("<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>", json.dumps(options))
     text = text.replace(paths.PROGRESS, str(place.parent / "progress"))
     # Without the Ansible that this test runs with.
     argv = [sys.executable, "-S", "-"]
-    variables = {_kept.VARIABLE: str(place), "PATH": os.environ["PATH"], _kept.JOB: job}
+    variables = {_kept.VARIABLE: str(place), "PATH": os.environ["PATH"], variable: job}
     done = subprocess.run(argv, input=text, env=variables, cwd=place.parent, capture_output=True, text=True, check=True)
     return json.loads(done.stdout), done.stderr
 
@@ -141,6 +141,9 @@ def test_a_job_goes_on_behind_its_caller(tmp_path: Path) -> None:
     said = subprocess.run(["flock", result, "cat", result], capture_output=True, text=True, check=True).stdout
     assert json.loads(said)["args"] == {"ANSIBLE_MODULE_ARGS": {"vms": []}}
     assert result.stat().st_mode & 0o777 == 0o600
+    assert run(place, {}, JOB, _kept.RESULT_OF) == (json.loads(said), "")
+    result.unlink()
+    assert run(place, {}, JOB, _kept.RESULT_OF) == ({}, "")
 
 
 def test_a_job_without_kept_code_is_none(tmp_path: Path) -> None:
@@ -148,7 +151,7 @@ def test_a_job_without_kept_code_is_none(tmp_path: Path) -> None:
 
 
 def test_both_sides_call_the_files_of_a_job_alike() -> None:
-    assert (_kept.JOB, _kept.PROGRESS) == (progress.VARIABLE, paths.PROGRESS)
+    assert (_kept.JOB, _kept.RESULT_OF, _kept.PROGRESS) == (progress.VARIABLE, progress.RESULT_OF, paths.PROGRESS)
     named = [f"{_kept.PROGRESS}/{JOB}.{what}.jsonl" for what in ("result", "errors")]
     assert list(progress.job_paths(JOB)[1:]) == named
 
