@@ -72,6 +72,7 @@ ELSEWHERE = {
     "guest_startup": "tests/playbooks/test_playbooks.py",
     "guest_kind": "tests/matrix/test_site.py",
     "ansible_connection": "tests/matrix/test_connection_lxc.py",
+    "ansible_become_password": "tests/matrix/test_become.py",
     "ansible_python_interpreter": "tests/playbooks/test_readme.py",
     "include_role": "tests/playbooks/test_bare_host.py",
     "roles": "tests/playbooks/demo.sh",

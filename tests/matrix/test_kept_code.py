@@ -137,6 +137,6 @@ def test_a_run_goes_on_when_its_code_is_removed_while_it_plans_or_works(tmp_path
         sent, result = converge(tmp_path, lists)
         assert [item["name"] for item in result["resources"] if item.get("failed")] == [] and result["changed"]
         assert (tmp_path / "pool").is_dir()
-        assert sent == (["_kept", "_kept", "layout"] if step == "_plan" else ["_kept", "_kept"])
+        assert sent == (["_kept", "_kept", "layout"] if step == "_plan" else ["_kept", "_kept", "_kept"])
     finally:
         converge(tmp_path, {"storage_pools": [{**pool, "state": "absent"}]})
