@@ -45,6 +45,15 @@ def network_of_a_host() -> t.Iterator[None]:
         yield
 
 
+def remove_links(prefix: str, *namespaces: str) -> None:
+    """Take away the links of a test, which have its *prefix*, and the *namespaces* at their other ends."""
+    for name in links():
+        if name.startswith(prefix):
+            command("ip", "link", "delete", name, check=False)
+    for name in namespaces:
+        command("ip", "netns", "delete", name, check=False)
+
+
 def unpack(package: str) -> Path:
     """Debian's package as a folder in the build cache; it is not installed."""
 

@@ -30,6 +30,7 @@ from ansible_collections.homelab.hybrid.tests.harness.host_networks import (
     kernel,
     links,
     network_of_a_host,
+    remove_links,
     use_networkd,
 )
 from ansible_collections.homelab.hybrid.tests.harness.kill import SEED
@@ -238,10 +239,7 @@ def cards(network: None) -> t.Iterator[None]:
 
 
 def clean() -> None:
-    for name in links():
-        if name.startswith(PREFIX):
-            command("ip", "link", "delete", name, check=False)
-    command("ip", "netns", "delete", PEERS, check=False)
+    remove_links(PREFIX, PEERS)
     Path(paths.record_path("bridges", NAME)).unlink(missing_ok=True)
     for folder in (ETC, RUN, LOCAL, LIB, Path("/run/systemd/netif")):
         shutil.rmtree(folder, ignore_errors=True)

@@ -29,6 +29,7 @@ from ansible_collections.homelab.hybrid.tests.harness.host_networks import (
     kernel,
     links,
     network_of_a_host,
+    remove_links,
     use_ifupdown,
 )
 from ansible_collections.homelab.hybrid.tests.harness.kill import SEED
@@ -218,10 +219,7 @@ def cards(network: None) -> t.Iterator[None]:
 
 
 def clean() -> None:
-    for name in links():
-        if name.startswith(PREFIX):
-            command("ip", "link", "delete", name, check=False)
-    command("ip", "netns", "delete", PEERS, check=False)
+    remove_links(PREFIX, PEERS)
     Path(paths.record_path("bridges", NAME)).unlink(missing_ok=True)
     shutil.rmtree(FOLDER / "interfaces.d", ignore_errors=True)
     for path in (INTERFACES, FOLDER / "interfaces.off", *Path("/run/network").glob("*ifstate*")):

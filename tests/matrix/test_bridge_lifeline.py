@@ -20,8 +20,8 @@ from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_aga
 from ansible_collections.homelab.hybrid.tests.harness.host_networks import (
     INTERFACES,
     NETWORKD,
-    links,
     network_of_a_host,
+    remove_links,
     use_ifupdown,
     use_networkd,
 )
@@ -72,10 +72,7 @@ def bridge(network: None, request: pytest.FixtureRequest) -> t.Iterator[None]:
 
 
 def clean() -> None:
-    for name in links():
-        if name.startswith(PREFIX):
-            command("ip", "link", "delete", name, check=False)
-    command("ip", "netns", "delete", PEER, check=False)
+    remove_links(PREFIX, PEER)
     for family in ("-4", "-6"):
         for table in ("77", "main"):
             command("ip", family, "route", "flush", "table", table, check=False)

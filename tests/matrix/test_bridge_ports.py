@@ -26,6 +26,7 @@ from ansible_collections.homelab.hybrid.tests.harness.host_networks import (
     gateways,
     links,
     network_of_a_host,
+    remove_links,
     use_ifupdown,
     use_networkd,
 )
@@ -81,11 +82,7 @@ def links_of_the_test(network: None) -> t.Iterator[None]:
 
 
 def clean() -> None:
-    for name in links():
-        if name.startswith(PREFIX):
-            command("ip", "link", "delete", name, check=False)
-    for peer in PEERS:
-        command("ip", "netns", "delete", peer, check=False)
+    remove_links(PREFIX, *PEERS)
     for record in Path(paths.record_folder("bridges")).glob(f"{PREFIX}*"):
         record.unlink()
     clean_files()
