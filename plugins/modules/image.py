@@ -10,7 +10,7 @@ module: image
 short_description: Keep an image that containers or virtual machines are made of
 version_added: 0.1.0
 description:
-  - Builds an image of Debian, takes one from a file of the host, or fetches one, and keeps it in the host's image store. Guests name it
+  - Builds an image of Debian or Ubuntu, takes one from a file of the host, or fetches one, and keeps it in the host's image store. Guests name it
     on creation.
   - A container's image is a root file system, a virtual machine's is a bootable disk (BIOS, cloud-init, guest agent, serial console).
   - What is fetched is checked before it is used, goes on where a cut ended it, also in the next run, and is kept beside the images until
@@ -51,7 +51,7 @@ options:
     choices: [container, vm]
   build:
     description:
-      - Build the image of Debian, from the mirrors in the host's own apt sources. The guests get the same sources, the host's apt proxy,
+      - Build the image of Debian or Ubuntu, from the mirrors in the host's own apt sources. The guests get the same sources, the host's apt proxy,
         and the certificate authorities that the administrator added in C(/usr/local/share/ca-certificates).
       - Every image has systemd with systemd-networkd, dbus, sudo, an OpenSSH server that makes its host keys at the first start,
         python3 and python3-apt for Ansible, iproute2, ping, and no manuals and translations. An image for virtual machines has
@@ -62,9 +62,12 @@ options:
     suboptions:
       suite:
         description:
-          - The Debian release.
+          - The release of Debian, or of Ubuntu.
+          - Ubuntu needs an entry of its archive in the host's apt sources, with C(Signed-By) its C(ubuntu-archive-keyring.gpg) and best
+            disabled there, so that the host itself takes nothing from it. Of Ubuntu the images of containers are built, those of virtual
+            machines are fetched.
         type: str
-        choices: [bookworm, trixie]
+        choices: [bookworm, trixie, jammy, noble, resolute]
         required: true
       packages:
         description:

@@ -436,8 +436,8 @@ options:
           - vm
       build:
         description:
-          - Build the image of Debian, from the mirrors in the host's own apt sources. The guests get the same sources, the
-            host's apt proxy, and the certificate authorities that the administrator added in C(/usr/local/share/ca-certificates).
+          - Build the image of Debian or Ubuntu, from the mirrors in the host's own apt sources. The guests get the same sources,
+            the host's apt proxy, and the certificate authorities that the administrator added in C(/usr/local/share/ca-certificates).
           - Every image has systemd with systemd-networkd, dbus, sudo, an OpenSSH server that makes its host keys at the first
             start, python3 and python3-apt for Ansible, iproute2, ping, and no manuals and translations. An image for virtual
             machines has Debian's cloud kernel, GRUB, cloud-init (seeds from a disk only), qemu-guest-agent and systemd-resolved
@@ -448,11 +448,17 @@ options:
         suboptions:
           suite:
             description:
-              - The Debian release.
+              - The release of Debian, or of Ubuntu.
+              - Ubuntu needs an entry of its archive in the host's apt sources, with C(Signed-By) its C(ubuntu-archive-keyring.gpg)
+                and best disabled there, so that the host itself takes nothing from it. Of Ubuntu the images of containers
+                are built, those of virtual machines are fetched.
             type: str
             choices:
               - bookworm
               - trixie
+              - jammy
+              - noble
+              - resolute
             required: true
           packages:
             description:

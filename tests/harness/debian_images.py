@@ -46,7 +46,7 @@ def _build_bare_root(recipe: build.Recipe, target: str, dummy: t.Sequence[int]) 
     command = ["mmdebstrap", "--mode=root", "--variant=important", f"--include={','.join({*BARE, *recipe.packages})}"]
     command += [f"--aptopt={setting.rstrip(';')}" for setting in sources.apt_settings()]
     command += [f"--customize-hook={hook}" for hook in hooks]
-    lines = sources.debian_lines(sources.host_sources(), recipe.suite)
+    lines = sources.archive_lines(sources.host_sources(), recipe.suite)
     subprocess.run([*command, recipe.suite, target, *lines], check=True)
     yield None
 
@@ -57,7 +57,7 @@ def _cached(
     """The file of one recipe. What the code, the sources of the host and the recipe make is one key."""
     files = [Path(module.__file__ or "") for module in (build, sources)] + ([Path(__file__)] if kind == "bare" else [])
     code = b"".join(path.read_bytes() for path in files)
-    recipe = repr((suite, sorted(packages), sources.debian_lines(sources.host_sources(), suite))).encode()
+    recipe = repr((suite, sorted(packages), sources.archive_lines(sources.host_sources(), suite))).encode()
     folder = cache / f"{kind}-{suite}-{hashlib.sha256(code + recipe).hexdigest()[:12]}"
 
     def build_in(work: Path) -> None:

@@ -85,7 +85,7 @@ def machine(folder: Path, port: int) -> list[str]:
 def built(packages: Sequence[str], cache: Path = debian_images.CACHE) -> Path:
     """The folder with disk, snapshot, kernel and key, made when what goes in was never put together before."""
     version = tiny_vm.run("qemu-system-x86_64", "--version")
-    lines = sources.debian_lines(sources.host_sources(), SUITE)
+    lines = sources.archive_lines(sources.host_sources(), SUITE)
     material = debian_images.container_root("bookworm", cache=cache)
     code = b"".join(Path(name or "").read_bytes() for name in (__file__, tiny_vm.__file__))
     recipe = repr((sorted(packages), version, lines, material.parent.name)).encode()

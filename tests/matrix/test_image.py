@@ -467,6 +467,12 @@ def test_two_runs_at_once_make_one_image(folder):
     assert first["image"] == second["image"]
 
 
+def test_ubuntu_is_refused_before_anything_is_made_where_the_host_names_no_mirror_of_it(folder):
+    params = {"name": NAME, "kind": "container", "build": {"suite": "noble"}}
+    refuse(IMAGE, params, "no http or https mirror of Ubuntu's archive")
+    assert_nothing_left()
+
+
 def test_an_unknown_package_is_named_and_leaves_nothing(folder):
     build = {"suite": "bookworm", "packages": [f"{PREFIX}-no-such-package"]}
     outcome = converge_now(IMAGE, {"name": NAME, "kind": "container", "build": build})

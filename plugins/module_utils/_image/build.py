@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # WRITES
-"""Debian roots and disks from the host's own apt sources: mmdebstrap and mke2fs, without loop devices and mounts."""
+"""Debian and Ubuntu roots and Debian disks from the host's own apt sources: mmdebstrap and mke2fs, without loop devices and mounts."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ _LEAST_DISK = 2048 * _MIB
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What an image is built of: a Debian release and the packages beside those that every guest needs."""
+    """What an image is built of: a release of Debian or Ubuntu and the packages beside those that every guest needs."""
 
     suite: str
     packages: tuple[str, ...] = ()
@@ -158,7 +158,7 @@ def build_container_root(recipe: Recipe, target: str, keep_fds: t.Sequence[int])
 
     Everything temporary lies beside *target*, whose folder belongs to this attempt alone.
 
-    :raises ObserveError: when the host has no mirror of Debian's archive in its apt sources.
+    :raises ObserveError: when the host has no mirror of the archive in its apt sources.
     :raises ApplyError: when mmdebstrap fails; it says what apt said.
     """
     files = _write_files(os.path.dirname(target), _COMMON_FILES)
@@ -175,7 +175,7 @@ def build_vm_disk(recipe: Recipe, target: str, keep_fds: t.Sequence[int]) -> t.I
 
     Everything temporary lies beside *target*, whose folder belongs to this attempt alone.
 
-    :raises ObserveError: when the host has no mirror of Debian's archive in its apt sources.
+    :raises ObserveError: when the host has no mirror of the archive in its apt sources.
     :raises ApplyError, CommandError: when one of the programs fails.
     """
     folder = os.path.dirname(target)
@@ -199,7 +199,7 @@ def build_vm_disk(recipe: Recipe, target: str, keep_fds: t.Sequence[int]) -> t.I
 def _debootstrap(
     recipe: Recipe, packages: t.Sequence[str], target: str, script: str, files: str, keep_fds: t.Sequence[int]
 ) -> None:
-    lines = sources.debian_lines(sources.host_sources(), recipe.suite)
+    lines = sources.archive_lines(sources.host_sources(), recipe.suite)
     settings = (*_APT_OPTIONS, *(line.rstrip(";") for line in sources.apt_settings()))
     folder = os.path.dirname(target)
     argv = [
@@ -215,7 +215,9 @@ def _debootstrap(
         command.run(argv, env={"TMPDIR": folder}, keep_fds=keep_fds, timeout=_BUILD_SECONDS)
     except command.CommandError as exc:
         told = _complaints(exc.stderr)
-        raise ApplyError(f"mmdebstrap could not build Debian {recipe.suite}: {told}", rc=exc.rc) from exc
+        raise ApplyError(
+            f"mmdebstrap could not build {sources.archive_of(recipe.suite).name} {recipe.suite}: {told}", rc=exc.rc
+        ) from exc
 
 
 def _complaints(stderr: str) -> str:

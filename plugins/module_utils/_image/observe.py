@@ -19,15 +19,15 @@ from .._storage import volume as volumes
 from .._storage.choice import drivers_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
-from . import copies, downloads, source_file, store
-from .spec import Spec
+from . import copies, downloads, source_file, sources, store
+from .spec import UBUNTU_SUITES, Spec
 from .state import Remote, SourceFile, State
 
 
 def observe(spec: Spec, host: Host) -> State:
     """Read the image of *spec* through *host*.
 
-    :raises ObserveError: when the record cannot be read.
+    :raises ObserveError: when the record cannot be read, a server cannot be asked, or the host names no mirror of what is built.
     :raises SpecError: when ``path`` names a file that no image can be made of, or a server has nothing for what was declared.
     """
     record = host.record("images", spec.name)
@@ -35,6 +35,8 @@ def observe(spec: Spec, host: Host) -> State:
     origin = record.data.get("origin", {})
     kind = image.kind if image else spec.kind
     remote, unreachable = _ask(spec, image is not None)
+    if image is None and spec.state == "present" and spec.build is not None and spec.build.suite in UBUNTU_SUITES:
+        sources.check_archive(spec.build.suite)
     is_looked_at = spec.state == "present" and spec.path is not None and kind is not None
     source = source_file.look(t.cast(str, spec.path), t.cast(str, kind)) if is_looked_at else None
     return State(

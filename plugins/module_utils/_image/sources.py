@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""Where this host gets Debian from: its own apt sources, mapped to the suite that an image is built of."""
+"""Where this host gets Debian and Ubuntu from: its own apt sources, mapped to the suite that an image is built of."""
 
 from __future__ import annotations
 
@@ -15,11 +15,35 @@ from .._core import atomic, command
 from .._core.errors import ObserveError
 
 APT = "/etc/apt"
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+KEYRINGS = "/usr/share/keyrings"
 LOCAL_AUTHORITIES = "/usr/local/share/ca-certificates"
-# Releases and the names that move with them; anything else in an entry's suite is somebody else's repository.
-_RELEASES = frozenset(
-    "bullseye bookworm trixie forky duke sid oldoldstable oldstable stable testing unstable experimental".split()
+
+
+class Archive(t.NamedTuple):
+    """The archive of a distribution. *keyring* is the file in /usr/share/keyrings, on the host and in the image alike.
+
+    *releases* are those that an entry of the host may name, and the names that move with them; anything else in an entry's
+    suite is somebody else's repository.
+    """
+
+    name: str
+    keyring: str
+    components: tuple[str, ...]
+    releases: frozenset[str]
+
+    @property
+    def keyring_path(self) -> str:
+        return os.path.join(KEYRINGS, self.keyring)
+
+
+_DEBIAN_RELEASES = "bullseye bookworm trixie forky duke sid oldoldstable oldstable stable testing unstable experimental"
+DEBIAN = Archive("Debian", "debian-archive-keyring.gpg", ("main",), frozenset(_DEBIAN_RELEASES.split()))
+# In its universe are parts of what Debian has in main.
+UBUNTU = Archive(
+    "Ubuntu",
+    "ubuntu-archive-keyring.gpg",
+    ("main", "universe"),
+    frozenset(("focal", "jammy", "noble", "questing", "resolute", "devel")),
 )
 _COMPANIONS = ("-security", "-updates", "/updates")
 _OPTION = re.compile(r"^deb(?:\s+\[(?P<options>[^\]]*)\])?\s+(?P<rest>\S.*)$")
@@ -37,6 +61,7 @@ class Source:
     suites: tuple[str, ...]
     components: tuple[str, ...]
     signed_by: str | None = None
+    is_enabled: bool = True
 
 
 def parse_list(text: str) -> list[Source]:
@@ -52,7 +77,7 @@ def parse_list(text: str) -> list[Source]:
 
 
 def parse_deb822(text: str) -> list[Source]:
-    """The enabled binary entries of a deb822-style file. An embedded key counts as a keyring of its own."""
+    """The binary entries of a deb822-style file. An embedded key counts as a keyring of its own."""
     return [source for source in map(_stanza, re.split(r"\n\s*\n", _uncommented(text))) if source is not None]
 
 
@@ -70,15 +95,11 @@ def _stanza(text: str) -> Source | None:
             key, value = line.split(":", 1)
             key = key.strip().lower()
             fields[key] = value.strip()
-    if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() in (
-        "no",
-        "false",
-        "0",
-        "off",
-    ):
+    if "deb" not in fields.get("types", "").split():
         return None
+    is_enabled = fields.get("enabled", "yes").lower() not in ("no", "false", "0", "off")
     words = {name: tuple(fields.get(name, "").split()) for name in ("uris", "suites", "components")}
-    return Source(words["uris"], words["suites"], words["components"], fields.get("signed-by"))
+    return Source(words["uris"], words["suites"], words["components"], fields.get("signed-by"), is_enabled)
 
 
 def host_sources(folder: str = APT) -> list[Source]:
@@ -94,46 +115,70 @@ def host_sources(folder: str = APT) -> list[Source]:
     return found
 
 
-def debian_lines(sources: t.Iterable[Source], suite: str) -> list[str]:
-    """One-line apt sources of *suite* and, where the host has them for its own release, of its updates and security.
+def archive_of(suite: str) -> Archive:
+    """The archive that has *suite*."""
+    return UBUNTU if suite in UBUNTU.releases else DEBIAN
 
-    :raises ObserveError: when the host names no mirror of Debian's archive that others can reach too.
+
+def archive_lines(sources: t.Iterable[Source], suite: str) -> list[str]:
+    """One-line apt sources of *suite* and, where the host has them for a release, of its updates and security.
+
+    :raises ObserveError: when the host names no mirror of the archive that others can reach too.
     """
+    archive = archive_of(suite)
     mirrors: dict[str, tuple[str, ...]] = {}
     # An entry without a keyring may be anybody's; one that names Debian's is Debian's.
     for source in sorted(sources, key=lambda source: source.signed_by is None):
-        if "main" not in source.components or not _is_debians(source.signed_by):
+        if "main" not in source.components or not _is_of(source, archive):
             continue
         for name in source.suites:
-            release, companion = _split(name)
-            if release in _RELEASES and companion is not None:
+            release, companion = _split(name, archive)
+            if release in archive.releases and companion is not None:
                 mirrors.setdefault(companion, tuple(_reachable(source.uris)))
     if not mirrors.get(""):
+        hint = "" if archive is DEBIAN else f" signed by {archive.keyring_path}; it may be there with 'Enabled: no'"
         raise ObserveError(
-            f"{APT}/sources.list and {APT}/sources.list.d name no http or https mirror of Debian's archive with the component main; "
-            "an image is built from the host's own sources"
+            f"{APT}/sources.list and {APT}/sources.list.d name no http or https mirror of {archive.name}'s archive with the component "
+            f"main{hint}; an image is built from the host's own sources"
         )
     wanted = [("", suite), ("-updates", f"{suite}-updates"), ("-security", f"{suite}-security")]
     return [
-        f"deb [signed-by={KEYRING}] {uri} {name} main"
+        f"deb [signed-by={archive.keyring_path}] {uri} {name} {' '.join(archive.components)}"
         for companion, name in wanted
         for uri in mirrors.get(companion, ())[:1]
     ]
 
 
-def _is_debians(signed_by: str | None) -> bool:
-    return signed_by is None or all(
-        "debian-archive" in os.path.basename(word) for word in re.split(r"[\s,]+", signed_by)
+def check_archive(suite: str) -> None:
+    """This host can build *suite*, as far as that is seen before.
+
+    :raises ObserveError: without a mirror, or without the keyring that the archive is checked with.
+    """
+    archive = archive_of(suite)
+    archive_lines(host_sources(), suite)
+    if not os.path.exists(archive.keyring_path):
+        raise ObserveError(f"build.suite: {suite} needs {archive.keyring_path}, from {archive.name}'s keyring package")
+
+
+def _is_of(source: Source, archive: Archive) -> bool:
+    """Whether an entry is one of *archive*. One of another distribution than the host's own says so, and need not be enabled:
+    the host itself must not take packages from there.
+    """
+    if archive is DEBIAN and (not source.is_enabled or source.signed_by is None):
+        return source.is_enabled
+    word = archive.keyring.removesuffix("-keyring.gpg")
+    return source.signed_by is not None and all(
+        word in os.path.basename(keyring) for keyring in re.split(r"[\s,]+", source.signed_by)
     )
 
 
-def _split(suite: str) -> tuple[str, str | None]:
+def _split(suite: str, archive: Archive) -> tuple[str, str | None]:
     """``bookworm-security`` -> (``bookworm``, ``-security``); the companion is ``None`` for one that is not mapped."""
     suite = suite.rstrip("/")
     for companion in _COMPANIONS:
         if suite.endswith(companion):
             return suite.removesuffix(companion), "-security" if companion == "/updates" else companion
-    return (suite, "") if suite in _RELEASES else (suite, None)
+    return (suite, "") if suite in archive.releases else (suite, None)
 
 
 def _reachable(uris: t.Iterable[str]) -> t.Iterator[str]:

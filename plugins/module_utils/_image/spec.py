@@ -32,7 +32,9 @@ from . import address, checksum, simplestreams
 
 STATES = ("present", "absent")
 KINDS = ("container", "vm")
-SUITES = ("bookworm", "trixie")
+# Of Ubuntu, whose mirror a host has to name, roots of containers alone.
+UBUNTU_SUITES = ("jammy", "noble", "resolute")
+SUITES = ("bookworm", "trixie", *UBUNTU_SUITES)
 FIRMWARE = ("bios",)
 
 _ONCE = "a difference is reported in stale: give the new image another name"
@@ -101,7 +103,7 @@ CONSTRAINTS: dict[str, t.Any] = {"mutually_exclusive": [SOURCES]}
 
 
 class Build(t.NamedTuple):
-    """What an image is built of: a Debian release and, sorted, the packages beside those that every guest needs."""
+    """What an image is built of: a release and, sorted, the packages beside those that every guest needs."""
 
     suite: str
     packages: tuple[str, ...] | None = None
@@ -222,6 +224,11 @@ def _check_sources(spec: Spec) -> None:
         raise SpecError(f"{', '.join(written)}: an image comes from one of them. Write one of them", key=written[0])
     if spec.build is not None and spec.build.firmware is not None and spec.kind == "container":
         raise SpecError("build.firmware: belongs to an image of kind vm, a container has none", key="build.firmware")
+    if spec.build is not None and spec.build.suite in UBUNTU_SUITES and spec.kind == "vm":
+        raise SpecError(
+            "build.suite: of Ubuntu the images of containers are built. For a vm fetch its cloud image, with url or simplestreams",
+            key="build.suite",
+        )
     if spec.checksum is not None and spec.url is None:
         raise SpecError("checksum: belongs to url", key="checksum")
     if spec.url is not None and spec.checksum is None and spec.signature is None:

@@ -144,8 +144,12 @@ def test_a_new_image_needs_a_kind_and_a_source(params, sentence):
         ({"kind": "disk"}, "kind: 'disk' is not allowed. Allowed: one of container, vm"),
         ({"path": "root.tar"}, "path: 'root.tar' is not allowed"),
         ({"path": "/srv/a", "build": {"suite": "trixie"}}, "build, path: an image comes from one of them"),
-        ({"build": {"suite": "buster"}}, "build.suite: 'buster' is not allowed. Allowed: one of bookworm, trixie"),
+        (
+            {"build": {"suite": "buster"}},
+            "build.suite: 'buster' is not allowed. Allowed: one of bookworm, trixie, jammy, noble, resolute",
+        ),
         ({"build": {}}, "build.suite: is needed"),
+        ({"kind": "vm", "build": {"suite": "noble"}}, "For a vm fetch its cloud image"),
         ({"build": {"suite": "trixie", "firmware": "uefi"}}, "build.firmware: 'uefi' is not allowed"),
         ({"kind": "container", "build": {"suite": "trixie", "firmware": "bios"}}, "belongs to an image of kind vm"),
     ],

@@ -54,11 +54,12 @@ def line(suite, uri="http://mirror.example.net/debian"):
     return f"deb [signed-by={KEYRING}] {uri} {suite} main"
 
 
-def test_deb822_entries_that_are_enabled_and_binary():
+def test_deb822_entries_that_are_binary():
     security = ("http://mirror.example.net/debian-security", "http://security.example.org/")
     assert sources.parse_deb822(DEB822) == [
         Source(("http://mirror.example.net/debian",), ("bookworm", "bookworm-updates"), ("main", "contrib"), KEYRING),
         Source(security, ("bookworm-security",), ("main",), None),
+        Source(("http://backports.example.org/debian",), ("bookworm-backports",), ("main",), None, is_enabled=False),
     ]
 
 
@@ -86,7 +87,7 @@ def test_both_files_are_read_in_the_order_of_apt(tmp_path):
     (tmp_path / "sources.list.d" / "c.list.disabled").write_text(LIST)
     found = [source.uris[0] for source in sources.host_sources(str(tmp_path))]
     assert found[0] == "http://first.example.org/debian"
-    assert len(found) == 1 + 2 + 3
+    assert len(found) == 1 + 3 + 3
 
 
 @pytest.mark.parametrize(
@@ -131,19 +132,52 @@ def test_both_files_are_read_in_the_order_of_apt(tmp_path):
     ],
 )
 def test_the_hosts_mirrors_carry_the_suite_that_is_asked_for(configured, suite, expected):
-    assert sources.debian_lines(configured, suite) == expected
+    assert sources.archive_lines(configured, suite) == expected
 
 
 def test_an_entry_that_names_debians_keyring_goes_before_one_that_names_none():
     configured = [debian("bookworm", uri="http://vendor.example.org/"), debian("bookworm", signed_by=KEYRING)]
-    assert sources.debian_lines(configured, "bookworm") == [line("bookworm")]
+    assert sources.archive_lines(configured, "bookworm") == [line("bookworm")]
+
+
+UBUNTU = """\
+Enabled: no
+Types: deb
+URIs: http://near.example.org/ubuntu
+Suites: jammy jammy-updates jammy-security
+Components: main universe
+Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg
+"""
+
+
+def test_a_mirror_of_ubuntu_stands_beside_those_of_the_host_and_need_not_be_enabled():
+    configured = [debian("bookworm", signed_by=KEYRING), *sources.parse_deb822(UBUNTU)]
+    keyring = "/usr/share/keyrings/ubuntu-archive-keyring.gpg"
+    assert sources.archive_lines(configured, "noble") == [
+        f"deb [signed-by={keyring}] http://near.example.org/ubuntu {suite} main universe"
+        for suite in ("noble", "noble-updates", "noble-security")
+    ]
+    assert sources.archive_lines(configured, "bookworm") == [line("bookworm")]
+
+
+@pytest.mark.parametrize("signed_by", [None, KEYRING, "/usr/share/keyrings/vendor.gpg"])
+def test_an_entry_is_ubuntus_where_it_names_its_keyring(signed_by):
+    configured = [debian("noble", signed_by=signed_by), debian("bookworm")]
+    with pytest.raises(ObserveError, match=r"no http or https mirror of Ubuntu's archive .* 'Enabled: no'"):
+        sources.archive_lines(configured, "noble")
+
+
+def test_a_disabled_entry_is_no_mirror_of_debian():
+    disabled = sources.parse_deb822(DEB822.replace("Types: deb deb-src", "Enabled: no\nTypes: deb"))
+    with pytest.raises(ObserveError, match="no http or https mirror of Debian's"):
+        sources.archive_lines(disabled, "bookworm")
 
 
 def test_the_mirrors_of_a_cloud_image_stand_in_a_list(tmp_path):
     listed = tmp_path / "debian.list"
     listed.write_text("# near\nhttp://near.example.org/debian priority:1\nhttp://far.example.org/debian\n")
     configured = [debian("bookworm", uri=f"mirror+file://{listed}")]
-    assert sources.debian_lines(configured, "bookworm") == [line("bookworm", "http://near.example.org/debian")]
+    assert sources.archive_lines(configured, "bookworm") == [line("bookworm", "http://near.example.org/debian")]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +185,7 @@ def test_the_mirrors_of_a_cloud_image_stand_in_a_list(tmp_path):
 )
 def test_a_host_without_a_mirror_is_told_so(configured):
     with pytest.raises(ObserveError, match="no http or https mirror"):
-        sources.debian_lines(configured, "bookworm")
+        sources.archive_lines(configured, "bookworm")
 
 
 def test_settings_that_mean_something_elsewhere_are_kept(monkeypatch):
