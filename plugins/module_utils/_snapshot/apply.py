@@ -16,6 +16,7 @@ from .._core.converge import Work
 from .._core.errors import ApplyError
 from .._core.options import split
 from .._core.plan import Change, Plan, Step
+from .._guest.content import copied_by_itself, is_held
 from .._guest.ownership import Ownership
 from .._guest.record import Revert, Snapshot
 from .._storage.choice import drivers_of
@@ -23,7 +24,6 @@ from .._storage.driver import Attempt, Driver, Snapshotting
 from .._storage.volume import FILESYSTEM, Volume
 from .._vm.volumes import read_volume
 from .hands import Container, Hands, Machine
-from .plan import copied_by_itself, is_held
 from .spec import Spec
 from .state import State
 
@@ -91,7 +91,7 @@ class _Run:
         # Who was held for one that never came about is let go with this one.
         was_held = old is not None and old.is_held
         volumes = {item: part.volume.snapshot(name) for item, part in self.state.parts.items()}
-        stops = is_held(self.state)
+        stops = is_held(self.state.power, self.state.parts, copies_itself=self.state.copies_itself)
         holds = stops or self.state.has_agent
         consistency = "clean" if self.state.power == "stopped" else "crash"
         idmap = self.own.record.idmap
@@ -129,7 +129,7 @@ class _Run:
     def _prepare_copies(self, name: str) -> tuple[dict[str, Attempt], dict[str, Attempt]]:
         """The attempts at snapshots that the machine copies itself, by item and by the path of the disk."""
         found, copies = {}, {}
-        for item in copied_by_itself(self.state):
+        for item in copied_by_itself(self.state.parts, copies_itself=self.state.copies_itself):
             volume = self.state.parts[item].volume
             driver = self._driver(volume)
             source = driver.disk_source(volume)

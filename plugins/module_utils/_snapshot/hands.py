@@ -17,10 +17,9 @@ from .._core.errors import ApplyError
 from .._guest.ownership import Ownership
 from .._host.libvirt import errors_of
 from .._storage.driver import Attempt
+from .._vm import backup, storage
 from .._vm import power as machine_power
-from .._vm import storage
 from .._vm.spec import Spec as MachineSpec
-from . import backup
 from .spec import Spec
 
 

@@ -11,7 +11,9 @@ import os
 import time
 import typing as t
 
+from .._container import content as container
 from .._core.errors import ObserveError
+from .._guest.content import Content, Part
 from .._guest.record import GuestRecord, Snapshot
 from .._guest.recorded import load_file
 from .._guest.removal import kept_snapshots
@@ -20,10 +22,10 @@ from .._host.snapshot import Host
 from .._storage.choice import absence, drivers_of
 from .._storage.driver import SNAPSHOT, Driver, Snapshotting
 from .._storage.volume import Volume
-from . import container, machine
+from .._vm import content as machine
 from .plan import ASIDE
 from .spec import Spec
-from .state import Guest, Part, State
+from .state import State
 
 _BLOCK = 512
 
@@ -58,13 +60,13 @@ def observe(spec: Spec, host: Host) -> State:
     )
 
 
-def _look(guest: str, record: GuestRecord, host: Host) -> Guest:
+def _look(guest: str, record: GuestRecord, host: Host) -> Content:
     if guest in host.domains:
         return machine.look(guest, record, host)
-    return container.look(guest, record, host) if guest in host.containers else Guest()
+    return container.look(guest, record, host) if guest in host.containers else Content()
 
 
-def _parts_of(name: str, begun: Snapshot | None, guest: Guest, drivers: t.Mapping[str, Driver]) -> dict[str, Part]:
+def _parts_of(name: str, begun: Snapshot | None, guest: Content, drivers: t.Mapping[str, Driver]) -> dict[str, Part]:
     ours = begun.volumes.values() if begun else ()
     found = {}
     for item, volume in guest.volumes.items():

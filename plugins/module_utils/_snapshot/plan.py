@@ -10,11 +10,12 @@ from __future__ import annotations
 from .._core.decide import Draft, Power
 from .._core.options import NEVER_PERMITTED
 from .._core.plan import How, Plan
-from .._core.units import MIB, show_moment, show_size, show_span
+from .._core.units import show_moment, show_span
+from .._guest.content import Part, copied_by_itself, is_held, show_copied
 from .._guest.plan import snapshot_path
 from .._guest.record import GuestRecord, Snapshot
 from .spec import OPTIONS, Spec, series_of
-from .state import Part, State
+from .state import State
 
 # What is there before a revert becomes a snapshot of this name and a number.
 ASIDE = "before-revert-"
@@ -54,11 +55,11 @@ def _plan_creation(draft: Draft, spec: Spec, state: State, its: Snapshot | None)
     for item, part in state.parts.items():
         _plan_part(draft, item, None, str(part.volume.snapshot(spec.name)), part)
     copied = sum(part.copied_bytes for part in state.parts.values())
-    if copied_by_itself(state):
-        draft.plan.warnings.append(f"{spec.guest} goes on while QEMU copies at most {_size(copied)} as it is now")
-    if is_held(state):
+    if copied_by_itself(state.parts, copies_itself=state.copies_itself):
+        draft.plan.warnings.append(f"{spec.guest} goes on while QEMU copies at most {show_copied(copied)} as it is now")
+    if is_held(state.power, state.parts, copies_itself=state.copies_itself):
         copied = 0 if state.copies_itself else copied
-        meanwhile = f" while {_size(copied)} are copied" if copied else ""
+        meanwhile = f" while {show_copied(copied)} are copied" if copied else ""
         draft.plan.warnings.append(f"{spec.guest} is held still{meanwhile}, so that all of it is of one moment")
     _say_what_is_left_out(draft, spec, state)
     if state.power in ("started", "paused") and not state.has_agent:
@@ -75,28 +76,15 @@ def _say_what_is_left_out(draft: Draft, spec: Spec, state: State) -> None:
         )
 
 
-def is_held(state: State) -> bool:
-    """Whether the guest has to be held while the snapshot is made."""
-    by_itself = copied_by_itself(state)
-    rest = [part for item, part in state.parts.items() if item not in by_itself]
-    is_of_one_moment = len(state.parts) < 2 and all(part.is_of_one_moment for part in rest)
-    return state.power == "started" and bool(rest) and not is_of_one_moment
-
-
-def copied_by_itself(state: State) -> list[str]:
-    """The items that a running machine copies itself: all as they are at one moment."""
-    return [item for item, part in state.parts.items() if state.copies_itself and part.copied_bytes]
-
-
 def _plan_part(draft: Draft, item: str, before: str | None, after: str, part: Part) -> None:
-    path, size = f"volumes[{item}]", _size(part.copied_bytes)
+    path, size = f"volumes[{item}]", show_copied(part.copied_bytes)
     how = f"a copy of at most {size}" if part.copied_bytes else "shares its blocks"
     reason = None
     if part.in_the_way is not None:
         reason = f"{path}: {part.in_the_way} is there already, and no record says what it is. Move it away"
     elif part.copied_bytes > part.available_bytes:
         reason = (
-            f"{path}: takes a copy of at most {size}, and the storage pool {part.volume.pool} has {_size(part.available_bytes)} left. "
+            f"{path}: takes a copy of at most {size}, and the storage pool {part.volume.pool} has {show_copied(part.available_bytes)} left. "
             "Make room, or use a pool of type btrfs, where a snapshot shares its blocks"
         )
     draft.add(path, before, f"{after} ({how})", permit=NEVER_PERMITTED if reason else None, reason=reason)
@@ -193,10 +181,3 @@ def _obstacle_to_revert(spec: Spec, state: State, its: Snapshot | None) -> str |
 
 def _interrupted(guest: str, target: str) -> str:
     return f"a revert of {guest} to {target} was interrupted. Finish it first: state: reverted with name: {target}"
-
-
-# ---- how things are said -----------------------------------------------------------------------------------------------------
-
-
-def _size(size_bytes: int) -> str:
-    return show_size(-(-size_bytes // MIB) * MIB) or "0"

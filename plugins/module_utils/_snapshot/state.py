@@ -9,33 +9,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .._guest.content import Part
 from .._guest.record import GuestRecord
-from .._storage.volume import Volume
-
-
-class Part(t.NamedTuple):
-    """A volume of the guest, or its snapshot that it would be reverted to.
-
-    *copied_bytes* is what a copy of it takes, 0 where the blocks are shared; *available_bytes* what its pool has left.
-    *is_of_one_moment*: a snapshot of it is, though the guest writes meanwhile. *in_the_way* is what has the name of its snapshot.
-    """
-
-    volume: Volume
-    copied_bytes: int = 0
-    available_bytes: int = 0
-    is_of_one_moment: bool = True
-    in_the_way: str | None = None
-
-
-class Guest(t.NamedTuple):
-    """A guest as far as its snapshots concern it: see ``State``. *volumes* are what a snapshot of it holds, by item."""
-
-    power: str = "absent"
-    volumes: t.Mapping[str, Volume] = {}
-    obstacle: str | None = None
-    left_out: tuple[str, ...] = ()
-    has_agent: bool = False
-    copies_itself: bool = False
 
 
 class State(t.NamedTuple):

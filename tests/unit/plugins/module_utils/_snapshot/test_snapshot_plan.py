@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import How, Plan
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.content import Part
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import (
     GuestRecord,
     RecordedVolume,
@@ -20,7 +21,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record impor
 )
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.plan import plan_snapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.spec import parse, series_of
-from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.state import Part, State
+from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.state import State
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import FILESYSTEM, Volume
 
 GIB = 1024**3

@@ -6,19 +6,19 @@
 
 from __future__ import annotations
 
-from .._container import live
-from .._container.config import root_of
-from .._container.observe import configs
-from .._container.state import ROOTFS
+from .._guest.content import Content
 from .._guest.record import GuestRecord
 from .._host.snapshot import Host
 from .._storage.choice import absence, drivers_of
-from .state import Guest
+from . import live
+from .config import root_of
+from .observe import configs
+from .state import ROOTFS
 
 _POWERS = {"STOPPED": "stopped", "FROZEN": "paused"}
 
 
-def look(guest: str, record: GuestRecord, host: Host) -> Guest:
+def look(guest: str, record: GuestRecord, host: Host) -> Content:
     """The container *guest*, which is there.
 
     :raises ObserveError:
@@ -26,11 +26,11 @@ def look(guest: str, record: GuestRecord, host: Host) -> Guest:
     entry = host.containers[guest]
     if entry.problem is not None:
         power = "started" if entry.is_running else "stopped"
-        return Guest(power, obstacle=f"LXC cannot load the configuration of {guest}: {entry.problem}")
+        return Content(power, obstacle=f"LXC cannot load the configuration of {guest}: {entry.problem}")
     state = live.settled_state(live.handle(guest)) if entry.is_running else "STOPPED"
     power, obstacle = _POWERS.get(state, "started"), _obstacle(guest, record, host)
     volumes = {} if obstacle else {ROOTFS: record.volumes[ROOTFS].volume}
-    return Guest(power, volumes, obstacle)
+    return Content(power, volumes, obstacle)
 
 
 def _obstacle(guest: str, record: GuestRecord, host: Host) -> str | None:

@@ -11,18 +11,18 @@ import typing as t
 from xml.etree import ElementTree
 
 from .._core.errors import ObserveError
+from .._guest.content import Content
 from .._guest.record import GuestRecord
 from .._host.libvirt import errors_of
 from .._host.snapshot import Host
 from .._storage.choice import absence, drivers_of
 from .._storage.volume import Volume
-from .._vm.observe import read_power
-from .._vm.options import SEED_DISK
-from .._vm.xml import channel
-from .state import Guest
+from .observe import read_power
+from .options import SEED_DISK
+from .xml import channel
 
 
-def look(guest: str, record: GuestRecord, host: Host) -> Guest:
+def look(guest: str, record: GuestRecord, host: Host) -> Content:
     """The machine *guest*, which is there.
 
     :raises ObserveError:
@@ -36,7 +36,7 @@ def look(guest: str, record: GuestRecord, host: Host) -> Guest:
     left_out = tuple(path for path in paths if path not in places)
     has_agent = power == "started" and channel.is_connected(root)
     obstacle = _obstacle(guest, record, power, root, volumes, lost)
-    return Guest(power, volumes, obstacle, left_out, has_agent, copies_itself=power == "started")
+    return Content(power, volumes, obstacle, left_out, has_agent, copies_itself=power == "started")
 
 
 def _writable(disk: ElementTree.Element) -> str | None:
