@@ -105,14 +105,23 @@ WHOLE_CHANGE: Params = {
 # Where it comes from is known when the server runs.
 FETCHED: Params = {"name": IMAGE, "kind": "container"}
 
+SNAPSHOT: Params = {"guest": CONTAINER, "name": "before"}
+KEPT = "before-revert-1"
+# A run that is killed behind its end had kept what was there already, as the next one does.
+KEPT_TWICE: Params = {"guest": CONTAINER, "name": "before-revert-2", "state": "absent"}
+
 
 class Scenario(t.NamedTuple):
-    """What stands at first, as a layout, and the run that is killed; *resource* is ``None`` for a layout."""
+    """What stands at first, as a layout, and the run that is killed; *resource* is ``None`` for a layout.
+
+    *snapshot* is one of a guest that stands at first too, and was written to since.
+    """
 
     name: str
     start: Params
     resource: AnyResource | None
     params: Params
+    snapshot: Params | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -135,7 +144,14 @@ SCENARIOS = (
         "snapshot_create",
         {**SURROUNDINGS, "containers": [CONTAINER_ITEM]},
         GuestSnapshot(),
-        {"guest": CONTAINER, "name": "before"},
+        SNAPSHOT,
+    ),
+    Scenario(
+        "revert",
+        {**SURROUNDINGS, "containers": [CONTAINER_ITEM]},
+        GuestSnapshot(),
+        {**SNAPSHOT, "state": "reverted", "allow": ["revert"], **ENDING},
+        SNAPSHOT,
     ),
     Scenario("network_change", {**SURROUNDINGS, "containers": [CONTAINER_ITEM]}, Bridge(), NETWORK_CHANGE),
     Scenario("layout_create", {}, None, WHOLE),
@@ -182,10 +198,14 @@ def begin(scenario: Scenario) -> None:
         command("qemu-io", "-f", "qcow2", "-c", "write -P 0x5a 0 64k", str(disk))
     if scenario.start.get("vms"):
         stood(converge_layout({"vms": scenario.start["vms"]}, dry_run=False))
+    if scenario.snapshot:
+        stood(converge_now(GuestSnapshot(), scenario.snapshot))
+        (FOLDER / "pool" / f"{CONTAINER}.rootfs" / "later").touch()
 
 
 def roots() -> list[Path]:
-    return sorted((FOLDER / "pool").glob("*.rootfs"))
+    """The roots, and their snapshots."""
+    return sorted((FOLDER / "pool").glob("*.rootfs*"))
 
 
 def disks() -> list[Path]:
@@ -211,6 +231,14 @@ def run(scenario: Scenario) -> t.Any:
     if scenario.resource is None:
         return stood(converge_layout(scenario.params, dry_run=False))
     return stood(converge_now(scenario.resource, scenario.params))
+
+
+def run_again(scenario: Scenario) -> t.Any:
+    """A further run, which changes nothing. Of a revert, which is done by each run, what it leads to is asked for."""
+    if scenario.snapshot is None:
+        return run(scenario)
+    stood(converge_now(GuestSnapshot(), KEPT_TWICE))
+    return stood(converge_now(GuestSnapshot(), scenario.snapshot))
 
 
 def is_changed(outcome: t.Any) -> bool:
@@ -250,7 +278,7 @@ def keys_of(value: t.Any, path: str = "") -> list[str]:
 
 def precious() -> dict[str, bool]:
     """Whether each root and disk that data was written to still has it."""
-    found = {root.name: (root / "precious").is_file() for root in roots()}
+    found = {f"{root.name}/{name}": (root / name).is_file() for root in roots() for name in ("precious", "later")}
     for disk in disks():
         argv = ["qemu-io", "-U", "-r", "-f", "qcow2", "-c", "read -P 0x5a 0 64k", str(disk)]
         told = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -274,8 +302,12 @@ def reference(scenario: Scenario) -> Reference:
     result = Child(scenario.resource, scenario.params).finish()[1]
     seconds = time.monotonic() - started
     assert result is not None and "msg" not in result, result and result["msg"]
-    assert not is_changed(run(scenario))
+    assert not is_changed(run_again(scenario))
     left = precious()
+    if scenario.snapshot is not None:
+        # What was written since the snapshot is in what the revert keeps.
+        before = {name.replace(".rootfs/later", f".rootfs@{KEPT}/later") for name in before}
+        assert not left[f"{CONTAINER}.rootfs/later"]
     assert all(left.get(name) for name in before), "the run loses data by itself"
     return Reference(seconds, things(), left)
 
@@ -300,7 +332,7 @@ def test_a_run_that_is_killed_anywhere_loses_and_leaves_nothing(scenario: Scenar
         child.finish()
         try:
             run(scenario)
-            again = run(scenario)
+            again = run_again(scenario)
             assert not is_changed(again), again.result()["plan"]
             now = things()
             gone, new = (

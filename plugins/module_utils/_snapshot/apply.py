@@ -209,9 +209,9 @@ class _Run:
         self._tell(target)
         yield Step("record complete")
         if self.own.record.wants_start:
-            # Of a run that is killed right behind it the note would be left, and start it again when somebody has shut it down since.
-            self.own.save(wants_start=False)
+            # Forgotten when it runs: killed in between, nothing else would tell that the guest ran before.
             self.hands.start()
+            self.own.save(wants_start=False)
         yield from self.plan.changes
 
     def _is_swapped(self, volume: Volume, aside: Volume) -> bool:
