@@ -192,6 +192,65 @@ options:
       - While the container runs, a limit below what it uses is refused.
       - 'B(In short:) live. C(unset) sets it to nothing. Allowed: whole MiB, 16 MiB to 64 TiB.'
     type: str
+  devices:
+    description:
+      - Devices of the host that are seen inside. The guest gets a node of its own of each, with its own owner, group and mode.
+        That of the host is left as it is.
+      - Those that are not listed are left as they are, and named in RV(unmanaged), unless O(exact) says otherwise.
+      - They are added, removed and changed while the container runs. The node is made anew before each start, with the numbers that the
+        device has then, by a program that is put into C(/var/lib/homelab_hybrid/programs); the nodes lie in C(/dev/homelab_hybrid).
+      - In a privileged container, or another whose configuration denies devices, the control groups are told to let the device through too.
+      - 'B(In short:) live.'
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - A name for the device.
+        type: str
+        required: true
+      state:
+        description:
+          - V(absent) takes the device away.
+        type: str
+        choices: [present, absent]
+        default: present
+      type:
+        description:
+          - V(node) is any device by its O(devices[].path), which it has inside too.
+          - V(serial) is a serial port by its O(devices[].id), its name in C(/dev/serial/by-id), which it has inside too.
+          - V(usb) is a USB device by its O(devices[].id). It is found wherever it is plugged in, and is in C(/dev/bus/usb) inside.
+          - 'B(In short:) live. A new one has V(node).'
+        type: str
+        choices: [node, serial, usb]
+      path:
+        description:
+          - The device of the host, such as C(/dev/dri/renderD128), C(/dev/net/tun) or C(/dev/fuse). Needed for the type V(node).
+          - 'B(In short:) live. Allowed: a path below /dev of letters, digits and _.:@+#=/-, and none that every guest has of its own.'
+        type: str
+      id:
+        description:
+          - What a device of the type V(serial) or V(usb) is known by, wherever it is plugged in.
+          - 'B(In short:) live. Allowed: a name in /dev/serial/by-id, or vendor:product or vendor:product:serial of a USB device, both numbers as
+            lsusb shows them.'
+        type: str
+      mode:
+        description:
+          - Who may do what with it inside. A new device has the mode that it has on the host.
+          - 'B(In short:) live. Allowed: four octal digits in quotes such as ''0660''.'
+        type: str
+      gid:
+        description:
+          - The group of the guest that it belongs to, by its name in the guest's own C(/etc/group) or by its number inside.
+          - A new device belongs to the group that has it on the host, by its name, and where the guest has no such group to root's.
+          - 'B(In short:) live. Allowed: the name of a group of the guest, or a number from 0 to 65535.'
+        type: str
+      optional:
+        description:
+          - Whether the container can do without it. One that is not there is then told of in a warning, and comes with a run or start
+            that finds it. Otherwise a run is refused without it, and the container does not start.
+          - 'B(In short:) live. C(unset) sets it to no.'
+        type: bool
   swap:
     description:
       - How much swap it may use on top of O(memory), which has to be limited too, in whole MiB. V(0) is none.
@@ -290,7 +349,7 @@ options:
       - Which lists are complete, so that what is there and not listed is taken away.
     type: list
     elements: str
-    choices: [networks, mounts]
+    choices: [networks, mounts, devices]
     default: []
 seealso:
   - module: homelab.hybrid.image
@@ -331,6 +390,15 @@ EXAMPLES = r"""
         source: /srv/media
         path: /media
         readonly: true
+
+- name: Give it the graphics card, for the group render as the guest numbers it
+  homelab.hybrid.lxc_container:
+    name: jellyfin
+    devices:
+      - name: gpu
+        path: /dev/dri/renderD128
+        gid: render
+        optional: true
 
 - name: Put a container into the VLAN of the cameras
   homelab.hybrid.lxc_container:
@@ -403,7 +471,7 @@ kept:
   elements: str
   sample: [/srv/guests/adguard.rootfs]
 unmanaged:
-  description: The interfaces and mounts that are there and not listed, where the list is written.
+  description: The interfaces, mounts and devices that are there and not listed, where the list is written.
   returned: always
   type: list
   elements: str

@@ -23,21 +23,23 @@ from .._guest.plan import power_of
 from .._guest.record import RecordedVolume
 from .._guest.run import Run, Steps
 from .._guest.spec import GuestSpec
-from .._host.lxc import config_path
+from .._host.lxc import config_path, read_container
 from .._image import copier, copies, store
 from .._image.plan import copy_path
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of
 from .._storage.driver import Cloning, Driver
 from .._storage.volume import Volume
-from . import definition, idmap, inside, live, loading, power, rate, rootfs, running
+from . import definition, guest_files, idmap, inside, live, loading, plugging, power, rate, rootfs, running
 from .config import ENTRY, Config
+from .device import write_device
 from .observe import KIND, free_ids
 from .options import OPTIONS
+from .plan import no_group
 from .running import Running
 from .state import ROOTFS, State
 from .tree import Tree
-from .wanted import Wanted, wanted_of
+from .wanted import Wanted, devices_of, wanted_of
 
 
 def apply_container(spec: GuestSpec, state: State, plan: Plan, work: Work) -> Steps:
@@ -169,6 +171,8 @@ class ContainerBackend:
         area, name, dummy = split(change.path)
         if area == "networks":
             running.unplug_card(self._running, name)
+        elif area == "devices":
+            self._give(running.unplug_device, self._running, name)
         else:
             self._give(running.unmount, self._running, name)
 
@@ -177,6 +181,8 @@ class ContainerBackend:
         try:
             if area == "networks":
                 running.plug_card(self._running, name)
+            elif area == "devices":
+                self._give(running.plug_device, self._running, name)
             else:
                 running.mount(self._running, name)
         except Exception:
@@ -187,11 +193,14 @@ class ContainerBackend:
 
     def _take_back(self, area: str, name: str) -> None:
         """A new thing that cannot come now would keep the container from its next start too: its lines go again."""
-        is_new = name not in (self.state.cards if area == "networks" else self.state.mounts)
+        is_new = name not in self.state.persistent.things(area)
         if self._written is None or not is_new:
             return
         if area == "networks":
             left = self._written.without_net(self.wanted.cards[name].number)
+        elif area == "devices":
+            device = self.wanted.devices[name]
+            left = write_device(self._written, device.replace(line=device.hook), None)
         else:
             left = self._written.remove(ENTRY, self.wanted.mounts[name].text)
         _write_config(self.name, left)
@@ -203,6 +212,8 @@ class ContainerBackend:
             self._give(running.LIVE[area], self._running)
         elif area == "mounts":
             self._give(running.mount, self._running, name)
+        elif area == "devices":
+            self._give(running.plug_device, self._running, name)
         else:
             self._give(running.LIVE_CARD[key], self._running, name)
             if inside.is_inside(change.path):
@@ -303,6 +314,11 @@ class ContainerBackend:
             why = tree.target_obstacle(entry.path, is_folder=entry.source not in self.state.files)
             if why is not None:
                 raise ApplyError(f"mounts[{name}]: {why}")
+        groups = guest_files.groups(tree.read(guest_files.GROUP))
+        for item in self.wanted.spec.wanted("devices"):
+            gid = item.get("gid")
+            if isinstance(gid, str) and gid not in groups:
+                raise ApplyError(f"devices[{item.name}].gid: {no_group(self.name, gid)}")
 
     def resize(self, change: Change) -> None:
         volume = self.own.record.volumes[ROOTFS].volume
@@ -336,10 +352,19 @@ class ContainerBackend:
             has_apparmor = self.state.host.has_apparmor
             root = self._driver(self._target).lxc_root(self._target)
             config = definition.new_config(self.wanted.value("hostname"), root, self._ids, has_apparmor=has_apparmor)
+            if self.wanted.spec.wanted("devices"):
+                config = _with_included(self.name, config)
+                groups = guest_files.groups(Tree(self._root_inside()).read(guest_files.GROUP))
+                devices = devices_of(self.wanted.spec, self.state, config, groups)
+                self.wanted = self.wanted.replace(devices=devices)
         elif self.state.live is not None and power_of(self.wanted.spec, self.state).will_run:
             # What moves leaves its old place before nobody knows that any more.
             for name in _names(self.plan.changes, "mounts"):
                 self._give(running.unmount, self._running, name)
+            for name in dict.fromkeys(name for name, key in _keys(self.plan.changes, "devices") if key in _PLACES):
+                self._give(running.unplug_device, self._running, name)
+        if self.wanted.devices:
+            plugging.lay_down()
         if any(card["rate_limit.in"] or card["rate_limit.out"] for card in self.wanted.cards.values()):
             rate.lay_down()
         config = definition.edit(config, self.wanted, self.plan.changes)
@@ -372,6 +397,7 @@ class ContainerBackend:
         if os.path.isdir(path) and not os.path.islink(path):
             os.rmdir(path)
         atomic.remove_file(path)
+        plugging.forget(self.name)
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(config_path(self.name)))
 
@@ -392,6 +418,25 @@ def _names(changes: t.Iterable[Change], area: str) -> list[str]:
     """The names of the items of a list that *changes* speak of, each once."""
     places = (split(change.path) for change in changes)
     return list(dict.fromkeys(name for in_area, name, key in places if in_area == area and name))
+
+
+# What makes another device of one: it leaves its old place before nobody knows that any more.
+_PLACES = ("type", "path", "id")
+
+
+def _keys(changes: t.Iterable[Change], area: str) -> list[tuple[str, str]]:
+    """The items of a list and their keys that *changes* speak of."""
+    places = (split(change.path) for change in changes)
+    return [(name, key) for in_area, name, key in places if in_area == area]
+
+
+def _with_included(name: str, config: Config) -> Config:
+    """A configuration that is no file yet, with what it includes."""
+    with tempfile.TemporaryDirectory(prefix="homelab-hybrid-") as folder:
+        path = os.path.join(folder, "config")
+        atomic.write_file(path, config.text)
+        its = read_container(name, path)
+    return config if its is None else Config.parse(its.config, its.included, its.tables)
 
 
 def _check_loads(name: str, config: Config) -> None:

@@ -14,6 +14,7 @@ from .._core.plan import Change
 from . import cgroup, idmap
 from .card import write_card
 from .config import SHIPPED, Config
+from .device import write_device
 from .mount import write_mount
 from .wanted import Wanted
 
@@ -118,7 +119,15 @@ def _write_mount(config: Config, wanted: Wanted, name: str) -> Config:
     return write_mount(config, wanted.state.mounts.get(name), wanted.mounts.get(name))
 
 
-WRITE_ITEM: dict[str, t.Callable[[Config, Wanted, str], Config]] = {"networks": _write_card, "mounts": _write_mount}
+def _write_device(config: Config, wanted: Wanted, name: str) -> Config:
+    return write_device(config, wanted.state.devices.get(name), wanted.devices.get(name))
+
+
+WRITE_ITEM: dict[str, t.Callable[[Config, Wanted, str], Config]] = {
+    "networks": _write_card,
+    "mounts": _write_mount,
+    "devices": _write_device,
+}
 
 
 def edit(config: Config, wanted: Wanted, changes: t.Iterable[Change]) -> Config:

@@ -15,6 +15,7 @@ from .._core.value import Value
 RESOLV_CONF = "/etc/resolv.conf"
 KEYS = "/root/.ssh/authorized_keys"
 INTERFACES = "/etc/network/interfaces"
+GROUP = "/etc/group"
 # The files that an option is read from and written to.
 FILES = {
     "hostname": ("/etc/hostname", "/etc/hosts"),
@@ -92,6 +93,16 @@ def _is_loopback(server: str) -> bool:
         return ipaddress.ip_address(server.partition("%")[0]).is_loopback
     except ValueError:
         return True
+
+
+def groups(text: str | None) -> dict[str, int]:
+    """The numbers of the groups of an ``/etc/group``; of a name that is there twice the first counts, as for libc."""
+    found: dict[str, int] = {}
+    for line in (text or "").splitlines():
+        name, *rest = line.split(":")
+        if len(rest) == 3 and rest[1].isdecimal() and len(rest[1]) < 10:
+            found.setdefault(name, int(rest[1]))
+    return found
 
 
 def keys_there(text: str | None, declared: t.Sequence[str], ours: t.Sequence[str]) -> tuple[str, ...]:

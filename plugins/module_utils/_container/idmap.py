@@ -77,6 +77,29 @@ def root_of(values: t.Iterable[str]) -> tuple[int, int] | None:
     return (found["u"], found["g"]) if len(found) == 2 else None
 
 
+def host_gid(values: t.Iterable[str], gid: int) -> int | None:
+    """The group of the host that a group inside is; ``None`` where it is mapped to none."""
+    areas = _gids(values)
+    return (
+        next((host + gid - inside for inside, host, count in areas if 0 <= gid - inside < count), None)
+        if areas
+        else gid
+    )
+
+
+def inside_gid(values: t.Iterable[str], gid: int) -> int | None:
+    """The group inside that a group of the host is; ``None`` where it is none."""
+    areas = _gids(values)
+    return (
+        next((inside + gid - host for inside, host, count in areas if 0 <= gid - host < count), None) if areas else gid
+    )
+
+
+def _gids(values: t.Iterable[str]) -> list[tuple[int, int, int]]:
+    matches = (_LINE.fullmatch(value.strip()) for value in values)
+    return [(int(match[2]), int(match[3]), int(match[4])) for match in matches if match and match[1] in "gb"]
+
+
 def allocate(
     uids: t.Sequence[Range], gids: t.Sequence[Range], taken: t.Iterable[Range], count: int = COUNT
 ) -> Range | None:

@@ -13,6 +13,7 @@ from .._core.decide import SAME
 from .._core.options import Item
 from .._core.value import Value
 from .config import ENTRY, SHIPPED, Config, MountEntry, parse_entry, root_of
+from .device import is_ours
 
 Places = t.Mapping[str, str]
 
@@ -62,7 +63,11 @@ def bind_entries(config: Config) -> list[MountEntry]:
     root = root_of(config)
     lines = (line for line in config.lines_of(ENTRY) if not line.origin.startswith(f"{SHIPPED}/"))
     entries = (parse_entry(line.value, root, line.origin) for line in lines)
-    return [entry for entry in entries if entry and entry.is_bind and entry.source.startswith("/")]
+    return [
+        entry
+        for entry in entries
+        if entry and entry.is_bind and entry.source.startswith("/") and not is_ours(entry.source)
+    ]
 
 
 def claim_mounts(declared: t.Iterable[Item], config: Config, paths: t.Mapping[str, str]) -> dict[str, MountEntry]:

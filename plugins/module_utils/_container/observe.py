@@ -7,14 +7,17 @@
 from __future__ import annotations
 
 import os
+import stat
 import typing as t
 
-from .._core import atomic
+from .._core import atomic, paths
 from .._core.decide import SAME
 from .._core.record import load_all
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
+from .._guest.device import HostDevice, target_of
+from .._guest.host_device import find_device
 from .._guest.record import GuestRecord
 from .._guest.recorded import load_file, load_others
 from .._guest.removal import kept_snapshots, obstacle_to_deletion
@@ -27,9 +30,10 @@ from .._image.store import stored
 from .._storage import volume as volumes
 from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import LIMIT, Driver
-from . import cgroup, cpuset, guest_files, live, loading, mapping, monitor, values
+from . import cgroup, cpuset, guest_files, idmap, live, loading, mapping, monitor, values
 from .card import RATES, VETH, Card, Nic, claim_cards, device_names, find_nic, read_cards
 from .config import ADDRESSES, Config, MountEntry, root_of
+from .device import Device, Node, read_devices, with_numbers
 from .idmap import Range, allocate, parse_idmap, parse_others, parse_subids
 from .mount import Mounted, bind_entries, claim_mounts
 from .options import OPTIONS
@@ -78,6 +82,7 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
         running.items = {
             "networks": _nics_by_name(kept, running, spec),
             "mounts": _mounted_by_name(kept, running, spec, places),
+            "devices": _nodes_by_name(name, kept, running, spec),
         }
         seen = ((path, values.live_value(kept, running, path)) for path in values.READ)
         running.values = {**kept.values, **{path: value for path, value in seen if value is not SAME}}
@@ -93,6 +98,7 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
         **(_observe_surroundings(name, kept, spec, host, exists=exists) if spec else {}),
         places=places,
         **(_observe_mounts(kept, spec, places, exists=exists) if spec else {}),
+        **(_observe_devices(kept, spec, exists=exists) if spec else {}),
         problem=problem,
         root_obstacle=_root_obstacle(kept.config) if exists else None,
         removal_obstacle=_removal_obstacle(name) if entry and spec is not None and spec.state == "absent" else None,
@@ -176,6 +182,41 @@ def _mounted_by_name(
         if stray is not None and item.name not in entries and (is_same or not item.is_wanted):
             found[item.name] = stray
     return found
+
+
+def _nodes_by_name(name: str, kept: Definition, running: Live, spec: GuestSpec | None) -> dict[str, Node]:
+    """The nodes of the devices; and those that are in the guest without lines in the configuration, of names that are declared."""
+    devices = t.cast("t.Mapping[str, Device]", kept.things("devices"))
+    names = dict.fromkeys((*devices, *(item.name for item in spec.items("devices"))) if spec else devices)
+    if not names:
+        return {}
+    mounts, ids = live.mounts_of("/proc/self/mountinfo"), kept.config.values("lxc.idmap")
+    found = {}
+    for item in names:
+        device = devices.get(item)
+        node = _node_at(f"{paths.DEVICES}/{name}/{item}", ids)
+        place = live.place_of(device.source if device else f"{paths.DEVICES}/{name}/{item}", mounts)
+        there = running.mounted.get(device.path) if device else None
+        is_seen = (
+            there.place == place
+            if there
+            else device is None and place in {its.place for its in running.mounted.values()}
+        )
+        if node is not None and is_seen:
+            found[item] = node
+        elif node is None and device is not None and device.optional and isinstance(find_device(device.target), str):
+            found[item] = Node(is_missing=True)
+    return found
+
+
+def _node_at(path: str, ids: t.Sequence[str]) -> Node | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    kind = "c" if stat.S_ISCHR(status.st_mode) else "b"
+    numbers = f"{kind} {os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+    return Node(numbers, f"{stat.S_IMODE(status.st_mode):04o}", idmap.inside_gid(ids, status.st_gid))
 
 
 # ---- the root ----------------------------------------------------------------------------------------------------------------
@@ -285,8 +326,15 @@ def _observe_definition(
     numbers = claim_cards(name, spec.items("networks") if spec else (), config, record.macs)
     path = root_of(config)
     inside = read_inside(path, numbers, device_names(config.nets()).values()) if path else Inside()
+    devices = read_devices(name, config)
+    there = {
+        its.target: found
+        for its in devices.values()
+        if its.rule and not isinstance(found := find_device(its.target), str)
+    }
     return Definition(
         config,
+        devices={item: with_numbers(its, there.get(its.target)) for item, its in devices.items()},
         inside=inside,
         limits=limits,
         cpus=online_cpus(),
@@ -395,6 +443,26 @@ def _observe_mounts(
         elif is_mapped and entry is None and not mapping.takes_mapping(source):
             unmapped.add(source)
     return {"mount_obstacles": obstacles, "unmapped": frozenset(unmapped)}
+
+
+def _observe_devices(kept: Definition, spec: GuestSpec, *, exists: bool) -> dict[str, t.Any]:
+    """What the host has of the devices that are declared, and the groups of the guest."""
+    devices = t.cast("t.Mapping[str, Device]", kept.things("devices"))
+    wanted = {}
+    for item in spec.wanted("devices"):
+        before = devices.get(item.name)
+        target = target_of(item, before.type if before else None, before.ref if before else None)
+        if target is not None:
+            wanted[item.name] = target
+    if not wanted:
+        return {}
+    root = root_of(kept.config)
+    found = {target: find_device(target) for target in {*wanted.values(), *(its.target for its in devices.values())}}
+    return {
+        "host_devices": {target: its for target, its in found.items() if isinstance(its, HostDevice)},
+        "device_obstacles": {name: why for name, target in wanted.items() if isinstance(why := found[target], str)},
+        "groups": guest_files.groups(Tree(root).read(guest_files.GROUP)) if exists and root else {},
+    }
 
 
 def _source_obstacle(source: str, *, is_mapped: bool) -> str | None:

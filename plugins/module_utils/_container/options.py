@@ -38,6 +38,7 @@ from .._guest.options import (
     BRIDGE,
     CPU_CORES,
     DESCRIPTION,
+    DEVICES,
     FORCE_STOP,
     IMAGE,
     LINK,
@@ -65,7 +66,7 @@ from . import cpuset
 
 ALLOW = ("adopt",)
 DELETE = ("rootfs", "volumes", "snapshots")
-EXACT = ("networks", "mounts")
+EXACT = ("networks", "mounts", "devices")
 WAIT_FOR = ("ip", "systemd")
 
 UNLIMITED_SWAP = -1
@@ -201,6 +202,7 @@ OPTIONS = Options(
     Option("mounts[].source", check=MOUNT_PATH, live=always),
     Option("mounts[].path", check=MOUNT_PATH, live=always, aliases=("mp",)),
     Option("mounts[].readonly", "bool", create=False, off=False, live=always),
+    *DEVICES,
     MEMORY.but(off=0, show=_show_memory, note="a limit below what is in use is refused while it runs"),
     Option("swap", check=SWAP, off=UNLIMITED_SWAP, live=always, show=_show_swap, note="on top of memory"),
     VCPUS,

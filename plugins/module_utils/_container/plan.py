@@ -14,15 +14,18 @@ from .._core.keyed import NEEDS_TWO_RUNS, Show, Thing, gives_up, key_of, show
 from .._core.options import NEVER_PERMITTED, VOLUME, Item
 from .._core.plan import How, Plan
 from .._core.units import MIB, show_memory_kib, show_size
+from .._guest.device import KNOWN_BY, NODE, Target, target_of
 from .._guest.plan import Kind, plan_guest, refuse
 from .._guest.spec import GuestSpec
 from .._guest.state import Side
 from .._image.plan import copy_path
 from . import card as cards
 from . import cpuset, idmap, monitor, sharing
+from . import device as devices
 from . import mount as mounts
 from .card import Card, Nic, bears_name
 from .config import Config, MountEntry
+from .device import Device, Node
 from .guest_files import FILES
 from .mount import Mounted
 from .options import DHCP, OPTIONS
@@ -44,7 +47,7 @@ class ContainerKind(Kind):
 
     word = "container"
     options = OPTIONS
-    areas = ("networks", "mounts")
+    areas = ("networks", "mounts", "devices")
     # The range that Xen has, and LXC and Docker take for containers.
     mac_prefix = "00:16:3e"
     state: State
@@ -277,6 +280,8 @@ class ContainerKind(Kind):
     def check(self, draft: Draft, area: str, item: Item, before: Thing | None) -> bool:
         if item.values and self._is_shared(draft, area, item.name):
             return False
+        if area == "devices":
+            return self._check_device(draft, item, before)
         if area == "mounts":
             source = item.text("source")
             why = self.state.mount_obstacles.get(item.name)
@@ -301,11 +306,11 @@ class ContainerKind(Kind):
 
     def _is_shared(self, draft: Draft, area: str, name: str) -> bool:
         """Whether what the list stands for is the host's, or another container's: what is done to it is not done to this one."""
-        kind = {"networks": sharing.NETWORK, "mounts": sharing.MOUNTS}[area]
+        kind = {"networks": sharing.NETWORK, "mounts": sharing.MOUNTS, "devices": sharing.MOUNTS}[area]
         line = sharing.shared_namespaces(self.state.config).get(kind)
         if line is None:
             return False
-        what = {"networks": "network", "mounts": "mounts"}[area]
+        what = {"networks": "network", "mounts": "mounts", "devices": "mounts"}[area]
         path = f"{area}[{name}]"
         refuse(
             draft,
@@ -315,6 +320,47 @@ class ContainerKind(Kind):
             f"{path}: {self.spec.name} has no {what} of its own ({line}), and others would be changed",
         )
         return True
+
+    def _check_device(self, draft: Draft, item: Item, before: Thing | None) -> bool:
+        path, spec, state = f"devices[{item.name}]", self.spec, self.state
+        old = before if isinstance(before, Device) else None
+        known_by = KNOWN_BY[item.text("type") or (old.type if old else NODE)]
+        other = next((key for key in KNOWN_BY.values() if key != known_by and item.get(key)), None)
+        gid, why = self._gid(item), None
+        key, shown = known_by, self._target(item, old)
+        if other is not None:
+            key, why = other, f"a device of this type is known by its {known_by}"
+        elif old is not None and shown is None:
+            why = f"is needed for a device of the type {item.get('type')}"
+        elif state.exists and isinstance(gid, str) and gid not in state.groups:
+            key, why = "gid", no_group(spec.name, gid)
+        elif state.exists and isinstance(gid, int) and idmap.host_gid(state.config.values("lxc.idmap"), gid) is None:
+            key, why = "gid", f"{spec.name} has no group {gid}: it is mapped to none of the host"
+        if why is not None:
+            refuse(draft, f"{path}.{key}", None, item.get(key), f"{path}.{key}: {why}")
+            return False
+        missing = state.device_obstacles.get(item.name)
+        if missing is None:
+            return True
+        if item.get("optional", old.optional if old is not None else False):
+            draft.plan.warnings.append(f"{path}: {missing}; it is optional, and {spec.name} goes without it")
+            return True
+        refuse(
+            draft,
+            path,
+            None,
+            shown[1] if shown else item.name,
+            f"{path}: {missing}. Plug it in, or write optional: true",
+        )
+        return False
+
+    def _target(self, item: Item, before: Device | None) -> Target | None:
+        return target_of(item, before.type if before is not None else None, before.ref if before is not None else None)
+
+    def _gid(self, item: Item) -> int | str | None:
+        """The number of the declared group, as far as the guest tells it."""
+        gid: int | str | None = item.get("gid")
+        return self.state.groups.get(gid, gid) if isinstance(gid, str) else gid
 
     def _check_mac(self, draft: Draft, item: Item) -> bool:
         """A MAC is of one card: a name does not move to another. Two that bear their names may exchange theirs."""
@@ -415,15 +461,21 @@ class ContainerKind(Kind):
 
     def details(self, draft: Draft, area: str, item: Item, *, is_live: bool) -> Show | None:
         full = super().details(draft, area, item, is_live=is_live)
+        if area == "devices" and full:
+            there = self.state.host_devices.get(target_of(item, None, None) or ("", ""))
+            found = {"mode": f"{there.mode:04o}", "gid": self.state.groups.get(there.group, 0)} if there else {}
+            full = {**(found if self.state.exists else {}), **full}
         return {key: value for key, value in full.items() if value not in (None, "")} if full else full
 
     def shown(self, area: str, thing: Thing) -> Show:
-        keys = cards.KEYS if area == "networks" else mounts.SEEN
-        return {key: value for key in keys if (value := thing.value(key)) not in (SAME, "", 0)}
+        keys = {"networks": tuple(cards.KEYS), "mounts": tuple(mounts.SEEN), "devices": devices.KEYS}[area]
+        return {key: value for key in keys if (value := thing.value(key)) not in (SAME, "", 0, None)}
 
     def declared_value(self, area: str, key: str, item: Item, before: Thing) -> t.Any:
         if area == "networks" and key == "gateway" and before.value(key):
             return item.get(key) if is_fixed(item.get("ip", before.value("ip"))) else ""
+        if area == "devices" and key == "gid":
+            return self._gid(item)
         return item.get(key)
 
     def live_value(self, area: str, key: str, item: Item, before: Thing, now: Thing) -> t.Any:
@@ -435,6 +487,9 @@ class ContainerKind(Kind):
             return cards.KEYS[key].seen(declared, before, now)
         if isinstance(before, MountEntry) and isinstance(now, Mounted):
             return mounts.SEEN[key](declared, before, now, self.state.places)
+        if isinstance(before, Device) and isinstance(now, Node):
+            wanted = self._target(item, before)
+            return devices.seen_value(key, declared, before, now, self.state.host_devices, wanted)
         return SAME
 
     # -- removal
@@ -444,6 +499,11 @@ class ContainerKind(Kind):
 
     def deleted_by(self, name: str) -> tuple[str, ...]:
         return ("rootfs", "volumes")
+
+
+def no_group(guest: str, group: str) -> str:
+    """What is said of a group that a guest does not have."""
+    return f"there is no group {group} in the /etc/group of {guest}. Write its number, or make it inside"
 
 
 def _has_free_ids(state: State) -> bool:

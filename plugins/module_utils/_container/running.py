@@ -16,7 +16,7 @@ import typing as t
 from .._core import atomic, command
 from .._core.errors import ApplyError
 from .._guest import port
-from . import cgroup, mounting, rate
+from . import cgroup, mounting, plugging, rate
 from .card import NO_MTU, Card, Nic
 from .definition import LIMITS, Items
 from .live import attach
@@ -271,3 +271,28 @@ def unmount(running: Running, name: str) -> None:
     entry = running.wanted.state.mounts.get(name)
     if entry is not None and entry.path in running.live.mounted:
         mounting.unmount(running.live.pid, entry.path)
+
+
+# ---- devices -----------------------------------------------------------------------------------------------------------------
+
+
+def plug_device(running: Running, name: str) -> None:
+    """:raises ApplyError, CommandError:"""
+    ids = running.wanted.state.config.values("lxc.idmap")
+    plugging.plug(running.live.pid, running.handle, running.wanted.devices[name], ids)
+
+
+def unplug_device(running: Running, name: str) -> None:
+    """Take the device out as it was defined, if it is there.
+
+    :raises ApplyError:
+    """
+    devices = running.wanted.state.devices
+    device = devices.get(name)
+    if device is None:
+        return
+    others = [other for other in devices.values() if other.name != name]
+    is_last = all(other.path != device.path for other in others)
+    is_denied = all(other.rule != device.rule for other in others)
+    ids = running.wanted.state.config.values("lxc.idmap")
+    plugging.unplug(running.live.pid, running.handle, device, ids, is_last=is_last, is_denied=is_denied)

@@ -13,6 +13,7 @@ import typing as t
 from .._core.declared import check_name
 from .._core.errors import SpecError, bad_value
 from .._core.options import Item
+from .._guest.device import KNOWN_BY, NODE
 from .._guest.spec import GuestSpec, parse_guest
 from .options import DHCP, NO_ADDRESS, OPTIONS
 
@@ -34,7 +35,24 @@ def parse(params: t.Mapping[str, t.Any]) -> GuestSpec:
     for path in paths:
         if paths.count(path) > 1:
             raise SpecError(f"mounts: two of them have the path {path}. Each needs a path of its own", key="mounts")
+    _check_devices(spec.wanted("devices"))
     return spec
+
+
+def _check_devices(devices: t.Sequence[Item]) -> None:
+    for item in devices:
+        known_by = KNOWN_BY[item.text("type") or NODE]
+        other = next((key for key in KNOWN_BY.values() if key != known_by and item.get(key)), None)
+        if other is not None and (item.get("type") or item.get(known_by)):
+            key = f"devices[{item.name}].{other}"
+            raise SpecError(
+                f"{key}: a device of the type {item.text('type') or NODE} is known by its {known_by}", key=key
+            )
+    for key in KNOWN_BY.values():
+        refs = [item.get(key) for item in devices if item.get(key)]
+        for ref in refs:
+            if refs.count(ref) > 1:
+                raise SpecError(f"devices: two of them have the {key} {ref}. Each needs one of its own", key="devices")
 
 
 def _check_networks(networks: t.Sequence[Item]) -> None:
@@ -98,13 +116,14 @@ def with_create_defaults(spec: GuestSpec) -> GuestSpec:
 
 
 def with_item_defaults(area: str, item: Item) -> Item:
-    """*item* with what a new network card or mount gets where the user wrote nothing.
+    """*item* with what a new network card, mount or device gets where the user wrote nothing.
 
     :raises SpecError: where something is missing that it needs.
     """
-    for key in {"networks": ("bridge",), "mounts": ("source", "path")}[area]:
+    known_by = KNOWN_BY[item.text("type") or NODE]
+    for key in {"networks": ("bridge",), "mounts": ("source", "path"), "devices": (known_by,)}[area]:
         if item.get(key) is None:
-            what = {"networks": "interface", "mounts": "mount"}[area]
+            what = {"networks": "interface", "mounts": "mount", "devices": "device"}[area]
             raise SpecError(f"{area}[{item.name}].{key}: is needed to add this {what}", key=area)
     full = OPTIONS.created_item(area, item)
     if full.get("gateway") and not is_fixed(t.cast(str, full.get("ip"))):

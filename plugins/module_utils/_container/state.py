@@ -10,10 +10,12 @@ from __future__ import annotations
 import typing as t
 
 from .._core.value import Value
+from .._guest.device import HostDevice, Target
 from .._guest.state import GuestState, Side, Things
 from .._storage.volume import Limit, Volume
 from .card import Card, Nic
 from .config import Config, MountEntry
+from .device import Device
 from .idmap import Range
 from .mount import Mounted
 
@@ -50,7 +52,8 @@ class Inside(Value):
 
 
 class Definition(Side):
-    """A container as it is kept: its configuration, and files of the guest. Of ``items`` the networks are cards, the mounts entries.
+    """A container as it is kept: its configuration, and files of the guest. Of ``items`` the networks are cards, the mounts entries, the
+    devices ``device.Device``.
 
     *limits* are the items that it sets for the control groups which the host has, *cpus* those that are online. *ssh_keys* are
     those that the collection wrote.
@@ -68,8 +71,9 @@ class Definition(Side):
         ssh_keys: tuple[str, ...] = (),
         cards: t.Mapping[str, Card] | None = None,
         mounts: t.Mapping[str, MountEntry] | None = None,
+        devices: t.Mapping[str, Device] | None = None,
     ) -> None:
-        super().__init__({}, {"networks": cards or {}, "mounts": mounts or {}})
+        super().__init__({}, {"networks": cards or {}, "mounts": mounts or {}, "devices": devices or {}})
         self.config = config or Config()
         self.inside = inside or Inside()
         self.limits: t.Mapping[str, str] = limits or {}
@@ -207,16 +211,20 @@ class State(GuestState):
     *problem* says why liblxc cannot load its configuration, *root_obstacle* why no file of its root can be reached,
     *removal_obstacle* why it cannot be taken away; *mount_obstacles* says of new mounts by name why LXC could not mount them at the
     next start, *unmapped* are the sources whose file systems take no mapped owners. *places* has the ``Mounted.place`` of each source
-    of a mount that exists, *files* are those of them that are no folders. *image_kind*, *image_bytes* and *image_largest_id* are
-    of the image which a new one is made of, as far as they are known.
+    of a mount that exists, *files* are those of them that are no folders. *host_devices* are those of the host that a device is or
+    shall be, *device_obstacles* say of devices by name why the host has none such; *groups* are those of the guest.
+    *image_kind*, *image_bytes* and *image_largest_id* are of the image which a new one is made of, as far as they are known.
     """
 
     __slots__ = (
         "closed_folder",
+        "device_obstacles",
         "files",
+        "groups",
         "has_rootfs",
         "has_target",
         "host",
+        "host_devices",
         "image_bytes",
         "image_kind",
         "image_largest_id",
@@ -263,10 +271,16 @@ class State(GuestState):
         removal_obstacle: str | None = None,
         mount_obstacles: t.Mapping[str, str] | None = None,
         unmapped: frozenset[str] = frozenset(),
+        host_devices: t.Mapping[Target, HostDevice] | None = None,
+        device_obstacles: t.Mapping[str, str] | None = None,
+        groups: t.Mapping[str, int] | None = None,
         persistent: Definition | None = None,
         **common: t.Any,
     ) -> None:
         super().__init__(persistent=persistent or Definition(), **common)
+        self.host_devices: t.Mapping[Target, HostDevice] = host_devices or {}
+        self.device_obstacles: t.Mapping[str, str] = device_obstacles or {}
+        self.groups: t.Mapping[str, int] = groups or {}
         self.mount_obstacles: t.Mapping[str, str] = mount_obstacles or {}
         self.unmapped = unmapped
         self.problem = problem
@@ -303,6 +317,11 @@ class State(GuestState):
     def mounts(self) -> t.Mapping[str, MountEntry]:
         """The mounts of the definition by name."""
         return t.cast("t.Mapping[str, MountEntry]", self.persistent.things("mounts"))
+
+    @property
+    def devices(self) -> t.Mapping[str, Device]:
+        """The devices of the definition by name."""
+        return t.cast("t.Mapping[str, Device]", self.persistent.things("devices"))
 
     @property
     def nics(self) -> t.Mapping[str, Nic]:

@@ -9,34 +9,44 @@ from __future__ import annotations
 
 import typing as t
 
+from .._core.errors import ApplyError
 from .._core.options import Item, split
 from .._core.value import Value
+from .._guest.device import target_of
 from .._guest.identity import link_name
 from .._guest.spec import GuestSpec
 from . import cpuset
 from .card import VETH, Card, changed_card, free_device, new_card
-from .config import MountEntry
+from .config import Config, MountEntry
+from .device import Device, wanted_device
 from .mount import changed_entry, new_entry
 from .options import OPTIONS
-from .plan import ContainerKind
+from .plan import ContainerKind, no_group
 from .state import State
 from .values import kept_value
 
 
 class Wanted(Value):
-    """*spec* has what is declared, complete where the container is new. *cards* and *mounts* are as they shall be, by name: those
-    that are declared or have a key in ``unset``, not those that go.
+    """*spec* has what is declared, complete where the container is new. *cards*, *mounts* and *devices* are as they shall be, by
+    name: those that are declared or have a key in ``unset``, not those that go. The devices of a new container stand once it has a
+    root, which knows its groups.
     """
 
-    __slots__ = ("cards", "mounts", "spec", "state")
+    __slots__ = ("cards", "devices", "mounts", "spec", "state")
 
     def __init__(
-        self, spec: GuestSpec, state: State, cards: t.Mapping[str, Card], mounts: t.Mapping[str, MountEntry]
+        self,
+        spec: GuestSpec,
+        state: State,
+        cards: t.Mapping[str, Card],
+        mounts: t.Mapping[str, MountEntry],
+        devices: t.Mapping[str, Device] | None = None,
     ) -> None:
         self.spec = spec
         self.state = state
         self.cards = cards
         self.mounts = mounts
+        self.devices: t.Mapping[str, Device] = devices or {}
 
     def value(self, path: str) -> t.Any:
         """The value after the run of an option that is no part of a list and whose home is not the record."""
@@ -47,7 +57,7 @@ class Wanted(Value):
 
     def has(self, area: str, name: str) -> bool:
         """Whether an item will be there, of those that the run speaks of."""
-        return name in (self.cards if area == "networks" else self.mounts)
+        return name in {"networks": self.cards, "mounts": self.mounts, "devices": self.devices}[area]
 
     @property
     def cpus(self) -> str:
@@ -69,7 +79,8 @@ def wanted_of(spec: GuestSpec, state: State) -> Wanted:
     kind = ContainerKind(spec, state)
     if not state.exists:
         kind.spec = kind.created().replace(unset=())
-    return Wanted(kind.spec, state, _cards(kind), _mounts(kind))
+    devices = devices_of(kind.spec, state, state.config, state.groups) if state.exists else {}
+    return Wanted(kind.spec, state, _cards(kind), _mounts(kind), devices)
 
 
 def _concerned(spec: GuestSpec, area: str, there: t.Collection[str]) -> t.Iterator[tuple[Item, dict[str, t.Any]]]:
@@ -131,4 +142,30 @@ def _mounts(kind: ContainerKind) -> dict[str, MountEntry]:
             source = full.get("source")
             takes_mapping = is_mapped and source not in state.unmapped
             found[item.name] = new_entry(full, is_file=source in state.files, is_mapped=takes_mapping)
+    return found
+
+
+def devices_of(spec: GuestSpec, state: State, config: Config, groups: t.Mapping[str, int]) -> dict[str, Device]:
+    """The devices as they shall be in *config*, in a guest that has these *groups*. One without a group gets the one that has it on
+    the host, by its name, else root's.
+
+    :raises ApplyError: for a group that the guest does not have.
+    """
+    found: dict[str, Device] = {}
+    for item, off in _concerned(spec, "devices", state.devices):
+        before = state.devices.get(item.name)
+        full = item.with_values({**item.values, **off})
+        target = target_of(full, before.type if before else None, before.ref if before else None)
+        if target is None:
+            continue
+        there, gid = state.host_devices.get(target), full.get("gid")
+        if isinstance(gid, str) and gid not in groups:
+            raise ApplyError(f"devices[{item.name}].gid: {no_group(spec.name, gid)}")
+        number = groups[gid] if isinstance(gid, str) else gid
+        if number is None and before is None and there is not None:
+            number = groups.get(there.group, 0)
+        try:
+            found[item.name] = wanted_device(spec.name, full, target, there, config, before=before, gid=number)
+        except ValueError as exc:
+            raise ApplyError(f"devices[{item.name}].gid: {exc}") from exc
     return found

@@ -18,6 +18,8 @@ LOCKS = RUN + "/locks"
 IMAGES = STATE + "/image_store"
 JOURNAL = STATE + "/journal"
 PROGRAMS = STATE + "/programs"
+# The nodes that guests get: on the one file system that lets devices be opened on every host, and is empty after each boot.
+DEVICES = "/dev/homelab_hybrid"
 
 
 def record_folder(kind: str) -> str:

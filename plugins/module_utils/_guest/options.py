@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import typing as t
 
@@ -28,11 +29,13 @@ from .._core.options import (
     always,
     each,
     listed,
+    matching,
     never,
     number,
     or_none,
 )
 from .._core.units import KIB, MIB, RATES_ALLOWED, parse_rate, parse_size, show_memory_kib, show_rate
+from .device import NODE, SERIAL, USB
 
 STATES = ("present", "started", "running", "stopped", "shutdown", "restarted", "paused", "absent")
 SYNONYMS = {"running": "started", "shutdown": "stopped", "frozen": "paused"}
@@ -43,6 +46,11 @@ NO_ORDER = -1
 _ENDS = re.compile("\r\n?")
 _KEY = re.compile(r"(^|\s)(ssh-|ecdsa-|sk-)\S+ AAAA\S*")
 _MEMORY = "whole MiB, 16 MiB to 64 TiB"
+# They become words of a shell's command line: liblxc runs a hook through one.
+_DEVICE_PATH = re.compile(r"/dev/[A-Za-z0-9_.:@+#=/-]{1,200}")
+_GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+# What every guest has of its own.
+_OWN_NODES = "console fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero".split()
 
 
 def _parse_description(key: str, value: str) -> str:
@@ -68,6 +76,21 @@ def _parse_ssh_key(key: str, value: str) -> str:
     return line
 
 
+def _parse_device_path(key: str, value: str) -> str:
+    if not _DEVICE_PATH.fullmatch(value) or posixpath.normpath(value) != value or value.split("/")[2] in _OWN_NODES:
+        raise bad_value(key, value, DEVICE_PATH.allowed)
+    return value
+
+
+def _parse_group(key: str, value: t.Any) -> str | int:
+    text = str(value)
+    if text.isdecimal() and int(text) <= 65535:
+        return int(text)
+    if not _GROUP.fullmatch(text):
+        raise bad_value(key, value, GROUP.allowed)
+    return text
+
+
 def _show_order(order: int | None) -> int | None:
     return None if order == NO_ORDER else order
 
@@ -81,6 +104,18 @@ SSH_KEY = Check(
 )
 RATE = Check(parse_rate, RATES_ALLOWED, ("50Mbit", "100Mbit"))
 CORES = number(1, 710)
+DEVICE_PATH = Check(
+    _parse_device_path,
+    "a path below /dev of letters, digits and _.:@+#=/-, and none that every guest has of its own",
+    ("/dev/dri/renderD128", "/dev/net/tun"),
+)
+DEVICE_ID = matching(
+    r"[A-Za-z0-9_.:@+#=-]{1,200}",
+    "a name in /dev/serial/by-id, or vendor:product or vendor:product:serial of a USB device, both numbers as lsusb shows them",
+    ("10c4:ea60", "usb-1a86_USB_Serial-if00-port0"),
+)
+DEVICE_MODE = matching(r"0[0-7]{3}", "four octal digits in quotes such as '0660'", ("0600", "0660"))
+GROUP = Check(_parse_group, "the name of a group of the guest, or a number from 0 to 65535", ("render", "video"))
 
 STATE = Option("state", choices=STATES, default="present", home=TASK)
 DESCRIPTION = Option("description", check=DESCRIPTION_TEXT, off="", live=always, show=or_none)
@@ -124,6 +159,16 @@ NETWORK_RATES = tuple(
         note="the kernel needs the queues for it",
     )
     for way in ("in", "out")
+)
+
+DEVICES = (
+    Option("devices[]", "item", live=always),
+    Option("devices[].type", choices=(NODE, SERIAL, USB), create=NODE, live=always),
+    Option("devices[].path", check=DEVICE_PATH, live=always),
+    Option("devices[].id", check=DEVICE_ID, live=always),
+    Option("devices[].mode", check=DEVICE_MODE, live=always),
+    Option("devices[].gid", check=GROUP, live=always),
+    Option("devices[].optional", "bool", create=False, off=False, live=always),
 )
 
 SSH_KEYS = Option("ssh_keys", "list", each(SSH_KEY), off=(), show=listed, no_log=False)

@@ -495,13 +495,13 @@ class Standing(ContainerKind):
 
 
 class Mounted:
-    """A mount by its options alone."""
+    """A mount or a device by its options alone."""
 
     def __init__(self, **values: t.Any) -> None:
-        self.values = {"source": "/srv/a", "path": "/data", "readonly": False, **values}
+        self.values = {"source": "/srv/a", "path": "/data", "readonly": False, "type": "usb", **values}
 
     def value(self, key: str) -> t.Any:
-        return self.values[key]
+        return self.values.get(key)
 
 
 @pytest.mark.parametrize(("row", "way", "power"), CELLS)
@@ -512,15 +512,24 @@ def test_the_table_of_apply_paths_says_what_the_plan_answers(row, way, power):
     area, dummy, key = row.path.partition("[]")
     key = key.lstrip(".")
     card = there.cards["lan"]
-    things: dict[str, t.Any] = {"networks": {"thing": card}, "mounts": {"thing": Mounted()}}
+    things: dict[str, t.Any] = {
+        "networks": {"thing": card},
+        "mounts": {"thing": Mounted()},
+        "devices": {"thing": Mounted()},
+    }
     if key:
         is_card = area == "networks"
         things[area] = {
             "thing": card.replace(values={**card.values, key: before}) if is_card else Mounted(**{key: before})
         }
-        spec = GuestSpec("one", lists={area: (Item("thing", True, {key: after}),)})
+        more = {"type": "usb"} if key == "id" else {}
+        spec = GuestSpec("one", lists={area: (Item("thing", True, {**more, key: after}),)})
     elif row.type == "item":
-        new = {"networks": {"bridge": "br0"}, "mounts": {"source": "/srv/a", "path": "/data"}}[area]
+        new = {
+            "networks": {"bridge": "br0"},
+            "mounts": {"source": "/srv/a", "path": "/data"},
+            "devices": {"path": "/dev/fuse"},
+        }[area]
         things[area] = things[area] if before else {}
         spec = GuestSpec("one", lists={area: (Item("thing", after, new if after else {}),)})
     else:
@@ -529,7 +538,9 @@ def test_the_table_of_apply_paths_says_what_the_plan_answers(row, way, power):
     persistent = definition_of(there.config, record)
     persistent.items = things
     live = None if there.live is None else Live(**LIVE, items=things)
-    kind = Standing(spec, there.replace(persistent=persistent, live=live, record=record))
+    kind = Standing(
+        spec, there.replace(persistent=persistent, live=live, record=record, groups={"render": 1, "video": 2})
+    )
     kind.before = {} if "[]" in row.path else {row.path: before}
     change = plan_guest(kind).get(row.path.replace("[]", "[thing]"))
     assert change is not None

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._container import (
     card,
     definition,
+    device,
     inside,
     mount,
     running,
@@ -26,7 +27,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.options impor
     never,
 )
 
-KEYS = {"networks": card.KEYS, "mounts": mount.SEEN}
+KEYS = {"networks": card.KEYS, "mounts": mount.SEEN, "devices": device.KEYS}
 COMPARED = set(OPTIONS.compared())
 RECORDED = set(OPTIONS.compared(RECORD))
 # What is said once, when the root is made; a volume has its own writer.

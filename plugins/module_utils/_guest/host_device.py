@@ -1,0 +1,67 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The devices of the host, looked up by what stays the same when they are plugged in again."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import stat
+
+from .._core import atomic
+from .device import BY_ID, SERIAL, USB, HostDevice, Target
+
+_USB = "/sys/bus/usb/devices"
+
+
+def find_device(target: Target) -> HostDevice | str:
+    """The device, or why there is none, as a part of a sentence."""
+    type_, ref = target
+    if type_ == USB:
+        nodes = _usb_nodes(ref)
+        if len(nodes) != 1:
+            return (
+                f"{len(nodes)} USB devices {ref} are plugged in. Write {ref}:SERIAL"
+                if nodes
+                else _absence(f"USB device {ref}")
+            )
+        path = nodes[0]
+    else:
+        path = f"{BY_ID}/{ref}" if type_ == SERIAL else ref
+    try:
+        status = os.stat(path)
+    except OSError:
+        return _absence(path)
+    kind = "c" if stat.S_ISCHR(status.st_mode) else "b" if stat.S_ISBLK(status.st_mode) else ""
+    if not kind:
+        return f"{path} of this host is no device"
+    group = ""
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(status.st_gid).gr_name
+    return HostDevice(kind, os.major(status.st_rdev), os.minor(status.st_rdev), stat.S_IMODE(status.st_mode), group)
+
+
+def _absence(what: str) -> str:
+    return f"there is no {what} on this host"
+
+
+def _usb_nodes(ref: str) -> list[str]:
+    """The nodes of the USB devices with this ``vendor:product`` or ``vendor:product:serial``."""
+    vendor, dummy, rest = ref.partition(":")
+    product, dummy, serial = rest.partition(":")
+    found = []
+    for name in sorted(os.listdir(_USB)) if os.path.isdir(_USB) else ():
+        device = os.path.join(_USB, name)
+        if (_text(device, "idVendor"), _text(device, "idProduct")) == (vendor, product) and serial in (
+            "",
+            _text(device, "serial"),
+        ):
+            found.append(f"/dev/bus/usb/{int(_text(device, 'busnum')):03}/{int(_text(device, 'devnum')):03}")
+    return found
+
+
+def _text(device: str, name: str) -> str:
+    return (atomic.read_text(os.path.join(device, name)) or "").strip()
