@@ -87,9 +87,7 @@ def _change(
     if any(change.how is How.RESTART for change in running):
         yield from _restart(spec.name, work, network, record)
         yield from running
-    elif network.live_xml is None:
-        yield from running
-    else:
+    elif network.live_xml is not None:
         wanted = network_xml.edit(network.live_xml, merge(network_xml.read(network.live_xml), spec))
         yield from _update(spec.name, network, wanted, running)
     if power is not None and power.after == "started":
