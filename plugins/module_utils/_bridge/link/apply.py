@@ -182,7 +182,6 @@ def _batch(
     program: str, lines: t.Sequence[iproute.Line], left: _Left, later: t.Collection[str]
 ) -> t.Iterator[Change | Step]:
     """Run the lines; then all changes stand but those of *later*. Where one is refused, those before it have been made."""
-    yield from left.but({*later, *_paths(lines)})
     if not lines:
         return
     try:
