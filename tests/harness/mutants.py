@@ -37,7 +37,7 @@ from ansible_collections.homelab.hybrid.tests.unit.tree import SHARED_FILES, mar
 
 MODULE_UTILS = "plugins/module_utils"
 MARK = "WRITES"
-FLUSHES = ("fsync", "sync_folder")
+FLUSHES = ("flush", "fsync", "sync_folder")
 # Tests of this many seconds run in the first cell of a line, of twice as many in the next, and so on up to all.
 FIRST_SECONDS = 15.0
 ALL_SECONDS = 150.0

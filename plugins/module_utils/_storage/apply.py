@@ -75,12 +75,10 @@ def _create(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
     with errors_of(f"set autostart of the storage pool {spec.name}", ApplyError):
         handle.setAutostart(int(bool(spec.values.get("autostart"))))
     yield Step("autostart set")
-    if spec.state == "stopped":
-        _stop(spec.name, handle)
-        if source is not None:
-            sources.unmount(path, work.held.fds)
-    else:
+    if spec.state != "stopped":
         _start(spec.name, handle)
+    elif source is not None:
+        sources.unmount(path, work.held.fds)
     record.save(building=None)
     yield from plan.changes
 

@@ -12,6 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from unit.descriptors import open_files
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._container import mounting, power, rate, running
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.card import Card
@@ -209,17 +210,25 @@ def test_the_host_name_and_the_mounts_are_those_of_the_running_container(
     assert told == ["named two", f"mount (7, '/srv', 'data') {how}", "unmount (7, 'data')"]
 
 
+def test_networkd_of_the_guest_is_asked_to_read_its_files_where_it_runs(
+    told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "attach", lambda name, argv: [name, *argv])
+    running.reload_networkd("one")
+    assert told == ["one sh -c systemctl is-active -q systemd-networkd && networkctl reload"]
+
+
 def test_what_is_missing_of_the_place_of_a_mount_is_made_for_root_inside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owners: list[tuple[str, int, int]] = []
     monkeypatch.setattr(os, "chown", lambda path, uid, gid, follow_symlinks: owners.append((path, uid, gid)))
     (tmp_path / "a").mkdir()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     for path, is_folder in (("a/b/folder", True), ("a/b/file", False), ("a/b/file", False)):
         mounting._make_target(str(tmp_path / path), (5, 6), is_folder)
     assert owners == [(str(tmp_path / path), 5, 6) for path in ("a/b", "a/b/folder", "a/b/file")]
-    assert stat.S_ISREG((tmp_path / "a/b/file").stat().st_mode) and len(os.listdir("/proc/self/fd")) == before
+    assert stat.S_ISREG((tmp_path / "a/b/file").stat().st_mode) and open_files() <= before
     with pytest.raises(ApplyError, match="is a folder inside the container"):
         mounting._make_target(str(tmp_path / "a"), (5, 6), False)
 

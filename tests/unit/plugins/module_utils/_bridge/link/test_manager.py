@@ -10,6 +10,7 @@ import fcntl
 import os
 
 import pytest
+from unit.descriptors import open_files
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link import manager
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.ifupdown import Ifupdown
@@ -111,13 +112,13 @@ def test_ifupdown_notes_which_bridges_are_up_under_its_own_lock(told, tmp_path, 
     monkeypatch.setattr(
         fcntl, "lockf", lambda descriptor, how: locked.append((os.readlink(f"/proc/self/fd/{descriptor}"), how))
     )
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     manager.finish(IFUPDOWN, "vmbr0", starts_client=False)
     assert (state.read_text(), own.read_text()) == ("lo=lo\nvmbr0=vmbr0\n", "vmbr0\n")
     assert locked == [(str(tmp_path / "network" / ".ifstate.lock"), fcntl.LOCK_EX)] and told == []
     manager.forget(IFUPDOWN, "vmbr0")
     assert state.read_text() == "lo=lo\n" and not own.exists()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() <= before
 
 
 def test_a_client_is_started_by_ifup_and_where_ifupdown_never_ran_nothing_is_noted(told, tmp_path):
