@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import types
@@ -302,7 +303,7 @@ def test_a_container_that_liblxc_cannot_load_is_stopped_before_an_empty_configur
     monkeypatch.setattr(power, "lxc_path", lambda: "/lxc")
     monkeypatch.setattr(power, "running_names", lambda folder: set())
     for timeout, force, options in ((5, False, ["-t", "5", "--nokill"]), (5, True, ["-t", "5"]), (0, True, ["-k"])):
-        stop = lambda timeout=timeout, force=force: power.stop_unloadable("one", timeout=timeout, force=force)  # noqa: E731
+        stop = functools.partial(power.stop_unloadable, "one", timeout=timeout, force=force)
         (argv,) = switched(monkeypatch, Handle("RUNNING"), stop)
         assert argv[:4] == ["unshare", "--mount", "sh", "-c"] and argv[5:] == [
             "/lxc/one",

@@ -16,13 +16,15 @@ from unit.plugins.module_utils._guest.fake import File
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import libraries
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How, Plan
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.content import Part
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.ownership import Ownership
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import GuestRecord, dump, load
-from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot import apply, backup, hands
+from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot import apply, hands
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.spec import Spec
-from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.state import Part, State
+from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.state import State
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import Attempt
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Limit, Volume
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import backup
 
 ROOT = Volume("main", "web.root", "filesystem")
 DISK = Volume("main", "web.data", "block")
@@ -259,8 +261,8 @@ def test_a_revert_swaps_each_volume_while_the_guest_is_down_and_starts_it_again(
         *swapped("data"),
         "record a, old, starts",
         "pools main",
-        "record a, old",
         "start",
+        "record a, old",
         "stands state",
     ]
     assert Ownership(guest.file).record.snapshots["old"].consistency == "clean"

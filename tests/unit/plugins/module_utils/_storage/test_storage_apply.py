@@ -65,8 +65,12 @@ def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> t.Callable[..., 
             differing = {key: file.data.get(key) for key in NOTED if before.get(key) != file.data.get(key)}
             told.append(f"record {differing}")
 
+        def note_removed() -> None:
+            remove()
+            told.append("record removed")
+
         file.save = note_saved  # type: ignore[method-assign]  # of this test
-        file.remove = lambda: (remove(), told.append("record removed"))  # type: ignore[method-assign,assign,func-returns-value]
+        file.remove = note_removed  # type: ignore[method-assign]  # likewise
         driver = types.SimpleNamespace(
             make_pool=lambda is_new=False: told.append(f"make pool{' new' * is_new}"),
             remove_pool=lambda: told.append("remove pool"),

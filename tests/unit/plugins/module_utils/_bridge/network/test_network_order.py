@@ -2,7 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-# ruff: noqa: N802, N815 (libvirt's names)
 """In which order the record, the definition and the running network of a bridge that libvirt carries are written."""
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Libvirt:
     """libvirt with one network, which notes what it is told in *told*; *refused* are the calls that fail."""
 
     VIR_NETWORK_UPDATE_AFFECT_LIVE = 1
-    libvirtError = LibvirtError
+    libvirtError = LibvirtError  # noqa: N815  # libvirt's name
 
     def __init__(self, told, *, is_active, refused=()):
         self.told = told
@@ -52,20 +51,20 @@ class Libvirt:
             self.refused.remove(what)
             raise LibvirtError
 
-    def networkDefineXML(self, xml):
+    def networkDefineXML(self, xml):  # noqa: N802  # libvirt's name
         self._tell("define")
         return self
 
-    def setAutostart(self, value):
+    def setAutostart(self, value):  # noqa: N802  # libvirt's name
         self._tell("autostart")
 
     def update(self, *args):
         self._tell("update")
 
-    def isActive(self):
+    def isActive(self):  # noqa: N802  # libvirt's name
         return self.is_active
 
-    def isPersistent(self):
+    def isPersistent(self):  # noqa: N802  # libvirt's name
         return True
 
     def create(self):
@@ -79,7 +78,7 @@ class Libvirt:
     def undefine(self):
         self._tell("undefine")
 
-    def XMLDesc(self, flags):
+    def XMLDesc(self, flags):  # noqa: N802  # libvirt's name
         return network_xml.new("lab0", BEFORE)
 
 
