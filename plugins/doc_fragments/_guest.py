@@ -30,6 +30,13 @@ options:
       - Whether O(state=absent) is refused. Take the protection off first, or write V(false) in the task that takes the guest away.
       - 'B(In short:) live. C(unset) sets it to no.'
     type: bool
+  template:
+    description:
+      - Whether other guests are cloned from it, and it is never started itself. What it holds stays as it is, and it has to be stopped.
+      - Its volumes become read-only where their pool sees to it. V(false) makes a guest of it again, unless linked clones stand on it.
+      - A template with linked clones can be neither changed nor reverted nor taken away. The plan names them.
+      - 'B(In short:) live. C(unset) sets it to no.'
+    type: bool
   autostart:
     description:
       - Whether the guest is started with the host. A new guest is not, unless this says so.

@@ -141,6 +141,19 @@ guests:
       description: The image that it was made from. Null where this collection did not make it of one.
       type: str
       returned: always
+    clone_from:
+      description: What it was cloned from, as C(guest), C(snapshot) (or null) and C(linked). Null for any other guest.
+      type: dict
+      returned: always
+    clones:
+      description: The linked clones that stand on what it holds, by name. Those that stand on a snapshot of it are not among them.
+      type: list
+      elements: str
+      returned: always
+    template:
+      description: Whether it is a template.
+      type: bool
+      returned: always
     snapshots:
       description:
         - Its snapshots that M(homelab.hybrid.guest_snapshot) made, the oldest first, each with C(name), C(created), C(consistency) and C(volumes).

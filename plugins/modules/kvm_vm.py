@@ -77,7 +77,7 @@ options:
       - Used when the machine is made, and never compared later.
       - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
     type: str
-    aliases: [template, ostemplate]
+    aliases: [ostemplate]
   disks:
     description:
       - The disks, by name. A disk that is not listed is left and named in RV(unmanaged), unless O(exact) says otherwise.

@@ -685,7 +685,6 @@ options:
           - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
         type: str
         aliases:
-          - template
           - ostemplate
       disks:
         description:
@@ -1069,6 +1068,15 @@ options:
             the guest away.
           - B(In short:) live. C(unset) sets it to no.
         type: bool
+      template:
+        description:
+          - Whether other guests are cloned from it, and it is never started itself. What it holds stays as it is, and it
+            has to be stopped.
+          - Its volumes become read-only where their pool sees to it. V(false) makes a guest of it again, unless linked clones
+            stand on it.
+          - A template with linked clones can be neither changed nor reverted nor taken away. The plan names them.
+          - B(In short:) live. C(unset) sets it to no.
+        type: bool
       autostart:
         description:
           - Whether the guest is started with the host. A new guest is not, unless this says so.
@@ -1174,8 +1182,46 @@ options:
           - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
         type: str
         aliases:
-          - template
           - ostemplate
+      clone_from:
+        description:
+          - The container that a new one is cloned from, in the place of O(containers[].image). It is not looked at once the
+            clone is there.
+          - The clone gets its root, and O(containers[].rootfs.pool), O(containers[].rootfs.size) and O(containers[].unprivileged)
+            of it where nothing else is written. Everything else is as for any new container; networks and limits are those
+            of the task.
+          - It is nobody's double. C(/etc/machine-id) is empty, ssh host keys are made anew, the host name, the MAC addresses
+            and the ids are its own, cloud-init sees another instance, and nothing is left of the addresses that were written
+            for its origin.
+          - On V(ignore:btrfs) the clone shares its blocks with its origin. Elsewhere it is a copy, whose size the plan says
+            before.
+          - A container that runs is cloned as a power cut would leave it, and held still meanwhile where that takes more
+            than a moment.
+        type: dict
+        suboptions:
+          guest:
+            description:
+              - The name of the container.
+              - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
+            type: str
+            required: true
+          snapshot:
+            description:
+              - A snapshot of it, by its name in M(homelab.hybrid.guest_snapshot). Without one the clone gets what is there
+                now.
+              - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'' and ''-'', the first a letter or digit.'
+            type: str
+          mode:
+            description:
+              - V(linked) makes a clone that stands on what its origin holds. Its origin, or the snapshot, cannot be changed,
+                reverted or taken away as long as the clone is there. It takes a template, a snapshot, or a container that
+                is stopped, in the same pool, and a pool that shares blocks.
+              - V(full) makes a clone that stands for itself.
+              - Without it a clone of a template is linked where its pool can, and any other is full.
+            type: str
+            choices:
+              - linked
+              - full
       rootfs:
         description:
           - Where the root file system of the container is.
@@ -1555,6 +1601,15 @@ options:
         description:
           - Whether O(containers[].state=absent) is refused. Take the protection off first, or write V(false) in the task
             that takes the guest away.
+          - B(In short:) live. C(unset) sets it to no.
+        type: bool
+      template:
+        description:
+          - Whether other guests are cloned from it, and it is never started itself. What it holds stays as it is, and it
+            has to be stopped.
+          - Its volumes become read-only where their pool sees to it. V(false) makes a guest of it again, unless linked clones
+            stand on it.
+          - A template with linked clones can be neither changed nor reverted nor taken away. The plan names them.
           - B(In short:) live. C(unset) sets it to no.
         type: bool
       autostart:

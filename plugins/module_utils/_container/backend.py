@@ -13,24 +13,26 @@ import os
 import tempfile
 import typing as t
 
-from .._core import atomic
+from .._core import atomic, lock
 from .._core.converge import Work
 from .._core.errors import ApplyError, MissingRequirement
 from .._core.options import split
 from .._core.plan import Change, Plan, Step
+from .._guest.content import Source
 from .._guest.ownership import Ownership
 from .._guest.plan import power_of
-from .._guest.record import RecordedVolume
-from .._guest.run import Run, Steps
+from .._guest.record import Origin, RecordedVolume
+from .._guest.run import Run, Steps, check_origin
 from .._guest.spec import GuestSpec
 from .._host.lxc import config_path, read_container
 from .._image import copier, copies, store
 from .._image.plan import copy_path
+from .._storage import cloning
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of
 from .._storage.driver import Cloning, Driver
 from .._storage.volume import Volume
-from . import definition, guest_files, idmap, inside, live, loading, plugging, power, rate, rootfs, running
+from . import definition, guest_files, identity, idmap, inside, live, loading, plugging, power, rate, rootfs, running
 from .config import ENTRY, Config
 from .device import write_device
 from .observe import KIND, free_ids
@@ -46,13 +48,14 @@ def apply_container(spec: GuestSpec, state: State, plan: Plan, work: Work) -> St
     """Carry out *plan*, yielding each change that stands.
 
     :raises ApplyError, CommandError: when a step fails.
-    :raises MissingRequirement: when the source of a mount does not exist; nothing was written then.
+    :raises MissingRequirement: when the source of a mount, or what it is cloned from, does not exist; nothing was written then.
     """
     wanted = Wanted(spec, state, {}, {}) if spec.state == "absent" else wanted_of(spec, state)
     sources = (item.get("source") for item in wanted.spec.wanted("mounts"))
     missing = [f"path {source}" for source in sources if source and source not in state.places]
     if missing and spec.state != "absent":
         raise MissingRequirement(f"there is no {', '.join(missing)}, which a mount needs", missing=missing)
+    check_origin(spec, state)
     yield from Run(ContainerBackend(wanted, plan, work), wanted.spec, state, plan).steps()
 
 
@@ -134,6 +137,9 @@ class ContainerBackend:
             self._kill()
             self.undefine()
             yield Step("half-made container removed")
+        if self.own.record.holds is not None:
+            self._let_go(self.own.record.holds)
+            yield Step("held guest released")
         fresh = [recorded.volume for recorded in self.own.record.volumes.values() if recorded.is_fresh]
         for volume in fresh:
             self._remove(volume)
@@ -270,8 +276,72 @@ class ContainerBackend:
             driver.purge(self._target)
             if self.wanted.spec.get("rootfs.size") is not None:
                 driver.resize(self._target, self.wanted.spec.get("rootfs.size"))
+        elif self.wanted.spec.origin is not None:
+            yield from self._clone_root(self._target)
         else:
             yield from self._make_root(self._target)
+
+    def _clone_root(self, target: Volume) -> Steps:
+        """As ``_make_root``, of another container or its snapshot."""
+        source, origin = t.cast(Source, self.state.source), t.cast(Origin, self.own.record.origin)
+        name = origin.guest
+        driver, root = self._driver(target), source.parts[ROOTFS].volume
+        try:
+            with self._held(name) if source.is_held else contextlib.nullcontext():
+                if source.is_held:
+                    yield Step(f"{name} held")
+                attempt = cloning.begin(
+                    driver,
+                    target,
+                    self._driver(root),
+                    root,
+                    is_linked=origin.is_linked,
+                    keep_fds=self.work.held.fds,
+                )
+                yield Step("root cloned")
+            if source.idmap != self.own.record.idmap and source.idmap and self._ids:
+                by = self._ids.start - source.idmap[0]
+                rootfs.shift(attempt.path, rootfs.Shift(by, by, source.idmap))
+                yield Step("owners shifted")
+            tree = inside.WritableTree(attempt.path, self._inner_root)
+            self.plan.warnings += identity.reset(tree, self.wanted.value("hostname"))
+            yield Step("identity reset")
+            self._check_targets(attempt.path)
+            self._write_inside(attempt.path)
+            yield Step("files inside written")
+            driver.publish(attempt)
+        except Exception:
+            # A root that did not fit would keep its pool full.
+            driver.purge(target)
+            raise
+        yield Step("root in place")
+        if self.wanted.spec.get("rootfs.size"):
+            driver.resize(target, self.wanted.spec.get("rootfs.size"))
+            yield Step("root limited")
+
+    @contextlib.contextmanager
+    def _held(self, name: str) -> t.Iterator[None]:
+        """Hold the running container *name* still. Our record says so: who was killed lets it go in the next run."""
+        with lock.holding(name):
+            self.own.save(holds=name)
+            try:
+                power.freeze(name)
+                yield
+            finally:
+                self._release(name)
+
+    def _let_go(self, name: str) -> None:
+        with lock.holding(name):
+            self._release(name)
+
+    def _release(self, name: str) -> None:
+        if name in self.work.host.containers:
+            power.unfreeze(name)
+        self.own.save(holds=None)
+
+    def protect(self, *, is_read_only: bool) -> None:
+        volume = self.own.record.volumes[ROOTFS].volume
+        self._driver(volume).protect(volume, is_read_only=is_read_only)
 
     def _make_root(self, target: Volume) -> Steps:
         """Everything happens under a name of this attempt; the root appears in its place when it is finished."""
@@ -292,7 +362,7 @@ class ContainerBackend:
                 attempt = t.cast(Cloning, driver).clone(target, copy, size=size)
                 yield Step("image cloned")
             if self._ids:
-                rootfs.shift(attempt.path, self._inner_root)
+                rootfs.shift(attempt.path, rootfs.Shift(*self._inner_root))
                 yield Step("owners shifted")
             self._check_targets(attempt.path)
             self._write_inside(attempt.path)

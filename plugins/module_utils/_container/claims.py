@@ -66,9 +66,10 @@ def _space(spec: GuestSpec, state: State) -> tuple[Space, ...]:
     if state.exists:
         now = state.limit.used if state.limit.size is None else state.limit.size
         return (Space("", state.root_pool, size - now),) if state.root_pool and size and size > now else ()
-    pool = spec.get("rootfs.pool")
+    pool = spec.get("rootfs.pool") or (state.source and state.source.values.get("rootfs.pool"))
     if state.has_target or pool is None:
         return ()
     # A clone takes nothing at first, but what it is cloned from may have to be made.
-    root = Space("", pool, size or (0 if state.is_cloned else state.image_bytes))
+    copied = state.source.copied_bytes if state.source else state.image_bytes
+    root = Space("", pool, size or (0 if state.is_cloned else copied))
     return (root, *([space_of(state.missing_copy, state.image_bytes)] if state.missing_copy else ()))

@@ -12,7 +12,7 @@ from .._host.snapshot import Host
 from .._storage.choice import absence, drivers_of
 from . import live
 from .config import root_of
-from .observe import configs
+from .listed import configs
 from .state import ROOTFS
 
 _POWERS = {"STOPPED": "stopped", "FROZEN": "paused"}

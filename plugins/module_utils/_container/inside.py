@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 import typing as t
 
 from .._core.errors import ApplyError
 from .._core.options import split
 from .._core.plan import Change
+from .._core.removal import remove_tree
 from . import guest_files
 from .options import DHCP, NO_ADDRESS
 from .tree import Tree, network_manager
@@ -64,6 +66,14 @@ class WritableTree(Tree):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), self.folder_of(path) as (folder, name):
             os.unlink(name, dir_fd=folder)
 
+    def remove_all(self, path: str) -> None:
+        """Remove a file, or a folder with all that is in it; nothing happens where there is none. Of a guest that does not run."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), self.folder_of(path) as (folder, name):
+            if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                remove_tree(f"/proc/self/fd/{folder}/{name}")
+            else:
+                os.unlink(name, dir_fd=folder)
+
     @contextlib.contextmanager
     def _made_folder(self, path: str, mode: int) -> t.Iterator[tuple[int, str]]:
         try:
@@ -104,7 +114,9 @@ def write_keys(tree: WritableTree, wanted: Wanted) -> None:
     keys, old = wanted.spec.get("ssh_keys") or (), tree.read(guest_files.KEYS)
     if old is None and not keys:
         return
-    ours = wanted.state.record.ssh_keys
+    # Those of the guest that it is cloned from came with its root.
+    source = wanted.state.source
+    ours = (*wanted.state.record.ssh_keys, *(source.ssh_keys if source else ()))
     tree.write(guest_files.KEYS, guest_files.authorized_keys(old, keys, ours), mode=0o600, folder_mode=0o700)
 
 

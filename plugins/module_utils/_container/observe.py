@@ -16,6 +16,7 @@ from .._core.record import load_all
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
+from .._guest.clones import linked_clones
 from .._guest.device import HostDevice, target_of
 from .._guest.host_device import find_device
 from .._guest.record import GuestRecord
@@ -35,8 +36,10 @@ from .card import RATES, VETH, Card, Nic, claim_cards, device_names, find_nic, r
 from .config import ADDRESSES, Config, MountEntry, root_of
 from .device import Device, Node, read_devices, with_numbers
 from .idmap import Range, allocate, parse_idmap, parse_others, parse_subids
+from .listed import configs
 from .mount import Mounted, bind_entries, claim_mounts
 from .options import OPTIONS
+from .source import observe_source
 from .state import ROOTFS, Claim, Definition, HostState, Inside, Live, State
 from .tree import Tree, network_manager
 
@@ -66,6 +69,9 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
     record = found if found.kind in ("", KIND) else GuestRecord()
     config = host.derived(configs).get(name)
     exists = config is not None and not record.is_building
+    source = observe_source(spec, host) if spec is not None and spec.state != "absent" and not exists else None
+    if spec is not None and source is not None:
+        spec = spec.replace(values={**source.values, **spec.values})
     kept = _observe_definition(name, config or Config(), record, spec, exists=exists)
     rates = host.rates if _concerns_rates(kept, spec) else None
     entry = host.containers.get(name)
@@ -102,7 +108,9 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
         problem=problem,
         root_obstacle=_root_obstacle(kept.config) if exists else None,
         removal_obstacle=_removal_obstacle(name) if entry and spec is not None and spec.state == "absent" else None,
-        files=frozenset(source for source in places if not os.path.isdir(source)),
+        files=frozenset(path for path in places if not os.path.isdir(path)),
+        clones=linked_clones(host, name) if record.exists else (),
+        source=source,
     )
 
 
@@ -474,11 +482,6 @@ def _source_obstacle(source: str, *, is_mapped: bool) -> str | None:
     if closed is not None:
         return f"root of an unprivileged container may not pass through {closed}. Let others through (chmod o+x)"
     return None
-
-
-def configs(host: Host) -> dict[str, Config]:
-    """The configuration of every container. Ask for it through ``Host.derived``."""
-    return {name: Config.parse(its.config, its.included, its.tables) for name, its in host.containers.items()}
 
 
 def read_host(name: str, host: Host) -> HostState:

@@ -11,7 +11,7 @@ import typing as t
 
 from .._core.decide import SAME, Draft
 from .._core.keyed import NEEDS_TWO_RUNS, Show, Thing, gives_up, key_of, show
-from .._core.options import NEVER_PERMITTED, VOLUME, Item
+from .._core.options import NEVER_PERMITTED, VOLUME, Item, split
 from .._core.plan import How, Plan
 from .._core.units import MIB, show_memory_kib, show_size
 from .._guest.device import KNOWN_BY, NODE, Target, target_of
@@ -29,7 +29,7 @@ from .device import Device, Node
 from .guest_files import FILES
 from .mount import Mounted
 from .options import DHCP, OPTIONS
-from .spec import is_fixed, is_reachable, with_create_defaults, with_item_defaults
+from .spec import NOTHING, is_fixed, is_reachable, with_create_defaults, with_item_defaults
 from .state import State
 from .values import kept_value, live_value
 
@@ -55,7 +55,8 @@ class ContainerKind(Kind):
     # -- a new container
 
     def created(self) -> GuestSpec:
-        return with_create_defaults(self.spec)
+        source = self.state.source
+        return with_create_defaults(self.spec, source.values if source else NOTHING)
 
     def created_item(self, area: str, item: Item) -> Item:
         return with_item_defaults(area, item)
@@ -66,6 +67,7 @@ class ContainerKind(Kind):
         if state.image_kind not in (None, self.word):
             reason = f"image: {spec.image} is an image for virtual machines; a container needs one of kind container"
             refuse(draft, "image", None, spec.image, reason)
+        self._check_owners(draft)
         self._check_target(draft)
         if is_unprivileged and state.closed_folder:
             reason = (
@@ -87,6 +89,16 @@ class ContainerKind(Kind):
                 "Add a range"
             )
             refuse(draft, "unprivileged", None, True, reason)
+
+    def _check_owners(self, draft: Draft) -> None:
+        """The owners of the files of a clone are those of its origin, shifted as a whole."""
+        spec, source = self.spec, self.state.source
+        declared = spec.get("unprivileged")
+        if source is None or not source.parts or declared == (source.idmap is not None):
+            return
+        kind = "privileged" if declared else "unprivileged"
+        reason = f"unprivileged: {spec.origin} is {kind}, and so are the owners of what its clones get"
+        refuse(draft, "unprivileged", None, declared, reason)
 
     def _check_target(self, draft: Draft) -> None:
         spec, state = self.spec, self.state
@@ -113,6 +125,10 @@ class ContainerKind(Kind):
         draft.add("rootfs", "kept", state.target, permit="adopt", reason=reason)
 
     # -- its options
+
+    def touches_data(self, path: str) -> bool:
+        area, dummy, key = split(path)
+        return super().touches_data(path) or path in FILES or (area == "networks" and key in ("", "ip", "gateway"))
 
     def blocks(self, draft: Draft) -> bool:
         state = self.state
@@ -216,6 +232,10 @@ class ContainerKind(Kind):
             return None  # it is taken off
         if state.size_obstacle is not None:
             return f"rootfs.size: {state.size_obstacle}"
+        if not state.exists and state.source is not None:
+            held = state.source.used_bytes
+            least = show_size(-(-held // MIB) * MIB)
+            return f"rootfs.size: {show_size(size)} is less than {spec.origin} holds ({least})" if size < held else None
         if not state.exists:
             least = show_size(-(-state.image_bytes // MIB) * MIB)
             is_less = size < state.image_bytes

@@ -14,7 +14,7 @@ from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._guest.spec import GuestSpec
 from .._guest.waits import has_to_wait
-from .._host.snapshot import BRIDGE, GUEST, IMAGE, POOL, SERVICE_LXC, Host
+from .._host.snapshot import BRIDGE, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LXC, Host
 from .facts import facts_of, guest_facts
 from .observe import observe
 from .plan import plan_container
@@ -40,6 +40,7 @@ class LxcContainer:
         pool = spec.get("rootfs.pool")
         named += [Reference(POOL, pool)] if pool else []
         named += [Reference(IMAGE, spec.image)] if spec.image else []
+        named += [Reference(ORIGIN, spec.origin)] if spec.origin else []
         return (SERVICE_LXC, *named)
 
     def provides(self, spec: GuestSpec) -> tuple[Reference, ...]:

@@ -3,29 +3,48 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # WRITES
-"""The owners in the root of a container, shifted on disk to the ids that it is mapped to."""
+"""The owners in the root of a container, shifted on disk to the ids that it is mapped to, from those of an image or of a container."""
 
 from __future__ import annotations
 
 import os
 import stat
 import struct
+import typing as t
 
 _CAPABILITY = "security.capability"
 _ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+_VFS_CAP_REVISION = 0xFF000000
 _VFS_CAP_REVISION_3 = 0x03000000
 _VFS_CAP_EFFECTIVE = 0x1
 _ACL_USER, _ACL_GROUP = 0x02, 0x08
 
 
-def shift(folder: str, root: tuple[int, int]) -> None:
-    """Add *root* (uid, gid) to every owner below and of *folder*, hard links once.
+class Shift(t.NamedTuple):
+    """What is added to a *uid* and to a *gid*, of those ids alone that are among *ids* (first, count), where these are said."""
+
+    uid: int
+    gid: int
+    ids: tuple[int, int] | None = None
+
+    def user(self, uid: int) -> int:
+        return uid + self.uid if self._concerns(uid) else uid
+
+    def group(self, gid: int) -> int:
+        return gid + self.gid if self._concerns(gid) else gid
+
+    def _concerns(self, number: int) -> bool:
+        return self.ids is None or self.ids[0] <= number < self.ids[0] + self.ids[1]
+
+
+def shift(folder: str, by: Shift) -> None:
+    """Shift every owner below and of *folder*, hard links once.
 
     A change of owner makes the kernel drop setuid bits and file capabilities: both are put back, the capabilities in the
-    form that counts only for the user namespace of *root*.
+    form that counts only for the user namespace of the root that it has then.
     """
     seen: set[tuple[int, int]] = set()
-    _shift_entry(folder, os.lstat(folder), root)
+    _shift_entry(folder, os.lstat(folder), by)
     stack = [folder]
     while stack:
         with os.scandir(stack.pop()) as entries:
@@ -36,21 +55,21 @@ def shift(folder: str, root: tuple[int, int]) -> None:
                     if identity in seen:
                         continue
                     seen.add(identity)
-                _shift_entry(entry.path, status, root)
+                _shift_entry(entry.path, status, by)
                 if stat.S_ISDIR(status.st_mode):
                     stack.append(entry.path)
 
 
-def _shift_entry(path: str, status: os.stat_result, root: tuple[int, int]) -> None:
+def _shift_entry(path: str, status: os.stat_result, by: Shift) -> None:
     is_link = stat.S_ISLNK(status.st_mode)
     attributes = {} if is_link else _attributes(path)
-    os.lchown(path, status.st_uid + root[0], status.st_gid + root[1])
+    os.lchown(path, by.user(status.st_uid), by.group(status.st_gid))
     if is_link:
         return
     if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
         os.chmod(path, stat.S_IMODE(status.st_mode))
     for name, value in attributes.items():
-        os.setxattr(path, name, shift_capability(value, root[0]) if name == _CAPABILITY else shift_acl(value, root))
+        os.setxattr(path, name, shift_capability(value, by) if name == _CAPABILITY else shift_acl(value, by))
 
 
 def _attributes(path: str) -> dict[str, bytes]:
@@ -60,9 +79,14 @@ def _attributes(path: str) -> dict[str, bytes]:
     }
 
 
-def shift_capability(value: bytes, root_uid: int) -> bytes:
-    """The attribute ``security.capability`` in its third revision, for the user namespace whose root is *root_uid*."""
+def shift_capability(value: bytes, by: Shift) -> bytes:
+    """The attribute ``security.capability`` in its third revision, for the user namespace of the root that it has then.
+
+    One of an earlier revision, and any in an image, counts for the root that there is.
+    """
     (magic,) = struct.unpack_from("<I", value)
+    is_third = magic & _VFS_CAP_REVISION == _VFS_CAP_REVISION_3
+    root_uid = by.user(struct.unpack_from("<I", value, 20)[0]) if is_third and by.ids else by.uid
     return (
         struct.pack("<I", _VFS_CAP_REVISION_3 | (magic & _VFS_CAP_EFFECTIVE))
         + value[4:20]
@@ -70,11 +94,11 @@ def shift_capability(value: bytes, root_uid: int) -> bytes:
     )
 
 
-def shift_acl(value: bytes, root: tuple[int, int]) -> bytes:
+def shift_acl(value: bytes, by: Shift) -> bytes:
     """A POSIX ACL whose named users and groups are shifted."""
     shifted = bytearray(value)
     for offset in range(4, len(value) - 7, 8):
         tag, dummy, identity = struct.unpack_from("<HHI", value, offset)
         if tag in (_ACL_USER, _ACL_GROUP):
-            struct.pack_into("<I", shifted, offset + 4, identity + root[0 if tag == _ACL_USER else 1])
+            struct.pack_into("<I", shifted, offset + 4, by.user(identity) if tag == _ACL_USER else by.group(identity))
     return bytes(shifted)

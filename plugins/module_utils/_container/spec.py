@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import ipaddress
+import types
 import typing as t
 
 from .._core.declared import check_name
@@ -16,6 +17,8 @@ from .._core.options import Item
 from .._guest.device import KNOWN_BY, NODE
 from .._guest.spec import GuestSpec, parse_guest
 from .options import DHCP, NO_ADDRESS, OPTIONS
+
+NOTHING: t.Mapping[str, t.Any] = types.MappingProxyType({})
 
 
 def parse(params: t.Mapping[str, t.Any]) -> GuestSpec:
@@ -103,15 +106,15 @@ def default_hostname(name: str) -> str:
     return ".".join(label.strip("-") or "x" for label in name.replace("_", "-").split("."))
 
 
-def with_create_defaults(spec: GuestSpec) -> GuestSpec:
-    """*spec* with what a new container gets where the user wrote nothing.
+def with_create_defaults(spec: GuestSpec, inherited: t.Mapping[str, t.Any] = NOTHING) -> GuestSpec:
+    """*spec* with what a new container gets where the user wrote nothing: what it has *inherited* of the one that it is cloned from.
 
     :raises SpecError: without an image and a pool for its root.
     """
-    for path in ("image", "rootfs.pool"):
+    for path in () if spec.origin else ("image", "rootfs.pool"):
         if spec.get(path) is None:
             raise SpecError(f"{path}: is needed to make the container {spec.name}", key=path)
-    values = OPTIONS.created({"hostname": default_hostname(spec.name), **spec.values})
+    values = OPTIONS.created({"hostname": default_hostname(spec.name), **inherited, **spec.values})
     return spec.replace(values=values, lists={area: spec.wanted(area) for area in spec.lists})
 
 

@@ -11,7 +11,7 @@ import os
 from .._core.claims import Claims
 from .._host.snapshot import Host
 from .claims import claims_in
-from .observe import configs
+from .listed import configs
 
 
 def standing(host: Host) -> dict[str, Claims]:

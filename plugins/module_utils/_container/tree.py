@@ -62,6 +62,14 @@ class Tree:
             return False
         return True
 
+    def names_in(self, path: str) -> list[str]:
+        """The names in the folder *path*; none where there is no such folder."""
+        try:
+            with self.folder_of(f"{path}/.") as (folder, dummy):
+                return sorted(os.listdir(folder))
+        except OSError:
+            return []
+
     def target_obstacle(self, path: str, *, is_folder: bool) -> str | None:
         """Why nothing can be mounted at *path* when the guest starts: liblxc follows no link there, and mounts like on like."""
         parts = [part for part in path.split("/") if part]

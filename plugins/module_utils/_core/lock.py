@@ -109,6 +109,14 @@ def copying(image: str, pool: str, *, wait_seconds: float = WAIT_SECONDS) -> t.I
 
 
 @contextlib.contextmanager
+def holding(guest: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[None]:
+    """The leaf lock under which a running guest is held still and copied, by runs that hold it shared: one lets it go for all."""
+    path = os.path.join(paths.LOCKS, "holding", f"{guest}.lock")
+    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, f"a copy of the guest {guest}"):
+        yield
+
+
+@contextlib.contextmanager
 def fetching(download: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[Held]:
     """The leaf lock under which a file is fetched or removed, by runs that hold the images made of it."""
     path = os.path.join(paths.LOCKS, "download", f"{download}.lock")

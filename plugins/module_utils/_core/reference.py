@@ -27,6 +27,13 @@ class ReferenceKind:
     def __str__(self) -> str:
         return self.word
 
+    def __eq__(self, other: object) -> bool:
+        """Kinds of one word are the same thing, though one may be allowed to miss it and the other not."""
+        return isinstance(other, ReferenceKind) and self.word == other.word
+
+    def __hash__(self) -> int:
+        return hash(self.word)
+
     def __repr__(self) -> str:
         return f"ReferenceKind({self.word!r}, {self.rank})"
 

@@ -45,6 +45,44 @@ class Content(t.NamedTuple):
 Parts = t.Mapping[str, Part]
 
 
+class Source(t.NamedTuple):
+    """The guest that a new one is cloned from, or its snapshot (*is_snapshot*).
+
+    *kind* is its word. *content* is what it holds now, *parts* what is cloned, by item, each with what a copy of it takes in the pool
+    that it comes to. *sizes* are those of the items in bytes, ``None`` without a limit; *used_bytes* is what they hold at least.
+    *link_obstacle* says why nothing can be linked to them, *obstacle* why nothing can be cloned. *idmap* is that of the owners
+    of its files, *ssh_keys* are those that were written for it. *values* are what a clone has of its definition, by option path.
+    """
+
+    kind: str
+    content: Content = Content()
+    parts: Parts = {}
+    is_snapshot: bool = False
+    is_template: bool = False
+    sizes: t.Mapping[str, int | None] = {}
+    used_bytes: int = 0
+    obstacle: str | None = None
+    link_obstacle: str | None = None
+    idmap: tuple[int, int] | None = None
+    ssh_keys: tuple[str, ...] = ()
+    values: t.Mapping[str, t.Any] = {}
+
+    @property
+    def copied_bytes(self) -> int:
+        return sum(part.copied_bytes for part in self.parts.values())
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the guest has to be held while it is cloned."""
+        content = self.content
+        return not self.is_snapshot and is_held(content.power, self.parts, copies_itself=content.copies_itself)
+
+    @property
+    def runs(self) -> bool:
+        """Whether what is cloned is written to meanwhile."""
+        return not self.is_snapshot and self.content.power in ("started", "paused")
+
+
 def is_held(power: str, parts: Parts, *, copies_itself: bool) -> bool:
     """Whether a guest has to be held while what it holds is kept, so that all of it is of one moment."""
     by_itself = copied_by_itself(parts, copies_itself=copies_itself)

@@ -14,8 +14,11 @@ from .._core.units import show_moment
 from .record import GuestRecord
 from .state import GuestState
 
-_LISTS = ("tags", "networks", "disks", "addresses", "snapshots")
-_KEYS = ("description", "autostart", "startup", "vcpus", "memory_kib", "memory", "uptime_seconds", "pid", "image")
+_LISTS = ("tags", "networks", "disks", "addresses", "snapshots", "clones")
+_KEYS = (
+    *("description", "autostart", "startup", "vcpus", "memory_kib", "memory", "uptime_seconds", "pid", "image"),
+    *("clone_from", "template"),
+)
 
 
 def nothing(name: str, kind: str) -> dict[str, t.Any]:
@@ -45,9 +48,17 @@ def common(name: str, kind: str, options: Options, state: GuestState) -> dict[st
         "autostart": told("autostart"),
         "startup": {key: told(f"startup.{key}") for key in ("order", "up_delay", "down_delay")},
         "image": state.record.image,
+        "clone_from": _origin_of(state.record),
+        "clones": list(state.clones),
+        "template": told("template"),
         "snapshots": snapshots_of(state.record),
         "managed": state.is_managed,
     }
+
+
+def _origin_of(record: GuestRecord) -> dict[str, t.Any] | None:
+    its = record.origin
+    return its and {"guest": its.guest, "snapshot": its.snapshot, "linked": its.is_linked}
 
 
 def snapshots_of(record: GuestRecord) -> list[dict[str, t.Any]]:

@@ -16,6 +16,7 @@ from .._core.errors import bad_value
 from .._core.options import (
     CREATION,
     FLAG,
+    ITEM_NAME,
     LINK_NAME,
     MAC,
     MTU,
@@ -41,6 +42,7 @@ STATES = ("present", "started", "running", "stopped", "shutdown", "restarted", "
 SYNONYMS = {"running": "started", "shutdown": "stopped", "frozen": "paused"}
 RESTART_POLICIES = ("never", "if_needed")
 LINKS = ("up", "down")
+CLONE_MODES = ("linked", "full")
 NO_ORDER = -1
 
 _ENDS = re.compile("\r\n?")
@@ -130,7 +132,15 @@ STARTUP = (
 VCPUS = Option("vcpus", "int", CORES, live=always, show=or_none, note="the same as cpu.cores")
 CPU_CORES = Option("cpu.cores", "int", CORES, live=always, show=or_none)
 MEMORY = Option("memory", check=MEMORY_SIZE, live=always, show=show_memory_kib)
-IMAGE = Option("image", check=NAME, home=CREATION, aliases=("template", "ostemplate"))
+IMAGE = Option("image", check=NAME, home=CREATION, aliases=("ostemplate",))
+CLONE_FROM = (
+    Option("clone_from.guest", check=NAME, home=CREATION, required=True),
+    Option("clone_from.snapshot", check=ITEM_NAME, home=CREATION),
+    Option("clone_from.mode", home=CREATION, choices=CLONE_MODES),
+)
+TEMPLATE = Option(
+    "template", "bool", home=RECORD, off=False, live=always, note="it has to be stopped, and is not started"
+)
 
 NETWORK = Option("networks[]", "item", live=always)
 BRIDGE = Option("networks[].bridge", check=LINK_NAME, live=always)

@@ -13,9 +13,12 @@ from .._core import keyed
 from .._core.decide import SAME, Draft, Power
 from .._core.errors import SpecError
 from .._core.keyed import Show, Thing
-from .._core.options import NEVER_PERMITTED, RECORD, Item, Option, Options, split
+from .._core.options import INSIDE, NEVER_PERMITTED, RECORD, VOLUME, Item, Option, Options, split
 from .._core.plan import How, Plan
+from .content import show_copied
 from .identity import derive_mac
+from .options import TEMPLATE
+from .record import Origin
 from .spec import GuestSpec
 from .state import GuestState, Side
 
@@ -50,6 +53,10 @@ class Kind(keyed.Rules):
         """What is to be said of a creation beside the compared options: refusals, warnings, what is assumed."""
 
     # -- a guest that stands
+
+    def touches_data(self, path: str) -> bool:
+        """Whether a change of *path* writes to the volumes of the guest."""
+        return path in self.options and self.options[path].home in (VOLUME, INSIDE)
 
     def blocks(self, draft: Draft) -> bool:
         """Whether nothing can be done on the guest as it is; *draft* says why then."""
@@ -177,6 +184,7 @@ def plan_guest(kind: Kind) -> Plan:
         _compare_list(draft, kind, area)
     if state.exists:
         _plan_power(draft, spec, state)
+        _guard_data(draft, kind)
     # A restart would let go on what somebody holds or has saved.
     is_held = state.power in ("paused", "suspended") and spec.state in ("present", state.power)
     is_restart = spec.state == "restarted" and state.exists
@@ -211,7 +219,124 @@ def _plan_creation(draft: Draft, kind: Kind) -> None:
     draft.add("state", "absent", _AFTER_CREATION.get(spec.state, spec.state))
     if spec.image is not None:
         draft.add("image", None, spec.image, How.OFFLINE)
+    if spec.origin is not None:
+        _plan_clone(draft, kind)
     kind.plan_creation(draft)
+
+
+def origin_of(spec: GuestSpec, state: GuestState) -> Origin | None:
+    """What a new guest is cloned from. Nobody said how: linked to a template where its pool can, for itself otherwise."""
+    if spec.origin is None:
+        return None
+    mode, source = spec.get("clone_from.mode"), state.source
+    is_plain_template = source is not None and source.is_template and not source.is_snapshot
+    can_link = source is not None and source.link_obstacle is None
+    return Origin(
+        spec.origin, spec.get("clone_from.snapshot"), mode == "linked" if mode else is_plain_template and can_link
+    )
+
+
+def _plan_clone(draft: Draft, kind: Kind) -> None:
+    source, origin = kind.state.source, origin_of(kind.spec, kind.state)
+    if source is None:
+        draft.plan.assumed.append(f"guest {kind.spec.origin}")
+        draft.add("clone_from", None, str(origin), How.OFFLINE)
+        return
+    reason = _obstacle_to_clone(kind, origin)
+    if reason is not None:
+        refuse(draft, "clone_from", None, str(origin), f"clone_from: {reason}")
+        return
+    copied = source.copied_bytes
+    is_linked = origin is not None and origin.is_linked
+    how = "linked" if is_linked else f"a copy of at most {show_copied(copied)}" if copied else "shares its blocks"
+    draft.add("clone_from", None, f"{origin} ({how})", How.OFFLINE)
+    _say_what_runs(draft, kind)
+
+
+def _say_what_runs(draft: Draft, kind: Kind) -> None:
+    source, name = kind.state.source, kind.spec.origin
+    if source is None:
+        return
+    if source.is_held:
+        copied = 0 if source.content.copies_itself else source.copied_bytes
+        meanwhile = f" while {show_copied(copied)} are copied" if copied else ""
+        draft.plan.warnings.append(f"{name} is held still{meanwhile}, so that all of it is of one moment")
+    if source.runs and not source.content.has_agent:
+        draft.plan.warnings.append(
+            f"{name} runs: {kind.spec.name} gets what a power cut would leave, and what its programs had not written yet is not in it. "
+            "Stop it first where that matters"
+        )
+    if source.content.left_out and not source.is_snapshot:
+        draft.plan.warnings.append(
+            f"{', '.join(source.content.left_out)}: {name} writes to it, this collection did not make it, and no clone gets it"
+        )
+
+
+def _obstacle_to_clone(kind: Kind, origin: Origin | None) -> str | None:
+    """Why the new guest cannot be cloned, as a sentence."""
+    source, name = kind.state.source, kind.spec.origin
+    if source is None or origin is None:
+        return None
+    if source.kind != kind.word:
+        return f"{name} is a {'container' if source.kind == 'container' else 'virtual machine'}, and a clone is of the same kind"
+    if source.obstacle is not None:
+        return source.obstacle
+    if origin.is_linked and source.link_obstacle is not None:
+        return f"{source.link_obstacle}. Write mode: full"
+    if origin.is_linked and source.runs:
+        return (
+            f"{name} runs, and what is linked stands on what does not change. Link it to a snapshot or to a template, stop {name} first, "
+            "or write mode: full"
+        )
+    for item, part in () if origin.is_linked else source.parts.items():
+        if part.copied_bytes > part.available_bytes:
+            return (
+                f"{item} takes a copy of at most {show_copied(part.copied_bytes)}, and its storage pool has "
+                f"{show_copied(part.available_bytes)} left. Make room, or use a pool of type btrfs, where a clone shares its blocks"
+            )
+    return None
+
+
+def _guard_data(draft: Draft, kind: Kind) -> None:
+    """What clones stand on stays as it is: neither what it is nor what it holds is changed under them."""
+    spec, state, name = kind.spec, kind.state, kind.spec.name
+    was_template = bool(state.record.value(TEMPLATE))
+    declared = False if "template" in draft.unset else spec.get("template")
+    is_template = was_template if declared is None else declared
+    if was_template and not is_template and state.clones:
+        _stop(draft, "template", f"{stand_on(name, state.clones)}. Take them away first")
+    if not (is_template or state.clones):
+        return
+    why = stand_on(name, state.clones) if state.clones else f"{name} is a template, from which guests are cloned"
+    out = "" if state.clones else ", or write template: false"
+    if draft.power.will_run or _starts(draft):
+        way = f"{why}, and it is not started. Clone it{out}"
+        if draft.plan.has("state") and _starts(draft):
+            _stop(draft, "state", way)
+        elif draft.plan.has("template"):
+            _stop(draft, "template", f"{name} runs, and a template does not. Stop it first (state: stopped)")
+    if was_template or state.clones:
+        for change in draft.plan.changes:
+            if kind.touches_data(change.path):
+                _stop(draft, change.path, f"{why}, and what it holds is not changed{out}")
+
+
+def _starts(draft: Draft) -> bool:
+    change = draft.plan.get("state")
+    return change is not None and change.after not in ("stopped", "absent")
+
+
+def _stop(draft: Draft, path: str, reason: str) -> None:
+    """Refuse the change of *path* that *draft* has."""
+    change = draft.plan.get(path)
+    if change is not None and change.how is not How.REFUSED:
+        change.how, change.permit, change.reason = How.REFUSED, NEVER_PERMITTED, f"{path}: {reason}"
+
+
+def stand_on(name: str, clones: t.Collection[str]) -> str:
+    """That linked *clones* stand on what *name* holds, as a sentence."""
+    several = len(clones) > 1
+    return f"the linked clone{'s' if several else ''} {', '.join(clones)} stand{'' if several else 's'} on {name}"
 
 
 def _compare_options(draft: Draft, kind: Kind) -> None:
@@ -308,6 +433,8 @@ def snapshot_path(name: str) -> str:
 
 def _obstacle_to_removal(kind: Kind) -> str | None:
     spec, state = kind.spec, kind.state
+    if state.clones:
+        return f"state: {spec.name} cannot be taken away: {stand_on(spec.name, state.clones)}. Take them away first"
     is_protected = state.record.value(kind.options["protection"])
     if state.is_known and is_protected and spec.get("protection") is not False:
         return f"state: {spec.name} is protected. Take that off first (protection: false)"

@@ -82,6 +82,17 @@ class Snapshot(t.NamedTuple):
     is_held: bool = False
 
 
+class Origin(t.NamedTuple):
+    """What a guest was cloned from: *guest* as it was, or as its *snapshot* is. *is_linked*: its volumes stand on those of that."""
+
+    guest: str
+    snapshot: str | None = None
+    is_linked: bool = False
+
+    def __str__(self) -> str:
+        return self.guest if self.snapshot is None else f"{self.guest}@{self.snapshot}"
+
+
 class Revert(t.NamedTuple):
     """A revert that has begun: to the snapshot *target*, what was there before becomes the snapshot *aside*."""
 
@@ -96,11 +107,13 @@ class GuestRecord:
     network, *names* by list and item the ident of things that do not bear their names themselves. *unplugged* has the bridge
     of interfaces whose link is down. *idmap* is start and count of the mapped ids. *options* are what the record holds of
     options (home ``RECORD``), as JSON. *wants_start*: it was to be started, and a run was killed before. *snapshots* are ours, by
-    name; *reverting* is a revert that has not come to its end.
+    name; *reverting* is a revert that has not come to its end. *origin* is what it was cloned from; *holds* the guest that is held
+    still by us while it is.
     """
 
     __slots__ = (
         "exists",
+        "holds",
         "idmap",
         "image",
         "is_building",
@@ -108,6 +121,7 @@ class GuestRecord:
         "macs",
         "names",
         "options",
+        "origin",
         "reverting",
         "run",
         "snapshots",
@@ -137,6 +151,8 @@ class GuestRecord:
         run: Run | None = None,
         snapshots: t.Mapping[str, Snapshot] | None = None,
         reverting: Revert | None = None,
+        origin: Origin | None = None,
+        holds: str | None = None,
     ) -> None:
         self.exists = exists
         self.kind = kind
@@ -154,6 +170,8 @@ class GuestRecord:
         self.run = run
         self.snapshots: t.Mapping[str, Snapshot] = snapshots or {}
         self.reverting = reverting
+        self.origin = origin
+        self.holds = holds
 
     def replace(self, **changes: t.Any) -> GuestRecord:
         return GuestRecord(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
@@ -194,10 +212,10 @@ class GuestRecord:
 
 
 # What is kept by the name of an item.
-_FOLDERS = ("volumes", "macs", "names", "unplugged", "startup", "snapshots", "reverting")
+_FOLDERS = ("volumes", "macs", "names", "unplugged", "startup", "snapshots", "reverting", "origin")
 _LISTS = ("ssh_keys", "tags")
 _KEYS = frozenset(
-    "kind building uuid image volumes macs names unplugged idmap ssh_keys wants_start run snapshots reverting schema".split()
+    "kind building uuid image volumes macs names unplugged idmap ssh_keys wants_start run snapshots reverting origin holds schema".split()
 )
 
 
@@ -221,7 +239,7 @@ def _check_kind(key: str, value: t.Any, kind: type) -> None:
 
 
 def _load(data: Data, exists: bool) -> GuestRecord:
-    run, reverting = data.get("run"), data.get("reverting")
+    run, reverting, origin = data.get("run"), data.get("reverting"), data.get("origin")
     return GuestRecord(
         exists=exists,
         kind=data.get("kind") or "",
@@ -242,7 +260,14 @@ def _load(data: Data, exists: bool) -> GuestRecord:
         run=_load_run(run) if run else None,
         snapshots={name: _load_snapshot(its) for name, its in (data.get("snapshots") or {}).items()},
         reverting=Revert(str(reverting["target"]), str(reverting["aside"])) if reverting else None,
+        origin=load_origin(origin) if origin else None,
+        holds=data.get("holds"),
     )
+
+
+def load_origin(data: Data) -> Origin:
+    """What the JSON values *data* say of the origin of a guest."""
+    return Origin(str(data["guest"]), data.get("snapshot"), bool(data.get("linked")))
 
 
 def _load_idmap(idmap: Data | None) -> tuple[int, int] | None:
@@ -283,6 +308,8 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "run": _dump_run(record.run) if record.run else None,
         "snapshots": {name: _dump_snapshot(its) for name, its in record.snapshots.items()} or None,
         "reverting": record.reverting._asdict() if record.reverting else None,
+        "origin": _dump_origin(record.origin) if record.origin else None,
+        "holds": record.holds,
         **record.options,
     }
 
@@ -304,6 +331,11 @@ def _dump_snapshot(snapshot: Snapshot) -> dict[str, t.Any]:
         "building": snapshot.is_building,
         "held": snapshot.is_held,
     }
+    return {key: value for key, value in told.items() if value}
+
+
+def _dump_origin(origin: Origin) -> dict[str, t.Any]:
+    told = {"guest": origin.guest, "snapshot": origin.snapshot, "linked": origin.is_linked}
     return {key: value for key, value in told.items() if value}
 
 

@@ -14,7 +14,8 @@ from .._host.mounts import mounts_in
 from .._host.snapshot import Host
 from .._host.uses import obstacle
 from .._storage.choice import absence, drivers_of
-from .plan import snapshot_path
+from .clones import linked_clones
+from .plan import snapshot_path, stand_on
 from .record import GuestRecord
 
 Snapshots = t.Mapping[str, tuple[str, ...]]
@@ -51,6 +52,8 @@ def kept_snapshots(guest: str, record: GuestRecord, host: Host) -> tuple[Snapsho
                 why = obstacle_to_deletion(guest, places[-1], host)
             elif why is not None:
                 places.append(f"{volume} ({why})")
+            clones = linked_clones(host, guest, name)
+            why = f"{stand_on('it', clones)}. Take them away first" if clones else why
             if why is not None:
                 used[snapshot_path(name)] = why
         found[name] = tuple(places)

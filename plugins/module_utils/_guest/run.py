@@ -11,6 +11,7 @@ import contextlib
 import typing as t
 
 from .._core import lock
+from .._core.errors import MissingRequirement
 from .._core.options import (
     CREATION,
     DEFINITION,
@@ -27,8 +28,9 @@ from .._core.options import (
 )
 from .._core.plan import Change, How, Plan, Step
 from .allocation import check_macs
+from .options import TEMPLATE
 from .ownership import Ownership
-from .plan import power_of, wanted_value
+from .plan import origin_of, power_of, wanted_value
 from .record import GuestRecord, Snapshot
 from .spec import GuestSpec
 from .state import GuestState
@@ -93,6 +95,9 @@ class Backend(t.Protocol):
     def resize(self, change: Change) -> None:
         """Give a volume its size."""
 
+    def protect(self, *, is_read_only: bool) -> None:
+        """Let nothing write to the volumes any more, as far as their pools see to it, or let it again."""
+
     def write_files(self, changes: t.Sequence[Change]) -> Steps:
         """Write the files that the guest reads: its seed, files of its root. *changes* are of the homes SEED and INSIDE."""
 
@@ -118,6 +123,15 @@ class Backend(t.Protocol):
 
     def remove_snapshot(self, name: str) -> None:
         """Delete the volumes of one of our snapshots."""
+
+
+def check_origin(spec: GuestSpec, state: GuestState) -> None:
+    """Whether what a new guest is cloned from is there.
+
+    :raises MissingRequirement:
+    """
+    if spec.state != "absent" and not state.exists and spec.origin is not None and state.source is None:
+        raise MissingRequirement(f"there is no guest {spec.origin}", missing=[f"guest {spec.origin}"])
 
 
 class Run:
@@ -173,18 +187,26 @@ class Run:
             record = record.replace(**self.backend.claims(is_final=False))
             if is_new:
                 record = record.replace(
-                    image=self.spec.image, options={}, run=None, wants_start=self.spec.state in ("started", "restarted")
+                    image=self.spec.image,
+                    origin=origin_of(self.spec, self.state),
+                    options={},
+                    run=None,
+                    wants_start=self.spec.state in ("started", "restarted"),
                 )
             elif self.spec.state == "stopped":
                 record = record.replace(wants_start=False)
             for change in self._changes(RECORD):
-                row = self.backend.options[change.path]
-                record = record.with_value(row, wanted_value(self.backend.options, self.spec, change.path))
+                if is_new or change.path != TEMPLATE.path:
+                    record = self._with_value(record, change.path)
             is_written = self.own.save(record)
         if is_written:
             yield Step("record written")
         if not is_new:
-            yield from self._changes(RECORD)
+            yield from (change for change in self._changes(RECORD) if change.path != TEMPLATE.path)
+
+    def _with_value(self, record: GuestRecord, path: str) -> GuestRecord:
+        """*record* with what the plan makes of *path*."""
+        return record.with_value(self.backend.options[path], wanted_value(self.backend.options, self.spec, path))
 
     def _added_macs(self) -> dict[str, str]:
         """The MACs of the cards that the plan adds, by name."""
@@ -230,6 +252,9 @@ class Run:
                 yield Step(f"{change.path} detached")
 
     def _change_storage(self) -> Steps:
+        template = self.plan.get(TEMPLATE.path)
+        if template is not None and not template.after:
+            yield from self._make_template(template)
         yield from self.backend.make_volumes()
         for change in self._changes(VOLUME):
             if self.state.exists:
@@ -239,6 +264,16 @@ class Run:
         yield from self.backend.write_files(files)
         if self._has_files():
             yield from (change for change in files if change.how in _WAITING)
+        if template is not None and template.after:
+            yield from self._make_template(template)
+
+    def _make_template(self, change: Change) -> Steps:
+        """The volumes first: of a run that is killed before the record is written the next one does all of it."""
+        self.backend.protect(is_read_only=bool(change.after))
+        yield Step("volumes protected" if change.after else "volumes writable")
+        if self.state.exists:
+            self.own.save(self._with_value(self.own.record, change.path))
+            yield change
 
     def _has_files(self) -> bool:
         return self.state.exists and self.backend.has_files_plugged_in()
@@ -331,6 +366,9 @@ class Run:
             if self.state.is_known:
                 self.backend.stop_for_good()
                 yield Step("powered down")
+                if self.own.record.value(TEMPLATE):
+                    # Whoever gets them later may write to them.
+                    self.backend.protect(is_read_only=False)
                 self.backend.undefine()
                 yield Step("definition removed")
             yield from self.backend.clear()
@@ -339,7 +377,12 @@ class Run:
             kept = {name: volume for name, volume in record.volumes.items() if name in self.state.owned}
             snapshots = self._snapshots_left()
             left = GuestRecord(
-                kind=record.kind, image=record.image, volumes=kept, idmap=record.idmap, snapshots=snapshots
+                kind=record.kind,
+                image=record.image,
+                origin=record.origin,
+                volumes=kept,
+                idmap=record.idmap,
+                snapshots=snapshots,
             )
             self._save_what_is_left(left)
             yield removal

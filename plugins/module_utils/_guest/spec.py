@@ -80,6 +80,11 @@ class GuestSpec:
         return t.cast("str | None", self.values.get("image"))
 
     @property
+    def origin(self) -> str | None:
+        """The guest that it is cloned from."""
+        return t.cast("str | None", self.values.get("clone_from.guest"))
+
+    @property
     def allow(self) -> tuple[str, ...]:
         return self.words("allow")
 
@@ -125,6 +130,10 @@ def parse_guest(
     state = values.pop("state", "present")
     if "vcpus" in values and "cpu.cores" in values:
         raise SpecError("vcpus: cpu.cores is written too. They are the same: write one of the two", key="vcpus")
+    if values.get("template"):
+        _check_template(state, values)
+    if any(path.startswith("clone_from.") for path in values):
+        _check_origin(name, values)
     for area in values.get("exact") or ():
         if area not in declared.items:
             raise SpecError(f"exact: {area} is not written. Write {area}: [] to take all of them away", key="exact")
@@ -133,3 +142,20 @@ def parse_guest(
         raise SpecError("networks: a mac is there twice", key="networks")
     unset = options.check_unset(params.get("unset") or (), declared)
     return spec(name, SYNONYMS.get(state, state), values, declared.items, unset)
+
+
+def _check_template(state: str, values: t.Mapping[str, t.Any]) -> None:
+    if SYNONYMS.get(state, state) not in ("present", "stopped", "absent"):
+        raise SpecError(f"state: a template is not {state}. It is what guests are cloned from", key="state")
+    if values.get("autostart"):
+        raise SpecError("autostart: a template does not start with the host", key="autostart")
+
+
+def _check_origin(name: str, values: t.Mapping[str, t.Any]) -> None:
+    origin = values.get("clone_from.guest")
+    if origin is None:
+        raise SpecError("clone_from.guest: is needed: the guest that is cloned", key="clone_from.guest")
+    if origin == name:
+        raise SpecError(f"clone_from.guest: {name} cannot be cloned from itself", key="clone_from.guest")
+    if "image" in values:
+        raise SpecError("clone_from: image is written too. A guest is made of one of the two", key="clone_from")

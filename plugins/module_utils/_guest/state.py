@@ -11,6 +11,7 @@ import typing as t
 
 from .._core.keyed import Thing
 from .._core.options import RECORD, Option
+from .content import Source
 from .record import GuestRecord
 
 Things = t.Mapping[str, Thing]
@@ -36,13 +37,14 @@ class GuestState:
     stands, no creation of it was interrupted. *live* is ``None`` while it is stopped. *declined* are the paths that the guest
     declined in this run of it. *other_kind* is the kind of the guest that has its name. *taken_macs* are those of all other
     guests. *vlan_obstacles* says of bridges why no card on them can be in a VLAN, *rate_obstacle* why no card can
-    be limited.
+    be limited. *clones* are the guests whose volumes stand on its own, *source* is what a new one is cloned from.
 
     For its removal: *owned* are our volumes that are there, by item, as they are told; *used* says of them why they cannot be
     deleted now; *snapshots* are the places of each of our snapshots, by name, *foreign* is what is kept though it is not ours.
     """
 
     __slots__ = (
+        "clones",
         "declined",
         "exists",
         "foreign",
@@ -55,6 +57,7 @@ class GuestState:
         "rate_obstacle",
         "record",
         "snapshots",
+        "source",
         "taken_macs",
         "used",
         "vlan_obstacles",
@@ -78,6 +81,8 @@ class GuestState:
         used: t.Mapping[str, str] | None = None,
         snapshots: t.Mapping[str, tuple[str, ...]] | None = None,
         foreign: tuple[str, ...] = (),
+        clones: tuple[str, ...] = (),
+        source: Source | None = None,
     ) -> None:
         self.power = power
         self.exists = exists
@@ -94,6 +99,8 @@ class GuestState:
         self.used: t.Mapping[str, str] = used or {}
         self.snapshots: t.Mapping[str, tuple[str, ...]] = snapshots or {}
         self.foreign = foreign
+        self.clones = clones
+        self.source = source
 
     def value(self, option: Option) -> t.Any:
         """The value that an option has now: in the running guest, or in its definition."""

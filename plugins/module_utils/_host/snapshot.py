@@ -71,6 +71,8 @@ BRIDGE = ReferenceKind("bridge", 0, _missing_bridge)
 POOL = ReferenceKind("pool", 1, _missing_pool)
 IMAGE = ReferenceKind("image", 2, _missing_image)
 GUEST = ReferenceKind("guest", 3, _missing_guest)
+# What a guest is made of, and needs no more once it stands: whether it has to be there, the plan of that guest says.
+ORIGIN = ReferenceKind("guest", 3, lambda dummy, name: None)
 SERVICE_LIBVIRT = Reference(SERVICE, "libvirt")
 SERVICE_LXC = Reference(SERVICE, "lxc")
 
@@ -197,12 +199,13 @@ class Host:
 
     def missing(self, reference: Reference) -> str | None:
         """Why *reference* cannot be used, as a sentence; ``None`` when it can."""
-        if reference not in self._missing:
-            self._missing[reference] = reference.kind.missing(self, reference.name)
-        return self._missing[reference]
+        question = reference.kind.missing, reference.name
+        if question not in self._missing:
+            self._missing[question] = reference.kind.missing(self, reference.name)
+        return self._missing[question]
 
     @functools.cached_property
-    def _missing(self) -> dict[Reference, str | None]:
+    def _missing(self) -> dict[tuple[t.Any, str], str | None]:
         return {}
 
     def drop(self) -> None:

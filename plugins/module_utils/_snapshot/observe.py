@@ -13,6 +13,7 @@ import typing as t
 
 from .._container import content as container
 from .._core.errors import ObserveError
+from .._guest.clones import linked_clones
 from .._guest.content import Content, Part
 from .._guest.record import GuestRecord, Snapshot
 from .._guest.recorded import load_file
@@ -57,6 +58,7 @@ def observe(spec: Spec, host: Host) -> State:
         copies_itself=guest.copies_itself,
         places=places,
         used=used,
+        clones=linked_clones(host, spec.guest) if spec.state == "reverted" else (),
     )
 
 

@@ -12,7 +12,8 @@ from .._core.options import NEVER_PERMITTED
 from .._core.plan import How, Plan
 from .._core.units import show_moment, show_span
 from .._guest.content import Part, copied_by_itself, is_held, show_copied
-from .._guest.plan import snapshot_path
+from .._guest.options import TEMPLATE
+from .._guest.plan import snapshot_path, stand_on
 from .._guest.record import GuestRecord, Snapshot
 from .spec import OPTIONS, Spec, series_of
 from .state import State
@@ -165,6 +166,10 @@ def _obstacle_to_revert(spec: Spec, state: State, its: Snapshot | None) -> str |
         return f"{spec.guest} has no snapshot {spec.name}. It has: {known or 'none'}"
     if its.is_building:
         return f"the snapshot {spec.name} was never finished. Make it anew (state: present), or delete it"
+    if state.clones:
+        return f"{stand_on(spec.guest, state.clones)}, and it is not reverted. Take them away first"
+    if state.record.value(TEMPLATE):
+        return f"{spec.guest} is a template, and what it holds is not changed. Write template: false for it first"
     if state.lost:
         return f"the snapshot {spec.name} is not whole: {', '.join(state.lost)}"
     if state.obstacle is not None and reverting is None:

@@ -20,7 +20,8 @@ class State(t.NamedTuple):
     volumes of the snapshot that is asked for; *lost* names those of them that are not there. *aside* is the name that what is
     there gets by a revert. *obstacle* says why nothing can be made of the guest, *left_out* are disks of it that are in no
     snapshot, *has_agent*: its agent answers, *copies_itself*: it goes on while its volumes are copied. *places* and *used* are what
-    ``_guest.removal.kept_snapshots`` says, where any may be deleted.
+    ``_guest.removal.kept_snapshots`` says, where any may be deleted. *clones* are the guests whose volumes
+    stand on those of the guest.
     """
 
     power: str = "absent"
@@ -36,3 +37,4 @@ class State(t.NamedTuple):
     copies_itself: bool = False
     used: t.Mapping[str, str] = {}
     places: t.Mapping[str, tuple[str, ...]] = {}
+    clones: tuple[str, ...] = ()

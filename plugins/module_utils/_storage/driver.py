@@ -56,6 +56,8 @@ class Driver(t.Protocol):
     formats: tuple[str, ...]
     # The kinds of volume that are cloned from a copy of the image in the pool, which the first guest makes.
     cloned: frozenset[str]
+    # The kinds of volume of which a clone can stand on its origin, or share its blocks, so that it takes no room at first.
+    linked: frozenset[str]
     can: frozenset[str]
 
     # -- reading
@@ -126,6 +128,12 @@ class Driver(t.Protocol):
         :raises CommandError:
         """
 
+    def protect(self, volume: Volume, *, is_read_only: bool) -> None:
+        """Let nothing write to the volume of a guest that does not run, as far as its file system sees to it, or let it again.
+
+        :raises CommandError:
+        """
+
     def retire(self, volume: Volume) -> None:
         """Take the volume out of its place, in one step.
 
@@ -141,6 +149,9 @@ class Driver(t.Protocol):
 
 class Snapshotting(Driver, t.Protocol):
     """A driver that has the ability ``snapshot``."""
+
+    def used_bytes(self, volume: Volume) -> int:
+        """How many bytes a copy of *volume* takes at most."""
 
     def snapshot_bytes(self, volume: Volume) -> int:
         """How many bytes a snapshot of *volume*, or a restore of the snapshot *volume*, copies at most; 0 where blocks are shared."""
@@ -174,10 +185,10 @@ class Snapshotting(Driver, t.Protocol):
 
 
 class Cloning(Snapshotting, t.Protocol):
-    """A driver that has the abilities ``clone`` and ``snapshot``."""
+    """A driver that clones volumes: of the kinds ``linked``."""
 
     def clone(self, volume: Volume, origin: Volume, *, size: int | None = None) -> Attempt:
-        """Begin a volume as a clone of *origin*, a volume or snapshot of the same pool and kind.
+        """Begin a volume as a clone of *origin*, a volume or snapshot of the same pool and kind, which stays as it is meanwhile.
 
         :raises ApplyError, CommandError: nothing of it is left then.
         """

@@ -382,6 +382,12 @@ class VmBackend:
         driver = drivers_of(self.work.host).get(recorded.volume.pool) if recorded else None
         return recorded is not None and driver is not None and driver.location(recorded.volume) == path
 
+    def protect(self, *, is_read_only: bool) -> None:
+        for name, recorded in self.own.record.volumes.items():
+            driver = self._driver(recorded.volume)
+            if name != SEED_DISK and driver.exists(recorded.volume):
+                driver.protect(recorded.volume, is_read_only=is_read_only)
+
     def write_files(self, changes: t.Sequence[Change]) -> Steps:
         if not changes:
             return

@@ -17,6 +17,7 @@ from .._core.options import Item
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
+from .._guest.clones import linked_clones
 from .._guest.record import GuestRecord, Run
 from .._guest.recorded import load_file
 from .._guest.removal import kept_snapshots
@@ -88,6 +89,7 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
         formats={name: driver.formats for name, driver in drivers.items()},
         other_pools={name: pool.type for name, pool in host.pools.items() if name not in drivers},
         owned=owned,
+        clones=linked_clones(host, spec.name) if record.exists else (),
     )
     if spec.state == "absent":
         return state.replace(**_out_of_reach(spec.name, state, host, _used(host, spec.name, owned)))

@@ -104,6 +104,7 @@ OPTIONS = Options(
     guest.DESCRIPTION,
     guest.TAGS,
     guest.PROTECTION,
+    guest.TEMPLATE,
     guest.AUTOSTART,
     *guest.STARTUP,
     guest.VCPUS.but(live=grows, note=_GROWS),

@@ -26,6 +26,7 @@ class Btrfs(Folder):
 
     formats: tuple[str, ...] = ("raw",)
     cloned = frozenset((BLOCK, FILESYSTEM))
+    linked = cloned
     can = frozenset((CLONE, SNAPSHOT, LIMIT, SEND))
     lxc_driver = "btrfs"
 
@@ -128,6 +129,10 @@ class Btrfs(Folder):
         if quota.is_enabled:
             quota.lift(path)
         subvolume.seal(path)
+
+    def _protect(self, path: str, *, is_read_only: bool) -> None:
+        if subvolume.is_subvolume(path):
+            subvolume.seal(path, is_read_only=is_read_only)
 
     def _limit(self, path: str, volume: Volume, size: int | None) -> None:
         Quota(path).set_limit(path, size)

@@ -12,7 +12,7 @@ import typing as t
 
 from ..._core import command
 from ..driver import LIMIT, SNAPSHOT, Attempt
-from ..volume import FILESYSTEM, Limit, Volume
+from ..volume import BLOCK, FILESYSTEM, Limit, Volume
 from . import project_quota
 from .folder import Folder, unpack
 
@@ -24,6 +24,7 @@ class Dir(Folder):
     """
 
     can = frozenset((SNAPSHOT,))
+    linked = frozenset((BLOCK,))
 
     def obstacle(self, ability: str) -> str | None:
         return project_quota.obstacle(self.pool, self.path) if ability == LIMIT else super().obstacle(ability)
@@ -59,6 +60,16 @@ class Dir(Folder):
             raise
         return Attempt(volume, path, written)
 
+    def clone(self, volume: Volume, origin: Volume, *, size: int | None = None) -> Attempt:
+        """A disk that stands on *origin*: see ``driver.Cloning``."""
+        path, source = self._begin(volume), self.disk_source(origin)
+        try:
+            _make_overlay(path, size, source.path, source.format)
+        except Exception:
+            self.purge(volume)
+            raise
+        return Attempt(volume, path, self.formats[0])
+
     def _seal(self, path: str) -> None:
         project_quota.leave(path)
 
@@ -68,10 +79,18 @@ class Dir(Folder):
 
 def _make_disk(path: str, size: int | None, format: str, image: str | None, keep_fds: t.Sequence[int]) -> None:
     sizes = [] if size is None else [str(size)]
-    if image is None or format == "qcow2":
-        backing = ["-b", image, "-F", "qcow2"] if image else []
-        command.run(["qemu-img", "create", "-q", "-f", format, *backing, path, *sizes], keep_fds=keep_fds)
+    if image is not None and format == "qcow2":
+        _make_overlay(path, size, image, format)
+        return
+    if image is None:
+        command.run(["qemu-img", "create", "-q", "-f", format, path, *sizes], keep_fds=keep_fds)
         return
     command.run(["qemu-img", "convert", "-q", "-f", "qcow2", "-O", format, image, path], keep_fds=keep_fds)
     if sizes:
         command.run(["qemu-img", "resize", "-q", "-f", format, path, *sizes], keep_fds=keep_fds)
+
+
+def _make_overlay(path: str, size: int | None, base: str, format: str) -> None:
+    """A qcow2 that has nothing of its own yet, and stands on the file *base* of that *format*."""
+    sizes = [] if size is None else [str(size)]
+    command.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", format, path, *sizes])

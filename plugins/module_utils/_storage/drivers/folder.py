@@ -29,6 +29,7 @@ class Folder:
 
     formats: tuple[str, ...] = ("qcow2", "raw")
     cloned: frozenset[str] = frozenset()
+    linked: frozenset[str] = frozenset()
     can: frozenset[str] = frozenset()
     lxc_driver = "dir"
 
@@ -109,6 +110,13 @@ class Folder:
         source = self.disk_source(volume)
         command.run(["qemu-img", "resize", "-q", "-f", source.format, source.path, str(size)], keep_fds=keep_fds)
 
+    def protect(self, volume: Volume, *, is_read_only: bool) -> None:
+        path = self.location(volume)
+        if volume.kind == BLOCK:
+            os.chmod(path, 0o400 if is_read_only else 0o600)
+        else:
+            self._protect(path, is_read_only=is_read_only)
+
     def retire(self, volume: Volume) -> None:
         for path in self._found(volume):
             _check_not_mounted(volume, path)
@@ -124,6 +132,9 @@ class Folder:
     # -- snapshots, of drivers that have the ability
 
     def snapshot_bytes(self, volume: Volume) -> int:
+        return self.used_bytes(volume)
+
+    def used_bytes(self, volume: Volume) -> int:
         told = command.run(["du", "--one-file-system", "--summarize", "--block-size=1", self.location(volume)])
         return int(told.split()[0])
 
@@ -181,6 +192,9 @@ class Folder:
 
     def _seal(self, path: str) -> None:
         """Nothing writes any more to the tree of files at *path*, where the file system can see to it."""
+
+    def _protect(self, path: str, *, is_read_only: bool) -> None:
+        """The same for the tree of files of a guest, of which the limit stays."""
 
     def _limit(self, path: str, volume: Volume, size: int | None) -> None:
         raise ApplyError(f"{volume} can have no limit")

@@ -191,10 +191,10 @@ def snapshot(source: str, path: str) -> None:
             command.run(argv, keep_fds=[descriptor])
 
 
-def seal(path: str) -> None:
-    """Nothing writes any more to the subvolume *path* and to those in it."""
+def seal(path: str, *, is_read_only: bool = True) -> None:
+    """Nothing writes any more to the subvolume *path* and to those in it; not *is_read_only*: one may again."""
     for place in [*(os.path.join(path, nested.path) for nested in reversed(nested_in(path))), path]:
-        command.run(["btrfs", "property", "set", "-ts", place, "ro", "true"])
+        command.run(["btrfs", "property", "set", "-ts", place, "ro", str(is_read_only).lower()])
 
 
 def delete(path: str) -> None:

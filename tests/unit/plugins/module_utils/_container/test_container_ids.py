@@ -108,7 +108,7 @@ def test_an_acl_is_shifted_where_it_names_somebody():
     value = struct.pack("<I", 2) + b"".join(
         struct.pack("<HHI", *entry) for entry in ((1, 7, 0xFFFFFFFF), (2, 5, 1000), (8, 5, 4), (16, 5, 0xFFFFFFFF))
     )
-    shifted = rootfs.shift_acl(value, (100000, 200000))
+    shifted = rootfs.shift_acl(value, rootfs.Shift(100000, 200000))
     entries = [struct.unpack_from("<HHI", shifted, offset) for offset in range(4, len(shifted), 8)]
     assert entries == [(1, 7, 0xFFFFFFFF), (2, 5, 101000), (8, 5, 200004), (16, 5, 0xFFFFFFFF)]
 
@@ -116,5 +116,12 @@ def test_an_acl_is_shifted_where_it_names_somebody():
 @pytest.mark.parametrize("magic", [0x02000000, 0x02000001, 0x03000001])
 def test_a_capability_counts_for_root_inside(magic):
     value = struct.pack("<5I", magic, 0x2000, 0, 0, 0) + (struct.pack("<I", 5) if magic >> 24 == 3 else b"")
-    shifted = rootfs.shift_capability(value, 100000)
+    shifted = rootfs.shift_capability(value, rootfs.Shift(100000, 100000))
     assert struct.unpack("<6I", shifted) == (0x03000000 | (magic & 1), 0x2000, 0, 0, 0, 100000)
+
+
+def test_what_a_clone_has_of_another_container_is_shifted_and_what_is_nobody_s_there_stays():
+    by = rootfs.Shift(-65536, -65536, (165536, 65536))
+    assert [by.user(uid) for uid in (0, 165535, 165536, 166536, 231072)] == [0, 165535, 100000, 101000, 231072]
+    value = struct.pack("<6I", 0x03000001, 0x2000, 0, 0, 0, 165536)
+    assert struct.unpack("<6I", rootfs.shift_capability(value, by)) == (0x03000001, 0x2000, 0, 0, 0, 100000)

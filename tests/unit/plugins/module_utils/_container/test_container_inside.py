@@ -81,6 +81,7 @@ def wanted(*, exists: bool = True, cards: t.Any = None, unset: tuple[str, ...] =
         spec=types.SimpleNamespace(get=keyed.get, unset=unset),
         state=types.SimpleNamespace(
             exists=exists,
+            source=None,
             host=types.SimpleNamespace(servers=("192.0.2.53",), search=("lab.example",)),
             record=types.SimpleNamespace(ssh_keys=("ssh-ed25519 ours",)),
         ),
@@ -205,7 +206,7 @@ def test_every_owner_is_shifted_once_and_what_the_kernel_drops_is_put_back(
     monkeypatch.setattr(os, "listxattr", lambda path, follow_symlinks: list(known) if path.endswith("setuid") else [])
     monkeypatch.setattr(os, "getxattr", lambda path, name, follow_symlinks: known[name])
     monkeypatch.setattr(os, "setxattr", lambda path, name, value: put.update({name: value}))
-    rootfs.shift(str(tmp_path), (5, 6))
+    rootfs.shift(str(tmp_path), rootfs.Shift(5, 6))
     one_of_two = {"a/b/file", "a/b/same"} & set(shifted)
     assert sorted(shifted) == sorted([".", "a", "a/b", "a/b/setuid", "a/link", *one_of_two]) and len(one_of_two) == 1
     assert mode(tmp_path / "a/b/setuid") == 0o4755

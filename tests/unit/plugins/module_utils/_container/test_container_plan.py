@@ -470,8 +470,8 @@ def changes(state, **params):
     return [(change.path, change.before, change.after) for change in plan(state, **params).changes]
 
 
-# What something else than the option decides: how many CPUs there are, what is in use, where the root lies, its limit.
-ELSEWHERE = {"vcpus", "cpu.cores", "cpu.pin", "swap", "rootfs.pool", "rootfs.size", "unprivileged"}
+# What something else than the option decides: how many CPUs there are, what is in use, where the root lies, its limit, who stands on it.
+ELSEWHERE = {"vcpus", "cpu.cores", "cpu.pin", "swap", "rootfs.pool", "rootfs.size", "unprivileged", "template"}
 POWERS = {"running": (apply_cells.RUNNING, RUNNING), "stopped": (apply_cells.STOPPED, STOPPED)}
 CELLS = [
     pytest.param(row, way, power, id=f"{row.path} {way} {power}")

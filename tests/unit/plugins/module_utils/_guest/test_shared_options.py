@@ -21,6 +21,7 @@ GOOD: dict[str, list[t.Any]] = {
     "description": ["", "text", "a\r\nb\rc\n", "]]>&<>\t\"'", "Zoë 🐍"],
     "tags": [[], ["b", "a", "b"], ["a.b"], ["A_1-x"], ["1"]],
     "protection": [True, False],
+    "template": [True, False],
     "autostart": [True, False],
     "startup": [{"order": 0}, {"order": 1_000_000, "up_delay": 0, "down_delay": 86400}, {}],
     "vcpus": [1, 710],
