@@ -40,11 +40,10 @@ def fetch(remote: Remote, limit: int, *, key: str = "url") -> t.Generator[Step, 
     name = downloads.name_of(remote)
     path = downloads.path_of(name)
     os.makedirs(downloads.FOLDER, mode=0o700, exist_ok=True)
-    if remote.digest is not None and os.path.exists(path):
-        if downloads.digest(path, remote.digest) == remote.digest:
-            yield Step(f"{name} was fetched before")
-            return path
-        os.unlink(path)
+    # One that was damaged on the host is replaced by what is fetched.
+    if remote.digest is not None and os.path.exists(path) and downloads.digest(path, remote.digest) == remote.digest:
+        yield Step(f"{name} was fetched before")
+        return path
     is_new = not os.path.exists(downloads.part_of(name))
     yield from _transfer(remote, name, limit, key)
     found = _digest_of_part(remote, name)
@@ -138,9 +137,7 @@ def _request(remote: Remote, name: str, limit: int, told: _Told) -> t.Iterator[S
             raise ApplyError(f"url: {remote.url} has {size} bytes now, and had {remote.size}. Run again")
         atomic.write_file(downloads.note_of(name), json.dumps({"url": remote.url, "validator": its}), mode=0o600)
         # Without a buffer: what was told to be here is here.
-        with open(part, "r+b" if have else "wb", buffering=0) as stream:
-            stream.truncate(have)
-            stream.seek(have)
+        with open(part, "ab" if have else "wb", buffering=0) as stream:
             while chunk := answer.read(_CHUNK):
                 have += len(chunk)
                 if have > limit or have > (remote.size or have):

@@ -397,7 +397,7 @@ def test_a_clone_or_disk_that_could_not_be_made_leaves_no_attempt(
     for make in (lambda: driver.clone(other, ROOT, size=9), lambda: driver.create(other, size=9)):
         with pytest.raises(ApplyError):
             make()
-    assert left(driver) == [ROOT.name]
+        assert left(driver) == [ROOT.name]
 
 
 def test_a_disk_of_an_image_is_written_into_a_file_that_is_never_copied_on_write(

@@ -1,0 +1,300 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""In which order a container is written, and what its record says of it."""
+
+from __future__ import annotations
+
+import os
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+from unit.plugins.module_utils._container.test_container_backend import CHANGED, NEW, Writers
+from unit.plugins.module_utils._container.test_container_plan import (
+    ABSENT,
+    MAC,
+    RECORD,
+    RUNNING,
+    STOPPED,
+    parse,
+    plan_container,
+)
+from unit.plugins.module_utils._guest.fake import File
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._container import backend as written
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.state import State
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.ownership import Ownership
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import (
+    GuestRecord,
+    RecordedVolume,
+    dump,
+    load,
+)
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Volume
+
+ROOT = Volume("p", "one.rootfs", "filesystem")
+LISTED = RUNNING.replace(places={"/srv": "8:1 /srv"}, machine_id="m")
+
+
+class Host(Writers):
+    """The writers, with a pool that notes more, and the record that they leave."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails_at: int = 0) -> None:
+        super().__init__(monkeypatch, fails_at)
+        self.driver = written.drivers_of(t.cast(t.Any, None))["p"]
+        for name in ("retire", "resize"):
+            setattr(self.driver, name, self._note(name))
+        for name in ("stop", "stop_unloadable", "unfreeze"):
+            monkeypatch.setattr(written.power, name, self._note(name))
+        for name in ("unplug_card", "unmount"):
+            monkeypatch.setattr(written.running, name, self._note(name, tells=True))
+        monkeypatch.setattr(written.rate, "lay_down", self._note("lay down"))
+        monkeypatch.setattr(written, "config_path", lambda name: "/nonexistent/one/config")
+        monkeypatch.setattr(written.ContainerBackend, "undefine", lambda backend: self._note("undefine")())
+
+    def carry_out(self, there: State, extra: t.Sequence[Change] = (), /, **wish: t.Any) -> GuestRecord:
+        """Carry out a wish to its end, or to an error that is told. *extra* are changes that the plan has besides."""
+        spec = parse({"name": "one", **wish})
+        plan = plan_container(spec, there)
+        assert not plan.refused
+        plan.changes += extra
+        file = File("guests", "one", dump(there.record) if there.record.exists else None)
+        host = types.SimpleNamespace(record=lambda kind, name: file, drop=lambda: None)
+        work = types.SimpleNamespace(host=host, held=types.SimpleNamespace(fds=(9,)))
+        self.stood = []
+        try:
+            for step in written.apply_container(spec, there, plan, t.cast(t.Any, work)):
+                self.stood += [step.path] if isinstance(step, Change) else []
+        except (ApplyError, OSError) as exc:
+            self.asked.append(f"failed: {exc}")
+        return Ownership(file).record
+
+
+def test_a_new_root_is_whole_before_it_is_in_its_place_and_the_container_defined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = Host(monkeypatch)
+    record = host.carry_out(ABSENT.replace(machine_id="m"), **{**NEW, "networks": [{"name": "lan", "bridge": "br0"}]})
+    assert host.asked == ["create", "shift", "write_files", "publish", "config", "start"]
+    assert record.volumes["rootfs"].volume == ROOT and not record.volumes["rootfs"].is_fresh
+    assert record.idmap == (100000, 65536) and list(record.macs) == ["lan"]
+
+
+def test_a_new_privileged_container_has_no_ids_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    record = host.carry_out(ABSENT.replace(machine_id="m"), **{**NEW, "unprivileged": False})
+    assert "shift" not in host.asked and record.idmap is None
+
+
+def test_a_root_that_is_cloned_waits_for_the_copy_of_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    attempt = types.SimpleNamespace(path="/pool/.attempt")
+    host.driver.clone = lambda volume, copy, size: host.asked.append(f"clone {copy} {size}") or attempt
+    monkeypatch.setattr(written.copies, "copy_in", lambda name, kind, driver: "copy")
+    monkeypatch.setattr(written.copier, "make", lambda image, driver, fds: iter([host.asked.append(f"copy {fds}")]))
+    extra = [Change(written.copy_path("i", "p"), None, "copy", How.LIVE)]
+    host.carry_out(ABSENT.replace(machine_id="m"), extra, **NEW)
+    assert host.asked[:2] == ["copy (9,)", "clone copy None"] and extra[0].path in host.stood
+
+
+def test_what_only_the_image_tells_is_found_before_the_root_is_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    tree = types.SimpleNamespace(target_obstacle=lambda path, is_folder: f"/{path.lstrip('/')} leads out")
+    monkeypatch.setattr(written, "Tree", lambda root: tree)
+    mounts = [{"name": "data", "source": "/srv", "path": "/data"}]
+    host.carry_out(ABSENT.replace(machine_id="m", places={"/srv": "8:1 /srv"}), **NEW, mounts=mounts)
+    assert host.asked == ["create", "shift", "purge", "failed: mounts[data]: /data leads out"]
+
+
+def test_a_root_that_is_kept_is_taken_with_its_size_and_nothing_of_attempts_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = Host(monkeypatch)
+    extra = [Change("rootfs", None, "/pool/one.rootfs", How.LIVE)]
+    state = ABSENT.replace(machine_id="m", record=RECORD)
+    spec = {**NEW, "rootfs": {"pool": "p", "size": "1GiB"}, "state": "stopped"}
+    monkeypatch.setattr(State, "size_obstacle", None, raising=False)
+    with_limits(monkeypatch, host)
+    record = host.carry_out(state, extra, **spec)
+    assert host.asked == ["purge", "resize", "write_files", "config"]
+    assert record.volumes["rootfs"].volume == ROOT and record.idmap == (100000, 65536) and "rootfs" in host.stood
+
+
+def with_limits(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+    """A pool whose roots can be limited."""
+    host.driver.can = ("limit",)
+
+
+def test_what_was_half_made_goes_before_it_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    fresh = {"rootfs": RecordedVolume(ROOT, is_fresh=True)}
+    record = RECORD.replace(is_building=True, volumes=fresh)
+    state = STOPPED.replace(exists=False, record=record, machine_id="m")
+    host.carry_out(state, **{**NEW, "state": "stopped"})
+    assert host.asked[:5] == ["kill", "undefine", "retire", "purge", "create"]
+
+
+@pytest.mark.parametrize("fails_at", [1, 0])
+def test_names_only_come_until_the_definition_has_them(monkeypatch: pytest.MonkeyPatch, fails_at: int) -> None:
+    data = {
+        **dump(RECORD),
+        "unplugged": {"old": "br7"},
+        "names": {"mounts": {"old": "gone"}},
+        "ssh_keys": ["ssh-ed25519 BBBB ours"],
+    }
+    state = LISTED.replace(record=load(data, exists=True))
+    host = Host(monkeypatch, fails_at)
+    networks = [{"name": "lan", "link": "down"}, {"name": "dmz", "bridge": "br0"}]
+    record = host.carry_out(state, **{**CHANGED, "networks": networks, "ssh_keys": ["ssh-ed25519 AAAA new"]})
+    if fails_at:
+        assert record.ssh_keys == ("ssh-ed25519 AAAA new", "ssh-ed25519 BBBB ours")
+        assert record.unplugged == {"old": "br7", "lan": "br0"}
+        assert record.names == {"mounts": {"old": "gone", "data": "/data"}}
+    else:
+        assert record.ssh_keys == ("ssh-ed25519 AAAA new",) and record.unplugged == {"lan": "br0"}
+        assert record.names == {"mounts": {"data": "/data"}}
+    assert record.macs["lan"] == MAC and list(record.macs) == ["lan", "dmz"]
+
+
+def test_every_writer_of_a_running_container_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.carry_out(LISTED, **CHANGED)
+    assert len(set(host.asked)) == len(host.asked) and {"limits", "config", "write_files"} < set(host.asked)
+
+
+@pytest.mark.parametrize("what", ["plug dmz", "mount data"])
+def test_what_cannot_come_into_the_running_container_leaves_its_configuration_again(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    texts: list[str] = []
+    host = Host(monkeypatch)
+    monkeypatch.setattr(written, "_write_config", lambda name, config: texts.append(config.text))
+
+    def fail(running: t.Any, name: str) -> None:
+        raise ApplyError("no")
+
+    monkeypatch.setattr(written.running, "plug_card" if what.startswith("plug") else "mount", fail)
+    wish = {key: CHANGED[key] for key in ("networks", "mounts")}
+    host.carry_out(LISTED, **wish)
+    key = "lxc.net.1" if what.startswith("plug") else "lxc.mount.entry"
+    assert len(texts) == 2 and key in texts[0] and key not in texts[1] and "failed: no" in host.asked
+
+
+def test_what_moves_leaves_its_old_place_before_nobody_knows_that_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.carry_out(LISTED, mounts=CHANGED["mounts"])
+    assert host.asked == ["unmount data", "config", "mount data"]
+
+
+def test_a_card_that_goes_is_unplugged_before_its_lines_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.carry_out(LISTED, networks=[{"name": "lan", "state": "absent"}])
+    assert host.asked[:1] == ["unplug_card lan"] and "config" in host.asked
+
+
+def test_a_configuration_that_names_the_program_for_rates_finds_it_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.carry_out(STOPPED.replace(machine_id="m"), networks=[{"name": "lan", "rate_limit": {"in": "8Mbit"}}])
+    assert host.asked == ["lay down", "config"]
+
+
+def test_a_configuration_that_liblxc_cannot_load_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    seen: list[str] = []
+
+    def problem_of(name: str, folder: str) -> str:
+        seen.append(Path(folder, name, "config").read_text())
+        return "line 7 is odd"
+
+    monkeypatch.setattr(written.loading, "problem_of", problem_of)
+    host.carry_out(STOPPED.replace(machine_id="m"), description="x", memory=128)
+    assert "134217728" in seen[0] and "config" not in host.asked and "line 7 is odd" in host.asked[-1]
+
+
+def test_a_root_gets_another_size_from_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    backend = backend_of(STOPPED)
+    backend.resize(Change("rootfs.size", 1, 2, How.LIVE))
+    assert host.asked == ["resize"]
+
+
+def backend_of(state: State, **wish: t.Any) -> written.ContainerBackend:
+    spec = parse({"name": "one", **wish})
+    file = File("guests", "one", dump(state.record))
+    work = types.SimpleNamespace(host=types.SimpleNamespace(record=lambda kind, name: file))
+    return written.ContainerBackend(written.wanted_of(spec, state), plan_container(spec, state), t.cast(t.Any, work))
+
+
+@pytest.mark.parametrize(
+    ("now", "target", "asked"),
+    [
+        ("stopped", "started", ["start"]),
+        ("stopped", "paused", ["start", "freeze"]),
+        ("started", "paused", ["freeze"]),
+        ("paused", "started", ["unfreeze"]),
+    ],
+)
+def test_a_container_is_switched_from_each_power_to_each_other(
+    monkeypatch: pytest.MonkeyPatch, now: str, target: str, asked: list[str]
+) -> None:
+    host = Host(monkeypatch)
+    backend_of(STOPPED).switch(now, target)
+    assert host.asked == asked
+
+
+def test_a_container_is_stopped_by_what_can_reach_it_and_ended_where_it_was_half_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = Host(monkeypatch)
+    broken = RUNNING.replace(problem="line 7 is odd")
+    building = RECORD.replace(is_building=True)
+    for state in (RUNNING, broken, RUNNING.replace(record=building), broken.replace(record=building), STOPPED):
+        backend_of(state).stop_for_good()
+    backend_of(RUNNING).start()
+    assert host.asked == ["stop", "stop_unloadable", "kill", "stop_unloadable", "start"]
+
+
+def test_a_container_goes_with_its_root_and_its_snapshots_where_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.carry_out(STOPPED, state="absent", delete=["rootfs"])
+    assert host.asked == ["undefine", "retire", "purge"]
+    host.asked.clear()
+    kept = {"created": 1.0, "consistency": "clean", "volumes": {"rootfs": ROOT.snapshot("a")._asdict()}}
+    state = STOPPED.replace(record=load({**dump(RECORD), "snapshots": {"a": kept}}, exists=True))
+    backend_of(state).remove_snapshot("a")
+    assert host.asked == ["retire", "purge"]
+
+
+def test_the_folder_of_a_configuration_goes_when_nothing_is_left_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "one" / "config"
+    backend = backend_of(STOPPED)
+    monkeypatch.setattr(written, "config_path", lambda name: str(path))
+    path.mkdir(parents=True)
+    backend.undefine()
+    assert os.listdir(tmp_path) == []
+    path.parent.mkdir()
+    path.write_text("x")
+    (path.parent / "rootfs").mkdir()
+    backend.undefine()
+    assert os.listdir(path.parent) == ["rootfs"]
+
+
+def test_a_configuration_that_is_there_keeps_its_mode_and_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "one" / "config"
+    owners: list[tuple[int, ...]] = []
+    monkeypatch.setattr(os, "fchown", lambda descriptor, *owner: owners.append(owner))
+    monkeypatch.setattr(written, "config_path", lambda name: str(path))
+    written._write_config("one", t.cast(t.Any, types.SimpleNamespace(text="a\n")))
+    assert path.read_text() == "a\n" and path.parent.stat().st_mode & 0o777 == 0o755
+    path.chmod(0o640)
+    written._write_config("one", t.cast(t.Any, types.SimpleNamespace(text="b\n")))
+    assert path.read_text() == "b\n" and path.stat().st_mode & 0o777 == 0o640
+    assert owners == [(path.stat().st_uid, path.stat().st_gid)]
