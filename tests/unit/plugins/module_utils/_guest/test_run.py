@@ -11,7 +11,7 @@ import typing as t
 import pytest
 from unit.plugins.module_utils._guest.fake import Card, PaperBackend, PaperKind, declared, running, side, stopped
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, Plan
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How, Plan
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest import run as run_file
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.plan import plan_guest
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import RecordedVolume, load
@@ -280,3 +280,42 @@ def test_a_removal_keeps_the_record_of_what_is_kept_and_forgets_it_with_the_last
     plan = carry_out(state, backend, state="absent", delete=["volumes"])
     assert [(change.path, change.done) for change in plan.changes] == [("state", True), ("volumes[root]", True)]
     assert backend.asked[-1] == "remove root" and not backend.own.record.exists
+
+
+def test_a_snapshot_goes_before_the_record_forgets_it_and_one_that_was_never_made_with_the_guest() -> None:
+    volume = {"pool": "main", "name": "web.root@a", "kind": "block"}
+    kept = {"created": 1.0, "consistency": "clean", "volumes": {"root": volume}}
+    data = {"kind": "paper", "snapshots": {"a": kept, "never": kept}}
+    backend = PaperBackend(data=data)
+    known: list[list[str]] = []
+    backend.remove_snapshot = lambda name: known.append([name, *backend.own.record.snapshots])  # type: ignore[attr-defined]  # of this test
+    state = running(record=load(data, exists=True), snapshots={"a": ("/p/a",)})
+    kind = PaperKind(declared(state="absent"), state)
+    plan = plan_guest(kind)
+    plan.changes.append(Change("snapshots[a]", "x", None, How.LIVE))
+    told = [step.path for step in Run(backend, kind.spec, state, plan).steps() if isinstance(step, Change)]
+    assert told == ["state", "snapshots[a]"] and known == [["a", "a"]] and not backend.own.record.exists
+
+
+def test_a_volume_that_is_no_item_and_is_taken_over_stands_with_a_new_definition_and_goes_by_its_path() -> None:
+    state, backend = GuestState(machine_id="m"), PaperBackend()
+    kind = PaperKind(declared(**NEW), state)
+    plan = plan_guest(kind)
+    plan.changes.append(Change("rootfs", None, "/p/root", How.LIVE))
+    assert "rootfs" in [step.path for step in Run(backend, kind.spec, state, plan).steps() if isinstance(step, Change)]
+    data = {"kind": "paper", "volumes": {"rootfs": {"pool": "main", "name": "web.root", "kind": "block"}}}
+    backend = PaperBackend(data=data)
+    there = running(record=load(data, exists=True), owned={"rootfs": "/p/web.root"})
+    kind = PaperKind(declared(state="absent"), there)
+    plan = plan_guest(kind)
+    plan.changes.append(Change("rootfs", "/p/web.root", None, How.LIVE))
+    list(Run(backend, kind.spec, there, plan).steps())
+    assert backend.asked[-1] == "remove rootfs" and not backend.own.record.exists
+
+
+def test_what_the_record_learns_without_a_change_is_written() -> None:
+    backend = PaperBackend(data={"kind": "paper"})
+    state = running()
+    kind = PaperKind(declared(), state)
+    list(Run(backend, kind.spec, state, plan_guest(kind)).steps())
+    assert backend.asked == ["claims first"] and "root" in backend.own.record.volumes

@@ -143,7 +143,9 @@ def lamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lamps:
     return Lamps(tmp_path / "lamps")
 
 
-def run(lamps: Lamps, *items: dict[str, t.Any], dry_run: bool = False, **params: t.Any) -> LayoutOutcome:
+def run(
+    lamps: Lamps, *items: dict[str, t.Any], dry_run: bool = False, report: crew.Report | None = None, **params: t.Any
+) -> LayoutOutcome:
     row = Kind(
         word="lamp",
         list="lamps",
@@ -153,7 +155,9 @@ def run(lamps: Lamps, *items: dict[str, t.Any], dry_run: bool = False, **params:
         facts="lamp",
         arguments={name: {"type": "str"} for name in Lamp._fields},
     )
-    return converge_layout({"lamps": items, **params}, host=BareHost, dry_run=dry_run, kinds=[*KINDS, row])
+    return converge_layout(
+        {"lamps": items, **params}, host=BareHost, dry_run=dry_run, report=report, kinds=[*KINDS, row]
+    )
 
 
 def test_a_kind_of_one_row_is_planned(lamps):
@@ -304,6 +308,62 @@ def test_what_depends_on_a_failed_item_of_a_kind_of_one_row_is_skipped(lamps):
     told = {each["name"]: each for each in outcome.told["resources"]}
     assert told["shade"]["skipped"] == "depends on lamp hall, which failed" and told["hall"]["failed"]
     assert list(lamps.folder.iterdir()) == []
+
+
+def test_the_plan_of_all_is_reported_before_the_first_step_and_each_change_when_it_stands(lamps):
+    reports = []
+    run(lamps, {"name": "hall", "colour": "red"}, report=reports.append)
+    assert [change["path"] for change in reports[0]["plan"]] == ["lamps[hall].state", "lamps[hall].colour"]
+    assert [each["stands"] for each in reports if "stands" in each] == ["state", "colour"]
+
+
+def test_a_check_tells_what_would_be_skipped(lamps):
+    outcome = run(lamps, {"name": "shade", "on": "hall"}, {"name": "hall", "colour": "plaid"}, dry_run=True)
+    told = {each["name"]: each for each in outcome.told["resources"]}
+    assert told["shade"]["skipped"] == "depends on lamp hall, which failed"
+
+
+class Noticing(Lamps):
+    """Lamps that look at what the layout promises, warn, assume and learn."""
+
+    def observe(self, spec: Lamp, host: Host) -> str:
+        promised = {reference.name: promise for reference, promise in host.expected.items()}
+        (self.folder / f"{spec.name}.promised").write_text(json.dumps(promised))
+        return super().observe(spec, host)
+
+    def plan(self, spec: Lamp, state: str) -> Plan:
+        plan = super().plan(spec, state)
+        plan.warnings.append(f"{spec.name} flickers")
+        plan.assumed += [f"lamp {spec.on}"] if spec.on else []
+        if state != "absent":
+            plan.notes.append("seen")
+        return plan
+
+
+def test_what_the_layout_makes_is_promised_to_the_others_and_not_assumed(lamps):
+    outcome = run(
+        Noticing(lamps.folder), {"name": "hall", "colour": "red"}, {"name": "shade", "on": "hall"}, dry_run=True
+    )
+    assert json.loads((lamps.folder / "shade.promised").read_text()) == {
+        "hall": {"colour": "red"},
+        "shade": {"colour": None},
+    }
+    assert outcome.told["assumed"] == [] and outcome.warnings == ["hall flickers", "shade flickers"]
+
+
+def test_what_a_record_learns_needs_a_worker_though_nothing_changes(lamps):
+    run(lamps, {"name": "hall"})
+    (lamps.folder / "hall.seen").unlink()
+    outcome = run(Noticing(lamps.folder), {"name": "hall"})
+    assert not outcome.told["changed"] and (lamps.folder / "hall.seen").exists()
+
+
+def test_a_second_look_is_at_the_host_as_it_is_then(wired, monkeypatch):
+    dropped = []
+    monkeypatch.setattr(BareHost, "drop", lambda host: dropped.append(host))
+    (wired.folder / "hall").write_text("half")
+    run(wired, {"name": "hall", "colour": "red"}, dry_run=True)
+    assert len(dropped) == 1
 
 
 def test_what_a_kind_of_one_row_requires_has_to_be_there(lamps):
