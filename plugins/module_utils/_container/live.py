@@ -114,13 +114,24 @@ def get_item(container: t.Any, item: str) -> str | None:
 
 
 def _look_inside() -> dict[str, t.Any]:
-    routes = command.run(["ip", "-j", "route", "show", "default"]) or "[]"
-    routes6 = command.run(["ip", "-6", "-j", "route", "show", "default"]) or "[]"
+    # Of all tables: without the word, ip tells the routes of one family alone.
+    told = command.run(["ip", "-j", "-d", "-batch", "-"], input="addr show\nroute show table all default\n")
+    entries = _entries_in(told)
     return {
         "hostname": os.uname().nodename,
-        "links": json.loads(command.run(["ip", "-j", "-d", "addr", "show"]) or "[]"),
-        "routes": [*json.loads(routes), *json.loads(routes6)],
+        "links": [entry for entry in entries if "ifname" in entry],
+        "routes": [entry for entry in entries if "dst" in entry and entry.get("table", "main") == "main"],
     }
+
+
+def _entries_in(text: str) -> list[dict[str, t.Any]]:
+    """The entries of JSON lists that stand one behind the other."""
+    found, rest, decoder = [], text.lstrip(), json.JSONDecoder()
+    while rest:
+        entries, end = decoder.raw_decode(rest)
+        found += entries
+        rest = rest[end:].lstrip()
+    return found
 
 
 def nics_of(

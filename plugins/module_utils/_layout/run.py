@@ -13,10 +13,10 @@ import os
 import traceback
 import typing as t
 
-from .._core import lock
+from .._core import libraries, lock
 from .._core.claims import NOTHING, Address, Claims, Room
 from .._core.converge import converge, rehearse
-from .._core.errors import HybridError, LockTimeout
+from .._core.errors import HybridError, LockTimeout, MissingLibrary
 from .._core.plan import Change, Step
 from .._host.probe import read_memory
 from .._host.snapshot import Gone, Host
@@ -70,6 +70,10 @@ def converge_layout(
     def load() -> None:
         for kind in dict.fromkeys(item.kind.word for item in spec.items):
             _kind(kind, kinds).load()
+        # Loaded, not opened: without a connection of libvirt or a container of liblxc a fork takes them along unharmed.
+        for library in (libraries.libvirt, libraries.lxc):
+            with contextlib.suppress(MissingLibrary):
+                library()
 
     spawner = Spawner(lambda order, tell_it: _work(order, tell_it, kinds, host), load)
     try:
