@@ -135,7 +135,8 @@ def containers_made(root: str, image: str) -> t.Iterator[Row]:
     lab.converge(lists)
     options = {"state": "started", "image": image, "rootfs": {"pool": lab.BTRFS}}
     params = {**layout(0, CONTAINERS, **options), **lists, "parallel": PARALLEL}
-    # The first run makes the copy, and the definitions for the shell.
+    one = {**layout(0, 1, **{**options, "state": "stopped"}), **lists}
+    # The definitions for the shell.
     lab.converge(params)
     expect_containers()
     DEFINITIONS.mkdir()
@@ -146,8 +147,8 @@ def containers_made(root: str, image: str) -> t.Iterator[Row]:
     copy = lab.FOLDER / "btrfs" / f"image+{image}"
     start, ours, floor = lab.medians_of(
         functools.partial(start_of_the_module, lists),
-        functools.partial(made_by_layout, params, expect_containers),
-        functools.partial(made_by_shell, copy),
+        on_a_new_pool(lists, one, functools.partial(made_by_layout, params, expect_containers)),
+        on_a_new_pool(lists, one, functools.partial(made_by_shell, copy)),
         rounds=ROUNDS,
     )
     what = f"{CONTAINERS} containers of {root} from a cached image on btrfs, created and started"
@@ -158,6 +159,21 @@ def containers_made(root: str, image: str) -> t.Iterator[Row]:
         f"{ours:.1f} s",
         f"{ours / floor:.1f}; {ours / (start + 2 * floor):.2f} of one start and two shells (aim: 1.00)",
     )
+
+
+def on_a_new_pool(lists: lab.Params, one: lab.Params, work: t.Callable[[], float]) -> t.Callable[[], float]:
+    """*work* in a pool made anew that has the copy of the image: where quotas are counted, btrfs is at work for minutes to delete the
+    roots of the round before, and whoever comes next would pay for it. *one* is a layout with a guest that needs the copy.
+    """
+
+    def measure() -> float:
+        lab.remove_btrfs()
+        lab.converge(lists)
+        lab.converge(one)
+        lab.remove_guests()
+        return work()
+
+    return measure
 
 
 def made_by_layout(params: lab.Params, expect: t.Callable[[], None]) -> float:

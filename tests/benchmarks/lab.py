@@ -123,6 +123,12 @@ def remove_guests() -> None:
         command("btrfs", "-q", "subvolume", "delete", *roots)
 
 
+def remove_btrfs() -> None:
+    """The pool on btrfs with all that is in it, as its module removes it."""
+    pool = {"name": BTRFS, "state": "absent", "allow": ["delete_data"]}
+    converge({"storage_pools": [pool]})
+
+
 def clean() -> None:
     leftovers.remove_guests(PREFIX)
     if os.path.ismount(FOLDER / "btrfs"):
