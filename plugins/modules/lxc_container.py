@@ -282,6 +282,40 @@ options:
             that finds it. Otherwise a run is refused without it, and the container does not start.
           - 'B(In short:) live. C(unset) sets it to no.'
         type: bool
+  features:
+    description:
+      - What the container may do beyond what every container may. Each stands for exact lines of LXC, with and without AppArmor on the host.
+    type: dict
+    suboptions:
+      nesting:
+        description:
+          - Whether it may run containers of its own. The kernel lets those have a C(/proc) and C(/sys) of their own only beside ones that
+            nothing covers, which are then below C(/dev/.lxc) inside, as with LXC's C(nesting.conf). Leave it off in a privileged container.
+          - 'B(In short:) for the next boot. C(unset) sets it to no.'
+        type: bool
+      docker:
+        description:
+          - V(true) stands for O(features.nesting). Docker and Podman run so in an unprivileged container, with overlay2 on ext4, XFS and btrfs.
+          - On a host with AppArmor some versions of LXC and runc do not go together (CVE-2025-52881). It is refused where the container has
+            such a runc (of C(containerd.io) or C(runc)) already, and a warning tells of it otherwise.
+        type: bool
+      fuse:
+        description:
+          - V(true) stands for a device O(devices) with the name C(fuse), C(/dev/fuse), that everybody inside may use. V(false) takes it away.
+        type: bool
+      tun:
+        description:
+          - V(true) stands for a device O(devices) with the name C(tun), C(/dev/net/tun), that everybody inside may use. V(false) takes it away.
+            VPNs need it.
+        type: bool
+      keyctl:
+        description:
+          - Has no effect, as LXC blocks no keys of the kernel. It is there for definitions that come from Proxmox.
+        type: bool
+      mknod:
+        description:
+          - V(true) is refused. The devices that a container needs are listed in O(devices).
+        type: bool
   swap:
     description:
       - How much swap it may use on top of O(memory), which has to be limited too, in whole MiB. V(0) is none.
@@ -430,6 +464,13 @@ EXAMPLES = r"""
         path: /dev/dri/renderD128
         gid: render
         optional: true
+
+- name: Let Docker run in a container, and a VPN
+  homelab.hybrid.lxc_container:
+    name: jellyfin
+    features:
+      docker: true
+      tun: true
 
 - name: Put a container into the VLAN of the cameras
   homelab.hybrid.lxc_container:

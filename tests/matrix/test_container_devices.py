@@ -16,11 +16,12 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
-from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, refuse, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 
-# All cells see one /dev.
-NAME = f"{ct.PREFIX}-dev"
-FOLDER = Path("/dev/hlct-devices")
+# All cells see one /dev, so what lies there is called after the cell.
+CELL = os.stat("/proc/self/ns/mnt").st_ino
+NAME = f"{ct.PREFIX}-{CELL}"
+FOLDER = Path(f"/dev/hlct-{CELL}")
 GPU, OTHER = FOLDER / "dri/renderD128", FOLDER / "dri/renderD129"
 NODES = Path("/dev/homelab_hybrid") / NAME
 BASE = {"name": NAME, "image": ct.IMAGE, "rootfs": {"pool": ct.POOL}}
@@ -137,7 +138,7 @@ def test_a_group_that_the_guest_does_not_have_is_refused(power):
 @pytest.fixture
 def stick() -> t.Iterator[Path]:
     """A serial port by its id, as udev would name it."""
-    link = Path("/dev/serial/by-id/usb-hlct_Stick-if00")
+    link = Path(f"/dev/serial/by-id/usb-hlct_{CELL}-if00")
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     make_node(FOLDER / "ttyACM0", ZERO)
@@ -170,6 +171,9 @@ def test_a_serial_port_is_known_by_its_id(power, stick):
     change(["devices[zigbee]"], devices=[{"name": "zigbee", "state": "absent"}])
 
 
+BUS = f"{CELL % 900 + 100}"
+
+
 class Bus:
     """USB devices, as the kernel tells of them in /sys."""
 
@@ -179,10 +183,10 @@ class Bus:
     def plug_in(self, name: str, number: int, numbers: tuple[int, int], serial: str) -> Path:
         folder = Path("/sys/bus/usb/devices") / name
         folder.mkdir(parents=True)
-        values = {"idVendor": "10c4", "idProduct": "ea60", "busnum": "99", "devnum": str(number), "serial": serial}
+        values = {"idVendor": "10c4", "idProduct": "ea60", "busnum": BUS, "devnum": str(number), "serial": serial}
         for key, value in values.items():
             (folder / key).write_text(value + "\n")
-        self.nodes.append(Path(f"/dev/bus/usb/099/{number:03}"))
+        self.nodes.append(Path(f"/dev/bus/usb/{BUS}/{number:03}"))
         make_node(self.nodes[-1], numbers)
         return self.nodes[-1]
 
@@ -196,7 +200,7 @@ def usb() -> t.Iterator[Bus]:
     bus = Bus()
     yield bus
     ct.run("umount", "/sys/bus")
-    shutil.rmtree("/dev/bus/usb/099", ignore_errors=True)
+    shutil.rmtree(f"/dev/bus/usb/{BUS}", ignore_errors=True)
     for folder in (Path("/dev/bus/usb"), Path("/dev/bus")):
         with contextlib.suppress(OSError):
             folder.rmdir()
@@ -226,6 +230,37 @@ def test_a_usb_device_is_found_wherever_it_is_plugged_in(power, usb):
         assert node(first) == "" and node(third) == "1:7 660 0:0"
     change(["devices[two]"], devices=[], exact=["devices"])
     assert "usb" not in ct.config(NAME)
+
+
+def nests() -> bool:
+    """Whether a container inside could have a /proc of its own."""
+    own = "mkdir -p /tmp/proc && busybox mount -t proc proc /tmp/proc && busybox ls /tmp/proc/self"
+    return "status" in inside("busybox", "unshare", "-U", "-r", "-m", "-p", "-f", "sh", "-c", own)
+
+
+def test_a_guest_may_run_containers_of_its_own_from_its_next_start_on(power, is_unprivileged):
+    before = ct.config(NAME)
+    if power == "started" and is_unprivileged:
+        assert not nests()
+    outcome = change(["features.nesting"], features={"nesting": True})
+    if power == "started":
+        assert outcome.plan.restart_required == ["features.nesting"]
+        converge_now(ct.CONTAINER, {"name": NAME, "state": "restarted", "shutdown_timeout": 1, "force_stop": True})
+        assert nests()
+        unchanged(ct.CONTAINER, {"name": NAME, "features": {"nesting": True, "docker": True}})
+    change(["features.nesting"], features={"nesting": False})
+    assert ct.config(NAME) == before
+    if power == "started":
+        converge_now(ct.CONTAINER, {"name": NAME, "state": "restarted", "shutdown_timeout": 1, "force_stop": True})
+
+
+def test_features_that_are_devices_are_open_to_all(power):
+    change(["devices[fuse]", "devices[tun]"], features={"fuse": True, "tun": True, "keyctl": True})
+    if power == "started":
+        assert node(Path("/dev/fuse")) == "a:e5 666 0:0" and opens(Path("/dev/fuse"))
+        assert node(Path("/dev/net/tun")) == "a:c8 666 0:0" and opens(Path("/dev/net/tun"))
+    change(["devices[fuse]", "devices[tun]"], features={"fuse": False, "tun": False})
+    refuse(ct.CONTAINER, {"name": NAME, "features": {"mknod": True}}, "Write those that it needs in devices")
 
 
 def test_what_another_hand_wrote_is_left_alone(power):

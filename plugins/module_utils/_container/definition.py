@@ -16,6 +16,7 @@ from .card import write_card
 from .config import SHIPPED, Config
 from .device import write_device
 from .mount import write_mount
+from .nesting import write_nesting
 from .wanted import Wanted
 
 Items = tuple[dict[str, str], dict[str, str]]
@@ -98,10 +99,15 @@ def _write_autostart(config: Config, wanted: Wanted) -> Config:
     return config.set(key, "1") if wanted.value("autostart") else config.unset(key)
 
 
+def _write_nesting(config: Config, wanted: Wanted) -> Config:
+    return write_nesting(config, wanted.value("features.nesting"))
+
+
 WRITE: dict[str, Write] = {
     **{path: _write_limit(path) for path in LIMITS},
     "hostname": _write_hostname,
     "autostart": _write_autostart,
+    "features.nesting": _write_nesting,
 }
 
 

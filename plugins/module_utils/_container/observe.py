@@ -10,7 +10,7 @@ import os
 import stat
 import typing as t
 
-from .._core import atomic, paths
+from .._core import atomic, command, paths
 from .._core.decide import SAME
 from .._core.record import load_all
 from .._core.reference import Reference
@@ -31,7 +31,7 @@ from .._image.store import stored
 from .._storage import volume as volumes
 from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import LIMIT, Driver
-from . import cgroup, cpuset, guest_files, idmap, live, loading, mapping, monitor, values
+from . import cgroup, cpuset, docker, guest_files, idmap, live, loading, mapping, monitor, values
 from .card import RATES, VETH, Card, Nic, claim_cards, device_names, find_nic, read_cards
 from .config import ADDRESSES, Config, MountEntry, root_of
 from .device import Device, Node, read_devices, with_numbers
@@ -105,6 +105,7 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
         places=places,
         **(_observe_mounts(kept, spec, places, exists=exists) if spec else {}),
         **(_observe_devices(kept, spec, exists=exists) if spec else {}),
+        **(_observe_engine(kept, spec, exists=exists) if spec else {}),
         problem=problem,
         root_obstacle=_root_obstacle(kept.config) if exists else None,
         removal_obstacle=_removal_obstacle(name) if entry and spec is not None and spec.state == "absent" else None,
@@ -471,6 +472,16 @@ def _observe_devices(kept: Definition, spec: GuestSpec, *, exists: bool) -> dict
         "device_obstacles": {name: why for name, target in wanted.items() if isinstance(why := found[target], str)},
         "groups": guest_files.groups(Tree(root).read(guest_files.GROUP)) if exists and root else {},
     }
+
+
+def _observe_engine(kept: Definition, spec: GuestSpec, *, exists: bool) -> dict[str, t.Any]:
+    """What has to go together where Docker shall run in the guest."""
+    if not spec.get("features.docker"):
+        return {}
+    root = root_of(kept.config)
+    version = command.run(["dpkg-query", "--show", "--showformat=${Version}", "liblxc1"], check=False).strip()
+    status = Tree(root).read("/var/lib/dpkg/status") if exists and root else None
+    return {"lxc_version": version, "engine": docker.strict_engine(status)}
 
 
 def _source_obstacle(source: str, *, is_mapped: bool) -> str | None:

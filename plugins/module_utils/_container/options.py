@@ -18,6 +18,7 @@ from .._core.options import (
     INSIDE,
     NAME,
     RECORD,
+    TASK,
     VOLUME,
     Check,
     Option,
@@ -70,6 +71,8 @@ ALLOW = ("adopt",)
 DELETE = ("rootfs", "volumes", "snapshots")
 EXACT = ("networks", "mounts", "devices")
 WAIT_FOR = ("ip", "systemd")
+# Each stands for other options, or for nothing.
+FEATURES = ("fuse", "tun", "docker", "keyctl", "mknod")
 
 UNLIMITED_SWAP = -1
 EVERYBODYS_WEIGHT = 100
@@ -206,6 +209,8 @@ OPTIONS = Options(
     Option("mounts[].path", check=MOUNT_PATH, live=always, aliases=("mp",)),
     Option("mounts[].readonly", "bool", create=False, off=False, live=always),
     *DEVICES,
+    Option("features.nesting", "bool", off=False, note="the guest has the mounts for it from its start on"),
+    *(Option(f"features.{word}", "bool", home=TASK) for word in FEATURES),
     MEMORY.but(off=0, show=_show_memory, note="a limit below what is in use is refused while it runs"),
     Option("swap", check=SWAP, off=UNLIMITED_SWAP, live=always, show=_show_swap, note="on top of memory"),
     VCPUS,

@@ -20,7 +20,7 @@ from .._guest.spec import GuestSpec
 from .._guest.state import Side
 from .._image.plan import copy_path
 from . import card as cards
-from . import cpuset, idmap, monitor, sharing
+from . import cpuset, docker, idmap, monitor, nesting, sharing
 from . import device as devices
 from . import mount as mounts
 from .card import Card, Nic, bears_name
@@ -213,6 +213,8 @@ class ContainerKind(Kind):
             return f"{path}: this host has {len(online)} CPUs"
         if path == "cpu.pin" and not set(cpuset.parse(declared or "")) <= set(online):
             return f"{path}: {declared} is not all online: this host has the CPUs {cpuset.show(online)}"
+        if path == "features.nesting" and not declared and (origin := nesting.origin_of(state.config)) is not None:
+            return f"{path}: its lines stand in {origin}, which the configuration of {spec.name} includes. Take that out first"
         if path == "swap" and declared is not None and not state.host.has_swap_limit:
             return f"{path}: the kernel of this host does not account swap (boot it with swapaccount=1)"
         return None
@@ -263,6 +265,7 @@ class ContainerKind(Kind):
     def compare(self, draft: Draft) -> None:
         spec, state = self.spec, self.state
         self._check_outside(draft)
+        self._check_docker(draft)
         self._say_what_waits(draft)
         memory, swap = (self._value_after(draft, path) for path in ("memory", "swap"))
         if swap is not None and swap >= 0 and not memory and (spec.get("swap") is not None or "memory" in draft.unset):
@@ -279,6 +282,17 @@ class ContainerKind(Kind):
                 "Stop it first, or free memory in it"
             )
             refuse(draft, "memory", show(now), show(memory), reason)
+
+    def _check_docker(self, draft: Draft) -> None:
+        spec, state = self.spec, self.state
+        is_confined = docker.is_confined(state.config, has_apparmor=state.host.has_apparmor)
+        if not spec.get("features.docker") or not is_confined or docker.lets_runc(state.lxc_version):
+            return
+        sentence = f"features.docker: {docker.sentence(state.lxc_version, state.engine)}"
+        if state.engine is None:
+            draft.plan.warnings.append(sentence)
+        else:
+            refuse(draft, "features.docker", None, True, sentence)
 
     def _say_what_waits(self, draft: Draft) -> None:
         state = self.state

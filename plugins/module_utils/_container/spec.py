@@ -26,7 +26,7 @@ def parse(params: t.Mapping[str, t.Any]) -> GuestSpec:
 
     :raises SpecError:
     """
-    spec = parse_guest(OPTIONS, params, check_guest_name=check_name, spec=GuestSpec)
+    spec = _with_features(parse_guest(OPTIONS, params, check_guest_name=check_name, spec=GuestSpec))
     if spec.get(spec.cores_path) is not None and spec.get("cpu.pin") is not None:
         raise SpecError(
             "cpu.pin: cpu.cores is written too. Say how many CPUs, or which: write one of the two", key="cpu.pin"
@@ -40,6 +40,38 @@ def parse(params: t.Mapping[str, t.Any]) -> GuestSpec:
             raise SpecError(f"mounts: two of them have the path {path}. Each needs a path of its own", key="mounts")
     _check_devices(spec.wanted("devices"))
     return spec
+
+
+# What each feature stands for: a device that is open to all, as it is on the host.
+_FEATURES = {"fuse": "/dev/fuse", "tun": "/dev/net/tun"}
+
+
+def _with_features(spec: GuestSpec) -> GuestSpec:
+    """*spec* with what its features stand for."""
+    values, devices = dict(spec.values), list(spec.items("devices"))
+    if values.get("features.mknod"):
+        raise SpecError(
+            "features.mknod: the kernel lets no unprivileged container make devices. Write those that it needs in devices",
+            key="features.mknod",
+        )
+    if values.get("features.docker"):
+        if values.get("features.nesting") is False or "features.nesting" in spec.unset:
+            raise SpecError(
+                "features.docker: needs nesting, which is taken off. Write one of the two", key="features.docker"
+            )
+        values["features.nesting"] = True
+    for word, path in _FEATURES.items():
+        is_wanted = values.get(f"features.{word}")
+        if is_wanted is None:
+            continue
+        if any(item.name == word for item in devices):
+            raise SpecError(
+                f"features.{word}: devices[{word}] is written too. Write one of the two", key=f"features.{word}"
+            )
+        known = {"type": NODE, "path": path, "mode": "0666", "gid": 0}
+        devices.append(Item(word, bool(is_wanted), known if is_wanted else {}))
+    lists = {**spec.lists, "devices": tuple(devices)} if devices else spec.lists
+    return spec.replace(values=values, lists=lists)
 
 
 def _check_devices(devices: t.Sequence[Item]) -> None:

@@ -213,12 +213,14 @@ class State(GuestState):
     next start, *unmapped* are the sources whose file systems take no mapped owners. *places* has the ``Mounted.place`` of each source
     of a mount that exists, *files* are those of them that are no folders. *host_devices* are those of the host that a device is or
     shall be, *device_obstacles* say of devices by name why the host has none such; *groups* are those of the guest.
+    *lxc_version* is that of the host and *engine* a package of the guest with a strict runc, where Docker is asked for.
     *image_kind*, *image_bytes* and *image_largest_id* are of the image which a new one is made of, as far as they are known.
     """
 
     __slots__ = (
         "closed_folder",
         "device_obstacles",
+        "engine",
         "files",
         "groups",
         "has_rootfs",
@@ -230,6 +232,7 @@ class State(GuestState):
         "image_largest_id",
         "is_cloned",
         "limit",
+        "lxc_version",
         "missing_copy",
         "mount_obstacles",
         "owns_rootfs",
@@ -274,12 +277,16 @@ class State(GuestState):
         host_devices: t.Mapping[Target, HostDevice] | None = None,
         device_obstacles: t.Mapping[str, str] | None = None,
         groups: t.Mapping[str, int] | None = None,
+        lxc_version: str = "",
+        engine: str | None = None,
         persistent: Definition | None = None,
         **common: t.Any,
     ) -> None:
         super().__init__(persistent=persistent or Definition(), **common)
         self.host_devices: t.Mapping[Target, HostDevice] = host_devices or {}
         self.device_obstacles: t.Mapping[str, str] = device_obstacles or {}
+        self.lxc_version = lxc_version
+        self.engine = engine
         self.groups: t.Mapping[str, int] = groups or {}
         self.mount_obstacles: t.Mapping[str, str] = mount_obstacles or {}
         self.unmapped = unmapped

@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from .._core.decide import SAME
-from . import cgroup, cpuset, guest_files
+from . import cgroup, cpuset, guest_files, nesting
 from .state import Definition, Live
 
 LimitReader = t.Callable[[t.Mapping[str, str]], t.Any]
@@ -80,6 +80,10 @@ READ = {
     "dns.servers": Reader(lambda kept, declared: guest_files.resolver(kept.inside.resolv_conf)[0]),
     "dns.search": Reader(lambda kept, declared: guest_files.resolver(kept.inside.resolv_conf)[1]),
     "ssh_keys": Reader(_read_keys),
+    "features.nesting": Reader(
+        lambda kept, declared: nesting.is_nesting(kept.config),
+        lambda kept, live, declared: nesting.PROC in live.mounted and nesting.SYS in live.mounted,
+    ),
     "autostart": Reader(lambda kept, declared: kept.config.get("lxc.start.auto") == "1"),
 }
 
