@@ -156,7 +156,8 @@ guests:
       returned: always
     snapshots:
       description:
-        - Its snapshots that M(homelab.hybrid.guest_snapshot) made, the oldest first, each with C(name), C(created), C(consistency) and C(volumes).
+        - Its snapshots that M(homelab.hybrid.guest_snapshot) made, the oldest first, each with C(name), C(created), C(consistency),
+          C(volumes) and C(beside).
       type: list
       elements: dict
       returned: always

@@ -13,8 +13,8 @@ description:
   - A snapshot keeps what the root of a container holds, or what all disks of a virtual machine hold that this collection made. In a storage
     pool of type C(btrfs) it takes no time and no room, and has the subvolumes that a container made in its root. In a pool of type C(dir) it
     is a copy, whose size the plan says before; on a file system that can (XFS, btrfs) it shares its blocks.
-  - What a guest is (its memory, networks and mounts) is declared and stays as it is. What is mounted into a container is in no snapshot, nor
-    are the memory of a virtual machine and the disks of others; the latter are told.
+  - What a guest is (its size, networks and mounts) is declared and stays as it is. What is mounted into a container is in no snapshot, nor
+    are the disks of others in a virtual machine, which are told.
   - All of a snapshot is of one moment. The agent in a virtual machine freezes the file systems for that moment. Where none answers, and of a
     container that runs, a snapshot holds what a power cut would leave.
   - A virtual machine goes on while its disks are copied; a disk that stands on an image is whole by itself in the copy. It stands still for
@@ -22,8 +22,9 @@ description:
     are kept.
   - Snapshots are in no chain. Each is deleted by itself, in any order, and a revert to one takes no other away. Those of LXC and of libvirt are
     not used.
-  - A virtual machine with UEFI variables or a TPM is refused, since neither would be brought back with its disks. So is one that is saved to
-    disk.
+  - What the UEFI and the emulated TPM of a virtual machine remember is kept and brought back with its disks, and with O(memory=true) what is in
+    its memory. They lie in C(/var/lib/homelab_hybrid/snapshots), for the administrator alone.
+  - A virtual machine that is saved to disk is refused. Wake it up, or stop it, first.
 author:
   - homelab.hybrid contributors (@homelab)
 extends_documentation_fragment:
@@ -64,6 +65,17 @@ options:
         C(-) or C(_), as C(nightly-2026-11-25) and C(nightly-2026-11-26) do.
       - 'B(In short:) Allowed: 1 to 1000.'
     type: int
+  memory:
+    description:
+      - Whether the memory of a virtual machine that runs is kept too. It goes on while that is written, all but the last of it, and a revert
+        brings it back running, where it was; its clock is then that of the snapshot until it is set. Of one that is stopped there is none.
+      - With O(state=reverted), V(false) brings the disks back alone, and starts the machine as after a power cut.
+      - It is woken up with the hardware and networks that it had, and gets what was declared since at its next restart. Where one of its
+        disks or networks is gone, that is refused.
+      - A container is refused; so is a machine that a device or folder of the host is given to, or that writes to a disk which is in no
+        snapshot.
+      - When it is not set, no memory is kept, and a revert wakes the machine up where there is some.
+    type: bool
   shutdown_timeout:
     description:
       - How many seconds the guest gets to shut down by itself before it is reverted. After that the task fails, unless O(force_stop) is set.
@@ -112,6 +124,12 @@ EXAMPLES = r"""
     guest: truenas
     name: fresh
 
+- name: Keep it as it runs
+  homelab.hybrid.guest_snapshot:
+    guest: truenas
+    name: running
+    memory: true
+
 - name: Delete one
   homelab.hybrid.guest_snapshot:
     guest: jellyfin
@@ -149,8 +167,8 @@ snapshot:
       sample: "2026-11-26T12:00:00Z"
     consistency:
       description:
-        - V(clean) when the guest did not run, V(frozen) when its agent had frozen its file systems, V(crash) when it holds what a power cut would
-          have left. Null where it is not there.
+        - V(clean) when the guest did not run, V(frozen) when its agent had frozen its file systems, V(live) when its memory is kept too, V(crash)
+          when it holds what a power cut would have left. Null where it is not there.
       type: str
       returned: always
     volumes:
@@ -159,6 +177,12 @@ snapshot:
       elements: str
       returned: always
       sample: [main/jellyfin.rootfs@before-upgrade]
+    beside:
+      description: What of a virtual machine is kept with them, of V(memory), V(nvram) (the variables of its UEFI) and V(tpm).
+      type: list
+      elements: str
+      returned: always
+      sample: [nvram]
 snapshots:
   description: All snapshots of the guest, the oldest first, each as in RV(snapshot).
   type: list

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import typing as t
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import Outcome
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
@@ -17,7 +21,14 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import
 from ansible_collections.homelab.hybrid.tests.harness import hand_made, machines, pools
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.kill import Child
-from ansible_collections.homelab.hybrid.tests.harness.machines import PAPER, command, state_of, virsh, volume
+from ansible_collections.homelab.hybrid.tests.harness.machines import (
+    PAPER,
+    command,
+    definition,
+    state_of,
+    virsh,
+    volume,
+)
 
 VM = KvmVm()
 SNAPSHOT = GuestSnapshot()
@@ -34,6 +45,10 @@ REVERT: dict[str, t.Any] = {
 }
 PATHS = ["state", "volumes[root]", "volumes[data]"]
 KIB = 1024
+needs_firmware = pytest.mark.skipif(
+    not (Path("/usr/bin/swtpm").exists() and Path("/usr/share/OVMF/OVMF_CODE_4M.fd").exists()),
+    reason="needs swtpm and OVMF",
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +76,7 @@ def folder(pool: str, folders: dict[str, Path]) -> Path:
 
 def clean(folders: dict[str, Path]) -> None:
     machines.remove_machines()
+    shutil.rmtree(Path(paths.SNAPSHOTS) / NAME, ignore_errors=True)
     for path in folders[BTRFS].iterdir():
         path.unlink()
 
@@ -168,24 +184,158 @@ def test_what_no_snapshot_would_be_whole_of_is_refused(pool: str, folder: Path) 
     other = f"{NAME}-theirs"
     hand_made.make(other, hand_made.disk(hand_made.image(folder / f"{other}.raw")))
     refuse(SNAPSHOT, {**BEFORE, "guest": other}, "has no disk that this collection made")
-    nvram = folder / f"{other}.fd"
-    nvram.touch()
-    virsh("undefine", other)
-    make_with_variables(other, nvram)
-    refuse(SNAPSHOT, {**BEFORE, "guest": other}, "the UEFI variables of")
 
 
-def make_with_variables(name: str, nvram: Path) -> None:
-    """A machine with a file of UEFI variables."""
-    text = (
-        f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu><os>"
-        f"<type arch='x86_64' machine='pc-q35-7.2'>hvm</type><loader readonly='yes' type='pflash'>{nvram}.code</loader>"
-        f"<nvram>{nvram}</nvram></os><features><acpi/></features></domain>"
-    )
-    file = nvram.with_suffix(".xml")
-    file.write_text(text, encoding="utf-8")
+@pytest.fixture
+def firmware(pool: str, folder: Path) -> t.Iterator[dict[str, Path]]:
+    """The UEFI variables and the TPM of a machine, by the word of the snapshot. They are files that a test may write to."""
+    make(pool)
+    root = definition(NAME)
+    node = root.find("os")
+    assert node is not None
+    loader = ElementTree.SubElement(node, "loader", readonly="yes", type="pflash")
+    loader.text = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+    variables = Path("/var/lib/libvirt/qemu/nvram") / f"{NAME}.fd"
+    ElementTree.SubElement(node, "nvram", template="/usr/share/OVMF/OVMF_VARS_4M.fd").text = str(variables)
+    tpm = ElementTree.SubElement(t.cast(ElementTree.Element, root.find("devices")), "tpm", model="tpm-crb")
+    ElementTree.SubElement(tpm, "backend", type="emulator", version="2.0")
+    file = folder.parent / f"{NAME}.xml"
+    file.write_text(ElementTree.tostring(root, encoding="unicode"), encoding="utf-8")
     virsh("define", str(file))
     file.unlink()
+    virsh("start", NAME)  # libvirt makes both
+    virsh("destroy", NAME)
+    state = Path("/var/lib/libvirt/swtpm") / root.findtext("uuid", "") / "tpm2"
+    assert variables.is_file() and (state / "tpm2-00.permall").is_file()
+    (state / "secret").touch()
+    os.chown(state / "secret", 1234, 1234)
+    yield {"nvram": variables, "tpm": state / "secret"}
+    machines.remove_machines()
+    variables.unlink()
+    shutil.rmtree(state.parent, ignore_errors=True)
+
+
+def remember(firmware: dict[str, Path], word: bytes) -> None:
+    for path in firmware.values():
+        with path.open("r+b") as stream:
+            stream.write(word)
+
+
+def remembered(firmware: dict[str, Path]) -> list[bytes]:
+    return [path.read_bytes()[:5] for path in firmware.values()]
+
+
+@needs_firmware
+@pytest.mark.parametrize("pool", [BTRFS], indirect=True)
+@pytest.mark.parametrize("power", ["started", "stopped"])
+def test_what_the_firmware_and_a_tpm_remember_comes_back_with_the_disks(
+    pool: str, folder: Path, firmware: dict[str, Path], power: str
+) -> None:
+    write(pool, folder, 1)
+    remember(firmware, b"first")
+    if power == "started":
+        virsh("start", NAME)
+    outcome = check_run_again(SNAPSHOT, BEFORE, [*PATHS, "nvram", "tpm"])
+    assert any("is held still" in warning for warning in outcome.plan.warnings) is (power == "started")
+    assert outcome.facts["snapshot"]["beside"] == ["nvram", "tpm"]
+    assert state_of(NAME) == ("running" if power == "started" else "shut off")
+    if power == "started":
+        virsh("destroy", NAME)
+    remember(firmware, b"later")
+    write(pool, folder, 2)
+    owners = [(path.stat().st_uid, path.stat().st_mode) for path in firmware.values()]
+    check_run_again(SNAPSHOT, REVERT, [*PATHS, "nvram", "tpm", "snapshots[before-revert-1]"])
+    assert holds(pool, folder, 1) and remembered(firmware) == [b"first", b"first"]
+    assert [(path.stat().st_uid, path.stat().st_mode) for path in firmware.values()] == owners
+    stood({**REVERT, "name": "before-revert-1"})
+    assert holds(pool, folder, 2) and remembered(firmware) == [b"later", b"later"]
+    virsh("start", NAME)
+    kept = Path(paths.SNAPSHOTS) / NAME
+    assert kept.stat().st_mode & 0o077 == 0 or kept.parent.stat().st_mode & 0o077 == 0
+    outcome = converge_now(VM, {"name": NAME, "state": "absent", "shutdown_timeout": 0, "force_stop": True})
+    assert outcome.error is None and str(kept / "before") in outcome.plan.kept
+    stood({**BEFORE, "state": "absent"})
+    check_run_again(
+        VM,
+        {"name": NAME, "state": "absent", "delete": ["disks", "snapshots"]},
+        ["disks[root]", "disks[data]", "snapshots[before-revert-1]", "snapshots[before-revert-2]"],
+    )
+    assert not kept.exists() and files(folder) == []
+
+
+@needs_firmware
+@pytest.mark.parametrize("pool", [BTRFS], indirect=True)
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_snapshot_with_memory_that_is_killed_is_made_anew(
+    pool: str, folder: Path, firmware: dict[str, Path], number: int
+) -> None:
+    virsh("start", NAME)
+    live = {**BEFORE, "memory": True}
+    steps = Child(SNAPSHOT, live, kill_at=number).finish()[0]
+    assert steps == ["record written", "snapshot of root", "snapshot of data", "nvram kept", "tpm kept"][:number]
+    stood(live)
+    assert state_of(NAME) == "running" and len(files(folder)) == 4 and not list(folder.glob(".*"))
+    assert sorted(path.name for path in (Path(paths.SNAPSHOTS) / NAME / "before").iterdir()) == [
+        "memory",
+        "nvram",
+        "tpm",
+    ]
+    assert virsh("snapshot-list", NAME) == "" and virsh("domblklist", NAME).count("@") == 0
+    stood({**BEFORE, "state": "absent"})
+
+
+@needs_firmware
+@pytest.mark.parametrize("pool", [BTRFS], indirect=True)
+@pytest.mark.parametrize("moment", ["nvram in place", "tpm set aside", "record complete"])
+def test_a_revert_of_firmware_and_memory_that_is_killed_is_finished(
+    pool: str, folder: Path, firmware: dict[str, Path], moment: str
+) -> None:
+    remember(firmware, b"first")
+    virsh("start", NAME)
+    stale = Path(paths.snapshot_folder(NAME, "before")) / "nvram"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    stood({**BEFORE, "memory": True})
+    virsh("destroy", NAME)
+    remember(firmware, b"later")
+    words = ["nvram set aside", "nvram in place", "tpm set aside", "tpm in place", "record complete"]
+    assert Child(SNAPSHOT, REVERT, kill_at=8 + words.index(moment)).finish()[0][-1] == moment
+    stood(REVERT)
+    assert state_of(NAME) == "running"
+    virsh("destroy", NAME)
+    assert remembered(firmware) == [b"first", b"first"]
+    stood({**REVERT, "name": "before-revert-1"})
+    assert remembered(firmware) == [b"later", b"later"]
+
+
+@pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
+def test_memory_that_could_not_wake_up_is_refused_and_the_disks_come_back_alone(pool: str, folder: Path) -> None:
+    make(pool)
+    write(pool, folder, 1)
+    assert converge_now(VM, {"name": NAME, "networks": [{"name": "lan", "bridge": machines.BRIDGES[1]}]}).error is None
+    live = {**BEFORE, "memory": True}
+    virsh("start", NAME, "--paused")
+    refuse(SNAPSHOT, live, "Let it go on first. Make the snapshot without it (memory: false)")
+    virsh("resume", NAME)
+    check_run_again(SNAPSHOT, live, [*PATHS, "memory"])
+    refuse(SNAPSHOT, {**REVERT, "name": "other", "memory": True}, "has no snapshot other")
+    command("ip", "link", "del", machines.BRIDGES[1])
+    try:
+        refuse(
+            SNAPSHOT,
+            REVERT,
+            f"and the bridge {machines.BRIDGES[1]} is gone. Bring its disks back without it (memory: false)",
+        )
+    finally:
+        command("ip", "link", "add", machines.BRIDGES[1], "type", "bridge")
+    virsh("destroy", NAME)
+    check_run_again(SNAPSHOT, {**REVERT, "memory": False}, [*PATHS, "snapshots[before-revert-1]"])
+    assert state_of(NAME) == "shut off" and holds(pool, folder, 1)
+    refuse(SNAPSHOT, {**REVERT, "name": "before-revert-1", "memory": True}, "has no memory. Bring its disks back")
+    theirs = hand_made.image(folder / f"{NAME}-theirs.raw")
+    virsh("attach-disk", NAME, str(theirs), "vdz", "--config")
+    virsh("start", NAME)
+    refuse(SNAPSHOT, {**live, "name": "other"}, f"writes to {theirs}, which is in no snapshot")
 
 
 @pytest.mark.parametrize("pool", [BTRFS], indirect=True)

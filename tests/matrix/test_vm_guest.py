@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.kill import Child
 from ansible_collections.homelab.hybrid.tests.harness.machines import BRIDGES, POOL, device, running, state_of, virsh
 from ansible_collections.homelab.hybrid.tests.harness.tiny_vm import tiny_vm
 
@@ -121,6 +123,45 @@ def test_a_snapshot_has_what_the_guest_has_not_written_out_yet(guest: dict[str, 
     assert machines.command("debugfs", "-R", "cat /note", str(tmp_path / "raw")) == "unwritten\n"
     assert runs_inside("umount /mnt")
     check_run_again(GuestSnapshot(), {"guest": NAME, "name": "frozen", "state": "absent"}, ["state"])
+
+
+def test_a_machine_goes_on_where_its_memory_was_kept(guest: dict[str, t.Any], tmp_path: Path) -> None:
+    """With a CPU that was plugged in, and a file that was in no disk yet; memory and disk are of one moment."""
+    assert runs_inside("mount -t ext4 /dev/vda /mnt && echo kept > /run/note && echo unwritten > /mnt/more")
+    before = {"guest": NAME, "name": "live", "memory": True}
+    run = check_run_again(GuestSnapshot(), before, ["state", "volumes[data]", "memory"])
+    assert run.facts["snapshot"]["consistency"] == "live" and run.facts["snapshot"]["beside"] == ["memory"]
+    assert state_of(NAME) == "running" and runs_inside("rm /run/note /mnt/more && sync")
+    revert = {**before, "state": "reverted", "allow": ["revert"], "shutdown_timeout": 0, "force_stop": True}
+    aside = "snapshots[before-revert-1]"
+    run = check_run_again(GuestSnapshot(), revert, ["volumes[data]", "memory", aside, "state"])
+    assert any("goes on where it was then" in warning for warning in run.plan.warnings)
+    assert state_of(NAME) == "running" and virsh("snapshot-list", NAME) == ""
+    assert in_time(lambda: runs_inside("grep kept /run/note && grep unwritten /mnt/more"))
+    assert runs_inside("test $(nproc) = 2 && umount /mnt")
+    disk = Path(guest["disks"][0]["path"])
+    machines.command("qemu-img", "convert", "-U", "-O", "raw", str(disk), str(tmp_path / "raw"))
+    machines.command("e2fsck", "-fn", str(tmp_path / "raw"))
+    assert machines.command("debugfs", "-R", "cat /more", str(tmp_path / "raw")) == "unwritten\n"
+    for name in ("live", "before-revert-1"):
+        check_run_again(GuestSnapshot(), {"guest": NAME, "name": name, "state": "absent"}, ["state"])
+    assert not Path(paths.snapshot_folder(NAME, "live")).parent.exists()
+
+
+def test_a_run_that_is_killed_while_memory_is_written_leaves_nothing_running(guest: dict[str, t.Any]) -> None:
+    """libvirt goes on to write for it, and stops the machine at the end."""
+    live = {"guest": NAME, "name": "live", "memory": True}
+    child = Child(GuestSnapshot(), live)
+    written = Path(paths.snapshot_folder(NAME, "live")) / "memory"
+    while not written.exists() and child.process.poll() is None:
+        time.sleep(0.01)
+    virsh("migrate-setspeed", NAME, "1")  # in MiB a second
+    child.kill()
+    child.finish()
+    outcome = converge_now(GuestSnapshot(), {"guest": NAME, "name": "live", "state": "absent"})
+    assert outcome.error is None and not written.parent.parent.exists()
+    assert state_of(NAME) == "running" and "Job type:         None" in virsh("domjobinfo", NAME)
+    assert runs_inside("true")
 
 
 def test_the_guest_gives_memory_back(guest: dict[str, t.Any]) -> None:

@@ -20,6 +20,7 @@ JOURNAL = STATE + "/journal"
 PROGRAMS = STATE + "/programs"
 # The nodes that guests get: on the one file system that lets devices be opened on every host, and is empty after each boot.
 DEVICES = "/dev/homelab_hybrid"
+SNAPSHOTS = STATE + "/snapshots"
 
 
 def record_folder(kind: str) -> str:
@@ -34,3 +35,8 @@ def record_path(kind: str, name: str) -> str:
 def volume_name(guest: str, item: str) -> str:
     """Our volumes carry the guest they belong to: ``jellyfin.rootfs``."""
     return f"{guest}.{item}"
+
+
+def snapshot_folder(guest: str, name: str) -> str:
+    """Where lies what the snapshot *name* of a guest has beside its volumes."""
+    return posixpath.join(SNAPSHOTS, guest, name)

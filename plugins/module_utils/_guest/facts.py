@@ -70,6 +70,7 @@ def snapshots_of(record: GuestRecord) -> list[dict[str, t.Any]]:
             "created": show_moment(created),
             "consistency": its.consistency,
             "volumes": [str(volume) for volume in its.volumes.values()],
+            "beside": list(its.beside),
         }
         for created, name, its in sorted(whole, key=lambda each: each[:2])
     ]

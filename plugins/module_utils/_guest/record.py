@@ -70,8 +70,9 @@ class Run:
 class Snapshot(t.NamedTuple):
     """A snapshot of a guest: *volumes* has that of each of its volumes by item, *created* the seconds since 1970.
 
-    *consistency* is ``clean`` (it did not run) or ``crash`` (as after a power cut). *idmap* is that of the guest then.
-    *is_building*: it was begun, or is being deleted, and is not whole. *is_held*: the guest is held for it, by us.
+    *consistency* is ``clean`` (it did not run), ``frozen`` (its file systems were), ``live`` (its memory is kept too) or ``crash``
+    (as after a power cut). *idmap* is that of the guest then. *is_building*: it was begun, or is being deleted, and is not whole.
+    *is_held*: the guest is held for it, by us. *beside* names what of a machine is kept with its volumes.
     """
 
     created: float
@@ -80,6 +81,7 @@ class Snapshot(t.NamedTuple):
     idmap: tuple[int, int] | None = None
     is_building: bool = False
     is_held: bool = False
+    beside: tuple[str, ...] = ()
 
 
 class Origin(t.NamedTuple):
@@ -282,6 +284,7 @@ def _load_snapshot(data: Data) -> Snapshot:
         idmap=_load_idmap(data.get("idmap")),
         is_building=bool(data.get("building")),
         is_held=bool(data.get("held")),
+        beside=tuple(data.get("beside") or ()),
     )
 
 
@@ -330,6 +333,7 @@ def _dump_snapshot(snapshot: Snapshot) -> dict[str, t.Any]:
         "idmap": _dump_idmap(snapshot.idmap),
         "building": snapshot.is_building,
         "held": snapshot.is_held,
+        "beside": list(snapshot.beside),
     }
     return {key: value for key, value in told.items() if value}
 

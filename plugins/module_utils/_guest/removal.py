@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
+from .._core import paths
 from .._core.errors import ObserveError
 from .._host.libvirt import errors_of
 from .._host.mounts import mounts_in
@@ -36,7 +38,7 @@ def obstacle_to_deletion(guest: str, place: str, host: Host) -> str | None:
 
 
 def kept_snapshots(guest: str, record: GuestRecord, host: Host) -> tuple[Snapshots, dict[str, str]]:
-    """Where the volumes of each snapshot of *guest* lie, by its name; and why some cannot be deleted now, by their paths.
+    """Where each snapshot of *guest* lies, by its name; and why some cannot be deleted now, by their paths.
 
     :raises ObserveError:
     """
@@ -56,5 +58,8 @@ def kept_snapshots(guest: str, record: GuestRecord, host: Host) -> tuple[Snapsho
             why = f"{stand_on('it', clones)}. Take them away first" if clones else why
             if why is not None:
                 used[snapshot_path(name)] = why
+        folder = paths.snapshot_folder(guest, name)
+        if snapshot.beside and os.path.isdir(folder):
+            places.append(folder)
         found[name] = tuple(places)
     return found, used

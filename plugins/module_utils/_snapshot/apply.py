@@ -12,11 +12,13 @@ import os
 import time
 import typing as t
 
+from .._core import paths
 from .._core.converge import Work
 from .._core.errors import ApplyError
 from .._core.options import split
 from .._core.plan import Change, Plan, Step
-from .._guest.content import copied_by_itself, is_held
+from .._guest import beside
+from .._guest.content import copied_by_itself
 from .._guest.ownership import Ownership
 from .._guest.record import Revert, Snapshot
 from .._storage.choice import drivers_of
@@ -24,6 +26,7 @@ from .._storage.driver import Attempt, Driver, Snapshotting
 from .._storage.volume import FILESYSTEM, Volume
 from .._vm.volumes import read_volume
 from .hands import Container, Hands, Machine
+from .plan import MEMORY, stands_still
 from .spec import Spec
 from .state import State
 
@@ -91,19 +94,29 @@ class _Run:
         # Who was held for one that never came about is let go with this one.
         was_held = old is not None and old.is_held
         volumes = {item: part.volume.snapshot(name) for item, part in self.state.parts.items()}
-        stops = is_held(self.state.power, self.state.parts, copies_itself=self.state.copies_itself)
-        holds = stops or self.state.has_agent
+        stops = stands_still(self.state)
+        holds = stops or self.state.has_agent or MEMORY in self.state.beside
         consistency = "clean" if self.state.power == "stopped" else "crash"
-        idmap = self.own.record.idmap
         begun = Snapshot(
-            round(time.time(), 3), volumes, consistency, idmap, is_building=True, is_held=holds or was_held
+            round(time.time(), 3),
+            volumes,
+            consistency,
+            self.own.record.idmap,
+            is_building=True,
+            is_held=holds or was_held,
+            beside=tuple(self.state.beside),
         )
         if old is not None:
-            self._give_up(old)
+            self._give_up(name, old)
         self._note(name, begun)
         yield Step("record written")
         try:
             attempts, copies = self._prepare_copies(name)
+            if begun.beside:
+                beside.make_folder(self.spec.guest, name)
+            if was_held and MEMORY in begun.beside:
+                # QEMU writes the memory of no machine that stands still since it was written before.
+                self.hands.release(stopped=True)
             with self._held(stops=stops, is_due=holds, was_held=was_held) as is_frozen:
                 if copies:
                     self.hands.begin_copies(copies)
@@ -111,6 +124,10 @@ class _Run:
                     if item not in attempts:
                         self._able(part.volume).snapshot(part.volume, name, keep_fds=self.fds)
                         yield Step(f"snapshot of {item}")
+                for word, its in self.state.beside.items():
+                    if word != MEMORY:
+                        beside.keep(its.place, self._beside(name, word))
+                        yield Step(f"{word} kept")
             if attempts:
                 yield Step("copies begun")
                 self.hands.finish_copies()
@@ -118,10 +135,13 @@ class _Run:
                 self._driver(attempt.volume).publish(attempt, is_read_only=True)
                 yield Step(f"snapshot of {item}")
         except Exception:
-            self._give_up(begun)
+            self._give_up(name, begun)
             self._note(name, None)
             raise
-        consistency = "frozen" if is_frozen else consistency
+        if MEMORY in begun.beside:
+            consistency = "live"
+        elif is_frozen:
+            consistency = "frozen"
         self._note(name, begun._replace(consistency=consistency, is_building=False, is_held=False))
         self._tell(begun)
         yield from (change for change in self.plan.changes if split(change.path)[0] != "snapshots")
@@ -139,16 +159,23 @@ class _Run:
             found[item] = copies[source.path] = attempt
         return found, copies
 
-    def _give_up(self, begun: Snapshot) -> None:
+    def _beside(self, name: str, word: str) -> str:
+        return os.path.join(paths.snapshot_folder(self.spec.guest, name), word)
+
+    def _give_up(self, name: str, begun: Snapshot) -> None:
         """Remove what there is of a snapshot that is not whole."""
+        if MEMORY in begun.beside:
+            self.hands.end_saving()
         self.hands.end_copies([self._able(volume).attempts_at(volume) for volume in begun.volumes.values()])
         self._remove(begun)
+        beside.remove(self.spec.guest, name)
 
     @contextlib.contextmanager
     def _held(self, *, stops: bool, is_due: bool, was_held: bool) -> t.Iterator[bool]:
         """Hold the guest meanwhile. Yields whether its file systems are whole."""
         try:
-            yield is_due and self.hands.hold(stops=stops)
+            memory = self._beside(self.spec.name, MEMORY) if MEMORY in self.state.beside else None
+            yield is_due and self.hands.hold(stops=stops, memory=memory)
         finally:
             if is_due or was_held:
                 self.hands.release(stopped=stops or was_held)
@@ -167,7 +194,7 @@ class _Run:
         if not its.is_building:
             self._note(name, its._replace(is_building=True))
             yield Step(f"{name} is going")
-        self._give_up(its)
+        self._give_up(name, its)
         yield Step(f"volumes of {name} removed")
         if its.is_held:
             self.hands.release(stopped=True)
@@ -192,23 +219,37 @@ class _Run:
         if record.reverting is None:
             volumes = {item: volume.snapshot(aside) for item, volume in current.items()}
             consistency = "crash" if is_running and self.spec.force_stop else "clean"
+            kept_beside = tuple(word for word, its in self.state.beside.items() if os.path.exists(its.place))
+            if kept_beside:
+                beside.make_folder(self.spec.guest, aside)
             self._note(
                 aside,
-                Snapshot(round(time.time(), 3), volumes, consistency, record.idmap),
+                Snapshot(round(time.time(), 3), volumes, consistency, record.idmap, beside=kept_beside),
                 reverting=Revert(name, aside),
             )
             yield Step("record written")
         kept = self.own.record.snapshots[aside].volumes
-        if is_running and not all(self._is_swapped(volume, kept[item]) for item, volume in current.items()):
+        is_swapped = all(self._is_swapped(volume, kept[item]) for item, volume in current.items())
+        if is_running and (self.state.beside or not is_swapped):
             self.own.save(wants_start=True)
             self.hands.stop()
             yield Step("powered down")
         for item, volume in current.items():
             yield from self._swap(item, volume, target.volumes[item], kept[item])
+        for word, its in self.state.beside.items():
+            if word != MEMORY:
+                if word in self.own.record.snapshots[aside].beside:
+                    beside.keep(its.place, self._beside(aside, word))
+                    yield Step(f"{word} set aside")
+                beside.put(self._beside(name, word), its.place)
+                yield Step(f"{word} in place")
         self.own.save(reverting=None)
         self._tell(target)
         yield Step("record complete")
-        if self.own.record.wants_start:
+        if MEMORY in self.state.beside:
+            self.hands.wake(self._beside(name, MEMORY))
+            self.own.save(wants_start=False)
+        elif self.own.record.wants_start:
             # Forgotten when it runs: killed in between, nothing else would tell that the guest ran before.
             self.hands.start()
             self.own.save(wants_start=False)

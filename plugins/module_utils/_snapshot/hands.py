@@ -17,7 +17,7 @@ from .._core.errors import ApplyError
 from .._guest.ownership import Ownership
 from .._host.libvirt import errors_of
 from .._storage.driver import Attempt
-from .._vm import backup, storage
+from .._vm import backup, saving, storage
 from .._vm import power as machine_power
 from .._vm.spec import Spec as MachineSpec
 from .spec import Spec
@@ -29,8 +29,11 @@ class Hands(t.Protocol):
     :raises ApplyError:
     """
 
-    def hold(self, *, stops: bool) -> bool:
-        """Let nothing be written until ``release``; with *stops* the guest stands still. Returns whether its file systems are whole."""
+    def hold(self, *, stops: bool, memory: str | None = None) -> bool:
+        """Let nothing be written until ``release``; with *stops* the guest stands still, its memory as of then in the file *memory*.
+
+        Returns whether its file systems are whole.
+        """
 
     def release(self, *, stopped: bool) -> None:
         """Let a guest go on that was held, also by a run that was killed."""
@@ -43,6 +46,12 @@ class Hands(t.Protocol):
 
     def end_copies(self, beginnings: t.Collection[str]) -> None:
         """End those that a run which failed or was killed has begun, known by how their paths begin."""
+
+    def end_saving(self) -> None:
+        """End to write the memory of the guest, which a run that failed or was killed has begun."""
+
+    def wake(self, memory: str) -> None:
+        """Start the guest where it was when *memory* was written."""
 
     def stop(self) -> None: ...
 
@@ -58,7 +67,7 @@ class Container:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
 
-    def hold(self, *, stops: bool) -> bool:
+    def hold(self, *, stops: bool, memory: str | None = None) -> bool:
         if stops:
             container_power.freeze(self.spec.guest)
         return False
@@ -75,6 +84,12 @@ class Container:
 
     def end_copies(self, beginnings: t.Collection[str]) -> None:
         """Nothing was begun."""
+
+    def end_saving(self) -> None:
+        """Nothing was begun."""
+
+    def wake(self, memory: str) -> None:
+        raise ApplyError(f"{self.spec.guest} is a container, and its memory is in no snapshot")
 
     def stop(self) -> None:
         container_power.stop(self.spec.guest, timeout=self.spec.shutdown_timeout, force=self.spec.force_stop)
@@ -101,7 +116,11 @@ class Machine:
     def _domain(self) -> t.Any:
         return self.work.host.domains[self.spec.guest]
 
-    def hold(self, *, stops: bool) -> bool:
+    def hold(self, *, stops: bool, memory: str | None = None) -> bool:
+        if memory is not None:
+            # What is frozen in its memory would be so when it wakes up.
+            saving.save(self._domain, memory)
+            return False
         if self.has_agent:
             try:
                 self._domain.fsFreeze()
@@ -135,6 +154,12 @@ class Machine:
 
     def end_copies(self, beginnings: t.Collection[str]) -> None:
         backup.end(self._domain, beginnings)
+
+    def end_saving(self) -> None:
+        saving.end(self._domain)
+
+    def wake(self, memory: str) -> None:
+        saving.wake(self._domain, memory)
 
     def stop(self) -> None:
         values = {"shutdown_timeout": self.spec.shutdown_timeout, "force_stop": self.spec.force_stop}

@@ -24,7 +24,8 @@ from .._storage.choice import absence, drivers_of
 from .._storage.driver import SNAPSHOT, Driver, Snapshotting
 from .._storage.volume import Volume
 from .._vm import content as machine
-from .plan import ASIDE
+from . import beside
+from .plan import ASIDE, MEMORY
 from .spec import Spec
 from .state import State
 
@@ -44,6 +45,7 @@ def observe(spec: Spec, host: Host) -> State:
     targets, lost = _targets_of(its, host) if spec.state == "reverted" and its else ({}, ())
     is_deleting = spec.state == "absent" or spec.keep is not None
     places, used = kept_snapshots(spec.guest, record, host) if is_deleting else ({}, {})
+    found = beside.find(spec, its, guest, host)
     return State(
         power=guest.power,
         now=round(time.time(), 3),
@@ -52,7 +54,10 @@ def observe(spec: Spec, host: Host) -> State:
         targets=targets,
         aside=_aside_of(record, drivers) if spec.state == "reverted" else "",
         lost=lost,
+        beside=found,
+        beside_available_bytes=beside.available_bytes() if found else 0,
         obstacle=guest.obstacle,
+        memory_obstacle=beside.memory_obstacle(spec, record, guest, host) if MEMORY in found else None,
         left_out=guest.left_out,
         has_agent=guest.has_agent,
         copies_itself=guest.copies_itself,

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from .._core import paths
 from .._core.decide import Draft, Power
 from .._core.options import NEVER_PERMITTED
 from .._core.plan import How, Plan
@@ -20,6 +21,7 @@ from .state import State
 
 # What is there before a revert becomes a snapshot of this name and a number.
 ASIDE = "before-revert-"
+MEMORY = "memory"
 
 
 def plan_snapshot(spec: Spec, state: State) -> Plan:
@@ -55,19 +57,45 @@ def _plan_creation(draft: Draft, spec: Spec, state: State, its: Snapshot | None)
     draft.add("state", before, "present")
     for item, part in state.parts.items():
         _plan_part(draft, item, None, str(part.volume.snapshot(spec.name)), part)
+    _plan_beside(draft, spec, state, None, "kept")
     copied = sum(part.copied_bytes for part in state.parts.values())
     if copied_by_itself(state.parts, copies_itself=state.copies_itself):
         draft.plan.warnings.append(f"{spec.guest} goes on while QEMU copies at most {show_copied(copied)} as it is now")
-    if is_held(state.power, state.parts, copies_itself=state.copies_itself):
+    if stands_still(state):
         copied = 0 if state.copies_itself else copied
+        copied += sum(its.copied_bytes for word, its in state.beside.items() if word != MEMORY)
         meanwhile = f" while {show_copied(copied)} are copied" if copied else ""
         draft.plan.warnings.append(f"{spec.guest} is held still{meanwhile}, so that all of it is of one moment")
     _say_what_is_left_out(draft, spec, state)
-    if state.power in ("started", "paused") and not state.has_agent:
+    if MEMORY in state.beside:
+        draft.plan.warnings.append(f"{spec.guest} goes on while its memory is written, all but the last of it")
+    elif state.power in ("started", "paused") and not state.has_agent:
         draft.plan.warnings.append(
             f"{spec.guest} runs: the snapshot holds what a power cut would leave, and what its programs had not written yet is not in it. "
             "Stop it first where that matters"
         )
+
+
+def stands_still(state: State) -> bool:
+    """Whether the guest is held while the snapshot is made, so that all of it is of one moment."""
+    is_needed = is_held(state.power, state.parts, copies_itself=state.copies_itself)
+    return is_needed or (state.power == "started" and bool(state.beside))
+
+
+def _plan_beside(draft: Draft, spec: Spec, state: State, before: str | None, after: str) -> None:
+    copied = sum(its.copied_bytes for its in state.beside.values())
+    for word, its in state.beside.items():
+        reason = None
+        if word == MEMORY and state.memory_obstacle is not None:
+            way = "Make the snapshot" if spec.state == "present" else "Bring its disks back"
+            reason = f"{word}: {state.memory_obstacle}. {way} without it (memory: false)"
+        elif copied > state.beside_available_bytes:
+            reason = (
+                f"{word}: takes a copy of at most {show_copied(its.copied_bytes)}, and {paths.SNAPSHOTS} has "
+                f"{show_copied(state.beside_available_bytes)} left. Make room there"
+            )
+        size = f" (a copy of at most {show_copied(its.copied_bytes)})" if its.copied_bytes else ""
+        draft.add(word, before, f"{after}{size}", permit=NEVER_PERMITTED if reason else None, reason=reason)
 
 
 def _say_what_is_left_out(draft: Draft, spec: Spec, state: State) -> None:
@@ -140,6 +168,7 @@ def _plan_revert(draft: Draft, spec: Spec, state: State, its: Snapshot | None) -
     aside, then = state.aside, show_moment(its.created)
     for item, part in state.targets.items():
         _plan_part(draft, item, "as it is", f"as of {then}", part)
+    _plan_beside(draft, spec, state, "as it is", f"as of {then}")
     draft.add(snapshot_path(aside), None, "what is there now")
     lost = f"what {spec.guest} has written since {then} ({show_span(state.now - its.created)})"
     how = How.RESTART if state.power in ("started", "paused") else How.LIVE
@@ -153,6 +182,10 @@ def _plan_revert(draft: Draft, spec: Spec, state: State, its: Snapshot | None) -
         reason=f"state: a revert to {spec.name} takes {lost} away. {kept}",
     )
     if not draft.plan.refused:
+        if MEMORY in state.beside:
+            draft.plan.warnings.append(
+                f"{spec.guest} goes on where it was then, with the memory and the clock of {then}"
+            )
         _say_what_is_left_out(draft, spec, state)
         draft.plan.warnings.append(f"the revert to {spec.name} takes {lost} away. {kept}")
 
@@ -170,6 +203,11 @@ def _obstacle_to_revert(spec: Spec, state: State, its: Snapshot | None) -> str |
         return f"{stand_on(spec.guest, state.clones)}, and it is not reverted. Take them away first"
     if state.record.value(TEMPLATE):
         return f"{spec.guest} is a template, and what it holds is not changed. Write template: false for it first"
+    if spec.memory and MEMORY not in its.beside:
+        return f"the snapshot {spec.name} has no memory. Bring its disks back without it (memory: false)"
+    gone = next((word for word, kept in state.beside.items() if word != MEMORY and not kept.place), None)
+    if gone is not None:
+        return f"the snapshot {spec.name} has the {gone} of {spec.guest}, which has none of its own now"
     if state.lost:
         return f"the snapshot {spec.name} is not whole: {', '.join(state.lost)}"
     if state.obstacle is not None and reverting is None:

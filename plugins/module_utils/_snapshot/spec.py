@@ -36,6 +36,7 @@ OPTIONS = Options(
     Option("name", check=ITEM_NAME, home=TASK, required=True),
     Option("state", home=TASK, choices=STATES, default="present"),
     Option("keep", "int", number(1, 1000), home=TASK),
+    Option("memory", "bool", home=TASK),
     SHUTDOWN_TIMEOUT,
     FORCE_STOP,
     words("allow", ALLOW),
@@ -51,6 +52,7 @@ class Spec(t.NamedTuple):
     name: str
     state: str = "present"
     keep: int | None = None
+    memory: bool | None = None
     shutdown_timeout: int = 60
     force_stop: bool = False
     allow: tuple[str, ...] = ()
@@ -64,6 +66,10 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
     spec = Spec(**OPTIONS.parse(params).values)
     if spec.keep is not None and spec.state != "present":
         raise SpecError(f"keep: goes with state: present, not with {spec.state}", key="keep")
+    if spec.memory is not None and spec.state == "absent":
+        raise SpecError(
+            "memory: goes with state: present or reverted. A snapshot is deleted with its memory", key="memory"
+        )
     if spec.keep is not None and series_of(spec.name) is None:
         raise SpecError(
             f"keep: {spec.name} is one of no series. Give it a name that ends in a number or a date behind '-' or '_', "

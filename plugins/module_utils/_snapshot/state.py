@@ -13,6 +13,13 @@ from .._guest.content import Part
 from .._guest.record import GuestRecord
 
 
+class Beside(t.NamedTuple):
+    """What a machine has beside its volumes: its *place* (of its memory, none), and what a copy of it takes at most."""
+
+    place: str = ""
+    copied_bytes: int = 0
+
+
 class State(t.NamedTuple):
     """A guest as far as its snapshots concern it.
 
@@ -31,7 +38,10 @@ class State(t.NamedTuple):
     targets: t.Mapping[str, Part] = {}
     aside: str = ""
     lost: tuple[str, ...] = ()
+    beside: t.Mapping[str, Beside] = {}
+    beside_available_bytes: int = 0
     obstacle: str | None = None
+    memory_obstacle: str | None = None
     left_out: tuple[str, ...] = ()
     has_agent: bool = False
     copies_itself: bool = False

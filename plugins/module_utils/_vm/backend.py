@@ -17,7 +17,7 @@ from .._core.errors import ApplyError, WaitTimeout
 from .._core.options import DEFINITION, Item, pattern, split
 from .._core.plan import Change, How, Plan, Step
 from .._core.waiting import wait_until
-from .._guest import port
+from .._guest import beside, port
 from .._guest.identity import link_name
 from .._guest.ownership import Ownership
 from .._guest.plan import is_half_made, wanted_value
@@ -539,6 +539,7 @@ class VmBackend:
         volumes = self.own.record.snapshots[name].volumes.values()
         for volume in volumes:
             self._remove(volume)
+        beside.remove(self.spec.name, name)
         self.plan.warnings += storage.refresh(self.work, {volume.pool for volume in volumes})
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 from xml.etree import ElementTree
 
@@ -17,6 +16,7 @@ from .._host.libvirt import errors_of
 from .._host.snapshot import Host
 from .._storage.choice import absence, drivers_of
 from .._storage.volume import Volume
+from . import firmware
 from .observe import read_power
 from .options import SEED_DISK
 from .xml import channel
@@ -73,11 +73,9 @@ def _obstacle(
         return (
             f"{guest} is saved to disk, and its memory goes with its disks as they are. Wake it up, or stop it, first"
         )
-    nvram, has_tpm = root.findtext("os/nvram"), root.find("devices/tpm/backend[@type='emulator']") is not None
-    if nvram and os.path.exists(nvram):
-        return f"the UEFI variables of {guest}, {nvram}, are in no snapshot, and may not fit its disks after a revert"
-    if has_tpm:
-        return f"the TPM of {guest} is in no snapshot, and may not open its disks after a revert"
+    for word, place in firmware.places(root).items():
+        if not place:
+            return f"the {firmware.WORDS[word]} of {guest} lie in no file of this host, and nothing would hold them"
     if lost:
         return f"a disk of {guest} cannot be reached: {lost[0]}"
     if not volumes:

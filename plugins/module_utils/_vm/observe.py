@@ -31,7 +31,7 @@ from .._storage import volume as volumes
 from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
-from . import addresses, process, seed
+from . import addresses, firmware, process, seed
 from .naming import PLACES, name_live_devices
 from .options import SEED_DISK
 from .spec import Spec, reads_only
@@ -43,7 +43,6 @@ from .xml.domain import Domain
 from .xml.nic import Nic
 
 LEAST_LIBVIRT_FOR_VLANS = 11_000_000
-_TPM_FOLDER = "/var/lib/libvirt/swtpm"
 
 # What libvirt limits a card with: fair queues for what it gets, and dropping what it sends too fast.
 QUEUES = ("htb", "sfq", "police")
@@ -151,10 +150,10 @@ def _foreign(persistent: VmSide, state: State) -> tuple[str, ...]:
     ours = set(state.owned.values())
     sources = [disk.source for disk in persistent.disks.values() if disk.source and disk.source not in ours]
     domain = persistent.domain
-    firmware = (domain.nvram, os.path.join(_TPM_FOLDER, domain.uuid) if domain.has_tpm else "")
+    remembered = (domain.nvram, firmware.tpm_folder(domain.uuid) if domain.has_tpm else "")
     return (
         *(f"{path} (not made by this collection)" for path in sources),
-        *(path for path in firmware if os.path.exists(path)),
+        *(path for path in remembered if os.path.exists(path)),
     )
 
 

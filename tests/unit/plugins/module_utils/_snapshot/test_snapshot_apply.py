@@ -106,7 +106,7 @@ class Guest:
 
     # -- hands
 
-    def hold(self, *, stops: bool) -> bool:
+    def hold(self, *, stops: bool, memory: str | None = None) -> bool:
         self.note(f"hold{' still' * stops}")
         return not stops
 

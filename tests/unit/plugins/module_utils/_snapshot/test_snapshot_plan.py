@@ -21,7 +21,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record impor
 )
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.plan import plan_snapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.spec import parse, series_of
-from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.state import State
+from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.state import Beside, State
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import FILESYSTEM, Volume
 
 GIB = 1024**3
@@ -114,6 +114,32 @@ def test_a_running_machine_goes_on_while_it_copies_itself_and_stands_still_for_t
 def test_a_disk_of_somebody_else_is_told() -> None:
     warnings = plan(state(left_out=("/dev/sdb",))).warnings
     assert warnings == ["/dev/sdb: web writes to it, this collection did not make it, and it is in no snapshot"]
+
+
+def test_what_is_kept_beside_the_disks_holds_the_machine_and_takes_room() -> None:
+    beside = {"nvram": Beside("/vars", 1 << 20), "memory": Beside("", GIB)}
+    now = state(power="started", copies_itself=True, beside=beside, beside_available_bytes=2 * GIB)
+    its = plan(now)
+    assert paths(its) == ["state", "volumes[rootfs]", "nvram", "memory"]
+    assert its.warnings == [
+        "web is held still while 1MiB are copied, so that all of it is of one moment",
+        "web goes on while its memory is written, all but the last of it",
+    ]
+    assert "snapshots has 1GiB left. Make room there" in refusal(plan(now._replace(beside_available_bytes=GIB)))
+    assert "web is paused. Make the snapshot without it (memory: false)" in refusal(
+        plan(now._replace(memory_obstacle="web is paused"))
+    )
+
+
+def test_memory_is_asked_for_where_there_can_be_some() -> None:
+    with pytest.raises(SpecError, match="memory: goes with state: present or reverted"):
+        plan(state(), state="absent", memory=True)
+    back = {"state": "reverted", "allow": ["revert"]}
+    assert "has no memory. Bring its disks back" in refusal(plan(state(record("before")), memory=True, **back))
+    tpm = record(snapshots={"before": made("before", beside=("tpm",))})
+    now = state(tpm, beside={"tpm": Beside()})
+    assert "has the tpm of web, which has none of its own now" in refusal(plan(now, **back))
+    assert load(dump(tpm), exists=True).snapshots["before"].beside == ("tpm",)
 
 
 @pytest.mark.parametrize(
