@@ -210,7 +210,6 @@ class ContainerBackend:
         else:
             left = self._written.remove(ENTRY, self.wanted.mounts[name].text)
         _write_config(self.name, left)
-        self._written = left
 
     def change_live(self, change: Change) -> None:
         area, name, key = split(change.path)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import types
 import typing as t
@@ -27,6 +28,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._container import b
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.state import State
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.content import Content, Part, Source
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.ownership import Ownership
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import (
     GuestRecord,
@@ -63,7 +65,7 @@ class Host(Writers):
         assert not plan.refused
         plan.changes += extra
         file = File("guests", "one", dump(there.record) if there.record.exists else None)
-        host = types.SimpleNamespace(record=lambda kind, name: file, drop=lambda: None)
+        host = types.SimpleNamespace(record=lambda kind, name: file, drop=lambda: None, containers={"two": None})
         work = types.SimpleNamespace(host=host, held=types.SimpleNamespace(fds=(9,)))
         self.stood = []
         try:
@@ -71,6 +73,7 @@ class Host(Writers):
                 self.stood += [step.path] if isinstance(step, Change) else []
         except (ApplyError, OSError) as exc:
             self.asked.append(f"failed: {exc}")
+        self.warnings = plan.warnings
         return Ownership(file).record
 
 
@@ -127,6 +130,83 @@ def test_a_root_that_is_kept_is_taken_with_its_size_and_nothing_of_attempts_besi
 def with_limits(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     """A pool whose roots can be limited."""
     host.driver.can = ("limit",)
+
+
+def source_of(power: str = "stopped", *, ids: tuple[int, int] = (200000, 65536), of_one_moment: bool = True) -> Source:
+    volume = Volume("p", "two.rootfs", "filesystem")
+    content = Content(power, {"rootfs": volume})
+    return Source("container", content, {"rootfs": Part(volume, is_of_one_moment=of_one_moment)}, idmap=ids)
+
+
+CLONED: dict[str, t.Any] = {
+    "clone_from": {"guest": "two", "mode": "full"},
+    "rootfs": {"pool": "p", "size": "1GiB"},
+    "unprivileged": True,
+    "state": "stopped",
+}
+
+
+class Cloning(Host):
+    """A pool in which roots are cloned, and a guest that is held meanwhile."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails_at: int = 0) -> None:
+        super().__init__(monkeypatch, fails_at)
+        with_limits(monkeypatch, self)
+        attempt = types.SimpleNamespace(path="/pool/.attempt")
+        begin = self._note("clone")
+
+        def clone(*given: t.Any, is_linked: bool, keep_fds: t.Sequence[int]) -> t.Any:
+            assert (is_linked, keep_fds) == (False, (9,))
+            begin()
+            return attempt
+
+        monkeypatch.setattr(written.cloning, "begin", clone)
+        monkeypatch.setattr(written.identity, "reset", lambda tree, name: self._note("reset")() or ["no keys"])
+        monkeypatch.setattr(written.lock, "holding", lambda name: contextlib.nullcontext())
+
+
+def test_a_clone_has_an_identity_of_its_own_before_it_comes_to_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Cloning(monkeypatch)
+    record = host.carry_out(ABSENT.replace(machine_id="m", source=source_of()), **CLONED)
+    assert host.asked == ["clone", "shift", "reset", "write_files", "publish", "resize", "config"]
+    assert record.origin is not None and record.origin.guest == "two" and "no keys" in host.warnings
+    host = Cloning(monkeypatch)
+    host.carry_out(ABSENT.replace(machine_id="m", source=source_of(ids=(100000, 65536))), **CLONED)
+    assert "shift" not in host.asked
+
+
+@pytest.mark.parametrize("fails_at", [0, 2])
+def test_a_guest_is_held_while_it_is_cloned_and_let_go_also_where_that_fails(
+    monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    host = Cloning(monkeypatch, fails_at)
+    monkeypatch.setattr(
+        written.lock, "holding", lambda name: contextlib.nullcontext(host.asked.append(f"holding {name}"))
+    )
+    record = host.carry_out(ABSENT.replace(machine_id="m", source=source_of("started", of_one_moment=False)), **CLONED)
+    whole = ["holding two", "freeze", "clone", "unfreeze", "shift"]
+    assert host.asked[:5] == (["holding two", "unfreeze", "purge", "failed: freeze"] if fails_at else whole)
+    assert record.holds is None
+
+
+def test_who_was_held_by_a_run_that_was_killed_is_let_go_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Cloning(monkeypatch)
+    record = RECORD.replace(is_building=True, volumes={}, holds="two")
+    record = host.carry_out(ABSENT.replace(machine_id="m", record=record), **{**NEW, "state": "stopped"})
+    assert host.asked[0] == "unfreeze" and record.holds is None
+
+
+def test_a_root_that_could_not_be_cloned_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Cloning(monkeypatch, fails_at=3)
+    host.carry_out(ABSENT.replace(machine_id="m", source=source_of()), **CLONED)
+    assert host.asked == ["clone", "shift", "purge", "failed: reset"]
+
+
+def test_a_template_is_protected_by_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.driver.protect = lambda volume, is_read_only: host.asked.append(f"protect {volume} {is_read_only}")
+    backend_of(STOPPED).protect(is_read_only=True)
+    assert host.asked == ["protect p/one.rootfs True"]
 
 
 def test_what_was_half_made_goes_before_it_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:

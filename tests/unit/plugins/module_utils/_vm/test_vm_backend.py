@@ -10,11 +10,11 @@ import types
 
 import pytest
 from unit.plugins.module_utils._guest.fake import File
-from unit.plugins.module_utils._vm.test_plan import nic, running, side, stopped
+from unit.plugins.module_utils._vm.test_plan import disk, nic, running, side, stopped
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import libraries
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError, WaitTimeout
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest import run as guest_run
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.ownership import Ownership
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import Run, load
@@ -463,6 +463,39 @@ def test_a_disk_that_is_kept_of_an_earlier_machine_is_taken_and_grows(monkeypatc
     told = machine.converge(**{**NEW, "cloud_init": None, "allow": ["adopt"]})
     assert "resize vm.root 1073741824" in told and not any(each.startswith("create") for each in told)
     assert not machine.record.volumes["root"].is_fresh
+
+
+def test_a_new_disk_that_no_later_run_declares_is_forgotten_with_what_was_half_made(monkeypatch):
+    other = Volume("main", "vm.other", "block")
+    data = {"kind": "vm", "building": True, "volumes": {"other": {**other._asdict(), "fresh": True}}}
+    machine = Machine(monkeypatch, ABSENT.replace(record=load(data, exists=True)), data)
+    assert machine.converge(**NEW)[:3] == ["purge vm.other", "retire vm.other", "purge vm.other"]
+    assert "other" not in machine.record.volumes
+
+
+def test_the_copy_of_an_image_stands_when_the_disks_do(monkeypatch):
+    machine = Machine(monkeypatch, recorded(stopped()), RECORD)
+    spec = parse({"name": "vm"})
+    plan = plan_vm(spec, machine.state)
+    plan.changes.append(Change(f"{backend.COPIES}x", None, "copy", How.LIVE))
+    built = backend.VmBackend(spec, machine.state, plan, machine.work())
+    assert plan.changes[-1] in list(built.make_volumes())
+
+
+def test_a_machine_is_stopped_and_started_for_what_waits(monkeypatch):
+    machine = Machine(monkeypatch, recorded(running()), RECORD)
+    assert machine.converge(state="restarted", shutdown_timeout=1) == ["shut down", "start"]
+    machine = Machine(monkeypatch, recorded(running()), RECORD)
+    assert machine.converge(state="stopped", shutdown_timeout=1) == ["shut down"]
+
+
+def test_all_limits_of_a_disk_are_given_at_once(monkeypatch):
+    limits = []
+    machine = Machine(monkeypatch, recorded(running(side((disk(**{"limits.iops": 5}),)))), RECORD)
+    machine.domain.setBlockIoTune = lambda target, values, flags: limits.append((target, values))
+    machine.converge(disks=[{"name": "root", "limits": {"iops": 9}}])
+    ((target, values),) = limits
+    assert target == "vda" and values.pop("total_iops_sec") == 9 and len(values) == 5 and not any(values.values())
 
 
 # ---- its end -----------------------------------------------------------------------------------------------------------------
