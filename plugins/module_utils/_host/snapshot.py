@@ -14,6 +14,7 @@ from .._core import record
 from .._core.errors import HybridError, MissingLibrary
 from .._core.reference import Reference, ReferenceKind
 from . import libvirt, links, lxc, mounts, probe, rates, vlans
+from .pool_record import PoolRecord
 
 Derived = t.TypeVar("Derived")
 Read = t.TypeVar("Read")
@@ -45,12 +46,12 @@ def _missing_pool(host: Host, name: str) -> str | None:
     if not pool.is_active:
         return f"the storage pool {name} is not started. {start}"
     # libvirt starts a pool in the empty folder too where its disk was not there when the host started.
-    its = host.record("pools", name).data
-    if its.get("source") and its.get("path") == pool.path and not os.path.ismount(its["path"]):
-        return f"the source of the storage pool {name}, {its['source']}, is not mounted. {start}"
+    its = host.pool_record(name)
+    if its.source and its.path == pool.path and not os.path.ismount(str(its.path)):
+        return f"the source of the storage pool {name}, {its.source}, is not mounted. {start}"
     # What is made in the folder below a mount point is hidden as soon as its file system comes back.
-    if its.get("mount") and its.get("path") == pool.path and not host.entries_in(str(pool.path)):
-        point = mounts.missing_mount(str(pool.path), [its["mount"]])
+    if its.mount and its.path == pool.path and not host.entries_in(str(pool.path)):
+        point = mounts.missing_mount(str(pool.path), [its.mount])
         return point and f"the file system of the storage pool {name} is not mounted at {point}. Mount it"
     return None
 
@@ -186,6 +187,10 @@ class Host:
     def record(self, kind: str, name: str) -> record.Record:
         """The ownership record of one resource, read anew."""
         return record.load(kind, name)
+
+    def pool_record(self, name: str) -> PoolRecord:
+        """What the record says of the storage pool *name*, read anew."""
+        return PoolRecord.load(self.record("pools", name).data)
 
     def derived(self, make: t.Callable[[Host], Derived]) -> Derived:
         """What *make* makes of this look at the host, made once for all that ask and forgotten with it."""

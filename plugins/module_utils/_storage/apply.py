@@ -15,9 +15,10 @@ from .._core import libraries
 from .._core.converge import Work
 from .._core.errors import ApplyError, MissingRequirement
 from .._core.plan import Change, Plan, Step
-from .._core.record import Record
+from .._core.record import Owned
 from .._host.libvirt import errors_of
 from .._host.mounts import mount_of
+from .._host.pool_record import PoolRecord
 from . import source as sources
 from .choice import driver_of
 from .driver import Driver
@@ -31,7 +32,7 @@ def apply_pool(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[C
     :raises ApplyError: when libvirt refuses a step.
     :raises MissingRequirement: when the device or file that ``source`` names is not there.
     """
-    record = work.host.record("pools", spec.name)
+    record = Owned(work.host.record("pools", spec.name), PoolRecord)
     if spec.state == "absent":
         yield from _remove(spec, state, plan, work, record)
         return
@@ -41,20 +42,20 @@ def apply_pool(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[C
     yield from _change(spec, state, plan, work, record)
 
 
-def _create(spec: Spec, state: State, plan: Plan, work: Work, record: Record) -> t.Iterator[Change | Step]:
+def _create(spec: Spec, state: State, plan: Plan, work: Work, record: Owned[PoolRecord]) -> t.Iterator[Change | Step]:
     path, source = t.cast(str, spec.path), spec.source
     if source is not None and state.found is None:
         raise MissingRequirement(f"source: there is no {source} on this host", missing=[f"source {source}"])
-    is_same = record.data.get("path") == path and record.data.get("source") == source
-    owns_folder = (record.data.get("owns_folder") if is_same else None) or not os.path.isdir(path)
+    before = record.content
+    is_same = before.path == path and before.source == source
     is_new = source is not None and (state.is_formatting or t.cast(t.Any, state.found).holds != "btrfs")
     record.save(
-        building=True,
+        is_building=True,
         type=spec.type,
         path=path,
         source=source,
-        owns_folder=owns_folder or None,
-        owns_file_system=(record.data.get("owns_file_system") if is_same else None) or None,
+        owns_folder=(is_same and before.owns_folder) or not os.path.isdir(path),
+        owns_file_system=is_same and before.owns_file_system,
         formatting=source if is_new else None,
         warn_free=spec.values.get("warn_free"),
     )
@@ -79,7 +80,7 @@ def _create(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
         _start(spec.name, handle)
     elif source is not None:
         sources.unmount(path, work.held.fds)
-    record.save(building=None)
+    record.save(is_building=False)
     yield from plan.changes
 
 
@@ -88,7 +89,7 @@ def _driver(name: str, type_: str, path: str) -> Driver:
 
 
 def _prepare_source(
-    spec: Spec, path: str, record: Record, state: State, keep_fds: t.Sequence[int], *, is_new: bool
+    spec: Spec, path: str, record: Owned[PoolRecord], state: State, keep_fds: t.Sequence[int], *, is_new: bool
 ) -> t.Iterator[Change | Step]:
     source = t.cast(str, spec.source)
     if is_new:
@@ -109,14 +110,14 @@ def _definition(name: str, path: str) -> str:
     return ElementTree.tostring(pool, encoding="unicode")
 
 
-def _change(spec: Spec, state: State, plan: Plan, work: Work, record: Record) -> t.Iterator[Change | Step]:
+def _change(spec: Spec, state: State, plan: Plan, work: Work, record: Owned[PoolRecord]) -> t.Iterator[Change | Step]:
     path, handle = t.cast(str, state.path), work.host.pools[spec.name].handle
     for change in plan.changes:
         if change.path == "autostart":
             with errors_of(f"set autostart of the storage pool {spec.name}", ApplyError):
                 handle.setAutostart(int(bool(change.after)))
         elif change.path == "warn_free":
-            record.save(path=record.data.get("path") or path, warn_free=spec.values.get("warn_free"))
+            record.save(path=record.content.path or path, warn_free=spec.values.get("warn_free"))
         elif change.path == "quota":
             _driver(spec.name, t.cast(str, state.type), path).make_pool()
         elif change.after == "started":
@@ -151,7 +152,7 @@ def _unregister(name: str, handle: t.Any) -> None:
         handle.undefine()
 
 
-def _remove(spec: Spec, state: State, plan: Plan, work: Work, record: Record) -> t.Iterator[Change | Step]:
+def _remove(spec: Spec, state: State, plan: Plan, work: Work, record: Owned[PoolRecord]) -> t.Iterator[Change | Step]:
     removal = plan.get("state")
     deletion = plan.get("source") or plan.get("path")
     owns_data = state.owns_file_system if state.source else state.owns_folder
@@ -168,7 +169,7 @@ def _remove(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
             _unregister(spec.name, handle)
             yield Step("pool undefined")
         if owns_data and (state.source or state.content is not None):
-            record.save(building=None, warn_free=None)
+            record.save(is_building=False, warn_free=None)
         else:
             record.remove()
         yield removal
@@ -177,7 +178,7 @@ def _remove(spec: Spec, state: State, plan: Plan, work: Work, record: Record) ->
             sources.wipe(state.source, work.held.fds)
             yield Step("source wiped")
         else:
-            _driver(spec.name, t.cast(str, record.data.get("type") or "dir"), t.cast(str, state.path)).remove_pool()
+            _driver(spec.name, record.content.type or "dir", t.cast(str, state.path)).remove_pool()
             yield Step("folder removed")
         record.remove()
         yield deletion

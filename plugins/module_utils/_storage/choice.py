@@ -11,6 +11,7 @@ import typing as t
 
 from .._core import atomic, record
 from .._host import mounts
+from .._host.pool_record import PoolRecord
 from .._host.snapshot import Host
 from . import fstab
 from .driver import Driver
@@ -48,9 +49,9 @@ def absence(host: Host, pool: str) -> str | None:
     driver = drivers_of(host).get(pool)
     if driver is None or not os.path.isdir(driver.path):
         return f"its storage pool {pool} is not there. Bring it back"
-    its = host.record("pools", pool).data
-    expected = [its["mount"]] if its.get("mount") and its.get("path") == driver.path else []
-    if its.get("source"):
+    its = host.pool_record(pool)
+    expected = [its.mount] if its.mount and its.path == driver.path else []
+    if its.source:
         expected.append(driver.path)
     expected += [mounts.plain(point) for point in fstab.points(atomic.read_text(fstab.PATH) or "")]
     point = mounts.missing_mount(driver.path, expected)
@@ -58,9 +59,9 @@ def absence(host: Host, pool: str) -> str | None:
 
 
 def _recorded(host: Host) -> dict[str, Driver]:
-    records = {name: its.data for name, its in record.load_all("pools").items()}
-    found = ((name, data["path"], data.get("type") or "dir") for name, data in records.items() if "path" in data)
-    return {name: driver for name, path, word in found if (driver := driver_of(name, word, path)) is not None}
+    records = {name: PoolRecord.load(its.data) for name, its in record.load_all("pools").items()}
+    found = {name: driver_of(name, its.type or "dir", its.path) for name, its in records.items() if its.path}
+    return {name: driver for name, driver in found.items() if driver is not None}
 
 
 def _standing(host: Host) -> dict[str, Driver]:

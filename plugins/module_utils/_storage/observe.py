@@ -30,14 +30,13 @@ def observe(spec: Spec, host: Host) -> State:
     :raises ObserveError:
     :raises SpecError: when ``source`` names what is neither a device nor a file.
     """
-    record = host.record("pools", spec.name)
-    data = record.data
+    record = host.pool_record(spec.name)
     pool = host.pools.get(spec.name)
-    path = pool.path if pool else data.get("path")
-    is_ours = path is not None and data.get("path") == path
+    path = pool.path if pool else record.path
+    is_ours = path is not None and record.path == path
     is_defined = pool is not None and not record.is_building
-    type_ = data.get("type", pool.type if pool else None) if is_ours else pool.type if pool else None
-    source = data.get("source") if is_ours else None
+    type_ = (record.type if is_ours else None) or (pool.type if pool else None)
+    source = record.source if is_ours else None
     place = path or spec.path
     mount = mounts.mount_of(place) if place else None
     real = os.path.realpath(path) if path else None
@@ -52,14 +51,14 @@ def observe(spec: Spec, host: Host) -> State:
         path=path,
         source=source,
         autostart=pool is not None and pool.autostart,
-        warn_free=data.get("warn_free", "") if is_defined else "",
+        warn_free=record.warn_free if is_defined and record.warn_free is not None else "",
         capacity=pool.capacity if pool else None,
         available=pool.available if pool else None,
         content=None if entries is None or (source and not is_mounted) else len(entries),
-        owns_folder=bool(data.get("owns_folder")) and is_ours,
-        owns_file_system=bool(data.get("owns_file_system")) and is_ours,
+        owns_folder=record.owns_folder and is_ours,
+        owns_file_system=record.owns_file_system and is_ours,
         is_building=record.is_building,
-        is_formatting=data.get("formatting") is not None and data.get("formatting") == (spec.source or source),
+        is_formatting=record.formatting is not None and record.formatting == (spec.source or source),
         is_mounted=is_mounted,
         mounts=tuple(point for point in there if not (source and point == real)),
         path_is_of=_owner_of(spec, host),
