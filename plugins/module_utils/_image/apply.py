@@ -14,11 +14,12 @@ from .._core import lock
 from .._core.converge import Work
 from .._core.errors import MissingRequirement, shorten
 from .._core.plan import Change, Plan, Step
-from .._core.record import Record
+from .._core.record import Owned
 from .._storage.choice import drivers_of
 from . import attempts, build, copier, copying, downloads, fetch, source_file, store
 from . import signature as signatures
 from .plan import streams_of
+from .record import ImageRecord
 from .spec import Build, Signature, Spec, with_create_defaults
 from .state import Remote, SourceFile, State
 
@@ -29,7 +30,7 @@ def apply_image(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[
     :raises MissingRequirement: when the file that ``path`` names is not there.
     :raises ApplyError, CommandError: when it cannot be made; nothing of it is left then.
     """
-    record = work.host.record("images", spec.name)
+    record = Owned(work.host.record("images", spec.name), ImageRecord)
     if spec.state == "absent":
         yield from _remove(spec.name, plan, record, work)
         return
@@ -52,19 +53,19 @@ def apply_image(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[
     yield from plan.changes
 
 
-def _forget(record: Record) -> None:
+def _forget(record: Owned[ImageRecord]) -> None:
     """Nothing is left of what failed, but the beginning of a file that the next run goes on with."""
-    download = record.data.get("download")
+    download = record.content.download
     if download is None or not os.path.exists(downloads.part_of(download)):
         record.remove()
         fetch.remove_unused(download)
 
 
 def _create_from_remote(
-    spec: Spec, remote: Remote, record: Record, keep_fds: t.Sequence[int], warnings: list[str]
+    spec: Spec, remote: Remote, record: Owned[ImageRecord], keep_fds: t.Sequence[int], warnings: list[str]
 ) -> t.Iterator[Step]:
-    download, before = downloads.name_of(remote), record.data.get("download")
-    record.save(building=True, kind=spec.kind, download=download)
+    download, before = downloads.name_of(remote), record.content.download
+    record.save(is_building=True, kind=spec.kind, download=download)
     yield Step("record written")
     if before != download:
         fetch.remove_unused(before)
@@ -98,14 +99,14 @@ class _Signed:
 def _create(
     spec: Spec,
     source: SourceFile | None,
-    record: Record,
+    record: Owned[ImageRecord],
     keep_fds: t.Sequence[int],
     warnings: list[str],
     signed: _Signed | None = None,
     remote: Remote | None = None,
 ) -> t.Iterator[Step]:
     kind = t.cast(str, spec.kind)
-    record.save(building=True, kind=kind)
+    record.save(is_building=True, kind=kind)
     yield Step("record written")
     attempts.withdraw(spec.name)
     attempts.remove_left_overs(spec.name)
@@ -134,7 +135,7 @@ def _create(
     attempts.publish(attempt, spec.name, kind)
     yield Step("image in place")
     record.save(
-        building=None,
+        is_building=False,
         format=store.FORMATS[kind],
         path=store.file_of(spec.name, kind),
         size_bytes=size,
@@ -172,14 +173,14 @@ def _built_origin(wanted: Build) -> dict[str, t.Any]:
     return {"build": {"suite": wanted.suite, "packages": packages, "firmware": wanted.firmware}}
 
 
-def _remove(name: str, plan: Plan, record: Record, work: Work) -> t.Iterator[Change | Step]:
-    yield from copier.remove(record, drivers_of(work.host))
+def _remove(name: str, plan: Plan, record: Owned[ImageRecord], work: Work) -> t.Iterator[Change | Step]:
+    yield from copier.remove(name, record.content.copies.values(), drivers_of(work.host))
     if record.exists:
         attempts.withdraw(name)
         yield Step("image withdrawn")
     attempts.remove_left_overs(name)
     yield Step("files removed")
-    download = record.data.get("download")
+    download = record.content.download
     record.remove()
     fetch.remove_unused(download)
     yield from plan.changes

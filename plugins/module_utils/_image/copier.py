@@ -17,7 +17,8 @@ from .._core.plan import Step
 from .._storage import volume as volumes
 from .._storage.driver import Driver
 from .._storage.volume import Volume
-from .copies import copy_in, recorded
+from .copies import copy_in
+from .record import ImageRecord
 from .state import StoredImage
 
 
@@ -41,19 +42,19 @@ def make(image: StoredImage, driver: Driver, keep_fds: t.Sequence[int]) -> t.Ite
     yield Step(f"image {image.name} in the pool {driver.pool}")
 
 
-def remove(image: record.Record, drivers: t.Mapping[str, Driver]) -> t.Iterator[Step]:
-    """Remove every copy of *image*, which nobody uses any more. What lay in a pool that is gone went with it."""
-    for copy in recorded(image):
+def remove(image: str, copies: t.Iterable[Volume], drivers: t.Mapping[str, Driver]) -> t.Iterator[Step]:
+    """Remove all *copies* of *image*, which nobody uses any more. What lay in a pool that is gone went with it."""
+    for copy in copies:
         driver = drivers.get(copy.pool)
         if driver is None:
             continue
         driver.retire(copy)
         driver.purge(copy)
-        yield Step(f"image {image.name} out of the pool {copy.pool}")
+        yield Step(f"image {image} out of the pool {copy.pool}")
 
 
 def _note(image: str, copy: Volume) -> None:
     # Guests in other pools may be noting theirs.
     with lock.allocations():
-        its = record.load("images", image)
-        its.save(copies={**(its.data.get("copies") or {}), copy.pool: volumes.to_record(copy)})
+        its = record.Owned(record.load("images", image), ImageRecord)
+        its.save(copies={**its.content.copies, copy.pool: copy})

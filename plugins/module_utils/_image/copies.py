@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
 """The copies of an image in pools: guests there are cloned from them."""
 
 from __future__ import annotations
 
-from .._core import record
 from .._storage import volume as volumes
 from .._storage.driver import Driver
 from .._storage.volume import Volume
@@ -20,8 +20,3 @@ def copy_in(image: str, kind: str, driver: Driver) -> Volume | None:
     """
     volume_kind = VOLUME_KINDS[kind]
     return volumes.of_image(driver.pool, image, volume_kind) if volume_kind in driver.cloned else None
-
-
-def recorded(image: record.Record) -> tuple[Volume, ...]:
-    """The copies that were begun, whether or not they stand."""
-    return tuple(volumes.from_record(copy) for copy in (image.data.get("copies") or {}).values())

@@ -10,6 +10,7 @@ import hashlib
 import os
 
 from .._core import paths, record
+from .record import ImageRecord
 from .state import Remote
 
 # No image can have this name: names begin with a letter or digit.
@@ -51,4 +52,4 @@ def is_here(remote: Remote) -> bool:
 def is_used(name: str) -> bool:
     """Whether a record of an image names the download. One that cannot be read may."""
     records = record.load_all("images").values()
-    return any(its.problem is not None or its.data.get("download") == name for its in records)
+    return any(its.problem is not None or ImageRecord.load(its.data).download == name for its in records)

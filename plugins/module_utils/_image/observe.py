@@ -19,7 +19,8 @@ from .._storage import volume as volumes
 from .._storage.choice import drivers_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
-from . import copies, downloads, source_file, sources, store
+from . import downloads, source_file, sources, store
+from .record import ImageRecord
 from .spec import UBUNTU_SUITES, Spec
 from .state import Remote, SourceFile, State
 
@@ -32,7 +33,7 @@ def observe(spec: Spec, host: Host) -> State:
     """
     record = host.record("images", spec.name)
     image = store.stored(record)
-    origin = record.data.get("origin", {})
+    its = ImageRecord.load(record.data)
     kind = image.kind if image else spec.kind
     remote, unreachable = _ask(spec, image is not None)
     if image is None and spec.state == "present" and spec.build is not None and spec.build.suite in UBUNTU_SUITES:
@@ -41,16 +42,16 @@ def observe(spec: Spec, host: Host) -> State:
     source = source_file.look(t.cast(str, spec.path), t.cast(str, kind)) if is_looked_at else None
     return State(
         image=image,
-        origin=origin,
+        origin=its.origin,
         is_recorded=record.exists or store.has_left_overs(spec.name),
         is_foreign=not record.exists and store.has_folder(spec.name),
         source=source,
-        is_same_source=is_same_source(source, origin),
+        is_same_source=is_same_source(source, its.origin),
         remote=remote,
         is_cached=remote is not None and downloads.is_here(remote),
         unreachable=unreachable,
         free_bytes=_free_bytes() if remote is not None else None,
-        copies=copies.recorded(record),
+        copies=tuple(its.copies.values()),
         users=users_of(spec.name, record, host) if spec.state == "absent" else (),
     )
 

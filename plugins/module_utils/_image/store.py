@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import os
+import typing as t
 
 from .._core import paths, record
 from .._core.errors import MissingRequirement
 from .._host.backing import chain_of
+from .record import ImageRecord
 from .state import StoredImage
 
 FILES = {"container": "root.tar.zst", "vm": "disk.qcow2"}
@@ -34,17 +36,17 @@ def find(name: str) -> StoredImage:
 
 def stored(image: record.Record) -> StoredImage | None:
     """The image of a record; ``None`` while it does not stand."""
-    data = image.data
-    if not image.exists or image.is_building or not os.path.isfile(data.get("path", "")):
+    its = ImageRecord.load(image.data)
+    if its.is_building or its.path is None or not os.path.isfile(its.path):
         return None
     return StoredImage(
         image.name,
-        data["kind"],
-        data["format"],
-        data["path"],
-        data["size_bytes"],
-        data["digest"],
-        largest_id=data.get("largest_id") or 0,
+        t.cast(str, its.kind),
+        t.cast(str, its.format),
+        its.path,
+        t.cast(int, its.size_bytes),
+        t.cast(str, its.digest),
+        largest_id=its.largest_id or 0,
     )
 
 

@@ -343,7 +343,7 @@ def test_a_copy_is_recorded_before_it_is_made_and_goes_with_its_image(monkeypatc
         for dummy in range(2):
             list(copier.make(t.cast(t.Any, image), t.cast(t.Any, driver), (9,)))
         assert told.pop() == f"create {size} /i (9, 8) of ['main', 'old']" and told == []
-    list(copier.remove(file, {"main": t.cast(t.Any, driver)}))
+    list(copier.remove("debian", [Volume("main", "image+debian", BLOCK)], {"main": t.cast(t.Any, driver)}))
     assert told == ["retire main/image+debian", "purge main/image+debian"]
 
 
@@ -516,7 +516,7 @@ def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> t.Callable[..., t
         monkeypatch.setattr(
             apply.build, "build_container_root", lambda recipe, target, fds: iter([note(f"built {recipe.suite}")])
         )
-        monkeypatch.setattr(apply.copier, "remove", lambda record, drivers: iter([note("copies removed")]))
+        monkeypatch.setattr(apply.copier, "remove", lambda image, copies, drivers: iter([note("copies removed")]))
         monkeypatch.setattr(apply, "drivers_of", lambda host: {})
         host = types.SimpleNamespace(record=lambda kind, name: file)
         work = types.SimpleNamespace(host=host, held=types.SimpleNamespace(fds=(9,)))
