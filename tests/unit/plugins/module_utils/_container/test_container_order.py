@@ -16,19 +16,24 @@ from unit.plugins.module_utils._container.test_container_backend import CHANGED,
 from unit.plugins.module_utils._container.test_container_plan import (
     ABSENT,
     MAC,
+    NIC,
     RECORD,
     RUNNING,
     STOPPED,
     parse,
     plan_container,
+    running,
+    stopped,
 )
 from unit.plugins.module_utils._guest.fake import File
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._container import backend as written
+from ansible_collections.homelab.hybrid.plugins.module_utils._container.device import Node, read_devices
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.state import State
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError, MissingRequirement
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.content import Content, Part, Source
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.device import HostDevice
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.ownership import Ownership
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import (
     GuestRecord,
@@ -102,6 +107,10 @@ def test_a_root_that_is_cloned_waits_for_the_copy_of_its_image(monkeypatch: pyte
     extra = [Change(written.copy_path("i", "p"), None, "copy", How.LIVE)]
     host.carry_out(ABSENT.replace(machine_id="m"), extra, **NEW)
     assert host.asked[:2] == ["copy (9,)", "clone copy None"] and extra[0].path in host.stood
+    # It is there for others, whatever becomes of the container.
+    monkeypatch.setattr(host, "fails_at", len(host.asked) + 3)
+    host.carry_out(ABSENT.replace(machine_id="m"), extra, **NEW)
+    assert host.asked[-1] == "failed: shift" and host.stood == [extra[0].path]
 
 
 def test_what_only_the_image_tells_is_found_before_the_root_is_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,10 +205,47 @@ def test_who_was_held_by_a_run_that_was_killed_is_let_go_by_the_next(monkeypatch
     assert host.asked[0] == "unfreeze" and record.holds is None
 
 
+def test_what_only_the_root_of_the_origin_tells_is_found_before_the_clone_is_in_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = Cloning(monkeypatch)
+    tree = types.SimpleNamespace(target_obstacle=lambda path, is_folder: "it leads out")
+    monkeypatch.setattr(written, "Tree", lambda root: tree)
+    mounts = [{"name": "data", "source": "/srv", "path": "/data"}]
+    state = ABSENT.replace(machine_id="m", source=source_of(), places={"/srv": "8:1 /srv"})
+    host.carry_out(state, **CLONED, mounts=mounts)
+    assert host.asked[-2:] == ["purge", "failed: mounts[data]: it leads out"] and "publish" not in host.asked
+
+
 def test_a_root_that_could_not_be_cloned_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     host = Cloning(monkeypatch, fails_at=3)
     host.carry_out(ABSENT.replace(machine_id="m", source=source_of()), **CLONED)
     assert host.asked == ["clone", "shift", "purge", "failed: reset"]
+
+
+def test_what_is_cloned_has_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MissingRequirement, match="there is no guest two"):
+        Cloning(monkeypatch).carry_out(ABSENT.replace(machine_id="m"), **CLONED)
+
+
+def test_what_was_half_made_is_not_kept_when_it_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    fresh = {"rootfs": RecordedVolume(ROOT, is_fresh=True)}
+    state = STOPPED.replace(exists=False, record=RECORD.replace(is_building=True, volumes=fresh))
+    record = host.carry_out(state, state="absent")
+    assert host.asked[-2:] == ["retire", "purge"] and not record.exists
+
+
+def test_a_guest_is_noted_as_held_before_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Cloning(monkeypatch)
+    backend = backend_of(STOPPED)
+    backend.work.host.containers = {}
+    monkeypatch.setattr(written.power, "freeze", lambda name: host.asked.append(f"freeze {backend.own.record.holds}"))
+    with backend._held("two"):
+        host.asked.append("held")
+    assert host.asked == ["freeze two", "held"] and backend.own.record.holds is None, (
+        "one that went meanwhile is let be"
+    )
 
 
 def test_a_template_is_protected_by_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,3 +424,119 @@ def test_a_configuration_that_is_there_keeps_its_mode_and_owner(
     written._write_config("one", t.cast(t.Any, types.SimpleNamespace(text="b\n")))
     assert path.read_text() == "b\n" and path.stat().st_mode & 0o777 == 0o640
     assert owners == [(path.stat().st_uid, path.stat().st_gid)]
+
+
+# ---- devices -----------------------------------------------------------------------------------------------------------------
+
+GPU = {"name": "gpu", "path": "/dev/dri/renderD128"}
+TARGET = ("node", "/dev/dri/renderD128")
+ON_HOST = {TARGET: HostDevice("c", 226, 128, 0o660, "render")}
+
+
+class Plugging(Host):
+    """The writers, and those of devices; *texts* are the configurations that were written."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, refused: str = "") -> None:
+        super().__init__(monkeypatch)
+        self.texts: list[str] = []
+        for name in ("plug_device", "unplug_device"):
+            monkeypatch.setattr(written.running, name, self._refusing(name, refused))
+        monkeypatch.setattr(written.plugging, "lay_down", self._note("lay down"))
+        monkeypatch.setattr(written, "_write_config", lambda name, config: self.texts.append(config.text))
+
+    def _refusing(self, name: str, refused: str) -> t.Callable[..., None]:
+        def write(running: t.Any, item: str) -> None:
+            self.asked.append(f"{name} {item}")
+            if name == refused:
+                raise ApplyError("no")
+
+        return write
+
+
+def with_gpu(monkeypatch: pytest.MonkeyPatch) -> State:
+    """A running container that has a device, as what was written once leaves it."""
+    host = Plugging(monkeypatch)
+    host.carry_out(LISTED.replace(host_devices=ON_HOST), devices=[GPU])
+    there = stopped(host.texts[-1], RECORD)
+    found = {"gpu": read_devices("one", there.config)["gpu"]}
+    there.persistent.items["devices"] = found
+    its = running(there, (NIC,)).replace(machine_id="m", host_devices=ON_HOST)
+    assert its.live is not None
+    t.cast("dict[str, t.Any]", its.live.items)["devices"] = {"gpu": Node("c 226:128", "0660", 0)}
+    return its
+
+
+def test_a_device_is_defined_with_the_program_that_makes_it_and_then_plugged_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = Plugging(monkeypatch)
+    host.carry_out(LISTED.replace(host_devices=ON_HOST), devices=[GPU])
+    assert host.asked == ["lay down", "plug_device gpu"] and host.texts[0].count("dev/dri/renderD128") == 2
+
+
+def test_a_device_that_cannot_be_plugged_in_leaves_the_configuration_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Plugging(monkeypatch, "plug_device")
+    host.carry_out(LISTED.replace(host_devices=ON_HOST), devices=[GPU])
+    assert host.asked[-1] == "failed: no" and len(host.texts) == 2
+    assert "renderD128" in host.texts[0] and "renderD128" not in host.texts[1]
+
+
+def test_a_device_that_changes_is_brought_to_what_it_is_and_one_that_moves_leaves_its_place_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = with_gpu(monkeypatch)
+    host = Plugging(monkeypatch)
+    host.carry_out(there, devices=[{"name": "gpu", "mode": "0600"}])
+    assert host.asked == ["lay down", "plug_device gpu"]
+    host = Plugging(monkeypatch)
+    other = {**ON_HOST, ("node", "/dev/x"): HostDevice("c", 1, 3, 0o666, "root")}
+    host.carry_out(there.replace(host_devices=other), devices=[{"name": "gpu", "path": "/dev/x"}])
+    assert host.asked == ["unplug_device gpu", "lay down", "plug_device gpu"]
+
+
+def test_a_device_that_goes_is_taken_out_before_its_lines_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = with_gpu(monkeypatch)
+    host = Plugging(monkeypatch)
+    host.carry_out(there, devices=[{"name": "gpu", "state": "absent"}])
+    assert host.asked == ["unplug_device gpu"] and "renderD128" not in host.texts[0]
+
+
+def test_a_device_of_a_new_container_stands_in_its_first_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Plugging(monkeypatch)
+    read: list[str] = []
+    tree = types.SimpleNamespace(
+        read=lambda path: "root:x:0:\nvideo:x:44:\n", target_obstacle=lambda *given, **how: None
+    )
+    monkeypatch.setattr(written, "Tree", lambda root: tree)
+
+    def read_container(name: str, path: str) -> t.Any:
+        read.append(Path(path).read_text())
+        return None
+
+    monkeypatch.setattr(written, "read_container", read_container)
+    state = ABSENT.replace(machine_id="m", host_devices=ON_HOST)
+    host.carry_out(state, **{**NEW, "devices": [{**GPU, "gid": "video"}]})
+    assert host.asked == ["create", "shift", "write_files", "publish", "lay down", "start"]
+    assert "lxc.rootfs.path" in read[0] and "100044" in host.texts[0]
+    host = Plugging(monkeypatch)
+    host.carry_out(state, **{**NEW, "devices": [{**GPU, "gid": "render"}]})
+    assert host.asked[-1].startswith("failed: devices[gpu].gid") and "publish" not in host.asked
+
+
+def test_a_mount_whose_options_change_is_mounted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    backend = backend_of(LISTED, mounts=CHANGED["mounts"])
+    monkeypatch.setattr(written.live, "handle", lambda name: None)
+    backend.change_live(Change("mounts[data].readonly", False, True, How.LIVE))
+    backend.change_live(Change("mounts[data].source", "/a", "/srv", How.LIVE))
+    backend.detach(Change("mounts[data]", "x", None, How.LIVE))
+    assert host.asked == ["mount data", "unmount data"]
+
+
+def test_a_mount_that_goes_leaves_the_names_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "lxc.mount.entry = /srv a none bind\nlxc.mount.entry = /srv b none bind\n"
+    there = stopped(STOPPED.config.text + lines, RECORD).replace(machine_id="m", places={"/srv": "8:1 /srv"})
+    host = Host(monkeypatch)
+    gone, other = list(there.mounts)
+    record = host.carry_out(there, mounts=[{"name": gone, "state": "absent"}])
+    assert list(record.names["mounts"]) == [other]

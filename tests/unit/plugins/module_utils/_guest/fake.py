@@ -32,6 +32,7 @@ OPTIONS = Options(
     guest.DESCRIPTION,
     guest.TAGS,
     guest.PROTECTION,
+    guest.TEMPLATE,
     guest.AUTOSTART,
     *guest.STARTUP,
     guest.MEMORY,
@@ -166,6 +167,9 @@ class PaperBackend:
 
     def resize(self, change: Change) -> None:
         self._ask(f"resize {change.path}")
+
+    def protect(self, *, is_read_only: bool) -> None:
+        self._ask(f"protect {is_read_only}")
 
     def write_files(self, changes: t.Sequence[Change]) -> t.Iterator[Step]:
         if changes:

@@ -319,3 +319,32 @@ def test_what_the_record_learns_without_a_change_is_written() -> None:
     kind = PaperKind(declared(), state)
     list(Run(backend, kind.spec, state, plan_guest(kind)).steps())
     assert backend.asked == ["claims first"] and "root" in backend.own.record.volumes
+
+
+@pytest.mark.parametrize("template", [True, False])
+def test_the_volumes_of_a_template_are_protected_behind_what_is_written_to_them_and_freed_before(
+    template: bool,
+) -> None:
+    data = {"kind": "paper", "template": not template or None}
+    for fails_at, is_told in ((0, True), (3 if template else 2, False)):
+        backend = PaperBackend(fails_at, data=dict(data))
+        state = stopped(record=load(data, exists=True))
+        plan = carry_out(state, backend, template=template, files="text")
+        asked = [
+            "claims first",
+            *(["volumes", "files", "protect True"] if template else ["protect False", "volumes", "files"]),
+        ]
+        assert backend.asked[:4] == (asked if is_told else asked[: fails_at - 1])
+        assert plan.get("template").done is is_told
+        assert bool(backend.own.record.options.get("template")) is (template is is_told)
+
+
+def test_a_template_that_goes_leaves_volumes_that_can_be_written_to() -> None:
+    data = {
+        "kind": "paper",
+        "template": True,
+        "volumes": {"root": {"pool": "main", "name": "web.root", "kind": "block"}},
+    }
+    backend = PaperBackend(data=data)
+    carry_out(stopped(record=load(data, exists=True), owned={"root": "/p/web.root"}), backend, state="absent")
+    assert "protect False" in backend.asked and backend.own.record.volumes

@@ -18,6 +18,7 @@ from unit.descriptors import open_files
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import removal
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage import cloning
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import Attempt
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.drivers import (
     btrfs,
@@ -55,7 +56,7 @@ class Programs:
                 next(each for each in argv if "/" in each and each != argv[argv.index("-b") + 1 if "-b" in argv else 0])
             ).touch()
         if argv[0] == "cp":
-            Path(argv[-1]).mkdir() if os.path.isdir(argv[-2]) else Path(argv[-1]).touch()
+            Path(argv[-1]).mkdir(exist_ok=True) if os.path.isdir(argv[-2]) else Path(argv[-1]).touch()
         return "4096\t/x\n"
 
 
@@ -233,6 +234,83 @@ def test_a_disk_grows_and_a_volume_goes_in_two_steps(pool: plain.Dir, programs: 
     Path(pool.create(ROOT).path, "inner").mkdir()
     pool.create(ROOT)
     assert len(left(pool)) == 1, "an attempt goes with the next"
+
+
+def test_what_is_protected_is_not_written_to_until_it_may_be_again(
+    pool: plain.Dir, programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.publish(pool.create(DISK, size=9))
+    for is_read_only, mode_then in ((True, 0o400), (False, 0o600)):
+        pool.protect(DISK, is_read_only=is_read_only)
+        assert mode(pool.location(DISK)) == mode_then
+    monkeypatch.setattr(subvolume, "is_subvolume", lambda path: not path.endswith("plain"))
+    monkeypatch.setattr(subvolume, "seal", lambda path, is_read_only: programs.told.append(f"{path} {is_read_only}"))
+    driver = btrfs.Btrfs("main", pool.path)
+    programs.told.clear()
+    driver.protect(ROOT, is_read_only=True)
+    driver.protect(ROOT._replace(name="plain"), is_read_only=True)
+    assert programs.told == [f"{pool.path}/{ROOT.name} True"]
+
+
+def test_a_linked_disk_stands_on_its_origin(
+    pool: plain.Dir, programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.publish(pool.create(DISK, size=9))
+    programs.told.clear()
+    attempt = pool.clone(DISK._replace(name="new.data"), DISK, size=10)
+    base = pool.location(DISK)
+    assert programs.told == [f"qemu-img create -q -f qcow2 -b {base} -F qcow2 {attempt.path} 10"]
+    before = left(pool)
+
+    def fail(argv: t.Sequence[str], **options: t.Any) -> str:
+        Path(argv[-1]).touch()
+        raise ApplyError("full")
+
+    monkeypatch.setattr(programs, "run", fail)
+    with pytest.raises(ApplyError):
+        pool.clone(DISK._replace(name="other.data"), DISK)
+    assert left(pool) == before
+
+
+def test_a_clone_in_another_pool_is_a_copy_and_leaves_nothing_where_that_fails(
+    pool: plain.Dir, programs: Programs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = plain.Dir("other", str(tmp_path / "other"))
+    other.make_pool()
+    for volume in (ROOT, DISK):
+        pool.publish(pool.create(volume, **({"size": 9} if volume is DISK else {})))
+    monkeypatch.setattr(cloning, "command", programs)
+    new = [volume._replace(pool="other") for volume in (ROOT, DISK)]
+    programs.told.clear()
+    attempts = [
+        cloning.begin(other, volume, pool, origin, is_linked=False, size=9, format="raw")
+        for volume, origin in zip(new, (ROOT, DISK), strict=True)
+    ]
+    copies = [each for each in programs.told if "create" not in each]
+    assert copies == [
+        f"cp --archive --no-target-directory {pool.location(ROOT)} {attempts[0].path}",
+        f"qemu-img convert -q -n -f qcow2 -O raw {pool.location(DISK)} {attempts[1].path}",
+    ]
+    other.purge(new[0])
+    other.purge(new[1])
+
+    def fail(argv: t.Sequence[str], **options: t.Any) -> str:
+        raise ApplyError("full")
+
+    monkeypatch.setattr(cloning, "command", types.SimpleNamespace(run=fail))
+    for volume, origin in zip(new, (ROOT, DISK), strict=True):
+        with pytest.raises(ApplyError):
+            cloning.begin(other, volume, pool, origin, is_linked=False)
+        assert left(other) == []
+
+
+def test_a_clone_in_the_same_pool_is_made_by_its_means(pool: plain.Dir, programs: Programs) -> None:
+    pool.publish(pool.create(ROOT))
+    pool.publish(pool.create(DISK, size=9))
+    programs.told.clear()
+    cloning.begin(pool, ROOT._replace(name="new.rootfs"), pool, ROOT, is_linked=False, keep_fds=(9,))
+    cloning.begin(pool, DISK._replace(name="new.data"), pool, DISK, is_linked=True, size=10)
+    assert programs.told[0].startswith("cp --archive --one-file-system") and "-b" in programs.told[1].split()
 
 
 # ---- trees -------------------------------------------------------------------------------------------------------------------

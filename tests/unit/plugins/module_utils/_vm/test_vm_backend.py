@@ -498,6 +498,18 @@ def test_all_limits_of_a_disk_are_given_at_once(monkeypatch):
     assert target == "vda" and values.pop("total_iops_sec") == 9 and len(values) == 5 and not any(values.values())
 
 
+def test_the_disks_of_a_template_are_protected_and_its_seed_is_not(monkeypatch):
+    seed = {"pool": "main", "name": f"vm.{backend.SEED_DISK}", "kind": "block"}
+    gone = {"pool": "main", "name": "vm.gone", "kind": "block"}
+    data = {"kind": "vm", "volumes": {"root": ROOT._asdict(), "gone": gone, backend.SEED_DISK: seed}}
+    machine = Machine(monkeypatch, recorded(stopped(), data), data)
+    machine.there = {ROOT, Volume(**seed)}
+    machine.driver.protect = lambda volume, is_read_only: machine.told.append(f"protect {volume.name} {is_read_only}")
+    spec = parse({"name": "vm"})
+    backend.VmBackend(spec, machine.state, plan_vm(spec, machine.state), machine.work()).protect(is_read_only=True)
+    assert machine.told == ["protect vm.root True"]
+
+
 # ---- its end -----------------------------------------------------------------------------------------------------------------
 
 
