@@ -120,6 +120,11 @@ guests:
       type: list
       elements: dict
       returned: for containers
+    devices:
+      description: The devices of the host that it has, each with C(name), C(type), C(path), C(mode) and C(gid), the group inside.
+      type: list
+      elements: dict
+      returned: for containers
     unprivileged:
       description: Whether its root is an ordinary user of the host.
       type: bool

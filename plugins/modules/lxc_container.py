@@ -614,6 +614,11 @@ guest:
       type: list
       elements: dict
       returned: always
+    devices:
+      description: Its devices of the host, each with C(name), C(type), C(path), C(mode) and C(gid), the group inside.
+      type: list
+      elements: dict
+      returned: always
     disks:
       description: Its root, with C(name), C(pool), C(path), C(size_bytes) and C(size). The sizes are not set where nothing limits it.
       type: list

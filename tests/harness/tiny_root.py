@@ -46,7 +46,9 @@ def fill(root: Path) -> None:
     (root / "sbin/init").write_text(INIT)
     (root / "sbin/init").chmod(0o755)
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")
-    (root / "etc/group").write_text("root:x:0:\nvideo:x:44:\nrender:x:104:\nuser:x:1000:\n")
+    (root / "etc/group").write_text(
+        "root:x:0:\ndialout:x:20:\nvideo:x:44:\nplugdev:x:46:\nrender:x:104:\nuser:x:1000:\n"
+    )
     (root / "usr/sbin/ifup").symlink_to("/bin/true")
     (root / "root/.profile").write_text("")
     (root / "root").chmod(0o700)

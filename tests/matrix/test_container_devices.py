@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.kill import survive_kills
 
 # All cells see one /dev, so what lies there is called after the cell.
 CELL = os.stat("/proc/self/ns/mnt").st_ino
@@ -48,6 +49,14 @@ def _stand_ins() -> t.Iterator[None]:
     make_node(OTHER, TUN)
     yield
     shutil.rmtree(FOLDER)
+
+
+@pytest.fixture
+def _nothing_stands(container_host: None) -> t.Iterator[None]:
+    ct.clean()
+    yield
+    ct.clean()
+    shutil.rmtree(NODES, ignore_errors=True)
 
 
 @pytest.fixture(scope="module", params=["unprivileged", "privileged"])
@@ -124,6 +133,16 @@ def test_what_is_missing_is_refused_or_survived_and_said(power):
     if power == "started":
         change(["devices[stick]"], devices=[missing])
         assert node(FOLDER / "ttyUSB0") == f"1:5 660 0:{RENDER}"
+    change(["devices[stick]"], devices=[{"name": "stick", "state": "absent"}])
+
+
+def test_a_start_without_what_is_needed_is_refused_also_where_nothing_of_it_is_written(power):
+    missing = {"name": "stick", "path": str(FOLDER / "ttyUSB0")}
+    make_node(FOLDER / "ttyUSB0", ZERO)
+    change(["devices[stick]"], devices=[missing])
+    (FOLDER / "ttyUSB0").unlink()
+    due = {"name": NAME, "state": "started" if power == "stopped" else "restarted"}
+    refuse(ct.CONTAINER, due, f"there is no {missing['path']} on this host, and {NAME} does not start without it")
     change(["devices[stick]"], devices=[{"name": "stick", "state": "absent"}])
 
 
@@ -276,6 +295,7 @@ def test_what_another_hand_wrote_is_left_alone(power):
         path.write_text(path.read_text().replace(line + "\n", ""))
 
 
+@pytest.mark.usefixtures("_nothing_stands")
 def test_a_device_of_a_new_guest_is_there_after_its_own_reboot_and_after_the_hosts(is_unprivileged):
     """All of /dev is made anew when a host starts, with the folder of our nodes."""
     wanted = {
@@ -284,26 +304,49 @@ def test_a_device_of_a_new_guest_is_there_after_its_own_reboot_and_after_the_hos
         "unprivileged": is_unprivileged,
         "devices": [{"name": "gpu", "path": str(GPU), "gid": "render", "mode": "0660"}],
     }
-    try:
-        check_run_again(ct.CONTAINER, wanted)
-        assert node() == f"1:5 660 0:{RENDER}" and reads()
-        before = ct.pid(NAME)
-        (NODES / "gpu").unlink()
-        inside("busybox", "reboot", "-f")
-        wait_until(
-            "the guest to be up again",
-            lambda: ct.state(NAME) == "RUNNING" and ct.pid(NAME) != before,
-            timeout_seconds=30,
-        )
-        assert node() == f"1:5 660 0:{RENDER}" and reads()
-        unchanged(ct.CONTAINER, wanted)
-        ct.run("lxc-stop", "-n", NAME, "-k")
-        shutil.rmtree(NODES)
-        # The host calls the same device otherwise after its start.
-        make_node(GPU, ZERO, 0o600)
-        ct.run("lxc-start", "-n", NAME)
-        assert node() == f"1:5 660 0:{RENDER}" and reads()
-        unchanged(ct.CONTAINER, wanted)
-    finally:
-        ct.clean()
-        shutil.rmtree(NODES, ignore_errors=True)
+    check_run_again(ct.CONTAINER, wanted)
+    assert node() == f"1:5 660 0:{RENDER}" and reads()
+    before = ct.pid(NAME)
+    (NODES / "gpu").unlink()
+    inside("busybox", "reboot", "-f")
+    wait_until(
+        "the guest to be up again",
+        lambda: ct.state(NAME) == "RUNNING" and ct.pid(NAME) != before,
+        timeout_seconds=30,
+    )
+    assert node() == f"1:5 660 0:{RENDER}" and reads()
+    unchanged(ct.CONTAINER, wanted)
+    ct.run("lxc-stop", "-n", NAME, "-k")
+    shutil.rmtree(NODES)
+    # The host calls the same device otherwise after its start.
+    make_node(GPU, ZERO, 0o600)
+    ct.run("lxc-start", "-n", NAME)
+    assert node() == f"1:5 660 0:{RENDER}" and reads()
+    unchanged(ct.CONTAINER, wanted)
+
+
+@pytest.mark.usefixtures("_nothing_stands")
+def test_devices_of_a_running_guest_survive_every_kill():
+    port = str(FOLDER / "ttyACM0")
+    ct.make(**BASE, state="started", unprivileged=False)
+
+    def begin() -> None:
+        make_node(FOLDER / "ttyACM0", ZERO)
+        moves = {"name": "moves", "path": str(GPU), "mode": "0660", "gid": 0}
+        before = [moves, {"name": "goes", "path": str(OTHER)}]
+        converge_now(ct.CONTAINER, {"name": NAME, "devices": before, "exact": ["devices"]})
+        assert opens(OTHER)
+
+    def verify(outcome: t.Any) -> None:
+        assert node(Path(port)) == f"1:5 600 0:{RENDER}" and node(Path("/dev/net/tun")) == "a:c8 666 0:0"
+        assert node() == "" and node(OTHER) == ""
+        assert sorted(path.name for path in NODES.iterdir()) == ["moves", "tun"]
+        assert ct.values("lxc.cgroup2.devices.allow", NAME) == ["c 10:200 rwm"]
+
+    wanted = {
+        "name": NAME,
+        "devices": [{"name": "moves", "path": port, "gid": "render", "mode": "0600"}],
+        "exact": ["devices"],
+        "features": {"tun": True},
+    }
+    survive_kills(ct.CONTAINER, wanted, begin=begin, verify=verify, moments=2)

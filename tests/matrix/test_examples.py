@@ -203,8 +203,12 @@ def test_nothing_is_shown_that_no_test_runs(number: int) -> None:
 
 
 def fitted(params: Params) -> Params:
-    """*params* for guests of this host: of busybox or without an operating system they answer nothing that could be waited for."""
+    """*params* for guests of this host: of busybox or without an operating system they answer nothing that could be waited for, and
+    nobody has plugged in anything.
+    """
     found = {key: value for key, value in params.items() if key != "wait_for"}
+    if "devices" in found:
+        found["devices"] = [{**device, "optional": True} for device in found["devices"]]
     if "vcpus" in found:
         found["vcpus"] = min(found["vcpus"], os.cpu_count() or 1)
     return found

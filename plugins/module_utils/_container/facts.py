@@ -45,6 +45,10 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
             {"name": mount, "source": entry.source, "path": entry.path, "readonly": entry.is_readonly}
             for mount, entry in state.mounts.items()
         ],
+        "devices": [
+            {"name": name, "type": device.type, "path": device.path, "mode": device.mode, "gid": device.gid}
+            for name, device in state.devices.items()
+        ],
         "disks": disks if state.has_rootfs else [],
         "addresses": [address.split("/")[0] for net in networks for address in net["addresses"]],
         "uptime_seconds": state.live.uptime_seconds if state.live else None,

@@ -463,6 +463,9 @@ def _observe_devices(kept: Definition, spec: GuestSpec, *, exists: bool) -> dict
         target = target_of(item, before.type if before else None, before.ref if before else None)
         if target is not None:
             wanted[item.name] = target
+    # What is not written keeps a container from its start all the same.
+    is_due = spec.state not in ("present", "stopped", "absent")
+    wanted.update({name: its.target for name, its in devices.items() if is_due and spec.item("devices", name) is None})
     if not wanted:
         return {}
     root = root_of(kept.config)

@@ -266,6 +266,7 @@ class ContainerKind(Kind):
         spec, state = self.spec, self.state
         self._check_outside(draft)
         self._check_docker(draft)
+        self._check_undeclared_devices(draft)
         self._say_what_waits(draft)
         memory, swap = (self._value_after(draft, path) for path in ("memory", "swap"))
         if swap is not None and swap >= 0 and not memory and (spec.get("swap") is not None or "memory" in draft.unset):
@@ -282,6 +283,28 @@ class ContainerKind(Kind):
                 "Stop it first, or free memory in it"
             )
             refuse(draft, "memory", show(now), show(memory), reason)
+
+    def _check_undeclared_devices(self, draft: Draft) -> None:
+        """One that the container cannot do without keeps it from its next start, whoever speaks of it."""
+        spec, state = self.spec, self.state
+        is_start = draft.power.will_run and (not draft.power.is_running or spec.state == "restarted")
+        for name, device in state.devices.items():
+            why = state.device_obstacles.get(name)
+            if (
+                why
+                and is_start
+                and not device.optional
+                and spec.item("devices", name) is None
+                and "devices" not in spec.exact
+            ):
+                path = f"devices[{name}]"
+                refuse(
+                    draft,
+                    path,
+                    device.ref,
+                    None,
+                    f"{path}: {why}, and {spec.name} does not start without it. Plug it in, or take it away",
+                )
 
     def _check_docker(self, draft: Draft) -> None:
         spec, state = self.spec, self.state
