@@ -9,6 +9,7 @@ Ratios of one run, never limits in seconds: hosts differ, and so does their load
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -56,6 +57,9 @@ mkdir "/var/lib/lxc/$1"
 cp "/srv/hlbench/definitions/$1" "/var/lib/lxc/$1/config"
 lxc-start -n "$1"
 """
+
+# What a root has of which snapshots are made, allocated and never written.
+KEPT = "10G"
 
 Row = tuple[str, str, str]
 
@@ -201,6 +205,44 @@ def expect_containers() -> None:
     running = lab.command("lxc-ls", "--running", "-1").split()
     if sum(name.startswith(lab.PREFIX) for name in running) != CONTAINERS:
         raise SystemExit(f"not all containers run, but these: {', '.join(running) or 'none'}")
+
+
+def snapshots_made() -> t.Iterator[Row]:
+    """Snapshots of a running container whose root has 10 GiB on btrfs: by the module in a playbook, and by the command of btrfs."""
+    guest = lab.container(0, rootfs={"pool": lab.BTRFS}, state="started")
+    lab.converge({**lab.with_btrfs(), "containers": [guest]})
+    root = lab.FOLDER / "btrfs" / f"{guest['name']}.rootfs"
+    lab.command("fallocate", "--length", KEPT, str(root / "data"))
+    lab.command("btrfs", "filesystem", "sync", str(root))
+    numbers = itertools.count()
+
+    def keep(name: str, *, changes: bool) -> float:
+        task: lab.Task = {"homelab.hybrid.guest_snapshot": {"guest": guest["name"], "name": name}}
+        return lab.seconds(lab.play(task), changes=changes)
+
+    def keep_by_btrfs() -> float:
+        place = f"{root}-{next(numbers)}"
+        return lab.timed(lambda: lab.command("btrfs", "-q", "subvolume", "snapshot", "-r", str(root), place))
+
+    keep("first", changes=True)
+    start, ours, floor = lab.medians_of(
+        lambda: keep("first", changes=False),
+        lambda: keep(f"more{next(numbers)}", changes=True),
+        keep_by_btrfs,
+        rounds=ROUNDS,
+    )
+    what = f"a snapshot of a root of {KEPT}iB on btrfs, of a container that runs"
+    yield f"{what}: `btrfs subvolume snapshot -r`", f"{floor:.2f} s", "1.0"
+    yield (
+        f"{what}: one `guest_snapshot` that finds nothing to do, in a playbook",
+        f"{start:.2f} s",
+        f"{start / floor:.1f}",
+    )
+    yield (
+        f"{what}: `guest_snapshot`, in a playbook",
+        f"{ours:.2f} s",
+        f"{ours / floor:.1f}; {ours / (start + 2 * floor):.2f} of one start and two commands (aim: 1.00)",
+    )
 
 
 def containers_of_others() -> t.Iterator[Row]:
@@ -388,6 +430,7 @@ PARTS: dict[str, t.Callable[[], t.Iterator[Row]]] = {
     "containers of busybox": in_a_lab(functools.partial(containers_made, "busybox", lab.IMAGE)),
     "containers of Debian": in_a_lab(functools.partial(containers_made, "Debian", lab.DEBIAN)),
     "machines": in_a_lab(machines_made),
+    "snapshots": in_a_lab(snapshots_made),
     "containers of others": in_a_lab(containers_of_others),
     "site": in_a_lab(site_run.rows),
 }
