@@ -45,6 +45,21 @@ def check_run_again(resource: AnyResource, params: Params, paths: t.Collection[s
     return run
 
 
+def check_and_run(resource: AnyResource, params: Params, look: t.Callable[[], t.Any]) -> Outcome | None:
+    """A run that does what its check says, or ``None`` where both refuse alike. *look* reads what neither a check nor a refusal changes."""
+    before = look()
+    check = converge_now(resource, params, dry_run=True)
+    assert look() == before
+    run = converge_now(resource, params)
+    if check.error is not None or run.error is not None:
+        assert check.error is not None and run.error is not None, f"{check.error} | {run.error}"
+        assert check.error.message == run.error.message and not run.changed
+        assert look() == before
+        return None
+    assert told(check) == told(run)
+    return run
+
+
 def unchanged(resource: AnyResource, params: Params) -> Outcome:
     """A run that must find nothing to do."""
     again = converge_now(resource, params)

@@ -23,7 +23,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link import
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.links import read_links
-from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now, told, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_and_run, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.host_networks import (
     boot_networkd,
     differing,
@@ -298,15 +298,9 @@ def test_a_bridge_as_people_write_it(number: int) -> None:
 
     change, touched = CHANGES[drawn.change]
     wanted = {**BY_HAND, **change}
-    check = converge_now(BRIDGE, wanted, dry_run=True)
-    assert (on_disk(), kernel(NAME, *PORTS)) == (texts, stood)
-    run = converge_now(BRIDGE, wanted)
-    if check.error is not None or run.error is not None:
-        assert check.error is not None and run.error is not None, f"{check.error} | {run.error}"
-        assert check.error.message == run.error.message and not run.changed
-        assert (on_disk(), kernel(NAME, *PORTS)) == (texts, stood)
+    run = check_and_run(BRIDGE, wanted, lambda: (on_disk(), kernel(NAME, *PORTS)))
+    if run is None:
         return
-    assert told(check) == told(run)
     changed = kernel(NAME, *PORTS)
     # What is set down takes no change before it is set up, and the plan says so.
     woken = {f"up {NAME}"} if run.plan.has("state") else set()
