@@ -73,17 +73,6 @@ options:
       - 'B(In short:) Allowed: 0 to 86400.'
     type: int
     default: 300
-  shutdown_timeout:
-    description:
-      - How many seconds the guest gets to shut down by itself. After that the task fails, unless O(force_stop) is set.
-      - 'B(In short:) Allowed: 0 to 86400.'
-    type: int
-    default: 60
-  force_stop:
-    description:
-      - Whether a guest that did not shut down within O(shutdown_timeout) is switched off hard.
-    type: bool
-    default: false
   restart_policy:
     description:
       - V(never) leaves the guest running when a change needs a restart. The change is written, and listed in RV(ignore:restart_required)

@@ -31,6 +31,7 @@ extends_documentation_fragment:
   - homelab.hybrid._attributes
   - homelab.hybrid._requirements
   - homelab.hybrid._requirements.lxc
+  - homelab.hybrid._stop
 attributes:
   idempotent:
     support: partial
@@ -76,17 +77,6 @@ options:
         snapshot.
       - When it is not set, no memory is kept, and a revert wakes the machine up where there is some.
     type: bool
-  shutdown_timeout:
-    description:
-      - How many seconds the guest gets to shut down by itself before it is reverted. After that the task fails, unless O(force_stop) is set.
-      - 'B(In short:) Allowed: 0 to 86400.'
-    type: int
-    default: 60
-  force_stop:
-    description:
-      - Whether a guest that did not shut down within O(shutdown_timeout) is switched off hard.
-    type: bool
-    default: false
   allow:
     description:
       - Losses that this run may cause. V(revert) permits O(state=reverted).

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - homelab.hybrid._requirements
   - homelab.hybrid._requirements.libvirt
   - homelab.hybrid._guest
+  - homelab.hybrid._stop
   - homelab.hybrid._plan
 options:
   state:

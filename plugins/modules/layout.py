@@ -1118,6 +1118,16 @@ options:
           - 'B(In short:) Allowed: 0 to 86400.'
         type: int
         default: 300
+      restart_policy:
+        description:
+          - V(never) leaves the guest running when a change needs a restart. The change is written, and listed in RV(ignore:restart_required)
+            until the guest was restarted.
+          - V(if_needed) restarts the guest once when there is such a change, also one from an earlier run.
+        type: str
+        choices:
+          - never
+          - if_needed
+        default: never
       shutdown_timeout:
         description:
           - How many seconds the guest gets to shut down by itself. After that the task fails, unless O(vms[].force_stop)
@@ -1130,16 +1140,6 @@ options:
           - Whether a guest that did not shut down within O(vms[].shutdown_timeout) is switched off hard.
         type: bool
         default: false
-      restart_policy:
-        description:
-          - V(never) leaves the guest running when a change needs a restart. The change is written, and listed in RV(ignore:restart_required)
-            until the guest was restarted.
-          - V(if_needed) restarts the guest once when there is such a change, also one from an earlier run.
-        type: str
-        choices:
-          - never
-          - if_needed
-        default: never
       unset:
         description:
           - Paths of options to take off again, such as V(description) or V(networks[lan].vlan).
@@ -1691,6 +1691,16 @@ options:
           - 'B(In short:) Allowed: 0 to 86400.'
         type: int
         default: 300
+      restart_policy:
+        description:
+          - V(never) leaves the guest running when a change needs a restart. The change is written, and listed in RV(ignore:restart_required)
+            until the guest was restarted.
+          - V(if_needed) restarts the guest once when there is such a change, also one from an earlier run.
+        type: str
+        choices:
+          - never
+          - if_needed
+        default: never
       shutdown_timeout:
         description:
           - How many seconds the guest gets to shut down by itself. After that the task fails, unless O(containers[].force_stop)
@@ -1703,16 +1713,6 @@ options:
           - Whether a guest that did not shut down within O(containers[].shutdown_timeout) is switched off hard.
         type: bool
         default: false
-      restart_policy:
-        description:
-          - V(never) leaves the guest running when a change needs a restart. The change is written, and listed in RV(ignore:restart_required)
-            until the guest was restarted.
-          - V(if_needed) restarts the guest once when there is such a change, also one from an earlier run.
-        type: str
-        choices:
-          - never
-          - if_needed
-        default: never
       unset:
         description:
           - Paths of options to take off again, such as V(description) or V(networks[lan].vlan).

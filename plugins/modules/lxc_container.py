@@ -17,6 +17,7 @@ author:
 extends_documentation_fragment:
   - homelab.hybrid._attributes
   - homelab.hybrid._guest
+  - homelab.hybrid._stop
   - homelab.hybrid._requirements
   - homelab.hybrid._requirements.lxc
   - homelab.hybrid._plan
