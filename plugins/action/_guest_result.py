@@ -39,11 +39,15 @@ class ActionModule(ActionBase):
             result.update(guest_result(layout_of_host(known), name, name))
             found: t.Iterable[str] = slips(name, known, "hypervisor_")
         else:
-            hypervisor, variables_of = str(template(known["guest_hypervisor"])), known["hostvars"].raw_get
+            variables_of = known["hostvars"].raw_get
             # What the playbooks know of the whole run (tasks/guests_of.yml).
             run = variables_of("localhost")
-            layout = layout_of(hypervisor, run, variables_of)
-            result.update(guest_result(layout, name, hypervisor, run["guests_sorted"]["errors"].get(name)))
+            error = run["guests_sorted"]["errors"].get(name)
+            hypervisor = str(template(known.get("guest_hypervisor", "")))
+            if error is not None:  # it was in no layout
+                result.update(guest_result(None, name, hypervisor, error))
+                return result
+            result.update(guest_result(layout_of(hypervisor, run, variables_of), name, hypervisor))
             found = guest_warnings(name, known, known["hostvars"].get(hypervisor, {}))
         result.setdefault("warnings", []).extend(found)
         return result

@@ -43,14 +43,11 @@ class ActionModule(ActionBase):
 
 
 def reasons(names: t.Sequence[str], hostvars: t.Mapping[str, t.Any], *, prune: bool) -> list[str]:
-    """Why the guests *names* cannot be together, as sentences.
-
-    :raises AnsibleFilterError: for a guest that does not say where it lives.
-    """
+    """Why the guests *names* cannot be together, as sentences. One that does not say where it lives is with none."""
     known = Once(hostvars)
-    guests = guests_by_hypervisor.guests_by_hypervisor(names, known)
-    read = [read_guest(name, known[name]) for name in names]
+    guests, lost = guests_by_hypervisor.sort_by_hypervisor(names, known)
+    read = [read_guest(name, known[name]) for name in names if name not in lost]
     options = [options for options, error in read if error is None]
     # A guest that is in no layout would be taken for one that no inventory names.
-    errors = [error for dummy, error in read if error is not None and prune]
+    errors = [error for error in (*lost.values(), *(error for dummy, error in read)) if error is not None and prune]
     return [*guest_conflicts(guests, known, options), *errors]

@@ -17,16 +17,17 @@ from ..plugin_utils._limit import left_out
 from ..plugin_utils._report import lab_report
 from ..plugin_utils._table import shown, table
 from ..plugin_utils._waiting import waiting
-from .guests_by_hypervisor import guests_by_hypervisor
+from .guests_by_hypervisor import sort_by_hypervisor
 
 
 def guests_sorted(names: t.Sequence[str], hostvars: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The guests *names* by hypervisor (``by_hypervisor``), and those whose options cannot be read, each with the reason (``errors``).
+    """The guests *names* by hypervisor (``by_hypervisor``), and those that are in no layout, each with the reason (``errors``).
 
-    :raises AnsibleFilterError: for a guest that does not say where it lives.
+    They do not say where they live, or their options cannot be read.
     """
     known = Once(hostvars)
-    return {"by_hypervisor": guests_by_hypervisor(names, known), "errors": guest_errors(names, known)}
+    found, lost = sort_by_hypervisor(names, known)
+    return {"by_hypervisor": found, "errors": {**guest_errors(names, known), **lost}}
 
 
 class FilterModule:

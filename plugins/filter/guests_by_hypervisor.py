@@ -52,13 +52,25 @@ def guests_by_hypervisor(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any]
 
     :raises AnsibleFilterError: for a guest that does not say where it lives.
     """
+    found, lost = sort_by_hypervisor(names, hostvars)
+    if lost:
+        raise AnsibleFilterError(next(iter(lost.values())))
+    return found
+
+
+def sort_by_hypervisor(
+    names: t.Iterable[str], hostvars: t.Mapping[str, t.Any]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """The names of *names* by hypervisor, and a sentence for each that does not say where it lives."""
     found: dict[str, list[str]] = {}
+    lost = {}
     for name in names:
         hypervisor = variables_of(name, hostvars).get("guest_hypervisor")
         if hypervisor is None or hypervisor not in hostvars:
-            raise AnsibleFilterError(f"{name}: guest_hypervisor is {hypervisor!r}, it must be an inventory host")
-        found.setdefault(str(hypervisor), []).append(name)
-    return found
+            lost[name] = f"{name}: guest_hypervisor is {hypervisor!r}, it must be an inventory host"
+        else:
+            found.setdefault(str(hypervisor), []).append(name)
+    return found, lost
 
 
 class FilterModule:

@@ -20,32 +20,32 @@ def lab_guests(results: t.Iterable[Facts], names: t.Iterable[str], hostvars: Fac
     """The guests *names*, in the order of their names, each as ``entry`` tells it.
 
     *results* are those of a loop of guest_info over the hypervisors, with the hypervisor as ``item``. A guest that is not there is ``absent``;
-    one whose hypervisor could not be asked is ``unknown``, with the fixed addresses of its ``guest_spec``.
+    one whose hypervisor could not be asked, or that has none, is ``unknown``, with the fixed addresses of its ``guest_spec``.
 
     :raises AnsibleFilterError: when a result is none of guest_info.
     """
     seen: dict[tuple[str, str], Facts] = {}
-    unheard = set()
+    heard = set()
     for result in results:
         if (result.get("unreachable") or result.get("failed")) and "item" in result:
-            unheard.add(str(result["item"]))
             continue
         if "guests" not in result or "item" not in result:
             raise AnsibleFilterError(
                 "lab_guests: takes the results of a loop of homelab.hybrid.guest_info over the hypervisors"
             )
+        heard.add(str(result["item"]))
         for guest in result["guests"]:
             seen[str(result["item"]), str(guest["name"])] = guest
-    return [entry(name, hostvars[name], seen, unheard) for name in sorted(names)]
+    return [entry(name, hostvars[name], seen, heard) for name in sorted(names)]
 
 
 def entry(
-    name: str, variables: Facts, seen: t.Mapping[tuple[str, str], Facts], unheard: t.Container[str]
+    name: str, variables: Facts, seen: t.Mapping[tuple[str, str], Facts], heard: t.Container[str]
 ) -> dict[str, t.Any]:
     hypervisor = str(variables.get("guest_hypervisor", ""))
     guest = seen.get((hypervisor, name), {})
     disks = guest.get("disks") or []
-    is_unknown = not guest and hypervisor in unheard
+    is_unknown = not guest and hypervisor not in heard
     sizes = [disk["size_bytes"] for disk in disks if disk.get("size_bytes")]
     return {
         "name": name,

@@ -145,11 +145,32 @@ def test_a_host_that_cannot_be_asked_keeps_no_service_of_another_from_its_work(l
     assert re.search(rf"fatal: \[{FIRST}\].*", done.stdout.partition("homelab.hybrid.unbound : ")[2]), done.stdout
 
 
-def test_a_guest_that_is_nowhere_is_named(lab: Lab) -> None:
+@pytest.mark.parametrize("playbook", ["site", "guests"])
+def test_a_guest_that_lives_nowhere_fails_alone_and_the_others_go_on(lab: Lab, playbook: str) -> None:
+    nowhere = f"{labs.PREFIX}-lost"
+    lab.hosts[nowhere] = {**lab.hosts[SECOND], "guest_hypervisor": "gamma"}
+    del lab.hosts[FIRST]["guest_hypervisor"]
+    lab.spec(SECOND)["description"] = "changed"
+    done = lab.play(playbook, "--check")
+    told = done.stdout + done.stderr
+    assert done.returncode == 2, told
+    assert f"{FIRST}: guest_hypervisor is None, it must be an inventory host" in told
+    assert f"{nowhere}: guest_hypervisor is 'gamma', it must be an inventory host" in told
+    recap = done.stdout.partition("PLAY RECAP")[2]
+    failed = {name: int(number) for name, number in re.findall(r"^(\S+) .*failed=(\d+)", recap, re.MULTILINE)}
+    assert {name for name, number in failed.items() if number} == {FIRST, nowhere}, told
+    assert re.search(rf"^{SECOND} .*changed=1", recap, re.MULTILINE), told
+    assert "made by this collection, and in no inventory" not in told
+    pruned = lab.play(playbook, "--check", guest_prune=True)
+    assert pruned.returncode == 2 and f"{FIRST}: guest_hypervisor is None" in pruned.stdout + pruned.stderr
+    assert "changed=1" not in pruned.stdout.partition("PLAY RECAP")[2]
+
+
+def test_a_guest_that_lives_nowhere_is_shown_as_unknown(lab: Lab) -> None:
     del lab.hosts[FIRST]["guest_hypervisor"]
     done = lab.play("show")
-    assert done.returncode == 2
-    assert f"{FIRST}: guest_hypervisor is None, it must be an inventory host" in done.stdout + done.stderr
+    assert re.search(rf"{FIRST} +container +unknown", done.stdout), done.stdout + done.stderr
+    assert re.search(rf"{SECOND} +container +started", done.stdout), done.stdout
 
 
 def test_a_report_keeps_secrets(lab: Lab) -> None:
