@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -58,6 +60,28 @@ class TestContainer:
         with pytest.raises(host_guests.GuestError, match="did not shut down within 1 s, and was ended"):
             stop("container", ct.NAME)
         assert ct.state() == "STOPPED"
+
+
+@pytest.mark.usefixtures("container_host", "no_container")
+def test_a_start_that_is_told_to_end_ends_whole_and_what_it_started_is_stopped() -> None:
+    """systemd ends it so where the host is shut down meanwhile."""
+    later = f"{ct.NAME}-b"
+    for name, order in ((ct.NAME, 1), (later, 2)):
+        startup = {"order": order, "up_delay": 600}
+        made = converge_now(
+            ct.CONTAINER, {**ct.BASE, "name": name, "state": "stopped", "autostart": True, "startup": startup}
+        )
+        assert made.error is None, made.error
+    with subprocess.Popen([sys.executable, host_guests.__file__, "start"], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line == f"container {ct.NAME}: started, order 1\n":
+                run.terminate()
+                break
+        assert run.stdout.read() == "told to end: the others are not started\n"
+    assert run.returncode == 1 and ct.state() == "RUNNING"
+    assert later not in ct.run("lxc-ls", "--active", "-1")
+    assert stop("container", ct.NAME) == "stopped"
 
 
 class TestMachine:

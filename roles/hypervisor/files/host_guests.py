@@ -19,8 +19,10 @@ import dataclasses
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 from pathlib import Path
@@ -71,12 +73,21 @@ def steps(guests: t.Iterable[Guest], *, stops: bool) -> list[list[Guest]]:
     return [found[rank] for rank in sorted(found)]
 
 
-def take(step: t.Sequence[Guest], workers: int, say: Say) -> tuple[list[Guest], bool]:
-    """Act on all of a step. Returns those of which something became, and whether all went well."""
+def never() -> bool:
+    return False
+
+
+def take(
+    step: t.Sequence[Guest], workers: int, say: Say, is_over: t.Callable[[], bool] = never
+) -> tuple[list[Guest], bool]:
+    """Act on all of a step, and on none more once *is_over*. Returns those of which something became, and whether all went well."""
     is_whole = True
     acted = []
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        futures = [(guest, pool.submit(guest.act)) for guest in step]
+        futures = [
+            (guest, pool.submit(lambda act=guest.act: None if is_over() else act()))  # type: ignore[misc]
+            for guest in step
+        ]
     for guest, future in futures:
         what = f"{WORDS[guest.kind]} {guest.name}"
         try:
@@ -91,11 +102,19 @@ def take(step: t.Sequence[Guest], workers: int, say: Say) -> tuple[list[Guest], 
     return acted, is_whole
 
 
-def start_all(guests: t.Iterable[Guest], say: Say, sleep: t.Callable[[float], None]) -> bool:
-    """Start all of them, each step when the one before was started and the longest of its delays is over. Answers whether all did."""
+def start_all(
+    guests: t.Iterable[Guest], say: Say, sleep: t.Callable[[float], object], is_over: t.Callable[[], bool]
+) -> bool:
+    """Start all of them, each step when the one before was started and the longest of its delays is over. Answers whether all did.
+
+    Once *is_over* nothing more is started; *sleep* ends then.
+    """
     is_complete = True
     for step in steps(guests, stops=False):
-        started, is_whole = take(step, STARTS_SIDE_BY_SIDE, say)
+        if is_over():
+            say("told to end: the others are not started")
+            return False
+        started, is_whole = take(step, STARTS_SIDE_BY_SIDE, say, is_over)
         is_complete = is_complete and is_whole
         delay = guest_order.delay((guest.startup for guest in started), stops=False)
         # After the last order lxc.service goes on.
@@ -335,7 +354,10 @@ def start() -> bool:
     except GuestError as exc:
         say(f"<3>no virtual machine is started: {exc}")
         is_complete = False
-    return start_all(found, say, time.sleep) and is_complete
+    # systemd ends a start that goes on while the host is shut down, and then stops what runs: what begins to start must run by then.
+    is_over = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_told: is_over.set())
+    return start_all(found, say, is_over.wait, is_over.is_set) and is_complete
 
 
 def stop(all_seconds: float, environment: t.Mapping[str, str]) -> bool:

@@ -29,13 +29,14 @@ class Host:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.seconds = 1000.0
+        self.is_over = False
 
     def sleep(self, seconds: float) -> None:
         self.told.append(f"waits {seconds:g}")
         self.seconds += seconds
 
     def start(self, *guests: Guest) -> bool:
-        return start_all(guests, self.told.append, self.sleep)
+        return start_all(guests, self.told.append, self.sleep, lambda: self.is_over)
 
     def stop(self, *guests: Guest, each: float = 100, all_together: float = 1000) -> bool:
         return stop_all(guests, self.told.append, self.sleep, lambda: self.seconds, each, all_together)
@@ -88,6 +89,19 @@ def test_one_that_does_not_start_holds_up_none_and_fails_the_whole() -> None:
         "waits 2",
         "container ct-c: done, order 2",
     ]
+
+
+def test_a_host_that_is_shut_down_meanwhile_starts_no_more() -> None:
+    host = Host()
+
+    def ends() -> str:
+        host.is_over = True
+        return "done"
+
+    also = [guest(f"vm-b{number}", 1, act=lambda: "done" if not host.is_over else "late") for number in range(9)]
+    assert not host.start(guest("ct-a", 1, 3, ends), *also, guest("ct-c", 2))
+    assert "container ct-a: done, order 1" in host.told and host.told[-1] == "told to end: the others are not started"
+    assert not any("ct-c" in line for line in host.told)
 
 
 def test_guests_stop_the_other_way_round_than_they_start() -> None:
