@@ -1,11 +1,12 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose firewall is in the way of guests: ufw itself, and chains as dockerd makes them, in a network of the test's own."""
+"""Whose firewall is in the way of guests: ufw and firewalld themselves, and rules as dockerd makes them, in a network of the test's own."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import subprocess
 import typing as t
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.firewall import read_obstacles
 from ansible_collections.homelab.hybrid.tests.harness.host_networks import unpack
 from ansible_collections.homelab.hybrid.tests.harness.own_network import own_network
@@ -32,6 +34,31 @@ DOCKER = (
 )
 
 
+# The same with its backend nftables (moby 29, daemon/libnetwork/drivers/bridge/internal/nftabler): it touches its own bridges alone.
+DOCKER_NFT = """
+table ip docker-bridges {
+    map filter-forward-in-jumps { type ifname : verdict; elements = { "docker0" : jump filter-forward-in__docker0 } }
+    map filter-forward-out-jumps { type ifname : verdict; elements = { "docker0" : jump filter-forward-out__docker0 } }
+    chain filter-FORWARD {
+        type filter hook forward priority filter; policy accept;
+        oifname vmap @filter-forward-in-jumps
+        iifname vmap @filter-forward-out-jumps
+    }
+    chain filter-forward-in__docker0 {
+        ct state established,related counter accept
+        iifname "docker0" counter accept
+        counter drop comment "UNPUBLISHED PORT DROP"
+    }
+    chain filter-forward-out__docker0 {
+        ct state established,related counter accept
+        counter accept
+    }
+}
+"""
+FIREWALLD = ("firewalld", "python3-firewall", "python3-nftables")
+BUS = Path("/run/network/bus")
+
+
 def run(*argv: str) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
@@ -41,7 +68,8 @@ def run(*argv: str) -> str:
 @pytest.fixture
 def network() -> t.Iterator[None]:
     """A network of the test's own with a bridge of guests and one of Docker, and a guest on the first that answers nothing."""
-    unpack("ufw")  # no mirror can be reached from there
+    for package in ("ufw", *FIREWALLD):
+        unpack(package)  # no mirror can be reached from there
     try:
         with own_network():
             run("ip", "netns", "add", GUEST)
@@ -82,6 +110,38 @@ def install_ufw() -> None:
         run("cp", str(path), "/etc/ufw")
 
 
+@contextlib.contextmanager
+def firewalld() -> t.Iterator[None]:
+    """firewalld itself, with a bus of its own."""
+    for package in FIREWALLD:
+        for source, target in (("usr", "/usr"), ("lib", "/usr/lib"), ("etc", "/etc")):
+            if (unpack(package) / source).is_dir():
+                run("cp", "-a", f"{unpack(package) / source}/.", target)
+    address = f"unix:path={BUS}"
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+        for argv, is_up in (
+            (["dbus-daemon", "--system", "--nofork", "--nopidfile", f"--address={address}"], BUS.exists),
+            (["/usr/bin/python3", "/usr/sbin/firewalld", "--nofork", "--nopid"], firewalld_answers),
+        ):
+            daemon = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            stack.callback(daemon.terminate)
+            wait_until(argv[0], is_up, timeout_seconds=60)
+        yield
+
+
+def firewalld_answers() -> bool:
+    return subprocess.run(["firewall-cmd", "--state"], check=False, capture_output=True).returncode == 0
+
+
+needs_a_bus = pytest.mark.skipif(
+    subprocess.run(["/usr/bin/python3", "-c", "import dbus, gi"], check=False, capture_output=True).returncode != 0
+    or shutil.which("dbus-daemon") is None,
+    reason="needs dbus, python3-dbus and python3-gi",
+)
+
+
 @pytest.mark.usefixtures("network")
 class TestFirewall:
     def test_without_one_nothing_is_in_the_way(self) -> None:
@@ -111,3 +171,35 @@ class TestFirewall:
         assert told.startswith("Docker drops what is forwarded") and f"({BRIDGE})" in told
         run("iptables", "-I", "DOCKER-USER", "-i", BRIDGE, "-j", "ACCEPT")
         assert read_obstacles() == []
+
+    @needs_a_bus
+    def test_firewalld_is_named_until_the_bridge_is_in_a_zone_that_lets_it_through(self) -> None:
+        with firewalld():
+            (told,) = read_obstacles()
+            assert told.startswith("firewalld rejects what no zone lets through. Put each bridge of guests")
+            assert f"({BRIDGE}) into a zone" in told and not reaches_the_host()
+            run("firewall-cmd", "--zone=home", f"--add-interface={BRIDGE}")
+            assert read_obstacles() == [told] and not reaches_the_host()
+            run("firewall-cmd", "--permanent", "--zone=trusted", f"--add-interface={BRIDGE}")
+            run("firewall-cmd", "--reload")
+            assert read_obstacles() == [] and reaches_the_host()
+            run("firewall-cmd", "--zone=trusted", f"--remove-interface={BRIDGE}")
+            assert read_obstacles() == [told]
+            run("firewall-cmd", "--set-default-zone=trusted")
+            assert read_obstacles() == [] and reaches_the_host()
+
+    def test_docker_with_nftables_is_in_nobodys_way(self, tmp_path: Path) -> None:
+        rules = tmp_path / "docker.nft"
+        rules.write_text(DOCKER_NFT, encoding="utf-8")
+        run("nft", "-f", str(rules))
+        assert read_obstacles() == [] and reaches_the_host()
+
+    def test_a_chain_whose_last_rule_drops_all_is_named_until_it_lets_the_bridge_through(self) -> None:
+        run("nft", "add table inet mine")
+        run("nft", "add chain inet mine in { type filter hook input priority 0; policy accept; }")
+        run("nft", "add rule inet mine in iifname lo accept")
+        run("nft", "add rule inet mine in counter drop")
+        (told,) = read_obstacles()
+        assert told.startswith("the chain inet mine in drops what guests ask of the host") and not reaches_the_host()
+        run("nft", "insert rule inet mine in iifname", BRIDGE, "accept")
+        assert read_obstacles() == [] and reaches_the_host()

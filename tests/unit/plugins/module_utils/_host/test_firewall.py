@@ -36,7 +36,7 @@ OPEN = [chain("FORWARD", "forward", "accept"), chain("INPUT", "input", "accept")
             [chain("FORWARD", "forward"), chain("DOCKER-USER"), chain("ufw-user-input")],
             ["ufw drops what is forwarded"],
         ),
-        ([chain("filter_FORWARD", "forward", "accept", "inet", "firewalld")], ["firewalld rejects"]),
+        ([chain("filter_FORWARD", "forward", "drop", "inet", "firewalld")], ["firewalld rejects"]),
         ([chain("mine", "forward", family="inet", table="own")], ["the chain inet own mine drops what is forwarded"]),
     ],
 )
@@ -76,7 +76,7 @@ KNOWN = match({"ct": {"key": "state"}}, ["established", "related"], "in")
         ("forward", [FROM_LAN, KNOWN], False),
         ("forward", [match({"meta": {"key": "iifname"}}, "lan0", "!=")], False),
         ("forward", [match({"meta": {"key": "oifname"}}, "lan0")], False),
-        ("forward", [], False),
+        ("forward", [], True),
     ],
 )
 def test_a_bridge_whose_packets_a_rule_accepts_is_let_through(
