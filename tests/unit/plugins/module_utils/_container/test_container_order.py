@@ -418,7 +418,11 @@ def test_a_configuration_that_is_there_keeps_its_mode_and_owner(
     owners: list[tuple[int, ...]] = []
     monkeypatch.setattr(os, "fchown", lambda descriptor, *owner: owners.append(owner))
     monkeypatch.setattr(written, "config_path", lambda name: str(path))
-    written._write_config("one", t.cast(t.Any, types.SimpleNamespace(text="a\n")))
+    mask = os.umask(0)
+    try:
+        written._write_config("one", t.cast(t.Any, types.SimpleNamespace(text="a\n")))
+    finally:
+        os.umask(mask)
     assert path.read_text() == "a\n" and path.parent.stat().st_mode & 0o777 == 0o755
     path.chmod(0o640)
     written._write_config("one", t.cast(t.Any, types.SimpleNamespace(text="b\n")))

@@ -348,3 +348,15 @@ def test_a_template_that_goes_leaves_volumes_that_can_be_written_to() -> None:
     backend = PaperBackend(data=data)
     carry_out(stopped(record=load(data, exists=True), owned={"root": "/p/web.root"}), backend, state="absent")
     assert "protect False" in backend.asked and backend.own.record.volumes
+
+
+def test_of_several_volumes_that_are_deleted_none_comes_back_into_the_record() -> None:
+    names = ("root", "data")
+    data = {
+        "kind": "paper",
+        "volumes": {name: {"pool": "main", "name": f"web.{name}", "kind": "block"} for name in names},
+    }
+    backend = PaperBackend(data=data)
+    state = running(record=load(data, exists=True), owned={name: f"/p/web.{name}" for name in names})
+    carry_out(state, backend, state="absent", delete=["volumes"])
+    assert backend.asked[-2:] == ["remove root", "remove data"] and not backend.own.record.exists

@@ -378,6 +378,8 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
             assert os.path.getsize(argv[-1]) == 2 << 30
             assert f"start={build._ROOT_START}" in options["input"] and f"start={build._BOOT_START}" in options["input"]
         elif argv[0] == "qemu-img":
+            with open(argv[-2], "rb") as disk:
+                assert disk.read(8) == b"x" * 8, "the boot loader is in its place"
             Path(argv[-1]).touch()
         return ""
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -625,6 +626,58 @@ def test_a_folder_that_is_opened_on_the_way_is_closed_and_no_link_is_followed(tm
     with subvolume.opened(str(tmp_path)) as descriptor:
         assert os.path.samestat(os.fstat(descriptor), tmp_path.stat())
     assert open_files() <= before
+
+
+def test_subvolumes_are_found_however_deep_each_before_those_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"": [(1, "a"), (2, "b")], "a": [(3, "x/y")], "a/x/y": [(4, "z")]}
+
+    @contextlib.contextmanager
+    def opened_in(path: str, inner: str) -> t.Iterator[str]:
+        yield inner
+
+    monkeypatch.setattr(subvolume, "_opened_in", opened_in)
+    monkeypatch.setattr(
+        subvolume, "_children", lambda inner: [subvolume.Nested(*each) for each in there.get(inner, ())]
+    )
+    found = subvolume.nested_in("/r")
+    assert sorted(found) == [(1, "a"), (2, "b"), (3, "a/x/y"), (4, "a/x/y/z")]
+    assert [each.path for each in found if each.path.startswith("a")] == ["a", "a/x/y", "a/x/y/z"]
+
+
+def test_items_of_a_tree_are_asked_for_until_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel answers with as many as fit, each with data of its own length behind it."""
+    offsets = [5, 7, 8, 11, 12]
+
+    def ask(descriptor: int, request: int, question: bytes) -> bytearray:
+        key = subvolume._SEARCH_KEY.unpack(question)
+        found = [offset for offset in offsets if key[3] <= offset <= key[4]][:2]
+        head = subvolume._SEARCH_KEY.pack(*key[:9], len(found), 0)
+        items = [subvolume._SEARCH_ITEM.pack(0, 0, offset, 0, offset) + bytes(offset) for offset in found]
+        return bytearray(head + b"".join(items))
+
+    monkeypatch.setattr(subvolume, "ask", ask)
+    assert subvolume.search(3, 1, 257, 144, most=1000) == offsets
+    assert subvolume.search(3, 1, 257, 144, most=8) == [5, 7, 8]
+
+
+def test_subvolumes_in_a_folder_are_told_in_as_many_answers_as_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [([(300, 256), (301, 257)], True), ([(302, 256)], False)]
+
+    def ioctl(descriptor: int, request: int, buffer: bytearray) -> None:
+        found, is_more = answers.pop(0)
+        buffer[subvolume._COUNT_AT] = len(found)
+        for number, each in enumerate(found):
+            subvolume._ROOTREF.pack_into(buffer, subvolume._ROOTREFS_AT + number * subvolume._ROOTREF.size, *each)
+        if is_more:
+            raise OSError(errno.EOVERFLOW, "more")
+
+    def ask(descriptor: int, request: int, question: bytes) -> bytes:
+        folder, tree = subvolume._ROOTREF.unpack(question)
+        return subvolume._USER_LOOKUP.pack(0, 0, f"name{tree}".encode(), b"in/" if folder == 257 else b"")
+
+    monkeypatch.setattr(subvolume.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(subvolume, "ask", ask)
+    assert list(subvolume._children(3)) == [(300, "name300"), (301, "in/name301"), (302, "name302")]
 
 
 def test_a_snapshot_takes_those_in_it_along_each_from_what_is_open(
