@@ -400,10 +400,12 @@ def test_the_folder_of_a_configuration_goes_when_nothing_is_left_in_it(
 ) -> None:
     path = tmp_path / "one" / "config"
     backend = backend_of(STOPPED)
+    forgotten: list[str] = []
     monkeypatch.setattr(written, "config_path", lambda name: str(path))
+    monkeypatch.setattr(written.plugging, "forget", forgotten.append)
     path.mkdir(parents=True)
     backend.undefine()
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == [] and forgotten == ["one"]
     path.parent.mkdir()
     path.write_text("x")
     (path.parent / "rootfs").mkdir()
