@@ -144,7 +144,12 @@ def lamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lamps:
 
 
 def run(
-    lamps: Lamps, *items: dict[str, t.Any], dry_run: bool = False, report: crew.Report | None = None, **params: t.Any
+    lamps: Lamps,
+    *items: dict[str, t.Any],
+    dry_run: bool = False,
+    report: crew.Report | None = None,
+    is_guest: bool = False,
+    **params: t.Any,
 ) -> LayoutOutcome:
     row = Kind(
         word="lamp",
@@ -153,6 +158,7 @@ def run(
         reference=lamps.reference,
         resource=lamps,
         facts="lamp",
+        is_guest=is_guest,
         arguments={name: {"type": "str"} for name in Lamp._fields},
     )
     return converge_layout(
@@ -356,6 +362,63 @@ def test_what_a_record_learns_needs_a_worker_though_nothing_changes(lamps):
     (lamps.folder / "hall.seen").unlink()
     outcome = run(Noticing(lamps.folder), {"name": "hall"})
     assert not outcome.told["changed"] and (lamps.folder / "hall.seen").exists()
+
+
+class Removing(Noticing):
+    """Lamps that go, too: a guest among them with its address, which is its colour, and with the folders that it has."""
+
+    def plan(self, spec: Lamp, state: str) -> Plan:
+        if spec.state == "absent":
+            return Plan([] if state == "absent" else [Change("state", "present", "absent", How.LIVE)])
+        return super().plan(spec, state)
+
+    def apply(self, spec: Lamp, state: str, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        yield from super().apply(spec, state, plan, work)
+        if spec.state == "absent":
+            (self.folder / spec.name).unlink()
+
+    def claims(self, spec: Lamp | None, state: str) -> Claims:
+        colour = state if spec is None else spec.colour
+        return Claims(
+            addresses=[("br0", colour)] if colour and (spec is None or spec.state != "absent") else [], users=["old"]
+        )
+
+    def standing(self, dummy: Host) -> dict[str, Claims]:
+        lit = [path for path in self.folder.iterdir() if "." not in path.name]
+        return {path.name: self.claims(None, path.read_text()) for path in lit}
+
+
+def test_what_is_taken_away_is_promised_to_nobody(lamps):
+    removing = Removing(lamps.folder)
+    run(removing, {"name": "hall", "colour": "red"})
+    outcome = run(removing, {"name": "hall", "state": "absent"}, {"name": "shade"})
+    assert outcome.error is None and not (lamps.folder / "hall").exists()
+    assert json.loads((lamps.folder / "shade.promised").read_text()).keys() <= {"shade"}
+
+
+def test_a_guest_gets_the_address_of_one_that_goes_before_it(lamps):
+    removing = Removing(lamps.folder)
+    run(removing, {"name": "old", "colour": "red"}, is_guest=True)
+    going = {"name": "old", "state": "absent"}
+    outcome = run(removing, {"name": "new", "colour": "red"}, going, is_guest=True)
+    assert outcome.error is None, outcome.told
+    assert "old" not in lamps.seen_by("new")["there"] and (lamps.folder / "new").exists()
+
+
+def test_a_bug_in_a_plan_fails_its_item_alone_with_its_traceback(lamps, monkeypatch):
+    plan = Lamps.plan
+    monkeypatch.setattr(
+        Lamps, "plan", lambda its, spec, state: plan(its, spec, state) if spec.name != "odd" else {}["key"]
+    )
+    outcome = run(lamps, {"name": "odd"}, {"name": "hall"})
+    told = {each["name"]: each for each in outcome.told["resources"]}
+    assert told["odd"]["failed"] and "KeyError: 'key'" in told["odd"]["msg"] and (lamps.folder / "hall").exists()
+
+
+def test_a_worker_writes_its_line_in_the_journal(lamps):
+    run(lamps, {"name": "hall"})
+    files = [path for path in Path(paths.JOURNAL).rglob("*") if path.is_file()]
+    assert any("lamps[hall]" in path.read_text() for path in files)
 
 
 def test_a_second_look_is_at_the_host_as_it_is_then(wired, monkeypatch):
