@@ -186,6 +186,10 @@ kills: host ## Kill runs at 200 random moments, and show that nothing is lost or
 	@KILLS=$(or $(KILLS),200) HARNESS_SEED=$(or $(SEED),$(shell date +%s)) PYTHONPATH=$(BUILD) $(VENV)/bin/python -m pytest -q \
 	  $(call IN_CELLS,2) --dist worksteal tests/matrix/test_kills.py
 
+.PHONY: docker
+docker: host ## Run Docker with overlay2 in an unprivileged container of Debian 13, also after its reboot
+	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/docker.py
+
 .PHONY: docs
 docs: tools ## Render the documentation into .build/docs, and write its table of apply paths
 	@$(VENV)/bin/python tests/tools/apply_paths.py --write
