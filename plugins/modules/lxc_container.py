@@ -274,6 +274,7 @@ options:
       gid:
         description:
           - The group of the guest that it belongs to, by its name in the guest's own C(/etc/group) or by its number inside.
+            A name that is not there yet is told of in a warning, and the device belongs to root's group until a run finds it.
           - A new device belongs to the group that has it on the host, by its name, and where the guest has no such group to root's.
           - 'B(In short:) live. Allowed: the name of a group of the guest, or a number from 0 to 65535.'
         type: str

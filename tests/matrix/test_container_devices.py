@@ -146,12 +146,20 @@ def test_a_start_without_what_is_needed_is_refused_also_where_nothing_of_it_is_w
     change(["devices[stick]"], devices=[{"name": "stick", "state": "absent"}])
 
 
-def test_a_group_that_the_guest_does_not_have_is_refused(power):
-    refuse(
-        ct.CONTAINER,
-        {"name": NAME, "devices": [{"name": "gpu", "path": str(GPU), "gid": "nobodys"}]},
-        f"there is no group nobodys in the /etc/group of {NAME}",
-    )
+def test_a_device_is_roots_until_the_guest_has_the_group(power):
+    """A package that makes the group may come later."""
+    gpu = {"name": "gpu", "path": str(GPU), "gid": "later"}
+    outcome = change(["devices[gpu]"], devices=[gpu])
+    assert any(f"there is no group later in the /etc/group of {NAME} yet" in said for said in outcome.plan.warnings)
+    path = ct.rootfs(NAME) / "etc/group"
+    before = path.read_text()
+    path.write_text(before + "later:x:77:\n")
+    change(["devices[gpu].gid"], devices=[gpu])
+    if power == "started":
+        assert node() == "1:5 660 0:77"
+    path.write_text(before)
+    unchanged(ct.CONTAINER, {"name": NAME, "devices": [gpu]})
+    change(["devices[gpu]"], devices=[{"name": "gpu", "state": "absent"}])
 
 
 @pytest.fixture

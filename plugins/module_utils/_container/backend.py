@@ -37,7 +37,6 @@ from .config import ENTRY, Config
 from .device import write_device
 from .observe import KIND, free_ids
 from .options import OPTIONS
-from .plan import no_group
 from .running import Running
 from .state import ROOTFS, State
 from .tree import Tree
@@ -383,11 +382,6 @@ class ContainerBackend:
             why = tree.target_obstacle(entry.path, is_folder=entry.source not in self.state.files)
             if why is not None:
                 raise ApplyError(f"mounts[{name}]: {why}")
-        groups = guest_files.groups(tree.read(guest_files.GROUP))
-        for item in self.wanted.spec.wanted("devices"):
-            gid = item.get("gid")
-            if isinstance(gid, str) and gid not in groups:
-                raise ApplyError(f"devices[{item.name}].gid: {no_group(self.name, gid)}")
 
     def resize(self, change: Change) -> None:
         volume = self.own.record.volumes[ROOTFS].volume

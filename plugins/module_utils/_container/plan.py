@@ -389,13 +389,16 @@ class ContainerKind(Kind):
             key, why = other, f"a device of this type is known by its {known_by}"
         elif old is not None and shown is None:
             why = f"is needed for a device of the type {item.get('type')}"
-        elif state.exists and isinstance(gid, str) and gid not in state.groups:
-            key, why = "gid", no_group(spec.name, gid)
         elif state.exists and isinstance(gid, int) and idmap.host_gid(state.config.values("lxc.idmap"), gid) is None:
             key, why = "gid", f"{spec.name} has no group {gid}: it is mapped to none of the host"
         if why is not None:
             refuse(draft, f"{path}.{key}", None, item.get(key), f"{path}.{key}: {why}")
             return False
+        if state.exists and isinstance(item.get("gid"), str) and gid is None:
+            draft.plan.warnings.append(
+                f"{path}.gid: there is no group {item.get('gid')} in the /etc/group of {spec.name} yet; the device belongs to root's "
+                "until a run finds it"
+            )
         missing = state.device_obstacles.get(item.name)
         if missing is None:
             return True
@@ -414,10 +417,10 @@ class ContainerKind(Kind):
     def _target(self, item: Item, before: Device | None) -> Target | None:
         return target_of(item, before.type if before is not None else None, before.ref if before is not None else None)
 
-    def _gid(self, item: Item) -> int | str | None:
-        """The number of the declared group, as far as the guest tells it."""
+    def _gid(self, item: Item) -> int | None:
+        """The number of the declared group, where the guest has one by its name: a package that makes it may come later."""
         gid: int | str | None = item.get("gid")
-        return self.state.groups.get(gid, gid) if isinstance(gid, str) else gid
+        return self.state.groups.get(gid) if isinstance(gid, str) else gid
 
     def _check_mac(self, draft: Draft, item: Item) -> bool:
         """A MAC is of one card: a name does not move to another. Two that bear their names may exchange theirs."""
@@ -521,7 +524,8 @@ class ContainerKind(Kind):
         if area == "devices" and full:
             there = self.state.host_devices.get(target_of(item, None, None) or ("", ""))
             found = {"mode": f"{there.mode:04o}", "gid": self.state.groups.get(there.group, 0)} if there else {}
-            full = {**(found if self.state.exists else {}), **full}
+            own = {"gid": self._gid(item) or 0} if "gid" in full else {}
+            full = {**found, **full, **own} if self.state.exists else full
         return {key: value for key, value in full.items() if value not in (None, "")} if full else full
 
     def shown(self, area: str, thing: Thing) -> Show:
@@ -556,11 +560,6 @@ class ContainerKind(Kind):
 
     def deleted_by(self, name: str) -> tuple[str, ...]:
         return ("rootfs", "volumes")
-
-
-def no_group(guest: str, group: str) -> str:
-    """What is said of a group that a guest does not have."""
-    return f"there is no group {group} in the /etc/group of {guest}. Write its number, or make it inside"
 
 
 def _has_free_ids(state: State) -> bool:

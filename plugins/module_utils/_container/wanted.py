@@ -21,7 +21,7 @@ from .config import Config, MountEntry
 from .device import Device, wanted_device
 from .mount import changed_entry, new_entry
 from .options import OPTIONS
-from .plan import ContainerKind, no_group
+from .plan import ContainerKind
 from .state import State
 from .values import kept_value
 
@@ -147,9 +147,9 @@ def _mounts(kind: ContainerKind) -> dict[str, MountEntry]:
 
 def devices_of(spec: GuestSpec, state: State, config: Config, groups: t.Mapping[str, int]) -> dict[str, Device]:
     """The devices as they shall be in *config*, in a guest that has these *groups*. One without a group gets the one that has it on
-    the host, by its name, else root's.
+    the host, by its name; where the guest has none by the name it is root's, or stays whose it was.
 
-    :raises ApplyError: for a group that the guest does not have.
+    :raises ApplyError: for a group that is mapped to none of the host.
     """
     found: dict[str, Device] = {}
     for item, off in _concerned(spec, "devices", state.devices):
@@ -159,10 +159,8 @@ def devices_of(spec: GuestSpec, state: State, config: Config, groups: t.Mapping[
         if target is None:
             continue
         there, gid = state.host_devices.get(target), full.get("gid")
-        if isinstance(gid, str) and gid not in groups:
-            raise ApplyError(f"devices[{item.name}].gid: {no_group(spec.name, gid)}")
-        number = groups[gid] if isinstance(gid, str) else gid
-        if number is None and before is None and there is not None:
+        number = groups.get(gid) if isinstance(gid, str) else gid
+        if gid is None and before is None and there is not None:
             number = groups.get(there.group, 0)
         try:
             found[item.name] = wanted_device(spec.name, full, target, there, config, before=before, gid=number)

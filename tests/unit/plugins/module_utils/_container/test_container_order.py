@@ -526,7 +526,9 @@ def test_a_device_of_a_new_container_stands_in_its_first_configuration(monkeypat
     assert "lxc.rootfs.path" in read[0] and "100044" in host.texts[0]
     host = Plugging(monkeypatch)
     host.carry_out(state, **{**NEW, "devices": [{**GPU, "gid": "render"}]})
-    assert host.asked[-1].startswith("failed: devices[gpu].gid") and "publish" not in host.asked
+    assert host.asked[-1] == "start" and " 100000 100000 " in host.texts[0], (
+        "it is root's until the guest has the group"
+    )
 
 
 def test_a_mount_whose_options_change_is_mounted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
