@@ -282,6 +282,7 @@ options:
         description:
           - Whether the container can do without it. One that is not there is then told of in a warning, and comes with a run or start
             that finds it. Otherwise a run is refused without it, and the container does not start.
+            In its place LXC leaves an empty file, which nobody may read.
           - 'B(In short:) live. C(unset) sets it to no.'
         type: bool
   features:
