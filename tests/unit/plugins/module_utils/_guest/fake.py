@@ -123,7 +123,8 @@ class PaperBackend:
     options = OPTIONS
 
     def __init__(self, fails_at: int = 0, data: dict[str, t.Any] | None = None) -> None:
-        self.own = Ownership(File("guests", "web", data))
+        self.file = File("guests", "web", data)
+        self.own = Ownership(self.file)
         self.asked: list[str] = []
         self.fails_at = fails_at
         self.has_failed = False

@@ -279,7 +279,7 @@ def test_a_removal_keeps_the_record_of_what_is_kept_and_forgets_it_with_the_last
     backend = PaperBackend(data=data)
     plan = carry_out(state, backend, state="absent", delete=["volumes"])
     assert [(change.path, change.done) for change in plan.changes] == [("state", True), ("volumes[root]", True)]
-    assert backend.asked[-1] == "remove root" and not backend.own.record.exists
+    assert backend.asked[-1] == "remove root" and not backend.own.record.exists and not backend.file.exists
 
 
 def test_a_snapshot_goes_before_the_record_forgets_it_and_one_that_was_never_made_with_the_guest() -> None:

@@ -136,11 +136,11 @@ def test_a_beginning_that_is_none_of_the_file_is_thrown_away(
 
 
 def test_parts_of_two_files_are_not_put_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    Server(monkeypatch, tmp_path, Answer(b"t", size=4, start=3), Answer(b"root", size=4))
+    server = Server(monkeypatch, tmp_path, Answer(b"t", size=4, start=3), Answer(b"root", size=4))
     remote = Remote(URL, sha256(b"root"))
     Path(downloads.part_of(downloads.name_of(remote))).write_bytes(b"xxx")
     path, dummy = fetched(remote)
-    assert Path(path).read_bytes() == b"root"
+    assert Path(path).read_bytes() == b"root" and [each.get("Range") for each in server.asked] == ["bytes=3-", None]
 
 
 def test_a_server_that_sends_all_again_is_taken_at_its_word(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_an_attempt_becomes_the_image_in_one_step_and_is_withdrawn_in_one(state)
     attempts.remove_left_overs("debian")
     attempt = attempts.begin("debian")
     qcow2(state / "new")
+    os.chmod(state / "new", 0o600)
     os.rename(state / "new", os.path.join(attempt, "disk.qcow2"))
     attempts.publish(attempt, "debian", "vm")
     assert os.stat(store.folder_of("debian")).st_mode & 0o777 == 0o711

@@ -90,7 +90,13 @@ def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> t.Callable[..., 
         monkeypatch.setattr(apply, "driver_of", lambda *given: driver)
         monkeypatch.setattr(apply, "mount_of", lambda path: types.SimpleNamespace(point="/mnt"))
         pool = Handle(told, is_active=bool(standing))
-        connection = types.SimpleNamespace(storagePoolDefineXML=lambda xml, flags: told.append("define") or pool)
+
+        def define(xml: str, flags: int) -> Handle:
+            assert "<name>main</name>" in xml and f"<path>{wish['path']}</path>" in xml
+            told.append("define")
+            return pool
+
+        connection = types.SimpleNamespace(storagePoolDefineXML=define)
         pools = {"main": types.SimpleNamespace(handle=pool)} if standing or state.is_registered else {}
         host = types.SimpleNamespace(record=lambda kind, name: file, pools=pools, connection=connection)
         work = types.SimpleNamespace(host=host, held=types.SimpleNamespace(fds=()))

@@ -624,6 +624,15 @@ def test_a_saved_machine_wakes_up_to_shut_down_and_is_thrown_away_by_force_alone
     assert told == ["throw away"]
 
 
+def test_a_machine_that_ended_just_now_is_off(switched):
+    def stop(domain, own):
+        domain.shutdown = lambda: domain.destroy() or domain.tell("shut down")
+        power.stop(domain, wish(), own)
+
+    told, dummy = switched(stop, is_active=True, refused={"shut down": LibvirtError()})
+    assert told == ["switch off", "shut down"]
+
+
 def test_a_paused_machine_goes_on_to_shut_down(switched):
     def stop(domain, own):
         domain.power = domain.library.VIR_DOMAIN_PAUSED
