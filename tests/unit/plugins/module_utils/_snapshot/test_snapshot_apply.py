@@ -21,7 +21,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._guest.ownership im
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import GuestRecord, dump, load
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot import apply, hands
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.spec import Spec
-from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.state import State
+from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.state import Beside, State
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import Attempt
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Limit, Volume
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import backup
@@ -107,7 +107,7 @@ class Guest:
     # -- hands
 
     def hold(self, *, stops: bool, memory: str | None = None) -> bool:
-        self.note(f"hold{' still' * stops}")
+        self.note(f"hold{' still' * stops}{f' {memory}' if memory else ''}")
         return not stops
 
     def release(self, *, stopped: bool) -> None:
@@ -121,6 +121,12 @@ class Guest:
 
     def end_copies(self, beginnings: t.Collection[str]) -> None:
         self.note(f"end copies {', '.join(beginnings)}")
+
+    def end_saving(self) -> None:
+        self.note("end saving")
+
+    def wake(self, memory: str) -> None:
+        self.note(f"wake {memory}")
 
     def stop(self) -> None:
         self.note("stop")
@@ -354,6 +360,10 @@ def libvirt(monkeypatch: pytest.MonkeyPatch) -> None:
         "VIR_DOMAIN_JOB_NONE": 0,
         "VIR_DOMAIN_JOB_STATS_COMPLETED": 1,
         "VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL": 7,
+        "VIR_DOMAIN_JOB_OPERATION_SNAPSHOT": 5,
+        "VIR_DOMAIN_SAVE_RUNNING": 9,
+        "VIR_DOMAIN_SNAPSHOT_CREATE_LIVE": 8,
+        "VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA": 16,
     }
     monkeypatch.setattr(libraries, "libvirt", lambda: types.SimpleNamespace(**names))
 
@@ -471,3 +481,134 @@ def test_copies_of_others_go_on_and_those_of_a_run_that_was_killed_end(libvirt: 
     stopped.has_power = False
     machine(stopped).end_copies(["/main/.web.data@a+"])
     assert stopped.told == []
+
+
+# ---- what a machine has beside its volumes -----------------------------------------------------------------------------------
+
+WITH_MEMORY = {apply.MEMORY: Beside(), "nvram": Beside("/var/nvram")}
+
+
+@pytest.fixture
+def beside_of(monkeypatch: pytest.MonkeyPatch) -> t.Callable[[Guest], Guest]:
+    """Lets the guest note what is done to the files of its snapshots too, those of the machine being there."""
+
+    def bind(guest: Guest) -> Guest:
+        exists = apply.os.path.exists
+        monkeypatch.setattr(apply.paths, "SNAPSHOTS", "/s")
+        monkeypatch.setattr(apply.beside, "make_folder", lambda name, its: guest.note(f"folder of {its}"))
+        monkeypatch.setattr(apply.beside, "keep", lambda source, target: guest.note(f"keep {source} as {target}"))
+        monkeypatch.setattr(apply.beside, "put", lambda source, target: guest.note(f"put {source} to {target}"))
+        monkeypatch.setattr(apply.beside, "remove", lambda name, its: guest.note(f"files of {its} removed"))
+        monkeypatch.setattr(apply.os.path, "exists", lambda path: path == "/var/nvram" or exists(path))
+        return guest
+
+    return bind
+
+
+Bind = t.Callable[[Guest], Guest]
+
+
+def test_memory_and_variables_are_kept_while_the_machine_stands_still(
+    monkeypatch: pytest.MonkeyPatch, beside_of: Bind
+) -> None:
+    guest = beside_of(Guest(monkeypatch, DATA))
+    state = State(power="started", parts={"root": Part(ROOT)}, beside=WITH_MEMORY)
+    told, dummy = carry_out(guest, Spec("web", "a"), state, "state")
+    assert told == [
+        "record a?!",
+        "folder of a",
+        "hold still /s/web/a/memory",
+        "snapshot web.root@a holding (9,)",
+        "keep /var/nvram as /s/web/a/nvram",
+        "release stopped",
+        "record a",
+        "pools main",
+        "stands state",
+    ]
+    its = Ownership(guest.file).record.snapshots["a"]
+    assert (its.consistency, its.beside) == ("live", (apply.MEMORY, "nvram"))
+
+
+def test_a_machine_that_a_run_that_was_killed_left_still_goes_on_before_its_memory_is_written_anew(
+    monkeypatch: pytest.MonkeyPatch, beside_of: Bind
+) -> None:
+    begun = snapshot_of("a", building=True, held=True, beside=[apply.MEMORY])
+    guest = beside_of(Guest(monkeypatch, {**DATA, "snapshots": {"a": begun}}, "snapshot"))
+    state = State(power="started", parts={"root": Part(ROOT)}, beside=WITH_MEMORY)
+    told, dummy = carry_out(guest, Spec("web", "a"), state, "state")
+    given_up = ["end saving", ENDED, *GONE, "files of a removed"]
+    assert told[:6] == given_up[:6] and told[6:11] == [
+        given_up[6],
+        "record a?!",
+        "folder of a",
+        "release stopped",
+        "hold still /s/web/a/memory",
+    ]
+    assert told[-5:] == [
+        "end copies /main/.web.root@a+",
+        "retire web.root@a",
+        "purge web.root@a",
+        "files of a removed",
+        "record empty",
+    ]
+
+
+def test_a_revert_puts_back_what_was_beside_and_the_machine_wakes_up_where_it_was(
+    monkeypatch: pytest.MonkeyPatch, beside_of: Bind
+) -> None:
+    kept = {
+        "a": {**snapshot_of("a"), "volumes": {"root": ROOT.snapshot("a")._asdict()}, "beside": [apply.MEMORY, "nvram"]}
+    }
+    guest = beside_of(Guest(monkeypatch, {**DATA, "snapshots": kept}))
+    state = State(power="started", aside="old", beside=WITH_MEMORY)
+    told, dummy = carry_out(guest, Spec("web", "a", "reverted"), state, "state")
+    assert told == [
+        "folder of old",
+        "record a, old, reverting to a",
+        "record a, old, reverting to a, starts",
+        "stop",
+        *swapped("root", is_limited=True),
+        "keep /var/nvram as /s/web/old/nvram",
+        "put /s/web/a/nvram to /var/nvram",
+        "record a, old, starts",
+        "pools main",
+        "wake /s/web/a/memory",
+        "record a, old",
+        "stands state",
+    ]
+    assert Ownership(guest.file).record.snapshots["old"].beside == ("nvram",)
+
+
+def test_memory_is_written_without_freezing_what_would_be_frozen_when_it_wakes_up(libvirt: None) -> None:
+    domain = Domain()
+    domain.snapshotCreateXML = lambda text, flags: domain.tell(f"{flags} {text}")
+    assert not machine(domain).hold(stops=True, memory="/s/memory")
+    (told,) = domain.told
+    flags, text = told.split(" ", 1)
+    root = ElementTree.fromstring(text)
+    assert flags == "24" and [child.attrib for child in root.iterfind("memory")] == [
+        {"snapshot": "external", "file": "/s/memory"}
+    ]
+    assert [disk.attrib for disk in root.iterfind("disks/disk")] == [
+        {"name": "vda", "snapshot": "manual"},
+        {"name": "vdb", "snapshot": "manual"},
+        {"name": "sda", "snapshot": "no"},
+    ]
+
+
+def test_writing_that_a_run_that_was_killed_began_is_ended_and_other_jobs_go_on(libvirt: None) -> None:
+    for operation, told in ((5, ["abortJob"]), (6, [])):
+        domain = Domain(jobs=[1, 0], stats={"operation": operation})
+        domain.jobStats = lambda domain=domain: domain.stats
+        machine(domain).end_saving()
+        assert domain.told == told and (domain.jobs == []) == bool(told)
+
+
+def test_a_machine_wakes_up_from_its_memory_and_is_told_what_to_do_where_it_does_not(libvirt: None) -> None:
+    domain = Domain()
+    domain.connect = lambda: types.SimpleNamespace(restoreFlags=lambda *given: domain.tell(str(given)))
+    machine(domain).wake("/s/memory")
+    assert domain.told == ["('/s/memory', None, 9)"]
+    domain.refused = ("('/s/memory', None, 9)",)
+    with pytest.raises(ApplyError, match="revert with memory: false"):
+        machine(domain).wake("/s/memory")

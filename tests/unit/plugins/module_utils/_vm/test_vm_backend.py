@@ -541,8 +541,12 @@ def test_the_volumes_of_a_snapshot_go_and_libvirt_sees_it(monkeypatch):
     machine = Machine(monkeypatch, state, data)
     spec = parse({"name": "vm", "state": "absent"})
     built = backend.VmBackend(spec, state, plan_vm(spec, state), machine.work())
+    monkeypatch.setattr(backend.beside, "remove", lambda guest, name: machine.told.append(f"files of {guest}@{name}"))
     built.remove_snapshot("a")
-    assert machine.told == ["retire vm.root@a", "purge vm.root@a", "refresh main"] and "late" in built.plan.warnings
+    assert (
+        machine.told == ["retire vm.root@a", "purge vm.root@a", "files of vm@a", "refresh main"]
+        and "late" in built.plan.warnings
+    )
 
 
 def test_a_seed_that_no_record_knows_is_written_where_it_lies(monkeypatch, tmp_path):
