@@ -79,6 +79,38 @@ options:
       - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
     type: str
     aliases: [ostemplate]
+  clone_from:
+    description:
+      - The machine that a new one is cloned from, in the place of O(image). It is not looked at once the clone is there.
+      - The clone gets every disk of it that this collection made, on the same bus, and what its seed said of O(cloud_init.user),
+        O(cloud_init.ssh_keys), O(cloud_init.packages) and O(cloud_init.user_data) where nothing else is written. A disk in O(disks) may
+        be larger or in another pool; one with C(state=absent) is not cloned. Everything else is as for any new machine.
+      - It has a UUID, MAC addresses and a seed of its own, so that cloud-init sees another instance and makes its host name and ssh host
+        keys anew. What lies inside its disks nobody opens. Leave C(/etc/machine-id) empty there, or take C(virt-sysprep).
+      - On V(ignore:btrfs) the clone shares its blocks with its origin. Elsewhere it is a copy, whose size the plan says before.
+      - A machine that runs is cloned with the file systems frozen by its agent where that answers, otherwise as a power cut would leave
+        them. It is held still for a moment, or goes on while QEMU copies its disks.
+    type: dict
+    suboptions:
+      guest:
+        description:
+          - The name of the machine.
+          - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
+        type: str
+        required: true
+      snapshot:
+        description:
+          - A snapshot of it, by its name in M(homelab.hybrid.guest_snapshot). Without one the clone gets what is there now.
+          - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'' and ''-'', the first a letter or digit.'
+        type: str
+      mode:
+        description:
+          - V(linked) makes disks that stand on those of its origin. Its origin, or the snapshot, cannot be changed, reverted or taken
+            away as long as the clone is there. It takes a template, a snapshot, or a machine that is stopped, in the same pool.
+          - V(full) makes disks that stand for themselves, but for an image on which those of its origin stand.
+          - Without it a clone of a template is linked where its pool can, and any other is full.
+        type: str
+        choices: [linked, full]
   disks:
     description:
       - The disks, by name. A disk that is not listed is left and named in RV(unmanaged), unless O(exact) says otherwise.

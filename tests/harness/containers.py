@@ -149,6 +149,10 @@ def clean() -> None:
                 _open_to_deletion(path)
             # A program of a run that was killed may still be deleting it.
             shutil.rmtree(path, ignore_errors=True)
+            if path.exists():
+                # The root of a template.
+                _open_to_deletion(path)
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _open_to_deletion(snapshot: Path) -> None:

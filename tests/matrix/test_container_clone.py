@@ -19,6 +19,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read impor
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.kill import survive_kills
 
 CLONE = f"{ct.PREFIX}-b"
 FROM: dict[str, t.Any] = {"name": CLONE, "state": "stopped", "clone_from": {"guest": ct.NAME}}
@@ -231,6 +232,41 @@ def test_a_template_can_be_made_at_once_and_taken_away_with_its_root() -> None:
     check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "absent"}, ["state"])
     check_run_again(ct.CONTAINER, {**ct.BASE, "allow": ["adopt"]})
     assert ct.inside("touch", "/srv-is-writable") == ""
+
+
+def test_a_clone_of_a_running_container_survives_every_kill() -> None:
+    def begin() -> None:
+        ct.clean()
+        ct.make(state="started")
+        put("/srv/note", "kept")
+
+    def verify(outcome: Outcome) -> None:
+        assert (ct.state(), ct.state(CLONE), read("/srv/note")) == ("RUNNING", "STOPPED", "kept")
+        assert not list((ct.FOLDER / "pool").glob(".*"))
+
+    survive_kills(ct.CONTAINER, FROM, begin=begin, verify=verify, moments=0)
+
+
+@pytest.mark.parametrize("pool", ["btrfs"], indirect=True)
+def test_a_template_is_made_and_unmade_whenever_a_run_is_killed() -> None:
+    def begin() -> None:
+        ct.clean()
+        ct.make(state="started")
+
+    end = {"state": "stopped", "force_stop": True, "shutdown_timeout": 1}
+    is_read_only = ["btrfs", "property", "get", "-ts", str(ct.rootfs()), "ro"]
+
+    def verify(outcome: Outcome) -> None:
+        assert ct.run(*is_read_only).strip() == f"ro={str(told(ct.NAME)['template']).lower()}"
+
+    survive_kills(ct.CONTAINER, {**TEMPLATE, **end}, begin=begin, verify=verify, moments=0)
+
+    def begin_as_one() -> None:
+        ct.clean()
+        ct.make(state="stopped", template=True)
+
+    params = {**TEMPLATE, "template": False}
+    survive_kills(ct.CONTAINER, params, begin=begin_as_one, verify=verify, moments=0)
 
 
 @pytest.mark.parametrize("pool", ["dir"], indirect=True)

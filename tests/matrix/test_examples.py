@@ -421,11 +421,22 @@ def prepare(example: Example) -> None:
     if name == "web":
         disk = hand_made.disk("/srv/old/web.qcow2", form="qcow2")
         hand_made.make(name, disk + hand_made.card("52:54:00:aa:bb:cc", "br0"))
+    elif "clone_from" in example.params:
+        make_origin(example.module, **example.params["clone_from"])
     elif not is_creation(example.params):
         base = BASE[example.module]
         own = example.params.get("rootfs")
         base = {**base, "rootfs": {"pool": own["pool"]}} if own else base
         outcome = converge_now(RESOURCES[example.module], {**base, "name": name})
+        assert outcome.error is None, outcome.error
+
+
+def make_origin(module: str, guest: str, snapshot: str | None = None, **how: t.Any) -> None:
+    """What an example clones."""
+    outcome = converge_now(RESOURCES[module], {**BASE[module], "name": guest})
+    assert outcome.error is None, outcome.error
+    if snapshot is not None:
+        outcome = converge_now(GuestSnapshot(), {"guest": guest, "name": snapshot})
         assert outcome.error is None, outcome.error
 
 
@@ -453,10 +464,12 @@ def test_guests(surroundings: None, number: int) -> None:
         prepare(example)
         is_run = run_example(example.module, fitted(example.params))
         is_shipped = example.source.startswith("inventory") or example.module == "lxc_container"
-        if is_run and is_shipped and example.params.get("state") != "absent":
+        if is_run and is_shipped and example.params.get("state") != "absent" and not example.params.get("template"):
             start(example.module, name)
     finally:
         remove_guest(example.module, name)
+        if "clone_from" in example.params:
+            remove_guest(example.module, example.params["clone_from"]["guest"])
 
 
 @pytest.mark.parametrize("module", GUESTS)

@@ -35,7 +35,7 @@ Params = dict[str, t.Any]
 
 PREFIX = "hlkl"
 BRIDGE, POOL, IMAGE = f"{PREFIX}br0", f"{PREFIX}-pool", f"{PREFIX}-tiny"
-CONTAINER, OTHER, VM = f"{PREFIX}-a", f"{PREFIX}-b", f"{PREFIX}-vm"
+CONTAINER, OTHER, VM, OTHER_VM = f"{PREFIX}-a", f"{PREFIX}-b", f"{PREFIX}-vm", f"{PREFIX}-other"
 FOLDER = Path("/srv") / PREFIX
 ARCHIVE = FOLDER.with_name(f"{PREFIX}-archive") / "tiny.tar.zst"
 LXC = Path("/var/lib/lxc")
@@ -102,6 +102,12 @@ WHOLE_CHANGE: Params = {
     "parallel": 2,
 }
 
+CONTAINER_CLONE: Params = {
+    **{key: value for key, value in OTHER_ITEM.items() if key not in ("image", "rootfs")},
+    "clone_from": {"guest": CONTAINER},
+}
+VM_CLONE: Params = {"name": OTHER_VM, "memory": "64", "clone_from": {"guest": VM}, "networks": [LAN], **ENDING}
+
 # Where it comes from is known when the server runs.
 FETCHED: Params = {"name": IMAGE, "kind": "container"}
 
@@ -153,6 +159,14 @@ SCENARIOS = (
         {**SNAPSHOT, "state": "reverted", "allow": ["revert"], **ENDING},
         SNAPSHOT,
     ),
+    # Its origin runs: it is held while its root is copied, or copies its disks itself.
+    Scenario(
+        "container_clone",
+        {**SURROUNDINGS, "containers": [CONTAINER_ITEM]},
+        LxcContainer(),
+        CONTAINER_CLONE,
+    ),
+    Scenario("vm_clone", {**SURROUNDINGS, "vms": [VM_ITEM]}, KvmVm(), VM_CLONE),
     Scenario("network_change", {**SURROUNDINGS, "containers": [CONTAINER_ITEM]}, Bridge(), NETWORK_CHANGE),
     Scenario("layout_create", {}, None, WHOLE),
     Scenario("layout_change", WHOLE, None, WHOLE_CHANGE),

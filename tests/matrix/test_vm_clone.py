@@ -11,17 +11,27 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import Outcome
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests
+from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines, pools
-from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse
-from ansible_collections.homelab.hybrid.tests.harness.machines import PAPER, state_of, virsh
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.kill import Child
+from ansible_collections.homelab.hybrid.tests.harness.machines import PAPER, command, state_of, virsh, volume
 
 VM = KvmVm()
 NAME = f"{machines.PREFIX}-base"
 BTRFS = f"{machines.PREFIX}-btrfs"
 FORMATS = {BTRFS: "raw", machines.POOL: "qcow2"}
 TEMPLATE: dict[str, t.Any] = {"name": NAME, "template": True}
+CLONE = f"{machines.PREFIX}-clone"
+FROM: dict[str, t.Any] = {"name": CLONE, "state": "stopped", **PAPER, "clone_from": {"guest": NAME}}
+LINKED: dict[str, t.Any] = {**FROM, "clone_from": {"guest": NAME, "mode": "linked"}}
+KEEP: dict[str, t.Any] = {"guest": NAME, "name": "before"}
+DISKS = ("root", "data")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +69,164 @@ def make(pool: str, state: str = "stopped") -> None:
     assert outcome.error is None, outcome.error
     if state == "started":
         virsh("start", NAME)
+
+
+def path_of(pool: str, folder: Path, disk: str, name: str = NAME) -> Path:
+    return folder / f"{name}.{disk}.{FORMATS[pool]}"
+
+
+def write(pool: str, folder: Path, pattern: int, name: str = NAME) -> None:
+    """What a machine writes, done while it is off."""
+    was_running = state_of(name) == "running"
+    if was_running:
+        virsh("destroy", name)
+    for disk in DISKS:
+        command(
+            "qemu-io", "-f", FORMATS[pool], "-c", f"write -P {pattern} 0 64k", str(path_of(pool, folder, disk, name))
+        )
+    if was_running:
+        virsh("start", name)
+
+
+def holds(pool: str, folder: Path, pattern: int, name: str = CLONE) -> bool:
+    told = []
+    for disk in DISKS:
+        argv = ["qemu-io", "-U", "-r", "-f", FORMATS[pool], "-c", f"read -P {pattern} 0 64k"]
+        told.append(command(*argv, str(path_of(pool, folder, disk, name)), check=False))
+    assert all("read 65536/65536" in each for each in told), told
+    return not any("verification failed" in each for each in told)
+
+
+def told(name: str) -> dict[str, t.Any]:
+    guests: list[dict[str, t.Any]] = read_guests({"name": [name]}, Host())["guests"]
+    return guests[0]
+
+
+def clone_change(outcome: Outcome) -> str:
+    return str(next(change.after for change in outcome.plan.changes if change.path == "clone_from"))
+
+
+def backing(path: Path) -> str | None:
+    found: str | None = volume(path).get("full-backing-filename")
+    return found
+
+
+@pytest.mark.parametrize("power", ["stopped", "started"])
+def test_a_clone_has_the_disks_of_its_origin_and_an_identity_of_its_own(pool: str, folder: Path, power: str) -> None:
+    make(pool)
+    write(pool, folder, 1)
+    if power == "started":
+        virsh("start", NAME)
+    outcome = check_run_again(VM, FROM)
+    assert ("shares its blocks" if pool == BTRFS else "a copy of at most") in clone_change(outcome)
+    warnings = " ".join(outcome.plan.warnings)
+    assert f"{CLONE} has no seed (cloud_init)" in warnings
+    assert (f"{NAME} is held still" in warnings) is (power == "started" and pool == BTRFS)
+    assert state_of(NAME) == ("running" if power == "started" else "shut off")
+    assert virsh("domuuid", NAME) != virsh("domuuid", CLONE)
+    write(pool, folder, 2)
+    assert holds(pool, folder, 1) and holds(pool, folder, 2, NAME)
+    assert [backing(path_of(pool, folder, disk, CLONE)) for disk in DISKS] == [None, None]
+    assert told(CLONE)["clone_from"] == {"guest": NAME, "snapshot": None, "linked": False}
+    check_run_again(VM, {"name": NAME, **PAPER, "state": "absent", "delete": ["disks"]})
+    unchanged(VM, FROM)
+    check_run_again(VM, {"name": CLONE, "state": "started"}, ["state"])
+
+
+def test_a_clone_can_have_a_larger_disk_another_pool_and_fewer_of_them(pool: str, folder: Path, folders: t.Any) -> None:
+    make(pool)
+    write(pool, folder, 1)
+    other = machines.POOL if pool == BTRFS else BTRFS
+    smaller = {**FROM, "disks": [{"name": "root", "size": "1M"}]}
+    refuse(VM, smaller, "disks[root].size: 1MiB is less than the disk of")
+    disks = [{"name": "root", "size": "3M", "pool": other}, {"name": "data", "state": "absent"}]
+    check_run_again(VM, {**FROM, "disks": disks})
+    place = folders[other] / f"{CLONE}.root.{FORMATS[other]}"
+    assert volume(place)["virtual-size"] == 3 << 20
+    assert "read 65536/65536" in command("qemu-io", "-r", "-f", FORMATS[other], "-c", "read -P 1 0 64k", str(place))
+    assert not path_of(pool, folder, "data", CLONE).exists()
+    refuse(
+        VM,
+        {**LINKED, "name": f"{CLONE}-2", "disks": disks},
+        "root comes to the storage pool",
+    )
+
+
+@pytest.mark.parametrize("power", ["stopped", "started"])
+def test_a_clone_of_a_snapshot_has_what_was_there_then(pool: str, folder: Path, power: str) -> None:
+    make(pool, power)
+    write(pool, folder, 1)
+    assert converge_now(GuestSnapshot(), KEEP).error is None
+    write(pool, folder, 2)
+    linked = {**FROM, "clone_from": {"guest": NAME, "snapshot": "before", "mode": "linked"}}
+    check_run_again(VM, linked)
+    assert holds(pool, folder, 1)
+    assert (backing(path_of(pool, folder, "root", CLONE)) is None) is (pool == BTRFS)
+    saying = f"the linked clone {CLONE} stands on it"
+    refuse(GuestSnapshot(), {**KEEP, "state": "absent"}, saying)
+    check_run_again(VM, {"name": CLONE, "state": "started"}, ["state"])
+
+
+def test_what_linked_clones_stand_on_stays_as_it_is(pool: str, folder: Path) -> None:
+    make(pool)
+    write(pool, folder, 1)
+    assert "(linked)" in clone_change(check_run_again(VM, LINKED))
+    assert told(NAME)["clones"] == [CLONE]
+    base = path_of(pool, folder, "root")
+    assert backing(path_of(pool, folder, "root", CLONE)) == (None if pool == BTRFS else str(base))
+    saying = f"the linked clone {CLONE} stands on {NAME}"
+    refuse(VM, {"name": NAME, "state": "started"}, saying)
+    refuse(VM, {"name": NAME, "disks": [{"name": "root", "size": "3M"}]}, saying)
+    refuse(VM, {"name": NAME, "state": "absent", "delete": ["disks"]}, saying)
+    check_run_again(VM, {"name": CLONE, "state": "started"}, ["state"])
+    write(pool, folder, 3, CLONE)
+    assert holds(pool, folder, 1, NAME)
+    check_run_again(VM, {"name": CLONE, **PAPER, "state": "absent", "delete": ["disks"]})
+    check_run_again(VM, {"name": NAME, "state": "started"}, ["state"])
+    refuse(VM, LINKED, f"{NAME} runs, and what is linked stands on what does not change")
+
+
+def test_cloud_init_sees_another_instance_in_a_clone(pool: str, folder: Path) -> None:
+    make(pool)
+    seeded = {"name": NAME, "cloud_init": {"user": "admin", "meta_data": "instance-id: mine"}}
+    assert converge_now(VM, seeded).error is None
+    outcome = check_run_again(VM, FROM)
+    assert "cloud_init.user" in [change.path for change in outcome.plan.changes]
+    assert "/etc/machine-id inside its disks" in " ".join(outcome.plan.warnings)
+    seed = folder / f"{CLONE}.seed.iso"
+    assert CLONE in command("isoinfo", "-R", "-x", "/meta-data", "-i", str(seed))
+    assert "admin" in command("isoinfo", "-R", "-x", "/user-data", "-i", str(seed))
+
+
+@pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
+def test_a_machine_that_starts_by_uefi_is_not_cloned_into_one_that_does_not(pool: str, folder: Path) -> None:
+    make(pool)
+    place = folder / f"{NAME}.fd"
+    place.touch()
+    loader = f"<loader readonly='yes' type='pflash'>{place}.code</loader><nvram>{place}</nvram>"
+    file = folder / f"{NAME}.xml"
+    file.write_text(virsh("dumpxml", "--inactive", NAME).replace("</type>", f"</type>{loader}", 1), encoding="utf-8")
+    virsh("define", str(file))
+    refuse(VM, FROM, f"{NAME} has UEFI variables, and homelab.hybrid.kvm_vm makes no machines with those")
+    virsh("undefine", NAME, "--keep-nvram")
+
+
+@pytest.mark.parametrize("step", ["root cloned", "copies begun", "volume root made"])
+def test_a_machine_goes_on_when_a_run_that_cloned_it_was_killed(pool: str, folder: Path, step: str) -> None:
+    if (step == "copies begun") is (pool == BTRFS) and step != "volume root made":
+        pytest.skip("this pool has no such step")
+    make(pool, "started")
+    steps = Child(VM, FROM).finish()[0]
+    assert converge_now(VM, {"name": CLONE, "state": "absent", "delete": ["disks"], **PAPER}).error is None
+    assert step in steps, steps
+    Child(VM, FROM, kill_at=steps.index(step) + 1).finish()
+    # No check before it: QEMU goes on with what the killed run has begun.
+    outcome = converge_now(VM, FROM)
+    assert outcome.error is None, outcome.error
+    unchanged(VM, FROM)
+    assert state_of(NAME) == "running"
+    assert virsh("domjobinfo", NAME).split()[-1] == "None"
+    assert not [path for path in folder.iterdir() if path.name.startswith(f".{CLONE}")]
 
 
 def modes(pool: str, folder: Path) -> set[int]:

@@ -51,7 +51,8 @@ class Source(t.NamedTuple):
     *kind* is its word. *content* is what it holds now, *parts* what is cloned, by item, each with what a copy of it takes in the pool
     that it comes to. *sizes* are those of the items in bytes, ``None`` without a limit; *used_bytes* is what they hold at least.
     *link_obstacle* says why nothing can be linked to them, *obstacle* why nothing can be cloned. *idmap* is that of the owners
-    of its files, *ssh_keys* are those that were written for it. *values* are what a clone has of its definition, by option path.
+    of its files, *ssh_keys* are those that were written for it.
+    *values* are what a clone has of its definition, by option path, *items* what it has of its disks, by their names and keys.
     """
 
     kind: str
@@ -66,6 +67,7 @@ class Source(t.NamedTuple):
     idmap: tuple[int, int] | None = None
     ssh_keys: tuple[str, ...] = ()
     values: t.Mapping[str, t.Any] = {}
+    items: t.Mapping[str, t.Mapping[str, t.Any]] = {}
 
     @property
     def copied_bytes(self) -> int:

@@ -15,7 +15,7 @@ from .._core.errors import SpecError
 from .._core.keyed import Show, Thing
 from .._core.options import INSIDE, NEVER_PERMITTED, RECORD, VOLUME, Item, Option, Options, split
 from .._core.plan import How, Plan
-from .content import show_copied
+from .content import Source, show_copied
 from .identity import derive_mac
 from .options import TEMPLATE
 from .record import Origin
@@ -224,11 +224,11 @@ def _plan_creation(draft: Draft, kind: Kind) -> None:
     kind.plan_creation(draft)
 
 
-def origin_of(spec: GuestSpec, state: GuestState) -> Origin | None:
+def origin_of(spec: GuestSpec, source: Source | None) -> Origin | None:
     """What a new guest is cloned from. Nobody said how: linked to a template where its pool can, for itself otherwise."""
     if spec.origin is None:
         return None
-    mode, source = spec.get("clone_from.mode"), state.source
+    mode = spec.get("clone_from.mode")
     is_plain_template = source is not None and source.is_template and not source.is_snapshot
     can_link = source is not None and source.link_obstacle is None
     return Origin(
@@ -237,7 +237,7 @@ def origin_of(spec: GuestSpec, state: GuestState) -> Origin | None:
 
 
 def _plan_clone(draft: Draft, kind: Kind) -> None:
-    source, origin = kind.state.source, origin_of(kind.spec, kind.state)
+    source, origin = kind.state.source, origin_of(kind.spec, kind.state.source)
     if source is None:
         draft.plan.assumed.append(f"guest {kind.spec.origin}")
         draft.add("clone_from", None, str(origin), How.OFFLINE)

@@ -188,7 +188,7 @@ class Run:
             if is_new:
                 record = record.replace(
                     image=self.spec.image,
-                    origin=origin_of(self.spec, self.state),
+                    origin=origin_of(self.spec, self.state.source),
                     options={},
                     run=None,
                     wants_start=self.spec.state in ("started", "restarted"),

@@ -7,17 +7,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from .._container import power as container_power
-from .._core import libraries
 from .._core.converge import Work
 from .._core.errors import ApplyError
 from .._guest.ownership import Ownership
-from .._host.libvirt import errors_of
 from .._storage.driver import Attempt
-from .._vm import backup, saving, storage
+from .._vm import backup, saving, stillness, storage
 from .._vm import power as machine_power
 from .._vm.spec import Spec as MachineSpec
 from .spec import Spec
@@ -121,30 +118,11 @@ class Machine:
             # What is frozen in its memory would be so when it wakes up.
             saving.save(self._domain, memory)
             return False
-        if self.has_agent:
-            try:
-                self._domain.fsFreeze()
-                self.is_frozen = True
-            except libraries.libvirt().libvirtError as exc:
-                self.warnings.append(
-                    f"the agent in {self.spec.guest} did not freeze its file systems ({exc.get_error_message()}): "
-                    "the snapshot holds what a power cut would leave"
-                )
-        if stops:
-            machine_power.pause(self._domain)
+        self.is_frozen = stillness.hold(self._domain, stops=stops, has_agent=self.has_agent, warnings=self.warnings)
         return self.is_frozen
 
     def release(self, *, stopped: bool) -> None:
-        domain, library = self._domain, libraries.libvirt()
-        if stopped and domain.isActive() and domain.state()[0] == library.VIR_DOMAIN_PAUSED:
-            machine_power.resume(domain)
-        if self.is_frozen:
-            with errors_of(f"thaw the file systems of {self.spec.guest}", ApplyError):
-                domain.fsThaw()
-        elif domain.isActive():
-            # Those that a run froze which was killed; nothing is to thaw, or no agent answers, as a rule.
-            with contextlib.suppress(library.libvirtError):
-                domain.fsThaw()
+        stillness.release(self._domain, stopped=stopped, is_frozen=self.is_frozen)
 
     def begin_copies(self, copies: t.Mapping[str, Attempt]) -> None:
         backup.begin(self._domain, copies)

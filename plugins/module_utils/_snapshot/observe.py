@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 import typing as t
 
@@ -18,7 +17,6 @@ from .._guest.content import Content, Part
 from .._guest.record import GuestRecord, Snapshot
 from .._guest.recorded import load_file
 from .._guest.removal import kept_snapshots
-from .._host.backing import chain_of
 from .._host.snapshot import Host
 from .._storage.choice import absence, drivers_of
 from .._storage.driver import SNAPSHOT, Driver, Snapshotting
@@ -28,8 +26,6 @@ from . import beside
 from .plan import ASIDE, MEMORY
 from .spec import Spec
 from .state import State
-
-_BLOCK = 512
 
 
 def observe(spec: Spec, host: Host) -> State:
@@ -83,9 +79,7 @@ def _parts_of(name: str, begun: Snapshot | None, guest: Content, drivers: t.Mapp
         source = driver.disk_source(volume) if guest.copies_itself and part.copied_bytes else None
         # A guest writes what it likes to the beginning of a raw disk: there it names no file that the disk stands on.
         if source is not None and source.format == "qcow2":
-            # QEMU copies what the machine sees, with what comes of the image that the disk stands on.
-            blocks = sum(os.stat(path).st_blocks for path in chain_of(source.path))
-            part = part._replace(copied_bytes=blocks * _BLOCK)
+            part = part._replace(copied_bytes=machine.copied_by_qemu(source.path))
         found[item] = part
     return found
 

@@ -59,8 +59,20 @@ def _copy(
     else:
         source = origin_driver.disk_source(origin)
         attempt = driver.create(volume, size=size, format=format, keep_fds=keep_fds)
-        # Into the file that is there, which has the attributes and the size that its pool wants.
-        argv = ["qemu-img", "convert", "-q", "-n", "-f", source.format, "-O", attempt.format, source.path, attempt.path]
+        # Into the file that is there, which has the attributes and the size that its pool wants. -U: QEMU may hold it open.
+        argv = [
+            "qemu-img",
+            "convert",
+            "-q",
+            "-n",
+            "-U",
+            "-f",
+            source.format,
+            "-O",
+            attempt.format,
+            source.path,
+            attempt.path,
+        ]
     try:
         command.run(argv, keep_fds=keep_fds)
     except Exception:

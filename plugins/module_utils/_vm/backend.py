@@ -7,29 +7,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import typing as t
 import uuid
 
-from .._core import atomic, libraries
+from .._core import atomic, libraries, lock
 from .._core.converge import Work
 from .._core.errors import ApplyError, WaitTimeout
 from .._core.options import DEFINITION, Item, pattern, split
 from .._core.plan import Change, How, Plan, Step
 from .._core.waiting import wait_until
 from .._guest import beside, port
+from .._guest.content import Source, copied_by_itself
 from .._guest.identity import link_name
 from .._guest.ownership import Ownership
 from .._guest.plan import is_half_made, wanted_value
-from .._guest.record import RecordedVolume
-from .._guest.run import Run, Steps
+from .._guest.record import Origin, RecordedVolume
+from .._guest.run import Run, Steps, check_origin
 from .._host.libvirt import errors_of
 from .._image.plan import COPIES
+from .._storage import cloning
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of
-from .._storage.driver import Driver
+from .._storage.driver import Attempt, DiskSource, Driver, Snapshotting
 from .._storage.volume import Volume
-from . import power, process, seed, storage
+from . import backup, power, process, seed, stillness, storage
 from .naming import noted_names
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .plan import VmKind
@@ -52,7 +55,9 @@ def apply_vm(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
     """Carry out *plan*, yielding each change that stands.
 
     :raises ApplyError: when libvirt or the guest refuses a step.
+    :raises MissingRequirement: when what it is cloned from does not exist; nothing was written then.
     """
+    check_origin(spec, state)
     with errors_of(f"change {spec.name}", ApplyError):
         wanted = spec if state.exists or spec.state == "absent" else VmKind(spec, state).created()
         yield from Run(VmBackend(wanted, state, plan, work), wanted, state, plan).steps()
@@ -164,6 +169,9 @@ class VmBackend:
         return names
 
     def clear(self) -> Steps:
+        if self.own.record.holds is not None:
+            self._let_go(self.own.record.holds)
+            yield Step("held guest released")
         drivers = drivers_of(self.work.host)
         for recorded in self.own.record.volumes.values():
             if recorded.volume.pool in drivers:
@@ -350,9 +358,12 @@ class VmBackend:
         new = {**self.made, **self.adopted}
         formats = self.state.formats
         items = {item.name: new_item("disks", item, formats) for item in self.spec.wanted("disks") if item.name in new}
+        cloned = {name: its.volume for name, its in self.made.items() if name in self._cloned}
+        if cloned:
+            yield from self._clone_disks(cloned, items)
         for name, recorded in self.made.items():
             volume = recorded.volume
-            if name != SEED_DISK and not self._driver(volume).exists(volume):
+            if name not in (SEED_DISK, *cloned) and not self._driver(volume).exists(volume):
                 yield from storage.make_volume(self.work, self._driver(volume), volume, items[name].values)
                 yield Step(f"volume {name} made")
         yield from (change for change in self.plan.changes if change.path.startswith(COPIES))
@@ -362,6 +373,102 @@ class VmBackend:
                 self._driver(recorded.volume).resize(recorded.volume, size, keep_fds=self.work.held.fds)
                 yield Step(f"volume {name} taken")
         self.plan.warnings += storage.refresh(self.work, [recorded.volume.pool for recorded in new.values()])
+
+    @property
+    def _cloned(self) -> t.Collection[str]:
+        """The disks that a new machine has of its origin."""
+        return self.state.source.parts if self.state.source and not self.state.exists else ()
+
+    def _clone_disks(self, targets: t.Mapping[str, Volume], items: t.Mapping[str, Item]) -> Steps:
+        source, origin = t.cast(Source, self.state.source), t.cast(Origin, self.own.record.origin)
+        attempts: dict[str, Attempt] = {}
+        by_itself = (
+            [] if source.is_snapshot else copied_by_itself(source.parts, copies_itself=source.content.copies_itself)
+        )
+        try:
+            with self._held(origin.guest, source, is_copying=bool(by_itself)):
+                copies = {}
+                for name in by_itself:
+                    disk = self._origin_of(name)
+                    size, form = source.sizes[name], str(items[name].get("format"))
+                    attempts[name] = self._driver(targets[name]).create(
+                        targets[name], size=size, format=form, keep_fds=self.work.held.fds
+                    )
+                    copies[disk.path] = attempts[name]
+                with self._still(origin.guest, source):
+                    if copies:
+                        backup.begin(self.work.host.domains[origin.guest], copies)
+                    for name, volume in targets.items():
+                        if name not in attempts:
+                            attempts[name] = self._begin_clone(name, volume, items[name], is_linked=origin.is_linked)
+                            yield Step(f"{name} cloned")
+                if copies:
+                    yield Step("copies begun")
+                    backup.finish(self.work.host.domains[origin.guest])
+            for name, attempt in attempts.items():
+                driver, size = self._driver(attempt.volume), items[name].get("size")
+                driver.publish(attempt)
+                if size is not None and size > (source.sizes[name] or 0) and not origin.is_linked:
+                    driver.resize(attempt.volume, size, keep_fds=self.work.held.fds)
+                yield Step(f"volume {name} made")
+        except Exception:
+            # A disk that did not fit would keep its pool full.
+            for volume in targets.values():
+                self._driver(volume).purge(volume)
+            raise
+
+    def _origin_of(self, name: str) -> DiskSource:
+        volume = t.cast(Source, self.state.source).parts[name].volume
+        return self._driver(volume).disk_source(volume)
+
+    def _begin_clone(self, name: str, volume: Volume, item: Item, *, is_linked: bool) -> Attempt:
+        origin = t.cast(Source, self.state.source).parts[name].volume
+        return cloning.begin(
+            self._driver(volume),
+            volume,
+            self._driver(origin),
+            origin,
+            is_linked=is_linked,
+            size=item.get("size"),
+            format=item.get("format"),
+            keep_fds=self.work.held.fds,
+        )
+
+    @contextlib.contextmanager
+    def _held(self, name: str, source: Source, *, is_copying: bool) -> t.Iterator[None]:
+        """Our record says of a running machine that it is held or copies itself: who was killed ends that in the next run."""
+        if not (source.is_held or is_copying or (source.runs and source.content.has_agent)):
+            yield
+            return
+        with lock.holding(name):
+            self.own.save(holds=name)
+            try:
+                yield
+            finally:
+                self.own.save(holds=None)
+
+    @contextlib.contextmanager
+    def _still(self, name: str, source: Source) -> t.Iterator[None]:
+        has_agent = source.runs and source.content.has_agent
+        if not (source.is_held or has_agent):
+            yield
+            return
+        domain, is_frozen = self.work.host.domains[name], False
+        try:
+            is_frozen = stillness.hold(domain, stops=source.is_held, has_agent=has_agent, warnings=self.plan.warnings)
+            yield
+        finally:
+            stillness.release(domain, stopped=source.is_held, is_frozen=is_frozen)
+
+    def _let_go(self, name: str) -> None:
+        """End what a run that was killed has begun on the machine *name*."""
+        with lock.holding(name):
+            domain = self.work.host.domains.get(name)
+            if domain is not None:
+                ours = [its.volume for its in self.own.record.volumes.values() if its.is_fresh]
+                backup.end(domain, [t.cast(Snapshotting, self._driver(volume)).attempts_at(volume) for volume in ours])
+                stillness.release(domain, stopped=True, is_frozen=False)
+            self.own.save(holds=None)
 
     def resize(self, change: Change) -> None:
         name, size = split(change.path)[1], self.wanted(change.path)

@@ -16,7 +16,7 @@ from .._core.options import Item
 from .._guest.claims import CardClaim, as_it_is, once_it_stands, when_it_goes
 from .._image.state import space_of
 from .plan import VmKind
-from .spec import Spec, reads_only, with_create_defaults
+from .spec import Spec, reads_only, with_create_defaults, with_source
 from .state import State
 
 
@@ -33,7 +33,7 @@ def claims_of(spec: Spec | None, state: State) -> Claims:
     if not state.exists:
         # What it lacks its own plan says.
         with contextlib.suppress(SpecError):
-            wanted = with_create_defaults(spec)
+            wanted = with_create_defaults(with_source(spec, state.source))
     memory = wanted.get("memory_max") or max(_memory_before(state), wanted.get("memory", 0))
     space = [space for item in wanted.wanted("disks") if (space := _space(item, state))]
     copies = state.missing_copies.items()

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from xml.etree import ElementTree
 
 from .._core.errors import ObserveError
 from .._guest.content import Content
 from .._guest.record import GuestRecord
+from .._host.backing import chain_of
 from .._host.libvirt import errors_of
 from .._host.snapshot import Host
 from .._storage.choice import absence, drivers_of
@@ -20,6 +22,8 @@ from . import firmware
 from .observe import read_power
 from .options import SEED_DISK
 from .xml import channel
+
+_BLOCK = 512
 
 
 def look(guest: str, record: GuestRecord, host: Host) -> Content:
@@ -37,6 +41,11 @@ def look(guest: str, record: GuestRecord, host: Host) -> Content:
     has_agent = power == "started" and channel.is_connected(root)
     obstacle = _obstacle(guest, record, power, root, volumes, lost)
     return Content(power, volumes, obstacle, left_out, has_agent, copies_itself=power == "started")
+
+
+def copied_by_qemu(path: str) -> int:
+    """How many bytes QEMU copies at most of the disk at *path*: what the machine sees, with what comes of that on which it stands."""
+    return sum((os.stat(place).st_blocks for place in chain_of(path)), 0) * _BLOCK
 
 
 def _writable(disk: ElementTree.Element) -> str | None:

@@ -113,6 +113,7 @@ OPTIONS = Options(
     guest.MEMORY.but(create=1 << 20, note="through the balloon, up to memory_max; more waits for a restart"),
     Option("memory_max", check=guest.MEMORY_SIZE, show=show_memory_kib),
     guest.IMAGE,
+    *guest.CLONE_FROM,
     Option("disks[]", "item", live=always, note="sata waits for a restart, and so does what the guest does not let go"),
     Option(
         "disks[].pool", check=NAME, home=VOLUME, loss=fixed, note="a disk is not moved: give the new disk another name"

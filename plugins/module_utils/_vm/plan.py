@@ -20,7 +20,7 @@ from .._guest.plan import Kind, is_half_made, plan_guest, refuse
 from .._image.plan import copy_path
 from .naming import has_new_name
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
-from .spec import Spec, check_limits, new_item, shared_name, with_create_defaults
+from .spec import Spec, check_limits, new_item, shared_name, with_create_defaults, with_source
 from .state import State
 from .xml.disk import LIMITS, Disk, plugs_live
 from .xml.nic import Nic
@@ -50,7 +50,7 @@ class VmKind(Kind):
     # -- a new guest and its items
 
     def created(self) -> Spec:
-        return with_create_defaults(self.spec, self.state.formats)
+        return with_create_defaults(with_source(self.spec, self.state.source), self.state.formats)
 
     def created_item(self, area: str, item: Item) -> Item:
         return new_item(area, item, self.state.formats)
@@ -58,6 +58,20 @@ class VmKind(Kind):
     def plan_creation(self, draft: Draft) -> None:
         if self.state.accelerator != "kvm" and self.state.accelerator_reason:
             draft.plan.warnings.append(f"{self.spec.name} will be emulated, and slow: {self.state.accelerator_reason}")
+        if self.state.source is not None and self.state.source.parts:
+            self._say_what_stays(draft)
+
+    def _say_what_stays(self, draft: Draft) -> None:
+        """What identifies the origin inside its disks, which nobody opens here."""
+        origin, name = self.spec.origin, self.spec.name
+        if self.spec.has_seed:
+            told = f"cloud-init makes the host name and the ssh host keys of {name} anew at its first start. /etc/machine-id"
+        else:
+            told = f"{name} has no seed (cloud_init). The host name, the ssh host keys and /etc/machine-id"
+        draft.plan.warnings.append(
+            f"{told} inside its disks stay what they are on {origin}: leave them empty there before it is cloned, or run virt-sysprep on "
+            f"the disks of {name}"
+        )
 
     def details(self, draft: Draft, area: str, item: Item, *, is_live: bool) -> Show | None:
         if self.state.exists and item.name in self.state.persistent.things(_OTHER_AREA[area]):
@@ -110,6 +124,18 @@ class VmKind(Kind):
         if found is not None:
             return self._can_be_taken(draft, item, found)
         image, size = item.text("image"), item.get("size")
+        origin = self.state.source.sizes.get(item.name) if self.state.source else None
+        if origin is not None and size is not None and size < origin:
+            reason = (
+                f"{path}.size: {show_size(size)} is less than the disk of {self.spec.origin} has ({show_size(origin)})"
+            )
+            refuse(draft, f"{path}.size", show_size(origin), show_size(size), reason)
+            return False
+        its = self.state.source.items.get(item.name, {}) if self.state.source else {}
+        if "format" in its and item.get("format") != its["format"]:
+            reason = f"{path}.format: a clone in the pool of its origin is {its['format']} here, as its origin or as what stands on it"
+            refuse(draft, f"{path}.format", its["format"], item.get("format"), reason)
+            return False
         if image is None and size is None:
             raise SpecError(f"{path}.size: is needed to make an empty disk", key=f"{path}.size")
         least = self.state.image_sizes.get(image or "", 0)

@@ -13,11 +13,12 @@ from .._core.converge import Waiting, Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._guest.waits import has_to_wait
-from .._host.snapshot import BRIDGE, GUEST, IMAGE, POOL, SERVICE_LIBVIRT, Host
+from .._host.snapshot import BRIDGE, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LIBVIRT, Host
 from .facts import facts_of, guest_facts
 from .observe import observe
 from .plan import plan_vm
-from .spec import Spec, parse
+from .source import observe_source
+from .spec import Spec, parse, with_source
 from .state import State
 
 if t.TYPE_CHECKING:
@@ -33,7 +34,7 @@ class KvmVm:
     def requires(self, spec: Spec) -> tuple[Reference, ...]:
         if spec.state == "absent":
             return (SERVICE_LIBVIRT,)
-        named = [(IMAGE, spec.image)]
+        named = [(ORIGIN, spec.origin), (IMAGE, spec.image)]
         for item in spec.items("disks"):
             if item.is_wanted:
                 named += [(POOL, item.text("pool")), (IMAGE, item.text("image"))]
@@ -45,7 +46,8 @@ class KvmVm:
         return (Reference(GUEST, spec.name),)
 
     def observe(self, spec: Spec, host: Host) -> State:
-        return observe(spec, host)
+        source = observe_source(spec, host)
+        return observe(with_source(spec, source), host).replace(source=source)
 
     def plan(self, spec: Spec, state: State) -> Plan:
         return plan_vm(spec, state)

@@ -15,6 +15,7 @@ from .._core.declared import check_line, check_name
 from .._core.errors import SpecError, bad_value
 from .._core.keyed import Thing
 from .._core.options import Item
+from .._guest.content import Source
 from .._guest.spec import GuestSpec, parse_guest
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .xml.disk import LIMITS
@@ -104,6 +105,25 @@ def reads_only(item: Item, before: Thing | None) -> bool:
 def shared_name(name: str) -> str:
     """Why a disk and a network card cannot have the same name."""
     return f"networks: {name!r} is the name of a disk too. boot.order names both, so that each needs a name of its own"
+
+
+def with_source(spec: Spec, source: Source | None) -> Spec:
+    """*spec* with what a clone has of its origin where nothing else is written: its disks, and what its seed said.
+
+    A disk that is declared to go is not cloned.
+    """
+    if source is None:
+        return spec
+    declared = {item.name: item for item in spec.items("disks")}
+    disks = [_cloned(declared.get(name, Item(name)), values) for name, values in source.items.items()]
+    rest = [item for item in spec.items("disks") if item.name not in source.items]
+    lists = {**spec.lists, "disks": (*disks, *rest)}
+    return spec.replace(values={**source.values, **spec.values}, lists=lists)
+
+
+def _cloned(item: Item, values: t.Mapping[str, t.Any]) -> Item:
+    is_its_own = not item.is_wanted or "image" in item.values or "source" in item.values
+    return item if is_its_own else item.with_values({**values, **item.values})
 
 
 def with_create_defaults(spec: Spec, formats: Formats = NO_FORMATS) -> Spec:

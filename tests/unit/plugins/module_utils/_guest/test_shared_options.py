@@ -28,6 +28,12 @@ GOOD: dict[str, list[t.Any]] = {
     "cpu": [{"cores": 1}, {"cores": 710}, {}],
     "memory": ["16", "16MiB", "1GiB", "16384KiB", "64TiB", "1.5GiB", "64T"],
     "image": ["debian-13", "a.b_c"],
+    "clone_from": [
+        {"guest": "base"},
+        {"guest": "base", "snapshot": "before", "mode": "linked"},
+        {"guest": "a.b_c", "mode": "full"},
+        {},
+    ],
     "networks": [
         [],
         [{"name": "lan", "bridge": "br0"}],
@@ -54,6 +60,13 @@ BAD: dict[str, list[t.Any]] = {
     "cpu": [{"cores": 0}, {"cores": 711}],
     "memory": ["1", "15MiB", "1000KiB", "1001KiB", "100TiB", "2GB", "0", "-1", "a", "", "16.5MiB", "1MiB\n"],
     "image": ["", "../x", "a b", ".a", "a\n", "x" * 64],
+    "clone_from": [
+        {"guest": "../x"},
+        {"guest": "web"},
+        {"guest": "base", "snapshot": "a/b"},
+        {"guest": "base", "mode": "half"},
+        {"mode": "full"},
+    ],
     "networks": [
         [{"name": ""}],
         [{"name": "a.b"}],

@@ -290,7 +290,7 @@ def test_a_clone_in_another_pool_is_a_copy_and_leaves_nothing_where_that_fails(
     copies = [each for each in programs.told if "create" not in each]
     assert copies == [
         f"cp --archive --no-target-directory {pool.location(ROOT)} {attempts[0].path}",
-        f"qemu-img convert -q -n -f qcow2 -O raw {pool.location(DISK)} {attempts[1].path}",
+        f"qemu-img convert -q -n -U -f qcow2 -O raw {pool.location(DISK)} {attempts[1].path}",
     ]
     other.purge(new[0])
     other.purge(new[1])
