@@ -460,6 +460,41 @@ def test_all_is_taken_away_in_the_order_that_its_users_go(layout):
     assert not run(gone).told["changed"]
 
 
+@pytest.mark.parametrize("key", ["vms", "containers"])
+def test_a_clone_is_made_after_its_origin_and_goes_before_it(layout, key):
+    assert run(layout).error is None
+    kept = {**layout[key][0], "name": f"{PREFIX}-zz-base", "state": "stopped", "template": True, "networks": []}
+    clone = {
+        "name": f"{PREFIX}-clone",
+        "state": "stopped",
+        "clone_from": {"guest": kept["name"]},
+        "shutdown_timeout": 1,
+    }
+    clone |= {"memory": "64"} if key == "vms" else {}
+    params = {key: [clone, kept]}
+    check = run(params, dry_run=True)
+    assert check.error is None and check.told["assumed"] == []
+    outcome = run(params)
+    assert outcome.error is None and [each["name"] for each in outcome.told["resources"]] == [
+        kept["name"],
+        clone["name"],
+    ]
+    assert not run(params).told["changed"]
+    words = ["disks"] if key == "vms" else ["rootfs"]
+    gone = {key: [{"name": its["name"], "state": "absent", "delete": words} for its in (kept, clone)]}
+    if key == "vms":
+        alone = run({key: gone[key][:1]})
+        assert (
+            alone.error is not None
+            and f"the linked clone {clone['name']} stands on {kept['name']}" in alone.told["msg"]
+        )
+    check = run(gone, dry_run=True)
+    assert check.error is None, check.error
+    outcome = run(gone)
+    assert outcome.error is None, outcome.error
+    assert power(kept["name"]) == power(clone["name"]) == ""
+
+
 def test_a_pool_keeps_its_folder_while_anything_is_kept_in_it(layout):
     assert run(layout).error is None
     place = Path(layout["storage_pools"][0]["path"])

@@ -14,12 +14,16 @@ class ReferenceKind:
     """A kind of thing on the host by its *word*, such as ``bridge``.
 
     Locks are taken in the order of *rank*; what has none is not made by any resource, and has no lock. *missing* says of the
-    snapshot of a host and a name why the thing cannot be used, ``None`` when it can.
+    snapshot of a host and a name why the thing cannot be used, ``None`` when it can. Not *is_needed*: who requires it does so once, to
+    be made, and says itself whether it has to be there.
     """
 
-    __slots__ = ("missing", "rank", "word")
+    __slots__ = ("is_needed", "missing", "rank", "word")
 
-    def __init__(self, word: str, rank: int | None, missing: t.Callable[[t.Any, str], str | None]) -> None:
+    def __init__(
+        self, word: str, rank: int | None, missing: t.Callable[[t.Any, str], str | None], *, is_needed: bool = True
+    ) -> None:
+        self.is_needed = is_needed
         self.word = word
         self.rank = rank
         self.missing = missing

@@ -19,6 +19,11 @@ def linked_clones(host: Host, guest: str, snapshot: str | None = None) -> tuple[
     return host.derived(_linked).get((guest, snapshot), ())
 
 
+def clones_of(host: Host, guest: str) -> tuple[str, ...]:
+    """The guests whose volumes stand on those of *guest*, or of any snapshot of it."""
+    return tuple(name for (origin, dummy), names in host.derived(_linked).items() if origin == guest for name in names)
+
+
 def _linked(host: Host) -> Clones:
     found: dict[tuple[str, str | None], tuple[str, ...]] = {}
     for name, file in sorted(host.guest_records.items()):

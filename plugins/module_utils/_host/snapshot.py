@@ -73,7 +73,7 @@ POOL = ReferenceKind("pool", 1, _missing_pool)
 IMAGE = ReferenceKind("image", 2, _missing_image)
 GUEST = ReferenceKind("guest", 3, _missing_guest)
 # What a guest is made of, and needs no more once it stands: whether it has to be there, the plan of that guest says.
-ORIGIN = ReferenceKind("guest", 3, lambda dummy, name: None)
+ORIGIN = ReferenceKind("guest", 3, lambda dummy, name: None, is_needed=False)
 SERVICE_LIBVIRT = Reference(SERVICE, "libvirt")
 SERVICE_LXC = Reference(SERVICE, "lxc")
 

@@ -101,12 +101,11 @@ def _read(host: Host) -> Uses:
 def _backed_in_pools(host: Host) -> list[tuple[str, str]]:
     folders = {pool.path for pool in host.pools.values() if pool.type in _FOLDERS and pool.path}
     return [
-        (entry.path, backing)
+        (path, backing)
         for folder in sorted(folders)
-        if os.path.isdir(folder)
-        for entry in os.scandir(folder)
-        if entry.is_file(follow_symlinks=False)
-        for backing in [*chain_of(entry.path)][1:]
+        for path in (os.path.join(folder, name) for name in host.entries_in(folder) or ())
+        if os.path.isfile(path) and not os.path.islink(path)
+        for backing in [*chain_of(path)][1:]
     ]
 
 

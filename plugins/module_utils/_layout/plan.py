@@ -27,8 +27,9 @@ class Item:
 
     *spec* is what it declares, ``None`` where that could not be read. *told* is what its module would return: of its plan at
     first, of its run at last. *after* is what it lays claim to once the spec stands, *before*, of one that is taken away, what
-    it has now. *users* are the guests that stand on what is to be taken away, *heir_of* those that go, with something that
-    this one gets. *waits*: there is something to wait for, also where nothing is to change. *has_notes*: the record learns something.
+    it has now. *users* are the guests that stand on what is to be taken away, *heir_of* those that go before this one, with something
+    that it gets, or that stands on it. *waits*: there is something to wait for, also where nothing is to change. *has_notes*: the
+    record learns something.
     """
 
     declared: Declared
@@ -85,7 +86,7 @@ def dependencies(items: t.Sequence[Item]) -> list[list[Item]]:
     """For each of *items*, those that come before it.
 
     An item comes after what it requires, and after guests that go and leave it an address. What is taken away comes after the
-    guests that are taken away from it. There are no circles: a guest that goes waits for nobody.
+    guests that are taken away from it. There are no circles: a guest that goes waits for nobody but its clones.
     """
     providers = {reference: item for item in items for reference in item.provides}
     gone = {item.declared.name: item for item in items if item.declared.kind.is_guest and item.is_removed}
@@ -136,7 +137,13 @@ def settle(items: t.Sequence[Item]) -> None:
 
 def drop_assumed(items: t.Sequence[Item]) -> None:
     """What another item makes is not assumed: it is planned."""
-    made = {str(reference) for item in items if item.makes for reference in item.provides}
+    made = {
+        str(reference)
+        for item in items
+        # A guest that does not run is there to be cloned.
+        if item.makes or (item.stops and item.declared.kind.is_guest)
+        for reference in item.provides
+    }
     for item in items:
         item.told["assumed"] = [what for what in item.told.get("assumed") or () if what not in made]
 

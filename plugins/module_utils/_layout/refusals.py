@@ -150,7 +150,8 @@ def _size(number: int) -> str:
 def check_requirements(items: t.Sequence[Item], missing: t.Callable[[t.Any], str | None]) -> list[str]:
     """A sentence for each bridge, pool and image that an item requires, that is not there, and that nothing here makes.
 
-    *missing* says why a reference cannot be used. A failed provider is no reason to refuse: what depends on it is skipped.
+    *missing* says why a reference cannot be used. A failed provider is no reason to refuse: what depends on it is skipped. Whether a guest
+    needs what it is cloned from, its own plan says.
     """
     providers = {reference: item for item in items for reference in item.provides}
     found = []
@@ -159,7 +160,11 @@ def check_requirements(items: t.Sequence[Item], missing: t.Callable[[t.Any], str
             continue
         for reference in item.requires:
             provider = providers.get(reference)
-            if reference.kind.rank is None or (provider is not None and (provider.makes or provider.has_failed)):
+            if (
+                reference.kind.rank is None
+                or not reference.kind.is_needed
+                or (provider is not None and (provider.makes or provider.has_failed))
+            ):
                 continue
             if provider is not None and (provider.is_removed or provider.stops):
                 what = "takes away" if provider.is_removed else "leaves stopped"

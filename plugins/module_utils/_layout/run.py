@@ -18,6 +18,7 @@ from .._core.claims import NOTHING, Address, Claims, Room
 from .._core.converge import converge, rehearse
 from .._core.errors import HybridError, LockTimeout, MissingLibrary
 from .._core.plan import Change, Step
+from .._guest.clones import clones_of
 from .._host.probe import read_memory
 from .._host.snapshot import Gone, Host
 from .._run import journal
@@ -208,6 +209,7 @@ def plan_items(declared: t.Sequence[Declared], standing: Standing, host: Host) -
     for item in items:
         if item not in late and item.spec is not None:
             _plan(item, host)
+    _plan_origins(items, standing, host)
     going = {item.declared.name: item for item in items if _goes(item, standing)}
     for item in items:
         heir_of = frozenset() if item.is_removed else _inherited(item, going)
@@ -223,6 +225,18 @@ def plan_items(declared: t.Sequence[Declared], standing: Standing, host: Host) -
                 item.users = resource.claims(None, resource.observe(item.spec, host)).users
             _plan(item, foreseen)
     return items
+
+
+def _plan_origins(items: t.Sequence[Item], standing: Standing, host: Host) -> None:
+    """The plans of guests that are taken away with all that was linked to them: as if those were gone, since they go first."""
+    removed = [item for item in items if item.is_removed and item.declared.kind.is_guest and item.spec is not None]
+    for dummy in removed:
+        going = {item.declared.name: item for item in removed if _goes(item, standing)}
+        for item in removed:
+            clones = frozenset(clones_of(host, item.declared.name)) if item.has_failed else frozenset()
+            if clones and clones <= going.keys():
+                item.heir_of = clones
+                _plan(item, host.without({name: _gone(going[name]) for name in clones}))
 
 
 def _goes(item: Item, standing: Standing) -> bool:
