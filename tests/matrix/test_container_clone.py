@@ -17,6 +17,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge impo
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
+from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.kill import survive_kills
@@ -187,6 +188,42 @@ def test_what_linked_clones_stand_on_stays_as_it_is(pool: str) -> None:
     check_run_again(ct.CONTAINER, {"name": CLONE, "state": "absent", "delete": ["rootfs"]}, ["state", "rootfs"])
     check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "started"}, ["state"])
     refuse(ct.CONTAINER, LINKED, f"{ct.NAME} runs, and what is linked stands on what does not change")
+
+
+def test_a_clone_can_come_to_another_pool_and_have_a_size_there(pool: str) -> None:
+    ct.make(state="stopped")
+    put("/srv/note", "kept")
+    other = {"name": f"{ct.PREFIX}-other", "type": "dir", "path": str(ct.FOLDER / "other")}
+    assert converge_now(StoragePool(), other).error is None
+    try:
+        params = {**FROM, "rootfs": {"pool": other["name"]}}
+        refuse(ct.CONTAINER, {**params, "clone_from": LINKED["clone_from"]}, "rootfs comes to the storage pool")
+        assert "a copy of at most" in clone_change(check_run_again(ct.CONTAINER, params))
+        place = ct.FOLDER / "other" / f"{CLONE}.rootfs"
+        assert (place / "srv" / "note").read_text(encoding="utf-8") == "kept"
+        assert place.stat().st_uid == int(ct.values("lxc.idmap", CLONE)[0].split()[2])
+        back = {**FROM, "name": f"{ct.PREFIX}-c", "clone_from": {"guest": CLONE}, "rootfs": {"pool": ct.POOL}}
+        if pool == "btrfs":
+            back["rootfs"]["size"] = "100M"
+        check_run_again(ct.CONTAINER, back)
+        assert read("/srv/note", back["name"]) == "kept"
+        for name in (back["name"], CLONE):
+            check_run_again(ct.CONTAINER, {"name": name, "state": "absent", "delete": ["rootfs"]})
+    finally:
+        outcome = converge_now(StoragePool(), {"name": other["name"], "state": "absent", "allow": ["delete_data"]})
+    assert outcome.error is None, outcome.error
+
+
+@pytest.mark.parametrize("pool", ["btrfs"], indirect=True)
+def test_a_clone_has_the_size_and_the_subvolumes_of_its_origin(pool: str) -> None:
+    ct.make(state="stopped", rootfs={"pool": ct.POOL, "size": "100M"})
+    inner = ct.rootfs() / "srv" / "inner"
+    inner.parent.mkdir(exist_ok=True)
+    ct.run("btrfs", "subvolume", "create", str(inner))
+    (inner / "file").write_text("kept", encoding="utf-8")
+    check_run_again(ct.CONTAINER, FROM, [*PATHS, "rootfs.size"])
+    assert read("/srv/inner/file") == "kept" and told(CLONE)["disks"][0]["size"] == "100MiB"
+    assert (ct.rootfs(CLONE) / "srv/inner").stat().st_ino == 256
 
 
 @pytest.mark.parametrize("pool", ["btrfs"], indirect=True)

@@ -186,6 +186,21 @@ def test_what_linked_clones_stand_on_stays_as_it_is(pool: str, folder: Path) -> 
     refuse(VM, LINKED, f"{NAME} runs, and what is linked stands on what does not change")
 
 
+def test_disks_that_a_linked_clone_leaves_stand_on_their_origin_still(pool: str, folder: Path) -> None:
+    make(pool)
+    write(pool, folder, 1)
+    check_run_again(VM, LINKED)
+    check_run_again(VM, {"name": CLONE, **PAPER, "state": "absent"}, ["state"])
+    saying = f"the linked clone {CLONE} stands on {NAME}"
+    refuse(VM, {"name": NAME, "state": "started"}, saying)
+    disks = [{"name": disk, "pool": pool} for disk in DISKS]
+    check_run_again(VM, {"name": CLONE, "state": "stopped", **PAPER, "disks": disks, "allow": ["adopt"]})
+    refuse(VM, {"name": NAME, "state": "absent", "delete": ["disks"]}, saying)
+    assert holds(pool, folder, 1)
+    check_run_again(VM, {"name": CLONE, **PAPER, "state": "absent", "delete": ["disks"]})
+    check_run_again(VM, {"name": NAME, "state": "started"}, ["state"])
+
+
 def test_cloud_init_sees_another_instance_in_a_clone(pool: str, folder: Path) -> None:
     make(pool)
     seeded = {"name": NAME, "cloud_init": {"user": "admin", "meta_data": "instance-id: mine"}}

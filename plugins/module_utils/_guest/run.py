@@ -31,7 +31,7 @@ from .allocation import check_macs
 from .options import TEMPLATE
 from .ownership import Ownership
 from .plan import origin_of, power_of, wanted_value
-from .record import GuestRecord, Snapshot
+from .record import GuestRecord, Origin, Snapshot
 from .spec import GuestSpec
 from .state import GuestState
 
@@ -188,7 +188,7 @@ class Run:
             if is_new:
                 record = record.replace(
                     image=self.spec.image,
-                    origin=origin_of(self.spec, self.state.source),
+                    origin=self._origin(),
                     options={},
                     run=None,
                     wants_start=self.spec.state in ("started", "restarted"),
@@ -203,6 +203,11 @@ class Run:
             yield Step("record written")
         if not is_new:
             yield from (change for change in self._changes(RECORD) if change.path != TEMPLATE.path)
+
+    def _origin(self) -> Origin | None:
+        """What a new guest is cloned from; volumes that are kept of an earlier one stand on what that was cloned from."""
+        is_kept = any(not its.is_fresh for its in self.own.record.volumes.values())
+        return self.own.record.origin if is_kept else origin_of(self.spec, self.state.source)
 
     def _with_value(self, record: GuestRecord, path: str) -> GuestRecord:
         """*record* with what the plan makes of *path*."""
