@@ -271,7 +271,10 @@ def test_a_template_can_be_made_at_once_and_taken_away_with_its_root() -> None:
     assert ct.inside("touch", "/srv-is-writable") == ""
 
 
+@pytest.mark.parametrize("pool", ["dir"], indirect=True)
 def test_a_clone_of_a_running_container_survives_every_kill() -> None:
+    """It is held meanwhile."""
+
     def begin() -> None:
         ct.clean()
         ct.make(state="started")
