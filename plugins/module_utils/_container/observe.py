@@ -195,7 +195,7 @@ def _mounted_by_name(
 
 def _nodes_by_name(name: str, kept: Definition, running: Live, spec: GuestSpec | None) -> dict[str, Node]:
     """The nodes of the devices; and those that are in the guest without lines in the configuration, of names that are declared."""
-    devices = t.cast("t.Mapping[str, Device]", kept.things("devices"))
+    devices = t.cast(t.Mapping[str, Device], kept.things("devices"))
     names = dict.fromkeys((*devices, *(item.name for item in spec.items("devices"))) if spec else devices)
     if not names:
         return {}
