@@ -11,7 +11,7 @@ import typing as t
 from .._core.record import Record
 from .._host.snapshot import Host
 
-Clones = t.Mapping[tuple[str, str | None], tuple[str, ...]]
+Clones = t.Mapping["tuple[str, str | None]", tuple[str, ...]]
 
 
 def linked_clones(host: Host, guest: str, snapshot: str | None = None) -> tuple[str, ...]:
