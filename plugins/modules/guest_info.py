@@ -116,7 +116,7 @@ guests:
       elements: dict
       returned: always
     mounts:
-      description: What is mounted into it, each with C(name), C(source), C(path) and C(readonly).
+      description: What is mounted into it, each with C(name), C(source), C(path), C(readonly), C(mapped) and C(map_ids).
       type: list
       elements: dict
       returned: for containers

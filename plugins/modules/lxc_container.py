@@ -183,10 +183,13 @@ options:
       - Folders and files of the host that are seen inside. Their content is never touched.
       - Those that are not listed are left as they are, and named in RV(unmanaged), unless O(exact) says otherwise.
       - They are added, removed and changed while the container runs.
-      - In an unprivileged container the owners are mapped, so that what is root's on the host is root's inside.
-        Where the file system of the source knows no mapped owners (NFS, FUSE, overlay), it is mounted without them, which a warning says.
-      - What LXC could not mount at the next start is refused - a folder with other mounts below it, one behind a folder that others may not
-        pass, and a path that leads over a link inside.
+      - What is mounted below a folder of the host is seen inside too, and is as read-only as the folder.
+      - In an unprivileged container the owners are mapped, so that what is root's on the host is root's inside. Where the file system of the
+        source, or of what is mounted below it, knows no mapped owners (NFS, FUSE, overlay), that is mounted without them; a warning says
+        whose files are whose then.
+      - Where LXC cannot do that by itself, a program on the host does it at each start, also where the guest restarts itself.
+      - What could not be mounted at the next start is refused - a folder behind one that others may not pass, and a path that leads over a
+        link inside.
       - 'B(In short:) live.'
     type: list
     elements: dict
@@ -218,6 +221,25 @@ options:
           - Whether it can only be read inside.
           - 'B(In short:) live. C(unset) sets it to no.'
         type: bool
+      mapped:
+        description:
+          - Whether the owners of the host are mapped in an unprivileged container. A new mount has them mapped where its file system can do
+            that; V(true) refuses one that cannot, V(false) leaves them as they are on the host. In a privileged container they are the
+            host's always.
+          - 'B(In short:) live.'
+        type: bool
+      map_ids:
+        description:
+          - Which users and groups of the host are which inside, in the words that C(raw.idmap) of Incus has - V(both media 105) lets the files of
+            the user and of the group media of the host be those of 105 inside, and what 105 writes inside be theirs on the host.
+            A name inside has to be there already.
+          - All other owners are mapped as without it. Those of the host that have the number of one inside which stands for another are
+            nobody's (65534), and so is who has the number inside of one that is mapped elsewhere, who can write nothing new there.
+          - Needs a file system that can map owners.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: uid, gid or both, then the user or group of the host, then that inside, by name
+            or number.'
+        type: list
+        elements: str
   memory:
     description:
       - How much memory it may use, in whole MiB from V(16MiB) on. A number is in MiB; sizes such as V(2GiB) and V(512M) count in powers of 1024.

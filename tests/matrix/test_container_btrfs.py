@@ -190,3 +190,22 @@ def test_removal_survives_every_kill():
         assert subvolumes() == [f"image+{ct.IMAGE}"]
 
     survive_kills(ct.CONTAINER, {"name": ct.NAME, "state": "absent", "delete": ["rootfs"]}, begin=begin, verify=verify)
+
+
+def test_a_folder_of_the_pool_belongs_to_the_user_of_the_service_inside():
+    """Also what lies in a subvolume of it, which is no mount of its own."""
+    ct.make()
+    media = ct.FOLDER / "pool" / "media"
+    media.mkdir()
+    ct.run("btrfs", "subvolume", "create", str(media / "films"))
+    try:
+        ct.run("chown", "-R", "41234:41234", str(media))
+        mount = {"name": "media", "source": str(media), "path": "/srv/media", "map_ids": ["both 41234 105"]}
+        check_run_again(ct.CONTAINER, {"name": ct.NAME, "mounts": [mount]}, ["mounts[media]"])
+        assert ct.inside("stat", "-c", "%u:%g", "/srv/media", "/srv/media/films").split() == ["105:105"] * 2
+        check_run_again(ct.CONTAINER, {"name": ct.NAME, "mounts": [mount], "state": "restarted"})
+        assert ct.inside("stat", "-c", "%u:%g", "/srv/media", "/srv/media/films").split() == ["105:105"] * 2
+    finally:
+        ct.clean()
+        ct.run("btrfs", "subvolume", "delete", str(media / "films"), check=False)
+        ct.run("rm", "-rf", str(media))

@@ -411,7 +411,7 @@ def test_mounts_come_change_and_go(power):
         (folder / "name").write_text(folder.name)
     change(["mounts[data]"], mounts=[{"name": "data", "source": str(one), "path": "/mnt/some data"}])
     assert ct.values("lxc.mount.entry") == [
-        f"{ct.FOLDER}/one\\040folder mnt/some\\040data none bind,create=dir,idmap=container 0 0"
+        f"{ct.FOLDER}/one\\040folder mnt/some\\040data none rbind,create=dir,idmap=container 0 0"
     ]
     if is_running:
         assert ct.inside("cat", "/mnt/some data/name") == "one folder"

@@ -48,15 +48,6 @@ def mounted(**keys: t.Any) -> dict[str, t.Any]:
     return {"name": ct.NAME, "mounts": [{"name": "data", "path": "/data", **keys}]}
 
 
-@pytest.mark.parametrize("readonly", [True, False])
-def test_a_folder_with_mounts_below_it_is_refused(power, readonly):
-    (SOURCES / "top/inner").mkdir(parents=True)
-    ct.run("mount", "-t", "tmpfs", "x", f"{SOURCES}/top/inner")
-    refuse(ct.CONTAINER, mounted(source=f"{SOURCES}/top", readonly=readonly), f"{SOURCES}/top/inner is mounted below")
-    check_run_again(ct.CONTAINER, mounted(source=f"{SOURCES}/top/inner", readonly=readonly), ["mounts[data]"])
-    starts_again()
-
-
 def test_a_source_without_mapped_owners_is_bound_without_them(power):
     for name in ("low", "up", "work", "over"):
         (SOURCES / name).mkdir()

@@ -32,8 +32,22 @@ from .._storage import volume as volumes
 from .._storage.choice import drivers_of
 from .._storage.driver import Cloning, Driver
 from .._storage.volume import Volume
-from . import definition, guest_files, identity, idmap, inside, live, loading, plugging, power, rate, rootfs, running
-from .config import ENTRY, Config
+from . import (
+    definition,
+    guest_files,
+    identity,
+    idmap,
+    inside,
+    live,
+    loading,
+    mounting,
+    plugging,
+    power,
+    rate,
+    rootfs,
+    running,
+)
+from .config import HOOK, Config
 from .device import write_device
 from .observe import KIND, free_ids
 from .options import OPTIONS
@@ -207,7 +221,8 @@ class ContainerBackend:
             device = self.wanted.devices[name]
             left = write_device(self._written, device.replace(line=device.hook), None)
         else:
-            left = self._written.remove(ENTRY, self.wanted.mounts[name].text)
+            entry = self.wanted.mounts[name]
+            left = self._written.remove(entry.key, entry.text)
         _write_config(self.name, left)
 
     def change_live(self, change: Change) -> None:
@@ -430,6 +445,8 @@ class ContainerBackend:
             plugging.lay_down()
         if any(card["rate_limit.in"] or card["rate_limit.out"] for card in self.wanted.cards.values()):
             rate.lay_down()
+        if any(entry.key == HOOK for entry in self.wanted.mounts.values()):
+            mounting.lay_down()
         config = definition.edit(config, self.wanted, self.plan.changes)
         if self.state.exists and config == self.state.config:
             return False

@@ -11,6 +11,7 @@ import functools
 import re
 import typing as t
 
+from .._core import paths
 from .._core.errors import ApplyError, shorten
 from .._core.value import Value
 
@@ -50,6 +51,9 @@ Included = t.Mapping[str, tuple[Line, ...]]
 # The configurations that come with LXC.
 SHIPPED = "/usr/share/lxc/config"
 INCLUDE, TABLE, ENTRY = "lxc.include", "lxc.mount.fstab", "lxc.mount.entry"
+# What LXC runs on the host when all is mounted, and before the container's own init: at each start, a reboot from inside too.
+HOOK = "lxc.hook.start-host"
+MOUNT_PROGRAM = paths.PROGRAMS + "/bind-mount"
 # The keys of a network card that may stand more than once.
 ADDRESSES = ("ipv4.address", "ipv6.address")
 Lines = t.Mapping[str, t.Iterable[tuple[str, str]]]
@@ -268,12 +272,13 @@ def unescape_path(text: str) -> str:
 
 
 class MountEntry(Value):
-    """An ``lxc.mount.entry``. *path* is absolute inside the container.
+    """An ``lxc.mount.entry``, or the line of the program that mounts what liblxc cannot. *path* is absolute inside the container.
 
-    *line* is the value that it was read from, *origin* the file where that stands, empty for the configuration itself.
+    *key* is that of the line; *line* is the value that it was read from, *origin* the file where that stands, empty for the
+    configuration itself. Of the *options* ``uid=HOST:INSIDE`` and ``gid=HOST:INSIDE`` are the program's own.
     """
 
-    __slots__ = ("fstype", "line", "options", "origin", "path", "rest", "source")
+    __slots__ = ("fstype", "key", "line", "options", "origin", "path", "rest", "source")
 
     def __init__(
         self,
@@ -284,6 +289,7 @@ class MountEntry(Value):
         rest: str = "0 0",
         line: str = "",
         origin: str = "",
+        key: str = ENTRY,
     ) -> None:
         self.source = source
         self.path = path
@@ -292,10 +298,14 @@ class MountEntry(Value):
         self.rest = rest
         self.line = line
         self.origin = origin
+        self.key = key
 
     @property
     def text(self) -> str:
-        return f"{escape_path(self.source)} {escape_path(self.path.lstrip('/'))} {self.fstype} {','.join(self.options)} {self.rest}"
+        options = ",".join(self.options)
+        if self.key == HOOK:
+            return f"{MOUNT_PROGRAM} {_escape_word(self.source)} {_escape_word(self.path)} {options}"
+        return f"{escape_path(self.source)} {escape_path(self.path.lstrip('/'))} {self.fstype} {options} {self.rest}"
 
     @property
     def is_bind(self) -> bool:
@@ -305,9 +315,46 @@ class MountEntry(Value):
     def is_readonly(self) -> bool:
         return "ro" in self.options
 
+    @property
+    def is_mapped(self) -> bool:
+        return "idmap=container" in self.options
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Which ids of the host are which inside, as the option ``map_ids`` has them."""
+        found = (re.fullmatch(r"([ug]id)=(\d+):(\d+)", option) for option in self.options)
+        return tuple(sorted(" ".join(match.groups()) for match in found if match))
+
     def value(self, key: str) -> t.Any:
         """See ``_core.keyed.Thing``."""
-        return {"source": self.source, "path": self.path, "readonly": self.is_readonly}[key]
+        return {
+            "source": self.source,
+            "path": self.path,
+            "readonly": self.is_readonly,
+            "mapped": self.is_mapped,
+            "map_ids": self.ids,
+        }[key]
+
+
+def _escape_word(text: str) -> str:
+    """A path as one word of a shell that means nothing to it."""
+    return re.sub(
+        rb"[^A-Za-z0-9_./-]", lambda match: b"%%%02X" % match[0][0], text.encode("utf-8", "surrogateescape")
+    ).decode("ascii")
+
+
+def _unescape_word(text: str) -> str:
+    plain = re.sub(rb"%([0-9A-F]{2})", lambda match: bytes([int(match[1], 16)]), text.encode())
+    return plain.decode("utf-8", "surrogateescape")
+
+
+def parse_program(value: str, origin: str = "") -> MountEntry | None:
+    """The mount of a line that runs our program; ``None`` for a line that runs something else."""
+    words = value.split(" ")
+    if len(words) != 4 or words[0] != MOUNT_PROGRAM:
+        return None
+    source, path = (_unescape_word(word) for word in words[1:3])
+    return MountEntry(source, path, "none", tuple(words[3].split(",")), line=value, origin=origin, key=HOOK)
 
 
 def parse_entry(value: str, root: str | None = None, origin: str = "") -> MountEntry | None:

@@ -42,7 +42,14 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
         "memory": show_memory_kib(memory or None),
         "networks": networks,
         "mounts": [
-            {"name": mount, "source": entry.source, "path": entry.path, "readonly": entry.is_readonly}
+            {
+                "name": mount,
+                "source": entry.source,
+                "path": entry.path,
+                "readonly": entry.is_readonly,
+                "mapped": entry.is_mapped,
+                "map_ids": list(entry.ids),
+            }
             for mount, entry in state.mounts.items()
         ],
         "devices": [

@@ -100,6 +100,15 @@ def _gids(values: t.Iterable[str]) -> list[tuple[int, int, int]]:
     return [(int(match[2]), int(match[3]), int(match[4])) for match in matches if match and match[1] in "gb"]
 
 
+def has_id(values: t.Iterable[str], kind: str, inside: int) -> bool:
+    """Whether a container with these ``lxc.idmap`` lines has the id *inside*, as uid (``u``) or gid (``g``)."""
+    for match in filter(None, (_LINE.fullmatch(value.strip()) for value in values)):
+        first, count = int(match.group(2)), int(match.group(4))
+        if match.group(1) in (kind, "b") and first <= inside < first + count:
+            return True
+    return False
+
+
 def allocate(
     uids: t.Sequence[Range], gids: t.Sequence[Range], taken: t.Iterable[Range], count: int = COUNT
 ) -> Range | None:

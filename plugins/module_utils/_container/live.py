@@ -184,8 +184,8 @@ def mounts_of(path: str) -> dict[str, Mounted]:
         fields = line.split(" ")
         if len(fields) < 6:
             continue
-        place = f"{fields[2]} {unescape_path(fields[3])}"
-        found[unescape_path(fields[4])] = Mounted(place, "ro" in fields[5].split(","))
+        place, options = f"{fields[2]} {unescape_path(fields[3])}", fields[5].split(",")
+        found[unescape_path(fields[4])] = Mounted(place, "ro" in options, "idmapped" in options)
     return found
 
 

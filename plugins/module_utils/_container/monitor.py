@@ -13,7 +13,7 @@ from __future__ import annotations
 import typing as t
 
 from . import cgroup
-from .config import ADDRESSES, ENTRY, Config
+from .config import ADDRESSES, ENTRY, HOOK, Config
 
 _OF_CARD = ("link", "mtu", "ipv4.gateway", "ipv6.gateway", "script.up", *ADDRESSES)
 
@@ -22,7 +22,7 @@ def keys_of(config: Config, *, is_v2: bool) -> tuple[str, ...]:
     """The keys that a change while it runs can make others."""
     prefix, items = (cgroup.V2, cgroup.V2_ITEMS) if is_v2 else (cgroup.V1, cgroup.V1_ITEMS)
     cards = (f"lxc.net.{number}.{key}" for number in config.nets() for key in _OF_CARD)
-    return (*(prefix + item for item in items), "lxc.uts.name", *cards, ENTRY)
+    return (*(prefix + item for item in items), "lxc.uts.name", *cards, ENTRY, HOOK)
 
 
 def changed_keys(config: Config, held: t.Mapping[str, str]) -> list[str]:
@@ -32,7 +32,7 @@ def changed_keys(config: Config, held: t.Mapping[str, str]) -> list[str]:
 
 def _values(config: Config, key: str) -> list[str]:
     values = config.values(key)
-    return values if key == ENTRY or key.endswith(ADDRESSES) else values[-1:]
+    return values if key in (ENTRY, HOOK) or key.endswith(ADDRESSES) else values[-1:]
 
 
 def _lines(text: str) -> list[str]:

@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from .._core.decide import SAME
 from .._core.options import Item
 from .._core.value import Value
-from .config import ENTRY, SHIPPED, Config, MountEntry, parse_entry, root_of
+from .config import ENTRY, HOOK, SHIPPED, Config, MountEntry, parse_entry, parse_program, root_of
 from .device import is_ours
 
 Places = t.Mapping[str, str]
@@ -21,15 +22,41 @@ Places = t.Mapping[str, str]
 class Mounted(Value):
     """What is mounted inside: *place* is the device and the folder in it, the same for the same folder of the host."""
 
-    __slots__ = ("is_readonly", "place")
+    __slots__ = ("is_mapped", "is_readonly", "place")
 
-    def __init__(self, place: str, is_readonly: bool = False) -> None:
+    def __init__(self, place: str, is_readonly: bool = False, is_mapped: bool = False) -> None:
         self.place = place
         self.is_readonly = is_readonly
+        self.is_mapped = is_mapped
 
     def value(self, key: str) -> t.Any:
         """See ``_core.keyed.Thing``. It means something only beside the entry that it is there for: see ``SEEN``."""
         return SAME
+
+
+class Source(Value):
+    """A folder or file of the host as a mount of it will find it: its *owner* and group, what is mounted *below* it, and what of all that
+    is *unmapped*, as its file system takes no mapped owners. *ids* are those that stand for others, as ``MountEntry.ids``.
+    """
+
+    __slots__ = ("below", "ids", "owner", "unmapped")
+
+    def __init__(
+        self,
+        owner: tuple[int, int] = (0, 0),
+        below: tuple[str, ...] = (),
+        unmapped: tuple[str, ...] = (),
+        ids: tuple[str, ...] | None = None,
+    ) -> None:
+        self.owner = owner
+        self.below = below
+        self.unmapped = unmapped
+        self.ids = ids
+
+    @property
+    def takes_mapping(self) -> bool:
+        """Whether the uppermost does."""
+        return set(self.unmapped) <= set(self.below)
 
 
 # ---- each option of a mount as it is while the guest runs: from the declared value, the entry, what is mounted at its path and
@@ -51,10 +78,21 @@ def _seen_readonly(declared: bool | None, entry: MountEntry, mounted: Mounted, p
     return mounted.is_readonly
 
 
+def _seen_mapped(declared: bool | None, entry: MountEntry, mounted: Mounted, places: Places) -> bool:
+    return mounted.is_mapped
+
+
+def _seen_ids(declared: t.Any, entry: MountEntry, mounted: Mounted, places: Places) -> t.Any:
+    """The kernel tells that owners are mapped, not how."""
+    return SAME if mounted.is_mapped else ()
+
+
 SEEN: dict[str, t.Callable[[t.Any, MountEntry, Mounted, Places], t.Any]] = {
     "source": _seen_source,
     "path": _seen_path,
     "readonly": _seen_readonly,
+    "mapped": _seen_mapped,
+    "map_ids": _seen_ids,
 }
 
 
@@ -63,9 +101,10 @@ def bind_entries(config: Config) -> list[MountEntry]:
     root = root_of(config)
     lines = (line for line in config.lines_of(ENTRY) if not line.origin.startswith(f"{SHIPPED}/"))
     entries = (parse_entry(line.value, root, line.origin) for line in lines)
+    programs = (parse_program(line.value, line.origin) for line in config.lines_of(HOOK))
     return [
         entry
-        for entry in entries
+        for entry in (*entries, *programs)
         if entry and entry.is_bind and entry.source.startswith("/") and not is_ours(entry.source)
     ]
 
@@ -84,28 +123,76 @@ def claim_mounts(declared: t.Iterable[Item], config: Config, paths: t.Mapping[st
     return found
 
 
-def changed_entry(entry: MountEntry, item: Item, off: t.Mapping[str, t.Any]) -> MountEntry:
-    """*entry* as it shall be: what is declared, and the keys that are taken *off*, over what is there; its other options stay."""
-    values = {**{key: entry.value(key) for key in SEEN}, **item.values, **off}
-    options = tuple(option for option in entry.options if option not in ("ro", "rw"))
-    return entry.replace(
-        source=values["source"], path=values["path"], options=options + (("ro",) if values["readonly"] else ())
-    )
+# What the program that mounts knows beside what is replaced.
+_PROGRAM_OPTIONS = ("bind", "rbind", "nosuid", "nodev", "noexec")
 
 
-def new_entry(item: Item, *, is_file: bool, is_mapped: bool) -> MountEntry:
-    """The entry of a mount that is not there yet; *is_mapped* makes the owners of the host those inside, so root's files are root's."""
-    options = ["bind", "create=file" if is_file else "create=dir"]
-    options += ["ro"] if item.get("readonly") else []
+def wanted_entry(
+    entry: MountEntry | None,
+    item: Item,
+    off: t.Mapping[str, t.Any],
+    source: Source,
+    *,
+    is_file: bool,
+    is_unprivileged: bool,
+    is_below_program: bool = False,
+) -> MountEntry:
+    """The mount as it shall be: what is declared, and the keys that are taken *off*, over what is there; its other options stay.
+
+    Owners are mapped in an unprivileged container where the file system of a new source can do that, so root's files are root's.
+    liblxc maps all that is below along, or does not start, and makes only the uppermost read-only of what it does not map
+    (5.0.2): where that is not what is wanted, our program mounts it. That comes last, so what lies *below* it is its too.
+    """
+    values = {**({key: entry.value(key) for key in SEEN} if entry else {"map_ids": ()}), **item.values, **off}
+    is_new_source = entry is None or entry.source != values["source"]
+    ids = values["map_ids"] if source.ids is None else source.ids
+    is_mapped = bool(ids) or (is_unprivileged and _is_mapped(entry, item, source, is_new_source=is_new_source))
+    is_readonly = bool(values["readonly"])
+    is_partial = is_mapped and bool(set(source.unmapped) & set(source.below))
+    is_left_writable = is_readonly and not is_mapped and bool(source.below)
+    is_program = entry is not None and entry.key == HOOK
+    is_program |= bool(ids) or is_below_program or (is_new_source and (is_partial or is_left_writable))
+    options = [option for option in (entry.options if entry else ("bind",)) if not _is_replaced(option)]
+    if is_program or is_new_source:
+        options = ["rbind" if option == "bind" else option for option in options]
+    if is_program:
+        options = [option for option in options if not option.startswith("create=")]
+    elif entry is None:
+        options.append("create=file" if is_file else "create=dir")
+    options += ["ro"] if is_readonly else []
     options += ["idmap=container"] if is_mapped else []
-    return MountEntry(item.get("source"), item.get("path"), "none", tuple(options))
+    options += [re.sub(r"(\S+) (\d+) (\d+)", r"\1=\2:\3", text) for text in ids]
+    key = HOOK if is_program else ENTRY
+    if entry is None or (entry.key, key) == (ENTRY, HOOK):
+        return MountEntry(values["source"], values["path"], "none", tuple(options), key=key)
+    return entry.replace(source=values["source"], path=values["path"], options=tuple(options))
+
+
+def _is_replaced(option: str) -> bool:
+    return option in ("ro", "rw", "idmap=container") or re.fullmatch(r"[ug]id=\d+:\d+", option) is not None
+
+
+def _is_mapped(entry: MountEntry | None, item: Item, source: Source, *, is_new_source: bool) -> bool:
+    declared = item.get("mapped")
+    if declared is not None:
+        return bool(declared)
+    return source.takes_mapping if entry is None or is_new_source else entry.is_mapped
+
+
+def foreign_options(entry: MountEntry) -> list[str]:
+    """The options of a line that the program would not know."""
+    known = (option for option in entry.options if _is_replaced(option) or option.startswith("create="))
+    return sorted({*entry.options} - {*known, *_PROGRAM_OPTIONS})
 
 
 def write_mount(config: Config, old: MountEntry | None, new: MountEntry | None) -> Config:
     """*config* with the entry *new* in the place of *old*; either may not be there. A line of which no option changes stays."""
     if old is None:
-        return config.append(ENTRY, new.text) if new else config
+        return config.append(new.key, new.text) if new else config
     if new is None:
-        return config.remove(ENTRY, old.line)
-    is_same = all(old.value(key) == new.value(key) for key in SEEN)
-    return config if is_same else config.replace(ENTRY, old.line, new.text)
+        return config.remove(old.key, old.line)
+    if all(old.value(key) == new.value(key) for key in SEEN):
+        return config
+    if old.key != new.key:
+        return config.remove(old.key, old.line).append(new.key, new.text)
+    return config.replace(old.key, old.line, new.text)

@@ -3,73 +3,79 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # WRITES
-"""Mounts inside a running container: bind mounts of folders of the host, which only system calls can move there."""
+"""Mounts inside a running container: bind mounts of folders of the host, which only system calls can move there. And the program for those
+that liblxc cannot make at a start.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import io
 import os
-import stat
+import types
 import typing as t
+import zipfile
 
+from .._core import atomic
 from .._core.errors import ApplyError
-from .idmap import root_of
-from .mapping import clone_of, make_readonly, map_owners
-from .namespaces import checked, in_namespaces
+from . import binding, mapping
+from .config import MOUNT_PROGRAM
+from .namespaces import in_namespaces
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_SYS_MOVE_MOUNT = 429
-_AT_FDCWD = -100
-_MOVE_MOUNT_F_EMPTY_PATH = 4
 _MNT_DETACH = 2
+_PACKAGE = "bind_mount"
+_MAIN = f"from {_PACKAGE}.binding import main\n\nmain()\n"
 
 
-def mount(pid: int, source: str, path: str, *, is_readonly: bool, is_mapped: bool, idmap: t.Sequence[str]) -> None:
+def lay_down() -> None:
+    """Put the program where configurations name it: one file that is whole or not there, which Python runs."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        files = {f"{_PACKAGE}/__init__.py": "", "__main__.py": _MAIN}
+        for module in (mapping, binding):
+            files[f"{_PACKAGE}/{module.__name__.rpartition('.')[2]}.py"] = _source_of(module)
+        for name, text in files.items():
+            # Without a date of its own the same text is the same file.
+            archive.writestr(zipfile.ZipInfo(name), text)
+    content = b"#!/usr/bin/python3 -I\n" + stream.getvalue()
+    if _read(MOUNT_PROGRAM) != content or not os.access(MOUNT_PROGRAM, os.X_OK):
+        atomic.write_file(MOUNT_PROGRAM, content, mode=0o755)
+
+
+def _source_of(module: types.ModuleType) -> str:
+    """Also where it comes out of an archive, as Ansible sends it."""
+    loader: t.Any = module.__loader__
+    text: str = loader.get_source(module.__name__)
+    return text
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return b""
+
+
+def mount(pid: int, source: str, path: str, options: t.Collection[str]) -> None:
     """Bind *source* of the host to *path* inside the running container; what is missing of the path is made for root inside.
 
     :raises ApplyError:
     """
     try:
-        with clone_of(source) as tree:
-            if is_mapped:
-                with open(f"/proc/{pid}/ns/user", "rb") as namespace:
-                    # An idmapping counts for one mount; liblxc applies it to the uppermost only, too.
-                    map_owners(tree, namespace.fileno())
-            if is_readonly:
-                make_readonly(tree)
-            _move(pid, tree, source, path, root_of(idmap) or (0, 0))
+        with binding.detached(pid, source, options) as parts:
+            is_folder, root = os.path.isdir(source), binding.root_of(pid)
+
+            def attach() -> None:
+                try:
+                    binding.attach(parts, path, is_folder=is_folder, root=root)
+                except OSError as exc:
+                    raise ApplyError(exc.strerror or str(exc)) from exc
+
+            in_namespaces(pid, ("mnt",), attach)
     except OSError as exc:
         raise ApplyError(
             f"{source} could not be mounted at {path} of the running container: {exc.strerror or exc}"
         ) from exc
-
-
-def _move(pid: int, tree: int, source: str, path: str, root: tuple[int, int]) -> None:
-    is_folder = os.path.isdir(source)
-
-    def do() -> None:
-        _make_target(path, root, is_folder)
-        checked(
-            _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(path), _MOVE_MOUNT_F_EMPTY_PATH),
-            f"mount {source} at {path}",
-        )
-
-    in_namespaces(pid, ("mnt",), do)
-
-
-def _make_target(path: str, root: tuple[int, int], is_folder: bool) -> None:
-    parts = [part for part in path.split("/") if part]
-    for length in range(1, len(parts) + 1):
-        place = "/" + "/".join(parts[:length])
-        if os.path.lexists(place):
-            continue
-        if length < len(parts) or is_folder:
-            os.mkdir(place, 0o755)
-        else:
-            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
-        os.chown(place, *root, follow_symlinks=False)
-    if stat.S_ISDIR(os.stat(path).st_mode) != is_folder:
-        raise ApplyError(f"{path} is {'no' if is_folder else 'a'} folder inside the container")
 
 
 def unmount(pid: int, path: str) -> None:
@@ -77,4 +83,6 @@ def unmount(pid: int, path: str) -> None:
 
     :raises ApplyError:
     """
-    in_namespaces(pid, ("mnt",), lambda: checked(_libc.umount2(os.fsencode(path), _MNT_DETACH), f"unmount {path}"))
+    in_namespaces(
+        pid, ("mnt",), lambda: mapping.checked(mapping.libc.umount2(os.fsencode(path), _MNT_DETACH), f"unmount {path}")
+    )

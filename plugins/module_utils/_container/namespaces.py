@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
@@ -15,11 +14,10 @@ import time
 import typing as t
 
 from .._core.errors import ApplyError, HybridError
+from .mapping import checked, libc
 
 # A mount of a server that is gone blocks for ever.
 _SECONDS = 60.0
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def in_namespaces(
@@ -81,16 +79,5 @@ def _be_child(pid: int, kinds: t.Sequence[str], do: t.Callable[[], t.Any], readi
 def _enter_and_do(pid: int, kinds: t.Sequence[str], do: t.Callable[[], t.Any]) -> t.Any:
     descriptors = [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds]
     for descriptor in descriptors:
-        checked(_libc.setns(descriptor, 0), f"enter a namespace of process {pid}")
+        checked(libc.setns(descriptor, 0), f"enter a namespace of process {pid}")
     return do()
-
-
-def checked(result: int, what: str) -> int:
-    """*result* of a call of libc.
-
-    :raises OSError: when it is -1.
-    """
-    if result == -1:
-        number = ctypes.get_errno()
-        raise OSError(number, f"could not {what}: {os.strerror(number)}")
-    return result

@@ -24,20 +24,20 @@ from .._guest.recorded import load_file, load_others
 from .._guest.removal import kept_snapshots, obstacle_to_deletion
 from .._guest.spec import GuestSpec
 from .._host.lxc import Container, config_path, read_containers
-from .._host.mounts import mounts_in
 from .._host.snapshot import IMAGE, Host
 from .._image import copies
 from .._image.store import stored
 from .._storage import volume as volumes
 from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import LIMIT, Driver
-from . import cgroup, cpuset, docker, guest_files, idmap, live, loading, mapping, monitor, values
+from . import cgroup, cpuset, docker, guest_files, idmap, live, loading, monitor, values
 from .card import RATES, VETH, Card, Nic, claim_cards, device_names, find_nic, read_cards
 from .config import ADDRESSES, Config, MountEntry, root_of
 from .device import Device, Node, read_devices, with_numbers
 from .idmap import Range, allocate, parse_idmap, parse_others, parse_subids
 from .listed import configs
 from .mount import Mounted, bind_entries, claim_mounts
+from .mount_sources import closed_folder, observe_sources
 from .options import OPTIONS
 from .source import observe_source
 from .state import ROOTFS, Claim, Definition, HostState, Inside, Live, State
@@ -103,7 +103,7 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
         **_observe_root(name, kept.config, record, spec, host),
         **(_observe_surroundings(name, kept, spec, host, exists=exists) if spec else {}),
         places=places,
-        **(_observe_mounts(kept, spec, places, exists=exists) if spec else {}),
+        **(observe_sources(kept, spec, places, exists=exists) if spec else {}),
         **(_observe_devices(kept, spec, exists=exists) if spec else {}),
         **(_observe_engine(kept, spec, exists=exists) if spec else {}),
         problem=problem,
@@ -310,19 +310,6 @@ def _removal_obstacle(name: str) -> str | None:
     return f"{path} is a folder, and not empty. Look what is in it, and take it away" if is_full else None
 
 
-def closed_folder(path: str) -> str | None:
-    """The first folder on the way to *path* that the mapped root of a container may not pass through."""
-    place = ""
-    for part in [part for part in os.path.realpath(path).split("/") if part]:
-        place += "/" + part
-        try:
-            if not os.stat(place).st_mode & 0o001:
-                return place
-        except FileNotFoundError:
-            return None
-    return None
-
-
 # ---- the configuration, and the files inside ---------------------------------------------------------------------------------
 
 
@@ -428,32 +415,6 @@ def _places(spec: GuestSpec, config: Config) -> dict[str, str]:
     return {source: place for source, place in found.items() if place}
 
 
-def _observe_mounts(
-    kept: Definition, spec: GuestSpec, places: t.Mapping[str, str], *, exists: bool
-) -> dict[str, t.Any]:
-    """What LXC will find at the next start of mounts that are new, or that become others."""
-    is_mapped = bool(kept.config.values("lxc.idmap")) if exists else spec.get("unprivileged") is not False
-    root = root_of(kept.config)
-    obstacles: dict[str, str] = {}
-    unmapped = set()
-    for item in spec.wanted("mounts"):
-        entry = t.cast("MountEntry | None", kept.things("mounts").get(item.name))
-        source, path = (item.text(key) or (entry.value(key) if entry else None) for key in ("source", "path"))
-        is_same = entry is not None and all(
-            item.get(key, entry.value(key)) == entry.value(key) for key in ("source", "path", "readonly")
-        )
-        if is_same or not source or not path or source not in places:
-            continue
-        why = _source_obstacle(source, is_mapped=is_mapped)
-        if why is None and root is not None and (entry is None or entry.path != path):
-            why = Tree(root).target_obstacle(path, is_folder=os.path.isdir(source))
-        if why is not None:
-            obstacles[item.name] = why
-        elif is_mapped and entry is None and not mapping.takes_mapping(source):
-            unmapped.add(source)
-    return {"mount_obstacles": obstacles, "unmapped": frozenset(unmapped)}
-
-
 def _observe_devices(kept: Definition, spec: GuestSpec, *, exists: bool) -> dict[str, t.Any]:
     """What the host has of the devices that are declared, and the groups of the guest."""
     devices = t.cast("t.Mapping[str, Device]", kept.things("devices"))
@@ -485,17 +446,6 @@ def _observe_engine(kept: Definition, spec: GuestSpec, *, exists: bool) -> dict[
     version = command.run(["dpkg-query", "--show", "--showformat=${Version}", "liblxc1"], check=False).strip()
     status = Tree(root).read("/var/lib/dpkg/status") if exists and root else None
     return {"lxc_version": version, "engine": docker.strict_engine(status)}
-
-
-def _source_obstacle(source: str, *, is_mapped: bool) -> str | None:
-    folder = os.path.realpath(source)
-    below = [point for point in mounts_in(folder) if point != folder]
-    if below:
-        return f"{below[0]} is mounted below {source}, and LXC would leave it out, or not start. Mount each by itself"
-    closed = closed_folder(os.path.dirname(folder)) if is_mapped else None
-    if closed is not None:
-        return f"root of an unprivileged container may not pass through {closed}. Let others through (chmod o+x)"
-    return None
 
 
 def read_host(name: str, host: Host) -> HostState:

@@ -80,6 +80,8 @@ DHCP, NO_ADDRESS = "dhcp", "none"
 
 _IP = "dhcp, none, or an address with its prefix length such as 192.0.2.10/24"
 _SWAP = "0, or whole MiB, 64 TiB at most"
+_KINDS = {"uid": ("uid",), "gid": ("gid",), "both": ("gid", "uid")}
+_OWNER = re.compile(r"0|[1-9][0-9]{0,9}|[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _SCOPE = re.compile(r"[A-Za-z0-9_.-]{0,15}")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
@@ -168,6 +170,19 @@ def _parse_mount_path(key: str, value: str) -> str:
     return path
 
 
+def _parse_ids(key: str, values: t.Any) -> tuple[str, ...]:
+    """``both`` is the two of that name or number."""
+    found: dict[str, None] = {}
+    for value in values:
+        words = value.split() if isinstance(value, str) else []
+        if len(words) != 3 or words[0] not in _KINDS or not all(_OWNER.fullmatch(word) for word in words[1:]):
+            raise bad_value(key, value, IDS.allowed)
+        if any(word.isdecimal() and int(word) > 4294967294 for word in words[1:]):
+            raise bad_value(key, value, IDS.allowed)
+        found.update(dict.fromkeys(f"{kind} {words[1]} {words[2]}" for kind in _KINDS[words[0]]))
+    return tuple(sorted(found))
+
+
 def _loss_of_root(before: int, after: int) -> str | None:
     """What takes the limit off makes nothing smaller."""
     return never_shrinks(before, after) if after else None
@@ -184,6 +199,11 @@ HOSTNAME = Check(_parse_hostname, "labels of letters, digits and '-' between dot
 ADDRESS = Check(_parse_address, "an IPv4 or IPv6 address", ("192.0.2.1", "192.0.2.2"))
 GATEWAY = Check(_parse_gateway, ADDRESS.allowed, ADDRESS.samples)
 IP = Check(_parse_ip, _IP, ("192.0.2.10/24", "192.0.2.11/24"))
+IDS = Check(
+    _parse_ids,
+    "uid, gid or both, then the user or group of the host, then that inside, by name or number",
+    (["uid 1000 105"], ["both 1000 105"]),
+)
 MOUNT_PATH = Check(_parse_mount_path, "an absolute path other than /, without '..'", ("/srv/a", "/srv/b"))
 ROOT_SIZE = size(16 * MIB, 64 * TIB, unit=GIB, step=MIB, allowed="whole MiB, 16 MiB to 64 TiB")
 
@@ -208,6 +228,8 @@ OPTIONS = Options(
     Option("mounts[].source", check=MOUNT_PATH, live=always),
     Option("mounts[].path", check=MOUNT_PATH, live=always, aliases=("mp",)),
     Option("mounts[].readonly", "bool", create=False, off=False, live=always),
+    Option("mounts[].mapped", "bool", live=always),
+    Option("mounts[].map_ids", "list", IDS, off=(), live=always, show=listed),
     *DEVICES,
     Option("features.nesting", "bool", off=False, note="the guest has the mounts for it from its start on"),
     *(Option(f"features.{word}", "bool", home=TASK) for word in FEATURES),

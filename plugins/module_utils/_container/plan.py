@@ -348,11 +348,7 @@ class ContainerKind(Kind):
                 return False
             if source and source not in self.state.places:
                 draft.plan.assumed.append(f"path {source}")
-            if source in self.state.unmapped:
-                draft.plan.warnings.append(
-                    f"mounts[{item.name}]: the file system of {source} takes no mapped owners: what is there belongs inside to nobody "
-                    "(65534), but for files of ids that the container has on the host"
-                )
+            self._say_what_is_unmapped(draft, item)
         elif not self._check_mac(draft, item) or not self._check_address(draft, item, before):
             return False
         elif isinstance(before, Card):
@@ -360,6 +356,33 @@ class ContainerKind(Kind):
             if not _has_room_for_program(draft, item, before, self.state.config):
                 return False
         return super().check(draft, area, item, before)
+
+    def _say_what_is_unmapped(self, draft: Draft, item: Item) -> None:
+        """Who inside the owners of the host are where the file system of a new mount takes no mapping."""
+        its = self.state.sources.get(item.name)
+        if its is None or not its.unmapped or not self.is_unprivileged:
+            return
+        start = self._first_uid()
+        number = 1000 if its.owner[0] == 0 else its.owner[0]
+        if start is not None and start <= number < start + idmap.COUNT:
+            number -= start
+        which = "" if start is None else f"; those of {start + number} are {number}'s inside"
+        draft.plan.warnings.append(
+            f"mounts[{item.name}]: the file system of {its.unmapped[0]} takes no mapped owners, and is bound without: files of the "
+            f"host's uid {number} are nobody's (65534) inside{which}"
+        )
+
+    def _first_uid(self) -> int | None:
+        """The uid of the host that root of the container is, or would become; ``None`` where that is not known yet."""
+        if self.state.exists:
+            return (idmap.root_of(self.state.config.values("lxc.idmap")) or (None,))[0]
+        area = idmap.allocate(self.state.host.uids, self.state.host.gids, self.state.host.taken_ids)
+        return area.start if area else None
+
+    @property
+    def is_unprivileged(self) -> bool:
+        """Also of one that is not there yet."""
+        return self.state.is_unprivileged if self.state.exists else self.spec.get("unprivileged") is not False
 
     def _is_shared(self, draft: Draft, area: str, name: str) -> bool:
         """Whether what the list stands for is the host's, or another container's: what is done to it is not done to this one."""
@@ -503,6 +526,11 @@ class ContainerKind(Kind):
         if isinstance(before, MountEntry) and before.origin:
             refuse(draft, path, None, declared, f"{path}: its line stands in {before.origin}. Change it there")
             return False
+        if isinstance(before, MountEntry) and path.endswith("].mapped") and before.ids and not declared:
+            item = self.spec.item("mounts", split(path)[1])
+            if (item is None or item.get("map_ids") is None) and path[: -len("mapped")] + "map_ids" not in draft.unset:
+                refuse(draft, path, True, declared, f"{path}: {', '.join(before.ids)} is mapped. Unset map_ids too")
+                return False
         if isinstance(before, Card) and not _has_key(draft, path, declared, before):
             return False
         return super().may_become(draft, path, declared, before)
@@ -530,9 +558,14 @@ class ContainerKind(Kind):
 
     def shown(self, area: str, thing: Thing) -> Show:
         keys = {"networks": tuple(cards.KEYS), "mounts": tuple(mounts.SEEN), "devices": devices.KEYS}[area]
-        return {key: value for key in keys if (value := thing.value(key)) not in (SAME, "", 0, None)}
+        return {key: value for key in keys if (value := thing.value(key)) not in (SAME, "", 0, None, ())}
 
     def declared_value(self, area: str, key: str, item: Item, before: Thing) -> t.Any:
+        if area == "mounts" and key == "mapped" and not self.is_unprivileged:
+            return None  # the owners of the host are those inside
+        if area == "mounts" and key == "map_ids" and item.get(key) is not None:
+            its = self.state.sources.get(item.name)
+            return item.get(key) if its is None else its.ids
         if area == "networks" and key == "gateway" and before.value(key):
             return item.get(key) if is_fixed(item.get("ip", before.value("ip"))) else ""
         if area == "devices" and key == "gid":

@@ -102,7 +102,7 @@ def plug(pid: int, container: t.Any, device: Device, idmap: t.Sequence[str]) -> 
         mounting.unmount(pid, device.path)
     is_folder = os.path.isdir(device.source)
     _as_root_inside(pid, idmap, lambda: _make_target(device.path, is_folder=is_folder))
-    mounting.mount(pid, device.source, device.path, is_readonly=is_folder, is_mapped=False, idmap=idmap)
+    mounting.mount(pid, device.source, device.path, ("bind", "ro") if is_folder else ("bind",))
 
 
 def unplug(

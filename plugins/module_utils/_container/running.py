@@ -253,14 +253,7 @@ def reload_networkd(name: str) -> None:
 def mount(running: Running, name: str) -> None:
     """:raises ApplyError:"""
     entry = running.wanted.mounts[name]
-    mounting.mount(
-        running.live.pid,
-        entry.source,
-        entry.path,
-        is_readonly=entry.is_readonly,
-        is_mapped="idmap=container" in entry.options,
-        idmap=running.wanted.state.config.values("lxc.idmap"),
-    )
+    mounting.mount(running.live.pid, entry.source, entry.path, entry.options)
 
 
 def unmount(running: Running, name: str) -> None:

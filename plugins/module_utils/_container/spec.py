@@ -38,6 +38,10 @@ def parse(params: t.Mapping[str, t.Any]) -> GuestSpec:
     for path in paths:
         if paths.count(path) > 1:
             raise SpecError(f"mounts: two of them have the path {path}. Each needs a path of its own", key="mounts")
+    for item in spec.wanted("mounts"):
+        if item.get("map_ids") and item.get("mapped") is False:
+            key = f"mounts[{item.name}].mapped"
+            raise SpecError(f"{key}: map_ids maps the owners. Write one of the two", key=key)
     _check_devices(spec.wanted("devices"))
     return spec
 

@@ -17,7 +17,7 @@ from .card import Card, Nic
 from .config import Config, MountEntry
 from .device import Device
 from .idmap import Range
-from .mount import Mounted
+from .mount import Mounted, Source
 
 # The one volume of a container.
 ROOTFS = "rootfs"
@@ -210,7 +210,7 @@ class State(GuestState):
     be cloned from, where there is none yet, *is_cloned* whether it would.
     *problem* says why liblxc cannot load its configuration, *root_obstacle* why no file of its root can be reached,
     *removal_obstacle* why it cannot be taken away; *mount_obstacles* says of new mounts by name why LXC could not mount them at the
-    next start, *unmapped* are the sources whose file systems take no mapped owners. *places* has the ``Mounted.place`` of each source
+    next start, *sources* what the folders of the host are for them. *places* has the ``Mounted.place`` of each source
     of a mount that exists, *files* are those of them that are no folders. *host_devices* are those of the host that a device is or
     shall be, *device_obstacles* say of devices by name why the host has none such; *groups* are those of the guest.
     *lxc_version* is that of the host and *engine* a package of the guest with a strict runc, where Docker is asked for.
@@ -243,8 +243,8 @@ class State(GuestState):
         "root_pool",
         "rootfs",
         "size_obstacle",
+        "sources",
         "target",
-        "unmapped",
     )
     persistent: Definition  # pylint: disable=declare-non-slot  # a narrower type of a slot of its mother
     live: Live | None  # pylint: disable=declare-non-slot  # likewise
@@ -273,7 +273,7 @@ class State(GuestState):
         root_obstacle: str | None = None,
         removal_obstacle: str | None = None,
         mount_obstacles: t.Mapping[str, str] | None = None,
-        unmapped: frozenset[str] = frozenset(),
+        sources: t.Mapping[str, Source] | None = None,
         host_devices: t.Mapping[Target, HostDevice] | None = None,
         device_obstacles: t.Mapping[str, str] | None = None,
         groups: t.Mapping[str, int] | None = None,
@@ -289,7 +289,7 @@ class State(GuestState):
         self.engine = engine
         self.groups: t.Mapping[str, int] = groups or {}
         self.mount_obstacles: t.Mapping[str, str] = mount_obstacles or {}
-        self.unmapped = unmapped
+        self.sources: t.Mapping[str, Source] = sources or {}
         self.problem = problem
         self.root_obstacle = root_obstacle
         self.removal_obstacle = removal_obstacle

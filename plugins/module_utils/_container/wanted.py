@@ -17,9 +17,9 @@ from .._guest.identity import link_name
 from .._guest.spec import GuestSpec
 from . import cpuset
 from .card import VETH, Card, changed_card, free_device, new_card
-from .config import Config, MountEntry
+from .config import HOOK, Config, MountEntry
 from .device import Device, wanted_device
-from .mount import changed_entry, new_entry
+from .mount import Source, wanted_entry
 from .options import OPTIONS
 from .plan import ContainerKind
 from .state import State
@@ -132,16 +132,21 @@ def _cards(kind: ContainerKind) -> dict[str, Card]:
 def _mounts(kind: ContainerKind) -> dict[str, MountEntry]:
     spec, state = kind.spec, kind.state
     found: dict[str, MountEntry] = {}
-    is_mapped = state.is_unprivileged if state.exists else bool(spec.get("unprivileged"))
     for item, off in _concerned(spec, "mounts", state.mounts):
         entry = state.mounts.get(item.name)
-        if entry is not None:
-            found[item.name] = changed_entry(entry, item, off)
-        else:
-            full = kind.created_item("mounts", item)
-            source = full.get("source")
-            takes_mapping = is_mapped and source not in state.unmapped
-            found[item.name] = new_entry(full, is_file=source in state.files, is_mapped=takes_mapping)
+        full = item if entry is not None else kind.created_item("mounts", item)
+        path = full.get("path", entry.path if entry else None)
+        others = {**state.mounts, **found}
+        others.pop(item.name, None)
+        found[item.name] = wanted_entry(
+            entry,
+            full,
+            off,
+            state.sources.get(item.name, Source()),
+            is_file=full.get("source") in state.files,
+            is_unprivileged=kind.is_unprivileged,
+            is_below_program=any(other.key == HOOK and path.startswith(f"{other.path}/") for other in others.values()),
+        )
     return found
 
 

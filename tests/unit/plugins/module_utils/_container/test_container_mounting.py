@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._container import mounting
+from ansible_collections.homelab.hybrid.plugins.module_utils._container import binding, mapping, mounting
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError
 
 # A process has a user namespace that it may open: its own.
@@ -38,27 +38,29 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[t.Any]:
         return 0
 
     libc = types.SimpleNamespace(syscall=move, umount2=lambda path, flags: calls.append(("umount", path, flags)) or 0)
-    monkeypatch.setattr(mounting, "clone_of", clone_of)
-    monkeypatch.setattr(mounting, "map_owners", lambda tree, namespace: calls.append(f"map {tree}"))
-    monkeypatch.setattr(mounting, "make_readonly", lambda tree: calls.append(f"read-only {tree}"))
+    monkeypatch.setattr(mapping, "clone_of", clone_of)
+    monkeypatch.setattr(mapping, "map_owners", lambda tree, namespace: calls.append(f"map {tree}"))
+    monkeypatch.setattr(mapping, "restrict", lambda tree, options: calls.append(f"{tree} is {','.join(options)}"))
     monkeypatch.setattr(mounting, "in_namespaces", in_namespaces)
-    monkeypatch.setattr(mounting, "_libc", libc)
+    monkeypatch.setattr(mapping, "libc", libc)
     return calls
 
 
-@pytest.mark.parametrize("is_set", [True, False])
+@pytest.mark.parametrize("is_mapped", [True, False])
 def test_a_folder_is_mapped_and_made_read_only_before_it_is_moved_to_its_place(
-    tmp_path: Path, told: list[t.Any], monkeypatch: pytest.MonkeyPatch, is_set: bool
+    tmp_path: Path, told: list[t.Any], monkeypatch: pytest.MonkeyPatch, is_mapped: bool
 ) -> None:
     made: list[t.Any] = []
-    monkeypatch.setattr(mounting, "_make_target", lambda path, root, is_folder: made.append((path, root, is_folder)))
+    monkeypatch.setattr(binding, "_make_target", lambda path, root, is_folder: made.append((path, root, is_folder)))
+    monkeypatch.setattr(binding, "extents_of", lambda pid, kind: [(0, 100000, 65536)])
     (tmp_path / "file").touch()
     for source, is_folder in ((tmp_path, True), (tmp_path / "file", False)):
         told.clear()
-        ids = ["u 0 100000 65536", "g 0 100000 65536"]
-        mounting.mount(PID, str(source), "/data", is_readonly=is_set, is_mapped=is_set, idmap=ids)
-        options = ["map 55", "read-only 55"] if is_set else []
-        assert told == [f"clone of {source}", *options, (PID, ("mnt",)), ("move", 55, b"/data")]
+        options = ("bind", "ro", "idmap=container") if is_mapped else ("bind", "ro")
+        mounting.mount(PID, str(source), "/data", options)
+        mapped = ["map 55"] if is_mapped else []
+        restricted = [f"55 is {','.join(options)}"]
+        assert told == [f"clone of {source}", *mapped, *restricted, (PID, ("mnt",)), ("move", 55, b"/data")]
         assert made.pop() == ("/data", (100000, 100000), is_folder)
 
 
@@ -71,6 +73,6 @@ def test_what_the_kernel_refuses_is_told_and_a_mount_is_taken_away_where_it_is(
     def refuse(source: str) -> t.Any:
         raise OSError(1, "Operation not permitted")
 
-    monkeypatch.setattr(mounting, "clone_of", refuse)
+    monkeypatch.setattr(mapping, "clone_of", refuse)
     with pytest.raises(ApplyError, match="/srv could not be mounted at /data of the running container: Operation not"):
-        mounting.mount(1, "/srv", "/data", is_readonly=False, is_mapped=False, idmap=[])
+        mounting.mount(1, "/srv", "/data", ("bind",))

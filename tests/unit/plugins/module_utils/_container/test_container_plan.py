@@ -498,7 +498,8 @@ class Mounted:
     """A mount or a device by its options alone."""
 
     def __init__(self, **values: t.Any) -> None:
-        self.values = {"source": "/srv/a", "path": "/data", "readonly": False, "type": "usb", **values}
+        own = {"source": "/srv/a", "path": "/data", "readonly": False, "mapped": False, "map_ids": (), "type": "usb"}
+        self.values = {**own, **values}
 
     def value(self, key: str) -> t.Any:
         return self.values.get(key)

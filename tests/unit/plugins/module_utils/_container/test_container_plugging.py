@@ -60,7 +60,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(plugging, "in_namespaces", in_namespaces)
     monkeypatch.setattr(plugging.live, "mounts_of", lambda path: mounted)
     monkeypatch.setattr(plugging.live, "place_of", lambda source, mounts: "its place")
-    monkeypatch.setattr(plugging.mounting, "mount", lambda pid, source, path, **how: told.append(f"mount {path} {how}"))
+    monkeypatch.setattr(plugging.mounting, "mount", lambda pid, source, path, how: told.append(f"mount {path} {how}"))
     monkeypatch.setattr(plugging.mounting, "unmount", lambda pid, path: told.append(f"unmount {path}"))
     monkeypatch.setattr(os, "setgid", lambda gid: told.append(f"gid {gid}"))
     monkeypatch.setattr(os, "setuid", lambda uid: told.append(f"uid {uid}"))
@@ -76,7 +76,7 @@ def at(tmp_path: Path, **more: t.Any) -> Device:
 def test_a_device_is_let_through_and_mounted_where_root_inside_made_a_place(tmp_path: Path, host: list[str]) -> None:
     its, container, before = at(tmp_path), Container(), open_files()
     plugging.plug(7, container, its, IDS)
-    how = {"is_readonly": False, "is_mapped": False, "idmap": IDS}
+    how = ("bind",)
     assert host == [" ".join((*its.words, "one")), "as root in user,mnt", "gid 0", "uid 0", f"mount {its.path} {how}"]
     assert container.told == [("devices.allow", "c 226:128 rwm")] and os.path.isfile(its.path)
     assert os.access(plugging.PROGRAM, os.X_OK) and paths.DEVICES in Path(plugging.PROGRAM).read_text()

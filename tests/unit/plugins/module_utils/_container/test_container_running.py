@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from unit.descriptors import open_files
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._container import mounting, power, rate, running
+from ansible_collections.homelab.hybrid.plugins.module_utils._container import binding, power, rate, running
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.card import Card
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.command import CommandError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError
@@ -201,14 +201,13 @@ def test_the_host_name_and_the_mounts_are_those_of_the_running_container(
 ) -> None:
     monkeypatch.setattr(running.socket, "sethostname", lambda name: told.append(f"named {name}"))
     running.write_hostname(of_container())
-    entry = types.SimpleNamespace(source="/srv", path="data", is_readonly=True, options=("idmap=container",))
-    monkeypatch.setattr(running.mounting, "mount", lambda *given, **how: told.append(f"mount {given} {how}"))
+    entry = types.SimpleNamespace(source="/srv", path="data", options=("rbind", "ro"))
+    monkeypatch.setattr(running.mounting, "mount", lambda *given: told.append(f"mount {given}"))
     monkeypatch.setattr(running.mounting, "unmount", lambda *given: told.append(f"unmount {given}"))
     running.mount(of_container(mounts={"data": entry}), "data")
     running.unmount(of_container(mounts={"data": entry}, mounted={"data"}), "data")
     running.unmount(of_container(mounts={"data": entry}, mounted=()), "data")
-    how = {"is_readonly": True, "is_mapped": True, "idmap": ["u 0 100000 65536"]}
-    assert told == ["named two", f"mount (7, '/srv', 'data') {how}", "unmount (7, 'data')"]
+    assert told == ["named two", "mount (7, '/srv', 'data', ('rbind', 'ro'))", "unmount (7, 'data')"]
 
 
 def test_networkd_of_the_guest_is_asked_to_read_its_files_where_it_runs(
@@ -227,11 +226,11 @@ def test_what_is_missing_of_the_place_of_a_mount_is_made_for_root_inside(
     (tmp_path / "a").mkdir()
     before = open_files()
     for path, is_folder in (("a/b/folder", True), ("a/b/file", False), ("a/b/file", False)):
-        mounting._make_target(str(tmp_path / path), (5, 6), is_folder)
+        binding._make_target(str(tmp_path / path), (5, 6), is_folder)
     assert owners == [(str(tmp_path / path), 5, 6) for path in ("a/b", "a/b/folder", "a/b/file")]
     assert stat.S_ISREG((tmp_path / "a/b/file").stat().st_mode) and open_files() <= before
-    with pytest.raises(ApplyError, match="is a folder inside the container"):
-        mounting._make_target(str(tmp_path / "a"), (5, 6), False)
+    with pytest.raises(OSError, match="is a folder inside the container"):
+        binding._make_target(str(tmp_path / "a"), (5, 6), False)
 
 
 def test_the_program_for_rates_is_laid_down_whole_before_it_is_run(
