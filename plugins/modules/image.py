@@ -177,7 +177,7 @@ options:
   mirrors:
     description:
       - Which address stands in for a host, in O(url), O(checksum), O(signature) and O(simplestreams) alike. The path stays the same below it.
-      - Checksums and signatures count as ever. Where a server redirects to is not looked up.
+      - Checksums and signatures count as ever. Where a server sends to another host, the mirror of that is asked.
     type: list
     elements: dict
     suboptions:

@@ -578,7 +578,7 @@ options:
         description:
           - Which address stands in for a host, in O(images[].url), O(images[].checksum), O(images[].signature) and O(images[].simplestreams)
             alike. The path stays the same below it.
-          - Checksums and signatures count as ever. Where a server redirects to is not looked up.
+          - Checksums and signatures count as ever. Where a server sends to another host, the mirror of that is asked.
         type: list
         elements: dict
         suboptions:

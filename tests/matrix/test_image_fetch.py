@@ -485,6 +485,26 @@ def test_a_mirror_stands_in_for_a_host(folder, up):
     assert record["origin"]["url"] == f"{base}/root.tar.xz"
 
 
+def test_a_mirror_stands_in_for_the_host_that_a_server_sends_to(folder, up):
+    """As the addresses of releases lead to a host of their own; also of lists, and of one that has nothing and sends back."""
+    publish_root(up, "mirror/files/root-1.tar.xz")
+    up.put("mirror/files/SUMS-1", f"{digest_of(up.folder / 'mirror/files/root-1.tar.xz')}  root.tar.xz\n")
+    up.redirects["/releases/root.tar.xz"] = "http://files.example.org/files/root-1.tar.xz"
+    up.redirects["/releases/SUMS"] = "http://files.example.org/files/SUMS-1"
+    params = fetched(
+        f"{up.url}/releases/root.tar.xz",
+        f"{up.url}/releases/SUMS",
+        mirrors=[{"name": "files.example.org", "url": f"{up.url}/mirror"}],
+    )
+    check_run_again(IMAGE, params)
+    assert_root()
+    converge_now(IMAGE, {"name": NAME, "state": "absent"})
+    up.redirects["/mirror/files/root-1.tar.xz"] = "http://files.example.org/files/root-1.tar.xz"
+    sentence = refuse(IMAGE, params, "cannot be fetched")
+    assert "loop" not in sentence
+    assert_nothing_left()
+
+
 def test_the_proxy_of_the_host_is_asked(folder, up, monkeypatch):
     publish_root(up)
     monkeypatch.setenv("http_proxy", up.url)

@@ -125,7 +125,7 @@ def _request(remote: Remote, name: str, limit: int, told: _Told) -> t.Iterator[S
     headers = {"Range": f"bytes={have}-"} if have else {}
     if validator and have:
         headers["If-Range"] = validator
-    with contextlib.closing(upstream.ask(remote.url, headers=headers)) as answer:
+    with contextlib.closing(upstream.ask(remote.url, headers=headers, mirrors=remote.mirrors)) as answer:
         size, its = upstream.size_of(answer), upstream.validator_of(answer)
         start = re.match(rf"bytes {have}-", answer.headers.get("Content-Range", ""))
         if answer.status == 206 and (not start or remote.size not in (None, size)):

@@ -53,7 +53,7 @@ class Remote(t.NamedTuple):
     *url* is where it lies, a mirror in the place of its host. *digest* is what it must have (``sha512:`` and hexadecimal digits),
     *size* in bytes, *serial* that of a product of simplestreams. *validator* is its ETag or time of change. ``None`` is not known.
     *signature* is the detached one of the file or its content. *missing* are programs without which none can be checked.
-    *is_trusted*: nobody on the way can have changed what it must be.
+    *is_trusted*: nobody on the way can have changed what it must be. *mirrors* stand in for hosts that the server may send to.
     """
 
     url: str
@@ -64,6 +64,7 @@ class Remote(t.NamedTuple):
     signature: bytes | None = None
     missing: tuple[str, ...] = ()
     is_trusted: bool = True
+    mirrors: t.Mapping[str, str] = {}
 
 
 class State(t.NamedTuple):

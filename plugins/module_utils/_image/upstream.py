@@ -30,15 +30,23 @@ ENVIRONMENT = "/etc/environment"
 _LONGEST_TEXT = 64 << 20
 _TRIES = 3
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf"}
+Mirrors = t.Mapping[str, str]
+_NONE: Mirrors = {}
 _PROXY = re.compile(r"\s*(?:export\s+)?(?P<name>(?:https?|all|no)_proxy)=(?P<value>.*)", re.IGNORECASE)
 
 
 class _Redirect(urllib.request.HTTPRedirectHandler):
-    """Follows where a server sends, but from https to http, where anybody could answer."""
+    """Follows where a server sends, or to the mirror of that; but not from https to http, where anybody could answer."""
+
+    def __init__(self, mirrors: Mirrors) -> None:
+        self._mirrors = mirrors
 
     def redirect_request(self, req: t.Any, fp: t.Any, code: int, msg: str, headers: t.Any, newurl: str) -> t.Any:
         if req.full_url.startswith("https:") and not newurl.startswith("https:"):
             raise urllib.error.URLError(f"it leads from https to {newurl[:100]}")
+        place = address.mirrored(newurl, self._mirrors)
+        # A mirror that sends back to the host that it stands in for does not have it.
+        newurl = newurl if place == req.full_url else place
         following = super().redirect_request(req, fp, code, msg, headers, newurl)
         # urllib makes a GET of it.
         if following is not None and req.get_method() == "HEAD":
@@ -67,7 +75,7 @@ def _is_direct(place: str, without: str) -> bool:
     )
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
+def _opener(url: str, mirrors: Mirrors) -> urllib.request.OpenerDirector:
     """What opens *url*, and nothing but http and https."""
     told = proxies(os.environ, atomic.read_text(ENVIRONMENT))
     host = urllib.parse.urlsplit(url).netloc
@@ -81,20 +89,23 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
         urllib.request.HTTPSHandler(context=ssl.create_default_context()),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
-        _Redirect(),
+        _Redirect(mirrors),
     ):
         opener.add_handler(handler)
     opener.addheaders = [("User-Agent", "homelab.hybrid")]
     return opener
 
 
-def ask(url: str, *, method: str = "GET", headers: t.Mapping[str, str] | None = None) -> t.Any:
-    """The answer of the server to a request for *url*, with its headers read.
+def ask(
+    url: str, *, method: str = "GET", headers: t.Mapping[str, str] | None = None, mirrors: Mirrors = _NONE
+) -> t.Any:
+    """The answer of the server to a request for *url*, with its headers read; where it sends to a host that has one of the *mirrors*,
+    of that.
 
     :raises OSError, http.client.HTTPException: ``urllib.error.HTTPError`` for one that says no.
     """
     request = urllib.request.Request(url, method=method, headers=dict(headers or {}))
-    return _opener(url).open(request, timeout=SILENCE_SECONDS)
+    return _opener(url, mirrors).open(request, timeout=SILENCE_SECONDS)
 
 
 def said(key: str, url: str, exc: BaseException) -> str:
@@ -105,7 +116,7 @@ def said(key: str, url: str, exc: BaseException) -> str:
     return f"{key}: {url} cannot be fetched: {reason}"
 
 
-def read(key: str, url: str) -> bytes:
+def read(key: str, url: str, mirrors: Mirrors = _NONE) -> bytes:
     """A small file, whole.
 
     :raises ObserveError: when it cannot be had, or is not small.
@@ -114,7 +125,7 @@ def read(key: str, url: str) -> bytes:
     problem: BaseException = EOFError("the line broke")
     for dummy in range(_TRIES):
         try:
-            with contextlib.closing(ask(url)) as answer:
+            with contextlib.closing(ask(url, mirrors=mirrors)) as answer:
                 content = bytes(answer.read(_LONGEST_TEXT + 1))
                 # Who asks for more than there is gets what came, and no error when the line broke.
                 if not answer.length or len(content) > _LONGEST_TEXT:
@@ -146,16 +157,26 @@ def find(spec: Spec) -> Remote:
         url = address.mirrored(t.cast(str, spec.url), spec.mirrors)
         digest, listed = _declared_digest(spec, None if missing else key)
         remote = Remote(url, digest)
-        is_trusted = key is not None or listed is None or listed.startswith("https:")
-    size, validator = _head(remote.url)
+        is_trusted = key is not None or listed is None or (listed.startswith("https:") and not _may_be_open(spec))
+    size, validator = _head(remote.url, spec.mirrors)
     if remote.size is not None and size is not None and size != remote.size:
         raise ObserveError(f"simplestreams: {remote.url} has {size} bytes, and the index says {remote.size}")
     detached = None
     if spec.signature is not None and spec.signature.url is not None and spec.signature.of != "checksum":
-        detached = read("signature.url", address.mirrored(spec.signature.url, spec.mirrors))
+        detached = read("signature.url", address.mirrored(spec.signature.url, spec.mirrors), spec.mirrors)
     return remote._replace(
-        size=size or remote.size, validator=validator, signature=detached, missing=missing, is_trusted=is_trusted
+        size=size or remote.size,
+        validator=validator,
+        signature=detached,
+        missing=missing,
+        is_trusted=is_trusted,
+        mirrors=spec.mirrors,
     )
+
+
+def _may_be_open(spec: Spec) -> bool:
+    """Whether a server may have sent to a mirror that anybody can answer for."""
+    return any(not mirror.startswith("https:") for mirror in spec.mirrors.values())
 
 
 def _declared_digest(spec: Spec, key: bytes | None) -> tuple[str | None, str | None]:
@@ -166,7 +187,7 @@ def _declared_digest(spec: Spec, key: bytes | None) -> tuple[str | None, str | N
     if declared.url is None:
         return f"{declared.algorithm}:{declared.digest}", None
     where = address.mirrored(declared.url, spec.mirrors)
-    text = read("checksum", where)
+    text = read("checksum", where, spec.mirrors)
     if key is not None and spec.signature is not None and spec.signature.of == "checksum":
         text = _checked(text, spec.signature, key, where, spec.mirrors)
     name = address.file_name(t.cast(str, spec.url))
@@ -177,11 +198,11 @@ def _declared_digest(spec: Spec, key: bytes | None) -> tuple[str | None, str | N
     return found, where
 
 
-def _checked(text: bytes, declared: Signature, key: bytes, where: str, mirrors: t.Mapping[str, str]) -> bytes:
+def _checked(text: bytes, declared: Signature, key: bytes, where: str, mirrors: Mirrors) -> bytes:
     """What is signed of *text*."""
     if declared.url is None:
         return signature.signed_text(text, key, where)
-    detached = read("signature.url", address.mirrored(declared.url, mirrors))
+    detached = read("signature.url", address.mirrored(declared.url, mirrors), mirrors)
     signature.check_text(text, detached, key, where)
     return text
 
@@ -195,10 +216,10 @@ def _of_streams(spec: Spec, streams: Streams, key: bytes | None) -> Remote:
     def fetched(path: str) -> str:
         where = address.joined(server, path)
         if spec.signature is None:
-            return read("simplestreams", where).decode(errors="replace")
+            return read("simplestreams", where, spec.mirrors).decode(errors="replace")
         # What is signed lies beside, with a name of its own, and has the signature in it.
         where = f"{where.removesuffix('.json').removesuffix('.sjson')}.sjson"
-        text = read("simplestreams", where)
+        text = read("simplestreams", where, spec.mirrors)
         return (text if key is None else signature.signed_text(text, key, where)).decode(errors="replace")
 
     lists = []
@@ -210,19 +231,19 @@ def _of_streams(spec: Spec, streams: Streams, key: bytes | None) -> Remote:
     raise simplestreams.missing(wanted, lists)
 
 
-def _head(url: str) -> tuple[int | None, str | None]:
+def _head(url: str, mirrors: Mirrors) -> tuple[int | None, str | None]:
     """The size and the validator of the file at *url*.
 
     :raises ObserveError: when the server cannot be reached or has no such file.
     """
     try:
         try:
-            answer = ask(url, method="HEAD")
+            answer = ask(url, method="HEAD", mirrors=mirrors)
         except urllib.error.HTTPError as exc:
             if exc.code in (404, 410):
                 raise
             # Signed addresses are good for one method alone, and some servers know only one.
-            answer = ask(url, headers={"Range": "bytes=0-0"})
+            answer = ask(url, headers={"Range": "bytes=0-0"}, mirrors=mirrors)
         with contextlib.closing(answer):
             return size_of(answer), validator_of(answer)
     except (OSError, http.client.HTTPException, ValueError) as exc:
