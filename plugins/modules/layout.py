@@ -476,8 +476,10 @@ options:
         description:
           - Take the image from this file of the managed host, an absolute path. It is copied (as a reflink where the file
             system can).
-          - For a container a root file system as tar, tar.gz, tar.bz2, tar.xz or tar.zst; for a virtual machine a disk as
-            qcow2 without a backing file, or as raw with a partition table, as it is or packed with gzip, bzip2, xz or zstd.
+          - For a container a root file system as tar, tar.gz, tar.bz2, tar.xz or tar.zst, as the unified archive that Incus
+            exports, or as squashfs where the host has C(unsquashfs) (package C(squashfs-tools)); for a virtual machine a
+            disk as qcow2 without a backing file, or as raw with a partition table, as it is or packed with gzip, bzip2, xz
+            or zstd.
           - Read once, on creation; afterwards another content is reported in RV(ignore:image.stale).
           - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
         type: str
@@ -535,7 +537,8 @@ options:
         description:
           - Fetch the image of a product from a server of simplestreams, such as C(https://images.linuxcontainers.org) and
             C(https://cloud-images.ubuntu.com/releases).
-          - A container needs the product's C(root.tar.xz), a virtual machine its C(disk-kvm.img) or C(disk1.img).
+          - A container needs the product's C(root.tar.xz), its unified archive or its C(squashfs), a virtual machine its
+            C(disk-kvm.img) or C(disk1.img).
           - The index says what the file must be, so it is as good as the way it comes, https or a signature.
           - Read once, on creation; afterwards a difference is reported in RV(ignore:image.stale).
         type: dict

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
-from ansible_collections.homelab.hybrid.plugins.module_utils._image import downloads
+from ansible_collections.homelab.hybrid.plugins.module_utils._image import downloads, source_file
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
@@ -680,6 +680,149 @@ def test_the_templates_of_others_are_taken(folder, up, top):
     outcome = check_run_again(IMAGE, fetched(f"{up.url}/{name}", f"sha512:{sha512}"))
     assert outcome.plan.warnings == []
     assert_root()
+
+
+def publish_unified(up: Upstream, name: str, *extra: t.Callable[[t.Any], None]) -> str:
+    """An image as `incus image export` writes it."""
+    import io
+    import tarfile
+
+    with tarfile.open(up.folder / name, "w:gz") as made:
+        for told in ("metadata.yaml", "templates/hostname.tpl"):
+            info = tarfile.TarInfo(told)
+            info.size = 3
+            made.addfile(info, io.BytesIO(b"x\n\n"))
+        root = make_root(up.folder.parent)
+        os.chmod(root / "usr/bin/program", 0o4755)
+        made.add(root, "rootfs")
+        for add in extra:
+            add(made)
+    return f"{up.url}/{name}"
+
+
+@pytest.mark.parametrize("way", ["url", "path"])
+def test_the_root_of_a_unified_archive_of_incus_is_taken(folder, up, way):
+    usual = (entry("rootfs/etc/again", "hard", "rootfs/etc/owned"), entry("rootfs/bin", "link", "usr/bin"))
+    url = publish_unified(up, "incus.tar.gz", *usual, entry("rootfs/dev/sda", "block", numbers=(8, 0)))
+    source = (
+        {"url": url, "checksum": of(up, "incus.tar.gz")} if way == "url" else {"path": str(up.folder / "incus.tar.gz")}
+    )
+    check_run_again(IMAGE, {"name": NAME, "kind": "container", **source})
+    assert_root()
+    listing = output("tar", "--numeric-owner", "-tvf", FOLDER / "root.tar.zst")
+    assert "metadata" not in listing and "rootfs" not in listing and "templates" not in listing
+    assert "./etc/again link to ./etc/owned" in listing and "-rwsr-xr-x" in listing
+    assert output("tar", "-xOf", FOLDER / "root.tar.zst", "./etc/owned") == "owned"
+
+
+def test_a_unified_archive_that_would_reach_its_host_is_refused(folder, up):
+    converge_now(IMAGE, fetched(publish_root(up), of(up, "root.tar.xz")))  # the folders of the store are there
+    converge_now(IMAGE, {"name": NAME, "state": "absent"})
+    before = fingerprint()
+    for extra, sentence in (
+        ([entry(f"rootfs/../..{CANARY}")], "leads out of the archive"),
+        ([entry("rootfs/usr/p", "hard", "/etc/passwd")], "is a hard link to '/etc/passwd', outside of the root"),
+        ([entry("rootfs/usr/p", "hard", "metadata.yaml")], "is a hard link to 'metadata.yaml', outside of the root"),
+        ([entry(f"rootfs/{OUT}", "link", "/run"), entry(f"rootfs/{OUT}/x")], "lies behind a link"),
+        ([entry("rootfs/usr/sda", "block", numbers=(8, 0))], "is a device node (b 8,0)"),
+    ):
+        message = failed(fetched(publish_unified(up, "bad.tar.gz", *extra), of(up, "bad.tar.gz")))
+        assert sentence in message and message.startswith("url: "), message
+        assert not os.path.lexists(CANARY)
+    publish_unified(up, "incus.tar.gz")
+    output("sh", "-c", "head -c 20000 incus.tar.gz > cut.tar.gz", cwd=up.folder)
+    failed(fetched(f"{up.url}/cut.tar.gz", of(up, "cut.tar.gz")))
+    assert differences(before, fingerprint()) == []
+
+
+@pytest.fixture(scope="module")
+def squashfs_tools(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of mksquashfs and unsquashfs; the host's, or those of Debian's package."""
+    found = shutil.which("mksquashfs")
+    if found is not None:
+        return os.path.dirname(found)
+    folder = tmp_path_factory.mktemp("squashfs")
+    argv = ["apt-get", "download", "squashfs-tools"]
+    if subprocess.run(argv, cwd=folder, capture_output=True, check=False, timeout=120).returncode != 0:
+        pytest.skip("squashfs-tools is not on this host, and cannot be had")
+    output("dpkg-deb", "-x", next(folder.glob("*.deb")), folder)
+    return str(folder / "usr/bin")
+
+
+@pytest.fixture
+def squash(squashfs_tools: str, up: Upstream, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., str]:
+    """Publishes a root as squashfs."""
+    monkeypatch.setenv("PATH", f"{squashfs_tools}:{os.environ['PATH']}")
+
+    def publish(*more: str, name: str = "rootfs.squashfs") -> str:
+        (up.folder / name).unlink(missing_ok=True)
+        root = up.folder.parent / "root"
+        output(
+            "mksquashfs",
+            root if root.is_dir() else make_root(up.folder.parent),
+            up.folder / name,
+            "-quiet",
+            "-no-progress",
+            *more,
+        )
+        return f"{up.url}/{name}"
+
+    return publish
+
+
+@pytest.mark.parametrize("way", ["url", "path"])
+def test_a_root_as_squashfs_is_taken(folder, up, squash, way):
+    root = make_root(folder)
+    os.link(root / "etc/owned", root / "etc/again")
+    os.chmod(root / "usr/bin/program", 0o4755)
+    output("setcap", "cap_net_raw=ep", root / "etc/owned")
+    url = squash("-p", "dev d 755 0 0", "-p", "dev/sda b 660 0 6 8 0", "-p", "usr/null c 666 0 0 1 3")
+    source = (
+        {"url": url, "checksum": of(up, "rootfs.squashfs")}
+        if way == "url"
+        else {"path": str(up.folder / "rootfs.squashfs")}
+    )
+    check_run_again(IMAGE, {"name": NAME, "kind": "container", **source})
+    assert_root()
+    listing = output("tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-tvvf", FOLDER / "root.tar.zst")
+    assert "link to ./etc/" in listing and "-rwsr-xr-x" in listing and "security.capability" in listing
+    assert left() == ([of(up, "rootfs.squashfs").replace(":", "-")] if way == "url" else [])
+    assert [path.name for path in FOLDER.iterdir()] == ["root.tar.zst"]
+
+
+def test_a_squashfs_that_would_reach_its_host_is_refused(folder, up, squash):
+    converge_now(IMAGE, fetched(publish_root(up), of(up, "root.tar.xz")))  # the folders of the store are there
+    converge_now(IMAGE, {"name": NAME, "state": "absent"})
+    before = fingerprint()
+    url = squash("-p", "usr/sda b 660 0 0 8 0")
+    assert "is a device node (b 8,0)" in failed(fetched(url, of(up, "rootfs.squashfs")))
+    url = squash("-p", "usr/big f 644 0 0 head -c 40000000 /dev/zero")
+    message = failed(fetched(url, of(up, "rootfs.squashfs"), size_limit="32MiB"))
+    assert "unpacked it is larger than 32MiB. Allow more with size_limit" in message
+    content = (up.folder / "rootfs.squashfs").read_bytes()
+    up.put("rootfs.squashfs", content[: len(content) // 2])
+    assert "unsquashfs" in failed(fetched(url, of(up, "rootfs.squashfs")))
+    assert differences(before, fingerprint()) == []
+
+
+def test_a_host_that_reads_no_squashfs_says_so_before_anything_is_fetched(folder, up, squash, monkeypatch):
+    url = squash()
+    streams = publish_streams(up, FIRST)
+    text = (up.folder / "streams/v1/images.json").read_text()
+    up.put(
+        "streams/v1/images.json", text.replace("root.tar.xz", "squashfs").replace("rootfs.tar.xz", "rootfs.squashfs")
+    )
+    place = up.folder / f"images/debian/trixie/amd64/default/{FIRST}"
+    (place / "rootfs.tar.xz").rename(place / "rootfs.squashfs")
+    real = shutil.which
+    monkeypatch.setattr(source_file.shutil, "which", lambda name: None if name == "unsquashfs" else real(name))
+    for params in (
+        fetched(url, of(up, "rootfs.squashfs")),
+        {"name": NAME, "kind": "container", "path": str(up.folder / "rootfs.squashfs")},
+        streams,
+    ):
+        refuse(IMAGE, params, "this host has no unsquashfs to read it. Install squashfs-tools")
+    assert not up.fetched("rootfs.squashfs")
 
 
 def test_a_root_that_grows_without_end_is_refused(folder, up):

@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
 from .._core import command
 from .._core.errors import ApplyError
 from .._core.plan import Step
-from . import source_file
+from . import source_file, squashed, unified
 from .state import SourceFile
 
 _CHUNK = 1 << 20
@@ -26,7 +27,15 @@ def copy_container_root(source: SourceFile, target: str, limit: int, keep_fds: t
 
     :raises ApplyError, CommandError: when it is damaged, becomes larger than *limit* bytes, or changes meanwhile.
     """
-    if source.packing == "zstd":
+    if source.packing == "squashfs":
+        squashed.write_root(source, target, limit, keep_fds)
+    elif unified.is_unified(source.path):
+        with (
+            command.writing(["zstd", "-q", "-T0", "-o", target], keep_fds=keep_fds) as packed,
+            _plain(source, limit, keep_fds) as archive,
+        ):
+            unified.write_root(archive, packed, source.told)
+    elif source.packing == "zstd":
         _copy(source.path, target, keep_fds)
     elif source.packing == "tar":
         command.run(["zstd", "-q", "-T0", source.path, "-o", target], keep_fds=keep_fds)
@@ -71,7 +80,7 @@ def copy_vm_disk(
     yield Step("source copied")
 
 
-def _unpacked(source: SourceFile, limit: int, keep_fds: t.Sequence[int]) -> t.Iterator[bytes]:
+def _unpacked(source: SourceFile, limit: int, keep_fds: t.Sequence[int]) -> t.Generator[bytes, None, None]:
     total = 0
     with command.reading([*source_file.READERS[source.packing], "--", source.path], keep_fds=keep_fds) as stream:
         while chunk := stream.read(_CHUNK):
@@ -79,6 +88,37 @@ def _unpacked(source: SourceFile, limit: int, keep_fds: t.Sequence[int]) -> t.It
             if total > limit:
                 raise ApplyError(source_file.too_large(source.told, limit))
             yield chunk
+
+
+@contextlib.contextmanager
+def _plain(source: SourceFile, limit: int, keep_fds: t.Sequence[int]) -> t.Iterator[t.IO[bytes]]:
+    """The archive *source* without its packing."""
+    if source.packing == "tar":
+        with open(source.path, "rb") as stream:
+            yield stream
+    else:
+        with contextlib.closing(_unpacked(source, limit, keep_fds)) as chunks:
+            yield t.cast("t.IO[bytes]", _Chunks(chunks))
+
+
+class _Chunks:
+    """What comes in *chunks*, as a file that is read from its beginning on."""
+
+    def __init__(self, chunks: t.Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """As many bytes; fewer at the end alone."""
+        found = bytearray()
+        while len(found) < size:
+            self._left = self._left or memoryview(next(self._chunks, b""))
+            if not self._left:
+                break
+            count = size - len(found)
+            found += self._left[:count]
+            self._left = self._left[count:]
+        return bytes(found)
 
 
 def _write_sparsely(chunks: t.Iterable[bytes], target: str) -> None:

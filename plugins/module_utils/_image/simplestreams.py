@@ -13,8 +13,13 @@ import typing as t
 from .._core.errors import SpecError, shorten
 
 INDEX = "streams/v1/index"
+_SQUASHED = "squashfs"
+_UNIFIED = ("incus_combined.tar.gz", "lxd_combined.tar.gz")
 # The file of a kind of guest, the best first. An Incus server has both, Ubuntu's and linuxcontainers.org's have these names.
-_FILES = {"container": ("root.tar.xz", "root.tar.gz", "root.tar.zst"), "vm": ("disk-kvm.img", "disk1.img", "disk.img")}
+_FILES = {
+    "container": ("root.tar.xz", "root.tar.gz", "root.tar.zst", *_UNIFIED, _SQUASHED),
+    "vm": ("disk-kvm.img", "disk1.img", "disk.img"),
+}
 # What a product can be known by, for each key that the user writes.
 _KEYS = {
     "distribution": ("os",),
@@ -83,7 +88,9 @@ def choose(text: str, kind: str, wanted: Wanted) -> Found | None:
         )
     if not fit:
         raise SpecError(f"simplestreams: {_said(wanted)} has no file for a {kind}", key="simplestreams")
-    serial = wanted.serial or max(fit)
+    # What not every host can read is taken where there is nothing else.
+    common = [serial for serial, item in fit.items() if item["ftype"] != _SQUASHED]
+    serial = wanted.serial or max(common or fit)
     item = fit[serial]
     size = item.get("size")
     return Found(str(item["path"]), _digest(item), size if isinstance(size, int) else None, serial)

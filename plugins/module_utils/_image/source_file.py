@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import typing as t
 
@@ -28,11 +29,12 @@ READERS = {
     "zstd": ("zstd", "-dcq", "--memory=1024MiB"),
 }
 _QCOW2 = b"QFI\xfb"
+_SQUASHFS = b"hsqs"
 # Of the header of version 3: the incompatible feature that the data lie in another file, which qemu-img would open.
 _EXTERNAL_DATA = 1 << 2
 _BLOCK = 4096
 _ALLOWED = {
-    "container": "a root file system as tar, tar.gz, tar.bz2, tar.xz or tar.zst",
+    "container": "a root file system as tar, tar.gz, tar.bz2, tar.xz, tar.zst or squashfs",
     "vm": "a disk as qcow2, or as raw with a partition table, as it is or packed with gzip, bzip2, xz or zstd",
 }
 # Nodes that programs in a root have beside /dev, as Postfix does; no guest gets them, and nobody loses anything.
@@ -46,7 +48,7 @@ _ENTRY = re.compile(rf"(?P<kind>.)\S+ (\d+)/(\d+) +(?P<size>\S+) \S+ \S+ {_QUOTE
 def look(path: str, kind: str, told: str | None = None) -> SourceFile | None:
     """The file *path* as the source of an image; ``None`` where there is no such file. *told* names it to the user.
 
-    Its packing is ``tar``, ``qcow2``, ``raw``, or ``gzip``, ``bzip2``, ``xz`` and ``zstd`` of one of them.
+    Its packing is ``tar``, ``squashfs``, ``qcow2``, ``raw``, or ``gzip``, ``bzip2``, ``xz`` and ``zstd`` of one of them.
 
     :raises SpecError: when it is something that no image of *kind* can be made of.
     """
@@ -69,6 +71,8 @@ def look(path: str, kind: str, told: str | None = None) -> SourceFile | None:
         packing = None
     if packing is None:
         raise SpecError(f"{told} is no image of kind {kind}. Allowed: {_ALLOWED[kind]}", key=key)
+    if packing == "squashfs":
+        check_squashfs(told)
     if packing == "qcow2":
         other = backing_file(path) or ("another file that has its data" if _has_other_data(head) else None)
         if other:
@@ -76,6 +80,15 @@ def look(path: str, kind: str, told: str | None = None) -> SourceFile | None:
                 f"{told} stands on {other}. Make one file of it first, with qemu-img convert -O qcow2", key=key
             )
     return SourceFile(path, packing, status.st_size, status.st_mtime_ns, told)
+
+
+def check_squashfs(told: str) -> None:
+    """:raises SpecError: where the program that reads what *told* names is not on this host."""
+    if shutil.which("unsquashfs") is None:
+        raise SpecError(
+            f"{told} is a squashfs, and this host has no unsquashfs to read it. Install squashfs-tools, or take an archive",
+            key=told.partition(":")[0],
+        )
 
 
 def _beginning(path: str, packing: str) -> bytes:
@@ -88,6 +101,8 @@ def _beginning(path: str, packing: str) -> bytes:
 
 
 def _container_packing(head: bytes) -> str | None:
+    if head.startswith(_SQUASHFS):
+        return "squashfs"
     return "tar" if head[257:262] == b"ustar" else _packed(head)
 
 

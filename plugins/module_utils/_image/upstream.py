@@ -19,7 +19,7 @@ import urllib.request
 
 from .._core import atomic
 from .._core.errors import ObserveError, SpecError
-from . import address, checksum, signature, simplestreams
+from . import address, checksum, signature, simplestreams, source_file
 from .spec import Signature, Spec, Streams
 from .state import Remote
 
@@ -158,6 +158,9 @@ def find(spec: Spec) -> Remote:
         digest, listed = _declared_digest(spec, None if missing else key)
         remote = Remote(url, digest)
         is_trusted = key is not None or listed is None or (listed.startswith("https:") and not _may_be_open(spec))
+    if address.file_name(remote.url).endswith(".squashfs"):
+        # Otherwise only what was fetched would tell.
+        source_file.check_squashfs(f"url: {remote.url}")
     size, validator = _head(remote.url, spec.mirrors)
     if remote.size is not None and size is not None and size != remote.size:
         raise ObserveError(f"simplestreams: {remote.url} has {size} bytes, and the index says {remote.size}")

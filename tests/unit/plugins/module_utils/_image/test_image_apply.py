@@ -74,7 +74,7 @@ class Server:
         monkeypatch.setattr(fetch.upstream, "validator_of", lambda answer: answer.etag)
         monkeypatch.setattr(fetch.time, "sleep", self.waits.append)
 
-    def ask(self, url: str, *, headers: dict[str, str]) -> Answer:
+    def ask(self, url: str, *, headers: dict[str, str], mirrors: dict[str, str]) -> Answer:
         self.asked.append(headers)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):

@@ -148,6 +148,10 @@ PRODUCTS = json.dumps(
             ),
             "debian:trixie:arm64:default": product(arch="arm64"),
             "debian:trixie:amd64:cloud": product(variant="cloud", versions={"1": version("root.tar.xz")}),
+            "incus": product(
+                "jammy", "incus", os="ubuntu", versions={"2": version("squashfs", "incus_combined.tar.gz")}
+            ),
+            "squashed": product("jammy", "squashed", os="ubuntu", versions={"3": version("squashfs")}),
             "com.ubuntu.cloud:server:24.04:amd64": {
                 **product("noble", os="ubuntu"),
                 "version": "24.04",
@@ -172,6 +176,17 @@ PRODUCTS = json.dumps(
         ("vm", Wanted("ubuntu", "24.04", "amd64"), ("images/disk1.img", f"sha256:{A}", 10, "20260101")),
         ("vm", Wanted("ubuntu", "noble", "amd64"), ("images/disk1.img", f"sha256:{A}", 10, "20260101")),
         ("vm", Wanted("ubuntu", "jammy", "amd64"), None),
+        (
+            "container",
+            Wanted("debian", "trixie", "amd64", serial="20260103_05:24"),
+            ("images/squashfs", f"sha256:{A}", 10, "20260103_05:24"),
+        ),
+        (
+            "container",
+            Wanted("ubuntu", "jammy", "amd64", "incus"),
+            ("images/incus_combined.tar.gz", f"sha256:{A}", 10, "2"),
+        ),
+        ("container", Wanted("ubuntu", "jammy", "amd64", "squashed"), ("images/squashfs", f"sha256:{A}", 10, "3")),
     ],
 )
 def test_the_file_of_a_product(kind, wanted, expected):
@@ -180,7 +195,8 @@ def test_the_file_of_a_product(kind, wanted, expected):
 
 def test_what_an_index_does_not_have_is_told_beside_what_it_has():
     with pytest.raises(
-        SpecError, match=r"there is no '1999' for a container\. There are: 20260101_05:24, 20260102_05:24"
+        SpecError,
+        match=r"there is no '1999' for a container\. There are: 20260101_05:24, 20260102_05:24, 20260103_05:24",
     ):
         simplestreams.choose(PRODUCTS, "container", Wanted("debian", "trixie", "amd64", serial="1999"))
     with pytest.raises(SpecError, match="debian/trixie/arm64/default has no file for a vm"):
