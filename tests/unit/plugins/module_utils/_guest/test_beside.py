@@ -69,6 +69,15 @@ def test_a_file_is_put_whole_with_its_owner_over_what_a_run_that_was_killed_left
     assert owners == {".nvram.new": (source.stat().st_uid, source.stat().st_gid)} and open_files() <= before
 
 
+def test_a_link_in_the_place_of_what_is_put_leads_nowhere(tmp_path: Path, owners: dict[str, tuple[int, int]]) -> None:
+    source, target, other = (tmp_path / name for name in ("nvram", "kept", "other"))
+    source.write_text("variables")
+    other.write_text("theirs")
+    (tmp_path / ".kept.new").symlink_to(other)
+    beside.put(str(source), str(target))
+    assert (target.read_text(), other.read_text(), target.is_symlink()) == ("variables", "theirs", False)
+
+
 def test_a_folder_is_put_in_the_place_of_another_without_its_lock(
     tmp_path: Path, owners: dict[str, tuple[int, int]]
 ) -> None:
