@@ -417,7 +417,7 @@ def _places(spec: GuestSpec, config: Config) -> dict[str, str]:
 
 def _observe_devices(kept: Definition, spec: GuestSpec, *, exists: bool) -> dict[str, t.Any]:
     """What the host has of the devices that are declared, and the groups of the guest."""
-    devices = t.cast("t.Mapping[str, Device]", kept.things("devices"))
+    devices = t.cast(t.Mapping[str, Device], kept.things("devices"))
     wanted = {}
     for item in spec.wanted("devices"):
         before = devices.get(item.name)

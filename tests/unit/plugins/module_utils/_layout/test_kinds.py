@@ -423,7 +423,11 @@ def test_a_worker_writes_its_line_in_the_journal(lamps):
 
 def test_a_second_look_is_at_the_host_as_it_is_then(wired, monkeypatch):
     dropped = []
-    monkeypatch.setattr(BareHost, "drop", lambda host: dropped.append(host))
+
+    def drop(host):
+        dropped.append(host)
+
+    monkeypatch.setattr(BareHost, "drop", drop)
     (wired.folder / "hall").write_text("half")
     run(wired, {"name": "hall", "colour": "red"}, dry_run=True)
     assert len(dropped) == 1

@@ -247,8 +247,8 @@ class Machine:
         return domain_xml.parse(self.domain.lasting)
 
 
-def recorded(state, data=RECORD):
-    return state.replace(record=load(data, exists=True))
+def recorded(state, data=None):
+    return state.replace(record=load(RECORD if data is None else data, exists=True))
 
 
 # ---- a running machine -------------------------------------------------------------------------------------------------------

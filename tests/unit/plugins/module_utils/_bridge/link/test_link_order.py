@@ -35,7 +35,7 @@ TWO = LinkSettings(addresses=("192.0.2.10/24",), ports=(Port("eth1"), Port("eth2
 class Agreeing(Networkd):
     """What networkd has for a bridge, as another run left it a moment ago."""
 
-    def words(self, name):
+    def words(self, bridge):
         return {"mac": "none"}
 
 
