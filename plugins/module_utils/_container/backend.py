@@ -165,7 +165,7 @@ class ContainerBackend:
     def stop(self) -> None:
         spec = self.wanted.spec
         stop = power.stop if self.state.problem is None else power.stop_unloadable
-        stop(self.name, timeout=spec.shutdown_timeout, force=spec.force_stop)
+        stop(self.name, timeout=spec.shutdown_timeout, force=spec.force_stop, keep_fds=self.work.held.fds)
 
     def start(self) -> None:
         power.start(self.name)
@@ -174,9 +174,9 @@ class ContainerBackend:
         if now == "stopped":
             power.start(self.name)
         if target == "paused":
-            power.freeze(self.name)
+            power.freeze(self.name, keep_fds=self.work.held.fds)
         elif now == "paused":
-            power.unfreeze(self.name)
+            power.unfreeze(self.name, keep_fds=self.work.held.fds)
 
     # -- what runs
 
@@ -335,21 +335,21 @@ class ContainerBackend:
     @contextlib.contextmanager
     def _held(self, name: str) -> t.Iterator[None]:
         """Hold the running container *name* still. Our record says so: who was killed lets it go in the next run."""
-        with lock.holding(name):
+        with lock.holding(name) as held:
             self.own.save(holds=name)
             try:
-                power.freeze(name)
+                power.freeze(name, keep_fds=held.fds)
                 yield
             finally:
-                self._release(name)
+                self._release(name, held)
 
     def _let_go(self, name: str) -> None:
-        with lock.holding(name):
-            self._release(name)
+        with lock.holding(name) as held:
+            self._release(name, held)
 
-    def _release(self, name: str) -> None:
+    def _release(self, name: str, held: lock.Held) -> None:
         if name in self.work.host.containers:
-            power.unfreeze(name)
+            power.unfreeze(name, keep_fds=held.fds)
         self.own.save(holds=None)
 
     def protect(self, *, is_read_only: bool) -> None:
@@ -468,9 +468,9 @@ class ContainerBackend:
 
     def _kill(self) -> None:
         if self.state.problem is None:
-            power.kill(self.name)
+            power.kill(self.name, keep_fds=self.work.held.fds)
         elif self.state.power != "stopped":
-            power.stop_unloadable(self.name, timeout=0, force=True)
+            power.stop_unloadable(self.name, timeout=0, force=True, keep_fds=self.work.held.fds)
 
     def undefine(self) -> None:
         path = config_path(self.name)

@@ -109,11 +109,13 @@ def copying(image: str, pool: str, *, wait_seconds: float = WAIT_SECONDS) -> t.I
 
 
 @contextlib.contextmanager
-def holding(guest: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[None]:
+def holding(guest: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[Held]:
     """The leaf lock under which a running guest is held still and copied, by runs that hold it shared: one lets it go for all."""
     path = os.path.join(paths.LOCKS, "holding", f"{guest}.lock")
-    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, f"a copy of the guest {guest}"):
-        yield
+    held, why = Held(), f"a copy of the guest {guest}"
+    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, why) as descriptor:
+        held.add(descriptor)
+        yield held
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ class _Run:
         # One that is gone is a container as well as a machine: only its files are left.
         if self.spec.guest in work.host.domains:
             return Machine(self.spec, work, self.own, has_agent=self.state.has_agent, warnings=self.plan.warnings)
-        return Container(self.spec)
+        return Container(self.spec, self.fds)
 
     def _tell(self, snapshot: Snapshot) -> None:
         self.plan.warnings += self.hands.tell({volume.pool for volume in snapshot.volumes.values()})

@@ -61,17 +61,18 @@ class Hands(t.Protocol):
 class Container:
     """See ``Hands``."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, fds: t.Sequence[int]) -> None:
         self.spec = spec
+        self.fds = fds
 
     def hold(self, *, stops: bool, memory: str | None = None) -> bool:
         if stops:
-            container_power.freeze(self.spec.guest)
+            container_power.freeze(self.spec.guest, keep_fds=self.fds)
         return False
 
     def release(self, *, stopped: bool) -> None:
         if stopped:
-            container_power.unfreeze(self.spec.guest)
+            container_power.unfreeze(self.spec.guest, keep_fds=self.fds)
 
     def begin_copies(self, copies: t.Mapping[str, Attempt]) -> None:
         raise ApplyError(f"{self.spec.guest} is a container, and copies nothing itself")
@@ -89,7 +90,9 @@ class Container:
         raise ApplyError(f"{self.spec.guest} is a container, and its memory is in no snapshot")
 
     def stop(self) -> None:
-        container_power.stop(self.spec.guest, timeout=self.spec.shutdown_timeout, force=self.spec.force_stop)
+        container_power.stop(
+            self.spec.guest, timeout=self.spec.shutdown_timeout, force=self.spec.force_stop, keep_fds=self.fds
+        )
 
     def start(self) -> None:
         container_power.start(self.spec.guest)

@@ -44,6 +44,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record impor
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Volume
 
 ROOT = Volume("p", "one.rootfs", "filesystem")
+HELD = types.SimpleNamespace(fds=(8,))
 LISTED = RUNNING.replace(places={"/srv": "8:1 /srv"}, machine_id="m")
 
 
@@ -171,7 +172,7 @@ class Cloning(Host):
 
         monkeypatch.setattr(written.cloning, "begin", clone)
         monkeypatch.setattr(written.identity, "reset", lambda tree, name: self._note("reset")() or ["no keys"])
-        monkeypatch.setattr(written.lock, "holding", lambda name: contextlib.nullcontext())
+        monkeypatch.setattr(written.lock, "holding", lambda name: contextlib.nullcontext(HELD))
 
 
 def test_a_clone_has_an_identity_of_its_own_before_it_comes_to_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +191,7 @@ def test_a_guest_is_held_while_it_is_cloned_and_let_go_also_where_that_fails(
 ) -> None:
     host = Cloning(monkeypatch, fails_at)
     monkeypatch.setattr(
-        written.lock, "holding", lambda name: contextlib.nullcontext(host.asked.append(f"holding {name}"))
+        written.lock, "holding", lambda name: host.asked.append(f"holding {name}") or contextlib.nullcontext(HELD)
     )
     record = host.carry_out(ABSENT.replace(machine_id="m", source=source_of("started", of_one_moment=False)), **CLONED)
     whole = ["holding two", "freeze", "clone", "unfreeze", "shift"]
@@ -240,7 +241,9 @@ def test_a_guest_is_noted_as_held_before_it_is(monkeypatch: pytest.MonkeyPatch) 
     host = Cloning(monkeypatch)
     backend = backend_of(STOPPED)
     backend.work.host.containers = {}
-    monkeypatch.setattr(written.power, "freeze", lambda name: host.asked.append(f"freeze {backend.own.record.holds}"))
+    monkeypatch.setattr(
+        written.power, "freeze", lambda name, keep_fds: host.asked.append(f"freeze {backend.own.record.holds}")
+    )
     with backend._held("two"):
         host.asked.append("held")
     assert host.asked == ["freeze two", "held"] and backend.own.record.holds is None, (
@@ -351,7 +354,8 @@ def test_a_root_gets_another_size_from_its_driver(monkeypatch: pytest.MonkeyPatc
 def backend_of(state: State, **wish: t.Any) -> written.ContainerBackend:
     spec = parse({"name": "one", **wish})
     file = File("guests", "one", dump(state.record))
-    work = types.SimpleNamespace(host=types.SimpleNamespace(record=lambda kind, name: file))
+    host = types.SimpleNamespace(record=lambda kind, name: file)
+    work = types.SimpleNamespace(host=host, held=types.SimpleNamespace(fds=(9,)))
     return written.ContainerBackend(written.wanted_of(spec, state), plan_container(spec, state), t.cast(t.Any, work))
 
 

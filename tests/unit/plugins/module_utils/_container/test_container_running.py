@@ -263,9 +263,19 @@ class Handle:
         return self.obeys
 
 
+FDS = (8, 9)
+
+
 def switched(monkeypatch: pytest.MonkeyPatch, handle: Handle, act: t.Callable[[], None]) -> list[list[str]]:
     started: list[list[str]] = []
-    monkeypatch.setattr(power.command, "run", lambda argv, **options: started.append(argv) or "")
+
+    def run(argv: list[str], *, timeout: float, keep_fds: t.Sequence[int] = ()) -> str:
+        # The monitor that lxc-start leaves behind must not hold the locks; what only acts must, for who was killed meanwhile.
+        assert keep_fds == (() if argv[0] == "lxc-start" else FDS)
+        started.append(argv)
+        return ""
+
+    monkeypatch.setattr(power.command, "run", run)
     monkeypatch.setattr(power.live, "handle", lambda name: handle)
     monkeypatch.setattr(power.live, "settled_state", lambda container: container.state)
     act()
@@ -273,22 +283,22 @@ def switched(monkeypatch: pytest.MonkeyPatch, handle: Handle, act: t.Callable[[]
 
 
 def test_a_frozen_container_is_thawed_before_it_is_asked_to_shut_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = switched(monkeypatch, Handle("FROZEN"), lambda: power.stop("one", timeout=1, force=False))
+    asked = switched(monkeypatch, Handle("FROZEN"), lambda: power.stop("one", timeout=1, force=False, keep_fds=FDS))
     assert asked == [["lxc-unfreeze", "-n", "one"]]
 
 
 def test_a_container_that_does_not_shut_down_is_ended_with_force_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     handle = Handle("RUNNING", obeys=False)
-    asked = switched(monkeypatch, handle, lambda: power.stop("one", timeout=1, force=True))
+    asked = switched(monkeypatch, handle, lambda: power.stop("one", timeout=1, force=True, keep_fds=FDS))
     assert asked == [["lxc-stop", "-n", "one", "-k"]]
     with pytest.raises(ApplyError, match="did not shut down within 1 s"):
-        switched(monkeypatch, handle, lambda: power.stop("one", timeout=1, force=False))
+        switched(monkeypatch, handle, lambda: power.stop("one", timeout=1, force=False, keep_fds=FDS))
 
 
 def test_a_container_is_switched_by_programs_that_can_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     for act, state, program in (
-        (power.freeze, "RUNNING", "lxc-freeze"),
-        (power.unfreeze, "FROZEN", "lxc-unfreeze"),
+        (functools.partial(power.freeze, keep_fds=FDS), "RUNNING", "lxc-freeze"),
+        (functools.partial(power.unfreeze, keep_fds=FDS), "FROZEN", "lxc-unfreeze"),
         (power.start, "STOPPED", "lxc-start"),
     ):
         (argv,) = switched(monkeypatch, Handle(state), lambda act=act: act("one"))
@@ -302,7 +312,7 @@ def test_a_container_that_liblxc_cannot_load_is_stopped_before_an_empty_configur
     monkeypatch.setattr(power, "lxc_path", lambda: "/lxc")
     monkeypatch.setattr(power, "running_names", lambda folder: set())
     for timeout, force, options in ((5, False, ["-t", "5", "--nokill"]), (5, True, ["-t", "5"]), (0, True, ["-k"])):
-        stop = functools.partial(power.stop_unloadable, "one", timeout=timeout, force=force)
+        stop = functools.partial(power.stop_unloadable, "one", timeout=timeout, force=force, keep_fds=FDS)
         (argv,) = switched(monkeypatch, Handle("RUNNING"), stop)
         assert argv[:4] == ["unshare", "--mount", "sh", "-c"] and argv[5:] == [
             "/lxc/one",
@@ -313,7 +323,9 @@ def test_a_container_that_liblxc_cannot_load_is_stopped_before_an_empty_configur
         ]
     monkeypatch.setattr(power, "running_names", lambda folder: {"one"})
     with pytest.raises(ApplyError, match="did not shut down"):
-        switched(monkeypatch, Handle("RUNNING"), lambda: power.stop_unloadable("one", timeout=5, force=False))
+        switched(
+            monkeypatch, Handle("RUNNING"), lambda: power.stop_unloadable("one", timeout=5, force=False, keep_fds=FDS)
+        )
 
 
 def test_what_a_program_says_when_it_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +335,6 @@ def test_what_a_program_says_when_it_fails_is_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(power.command, "run", fail)
     monkeypatch.setattr(power.live, "handle", lambda name: Handle("RUNNING"))
     with pytest.raises(ApplyError, match=r"the container one could not be ended: .*no such thing"):
-        power.kill("one")
+        power.kill("one", keep_fds=FDS)
     with pytest.raises(ApplyError, match=r"the container one did not start: .*no such thing"):
         power.start("one")

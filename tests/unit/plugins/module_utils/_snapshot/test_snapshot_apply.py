@@ -414,15 +414,23 @@ def test_a_machine_is_stopped_with_the_time_and_the_force_that_the_user_allows(
 def test_a_container_is_frozen_where_it_has_to_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[t.Any] = []
     for name in ("freeze", "unfreeze", "start"):
-        monkeypatch.setattr(hands.container_power, name, lambda guest, name=name: told.append(f"{name} {guest}"))
+        monkeypatch.setattr(
+            hands.container_power, name, lambda guest, name=name, **how: told.append((name, guest, how))
+        )
     monkeypatch.setattr(hands.container_power, "stop", lambda guest, **how: told.append((guest, how)))
-    its = hands.Container(Spec("web", "a", shutdown_timeout=7))
+    its = hands.Container(Spec("web", "a", shutdown_timeout=7), (9,))
     assert not its.hold(stops=False) and not its.hold(stops=True)
     its.release(stopped=False)
     its.release(stopped=True)
     its.stop()
     its.start()
-    assert told == ["freeze web", "unfreeze web", ("web", {"timeout": 7, "force": False}), "start web"]
+    held = {"keep_fds": (9,)}
+    assert told == [
+        ("freeze", "web", held),
+        ("unfreeze", "web", held),
+        ("web", {"timeout": 7, "force": False, **held}),
+        ("start", "web", {}),
+    ]
 
 
 # ---- copies that a machine makes itself --------------------------------------------------------------------------------------
