@@ -299,9 +299,10 @@ class Run:
         yield from (change for change in self._changes(*_LIVE, how=(How.LIVE,)) if self._counts_as_written(change))
 
     def _taken_over(self) -> list[Change]:
-        """Volumes that a new guest gets of an earlier one, where they are no items."""
+        """Volumes that a new guest gets of an earlier one, where they are no items. A copy of its image was told when it was made."""
         known = {"state", *self.backend.options.rows}
-        return [change for change in self.plan.changes if "[" not in change.path and change.path not in known]
+        changes = (change for change in self.plan.changes if not change.done)
+        return [change for change in changes if "[" not in change.path and change.path not in known]
 
     def _counts_as_written(self, change: Change) -> bool:
         """Whether it is in force once the definition has it: what cannot change live does so where what runs has it already."""
