@@ -46,13 +46,17 @@ def detached(pid: int, source: str, options: t.Collection[str]) -> t.Iterator[Pa
             for point in points
         ]
         if "idmap=container" in options:
-            with _namespace(pid, options) as namespace:
-                for tree, point in parts:
-                    with contextlib.suppress(*([OSError] if point else ())):
-                        mapping.map_owners(tree, namespace)
+            _map_owners(pid, parts, options)
         for tree, dummy in parts:
             mapping.restrict(tree, options)
         yield parts
+
+
+def _map_owners(pid: int, parts: Parts, options: t.Collection[str]) -> None:
+    with _namespace(pid, options) as namespace:
+        for tree, point in parts:
+            with contextlib.suppress(*([OSError] if point else ())):
+                mapping.map_owners(tree, namespace)
 
 
 @contextlib.contextmanager
@@ -135,7 +139,7 @@ def main() -> None:
                 mapping.checked(mapping.libc.setns(namespace.fileno(), 0), "enter the mounts of the container")
             attach(parts, path, is_folder=is_folder, root=root)
     except OSError as exc:
-        sys.exit(f"{source} could not be mounted at {path}: {exc.strerror or exc}")
+        raise SystemExit(f"{source} could not be mounted at {path}: {exc.strerror or exc}") from exc
 
 
 def _unescape(text: str) -> str:

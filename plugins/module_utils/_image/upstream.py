@@ -31,7 +31,6 @@ _LONGEST_TEXT = 64 << 20
 _TRIES = 3
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf"}
 Mirrors = t.Mapping[str, str]
-_NONE: Mirrors = {}
 _PROXY = re.compile(r"\s*(?:export\s+)?(?P<name>(?:https?|all|no)_proxy)=(?P<value>.*)", re.IGNORECASE)
 
 
@@ -97,7 +96,7 @@ def _opener(url: str, mirrors: Mirrors) -> urllib.request.OpenerDirector:
 
 
 def ask(
-    url: str, *, method: str = "GET", headers: t.Mapping[str, str] | None = None, mirrors: Mirrors = _NONE
+    url: str, *, method: str = "GET", headers: t.Mapping[str, str] | None = None, mirrors: Mirrors | None = None
 ) -> t.Any:
     """The answer of the server to a request for *url*, with its headers read; where it sends to a host that has one of the *mirrors*,
     of that.
@@ -105,7 +104,7 @@ def ask(
     :raises OSError, http.client.HTTPException: ``urllib.error.HTTPError`` for one that says no.
     """
     request = urllib.request.Request(url, method=method, headers=dict(headers or {}))
-    return _opener(url, mirrors).open(request, timeout=SILENCE_SECONDS)
+    return _opener(url, mirrors or {}).open(request, timeout=SILENCE_SECONDS)
 
 
 def said(key: str, url: str, exc: BaseException) -> str:
@@ -116,7 +115,7 @@ def said(key: str, url: str, exc: BaseException) -> str:
     return f"{key}: {url} cannot be fetched: {reason}"
 
 
-def read(key: str, url: str, mirrors: Mirrors = _NONE) -> bytes:
+def read(key: str, url: str, mirrors: Mirrors | None = None) -> bytes:
     """A small file, whole.
 
     :raises ObserveError: when it cannot be had, or is not small.
