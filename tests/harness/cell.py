@@ -362,6 +362,10 @@ def mount_kernel(root: Path, groups: Sequence[ControlGroups]) -> None:
     run("mount", "--bind", "/dev", f"{root}/dev")
     run("mount", "-t", "devpts", "-o", "newinstance,mode=600,ptmxmode=666", "devpts", f"{root}/dev/pts")
     run("mount", "-t", "tmpfs", "tmpfs", f"{root}/dev/shm")
+    # The nodes of guests lie by the names of guests, which are the same in each cell.
+    nodes = root / "dev/homelab_hybrid"
+    nodes.mkdir(exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(nodes))
     run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", f"{root}/run")
     (root / "run/lock").mkdir(mode=0o1777)
     (root / "run/lock").chmod(0o1777)
