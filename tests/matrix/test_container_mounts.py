@@ -106,6 +106,16 @@ def test_what_is_mounted_below_comes_along(power, readonly):
     assert "/srv/my" not in ct.inside("cat", "/proc/mounts") and "homelab_hybrid" not in ct.config()
 
 
+@pytest.mark.parametrize("unprivileged", [True, False])
+def test_the_folder_in_which_lxc_mounts_roots_comes_without_them(unprivileged):
+    """LXC mounts the root of a container below /usr before it looks what is mounted there."""
+    mount = {"name": "usr", "source": "/usr", "path": "/srv/usr", "readonly": True}
+    check_run_again(ct.CONTAINER, {**ct.BASE, "unprivileged": unprivileged, "mounts": [mount]})
+    assert ct.inside("stat", "-c", "%u", "/srv/usr/bin/env").strip() == "0"
+    assert "/srv/usr/lib" not in ct.inside("cat", "/proc/mounts")
+    unchanged(ct.CONTAINER, {"name": ct.NAME, "mounts": [mount]})
+
+
 @pytest.mark.parametrize(("power", "unprivileged"), [("started", True), ("stopped", True), ("started", False)])
 def test_who_owns_the_folder_is_the_user_of_the_service(power, unprivileged):
     """The user of the host has another number inside; root and all others stay who they are."""

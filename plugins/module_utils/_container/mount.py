@@ -36,10 +36,11 @@ class Mounted(Value):
 
 class Source(Value):
     """A folder or file of the host as a mount of it will find it: its *owner* and group, what is mounted *below* it, and what of all that
-    is *unmapped*, as its file system takes no mapped owners. *ids* are those that stand for others, as ``MountEntry.ids``.
+    is *unmapped*, as its file system takes no mapped owners. *ids* are those that stand for others, as ``MountEntry.ids``. *holds_root*:
+    LXC mounts the root of a container that starts in it, before it looks what is mounted below.
     """
 
-    __slots__ = ("below", "ids", "owner", "unmapped")
+    __slots__ = ("below", "holds_root", "ids", "owner", "unmapped")
 
     def __init__(
         self,
@@ -47,8 +48,11 @@ class Source(Value):
         below: tuple[str, ...] = (),
         unmapped: tuple[str, ...] = (),
         ids: tuple[str, ...] | None = None,
+        *,
+        holds_root: bool = False,
     ) -> None:
         self.owner = owner
+        self.holds_root = holds_root
         self.below = below
         self.unmapped = unmapped
         self.ids = ids
@@ -151,7 +155,9 @@ def wanted_entry(
     is_partial = is_mapped and bool(set(source.unmapped) & set(source.below))
     is_left_writable = is_readonly and not is_mapped and bool(source.below)
     is_program = entry is not None and entry.key == HOOK
-    is_program |= bool(ids) or is_below_program or (is_new_source and (is_partial or is_left_writable))
+    is_program |= (
+        bool(ids) or is_below_program or (is_new_source and (is_partial or is_left_writable or source.holds_root))
+    )
     options = [option for option in (entry.options if entry else ("bind",)) if not _is_replaced(option)]
     if is_program or is_new_source:
         options = ["rbind" if option == "bind" else option for option in options]

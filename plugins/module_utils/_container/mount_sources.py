@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import typing as t
 
@@ -19,6 +20,8 @@ from .mount import SEEN, Source, foreign_options, wanted_entry
 from .state import Definition
 from .tree import Tree
 
+# Where liblxc mounts the root of a container that starts, in mounts of its own: a constant of its build, which it does not tell (5.0.2).
+_ROOTS = "/usr/lib/*/lxc/rootfs"
 _WORDS = {"uid": "user", "gid": "group"}
 
 
@@ -90,7 +93,8 @@ def _observe_source(
     is_tried = bool(ids) or (is_unprivileged and item.get("mapped") is not False)
     unmapped = mapping.without_mapping([folder, *below]) if is_tried else []
     found = os.stat(folder)
-    return Source((found.st_uid, found.st_gid), below, tuple(unmapped), ids)
+    holds_root = any(f"{place}/".startswith(f"{folder.rstrip('/')}/") for place in glob.glob(_ROOTS))
+    return Source((found.st_uid, found.st_gid), below, tuple(unmapped), ids, holds_root=holds_root)
 
 
 def _mapped_ids(declared: t.Iterable[str], root: str | None) -> tuple[str, ...]:

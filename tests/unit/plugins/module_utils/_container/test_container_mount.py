@@ -53,6 +53,7 @@ def entry_of(
         (BELOW, {"readonly": True, "mapped": False}, f"{PROGRAM},ro"),
         (BELOW, {"readonly": True, "unprivileged": False}, f"{PROGRAM},ro"),
         (PARTIAL, {}, f"{PROGRAM},idmap=container"),
+        (Source(holds_root=True), {"readonly": True}, f"{PROGRAM},ro,idmap=container"),
         (PARTIAL, {"mapped": False}, f"{LINE} 0 0"),
         (IDS, {}, f"{PROGRAM},idmap=container,gid=100:105,uid=1000:105"),
         (IDS, {"unprivileged": False}, f"{PROGRAM},idmap=container,gid=100:105,uid=1000:105"),
