@@ -64,7 +64,9 @@ def processes() -> t.Iterator[str]:
         except OSError:
             continue
         program = command.split(" ")[0] if not command.startswith(("ssh", "[")) else command
-        if PROGRAMS.search(program) and not PASSING.search(program):
+        # libvirtd asks it when it starts.
+        is_passing = PASSING.search(program) or command.endswith("dnsmasq --version")
+        if PROGRAMS.search(program) and not is_passing:
             yield f"process {command[:160]}"
 
 
@@ -98,7 +100,9 @@ def everything() -> t.Iterator[str]:
     yield from (
         f"mount {line.split(' ')[4]}" for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     )
-    yield from (f"loop {line}" for line in output("losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"))
+    # All cells see all loop devices: those of others are of files that are not here.
+    loops = output("losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE")
+    yield from (f"loop {line}" for line in loops if Path(line.split(maxsplit=1)[-1]).exists())
     yield from firewall()
     yield f"forwarding {Path('/proc/sys/net/ipv4/ip_forward').read_text(encoding='utf-8').strip()}"
     for words in OBJECTS:
