@@ -227,7 +227,11 @@ def test_what_is_not_ours_in_the_store_is_never_touched(folder):
 @pytest.mark.parametrize(
     ("content", "kind", "sentence"),
     [
-        (b"#!/bin/sh\n", "container", "Allowed: a root file system as tar, tar.gz, tar.bz2, tar.xz, tar.zst or squashfs"),
+        (
+            b"#!/bin/sh\n",
+            "container",
+            "Allowed: a root file system as tar, tar.gz, tar.bz2, tar.xz, tar.zst or squashfs",
+        ),
         (b"#!/bin/sh\n", "vm", "Allowed: a disk as qcow2, or as raw with a partition table"),
     ],
 )

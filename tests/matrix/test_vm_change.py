@@ -390,7 +390,16 @@ def test_if_needed_restarts_once_for_what_waits(folder: Path) -> None:
 
 
 def test_every_option_has_a_case() -> None:
-    elsewhere = {"tags", "protection", "autostart", "disks[].size", "disks[].pool", "disks[].format", "networks[].mac"}
+    elsewhere = {
+        "tags",
+        "protection",
+        "autostart",
+        "template",
+        "disks[].size",
+        "disks[].pool",
+        "disks[].format",
+        "networks[].mac",
+    }
     elsewhere |= {"networks[].vlan", "networks[].rate_limit.in", "networks[].rate_limit.out"}
     compared = {option.path for option in OPTIONS if option.is_compared}
     whole = {path for path in compared if path.startswith(("cloud_init.", "startup."))}
