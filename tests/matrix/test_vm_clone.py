@@ -226,10 +226,17 @@ def test_a_machine_that_starts_by_uefi_is_not_cloned_into_one_that_does_not(pool
     virsh("undefine", NAME, "--keep-nvram")
 
 
-@pytest.mark.parametrize("step", ["root cloned", "copies begun", "volume root made"])
+@pytest.mark.parametrize(
+    ("pool", "step"),
+    [
+        (BTRFS, "root cloned"),
+        (machines.POOL, "copies begun"),
+        (BTRFS, "volume root made"),
+        (machines.POOL, "volume root made"),
+    ],
+    indirect=["pool"],
+)
 def test_a_machine_goes_on_when_a_run_that_cloned_it_was_killed(pool: str, folder: Path, step: str) -> None:
-    if (step == "copies begun") is (pool == BTRFS) and step != "volume root made":
-        pytest.skip("this pool has no such step")
     make(pool, "started")
     steps = Child(VM, FROM).finish()[0]
     assert converge_now(VM, {"name": CLONE, "state": "absent", "delete": ["disks"], **PAPER}).error is None
