@@ -269,7 +269,8 @@ def test_a_client_gets_an_address_of_the_range_and_a_name(client):
     client()
     given = lease("laptop")
     assert 100 <= int(given.split(".")[3]) <= 199
-    assert given in virsh("net-dhcp-leases", NAME)
+    # libvirt's helper writes the lease down after dnsmasq has given it.
+    eventually(lambda: given in virsh("net-dhcp-leases", NAME), True)
     eventually(lambda: answer("laptop.hlbr.internal"), given)
 
 
