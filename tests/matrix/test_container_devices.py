@@ -290,6 +290,16 @@ def test_features_that_are_devices_are_open_to_all(power):
     refuse(ct.CONTAINER, {"name": NAME, "features": {"mknod": True}}, "Write those that it needs in devices")
 
 
+def test_the_file_that_a_node_lay_on_goes_also_when_a_killed_run_had_unmounted_it(power):
+    change(["devices[gpu]"], devices=[{"name": "gpu", "path": str(GPU)}])
+    if power == "started":
+        ct.run("nsenter", "-t", str(ct.pid(NAME)), "-m", "umount", str(GPU))
+        assert node() == "0:0 644 0:0"
+    change(["devices[gpu]"], devices=[{"name": "gpu", "state": "absent"}])
+    if power == "started":
+        assert node() == ""
+
+
 def test_what_another_hand_wrote_is_left_alone(power):
     lines = "lxc.hook.pre-start = /bin/true gpu\nlxc.cgroup.devices.allow = c 1:5 rwm\nlxc.cgroup2.devices.allow = c 1:5 rwm\n"
     path = ct.LXC / NAME / "config"

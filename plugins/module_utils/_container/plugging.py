@@ -113,8 +113,10 @@ def unplug(
 
     :raises ApplyError:
     """
-    if device.path in live.mounts_of(f"/proc/{pid}/mountinfo") and is_last:
-        mounting.unmount(pid, device.path)
+    if is_last:
+        if device.path in live.mounts_of(f"/proc/{pid}/mountinfo"):
+            mounting.unmount(pid, device.path)
+        # Also where nothing is mounted: a run may have been killed between the two.
         _as_root_inside(pid, idmap, lambda: _remove_target(device.path))
     with contextlib.suppress(FileNotFoundError):
         if os.path.islink(device.node):
