@@ -127,12 +127,21 @@ def firewalld() -> t.Iterator[None]:
         ):
             daemon = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
             stack.callback(daemon.terminate)
-            wait_until(argv[0], is_up, timeout_seconds=60)
+            wait_until(argv[0], is_up, timeout_seconds=300)
         yield
 
 
 def firewalld_answers() -> bool:
     return subprocess.run(["firewall-cmd", "--state"], check=False, capture_output=True).returncode == 0
+
+
+def firewall_cmd(*argv: str) -> None:
+    """Ask until it is done: the client waits 25 s for an answer (libdbus), however long a busy host takes to load the rules."""
+    wait_until(
+        f"firewall-cmd {argv}",
+        lambda: subprocess.run(["firewall-cmd", *argv], check=False, capture_output=True).returncode == 0,
+        timeout_seconds=300,
+    )
 
 
 needs_a_bus = pytest.mark.skipif(
@@ -178,14 +187,14 @@ class TestFirewall:
             (told,) = read_obstacles()
             assert told.startswith("firewalld rejects what no zone lets through. Put each bridge of guests")
             assert f"({BRIDGE}) into a zone" in told and not reaches_the_host()
-            run("firewall-cmd", "--zone=home", f"--add-interface={BRIDGE}")
+            firewall_cmd("--zone=home", f"--add-interface={BRIDGE}")
             assert read_obstacles() == [told] and not reaches_the_host()
-            run("firewall-cmd", "--permanent", "--zone=trusted", f"--add-interface={BRIDGE}")
-            run("firewall-cmd", "--reload")
+            firewall_cmd("--permanent", "--zone=trusted", f"--add-interface={BRIDGE}")
+            firewall_cmd("--reload")
             assert read_obstacles() == [] and reaches_the_host()
-            run("firewall-cmd", "--zone=trusted", f"--remove-interface={BRIDGE}")
+            firewall_cmd("--zone=trusted", f"--remove-interface={BRIDGE}")
             assert read_obstacles() == [told]
-            run("firewall-cmd", "--set-default-zone=trusted")
+            firewall_cmd("--set-default-zone=trusted")
             assert read_obstacles() == [] and reaches_the_host()
 
     def test_docker_with_nftables_is_in_nobodys_way(self, tmp_path: Path) -> None:
