@@ -6,7 +6,10 @@
 A tier is a word (lint, sanity, unit, ...). With SIDE_BY_SIDE=1 in the environment, where several run at once, what they print
 goes into .build/logs only, of a failure the end is shown, and the others stop at the first failure. The records of a tier
 are JSON lines in .build/summary:
-{"tier", "name", "passed", "failed", "skipped", "seconds", "reasons": {reason: count}}.
+{"tier", "name", "passed", "failed", "skipped", "seconds", "reasons": {reason: count}, "unsteady": [test]}.
+
+Of pytest on the host, where some thousand tests share two cores with all other tiers, up to UNSTEADY failed tests are run again
+when the rest has ended. One that passes then is unsteady: it is shown with its failure and named in the closing table.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ SUMMARY = BUILD / "summary"
 IS_SIDE_BY_SIDE = os.environ.get("SIDE_BY_SIDE") == "1"
 TAIL_LINES = 100
 ENDED_BY_ANOTHER = 3
+UNSTEADY = 3
 TIERS = ("lint", "sanity", "unit", "matrix", "integration", "molecule")
 
 Record = dict[str, t.Any]
@@ -51,7 +55,15 @@ def locked() -> t.Iterator[None]:
         yield
 
 
-def append(tier: str, name: str, seconds: float, passed: int, failed: int, reasons: dict[str, int]) -> None:
+def append(
+    tier: str,
+    name: str,
+    seconds: float,
+    passed: int,
+    failed: int,
+    reasons: dict[str, int],
+    unsteady: t.Sequence[str] = (),
+) -> None:
     record = {
         "tier": tier,
         "name": name,
@@ -60,6 +72,7 @@ def append(tier: str, name: str, seconds: float, passed: int, failed: int, reaso
         "skipped": sum(reasons.values()),
         "seconds": round(seconds, 1),
         "reasons": reasons,
+        "unsteady": list(unsteady),
     }
     with locked(), SUMMARY.open("a", encoding="utf-8") as handle:
         handle.write(json.dumps(record) + "\n")
@@ -166,6 +179,12 @@ def read_junit(path: Path) -> tuple[int, int, dict[str, int]]:
     return passed, failed, dict(reasons)
 
 
+def failed_tests(output: str) -> list[str]:
+    """The names of the tests that the summary of pytest says to have failed."""
+    found = re.findall(r"^(?:FAILED|ERROR) (\S+?::[^\s\[]+(?:\[.*?\])?)(?= - |$)", output, re.MULTILINE)
+    return list(dict.fromkeys(found))
+
+
 def run_pytest(arguments: argparse.Namespace) -> int:
     report = BUILD / "reports" / f"{arguments.tier}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
@@ -176,10 +195,24 @@ def run_pytest(arguments: argparse.Namespace) -> int:
     announce(arguments.tier, "pytest", log)
     began = time.monotonic()
     status, output = execute(command, not IS_SIDE_BY_SIDE, log)
+    passed, failed, reasons = read_junit(report) if report.exists() else (0, 1, {})
+    unsteady: list[str] = []
+    again = failed_tests(output)
+    if status == 1 and arguments.tier != "unit" and 0 < len(again) == failed <= UNSTEADY:
+        if IS_SIDE_BY_SIDE:
+            print("".join(f"{arguments.tier}: pytest | {line}\n" for line in output.splitlines()[-TAIL_LINES:]), end="")
+        print(f"---- {arguments.tier}: again {', '.join(again)}", flush=True)
+        words = [word for word in arguments.command if not Path(word).exists()]
+        status, output = execute(
+            [sys.executable, "-m", "pytest", *words, *again],
+            not IS_SIDE_BY_SIDE,
+            log.with_name(f"{log.stem}-again.log"),
+        )
+        if not status:
+            passed, failed, unsteady = passed + failed, 0, again
     seconds = time.monotonic() - began
     if status != ENDED_BY_ANOTHER or not IS_SIDE_BY_SIDE:
-        passed, failed, reasons = read_junit(report) if report.exists() else (0, 1, {})
-        append(arguments.tier, "pytest", seconds, passed, failed or (1 if status else 0), reasons)
+        append(arguments.tier, "pytest", seconds, passed, failed or (1 if status else 0), reasons, unsteady)
     if IS_SIDE_BY_SIDE:
         close(arguments.tier, "pytest", seconds, status, output, log)
     return status
@@ -209,6 +242,8 @@ def report(arguments: argparse.Namespace) -> int:
         for (tier, reason), count in sorted(reasons.items()):
             print(f"  {tier}: {count} x {reason}")
     for record in records:
+        for test in record.get("unsteady", ()):
+            print(f"unsteady, it failed beside all others and passed when it was run again: {record['tier']}: {test}")
         if record["failed"]:
             print(f"failed in {record['tier']}: {record['name']}")
     print(f"\ntests: {totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped", flush=True)
