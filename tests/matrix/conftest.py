@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from ansible_collections.homelab.hybrid.tests.harness import containers, machines
+from ansible_collections.homelab.hybrid.tests.harness import containers, machines, two_pools
 from ansible_collections.homelab.hybrid.tests.harness.kill import SEED
 
 # The tests of these files need neither an order nor each other's company, and take longest: any worker takes one, and first.
@@ -74,3 +74,23 @@ def folder(machine_host: Path) -> t.Iterator[Path]:
     machines.remove_machines()
     yield machine_host
     machines.remove_machines()
+
+
+@pytest.fixture(scope="module")
+def pool_folders() -> t.Iterator[dict[str, Path]]:
+    """A pool on btrfs and one in a plain folder: their folders by name."""
+    with two_pools.surroundings() as folders:
+        yield folders
+
+
+@pytest.fixture(params=list(two_pools.FORMATS))
+def pool(request: pytest.FixtureRequest, pool_folders: dict[str, Path]) -> t.Iterator[str]:
+    """The name of each of them. No machine stands before or after the test."""
+    two_pools.clean(pool_folders)
+    yield request.param
+    two_pools.clean(pool_folders)
+
+
+@pytest.fixture
+def pool_folder(pool: str, pool_folders: dict[str, Path]) -> Path:
+    return pool_folders[pool]

@@ -16,25 +16,21 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import Outcome
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
-from ansible_collections.homelab.hybrid.tests.harness import hand_made, machines, pools
+from ansible_collections.homelab.hybrid.tests.harness import hand_made, machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.kill import Child
 from ansible_collections.homelab.hybrid.tests.harness.machines import (
-    PAPER,
     command,
     definition,
     state_of,
     virsh,
     volume,
 )
+from ansible_collections.homelab.hybrid.tests.harness.two_pools import BTRFS, FORMATS, NAME, holds, make, write
 
 VM = KvmVm()
 SNAPSHOT = GuestSnapshot()
-NAME = f"{machines.PREFIX}-snap"
-BTRFS = f"{machines.PREFIX}-btrfs"
-FORMATS = {BTRFS: "raw", machines.POOL: "qcow2"}
 BEFORE: dict[str, t.Any] = {"guest": NAME, "name": "before"}
 REVERT: dict[str, t.Any] = {
     **BEFORE,
@@ -51,69 +47,8 @@ needs_firmware = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def folders() -> t.Iterator[dict[str, Path]]:
-    with machines.surroundings() as beside, pools.btrfs(beside.parent, size="512M") as point:
-        outcome = converge_now(StoragePool(), {"name": BTRFS, "type": "btrfs", "path": str(point / "pool")})
-        assert outcome.error is None, outcome.error
-        yield {machines.POOL: beside, BTRFS: point / "pool"}
-        machines.remove_machines()
-        outcome = converge_now(StoragePool(), {"name": BTRFS, "state": "absent", "allow": ["delete_data"]})
-        assert outcome.error is None, outcome.error
-
-
-@pytest.fixture(params=[BTRFS, machines.POOL])
-def pool(request: pytest.FixtureRequest, folders: dict[str, Path]) -> t.Iterator[str]:
-    clean(folders)
-    yield request.param
-    clean(folders)
-
-
-@pytest.fixture
-def folder(pool: str, folders: dict[str, Path]) -> Path:
-    return folders[pool]
-
-
-def clean(folders: dict[str, Path]) -> None:
-    machines.remove_machines()
-    shutil.rmtree(Path(paths.SNAPSHOTS) / NAME, ignore_errors=True)
-    for path in folders[BTRFS].iterdir():
-        path.unlink()
-
-
-def make(pool: str, state: str = "stopped") -> None:
-    disks = [{"name": "root", "pool": pool, "size": "2M"}, {"name": "data", "pool": pool, "size": "1M"}]
-    outcome = converge_now(VM, {"name": NAME, "state": "stopped", **PAPER, "disks": disks})
-    assert outcome.error is None, outcome.error
-    if state == "started":
-        virsh("start", NAME)
-
-
-def write(pool: str, folder: Path, pattern: int) -> None:
-    """What a machine writes, done while it is off."""
-    was_running = state_of(NAME) == "running"
-    if was_running:
-        virsh("destroy", NAME)
-    for disk in ("root", "data"):
-        path = folder / f"{NAME}.{disk}.{FORMATS[pool]}"
-        command("qemu-io", "-f", FORMATS[pool], "-c", f"write -P {pattern} 0 64k", str(path))
-    if was_running:
-        virsh("start", NAME)
-
-
-def holds(pool: str, folder: Path, pattern: int, end: str = "") -> bool:
-    """Whether both disks, or both of their snapshots, have *pattern*."""
-    told = []
-    for disk in ("root", "data"):
-        path = folder / f"{NAME}.{disk}{end}.{FORMATS[pool]}"
-        argv = ["qemu-io", "-U", "-r", "-f", FORMATS[pool], "-c", f"read -P {pattern} 0 64k", str(path)]
-        told.append(command(*argv, check=False))
-    assert all("read 65536/65536" in each for each in told), told
-    return not any("verification failed" in each for each in told)
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_file() and path.name.startswith(NAME))
+def files(pool_folder: Path) -> list[str]:
+    return sorted(path.name for path in pool_folder.iterdir() if path.is_file() and path.name.startswith(NAME))
 
 
 def stood(params: dict[str, t.Any]) -> Outcome:
@@ -123,9 +58,9 @@ def stood(params: dict[str, t.Any]) -> Outcome:
 
 
 @pytest.mark.parametrize("power", ["started", "stopped"])
-def test_a_snapshot_keeps_all_disks_and_a_revert_brings_them_back(pool: str, folder: Path, power: str) -> None:
+def test_a_snapshot_keeps_all_disks_and_a_revert_brings_them_back(pool: str, pool_folder: Path, power: str) -> None:
     make(pool)
-    write(pool, folder, 1)
+    write(pool, pool_folder, 1)
     if power == "started":
         virsh("start", NAME)
     outcome = check_run_again(SNAPSHOT, BEFORE, PATHS)
@@ -134,60 +69,62 @@ def test_a_snapshot_keeps_all_disks_and_a_revert_brings_them_back(pool: str, fol
     told = " ".join(outcome.plan.warnings)
     assert ("is held still" in told) is (power == "started" and pool == BTRFS)
     assert ("goes on while QEMU copies" in told) is (power == "started" and pool != BTRFS)
-    write(pool, folder, 2)
-    assert holds(pool, folder, 1, "@before") and holds(pool, folder, 2)
+    write(pool, pool_folder, 2)
+    assert holds(pool, pool_folder, 1, end="@before") and holds(pool, pool_folder, 2)
     number = virsh("domid", NAME)
     refuse(SNAPSHOT, {**REVERT, "allow": []}, "allow: [revert]")
     check_run_again(SNAPSHOT, REVERT, [*PATHS, "snapshots[before-revert-1]"])
-    assert holds(pool, folder, 1) and holds(pool, folder, 2, "@before-revert-1")
+    assert holds(pool, pool_folder, 1) and holds(pool, pool_folder, 2, end="@before-revert-1")
     assert state_of(NAME) == ("running" if power == "started" else "shut off")
     assert power == "stopped" or virsh("domid", NAME) != number
     unchanged(VM, {"name": NAME, "disks": [{"name": "root", "pool": pool, "size": "2M"}]})
     listed = virsh("vol-list", pool)
     assert f"{NAME}.root@before.{FORMATS[pool]}" in listed
     if pool == BTRFS:
-        assert "C" in command("lsattr", str(folder / f"{NAME}.root.raw")).split()[0]
-    assert volume(folder / f"{NAME}.root.{FORMATS[pool]}")["virtual-size"] == 2048 * KIB
+        assert "C" in command("lsattr", str(pool_folder / f"{NAME}.root.raw")).split()[0]
+    assert volume(pool_folder / f"{NAME}.root.{FORMATS[pool]}")["virtual-size"] == 2048 * KIB
     check_run_again(SNAPSHOT, {**BEFORE, "state": "absent"}, ["state"])
-    assert not [name for name in files(folder) if "@before." in name]
+    assert not [name for name in files(pool_folder) if "@before." in name]
 
 
-def test_snapshots_outlive_their_machine_and_go_by_name(pool: str, folder: Path) -> None:
+def test_snapshots_outlive_their_machine_and_go_by_name(pool: str, pool_folder: Path) -> None:
     make(pool)
     stood(BEFORE)
     stood({**BEFORE, "name": "other"})
     gone = {"name": NAME, "state": "absent"}
     outcome = check_run_again(VM, {**gone, "delete": ["disks"]}, ["state", "disks[root]", "disks[data]"])
     kept = [f"{NAME}.{disk}@{name}.{FORMATS[pool]}" for disk in ("data", "root") for name in ("before", "other")]
-    assert sorted(outcome.plan.kept) == [str(folder / name) for name in kept] and files(folder) == kept
+    assert sorted(outcome.plan.kept) == [str(pool_folder / name) for name in kept] and files(pool_folder) == kept
     check_run_again(SNAPSHOT, {**BEFORE, "state": "absent"}, ["state"])
     check_run_again(VM, {**gone, "delete": ["snapshots"]}, ["snapshots[other]"])
-    assert files(folder) == []
+    assert files(pool_folder) == []
 
 
 @pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
-def test_snapshots_of_libvirt_are_forgotten_with_the_machine_only_where_that_is_named(pool: str, folder: Path) -> None:
+def test_snapshots_of_libvirt_are_forgotten_with_the_machine_only_where_that_is_named(
+    pool: str, pool_folder: Path
+) -> None:
     make(pool)
     virsh("snapshot-create-as", NAME, "theirs")
     gone = {"name": NAME, "state": "absent", "delete": ["disks"]}
     refuse(VM, gone, "Permit it with delete: [snapshots]")
     check_run_again(VM, {**gone, "delete": ["disks", "snapshots"]}, ["state", "disks[root]", "disks[data]"])
-    assert state_of(NAME) == "" and files(folder) == []
+    assert state_of(NAME) == "" and files(pool_folder) == []
 
 
 @pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
-def test_what_no_snapshot_would_be_whole_of_is_refused(pool: str, folder: Path) -> None:
+def test_what_no_snapshot_would_be_whole_of_is_refused(pool: str, pool_folder: Path) -> None:
     make(pool, "started")
     virsh("managedsave", NAME)
     refuse(SNAPSHOT, BEFORE, "is saved to disk")
     virsh("managedsave-remove", NAME)
     other = f"{NAME}-theirs"
-    hand_made.make(other, hand_made.disk(hand_made.image(folder / f"{other}.raw")))
+    hand_made.make(other, hand_made.disk(hand_made.image(pool_folder / f"{other}.raw")))
     refuse(SNAPSHOT, {**BEFORE, "guest": other}, "has no disk that this collection made")
 
 
 @pytest.fixture
-def firmware(pool: str, folder: Path) -> t.Iterator[dict[str, Path]]:
+def firmware(pool: str, pool_folder: Path) -> t.Iterator[dict[str, Path]]:
     """The UEFI variables and the TPM of a machine, by the word of the snapshot. They are files that a test may write to."""
     make(pool)
     root = definition(NAME)
@@ -199,7 +136,7 @@ def firmware(pool: str, folder: Path) -> t.Iterator[dict[str, Path]]:
     ElementTree.SubElement(node, "nvram", template="/usr/share/OVMF/OVMF_VARS_4M.fd").text = str(variables)
     tpm = ElementTree.SubElement(t.cast(ElementTree.Element, root.find("devices")), "tpm", model="tpm-crb")
     ElementTree.SubElement(tpm, "backend", type="emulator", version="2.0")
-    file = folder.parent / f"{NAME}.xml"
+    file = pool_folder.parent / f"{NAME}.xml"
     file.write_text(ElementTree.tostring(root, encoding="unicode"), encoding="utf-8")
     virsh("define", str(file))
     file.unlink()
@@ -229,9 +166,9 @@ def remembered(firmware: dict[str, Path]) -> list[bytes]:
 @pytest.mark.parametrize("pool", [BTRFS], indirect=True)
 @pytest.mark.parametrize("power", ["started", "stopped"])
 def test_what_the_firmware_and_a_tpm_remember_comes_back_with_the_disks(
-    pool: str, folder: Path, firmware: dict[str, Path], power: str
+    pool: str, pool_folder: Path, firmware: dict[str, Path], power: str
 ) -> None:
-    write(pool, folder, 1)
+    write(pool, pool_folder, 1)
     remember(firmware, b"first")
     if power == "started":
         virsh("start", NAME)
@@ -242,13 +179,13 @@ def test_what_the_firmware_and_a_tpm_remember_comes_back_with_the_disks(
     if power == "started":
         virsh("destroy", NAME)
     remember(firmware, b"later")
-    write(pool, folder, 2)
+    write(pool, pool_folder, 2)
     owners = [(path.stat().st_uid, path.stat().st_mode) for path in firmware.values()]
     check_run_again(SNAPSHOT, REVERT, [*PATHS, "nvram", "tpm", "snapshots[before-revert-1]"])
-    assert holds(pool, folder, 1) and remembered(firmware) == [b"first", b"first"]
+    assert holds(pool, pool_folder, 1) and remembered(firmware) == [b"first", b"first"]
     assert [(path.stat().st_uid, path.stat().st_mode) for path in firmware.values()] == owners
     stood({**REVERT, "name": "before-revert-1"})
-    assert holds(pool, folder, 2) and remembered(firmware) == [b"later", b"later"]
+    assert holds(pool, pool_folder, 2) and remembered(firmware) == [b"later", b"later"]
     virsh("start", NAME)
     kept = Path(paths.SNAPSHOTS) / NAME
     assert kept.stat().st_mode & 0o077 == 0 or kept.parent.stat().st_mode & 0o077 == 0
@@ -260,21 +197,21 @@ def test_what_the_firmware_and_a_tpm_remember_comes_back_with_the_disks(
         {"name": NAME, "state": "absent", "delete": ["disks", "snapshots"]},
         ["disks[root]", "disks[data]", "snapshots[before-revert-1]", "snapshots[before-revert-2]"],
     )
-    assert not kept.exists() and files(folder) == []
+    assert not kept.exists() and files(pool_folder) == []
 
 
 @needs_firmware
 @pytest.mark.parametrize("pool", [BTRFS], indirect=True)
 @pytest.mark.parametrize("number", [1, 4])
 def test_a_snapshot_with_memory_that_is_killed_is_made_anew(
-    pool: str, folder: Path, firmware: dict[str, Path], number: int
+    pool: str, pool_folder: Path, firmware: dict[str, Path], number: int
 ) -> None:
     virsh("start", NAME)
     live = {**BEFORE, "memory": True}
     steps = Child(SNAPSHOT, live, kill_at=number).finish()[0]
     assert steps == ["record written", "snapshot of root", "snapshot of data", "nvram kept", "tpm kept"][:number]
     stood(live)
-    assert state_of(NAME) == "running" and len(files(folder)) == 4 and not list(folder.glob(".*"))
+    assert state_of(NAME) == "running" and len(files(pool_folder)) == 4 and not list(pool_folder.glob(".*"))
     assert sorted(path.name for path in (Path(paths.SNAPSHOTS) / NAME / "before").iterdir()) == [
         "memory",
         "nvram",
@@ -288,7 +225,7 @@ def test_a_snapshot_with_memory_that_is_killed_is_made_anew(
 @pytest.mark.parametrize("pool", [BTRFS], indirect=True)
 @pytest.mark.parametrize("moment", ["nvram in place", "tpm set aside", "record complete"])
 def test_a_revert_of_firmware_and_memory_that_is_killed_is_finished(
-    pool: str, folder: Path, firmware: dict[str, Path], moment: str
+    pool: str, pool_folder: Path, firmware: dict[str, Path], moment: str
 ) -> None:
     remember(firmware, b"first")
     virsh("start", NAME)
@@ -309,9 +246,9 @@ def test_a_revert_of_firmware_and_memory_that_is_killed_is_finished(
 
 
 @pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
-def test_memory_that_could_not_wake_up_is_refused_and_the_disks_come_back_alone(pool: str, folder: Path) -> None:
+def test_memory_that_could_not_wake_up_is_refused_and_the_disks_come_back_alone(pool: str, pool_folder: Path) -> None:
     make(pool)
-    write(pool, folder, 1)
+    write(pool, pool_folder, 1)
     assert converge_now(VM, {"name": NAME, "networks": [{"name": "lan", "bridge": machines.BRIDGES[1]}]}).error is None
     live = {**BEFORE, "memory": True}
     virsh("start", NAME, "--paused")
@@ -330,63 +267,63 @@ def test_memory_that_could_not_wake_up_is_refused_and_the_disks_come_back_alone(
         command("ip", "link", "add", machines.BRIDGES[1], "type", "bridge")
     virsh("destroy", NAME)
     check_run_again(SNAPSHOT, {**REVERT, "memory": False}, [*PATHS, "snapshots[before-revert-1]"])
-    assert state_of(NAME) == "shut off" and holds(pool, folder, 1)
+    assert state_of(NAME) == "shut off" and holds(pool, pool_folder, 1)
     refuse(SNAPSHOT, {**REVERT, "name": "before-revert-1", "memory": True}, "has no memory. Bring its disks back")
-    theirs = hand_made.image(folder / f"{NAME}-theirs.raw")
+    theirs = hand_made.image(pool_folder / f"{NAME}-theirs.raw")
     virsh("attach-disk", NAME, str(theirs), "vdz", "--config")
     virsh("start", NAME)
     refuse(SNAPSHOT, {**live, "name": "other"}, f"writes to {theirs}, which is in no snapshot")
 
 
 @pytest.mark.parametrize("pool", [BTRFS], indirect=True)
-def test_a_disk_that_is_not_ours_is_told_and_left_out(pool: str, folder: Path) -> None:
+def test_a_disk_that_is_not_ours_is_told_and_left_out(pool: str, pool_folder: Path) -> None:
     make(pool)
-    theirs = hand_made.image(folder / f"{NAME}-theirs.raw")
+    theirs = hand_made.image(pool_folder / f"{NAME}-theirs.raw")
     virsh("attach-disk", NAME, str(theirs), "vdz", "--config")
     outcome = check_run_again(SNAPSHOT, BEFORE, PATHS)
     assert any(f"{theirs}: " in warning and "in no snapshot" in warning for warning in outcome.plan.warnings)
 
 
 @pytest.mark.parametrize("pool", [BTRFS], indirect=True)
-def test_a_machine_that_was_held_when_a_run_was_killed_goes_on_with_the_next(pool: str, folder: Path) -> None:
+def test_a_machine_that_was_held_when_a_run_was_killed_goes_on_with_the_next(pool: str, pool_folder: Path) -> None:
     make(pool, "started")
     steps = Child(SNAPSHOT, BEFORE, kill_at=2).finish()[0]
     assert steps == ["record written", "snapshot of root"] and state_of(NAME) == "paused"
-    assert f"{NAME}.root@before.raw" in files(folder)
+    assert f"{NAME}.root@before.raw" in files(pool_folder)
     assert converge_now(SNAPSHOT, {**BEFORE, "name": "never", "state": "absent"}).facts["snapshots"] == []
     stood(BEFORE)
-    assert state_of(NAME) == "running" and len(files(folder)) == 4 and not list(folder.glob(".*"))
+    assert state_of(NAME) == "running" and len(files(pool_folder)) == 4 and not list(pool_folder.glob(".*"))
 
 
 @pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
-def test_copies_of_a_running_machine_that_were_interrupted_are_made_anew(pool: str, folder: Path) -> None:
+def test_copies_of_a_running_machine_that_were_interrupted_are_made_anew(pool: str, pool_folder: Path) -> None:
     """QEMU goes on with what the killed run has begun. A disk on an image is whole by itself in the snapshot."""
     make(pool)
     linked = {"name": "linked", "pool": pool, "image": machines.IMAGE}
     assert converge_now(VM, {"name": NAME, "disks": [linked]}).error is None
-    write(pool, folder, 1)
+    write(pool, pool_folder, 1)
     virsh("start", NAME)
     assert Child(SNAPSHOT, BEFORE, kill_at=2).finish()[0] == ["record written", "copies begun"]
     assert state_of(NAME) == "running"
     stood(BEFORE)
-    assert state_of(NAME) == "running" and holds(pool, folder, 1, "@before")
-    assert len(files(folder)) == 6 and not list(folder.glob(".*"))
-    assert "backing-filename" in volume(folder / f"{NAME}.linked.qcow2")
-    assert "backing-filename" not in volume(folder / f"{NAME}.linked@before.qcow2")
+    assert state_of(NAME) == "running" and holds(pool, pool_folder, 1, end="@before")
+    assert len(files(pool_folder)) == 6 and not list(pool_folder.glob(".*"))
+    assert "backing-filename" in volume(pool_folder / f"{NAME}.linked.qcow2")
+    assert "backing-filename" not in volume(pool_folder / f"{NAME}.linked@before.qcow2")
     assert virsh("checkpoint-list", NAME, "--name") == virsh("snapshot-list", NAME, "--name") == ""
     assert virsh("domblklist", NAME).count("@") == 0
 
 
 @pytest.mark.parametrize("pool", [BTRFS], indirect=True)
 @pytest.mark.parametrize("moment", ["data set aside", "data in place", "root set aside"])
-def test_a_revert_of_a_machine_that_is_killed_is_finished(pool: str, folder: Path, moment: str) -> None:
+def test_a_revert_of_a_machine_that_is_killed_is_finished(pool: str, pool_folder: Path, moment: str) -> None:
     make(pool)
-    write(pool, folder, 1)
+    write(pool, pool_folder, 1)
     stood(BEFORE)
-    write(pool, folder, 2)
+    write(pool, pool_folder, 2)
     steps = [f"{disk} {what}" for disk in ("data", "root") for what in ("restored beside", "set aside", "in place")]
     number = 2 + steps.index(moment)
     assert Child(SNAPSHOT, REVERT, kill_at=number).finish()[0][-1] == moment
     stood(REVERT)
-    assert holds(pool, folder, 1) and holds(pool, folder, 2, "@before-revert-1")
-    assert len(files(folder)) == 6 and not list(folder.glob(".*"))
+    assert holds(pool, pool_folder, 1) and holds(pool, pool_folder, 2, end="@before-revert-1")
+    assert len(files(pool_folder)) == 6 and not list(pool_folder.glob(".*"))

@@ -15,86 +15,28 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge impo
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
-from ansible_collections.homelab.hybrid.tests.harness import machines, pools
+from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.kill import Child
 from ansible_collections.homelab.hybrid.tests.harness.machines import PAPER, command, state_of, virsh, volume
+from ansible_collections.homelab.hybrid.tests.harness.two_pools import (
+    BTRFS,
+    DISKS,
+    FORMATS,
+    NAME,
+    holds,
+    make,
+    path_of,
+    write,
+)
 
 VM = KvmVm()
-NAME = f"{machines.PREFIX}-base"
-BTRFS = f"{machines.PREFIX}-btrfs"
-FORMATS = {BTRFS: "raw", machines.POOL: "qcow2"}
 TEMPLATE: dict[str, t.Any] = {"name": NAME, "template": True}
 CLONE = f"{machines.PREFIX}-clone"
 FROM: dict[str, t.Any] = {"name": CLONE, "state": "stopped", **PAPER, "clone_from": {"guest": NAME}}
 LINKED: dict[str, t.Any] = {**FROM, "clone_from": {"guest": NAME, "mode": "linked"}}
 KEEP: dict[str, t.Any] = {"guest": NAME, "name": "before"}
-DISKS = ("root", "data")
-
-
-@pytest.fixture(scope="module")
-def folders() -> t.Iterator[dict[str, Path]]:
-    with machines.surroundings() as beside, pools.btrfs(beside.parent, size="512M") as point:
-        outcome = converge_now(StoragePool(), {"name": BTRFS, "type": "btrfs", "path": str(point / "pool")})
-        assert outcome.error is None, outcome.error
-        yield {machines.POOL: beside, BTRFS: point / "pool"}
-        machines.remove_machines()
-        outcome = converge_now(StoragePool(), {"name": BTRFS, "state": "absent", "allow": ["delete_data"]})
-        assert outcome.error is None, outcome.error
-
-
-@pytest.fixture(params=[BTRFS, machines.POOL])
-def pool(request: pytest.FixtureRequest, folders: dict[str, Path]) -> t.Iterator[str]:
-    clean(folders)
-    yield request.param
-    clean(folders)
-
-
-@pytest.fixture
-def folder(pool: str, folders: dict[str, Path]) -> Path:
-    return folders[pool]
-
-
-def clean(folders: dict[str, Path]) -> None:
-    machines.remove_machines()
-    for path in folders[BTRFS].iterdir():
-        path.unlink()
-
-
-def make(pool: str, state: str = "stopped") -> None:
-    disks = [{"name": "root", "pool": pool, "size": "2M"}, {"name": "data", "pool": pool, "size": "1M"}]
-    outcome = converge_now(VM, {"name": NAME, "state": "stopped", **PAPER, "disks": disks})
-    assert outcome.error is None, outcome.error
-    if state == "started":
-        virsh("start", NAME)
-
-
-def path_of(pool: str, folder: Path, disk: str, name: str = NAME) -> Path:
-    return folder / f"{name}.{disk}.{FORMATS[pool]}"
-
-
-def write(pool: str, folder: Path, pattern: int, name: str = NAME) -> None:
-    """What a machine writes, done while it is off."""
-    was_running = state_of(name) == "running"
-    if was_running:
-        virsh("destroy", name)
-    for disk in DISKS:
-        command(
-            "qemu-io", "-f", FORMATS[pool], "-c", f"write -P {pattern} 0 64k", str(path_of(pool, folder, disk, name))
-        )
-    if was_running:
-        virsh("start", name)
-
-
-def holds(pool: str, folder: Path, pattern: int, name: str = CLONE) -> bool:
-    told = []
-    for disk in DISKS:
-        argv = ["qemu-io", "-U", "-r", "-f", FORMATS[pool], "-c", f"read -P {pattern} 0 64k"]
-        told.append(command(*argv, str(path_of(pool, folder, disk, name)), check=False))
-    assert all("read 65536/65536" in each for each in told), told
-    return not any("verification failed" in each for each in told)
 
 
 def told(name: str) -> dict[str, t.Any]:
@@ -112,9 +54,11 @@ def backing(path: Path) -> str | None:
 
 
 @pytest.mark.parametrize("power", ["stopped", "started"])
-def test_a_clone_has_the_disks_of_its_origin_and_an_identity_of_its_own(pool: str, folder: Path, power: str) -> None:
+def test_a_clone_has_the_disks_of_its_origin_and_an_identity_of_its_own(
+    pool: str, pool_folder: Path, power: str
+) -> None:
     make(pool)
-    write(pool, folder, 1)
+    write(pool, pool_folder, 1)
     if power == "started":
         virsh("start", NAME)
     outcome = check_run_again(VM, FROM)
@@ -124,27 +68,29 @@ def test_a_clone_has_the_disks_of_its_origin_and_an_identity_of_its_own(pool: st
     assert (f"{NAME} is held still" in warnings) is (power == "started" and pool == BTRFS)
     assert state_of(NAME) == ("running" if power == "started" else "shut off")
     assert virsh("domuuid", NAME) != virsh("domuuid", CLONE)
-    write(pool, folder, 2)
-    assert holds(pool, folder, 1) and holds(pool, folder, 2, NAME)
-    assert [backing(path_of(pool, folder, disk, CLONE)) for disk in DISKS] == [None, None]
+    write(pool, pool_folder, 2)
+    assert holds(pool, pool_folder, 1, CLONE) and holds(pool, pool_folder, 2)
+    assert [backing(path_of(pool, pool_folder, disk, CLONE)) for disk in DISKS] == [None, None]
     assert told(CLONE)["clone_from"] == {"guest": NAME, "snapshot": None, "linked": False}
     check_run_again(VM, {"name": NAME, **PAPER, "state": "absent", "delete": ["disks"]})
     unchanged(VM, FROM)
     check_run_again(VM, {"name": CLONE, "state": "started"}, ["state"])
 
 
-def test_a_clone_can_have_a_larger_disk_another_pool_and_fewer_of_them(pool: str, folder: Path, folders: t.Any) -> None:
+def test_a_clone_can_have_a_larger_disk_another_pool_and_fewer_of_them(
+    pool: str, pool_folder: Path, pool_folders: dict[str, Path]
+) -> None:
     make(pool)
-    write(pool, folder, 1)
+    write(pool, pool_folder, 1)
     other = machines.POOL if pool == BTRFS else BTRFS
     smaller = {**FROM, "disks": [{"name": "root", "size": "1M"}]}
     refuse(VM, smaller, "disks[root].size: 1MiB is less than the disk of")
     disks = [{"name": "root", "size": "3M", "pool": other}, {"name": "data", "state": "absent"}]
     check_run_again(VM, {**FROM, "disks": disks})
-    place = folders[other] / f"{CLONE}.root.{FORMATS[other]}"
+    place = pool_folders[other] / f"{CLONE}.root.{FORMATS[other]}"
     assert volume(place)["virtual-size"] == 3 << 20
     assert "read 65536/65536" in command("qemu-io", "-r", "-f", FORMATS[other], "-c", "read -P 1 0 64k", str(place))
-    assert not path_of(pool, folder, "data", CLONE).exists()
+    assert not path_of(pool, pool_folder, "data", CLONE).exists()
     refuse(
         VM,
         {**LINKED, "name": f"{CLONE}-2", "disks": disks},
@@ -153,42 +99,42 @@ def test_a_clone_can_have_a_larger_disk_another_pool_and_fewer_of_them(pool: str
 
 
 @pytest.mark.parametrize("power", ["stopped", "started"])
-def test_a_clone_of_a_snapshot_has_what_was_there_then(pool: str, folder: Path, power: str) -> None:
+def test_a_clone_of_a_snapshot_has_what_was_there_then(pool: str, pool_folder: Path, power: str) -> None:
     make(pool, power)
-    write(pool, folder, 1)
+    write(pool, pool_folder, 1)
     assert converge_now(GuestSnapshot(), KEEP).error is None
-    write(pool, folder, 2)
+    write(pool, pool_folder, 2)
     linked = {**FROM, "clone_from": {"guest": NAME, "snapshot": "before", "mode": "linked"}}
     check_run_again(VM, linked)
-    assert holds(pool, folder, 1)
-    assert (backing(path_of(pool, folder, "root", CLONE)) is None) is (pool == BTRFS)
+    assert holds(pool, pool_folder, 1, CLONE)
+    assert (backing(path_of(pool, pool_folder, "root", CLONE)) is None) is (pool == BTRFS)
     saying = f"the linked clone {CLONE} stands on it"
     refuse(GuestSnapshot(), {**KEEP, "state": "absent"}, saying)
     check_run_again(VM, {"name": CLONE, "state": "started"}, ["state"])
 
 
-def test_what_linked_clones_stand_on_stays_as_it_is(pool: str, folder: Path) -> None:
+def test_what_linked_clones_stand_on_stays_as_it_is(pool: str, pool_folder: Path) -> None:
     make(pool)
-    write(pool, folder, 1)
+    write(pool, pool_folder, 1)
     assert "(linked)" in clone_change(check_run_again(VM, LINKED))
     assert told(NAME)["clones"] == [CLONE]
-    base = path_of(pool, folder, "root")
-    assert backing(path_of(pool, folder, "root", CLONE)) == (None if pool == BTRFS else str(base))
+    base = path_of(pool, pool_folder, "root")
+    assert backing(path_of(pool, pool_folder, "root", CLONE)) == (None if pool == BTRFS else str(base))
     saying = f"the linked clone {CLONE} stands on {NAME}"
     refuse(VM, {"name": NAME, "state": "started"}, saying)
     refuse(VM, {"name": NAME, "disks": [{"name": "root", "size": "3M"}]}, saying)
     refuse(VM, {"name": NAME, "state": "absent", "delete": ["disks"]}, saying)
     check_run_again(VM, {"name": CLONE, "state": "started"}, ["state"])
-    write(pool, folder, 3, CLONE)
-    assert holds(pool, folder, 1, NAME)
+    write(pool, pool_folder, 3, CLONE)
+    assert holds(pool, pool_folder, 1)
     check_run_again(VM, {"name": CLONE, **PAPER, "state": "absent", "delete": ["disks"]})
     check_run_again(VM, {"name": NAME, "state": "started"}, ["state"])
     refuse(VM, LINKED, f"{NAME} runs, and what is linked stands on what does not change")
 
 
-def test_disks_that_a_linked_clone_leaves_stand_on_their_origin_still(pool: str, folder: Path) -> None:
+def test_disks_that_a_linked_clone_leaves_stand_on_their_origin_still(pool: str, pool_folder: Path) -> None:
     make(pool)
-    write(pool, folder, 1)
+    write(pool, pool_folder, 1)
     check_run_again(VM, LINKED)
     check_run_again(VM, {"name": CLONE, **PAPER, "state": "absent"}, ["state"])
     saying = f"the linked clone {CLONE} stands on {NAME}"
@@ -196,30 +142,30 @@ def test_disks_that_a_linked_clone_leaves_stand_on_their_origin_still(pool: str,
     disks = [{"name": disk, "pool": pool} for disk in DISKS]
     check_run_again(VM, {"name": CLONE, "state": "stopped", **PAPER, "disks": disks, "allow": ["adopt"]})
     refuse(VM, {"name": NAME, "state": "absent", "delete": ["disks"]}, saying)
-    assert holds(pool, folder, 1)
+    assert holds(pool, pool_folder, 1, CLONE)
     check_run_again(VM, {"name": CLONE, **PAPER, "state": "absent", "delete": ["disks"]})
     check_run_again(VM, {"name": NAME, "state": "started"}, ["state"])
 
 
-def test_cloud_init_sees_another_instance_in_a_clone(pool: str, folder: Path) -> None:
+def test_cloud_init_sees_another_instance_in_a_clone(pool: str, pool_folder: Path) -> None:
     make(pool)
     seeded = {"name": NAME, "cloud_init": {"user": "admin", "meta_data": "instance-id: mine"}}
     assert converge_now(VM, seeded).error is None
     outcome = check_run_again(VM, FROM)
     assert "cloud_init.user" in [change.path for change in outcome.plan.changes]
     assert "/etc/machine-id inside its disks" in " ".join(outcome.plan.warnings)
-    seed = folder / f"{CLONE}.seed.iso"
+    seed = pool_folder / f"{CLONE}.seed.iso"
     assert CLONE in command("isoinfo", "-R", "-x", "/meta-data", "-i", str(seed))
     assert "admin" in command("isoinfo", "-R", "-x", "/user-data", "-i", str(seed))
 
 
 @pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
-def test_a_machine_that_starts_by_uefi_is_not_cloned_into_one_that_does_not(pool: str, folder: Path) -> None:
+def test_a_machine_that_starts_by_uefi_is_not_cloned_into_one_that_does_not(pool: str, pool_folder: Path) -> None:
     make(pool)
-    place = folder / f"{NAME}.fd"
+    place = pool_folder / f"{NAME}.fd"
     place.touch()
     loader = f"<loader readonly='yes' type='pflash'>{place}.code</loader><nvram>{place}</nvram>"
-    file = folder / f"{NAME}.xml"
+    file = pool_folder / f"{NAME}.xml"
     file.write_text(virsh("dumpxml", "--inactive", NAME).replace("</type>", f"</type>{loader}", 1), encoding="utf-8")
     virsh("define", str(file))
     refuse(VM, FROM, f"{NAME} has UEFI variables, and homelab.hybrid.kvm_vm makes no machines with those")
@@ -236,7 +182,7 @@ def test_a_machine_that_starts_by_uefi_is_not_cloned_into_one_that_does_not(pool
     ],
     indirect=["pool"],
 )
-def test_a_machine_goes_on_when_a_run_that_cloned_it_was_killed(pool: str, folder: Path, step: str) -> None:
+def test_a_machine_goes_on_when_a_run_that_cloned_it_was_killed(pool: str, pool_folder: Path, step: str) -> None:
     make(pool, "started")
     steps = Child(VM, FROM).finish()[0]
     assert converge_now(VM, {"name": CLONE, "state": "absent", "delete": ["disks"], **PAPER}).error is None
@@ -248,22 +194,22 @@ def test_a_machine_goes_on_when_a_run_that_cloned_it_was_killed(pool: str, folde
     unchanged(VM, FROM)
     assert state_of(NAME) == "running"
     assert virsh("domjobinfo", NAME).split()[-1] == "None"
-    assert not [path for path in folder.iterdir() if path.name.startswith(f".{CLONE}")]
+    assert not [path for path in pool_folder.iterdir() if path.name.startswith(f".{CLONE}")]
 
 
-def modes(pool: str, folder: Path) -> set[int]:
-    paths = [folder / f"{NAME}.{disk}.{FORMATS[pool]}" for disk in ("root", "data")]
+def modes(pool: str, pool_folder: Path) -> set[int]:
+    paths = [pool_folder / f"{NAME}.{disk}.{FORMATS[pool]}" for disk in ("root", "data")]
     return {stat.S_IMODE(path.stat().st_mode) for path in paths}
 
 
-def test_a_template_is_never_started_and_its_disks_are_not_written_to(pool: str, folder: Path) -> None:
+def test_a_template_is_never_started_and_its_disks_are_not_written_to(pool: str, pool_folder: Path) -> None:
     make(pool, state="started")
     refuse(VM, TEMPLATE, f"{NAME} runs, and a template does not. Stop it first")
     check_run_again(
         VM, {**TEMPLATE, "state": "stopped", "force_stop": True, "shutdown_timeout": 0}, ["state", "template"]
     )
-    assert modes(pool, folder) == {0o400}
+    assert modes(pool, pool_folder) == {0o400}
     refuse(VM, {"name": NAME, "state": "started"}, f"{NAME} is a template")
     refuse(VM, {"name": NAME, "disks": [{"name": "root", "size": "3M"}]}, "write template: false")
     check_run_again(VM, {"name": NAME, "unset": ["template"], "state": "started"}, ["template", "state"])
-    assert (state_of(NAME), modes(pool, folder) & {0o400}) == ("running", set())
+    assert (state_of(NAME), modes(pool, pool_folder) & {0o400}) == ("running", set())
