@@ -735,24 +735,9 @@ def test_a_unified_archive_that_would_reach_its_host_is_refused(folder, up):
     assert differences(before, fingerprint()) == []
 
 
-@pytest.fixture(scope="module")
-def squashfs_tools(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of mksquashfs and unsquashfs; the host's, or those of Debian's package."""
-    found = shutil.which("mksquashfs")
-    if found is not None:
-        return os.path.dirname(found)
-    folder = tmp_path_factory.mktemp("squashfs")
-    argv = ["apt-get", "download", "squashfs-tools"]
-    if subprocess.run(argv, cwd=folder, capture_output=True, check=False, timeout=120).returncode != 0:
-        pytest.skip("squashfs-tools is not on this host, and cannot be had")
-    output("dpkg-deb", "-x", next(folder.glob("*.deb")), folder)
-    return str(folder / "usr/bin")
-
-
 @pytest.fixture
-def squash(squashfs_tools: str, up: Upstream, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., str]:
+def squash(up: Upstream) -> t.Callable[..., str]:
     """Publishes a root as squashfs."""
-    monkeypatch.setenv("PATH", f"{squashfs_tools}:{os.environ['PATH']}")
 
     def publish(*more: str, name: str = "rootfs.squashfs") -> str:
         (up.folder / name).unlink(missing_ok=True)
