@@ -82,6 +82,7 @@ options:
   clone_from:
     description:
       - The machine that a new one is cloned from, in the place of O(image). It is not looked at once the clone is there.
+      - V(guest=base) is the short form of a dictionary with that key alone.
       - The clone gets every disk of it that this collection made, on the same bus, and what its seed said of O(cloud_init.user),
         O(cloud_init.ssh_keys), O(cloud_init.packages) and O(cloud_init.user_data) where nothing else is written. A disk in O(disks) may
         be larger or in another pool; one with C(state=absent) is not cloned. Everything else is as for any new machine.

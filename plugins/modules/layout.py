@@ -693,6 +693,7 @@ options:
         description:
           - The machine that a new one is cloned from, in the place of O(vms[].image). It is not looked at once the clone
             is there.
+          - V(guest=base) is the short form of a dictionary with that key alone.
           - The clone gets every disk of it that this collection made, on the same bus, and what its seed said of O(vms[].cloud_init.user),
             O(vms[].cloud_init.ssh_keys), O(vms[].cloud_init.packages) and O(vms[].cloud_init.user_data) where nothing else
             is written. A disk in O(vms[].disks) may be larger or in another pool; one with C(state=absent) is not cloned.
@@ -1230,6 +1231,7 @@ options:
         description:
           - The container that a new one is cloned from, in the place of O(containers[].image). It is not looked at once the
             clone is there.
+          - V(guest=base) is the short form of a dictionary with that key alone.
           - The clone gets its root, and O(containers[].rootfs.pool), O(containers[].rootfs.size) and O(containers[].unprivileged)
             of it where nothing else is written. Everything else is as for any new container; networks and limits are those
             of the task.

@@ -47,6 +47,7 @@ options:
   clone_from:
     description:
       - The container that a new one is cloned from, in the place of O(image). It is not looked at once the clone is there.
+      - V(guest=base) is the short form of a dictionary with that key alone.
       - The clone gets its root, and O(rootfs.pool), O(rootfs.size) and O(unprivileged) of it where nothing else is written. Everything
         else is as for any new container; networks and limits are those of the task.
       - It is nobody's double. C(/etc/machine-id) is empty, ssh host keys are made anew, the host name, the MAC addresses and the ids are

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from unit.tree import PACKAGE, ROOT, SHARED
 
 from ansible_collections.homelab.hybrid.plugins.filter import guest_options
@@ -483,3 +484,13 @@ def test_the_playbooks_hand_on_every_list(playbook, kinds):
 def test_a_lab_is_taken_away_with_everything_of_every_kind(kind):
     (options,) = tasks_with("destroy", f"homelab.hybrid.{kind.module}")
     assert options["state"] == "absent" and options.get("delete", []) == [*kind.delete]
+
+
+@pytest.mark.parametrize("kind", GUESTS, ids=lambda kind: str(kind.word))
+def test_clone_from_has_a_short_form_in_a_task_and_in_a_layout(kind: Kind) -> None:
+    task = {"name": "web", "clone_from": "guest=base,mode=full"}
+    read = ArgumentSpecValidator(kind.arguments).validate(task)
+    layout = ArgumentSpecValidator(arguments(KINDS)).validate({kind.list: [task]})
+    for told in (read.validated_parameters, layout.validated_parameters[kind.list][0]):
+        assert told["clone_from"] == {"guest": "base", "snapshot": None, "mode": "full"}
+    assert read.error_messages == layout.error_messages == []
