@@ -15,6 +15,10 @@ done
 echo "inside=$(attach web systemctl is-system-running --wait)"
 echo "profile=$(cat "/proc/$(lxc-info -n web -p -H)/attr/current")"
 for key in memory.max memory.swap.max pids.max cpu.max cpu.weight cpuset.cpus; do echo "$key=$(lxc-cgroup -n web $key | head -n 1)"; done
+echo "tun=$(attach web sh -c 'exec 3<>/dev/net/tun && stat -c %t:%T:%u:%g:%a /dev/net/tun')"
+echo "fuse=$(attach web sh -c '[ -e /dev/fuse ] && exec 3<>/dev/fuse && stat -c %t:%T:%a /dev/fuse')"
+echo "nested=$(attach web unshare --mount --pid --fork --mount-proc sh -c 'mount -t tmpfs none /mnt && readlink /proc/self')"
+echo "films=$(attach web stat -c %u:%g /srv/films)"
 echo "web_to_gateway=$(reaches web 10.94.1.1)"
 echo "web_to_vlan_10=$(reaches web 10.94.10.1)"
 echo "web_to_camera=$(reaches web 10.94.10.20)"
