@@ -190,6 +190,10 @@ kills: host ## Kill runs at 200 random moments, and show that nothing is lost or
 docker: host ## Run Docker with overlay2 in an unprivileged container of Debian 13, also after its reboot
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/docker.py
 
+.PHONY: clones
+clones: host ## Clone a running Debian 13 that is frozen by its agent, and show that the clone is another system
+	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/clones.py
+
 .PHONY: docs
 docs: tools ## Render the documentation into .build/docs, and write its table of apply paths
 	@$(VENV)/bin/python tests/tools/apply_paths.py --write

@@ -86,8 +86,11 @@ options:
       - The clone gets every disk of it that this collection made, on the same bus, and what its seed said of O(cloud_init.user),
         O(cloud_init.ssh_keys), O(cloud_init.packages) and O(cloud_init.user_data) where nothing else is written. A disk in O(disks) may
         be larger or in another pool; one with C(state=absent) is not cloned. Everything else is as for any new machine.
-      - It has a UUID, MAC addresses and a seed of its own, so that cloud-init sees another instance and makes its host name and ssh host
-        keys anew. What lies inside its disks nobody opens. Leave C(/etc/machine-id) empty there, or take C(virt-sysprep).
+      - It has a UUID, MAC addresses and a seed of its own, so that cloud-init sees another instance and makes its host name, ssh host keys
+        and C(/etc/machine-id) anew at its first start, before it asks for an address. Where O(cloud_init.user_data) may need the network
+        before cloud-init's last stages, or O(cloud_init.meta_data) is written, that is when the network is up.
+      - What lies inside its disks nobody opens. Where it has no seed, leave C(/etc/machine-id) and the ssh host keys out of its origin, or
+        take C(virt-sysprep).
       - On V(ignore:btrfs) the clone shares its blocks with its origin. Elsewhere it is a copy, whose size the plan says before.
       - A machine that runs is cloned with the file systems frozen by its agent where that answers, otherwise as a power cut would leave
         them. It is held still for a moment, or goes on while QEMU copies its disks.

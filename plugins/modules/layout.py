@@ -699,8 +699,11 @@ options:
             is written. A disk in O(vms[].disks) may be larger or in another pool; one with C(state=absent) is not cloned.
             Everything else is as for any new machine.
           - It has a UUID, MAC addresses and a seed of its own, so that cloud-init sees another instance and makes its host
-            name and ssh host keys anew. What lies inside its disks nobody opens. Leave C(/etc/machine-id) empty there, or
-            take C(virt-sysprep).
+            name, ssh host keys and C(/etc/machine-id) anew at its first start, before it asks for an address. Where O(vms[].cloud_init.user_data)
+            may need the network before cloud-init's last stages, or O(vms[].cloud_init.meta_data) is written, that is when
+            the network is up.
+          - What lies inside its disks nobody opens. Where it has no seed, leave C(/etc/machine-id) and the ssh host keys
+            out of its origin, or take C(virt-sysprep).
           - On V(ignore:btrfs) the clone shares its blocks with its origin. Elsewhere it is a copy, whose size the plan says
             before.
           - A machine that runs is cloned with the file systems frozen by its agent where that answers, otherwise as a power

@@ -14,15 +14,12 @@ import tempfile
 import typing as t
 
 from .._core import command
+from .._guest.identity import DBUS_MACHINE_ID, LEASES, MACHINE_ID, SECRETS
 from . import guest_files
 from .inside import WritableTree
 
-_MACHINE_ID = "/etc/machine-id"
-# systemd.io/BUILDING_IMAGES: what has to be anew in each copy beside /etc/machine-id. D-Bus makes its own id of that.
-_SYSTEM = ("/var/lib/dbus/machine-id", "/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret")
 _SSH = "/etc/ssh"
 _HOST_KEY = re.compile(r"ssh_host_(rsa|ecdsa|ed25519)_key")
-_LEASES = "/var/lib/dhcp"
 _CLOUD = "/var/lib/cloud"
 
 
@@ -31,15 +28,17 @@ def reset(tree: WritableTree, hostname: str) -> list[str]:
 
     The names and addresses that are declared are written by others.
     """
-    if tree.has(_MACHINE_ID):
+    if tree.has(MACHINE_ID):
         # Empty, not missing: systemd then makes one and goes on as in a machine that was set up.
-        tree.write(_MACHINE_ID, "", mode=0o444)
-    for path in _SYSTEM:
-        if tree.read(path) is not None or path != _SYSTEM[0]:
-            tree.remove(path)
+        tree.write(MACHINE_ID, "", mode=0o444)
+    # D-Bus makes its own of that. A link to it stays.
+    if tree.read(DBUS_MACHINE_ID) is not None:
+        tree.remove(DBUS_MACHINE_ID)
+    for path in SECRETS:
+        tree.remove(path)
     _remove_cards(tree)
-    for name in tree.names_in(_LEASES):
-        tree.remove(f"{_LEASES}/{name}")
+    for name in tree.names_in(LEASES):
+        tree.remove(f"{LEASES}/{name}")
     for name in tree.names_in(_CLOUD):
         # As cloud-init clean does: it is a new instance, and what it is told lies in the seed.
         if name != "seed":

@@ -13,6 +13,14 @@ import typing as t
 
 from .._core.errors import SpecError
 
+# What systemd and D-Bus know a system by.
+MACHINE_ID = "/etc/machine-id"
+DBUS_MACHINE_ID = "/var/lib/dbus/machine-id"
+# systemd.io/BUILDING_IMAGES: what has to be anew in each copy beside the id of the machine.
+SECRETS = ("/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret")
+# What dhclient asks for again.
+LEASES = "/var/lib/dhcp"
+
 _LINK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 # libvirt takes these for names of its own, and gives another one at each start.
 _OF_LIBVIRT = ("vnet", "vif", "macvtap", "macvlan")

@@ -502,7 +502,8 @@ class VmBackend:
         values = seed.merged(
             self.spec.values, {key: lasting[key] for key in CLOUD_INIT if key in lasting}, self.spec.unset
         )
-        data = seed.build(seed.render(self.spec.name, values, self._macs()))
+        is_clone = self.own.record.origin is not None
+        data = seed.build(seed.render(self.spec.name, values, self._macs(), is_clone=is_clone))
         if SEED_DISK in self.made or self._is_ours(SEED_DISK, self.state.seed_path):
             volume = self.own.record.volumes[SEED_DISK].volume
             self._driver(volume).write(volume, data)

@@ -20,7 +20,7 @@ from .._guest.plan import Kind, is_half_made, plan_guest, refuse
 from .._image.plan import copy_path
 from .naming import has_new_name
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
-from .spec import Spec, check_limits, new_item, shared_name, with_create_defaults, with_source
+from .spec import Spec, acts_early, check_limits, new_item, shared_name, with_create_defaults, with_source
 from .state import State
 from .xml.disk import LIMITS, Disk, plugs_live
 from .xml.nic import Nic
@@ -62,16 +62,20 @@ class VmKind(Kind):
             self._say_what_stays(draft)
 
     def _say_what_stays(self, draft: Draft) -> None:
-        """What identifies the origin inside its disks, which nobody opens here."""
+        """What identifies the origin inside its disks, which nobody opens here, and what its seed cannot make anew in time."""
         origin, name = self.spec.origin, self.spec.name
-        if self.spec.has_seed:
-            told = f"cloud-init makes the host name and the ssh host keys of {name} anew at its first start. /etc/machine-id"
-        else:
-            told = f"{name} has no seed (cloud_init). The host name, the ssh host keys and /etc/machine-id"
-        draft.plan.warnings.append(
-            f"{told} inside its disks stay what they are on {origin}: leave them empty there before it is cloned, or run virt-sysprep on "
-            f"the disks of {name}"
-        )
+        if not self.spec.has_seed:
+            draft.plan.warnings.append(
+                f"{name} has no seed (cloud_init). The host name, the ssh host keys and /etc/machine-id inside its disks stay what they are on "
+                f"{origin}: leave them empty there before it is cloned, or run virt-sysprep on the disks of {name}"
+            )
+        elif not acts_early(self.spec.values):
+            why = "meta_data" if "cloud_init.meta_data" in self.spec.values else "user_data"
+            way = " Write dsmode: local in it where it can." if why == "meta_data" else ""
+            draft.plan.warnings.append(
+                f"cloud_init.{why}: cloud-init makes the /etc/machine-id of {name} anew when its network is up, as this may need it. "
+                f"{name} asks for its first address as {origin} does, where DHCP goes by that id.{way}"
+            )
 
     def details(self, draft: Draft, area: str, item: Item, *, is_live: bool) -> Show | None:
         if self.state.exists and item.name in self.state.persistent.things(_OTHER_AREA[area]):

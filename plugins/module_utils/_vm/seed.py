@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import typing as t
 
 from .._core import libraries
+from .._guest.identity import DBUS_MACHINE_ID, LEASES, MACHINE_ID, SECRETS
 from .options import CLOUD_INIT
+from .spec import acts_early
 
 Values = t.Mapping[str, t.Any]
 # The MACs of the network cards by name: the seed configures each by DHCP when nothing else is written.
@@ -20,32 +23,50 @@ Cards = t.Mapping[str, str]
 LABEL = "cidata"
 _FILES = ("user-data", "meta-data", "network-config", "vendor-data")
 _HEAD = "#cloud-config\n"
+_ARCHIVE = "#cloud-config-archive\n"
+# In vendor data, of which a hook runs whatever the user data says, while a bootcmd there would replace one of ours. Where the file was
+# empty systemd has made the id in this boot, and until the root can be written it lies on a mount. Who is not there yet is not restarted.
+_NEW_IDENTITY = f"""\
+#cloud-boothook
+#!/bin/sh
+exec cloud-init-per instance homelab_hybrid_identity sh -c '
+[ -s {MACHINE_ID} ] && ! mountpoint -q {MACHINE_ID} || exit 0
+rm -f {MACHINE_ID} {" ".join(SECRETS)} {LEASES}/*.lease*
+[ -L {DBUS_MACHINE_ID} ] || rm -f {DBUS_MACHINE_ID}
+if command -v systemd-machine-id-setup > /dev/null; then
+  systemd-machine-id-setup
+  systemctl --no-block try-restart systemd-journald.service systemd-networkd.service
+else
+  dbus-uuidgen --ensure={MACHINE_ID}
+fi'
+"""
 _SHELL = "/bin/bash"
 
 
-def render(guest: str, values: Values, cards: Cards) -> dict[str, str]:
+def render(guest: str, values: Values, cards: Cards, *, is_clone: bool = False) -> dict[str, str]:
     """The files of the seed by name, the same text for the same input.
 
     The shortcuts (user, ssh_keys, packages) are the user data. Where user data is written too they become vendor data, which
-    cloud-init merges below it.
+    cloud-init merges below it. The seed of a clone also makes what identifies a system anew, once in its instance.
     """
     own = _HEAD + _dump(_shortcuts(values))
     user_data = _text(values, "user_data")
     network = _text(values, "network_config") or _dump(_all_by_dhcp(cards))
     files = {
-        "meta-data": _text(values, "meta_data") or _dump({"instance-id": guest, "local-hostname": guest}),
+        "meta-data": _text(values, "meta_data") or _dump(_own_meta(guest, is_early=is_clone and acts_early(values))),
         "network-config": network,
         "user-data": user_data or own,
     }
-    if user_data:
-        files["vendor-data"] = own
+    parts = [*([own] if user_data else []), *([_NEW_IDENTITY] if is_clone else [])]
+    if parts:
+        files["vendor-data"] = parts[0] if len(parts) == 1 else _ARCHIVE + _dump([{"content": part} for part in parts])
     return files
 
 
 def read(files: t.Mapping[str, str], guest: str) -> dict[str, str | tuple[str, ...]]:
     """What the files of a seed say, by option path. What ``render`` made up itself reads as not written."""
     user_data = files.get("user-data", "")
-    own = files.get("vendor-data", user_data)
+    own = next((part for part in _parts(files.get("vendor-data", "")) if part.startswith(_HEAD)), user_data)
     shortcuts = _load(own)
     user_data = "" if own is user_data and shortcuts is not None else user_data
     said = shortcuts or {}
@@ -58,7 +79,9 @@ def read(files: t.Mapping[str, str], guest: str) -> dict[str, str | tuple[str, .
         "cloud_init.ssh_keys": tuple(user.get("ssh_authorized_keys") or said.get("ssh_authorized_keys") or ()),
         "cloud_init.packages": tuple(said.get("packages") or ()),
         "cloud_init.user_data": user_data,
-        "cloud_init.meta_data": "" if meta == _dump({"instance-id": guest, "local-hostname": guest}) else meta,
+        "cloud_init.meta_data": ""
+        if meta in [_dump(_own_meta(guest, is_early=is_early)) for is_early in (False, True)]
+        else meta,
         "cloud_init.network_config": "" if _is_all_by_dhcp(network) else network,
     }
 
@@ -136,6 +159,21 @@ def _shortcuts(values: Values) -> dict[str, t.Any]:
     if packages:
         said.update(package_update=True, packages=packages)
     return said
+
+
+def _own_meta(guest: str, *, is_early: bool) -> dict[str, str]:
+    # The mode local: all but the last stages before the network is up, and not right after.
+    return {"instance-id": guest, "local-hostname": guest, **({"dsmode": "local"} if is_early else {})}
+
+
+def _parts(vendor_data: str) -> list[str]:
+    """The texts that vendor data of ours consists of."""
+    if vendor_data.startswith(_ARCHIVE):
+        with contextlib.suppress(ValueError):
+            parts = json.loads(vendor_data.removeprefix(_ARCHIVE))
+            if isinstance(parts, list) and all(isinstance(part, dict) for part in parts):
+                return [str(part.get("content")) for part in parts]
+    return [vendor_data]
 
 
 def _all_by_dhcp(cards: Cards) -> dict[str, t.Any]:

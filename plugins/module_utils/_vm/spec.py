@@ -66,6 +66,17 @@ Formats = t.Mapping[str, tuple[str, ...]]
 NO_FORMATS: Formats = types.MappingProxyType({})
 
 
+# What may ask the network for something before cloud-init's last stages, as cloud-init 24.4 itself sees it.
+_ASKS_EARLY = re.compile(r"\b(bootcmd|mounts|random_seed|source)[\"']?\s*:")
+
+
+def acts_early(values: t.Mapping[str, t.Any]) -> bool:
+    """Whether cloud-init can do all but its last stages before the network is up: nothing that is written for it may need that."""
+    user_data = values.get("cloud_init.user_data") or "#cloud-config\n"
+    is_plain = user_data.startswith("#cloud-config") and not user_data.startswith("#cloud-config-")
+    return is_plain and not _ASKS_EARLY.search(user_data) and not values.get("cloud_init.meta_data")
+
+
 def _check_disk(item: Item) -> None:
     key = f"disks[{item.name}]"
     if item.name == SEED_DISK:
