@@ -1,0 +1,64 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What the service roles need that templates cannot say: who has a port, and the hash of a password of Mosquitto."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import typing as t
+
+_ANY = {"", "*", "0.0.0.0", "[::]", "::"}
+# What mosquitto_passwd(1) of 2.0 writes: PBKDF2 with SHA-512.
+_MOSQUITTO_ITERATIONS = 101
+_MOSQUITTO_SALT_BYTES = 12
+
+
+def ports_taken(
+    listens: t.Sequence[t.Mapping[str, t.Any]], sockets: str, units: str, unit: str
+) -> list[dict[str, t.Any]]:
+    """Which of the ports in *listens* (items ``port``, ``protocol``, ``address``) another unit than *unit* has.
+
+    *sockets* is what ``ss --no-header --listening --numeric --tcp --udp --processes`` prints, *units* lines of a process
+    and its unit (``ps -e -o pid=,unit=``). The items of the answer have that ``unit`` and a ``sentence``.
+    """
+    unit_of = {fields[0]: fields[1] for fields in map(str.split, units.splitlines()) if len(fields) == 2}
+    found = []
+    for line in sockets.splitlines():
+        fields = line.split(None, 6)
+        if len(fields) < 6:
+            continue
+        address, dummy, port = fields[4].rpartition(":")
+        for program, pid in re.findall(r'\("([^"]+)",pid=(\d+)', line):
+            its = unit_of.get(pid, "")
+            for wanted in listens:
+                if (
+                    its != unit
+                    and int(wanted["port"]) == int(port)
+                    and wanted.get("protocol", "tcp") == fields[0]
+                    and _overlap(str(wanted.get("address") or ""), address)
+                ):
+                    who = f"{program} ({its})" if its.endswith(".service") else program
+                    found.append({"unit": its, "sentence": f"port {port}/{fields[0]} is taken by {who}"})
+    return [item for number, item in enumerate(found) if item not in found[:number]]
+
+
+def _overlap(wanted: str, bound: str) -> bool:
+    """Whether both cannot be listened on at once. An address may be in brackets and end with a link."""
+    plain = [re.sub(r"%.*", "", address).strip("[]") for address in (wanted, bound)]
+    return wanted in _ANY or bound in _ANY or plain[0] == plain[1]
+
+
+def mosquitto_hash(password: str, seed: str) -> str:
+    """*password* as a password file of Mosquitto has it.
+
+    The salt comes from *seed*, which is another for each user and guest: it must not repeat, and need not be secret, and the
+    line of a password that did not change stays the same.
+    """
+    salt = hashlib.sha512(seed.encode()).digest()[:_MOSQUITTO_SALT_BYTES]
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _MOSQUITTO_ITERATIONS)
+    encoded = [base64.b64encode(part).decode() for part in (salt, digest)]
+    return f"$7${_MOSQUITTO_ITERATIONS}${encoded[0]}${encoded[1]}"

@@ -1,0 +1,56 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What service roles ask of a guest is read as its programs print it."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._services import mosquitto_hash, ports_taken
+
+SOCKETS = """\
+udp   UNCONN 0      0         127.0.0.53%lo:53        0.0.0.0:*    users:(("systemd-resolve",pid=70,fd=13))
+udp   UNCONN 0      0           10.0.0.2:67        0.0.0.0:*    users:(("dnsmasq",pid=80,fd=4))
+tcp   LISTEN 0      128          0.0.0.0:22        0.0.0.0:*    users:(("sshd",pid=109,fd=6))
+tcp   LISTEN 0      128             [::]:22           [::]:*    users:(("sshd",pid=109,fd=7))
+tcp   LISTEN 0      4096               *:80              *:*    users:(("caddy",pid=200,fd=3),("caddy",pid=201,fd=3))
+"""
+UNITS = "     70 systemd-resolved.service\n     80 dnsmasq.service\n    109 ssh.service\n    200 caddy.service\n    201 caddy.service\n"
+
+
+def who(port: int, protocol: str = "tcp", address: str = "", unit: str = "own.service") -> list[str]:
+    found = ports_taken([{"port": port, "protocol": protocol, "address": address}], SOCKETS, UNITS, unit)
+    return [item["sentence"].removeprefix("port ") for item in found]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ((22,), ["22/tcp is taken by sshd (ssh.service)"]),
+        ((22, "udp"), []),
+        ((23,), []),
+        ((80, "tcp", "10.0.0.2"), ["80/tcp is taken by caddy (caddy.service)"]),
+        ((80, "tcp", "", "caddy.service"), []),
+        ((67, "udp", "10.0.0.2"), ["67/udp is taken by dnsmasq (dnsmasq.service)"]),
+        ((67, "udp", "10.0.0.3"), []),
+        ((67, "udp", "0.0.0.0"), ["67/udp is taken by dnsmasq (dnsmasq.service)"]),
+        ((53, "udp", "127.0.0.53"), ["53/udp is taken by systemd-resolve (systemd-resolved.service)"]),
+    ],
+)
+def test_a_port_that_another_unit_has_is_told_with_its_program(wanted: tuple[t.Any, ...], expected: list[str]) -> None:
+    assert who(*wanted) == expected
+
+
+def test_a_process_that_no_unit_has_is_told_too() -> None:
+    found = ports_taken([{"port": 22}], SOCKETS, "    109 -", "own.service")
+    assert found[0]["sentence"] == "port 22/tcp is taken by sshd"
+
+
+def test_the_hash_of_a_password_stays_and_its_salt_is_of_one_user() -> None:
+    line = mosquitto_hash("secret", "machine" + "alice")
+    assert line == mosquitto_hash("secret", "machine" + "alice"), "it stays the same"
+    assert line.split("$")[3] != mosquitto_hash("secret", "machine" + "bob").split("$")[3], "each user has another salt"
+    assert line.startswith("$7$101$")
