@@ -194,6 +194,10 @@ docker: host ## Run Docker with overlay2 in an unprivileged container of Debian 
 clones: host ## Clone a running Debian 13 that is frozen by its agent, and show that the clone is another system
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/clones.py
 
+.PHONY: services
+services: host ## Each service role in a real Debian 13: applied, healed, updated, brought back, removed; and the updates of Debian
+	@PYTHONPATH=$(BUILD) $(VENV)/bin/python -m pytest -q $(call IN_CELLS,2) --dist worksteal tests/services
+
 .PHONY: docs
 docs: tools ## Render the documentation into .build/docs, and write its table of apply paths
 	@$(VENV)/bin/python tests/tools/apply_paths.py --write

@@ -1,0 +1,196 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Debian 13 under systemd in which a service role runs as its user has it: a container of this host, which is its hypervisor.
+
+Its root lies on btrfs, so that the way back of an update costs what it costs at home.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+import types
+import typing as t
+from pathlib import Path
+
+import yaml
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
+from ansible_collections.homelab.hybrid.tests.harness import debian_images
+
+ROOT = Path(__file__).resolve().parents[2]
+PREFIX = "hlsv"
+NAME, POOL, BRIDGE, IMAGE = f"{PREFIX}-guest", f"{PREFIX}-pool", f"{PREFIX}br0", f"{PREFIX}-debian"
+FOLDER = Path("/srv") / PREFIX
+GATEWAY, ADDRESS = "10.93.64.1", "10.93.64.10"
+HYPERVISOR = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
+GUEST = {
+    "ansible_connection": "homelab.hybrid.lxc",
+    "ansible_hypervisor_transport": "local",
+    "ansible_python_interpreter": "/usr/bin/python3",
+    "guest_kind": "container",
+    "guest_hypervisor": "alpha",
+}
+
+
+def run(*argv: str, check: bool = True) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def inside(*argv: str, check: bool = True) -> str:
+    """What *argv* prints in the guest."""
+    path = "PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return run("lxc-attach", "-n", NAME, "--clear-env", "-v", path, "--", *argv, check=check)
+
+
+def status(*argv: str) -> int:
+    """With which status *argv* ends in the guest."""
+    command = ["lxc-attach", "-n", NAME, "--clear-env", "-v", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "--", *argv]
+    return subprocess.run(command, capture_output=True, check=False).returncode
+
+
+def listeners() -> set[str]:
+    """What the guest listens on beside what every guest of this image has, each as ``tcp 0.0.0.0:1883``."""
+    found = set()
+    for line in inside("ss", "-Hltnu").splitlines():
+        words = line.split()
+        found.add(f"{words[0]} {re.sub(r'%[a-z0-9]+', '', words[4])}")
+    return found
+
+
+def rootfs() -> Path:
+    """The root of the guest, whose users are those of the host shifted."""
+    return FOLDER / "pool" / f"{NAME}.rootfs"
+
+
+def converge(**lists: t.Any) -> None:
+    outcome = converge_layout(lists, dry_run=False)
+    assert outcome.error is None, outcome.error
+
+
+def set_up(disk: str) -> None:
+    """A guest that runs. *disk* names the file of its pool: all cells see each other's loop devices by the name of their file."""
+    tear_down()
+    FOLDER.mkdir(parents=True)
+    run("truncate", "-s", "4G", str(FOLDER / disk))
+    archive = debian_images.container_root("trixie")
+    lan = {"name": "lan", "bridge": BRIDGE, "ip": f"{ADDRESS}/24", "gateway": GATEWAY}
+    converge(
+        bridges=[{"name": BRIDGE, "mode": "nat", "address": f"{GATEWAY}/24"}],
+        storage_pools=[{"name": POOL, "type": "btrfs", "path": str(FOLDER / "pool"), "source": str(FOLDER / disk)}],
+        images=[{"name": IMAGE, "kind": "container", "path": str(archive)}],
+        containers=[
+            {
+                "name": NAME,
+                "state": "started",
+                "image": IMAGE,
+                "rootfs": {"pool": POOL},
+                "networks": [lan],
+                "dns": {"servers": [GATEWAY]},
+                "wait_for": ["systemd"],
+            }
+        ],
+    )
+
+
+def tear_down() -> None:
+    run("lxc-stop", "-n", NAME, "-k", check=False)
+    gone = {"state": "absent"}
+    converge(
+        containers=[{**gone, "name": NAME, "delete": ["rootfs", "snapshots"]}],
+        images=[{**gone, "name": IMAGE}],
+        storage_pools=[{**gone, "name": POOL, "allow": ["delete_data"]}],
+        bridges=[{**gone, "name": BRIDGE}],
+    )
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+class Play:
+    """What a run said. ``changed`` counts its tasks that report a change."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.status = done.returncode
+        self.printed = done.stdout + done.stderr
+        self.said = " ".join(self.printed.split())
+        recap = done.stdout.partition("PLAY RECAP")[2]
+        self.changed = sum(int(each) for each in re.findall(r"changed=(\d+)", recap))
+
+    def succeeded(self) -> Play:
+        assert self.status == 0, self.printed[-8000:]
+        return self
+
+    def failed(self) -> Play:
+        assert self.status != 0, self.printed[-8000:]
+        return self
+
+
+class Lab:
+    """An inventory in *folder* with one hypervisor, this host, and one guest that has *role* with *variables*."""
+
+    def __init__(
+        self, folder: Path, role: str = "", variables: t.Mapping[str, t.Any] = types.MappingProxyType({})
+    ) -> None:
+        self.folder = folder
+        self.role = role
+        self.variables = variables
+
+    def entry(self, entry: str, *argv: str, **variables: t.Any) -> Play:
+        """Run the entry point *entry* of the role."""
+        task = {
+            "name": "Run the role",
+            "ansible.builtin.include_role": {"name": f"homelab.hybrid.{self.role}", "tasks_from": entry},
+        }
+        play = {"name": "Service", "hosts": "guests", "gather_facts": False, "become": True, "tasks": [task]}
+        (self.folder / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
+        return self._run(str(self.folder / "play.yml"), *argv, **variables)
+
+    def playbook(self, name: str, *argv: str, **variables: t.Any) -> Play:
+        """Run a playbook of the collection."""
+        return self._run(f"homelab.hybrid.{name}", *argv, **variables)
+
+    def _run(self, playbook: str, *argv: str, **variables: t.Any) -> Play:
+        services = {"guest_services": [self.role]} if self.role else {}
+        guest = {**GUEST, **services, **self.variables, **variables}
+        children = {"hypervisors": {"hosts": {"alpha": HYPERVISOR}}, "guests": {"hosts": {NAME: guest}}}
+        (self.folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": children}}), encoding="utf-8")
+        environment = {
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_INJECT_FACT_VARS": "false",
+            "ANSIBLE_PIPELINING": "true",
+        }
+        command = [str(ROOT / ".build/venv/bin/ansible-playbook"), "-i", str(self.folder / "hosts.yml")]
+        command += [playbook, *argv]
+        return Play(subprocess.run(command, capture_output=True, text=True, env=environment, check=False))
+
+
+class Releases:
+    """A tree of releases at ``url``, served to the guest until it is closed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = functools.partial(_Quiet, directory=str(folder))
+        self._server = http.server.ThreadingHTTPServer((GATEWAY, 0), handler)
+        self.url = f"http://{GATEWAY}:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: t.Any) -> None:
+        pass
