@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.homelab.hybrid.plugins.filter import _lab, guest_options, guests_by_hypervisor
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._conflicts import guest_conflicts
-from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import Once, read_guest
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import Once, host_of, read_guest
 
 Result = dict[str, t.Any]
 
@@ -46,7 +46,7 @@ def reasons(names: t.Sequence[str], hostvars: t.Mapping[str, t.Any], *, prune: b
     """Why the guests *names* cannot be together, as sentences. One that does not say where it lives is with none."""
     known = Once(hostvars)
     guests, lost = guests_by_hypervisor.sort_by_hypervisor(names, known)
-    read = [read_guest(name, known[name]) for name in names if name not in lost]
+    read = [read_guest(name, known[name], host_of(known[name], known)) for name in names if name not in lost]
     options = [options for options, error in read if error is None]
     # A guest that is in no layout would be taken for one that no inventory names.
     errors = [error for error in (*lost.values(), *(error for dummy, error in read)) if error is not None and prune]

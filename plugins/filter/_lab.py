@@ -9,10 +9,12 @@ from __future__ import annotations
 import typing as t
 
 from ..plugin_utils._advice import guest_advice
+from ..plugin_utils._completed import completed
 from ..plugin_utils._fleet import share, steps
 from ..plugin_utils._guest_options import Once, guest_errors
+from ..plugin_utils._guest_services import lab_services
 from ..plugin_utils._host_options import deleted_with_pruned, host_error, host_options
-from ..plugin_utils._lab_guests import lab_guests
+from ..plugin_utils._lab_guests import lab_summed
 from ..plugin_utils._limit import left_out
 from ..plugin_utils._report import lab_report
 from ..plugin_utils._table import shown, table
@@ -41,10 +43,12 @@ class FilterModule:
             "_guests_sorted": guests_sorted,
             "_host_error": host_error,
             "_host_options": host_options,
-            "_lab_guests": lab_guests,
+            "_lab_completed": completed,
             "_lab_parts": share,
             "_lab_report": lab_report,
+            "_lab_services": lab_services,
             "_lab_steps": steps,
+            "_lab_summed": lab_summed,
             "_left_out": left_out,
             "_shown": shown,
             "_table": table,

@@ -36,15 +36,17 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils._transport import VARIABLES
+from ..plugin_utils._transport import connection_variables
 
 
 def connection_vars(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Those of the variables of a host that say how it is reached. No other is looked at, so no other needs to be defined."""
+    """Those of the variables of a host that say how it is reached.
+
+    :raises AnsibleFilterError: for what are no variables.
+    """
     if not isinstance(variables, t.Mapping):
         raise AnsibleFilterError(f"connection_vars takes the variables of a host, not {type(variables).__name__}")
-    names = (name for names in VARIABLES.values() for name in names)
-    return {name: variables[name] for name in names if name in variables}
+    return connection_variables(variables)
 
 
 class FilterModule:

@@ -49,7 +49,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils._guest_options import options_of
+from ..plugin_utils._guest_options import host_of, options_of
 
 KINDS = ("vm", "container")
 
@@ -68,7 +68,7 @@ def guest_options(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any], kind:
         if its not in KINDS:
             raise AnsibleFilterError(f"{name}: guest_kind is {its!r}, it must be one of {', '.join(KINDS)}")
         if its == kind:
-            found.append(options_of(name, variables))
+            found.append(options_of(name, variables, host_of(variables, hostvars)))
     return found
 
 

@@ -16,8 +16,10 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._core.errors import HybridError
 from ..module_utils._guest.options import parse_memory
-from ._guest_options import read_guest
+from ._guest_options import host_of, read_guest
+from ._guest_services import Service, services_of
 from ._profiles import dictionaries
+from ._recommended import kind_of, needs_of
 
 Options = t.Mapping[str, t.Any]
 
@@ -53,16 +55,22 @@ def guest_advice(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> lis
     for name in names:
         variables = hostvars[name]
         needs = read_needs(name, variables.get("guest_needs"))
-        options, error = read_guest(name, variables)
+        options, error = read_guest(name, variables, host_of(variables, hostvars))
         if error is not None:
             continue
+        services = services_of(name, variables)
+        needs += [need for need in needs_of(services) if need in NEEDS and need not in needs]
         if variables.get("guest_kind") == "container":
             is_now = "container"
             advice = [("virtual machine", why) for why in against_container(name, needs, options)]
+            if not advice and kind_of(services) == "vm":
+                advice = [("virtual machine", why) for why in wanted_elsewhere(services)]
             advice += [("unprivileged container", why) for why in against_privilege(options)]
         else:
             is_now = "virtual machine"
-            advice = [("container", why) for why in against_vm(needs, options)]
+            # Who has a service in a machine because its role recommends that has a reason.
+            is_recommended = bool(services) and kind_of(services) == "vm"
+            advice = [] if is_recommended else [("container", why) for why in against_vm(needs, options)]
         found += [{"guest": name, "is": is_now, "better": better, "why": why} for better, why in advice]
     return found
 
@@ -92,6 +100,13 @@ def against_container(guest: str, needs: t.Sequence[str], options: Options) -> t
             source == folder or source.startswith(f"{folder}/") for folder in KERNEL_FOLDERS
         ):
             yield f"{source} of the host is mounted in it, with which it can handle the host's kernel"
+
+
+def wanted_elsewhere(services: t.Iterable[Service]) -> t.Iterator[str]:
+    """Of a container: those of its services whose roles recommend a virtual machine without saying why."""
+    for service in services:
+        if service.guest.get("kind") == "vm":
+            yield f"{service.title} is recommended in a virtual machine"
 
 
 def against_privilege(options: Options) -> t.Iterator[str]:

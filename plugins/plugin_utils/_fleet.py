@@ -12,7 +12,7 @@ from ansible.errors import AnsibleError, AnsibleFilterError
 from jinja2.exceptions import UndefinedError
 
 from . import _order
-from ._guest_options import options_of, variables_of
+from ._guest_options import host_of, options_of, variables_of
 
 Variables = t.Mapping[str, t.Any]
 Told = dict[str, t.Any]
@@ -109,7 +109,7 @@ def steps(
     for name in names:
         now = there.get(name, {})
         try:
-            options, startup, kind = read_guest(name, hostvars[name])
+            options, startup, kind = read_guest(name, hostvars[name], host_of(hostvars[name], hostvars))
         except (AnsibleError, UndefinedError) as exc:
             if state != "stopped":
                 said = str(exc)
@@ -130,7 +130,7 @@ def steps(
     return {"steps": [found[rank] for rank in sorted(found)], "unread": unread}
 
 
-def read_guest(name: str, variables: Variables) -> tuple[Variables, _order.Startup, str]:
+def read_guest(name: str, variables: Variables, host: Variables) -> tuple[Variables, _order.Startup, str]:
     """The options of the guest *name*, when it starts and stops, and its kind.
 
     :raises AnsibleError, UndefinedError: for what cannot stand in inventory.
@@ -138,7 +138,7 @@ def read_guest(name: str, variables: Variables) -> tuple[Variables, _order.Start
     kind = variables.get("guest_kind")
     if kind not in KINDS:
         raise FleetError(f"{name}: guest_kind is {kind!r}, it must be one of {', '.join(KINDS)}")
-    options = options_of(name, variables)
+    options = options_of(name, variables, host)
     return options, read_startup(name, options.get("startup")), kind
 
 

@@ -17,6 +17,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.utils.vars import load_extra_vars
 from jinja2.exceptions import UndefinedError
 
+from . import _recommended
+from ._guest_services import services_of
 from ._profiles import ALLOW, ARGUMENTS, DELETE, Layer, ProfileError, lay, mapping, pick, words_of
 
 GIVEN_FOR_A_RUN = {"allow": "guest_allow", "delete": "guest_delete"}
@@ -32,8 +34,9 @@ def guest_spec(
     catalog: t.Mapping[str, t.Any] | None = None,
     kind: str | None = None,
     startup: t.Any = None,
+    beneath: Layer | None = None,
 ) -> dict[str, t.Any]:
-    """The module's options.
+    """The module's options. What is *beneath* lies below all profiles.
 
     :raises AnsibleFilterError: for what may not stand in inventory.
     """
@@ -44,6 +47,8 @@ def guest_spec(
             check(layer, name if layer is own else None)
         if its_startup := mapping(f"guest_startup of {name}", startup):
             layers.append(Layer(f"guest_startup of {name}", {"startup": its_startup}))
+        if beneath is not None:
+            layers.insert(0, beneath)
         options: dict[str, t.Any] = {**lay(layers, kind), "name": name}
     except ProfileError as exc:
         raise AnsibleFilterError(str(exc)) from exc
@@ -63,20 +68,39 @@ def as_words(given: str | t.Sequence[str]) -> t.Sequence[str]:
     return [word.strip() for word in given.split(",") if word.strip()] if isinstance(given, str) else given
 
 
-def options_of(name: str, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The module's options of the guest *name* from its variables, with what the run permits.
+def options_of(name: str, variables: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The module's options of the guest *name* from its variables and those of its *host*, with what the run permits.
 
     :raises AnsibleFilterError: for what may not stand in inventory.
     """
-    return guest_spec(
+    services, kind = services_of(name, variables), variables.get("guest_kind")
+    try:
+        beneath = _recommended.layer_of(services, str(kind)) if services and kind in ARGUMENTS else None
+        size = _recommended.root_size(services)
+    except ProfileError as exc:
+        raise AnsibleFilterError(f"{name}: {exc}") from exc
+    options = guest_spec(
         variables.get("guest_spec"),
         name,
         **{option: permitted(name, variables, variable) for option, variable in GIVEN_FOR_A_RUN.items()},
         profiles=variables.get("guest_profiles") or (),
         catalog=variables.get("guest_profile_catalog"),
-        kind=variables.get("guest_kind"),
+        kind=kind,
         startup=variables.get("guest_startup"),
+        beneath=beneath,
     )
+    return _recommended.settled(name, options, str(kind), host, size) if beneath is not None else options
+
+
+def host_of(variables: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    """The variables of the hypervisor of a guest with these *variables*; none where it is not in the inventory.
+
+    Only a guest with services asks for them: Ansible makes the variables of a host anew for each question.
+    """
+    if not variables.get("guest_services"):
+        return {}
+    hypervisor = variables.get("guest_hypervisor")
+    return variables_of(str(hypervisor), hostvars) if hypervisor in hostvars else {}
 
 
 def permitted(name: str, variables: t.Mapping[str, t.Any], variable: str) -> t.Sequence[str]:
@@ -100,19 +124,25 @@ def not_in_inventory(variable: str, words: t.Any) -> str:
 
 def guest_errors(names: t.Iterable[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, str]:
     """Those of the guests *names* whose options cannot be read, each with a sentence that names it. No other guest needs to fail with them."""
-    found = {name: read_guest(name, variables_of(name, hostvars))[1] for name in names}
+    found = {}
+    for name in names:
+        variables = variables_of(name, hostvars)
+        found[name] = read_guest(name, variables, host_of(variables, hostvars))[1]
     return {name: error for name, error in found.items() if error is not None}
 
 
-def read_guest(name: str, variables: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], str | None]:
+def read_guest(
+    name: str, variables: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]
+) -> tuple[dict[str, t.Any], str | None]:
     """The options of the guest *name* as ``options_of`` has them, and why there are none or none that its module knows; ``None`` where there are."""
     options: dict[str, t.Any] = {}
     try:
+        services_of(name, variables)
         kind = variables.get("guest_kind")
         arguments = t.cast("dict[str, t.Any]", ARGUMENTS.get(kind))
         if not kind or not arguments:
             return options, f"{name}: guest_kind is {kind!r}, it must be one of vm, container"
-        options = options_of(name, variables)
+        options = options_of(name, variables, host)
         # It copies what it gets, and each of Ansible's own containers with all that it needs for templates: 40 ms a guest.
         result = ArgumentSpecValidator(arguments).validate(plain(options))
     except (AnsibleError, UndefinedError) as exc:

@@ -12,6 +12,7 @@ import typing as t
 
 from ._guest_options import read_guest
 from ._profiles import dictionaries
+from ._recommended import missing_images
 
 Options = t.Mapping[str, t.Any]
 Variables = t.Mapping[str, t.Any]
@@ -19,11 +20,12 @@ Variables = t.Mapping[str, t.Any]
 # What the playbooks and roles read, by what it begins with.
 READ = {
     "guest_": (
-        "guest_aliases guest_allow guest_delete guest_hypervisor guest_kind guest_needs guest_profile_catalog guest_profiles guest_prune "
+        "guest_aliases guest_allow guest_cards guest_delete guest_hypervisor guest_kind guest_needs guest_profile_catalog guest_profiles guest_prune "
         "guest_services guest_spec guest_startup"
     ).split(),
     "hypervisor_": (
-        "hypervisor_allow hypervisor_bridges hypervisor_images hypervisor_overcommit hypervisor_parallel hypervisor_storage_pools"
+        "hypervisor_allow hypervisor_bridges hypervisor_default_bridge hypervisor_default_image hypervisor_default_pool "
+        "hypervisor_images hypervisor_overcommit hypervisor_parallel hypervisor_storage_pools"
     ).split(),
 }
 # How much a name must look like another to be taken for a slip of it; a name of somebody's own seldom does.
@@ -34,13 +36,13 @@ THROUGH_HOST = ("nat", "routed")
 
 def guest_warnings(name: str, variables: Variables, host: Variables) -> list[str]:
     """The sentences for the guest *name*, whose *host* has these variables. Of one whose options cannot be read its error says enough."""
-    options, error = read_guest(name, variables)
+    options, error = read_guest(name, variables, host)
     if error is not None:
         return []
     return [
         *slips(name, variables, "guest_"),
         *unknown_pools(name, options, host),
-        *odd_images(name, str(variables.get("guest_kind")), options, host),
+        *odd_images(name, str(variables.get("guest_kind")), options, host, bool(variables.get("guest_services"))),
         *odd_addresses(name, options, host),
     ]
 
@@ -67,10 +69,11 @@ def unknown_pools(name: str, options: Options, host: Variables) -> t.Iterator[st
             yield f"{path} of {name}: {pool} is none of the hypervisor_storage_pools ({', '.join(known) or 'there is none'})"
 
 
-def odd_images(name: str, kind: str, options: Options, host: Variables) -> t.Iterator[str]:
+def odd_images(name: str, kind: str, options: Options, host: Variables, brings_images: bool = False) -> t.Iterator[str]:
     if "hypervisor_images" not in host:
         return
-    kinds = {str(image.get("name")): image.get("kind") for image in dictionaries(host["hypervisor_images"])}
+    images = [*dictionaries(host["hypervisor_images"]), *(missing_images([options], host) if brings_images else ())]
+    kinds = {str(image.get("name")): image.get("kind") for image in images}
     used = {f"disks[{disk.get('name')}].image": disk.get("image") for disk in dictionaries(options.get("disks"))}
     used["image"] = options.get("image")
     for path, image in used.items():

@@ -10,20 +10,30 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ._guest_options import GIVEN_FOR_A_RUN, not_in_inventory, permitted
+from ._guest_options import GIVEN_FOR_A_RUN, not_in_inventory, permitted, read_guest, variables_of
 from ._profiles import dictionaries
+from ._recommended import missing_images
 
 # What items of a list of the host can be permitted, each with its extra variable.
 PERMITS = {"storage_pools": {"allow": "hypervisor_allow"}}
 
 
-def host_options(variables: t.Mapping[str, t.Any], kind: str) -> t.Any:
+def host_options(
+    variables: t.Mapping[str, t.Any],
+    kind: str,
+    guests: t.Iterable[str] = (),
+    hostvars: t.Mapping[str, t.Any] | None = None,
+) -> t.Any:
     """The list *kind* (``bridges``, ``storage_pools``, ``images``) of a hypervisor, each item with what this run permits.
+
+    Of its *guests* those with services bring the images of Debian along that they need and that are not listed.
 
     :raises AnsibleFilterError: for a permission that the inventory keeps.
     """
     variable, name = f"hypervisor_{kind}", str(variables.get("inventory_hostname"))
     items = variables.get(variable) or []
+    if kind == "images" and isinstance(items, (list, tuple)) and hostvars is not None:
+        items = [*items, *images_of_guests(variables, guests, hostvars)]
     given: dict[str, list[str]] = {}
     for option, extra in PERMITS.get(kind, {}).items():
         for item in dictionaries(items):
@@ -34,6 +44,19 @@ def host_options(variables: t.Mapping[str, t.Any], kind: str) -> t.Any:
             given[option] = list(words)
     # What is no list of dictionaries the module refuses, in better words.
     return [{**item, **given} if isinstance(item, t.Mapping) else item for item in items] if given else items
+
+
+def images_of_guests(
+    host: t.Mapping[str, t.Any], guests: t.Iterable[str], hostvars: t.Mapping[str, t.Any]
+) -> list[dict[str, t.Any]]:
+    """The images that those of its *guests* that have services need beside what the *host* lists. A guest that cannot be read needs none."""
+    found = []
+    for name in guests:
+        variables = variables_of(name, hostvars)
+        if variables.get("guest_services"):
+            options, error = read_guest(name, variables, host)
+            found += [options] if error is None else []
+    return missing_images(found, host)
 
 
 def host_error(variables: t.Mapping[str, t.Any]) -> str | None:

@@ -6,18 +6,27 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import ipaddress
 import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ._guest_services import PROXY, Service, first_port, port_of, services_of
+
+HTTP_PORT = 80
 GIB = 2**30
 MIB = 2**20
 Facts = t.Mapping[str, t.Any]
 
 
-def lab_guests(results: t.Iterable[Facts], names: t.Iterable[str], hostvars: Facts) -> list[dict[str, t.Any]]:
-    """The guests *names*, in the order of their names, each as ``entry`` tells it.
+def lab_summed(results: t.Iterable[Facts], names: t.Iterable[str], hostvars: Facts, domain: str) -> dict[str, t.Any]:
+    """The whole lab with the guests *names*, whose names are in *domain*.
+
+    - ``guests``: in the order of their names, each as ``entry`` tells it, with its ``services`` as cards.
+    - ``records``: what a resolver answers: items with ``name``, ``addresses`` and ``aliases``.
+    - ``sites``: what a proxy passes on: items with ``name`` and ``upstreams``.
 
     *results* are those of a loop of guest_info over the hypervisors, with the hypervisor as ``item``. A guest that is not there is ``absent``;
     one whose hypervisor could not be asked, or that has none, is ``unknown``, with the fixed addresses of its ``guest_spec``.
@@ -31,12 +40,15 @@ def lab_guests(results: t.Iterable[Facts], names: t.Iterable[str], hostvars: Fac
             continue
         if "guests" not in result or "item" not in result:
             raise AnsibleFilterError(
-                "lab_guests: takes the results of a loop of homelab.hybrid.guest_info over the hypervisors"
+                "lab_summed: takes the results of a loop of homelab.hybrid.guest_info over the hypervisors"
             )
         heard.add(str(result["item"]))
         for guest in result["guests"]:
             seen[str(result["item"]), str(guest["name"])] = guest
-    return [entry(name, hostvars[name], seen, heard) for name in sorted(names)]
+    variables = {name: hostvars[name] for name in sorted(names)}
+    guests = [entry(name, its, seen, heard) for name, its in variables.items()]
+    addresses = {guest["name"]: guest["addresses"] for guest in guests}
+    return published(guests, offers(variables, addresses), domain)
 
 
 def entry(
@@ -62,9 +74,90 @@ def entry(
         "disk": show_bytes(sum(sizes)) if sizes else "",
         "pool": ", ".join(sorted({disk["pool"] for disk in disks if disk.get("pool")})),
         "uptime": show_uptime(guest.get("uptime_seconds")),
-        "services": list(variables.get("guest_services") or []),
+        "services": list(variables.get("guest_cards") or []),
         "aliases": list(variables.get("guest_aliases") or []),
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Offer:
+    """A service on a guest: the names at which it is found, and where it answers."""
+
+    guest: str
+    title: str
+    names: t.Sequence[str]
+    addresses: t.Sequence[str]
+    http_port: int | None
+    first_port: int | None
+    is_proxy: bool
+
+
+def offers(variables: t.Mapping[str, Facts], addresses: t.Mapping[str, t.Sequence[str]]) -> list[Offer]:
+    """What the guests with these *variables* offer at their *addresses*. A guest whose services cannot be read offers nothing, and fails itself."""
+    services: list[tuple[str, Service]] = []
+    for guest, its in variables.items():
+        try:
+            services += [(guest, service) for service in services_of(guest, its)]
+        except AnsibleFilterError:
+            continue
+    times = collections.Counter(service.role for dummy, service in services)
+    return [
+        Offer(
+            guest=guest,
+            title=service.title,
+            # Of several in one lab none has the name for itself.
+            names=[f"{name}-{guest}" if times[service.role] > 1 else name for name in service.names],
+            addresses=addresses[guest],
+            http_port=port_of(service, variables[guest]),
+            first_port=first_port(service, variables[guest]),
+            is_proxy=service.provides == PROXY,
+        )
+        for guest, service in services
+    ]
+
+
+def published(guests: list[dict[str, t.Any]], found: t.Sequence[Offer], domain: str) -> dict[str, t.Any]:
+    """The lab with what its services offer: their cards, names and sites.
+
+    A name leads to where it answers: that of a service over HTTP to the proxies of the lab where it has some, every other to the guest. Where a
+    guest bears the name of a service that is reached through a proxy it has the name with ``.guests`` behind it.
+    """
+    door = next((offer.http_port for offer in found if offer.is_proxy), None)
+    proxies = [address for offer in found if offer.is_proxy for address in offer.addresses]
+    through = [offer for offer in found if proxies and offer.http_port and offer.addresses and not offer.is_proxy]
+    taken = {name for offer in through for name in offer.names}
+    own = {guest["name"] for guest in guests}
+    records, cards = [], []
+    for guest in guests:
+        its = [offer for offer in found if offer.guest == guest["name"]]
+        names = [name for offer in its if offer not in through for name in offer.names if name not in taken | own]
+        aliases = list(dict.fromkeys([*(alias for alias in guest["aliases"] if alias not in taken), *names]))
+        name = f"{guest['name']}.guests" if guest["name"] in taken else guest["name"]
+        records.append({"name": name, "addresses": guest["addresses"], "aliases": aliases})
+        shown = [card(offer, domain, door if offer in through else offer.http_port) for offer in its]
+        cards.append({**guest, "services": [*shown, *guest["services"]], "aliases": aliases})
+    records += [{"name": name, "addresses": proxies, "aliases": []} for name in sorted(taken)]
+    sites = [
+        {
+            "name": f"{offer.names[0]}.{domain}",
+            "aliases": [f"{name}.{domain}" for name in offer.names[1:]],
+            "upstreams": [f"http://{bracketed(offer.addresses[0])}:{offer.http_port}"],
+        }
+        for offer in through
+    ]
+    return {"guests": cards, "records": [record for record in records if record["addresses"]], "sites": sites}
+
+
+def card(offer: Offer, domain: str, port: int | None) -> dict[str, t.Any]:
+    """What a page shows of a service: its name, and its address for a browser where it answers HTTP on *port*, or else what it listens on."""
+    if port is None or offer.http_port is None:
+        return {"name": offer.title, **({"port": offer.first_port} if offer.first_port else {})}
+    return {"name": offer.title, "url": f"http://{offer.names[0]}.{domain}{'' if port == HTTP_PORT else f':{port}'}/"}
+
+
+def bracketed(address: str) -> str:
+    """*address* as it stands in a URL."""
+    return f"[{address}]" if ":" in address else address
 
 
 def declared_addresses(variables: Facts) -> list[str]:

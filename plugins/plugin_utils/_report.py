@@ -11,7 +11,8 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._layout.kinds import KINDS
-from ._guest_options import guest_errors, options_of
+from ._guest_options import guest_errors, host_of, options_of
+from ._host_options import images_of_guests
 from ._inventory_words import GUESTS, of_guest, of_host
 from ._profiles import dictionaries
 
@@ -74,10 +75,15 @@ def declared(
             dictionaries(hostvars[part["hypervisor"]].get(f"hypervisor_{kind.list}")) if part["is_whole"] else ()
         ):
             found[kind.word, str(item.get("name"))] = item
+    if part["is_whole"]:
+        for image in images_of_guests(hostvars[part["hypervisor"]], part["guests"], hostvars):
+            found["image", image["name"]] = image
     for name in part["guests"]:
         if name in errors:
             continue
-        found[str(hostvars[name]["guest_kind"]), name] = options_of(name, hostvars[name])
+        found[str(hostvars[name]["guest_kind"]), name] = options_of(
+            name, hostvars[name], host_of(hostvars[name], hostvars)
+        )
     arguments = {kind.word: kind.arguments for kind in KINDS}
     return {key: without_secrets(options, arguments[key[0]]) for key, options in found.items()}
 

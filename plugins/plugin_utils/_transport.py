@@ -228,6 +228,12 @@ def hypervisor(
     return Hypervisor(host=host, port=int(port) if port else None, **given)
 
 
+def connection_variables(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Those of the *variables* of a host that say how it is reached. No other is looked at, so no other needs to be defined."""
+    names = (name for names in VARIABLES.values() for name in names)
+    return {name: variables[name] for name in names if name in variables}
+
+
 def _last_lines(stderr: bytes) -> str:
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
     return "; ".join(lines[-3:]) or "it ended without a word"

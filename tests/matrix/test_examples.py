@@ -87,7 +87,7 @@ ELSEWHERE = {
 VARIABLES = {
     "lab_network": "192.0.2",
     "lab_gateway": "192.0.2.1",
-    "lab_domain": "lab.home.arpa",
+    "hybrid_domain": "lab.home.arpa",
     "vault_builder_admin": "$6$a$b",
 }
 KEY = "ssh-ed25519 AAAA a"

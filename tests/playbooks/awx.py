@@ -201,14 +201,15 @@ def inventory(port: int, known_hosts: Path, archive: Path) -> dict[str, t.Any]:
                 "dns": {"servers": ["10.91.21.1"]},
                 "wait_for": ["ip", "systemd"],
             },
-            "guest_services": [{"name": "DNS resolver", "port": 53}],
+            "guest_services": ["unbound"],
         },
     }
     return {
         "all": {
-            "children": ["hypervisors", "guests", "unbound", "reverse_proxy"],
+            "children": ["hypervisors", "guests"],
             "vars": {
                 "hybrid_is_disposable": True,
+                "hybrid_domain": "awx.home.arpa",
                 "demo_folder": str(FOLDER / "demo"),
                 "demo_key": str(FOLDER / "demo" / "key"),
             },
@@ -225,8 +226,6 @@ def inventory(port: int, known_hosts: Path, archive: Path) -> dict[str, t.Any]:
                 "ansible_python_interpreter": "/usr/bin/python3",
             },
         },
-        "unbound": {"hosts": [RESOLVER], "vars": {"unbound_domain": "awx.home.arpa"}},
-        "reverse_proxy": {"hosts": []},
         "_meta": {"hostvars": {"alpha": alpha, **guests}},
     }
 

@@ -51,6 +51,13 @@ def test_a_lab_that_is_as_declared_has_drifted_in_nothing(lab: Lab) -> None:
     assert first["is"]["state"] == "started"
 
 
+def test_a_guest_that_does_not_say_where_it_lives_lives_on_the_only_hypervisor(lab: Lab) -> None:
+    for name in (FIRST, SECOND):
+        del lab.hosts[name]["guest_hypervisor"]
+    assert set(resources(lab.report())) >= {FIRST, SECOND, MACHINE}
+    assert set(resources(lab.report("--limit", FIRST))) == {FIRST}
+
+
 def test_a_report_tells_what_differs_and_fails(lab: Lab) -> None:
     lab.spec(FIRST)["memory"] = "48MiB"
     lab.hosts[f"{labs.PREFIX}-new"] = {**lab.hosts[SECOND], "guest_spec": {}}
@@ -135,8 +142,12 @@ def test_a_host_that_cannot_be_asked_keeps_no_service_of_another_from_its_work(l
     broken = {"ansible_connection": "local", "ansible_python_interpreter": "/nonexistent/python"}
     groups = {
         "hypervisors": {"hosts": {"beta": broken}},
-        "guests": {"hosts": {far: {"guest_hypervisor": "beta", "guest_kind": "container", "guest_spec": {}}}},
-        "unbound": {"hosts": {FIRST: through, far: through}},
+        "guests": {
+            "hosts": {
+                FIRST: {**through, "guest_services": ["unbound"]},
+                far: {"guest_hypervisor": "beta", "guest_services": ["unbound"]},
+            }
+        },
     }
     path.write_text(json.dumps({"all": {"children": groups}}))
     done = lab.play("services", "-i", str(path), "--check")
@@ -149,12 +160,12 @@ def test_a_host_that_cannot_be_asked_keeps_no_service_of_another_from_its_work(l
 def test_a_guest_that_lives_nowhere_fails_alone_and_the_others_go_on(lab: Lab, playbook: str) -> None:
     nowhere = f"{labs.PREFIX}-lost"
     lab.hosts[nowhere] = {**lab.hosts[SECOND], "guest_hypervisor": "gamma"}
-    del lab.hosts[FIRST]["guest_hypervisor"]
+    lab.hosts[FIRST]["guest_hypervisor"] = "delta"
     lab.spec(SECOND)["description"] = "changed"
     done = lab.play(playbook, "--check")
     told = done.stdout + done.stderr
     assert done.returncode == 2, told
-    assert f"{FIRST}: guest_hypervisor is None, it must be an inventory host" in told
+    assert f"{FIRST}: guest_hypervisor is 'delta', it must be an inventory host" in told
     assert f"{nowhere}: guest_hypervisor is 'gamma', it must be an inventory host" in told
     recap = done.stdout.partition("PLAY RECAP")[2]
     failed = {name: int(number) for name, number in re.findall(r"^(\S+) .*failed=(\d+)", recap, re.MULTILINE)}
@@ -162,12 +173,12 @@ def test_a_guest_that_lives_nowhere_fails_alone_and_the_others_go_on(lab: Lab, p
     assert re.search(rf"^{SECOND} .*changed=1", recap, re.MULTILINE), told
     assert "made by this collection, and in no inventory" not in told
     pruned = lab.play(playbook, "--check", guest_prune=True)
-    assert pruned.returncode == 2 and f"{FIRST}: guest_hypervisor is None" in pruned.stdout + pruned.stderr
+    assert pruned.returncode == 2 and f"{FIRST}: guest_hypervisor is 'delta'" in pruned.stdout + pruned.stderr
     assert "changed=1" not in pruned.stdout.partition("PLAY RECAP")[2]
 
 
 def test_a_guest_that_lives_nowhere_is_shown_as_unknown(lab: Lab) -> None:
-    del lab.hosts[FIRST]["guest_hypervisor"]
+    lab.hosts[FIRST]["guest_hypervisor"] = "delta"
     done = lab.play("show")
     assert re.search(rf"{FIRST} +container +unknown", done.stdout), done.stdout + done.stderr
     assert re.search(rf"{SECOND} +container +started", done.stdout), done.stdout
@@ -194,8 +205,9 @@ def test_a_part_of_site_is_run_by_its_tag(lab: Lab) -> None:
         lab.folder / "more.yml",
         {"ansible_connection": "homelab.hybrid.lxc", "ansible_hypervisor_transport": "local"},
     )
-    path.write_text(json.dumps({"all": {"children": {"unbound": {"hosts": {FIRST: through}}}}}))
-    done = lab.play("site", "-i", str(path), "--tags", "hypervisors")
+    through["guest_services"] = ["unbound"]
+    path.write_text(json.dumps({"all": {"children": {"guests": {"hosts": {FIRST: through}}}}}))
+    done = lab.play("site", "--tags", "hypervisors")
     assert (done.returncode, changed(done)) == (0, 0), done.stdout + done.stderr
     for tag in ("services", "unbound"):
         # The guest of busybox has no Python, so the role fails; but the lab was read for it.

@@ -158,7 +158,7 @@ def check_guest(variables: dict[str, t.Any], name: str) -> None:
     errors = []
     for kind, module in KINDS.items():
         try:
-            options = options_of(name, {"guest_kind": kind, **variables})
+            options = options_of(name, {"guest_kind": kind, **variables}, {})
             assert_accepted(module_file(module), options, f"guest_spec of {name}, {kind}")
         except (AssertionError, HybridError) as error:
             errors.append(str(error))

@@ -27,11 +27,11 @@ def test_a_permission_counts_as_an_extra_variable_of_the_run_alone(
 ) -> None:
     words = {"guest_allow": ["adopt"], "guest_delete": ["rootfs"]}[variable]
     with pytest.raises(AnsibleFilterError, match=f"^{variable} of web: permission is given for a run"):
-        options_of("web", {**WEB, variable: words})
-    assert option not in options_of("web", {**WEB, variable: []})
+        options_of("web", {**WEB, variable: words}, {})
+    assert option not in options_of("web", {**WEB, variable: []}, {})
     given_for_a_run(**{variable: words})
-    assert options_of("web", {**WEB, variable: words})[option] == words
-    assert options_of("web", {**WEB, variable: ",".join(words)})[option] == words
+    assert options_of("web", {**WEB, variable: words}, {})[option] == words
+    assert options_of("web", {**WEB, variable: ",".join(words)}, {})[option] == words
 
 
 def test_guests_that_can_be_read_have_no_error() -> None:
@@ -56,6 +56,6 @@ def test_guests_that_can_be_read_have_no_error() -> None:
     ],
 )
 def test_a_guest_that_cannot_be_read_is_named_with_its_own_word(variables: dict[str, t.Any], said: str) -> None:
-    error = read_guest("web", {**WEB, **variables})[1]
+    error = read_guest("web", {**WEB, **variables}, {})[1]
     assert error is not None and said in error and "web" in error
     assert "Supported parameters" not in error

@@ -10,7 +10,7 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.homelab.hybrid.plugins.plugin_utils._lab_guests import lab_guests, show_bytes, show_uptime
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._lab_guests import lab_summed, show_bytes, show_uptime
 
 VM = {
     "name": "desk",
@@ -33,10 +33,91 @@ HOSTVARS: dict[str, dict[str, t.Any]] = {
         "guest_hypervisor": "alpha",
         "guest_kind": "vm",
         "guest_aliases": ["table"],
-        "guest_services": [{"name": "ssh"}],
+        "guest_cards": [{"name": "ssh"}],
     },
     "late": {"guest_hypervisor": "beta", "guest_kind": "container"},
 }
+
+
+DOMAIN = "lab.home.arpa"
+SERVED: dict[str, dict[str, t.Any]] = {
+    "dns": {"guest_hypervisor": "alpha", "guest_kind": "container", "guest_services": ["unbound"]},
+    "door": {"guest_hypervisor": "alpha", "guest_kind": "container", "guest_services": ["reverse_proxy"]},
+}
+
+
+def lab_guests(results: list[dict[str, t.Any]], names: list[str], hostvars: t.Any) -> list[dict[str, t.Any]]:
+    return t.cast("list[dict[str, t.Any]]", lab_summed(results, names, hostvars, DOMAIN)["guests"])
+
+
+def published(variables: dict[str, dict[str, t.Any]], **addresses: str) -> dict[str, t.Any]:
+    """The lab of running guests with these variables and addresses."""
+    guests = [{"name": name, "state": "started", "addresses": [address]} for name, address in addresses.items()]
+    return lab_summed([{"item": "alpha", "guests": guests}], list(variables), variables, DOMAIN)
+
+
+def names(lab: dict[str, t.Any]) -> dict[str, list[str]]:
+    return {name: record["addresses"] for record in lab["records"] for name in (record["name"], *record["aliases"])}
+
+
+@pytest.fixture
+def web(a_role: t.Callable[..., None]) -> None:
+    """A role of a service that answers HTTP, as a user has it."""
+    a_role("films", "title: Films\nport: films_port", defaults={"films_port": 8096})
+
+
+def test_a_service_is_found_at_its_guest_where_there_is_no_proxy(web: None) -> None:
+    lab = published(
+        {"dns": SERVED["dns"], "box": {**SERVED["dns"], "guest_services": ["my.lab.films"]}},
+        dns="10.0.0.3",
+        box="10.0.0.4",
+    )
+    assert names(lab) == {
+        "dns": ["10.0.0.3"],
+        "unbound": ["10.0.0.3"],
+        "box": ["10.0.0.4"],
+        "films": ["10.0.0.4"],
+    }
+    assert lab["sites"] == []
+    assert [guest["services"] for guest in lab["guests"]] == [
+        [{"name": "Films", "url": "http://films.lab.home.arpa:8096/"}],
+        [{"name": "DNS resolver (unbound)"}],
+    ]
+
+
+def test_a_service_that_is_asked_otherwise_is_shown_with_its_port() -> None:
+    (guest,) = published({"mqtt": {**SERVED["dns"], "guest_services": ["mosquitto"]}}, mqtt="10.0.0.9")["guests"]
+    assert guest["services"] == [{"name": "Mosquitto", "port": 1883}]
+
+
+def test_a_service_is_found_at_the_proxy_and_its_guest_keeps_a_name(web: None) -> None:
+    films = {**SERVED["dns"], "guest_services": ["my.lab.films"], "films_port": 8097}
+    lab = published({**SERVED, "films": films}, dns="10.0.0.3", door="10.0.0.2", films="10.0.0.4")
+    assert names(lab) == {
+        "dns": ["10.0.0.3"],
+        "unbound": ["10.0.0.3"],
+        "door": ["10.0.0.2"],
+        "overview": ["10.0.0.2"],
+        "films": ["10.0.0.2"],
+        "films.guests": ["10.0.0.4"],
+    }
+    assert lab["sites"] == [{"name": "films.lab.home.arpa", "aliases": [], "upstreams": ["http://10.0.0.4:8097"]}]
+    assert lab["guests"][2]["services"] == [{"name": "Films", "url": "http://films.lab.home.arpa/"}]
+    assert lab["guests"][1]["services"] == [
+        {"name": "Overview of the lab (Caddy)", "url": "http://overview.lab.home.arpa/"}
+    ]
+
+
+def test_of_a_service_on_two_guests_each_has_a_name_and_a_site_of_its_own(web: None) -> None:
+    films = {**SERVED["dns"], "guest_services": ["my.lab.films"]}
+    lab = published({**SERVED, "a": films, "b": films}, door="10.0.0.2", a="10.0.0.4", b="10.0.0.5")
+    assert [site["name"].partition(".")[0] for site in lab["sites"]] == ["films-a", "films-b"]
+    assert "films" not in names(lab)
+
+
+def test_a_guest_whose_services_cannot_be_read_is_shown_without_them() -> None:
+    lab = published({"odd": {**SERVED["dns"], "guest_services": ["no_such_role"]}}, odd="10.0.0.9")
+    assert names(lab) == {"odd": ["10.0.0.9"]}
 
 
 def test_each_guest_is_seen_on_its_own_hypervisor() -> None:

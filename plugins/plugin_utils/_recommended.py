@@ -1,0 +1,238 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""The guest that services recommend, and what its hypervisor gives it where nobody says more.
+
+Beneath all that the inventory says lies what the services recommend. What is then still open of a guest with services, its bridge, pool and image,
+is the first in the lists of its hypervisor, or what ``hypervisor_default_bridge``, ``_pool`` and ``_image`` say.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ..module_utils._core.errors import HybridError
+from ..module_utils._core.units import GIB, parse_size, show_memory_kib, show_size
+from ..module_utils._guest.options import parse_memory
+from ._guest_services import Service
+from ._profiles import ARGUMENTS, Layer, ProfileError, dictionaries, lay, mapping
+
+Options = t.Mapping[str, t.Any]
+Variables = t.Mapping[str, t.Any]
+
+# The images that a plan takes along where a guest with services needs one that its hypervisor does not list.
+DEBIAN: dict[str, dict[str, t.Any]] = {
+    f"debian-{release}{suffix}": {"kind": kind, "build": {"suite": suite}}
+    for release, suite in ((13, "trixie"), (12, "bookworm"))
+    for kind, suffix in (("container", ""), ("vm", "-vm"))
+}
+_NEWEST = {"container": "debian-13", "vm": "debian-13-vm"}
+_WAITS = {"container": ["ip", "systemd"], "vm": ["ip", "agent"]}
+# A disk of a machine of which nobody says how large it is.
+_DISK = "8GiB"
+
+
+def kind_of(services: t.Iterable[Service]) -> str:
+    """The kind of guest in which all of *services* can run: a virtual machine where one of them needs one."""
+    return "vm" if any(service.guest.get("kind") == "vm" for service in services) else "container"
+
+
+def needs_of(services: t.Iterable[Service]) -> list[str]:
+    """Why the guest of *services* is of its kind, in the words of ``guest_needs``."""
+    return list(dict.fromkeys(str(need) for service in services for need in service.guest.get("needs") or ()))
+
+
+def layer_of(services: t.Sequence[Service], kind: str) -> Layer:
+    """What *services* recommend for one guest of *kind*.
+
+    Of several on one guest memory and disks are the sum: each needs its own. Processors are the largest number: they are shared. What one of
+    them needs switched on is on. Lists are merged by name, and of all else the service that is named last goes first.
+    Of a guest of another kind than the recommended what its kind does not have is left out.
+
+    :raises ProfileError: for what a role declares and nobody could merge.
+    """
+    specs = _specs(services)
+    merged = lay([Layer("what its services recommend", spec) for spec in specs], kind)
+    for key in ("memory", "memory_max"):
+        found = [spec[key] for spec in specs if spec.get(key) is not None]
+        if len(found) > 1:
+            merged[key] = _added_memory(services, key, found)
+    if "vcpus" in merged:
+        merged["vcpus"] = max(int(spec["vcpus"]) for spec in specs if spec.get("vcpus") is not None)
+    if (
+        cores := [_of(spec, "cpu", "cores") for spec in specs if _of(spec, "cpu", "cores") is not None]
+    ) and "cpu" in merged:
+        merged["cpu"] = {**merged["cpu"], "cores": max(map(int, cores))}
+    switched = {name for spec in specs for name, value in (spec.get("features") or {}).items() if value is True}
+    if switched:
+        merged["features"] = {**merged["features"], **dict.fromkeys(switched, True)}
+    if isinstance(merged.get("rootfs"), t.Mapping):
+        merged["rootfs"] = {key: value for key, value in merged["rootfs"].items() if key != "size"}
+    for disk in dictionaries(merged.get("disks")):
+        its = [
+            each["size"]
+            for spec in specs
+            for each in dictionaries(spec.get("disks"))
+            if each["name"] == disk["name"] and each.get("size") is not None
+        ]
+        if len(its) > 1:
+            t.cast("dict[str, t.Any]", disk)["size"] = _added_sizes(services, f"disks[{disk['name']}].size", its)
+    if kind == "vm" and not merged.get("disks") and (size := root_size(services)) is not None:
+        merged["disks"] = [{"name": "root", "size": size}]
+    merged.setdefault("description", ", ".join(service.title for service in services))
+    merged.setdefault("autostart", True)
+    merged.setdefault("wait_for", _WAITS[kind])
+    return Layer("what its services recommend", _known_to(merged, ARGUMENTS[kind]))
+
+
+def _specs(services: t.Iterable[Service]) -> list[dict[str, t.Any]]:
+    """What each of *services* recommends, its options under their first names."""
+    found = []
+    for service in services:
+        where = f"guest.spec of the role {service.role}"
+        spec = mapping(where, service.guest.get("spec"))
+        own = service.guest.get("kind") or "container"
+        found.append(lay([Layer(where, spec)], own if own in ARGUMENTS else None))
+    return found
+
+
+def root_size(services: t.Sequence[Service]) -> str | None:
+    """How large the root of a container of *services* should be. It is no part of their layer: not every pool can limit a root.
+
+    :raises ProfileError: for what is no size.
+    """
+    sizes = [size for spec in _specs(services) if (size := _of(spec, "rootfs", "size")) is not None]
+    return _added_sizes(services, "rootfs.size", sizes) if sizes else None
+
+
+def _of(options: Options, key: str, inner: str) -> t.Any:
+    value = options.get(key)
+    return value.get(inner) if isinstance(value, t.Mapping) else None
+
+
+def _added_memory(services: t.Sequence[Service], key: str, values: t.Iterable[t.Any]) -> str | None:
+    try:
+        return show_memory_kib(sum(parse_memory(key, str(value)) for value in values))
+    except HybridError as exc:
+        raise _undeclared(services, exc) from exc
+
+
+def _added_sizes(services: t.Sequence[Service], key: str, values: t.Iterable[t.Any]) -> str | None:
+    try:
+        return show_size(sum(parse_size(key, value, unit=GIB) for value in values))
+    except HybridError as exc:
+        raise _undeclared(services, exc) from exc
+
+
+def _undeclared(services: t.Iterable[Service], why: Exception) -> ProfileError:
+    return ProfileError(f"guest.spec of the roles {', '.join(service.role for service in services)}: {why}")
+
+
+def _known_to(options: Options, arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Those of *options* that a guest of a kind with these *arguments* has."""
+    found: dict[str, t.Any] = {}
+    for key, value in options.items():
+        if key not in arguments:
+            continue
+        inner = arguments[key].get("options")
+        if inner and isinstance(value, t.Mapping):
+            found[key] = _known_to(value, inner)
+        elif inner and isinstance(value, list):
+            found[key] = [_known_to(item, inner) for item in value]
+        else:
+            found[key] = value
+    return found
+
+
+def settled(name: str, options: Options, kind: str, host: Variables, size: str | None) -> dict[str, t.Any]:
+    """*options* of the guest *name* with what is still open taken from the lists of its *host*. What ``null`` took away stays away.
+
+    The root has the recommended *size* only where its pool can limit it without more ado.
+
+    :raises AnsibleFilterError: where it would have no network.
+    """
+    found = dict(options)
+    pool, bridge = default_of(host, "pool"), default_of(host, "bridge")
+    if "networks" not in found:
+        found["networks"] = [{"name": "lan"}]
+    if isinstance(found["networks"], list):
+        found["networks"] = [_with_bridge(name, net, bridge) for net in found["networks"]]
+    if kind == "container":
+        if found.get("clone_from") is None and "image" not in found:
+            found["image"] = image_of(kind, host)
+        rootfs = found.get("rootfs", {})
+        if pool is not None and isinstance(rootfs, t.Mapping) and "pool" not in rootfs:
+            found["rootfs"] = rootfs = {**rootfs, "pool": pool}
+        is_open = isinstance(rootfs, t.Mapping) and "size" not in rootfs
+        if size is not None and is_open and _has_sizes(str(rootfs.get("pool")), host):
+            found["rootfs"] = {**rootfs, "size": size}
+        return found
+    if "disks" not in found:
+        found["disks"] = [{"name": "root", "size": _DISK}]
+    disks = found["disks"]
+    if isinstance(disks, list):
+        found["disks"] = [_with_pool(disk, pool) for disk in disks]
+        has_source = any(disk.get("image") or disk.get("source") for disk in dictionaries(disks))
+        if "image" not in found and found.get("clone_from") is None and not has_source:
+            found["image"] = image_of(kind, host)
+    return found
+
+
+def _has_sizes(pool: str, host: Variables) -> bool:
+    """Whether a pool can limit the root of a container. A folder does so only where its file system was mounted for it."""
+    pools = dictionaries(host.get("hypervisor_storage_pools"))
+    return any(item.get("name") == pool and item.get("type") == "btrfs" for item in pools)
+
+
+def _with_bridge(name: str, net: t.Any, bridge: str | None) -> t.Any:
+    if not isinstance(net, t.Mapping) or "bridge" in net or net.get("state") == "absent":
+        return net
+    if bridge is None:
+        raise AnsibleFilterError(
+            f"{name}: networks[{net.get('name')}] names no bridge, and its hypervisor has no hypervisor_bridges of which "
+            "the first would be taken. hypervisor_default_bridge names one that is there already"
+        )
+    return {**net, "bridge": bridge}
+
+
+def _with_pool(disk: t.Any, pool: str | None) -> t.Any:
+    is_open = isinstance(disk, t.Mapping) and not {"pool", "source"} & disk.keys() and disk.get("state") != "absent"
+    return {**disk, "pool": pool} if is_open and pool is not None else disk
+
+
+def default_of(host: Variables, what: str) -> str | None:
+    """The bridge or pool of a guest that names none."""
+    given = host.get(f"hypervisor_default_{what}")
+    if given is not None:
+        return str(given)
+    listed = dictionaries(host.get({"bridge": "hypervisor_bridges", "pool": "hypervisor_storage_pools"}[what]))
+    return next((str(item["name"]) for item in listed if item.get("name") and item.get("state") != "absent"), None)
+
+
+def image_of(kind: str, host: Variables) -> str:
+    """The image of a guest of *kind* that names none."""
+    given = host.get("hypervisor_default_image")
+    images = {str(image.get("name")): image for image in dictionaries(host.get("hypervisor_images"))}
+    if given is not None:
+        its = {**DEBIAN, **images}.get(str(given), {}).get("kind")
+        if its in (None, kind):
+            return str(given)
+    listed = (
+        name for name, image in images.items() if image.get("kind") in (None, kind) and image.get("state") != "absent"
+    )
+    return next(listed, _NEWEST[kind])
+
+
+def missing_images(guests: t.Iterable[Options], host: Variables) -> list[dict[str, t.Any]]:
+    """The images of Debian that *guests* with services, by their options, need and their *host* does not list."""
+    listed = {str(image.get("name")) for image in dictionaries(host.get("hypervisor_images"))}
+    used = {
+        str(image)
+        for options in guests
+        for image in (options.get("image"), *(disk.get("image") for disk in dictionaries(options.get("disks"))))
+        if image is not None
+    }
+    return [{"name": name, **image} for name, image in DEBIAN.items() if name in used - listed]
