@@ -1,0 +1,53 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the scenario of a service role consists of. Each role has a module beside this one with its ``SCENARIO``."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.homelab.hybrid.tests.harness.service_guest import Releases
+
+Variables = dict[str, t.Any]
+
+
+class Upstream(t.Protocol):
+    """Where the versions of a service come from. A version is published when its variables are asked for."""
+
+    # The entry point at which another version is wanted: ``main`` of what is pinned, ``update`` of what is not.
+    entry: str
+
+    def first(self, releases: Releases) -> Variables:
+        """The variables with which the role installs a version that answers."""
+
+    def turned(self, releases: Releases) -> Variables:
+        """Those of a newer version of whose artifact one bit is turned after its checksum was published."""
+
+    def silent(self, releases: Releases) -> Variables:
+        """Those of a newer version that starts, changes what it finds, and never answers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """One role.
+
+    ``listens`` is all that the guest listens on beside what it listened on before, as ``tcp 0.0.0.0:1883``. ``write`` and ``read`` are
+    commands in the guest: what the first wrote the second prints, ``row``. ``logins`` are commands in the guest that log in with what
+    upstreams and others ship as a password, or without any; none may succeed. ``judge`` is a client that others wrote, at the address
+    of the guest.
+    """
+
+    role: str
+    unit: str
+    upstream: Upstream
+    variables: Variables
+    listens: frozenset[str]
+    write: tuple[str, ...]
+    read: tuple[str, ...]
+    row: str
+    logins: tuple[tuple[str, ...], ...]
+    refusal: str
+    gone: tuple[str, ...] = ()
+    judge: t.Callable[[str], None] | None = None

@@ -1,0 +1,98 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each service role on a real Debian 13: made, made again, healed, refused, brought back, and taken away. The rows are modules beside this."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.homelab.hybrid.tests.harness import service_guest as guest
+from ansible_collections.homelab.hybrid.tests.services import mosquitto
+from ansible_collections.homelab.hybrid.tests.services.scenario import Scenario
+
+SCENARIOS: tuple[Scenario, ...] = (mosquitto.SCENARIO,)
+
+
+# How often a new version is asked until it answers: a guest at home may be slow, and what is silent here stays so.
+PATIENCE = ("-e", '{"__service_attempts": 8}')
+
+
+@pytest.fixture(params=SCENARIOS, ids=[scenario.role for scenario in SCENARIOS])
+def scenario(request: pytest.FixtureRequest) -> t.Iterator[Scenario]:
+    found: Scenario = request.param
+    try:
+        guest.set_up(f"{found.role}.img")
+        yield found
+    finally:
+        guest.tear_down()
+
+
+@pytest.fixture
+def releases(scenario: Scenario, tmp_path: Path) -> t.Iterator[guest.Releases]:
+    """A server of releases at the bridge of *scenario*."""
+    served = guest.Releases(tmp_path / "releases")
+    yield served
+    served.close()
+
+
+def installed() -> str:
+    """What tells whether anything was installed or changed: packages, programs, and the settings of services."""
+    files = "find /opt /usr/local /etc/systemd/system /var/lib/homelab_hybrid -type f -printf '%p %s %T@\\n' | sort"
+    return guest.inside("dpkg-query", "--show") + guest.inside("sh", "-c", files)
+
+
+def row(scenario: Scenario) -> bool:
+    return scenario.row in guest.inside(*scenario.read, check=False)
+
+
+def outside(scenario: Scenario) -> bool:
+    """Whether each port of TCP answers the hypervisor, as it would another guest."""
+    ports = [each.rpartition(":")[2] for each in scenario.listens if each.startswith("tcp 0.0.0.0")]
+    probe = "import socket, sys\nfor port in sys.argv[2:]:\n    socket.create_connection((sys.argv[1], int(port)), 5)\n"
+    return all(guest.run("python3", "-c", probe, guest.ADDRESS, port, check=False) == "" for port in ports)
+
+
+def test_a_service_has_a_way_back(scenario: Scenario, releases: guest.Releases, tmp_path: Path) -> None:
+    before, fresh = guest.listeners(), installed()
+    lab = guest.Lab(tmp_path, scenario.role, {**scenario.variables, **scenario.upstream.first(releases)})
+
+    checked = lab.entry("main", "--check").succeeded()
+    assert checked.changed and installed() == fresh, "the whole plan is shown, and nothing is done"
+    lab.entry("main").succeeded()
+    assert lab.entry("main").succeeded().changed == 0, "a second run changes nothing"
+    assert lab.entry("main", "--check").succeeded().changed == 0
+
+    assert guest.listeners() - before == scenario.listens
+    for login in scenario.logins:
+        assert guest.status(*login) != 0, f"{login} logs in"
+    if scenario.judge:
+        scenario.judge(guest.ADDRESS)
+    guest.inside(*scenario.write)
+    assert row(scenario)
+
+    guest.inside("systemctl", "stop", scenario.unit)
+    assert lab.entry("main").succeeded().changed, "what was stopped is healed, and told"
+    assert guest.status("systemctl", "is-active", scenario.unit) == 0 and row(scenario)
+
+    stood = installed()
+    refused = lab.entry(scenario.upstream.entry, **scenario.upstream.turned(releases)).failed()
+    assert scenario.refusal in refused.said, refused.printed[-4000:]
+    assert installed() == stood and row(scenario), "refused before anything is installed"
+
+    silent = scenario.upstream.silent(releases)
+    failed = lab.entry(scenario.upstream.entry, *PATIENCE, **silent).failed()
+    assert "went back" in failed.said, failed.printed[-4000:]
+    assert row(scenario), "the old version answers, with what was written before"
+    assert outside(scenario), "and answers everybody"
+    again = lab.entry(scenario.upstream.entry, **silent).succeeded()
+    assert again.changed == 0 and "failed before" in again.said, "a version that failed is not tried again"
+
+    lab.entry("remove").succeeded()
+    assert guest.listeners() == before
+    assert guest.status("systemctl", "cat", scenario.unit) != 0
+    for path in scenario.gone:
+        assert guest.status("test", "-e", path) != 0, path
