@@ -20,7 +20,8 @@ if t.TYPE_CHECKING:
     from .claims import Address  # only a layout compares claims
 
 WAIT_SECONDS = 300.0
-_STEP_SECONDS = 0.05
+# A leaf lock is free again within milliseconds, that of a resource within seconds.
+_FIRST_STEP_SECONDS, _LONGEST_STEP_SECONDS = 0.001, 0.05
 
 
 class Held:
@@ -141,6 +142,7 @@ def _locked(path: str, operation: int, deadline: float, wait_seconds: float, wha
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     # A lock file is never removed: who opened it just before would hold a lock that nobody else sees.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    step_seconds = _FIRST_STEP_SECONDS
     try:
         while not _try_lock(descriptor, operation):
             if time.monotonic() >= deadline:
@@ -148,7 +150,8 @@ def _locked(path: str, operation: int, deadline: float, wait_seconds: float, wha
                 raise LockTimeout(
                     f"{what} is in use by another run (process {pids}); waited {wait_seconds:g} s for it", holders=pids
                 )
-            time.sleep(_STEP_SECONDS)
+            time.sleep(step_seconds)
+            step_seconds = min(2 * step_seconds, _LONGEST_STEP_SECONDS)
         yield descriptor
     finally:
         os.close(descriptor)

@@ -4,6 +4,7 @@
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,19 @@ def test_the_lock_holds_until_the_last_writer_ended():
 def test_allocations_are_one_at_a_time():
     with lock.allocations(), pytest.raises(LockTimeout, match="allocations"), lock.allocations(wait_seconds=0.0):
         pass
+
+
+def test_a_lock_that_is_free_again_within_milliseconds_is_not_waited_for_longer(monkeypatch):
+    pauses = []
+    with contextlib.ExitStack() as first:
+        first.enter_context(lock.allocations())
+
+        def sleep(seconds):
+            pauses.append(seconds)
+            if len(pauses) == 12:
+                first.close()
+
+        monkeypatch.setattr(lock.time, "sleep", sleep)
+        with lock.allocations():
+            pass
+    assert pauses[:2] == [0.001, 0.002] and max(pauses) == pauses[-1] == 0.05
