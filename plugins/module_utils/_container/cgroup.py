@@ -139,7 +139,12 @@ V1_ITEMS = (
 V2_ITEMS = ("memory.max", "memory.swap.max", "cpu.max", "cpu.weight", "cpuset.cpus", "pids.max")
 
 
+def family(*, is_v2: bool) -> tuple[str, tuple[str, ...]]:
+    """The prefix of the keys, and the items, of the family of control groups that a host has."""
+    return (V2, V2_ITEMS) if is_v2 else (V1, V1_ITEMS)
+
+
 def defined(values: t.Callable[[str], str | None], *, is_v2: bool) -> dict[str, str]:
     """The items that a configuration sets for the family of control groups that this host has. *values* looks a key up in it."""
-    prefix, names = (V2, V2_ITEMS) if is_v2 else (V1, V1_ITEMS)
+    prefix, names = family(is_v2=is_v2)
     return {item: value for item in names if (value := values(prefix + item))}

@@ -69,16 +69,17 @@ def observe(
     port_vlans: t.Mapping[str, int],
     rates: t.Mapping[str, tuple[int, int]] | None = None,
     keys: t.Iterable[str] = (),
+    *,
+    is_v2: bool,
 ) -> Live:
     """What the running container has now. *port_vlans* and *rates* are those of ``Host``, the latter where they matter; of *keys* it
-    is told what the monitor holds.
+    is told what the monitor holds. *is_v2* says which family of control groups the host has.
 
     :raises ObserveError:
     """
     pid = int(container.init_pid)
-    limits = {
-        item: value for item in (*cgroup.V1_ITEMS, *cgroup.V2_ITEMS) if (value := get_item(container, item)) is not None
-    }
+    dummy, items = cgroup.family(is_v2=is_v2)
+    limits = {item: value for item in items if (value := get_item(container, item)) is not None}
     seen = in_namespaces(pid, ("net", "uts"), _look_inside, error=ObserveError)
     if _is_of_host(pid, "net"):
         seen["links"] = []  # they are the host's

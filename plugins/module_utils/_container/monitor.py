@@ -20,7 +20,7 @@ _OF_CARD = ("link", "mtu", "ipv4.gateway", "ipv6.gateway", "script.up", *ADDRESS
 
 def keys_of(config: Config, *, is_v2: bool) -> tuple[str, ...]:
     """The keys that a change while it runs can make others."""
-    prefix, items = (cgroup.V2, cgroup.V2_ITEMS) if is_v2 else (cgroup.V1, cgroup.V1_ITEMS)
+    prefix, items = cgroup.family(is_v2=is_v2)
     cards = (f"lxc.net.{number}.{key}" for number in config.nets() for key in _OF_CARD)
     return (*(prefix + item for item in items), "lxc.uts.name", *cards, ENTRY, HOOK)
 

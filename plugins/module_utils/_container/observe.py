@@ -80,8 +80,9 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
     # A program for each of a hundred containers would cost more than all the rest: only the words of what fails here come from one.
     if is_asked and live.is_unloadable(name):
         problem = loading.problem_of(name)
-    keys = monitor.keys_of(kept.config, is_v2=os.path.exists(_CONTROLLERS)) if spec and exists else ()
-    power, running = ("absent", None) if entry is None else _observe_power(entry, host, rates, keys, problem)
+    is_v2 = has_v2()
+    keys = monitor.keys_of(kept.config, is_v2=is_v2) if spec and exists else ()
+    power, running = ("absent", None) if entry is None else _observe_power(entry, host, rates, keys, problem, is_v2)
     kept.values = {path: values.kept_value(kept, path) for path in values.READ}
     places = _places(spec, kept.config) if spec else {}
     if running is not None:
@@ -115,6 +116,11 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
     )
 
 
+def has_v2() -> bool:
+    """Whether the controllers of this host are those of the second family of control groups."""
+    return os.path.exists(_CONTROLLERS)
+
+
 # ---- power -------------------------------------------------------------------------------------------------------------------
 
 
@@ -141,6 +147,7 @@ def _observe_power(
     rates: t.Mapping[str, tuple[int, int]] | None,
     keys: t.Iterable[str],
     problem: str | None,
+    is_v2: bool,
 ) -> tuple[str, Live | None]:
     if not entry.is_running:
         return "stopped", None
@@ -152,7 +159,7 @@ def _observe_power(
     if state == "STOPPED":
         return "stopped", None
     power = "paused" if state == "FROZEN" else "started"
-    return power, live.observe(container, host.links, host.port_vlans, rates, keys)
+    return power, live.observe(container, host.links, host.port_vlans, rates, keys, is_v2=is_v2)
 
 
 def _nics_by_name(kept: Definition, running: Live, spec: GuestSpec | None) -> dict[str, Nic]:
@@ -316,7 +323,7 @@ def _removal_obstacle(name: str) -> str | None:
 def _observe_definition(
     name: str, config: Config, record: GuestRecord, spec: GuestSpec | None, *, exists: bool
 ) -> Definition:
-    limits = cgroup.defined(config.get, is_v2=os.path.exists(_CONTROLLERS))
+    limits = cgroup.defined(config.get, is_v2=has_v2())
     if not exists:
         return Definition(config, limits=limits)
     numbers = claim_cards(name, spec.items("networks") if spec else (), config, record.macs)
@@ -478,7 +485,7 @@ def online_cpus() -> tuple[int, ...]:
 
 
 def _read_host(host: Host) -> HostState:
-    is_v2 = os.path.exists(_CONTROLLERS)
+    is_v2 = has_v2()
     servers, search = guest_files.host_resolver([atomic.read_text(path) for path in _RESOLVERS])
     subuids, subgids = _subids()
     known, records = host.derived(configs), load_others(host.guest_records)
@@ -493,7 +500,7 @@ def _read_host(host: Host) -> HostState:
         machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
         servers=servers,
         search=search,
-        links=frozenset(host.links),
+        links=host.link_names,
         claims={
             name: _claim(known.get(name, Config()), records.get(name, GuestRecord()), is_v2)
             for name in {**known, **records}

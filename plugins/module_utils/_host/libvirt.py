@@ -19,9 +19,9 @@ Connection = t.Any
 
 
 class Pool:
-    """A storage pool as libvirt has it. Sizes in bytes, known while it is active."""
+    """A storage pool as libvirt has it."""
 
-    __slots__ = ("autostart", "available", "capacity", "handle", "is_active", "name", "path", "type")
+    __slots__ = ("autostart", "handle", "is_active", "name", "path", "type")
 
     def __init__(
         self,
@@ -30,8 +30,6 @@ class Pool:
         path: str | None,
         autostart: bool,
         is_active: bool,
-        capacity: int | None,
-        available: int | None,
         handle: t.Any,
     ) -> None:
         self.name = name
@@ -39,8 +37,6 @@ class Pool:
         self.path = path
         self.autostart = autostart
         self.is_active = is_active
-        self.capacity = capacity
-        self.available = available
         self.handle = handle
 
 
@@ -125,18 +121,26 @@ def read_pools(connection: Connection) -> dict[str, Pool]:
 
 def _pool(pool: t.Any) -> Pool:
     root = ElementTree.fromstring(pool.XMLDesc(libraries.libvirt().VIR_STORAGE_XML_INACTIVE))
-    is_active = bool(pool.isActive())
-    dummy, capacity, dummy, available = pool.info() if is_active else (None, None, None, None)
     return Pool(
         name=pool.name(),
         type=root.get("type", ""),
         path=root.findtext("target/path"),
         autostart=bool(pool.autostart()),
-        is_active=is_active,
-        capacity=capacity,
-        available=available,
+        is_active=bool(pool.isActive()),
         handle=pool,
     )
+
+
+def read_space(pool: Pool) -> tuple[int, int] | None:
+    """The capacity and what is available of it, in bytes; ``None`` while the pool is not active. It takes libvirt longer than all the rest.
+
+    :raises ObserveError:
+    """
+    if not pool.is_active:
+        return None
+    with errors_of(f"ask how large the storage pool {pool.name} is", ObserveError):
+        dummy, capacity, dummy, available = pool.handle.info()
+    return capacity, available
 
 
 def read_networks(connection: Connection) -> dict[str, Network]:

@@ -28,6 +28,12 @@ def read_links() -> dict[str, Link]:
     }
 
 
+def read_names() -> frozenset[str]:
+    """The names of all links of the host, which /sys tells without a program."""
+    # bonding_masters lies beside them, and is a file.
+    return frozenset(name for name in os.listdir("/sys/class/net") if os.path.isdir(f"/sys/class/net/{name}"))
+
+
 def is_bridge(name: str) -> bool:
     """Whether the kernel has a bridge of that name."""
     return os.path.isdir(f"/sys/class/net/{name}/bridge")

@@ -139,6 +139,11 @@ class Host:
         return links.read_links()
 
     @functools.cached_property
+    def link_names(self) -> frozenset[str]:
+        """Those of ``links``, without the program that tells what they are."""
+        return links.read_names()
+
+    @functools.cached_property
     def rates(self) -> dict[str, tuple[int, int]]:
         """What limited links may send and get, in bits per second; see ``rates.read_rates``."""
         return rates.read_rates(self.links)
@@ -271,6 +276,10 @@ class _HostWithout(Host):
     @functools.cached_property
     def links(self) -> dict[str, links.Link]:
         return {name: its for name, its in self._host.links.items() if name not in self._links}
+
+    @functools.cached_property
+    def link_names(self) -> frozenset[str]:
+        return self._host.link_names - self._links
 
     @functools.cached_property
     def port_vlans(self) -> dict[str, int]:

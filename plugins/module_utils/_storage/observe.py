@@ -14,7 +14,7 @@ import typing as t
 from .._core import command
 from .._core.errors import ObserveError, SpecError
 from .._host import mounts
-from .._host.libvirt import errors_of
+from .._host.libvirt import errors_of, read_space
 from .._host.place import same
 from .._host.snapshot import Host
 from .._host.uses import Uses, uses
@@ -43,6 +43,7 @@ def observe(spec: Spec, host: Host) -> State:
     is_mounted = source is not None and mount is not None and mount.point == real
     there = mounts.mounts_in(path)
     entries = host.entries_in(path) if path else None
+    space = read_space(pool) if pool else None
     return State(
         is_registered=pool is not None,
         is_defined=is_defined,
@@ -52,8 +53,8 @@ def observe(spec: Spec, host: Host) -> State:
         source=source,
         autostart=pool is not None and pool.autostart,
         warn_free=record.warn_free if is_defined and record.warn_free is not None else "",
-        capacity=pool.capacity if pool else None,
-        available=pool.available if pool else None,
+        capacity=space[0] if space else None,
+        available=space[1] if space else None,
         content=None if entries is None or (source and not is_mounted) else len(entries),
         owns_folder=record.owns_folder and is_ours,
         owns_file_system=record.owns_file_system and is_ours,

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import os
+import types
+
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._container import live
+from ansible_collections.homelab.hybrid.plugins.module_utils._container import cgroup, live
 
 LINKS = '[{"ifname": "lo"}, {"ifname": "eth0", "addr_info": []}]'
 ROUTES = """[{"dst": "default", "dev": "eth0", "gateway": "192.0.2.1"},
@@ -23,6 +26,17 @@ def ip(monkeypatch):
         monkeypatch.setattr(live.command, "run", lambda argv, **given: text)
 
     return answer
+
+
+@pytest.mark.parametrize(("is_v2", "asked"), [(True, cgroup.V2_ITEMS), (False, cgroup.V1_ITEMS)])
+def test_the_monitor_is_asked_for_the_control_groups_that_the_host_has(monkeypatch, is_v2, asked):
+    questions = []
+    container = types.SimpleNamespace(
+        init_pid=os.getpid(), get_cgroup_item=lambda item: questions.append(item) or "1", name="web"
+    )
+    monkeypatch.setattr(live, "in_namespaces", lambda *given, **more: {"links": [], "routes": [], "hostname": "web"})
+    found = live.observe(container, {}, {}, is_v2=is_v2)
+    assert questions == [*asked, "memory.stat"] and set(found.limits) == set(asked)
 
 
 def test_links_and_the_ways_out_of_both_families_are_told_apart(ip):

@@ -34,7 +34,7 @@ def host() -> Host:
     }
     kept = {"idmap": {"start": 300000, "count": 65536}, "macs": {"lan": "00:16:3e:00:00:03"}}
     host.__dict__["guest_records"] = {"c": Record("guests", "c", kept)}
-    host.__dict__["links"] = {"eth0": {}}
+    host.__dict__["link_names"] = frozenset({"eth0"})
     return host
 
 

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import functools
+import socket
+import types
 
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
-from ansible_collections.homelab.hybrid.plugins.module_utils._host import libvirt, lxc
+from ansible_collections.homelab.hybrid.plugins.module_utils._host import libvirt, links, lxc
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import BRIDGE, Gone, Host, vlan_users
 
 
@@ -74,18 +76,34 @@ def test_a_new_look_forgets_every_area_but_the_connection_and_what_is_expected()
     assert set(host.__dict__) == {"connection", "expected"}
 
 
+def test_the_names_of_links_are_those_that_the_kernel_tells():
+    def told() -> set[str]:
+        return {name for dummy, name in socket.if_nameindex()}
+
+    # Others may plug and unplug on this host meanwhile.
+    before, found, after = told(), links.read_names(), told()
+    assert "lo" in found and before & after <= found and "bonding_masters" not in found
+
+
+def test_the_space_of_a_pool_is_that_of_one_that_is_active():
+    handle = types.SimpleNamespace(info=lambda: [2, 100, 60, 40])
+    space = [libvirt.read_space(libvirt.Pool("main", "dir", "/srv", True, it, handle)) for it in (True, False)]
+    assert space == [(100, 40), None]
+
+
 def test_a_host_without_a_guest_lacks_what_goes_with_it_and_shares_the_rest():
     host = Host()
-    pool = libvirt.Pool("main", "dir", "/srv/main", True, True, 1, 1, None)
+    pool = libvirt.Pool("main", "dir", "/srv/main", True, True, None)
     host.__dict__.update(
         pools={"main": pool},
         domains={"nas": object()},
         containers={name: lxc.Container(name, "") for name in ("web", "db")},
         guest_records={name: Record("guests", name, {"image": "debian"}) for name in ("web", "db")},
         links={name: {"master": "br0"} for name in ("web.0", "db.0")},
+        link_names=frozenset({"web.0", "db.0"}),
     )
     gone = host.without({"web": Gone(frozenset({"web.0"}), is_forgotten=True), "db": Gone(), "nas": Gone()})
-    assert (gone.domains, gone.containers, set(gone.links)) == ({}, {}, {"db.0"})
+    assert (gone.domains, gone.containers, set(gone.links), gone.link_names) == ({}, {}, {"db.0"}, {"db.0"})
     assert set(gone.guest_records) == {"db"} and gone.pools is host.pools and gone.expected is host.expected
     assert not gone.record("guests", "web").exists
     gone.drop()

@@ -42,7 +42,7 @@ def host_of(configs: t.Mapping[str, str], machines: t.Mapping[str, str], *pools:
 
 
 def pool_at(folder: Path) -> Pool:
-    return Pool("main", "dir", str(folder), True, True, 1, 1, None)
+    return Pool("main", "dir", str(folder), True, True, None)
 
 
 def guests_on(host: Host, folder: Path) -> set[str]:

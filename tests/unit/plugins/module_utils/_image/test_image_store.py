@@ -131,7 +131,7 @@ def host(records, folder, domains=(), containers=()):
     }
     found, none = Host(), frozenset()
     found.__dict__.update(
-        pools={"main": Pool("main", "dir", str(folder), True, True, 1, 1, None)},
+        pools={"main": Pool("main", "dir", str(folder), True, True, None)},
         guest_records={name: Record("guests", name, data) for name, data in records.items()},
         domains=disks,
         definitions={name: Definition(text) for name, text in disks.items()},

@@ -22,7 +22,7 @@ def host(monkeypatch, tmp_path):
 
 
 def stands(host, name, path, type="dir"):
-    host.pools[name] = libvirt.Pool(name, type, path, True, True, 1, 1, None)
+    host.pools[name] = libvirt.Pool(name, type, path, True, True, None)
 
 
 def places(host):
