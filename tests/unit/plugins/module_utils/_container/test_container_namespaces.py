@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._container import namespaces
+from ansible_collections.homelab.hybrid.plugins.module_utils._container import child, namespaces
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError, ObserveError
 
 
@@ -27,7 +27,7 @@ def test_an_error_comes_back_as_a_sentence():
 
 
 def test_a_child_that_hangs_is_ended_and_named(monkeypatch):
-    monkeypatch.setattr(namespaces, "_SECONDS", 0.2)
+    monkeypatch.setattr(child, "_SECONDS", 0.2)
     begin = time.monotonic()
     with pytest.raises(ApplyError, match=r"waited 0\.2 s for what was asked in the mnt namespace of process"):
         monkeypatch.setattr(namespaces, "_enter_and_do", lambda pid, kinds, do: time.sleep(30))
