@@ -2,14 +2,17 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""Whether liblxc can load a configuration: asked of a program of its own, as liblxc ends its caller at some (seen with 5.0.2)."""
+"""Whether liblxc can load a configuration: asked in a child, as liblxc ends its caller at some (seen with 5.0.2)."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 
-from .._core import command
+from .._core import command, libraries
+from .._core.errors import ApplyError
+from .._host.lxc import lxc_path
+from .child import in_child
 
 _SECONDS = 30.0
 
@@ -19,6 +22,9 @@ def problem_of(name: str, folder: str | None = None) -> str | None:
 
     *folder* holds it, where that is not the folder of the containers.
     """
+    if _is_loaded_by_a_child(name, folder or lxc_path()):
+        return None
+    # What liblxc says is in a log alone, and a program of its own can be given one.
     where = ["-P", folder] if folder else []
     try:
         _load(name, *where)
@@ -30,6 +36,21 @@ def problem_of(name: str, folder: str | None = None) -> str | None:
             except command.CommandError:
                 return errors_in(log) or exc.message
     return None
+
+
+def _is_loaded_by_a_child(name: str, folder: str) -> bool:
+    """Whether a child of this process could load it: a fork of what has the library, where a program would load it anew."""
+
+    def load() -> bool:
+        # It writes there what the log of the program says as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        libraries.lxc().Container(name, folder)
+        return True
+
+    try:
+        return bool(in_child(load, f"liblxc to load the configuration of {name}"))
+    except ApplyError:
+        return False
 
 
 def _load(name: str, *options: str) -> None:
