@@ -144,6 +144,8 @@ class Run:
         self.plan = plan
         self.own = backend.own
         self.power = power_of(spec, state)
+        # A start that is due, and of which the record says nothing any more.
+        self._is_start_forgotten = False
 
     def steps(self) -> Steps:
         """Carry out the plan, yielding each change that stands."""
@@ -236,7 +238,10 @@ class Run:
         record = self.own.record
         macs = {**record.macs, **self._changed_macs()}
         volumes = {name: volume.settled() for name, volume in record.volumes.items()}
-        settled = record.replace(is_building=False, volumes=volumes, macs=macs)
+        # Nothing lies between this and the start of a new guest that could fail: one write says both.
+        self._is_start_forgotten = record.wants_start and not self.state.exists and not self._changes(FLAG)
+        wants_start = record.wants_start and not self._is_start_forgotten
+        settled = record.replace(is_building=False, volumes=volumes, macs=macs, wants_start=wants_start)
         if self.own.save(settled.replace(**self.backend.claims(is_final=True))):
             yield Step("record complete")
 
@@ -354,13 +359,13 @@ class Run:
 
         Of a run that is killed right behind it the note would be left, and start the guest again that somebody has shut down since.
         """
-        is_due = self.own.record.wants_start
-        if is_due:
+        if self.own.record.wants_start:
             self.own.save(wants_start=False)
+            self._is_start_forgotten = True
         try:
             yield
         except Exception:
-            if is_due:
+            if self._is_start_forgotten:
                 self.own.save(wants_start=True)
             raise
 

@@ -106,9 +106,12 @@ def running(persistent: Side | None = None, live: Side | None = None, **keys: t.
 
 
 class File(records.Record):
-    """A record that is nowhere."""
+    """A record that is nowhere. *written* counts how often it was."""
+
+    written = 0
 
     def save(self, **changes: t.Any) -> None:
+        self.written += 1
         self.data = {key: value for key, value in {**self.data, **changes}.items() if value is not None}
         self.exists = True
 

@@ -9,8 +9,18 @@ import contextlib
 import typing as t
 
 import pytest
-from unit.plugins.module_utils._guest.fake import Card, PaperBackend, PaperKind, declared, running, side, stopped
+from unit.plugins.module_utils._guest.fake import (
+    OPTIONS,
+    Card,
+    PaperBackend,
+    PaperKind,
+    declared,
+    running,
+    side,
+    stopped,
+)
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import DEFINITION, FLAG, Options
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How, Plan
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest import run as run_file
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.plan import plan_guest
@@ -266,6 +276,27 @@ def test_a_start_that_is_due_is_forgotten_before_it_is_made_and_due_again_when_i
     failing.fails_at = len(whole.asked)
     carry_out(stopped(record=load(data, exists=True)), failing)
     assert [*failing.asked, whole.asked[-1]] == whole.asked and failing.own.record.wants_start
+
+
+@pytest.mark.parametrize(("home_of_autostart", "writes"), [(DEFINITION, 2), (FLAG, 3)])
+def test_the_record_of_a_new_guest_forgets_its_start_with_the_write_that_completes_it(
+    home_of_autostart: str, writes: int
+) -> None:
+    # With a flag something lies between that may fail: until it is set the start stays due.
+    options = Options(*(row.but(home=home_of_autostart) if row.path == "autostart" else row for row in OPTIONS))
+
+    def backend_with(options: Options, fails_at: int = 0) -> PaperBackend:
+        backend = PaperBackend(fails_at)
+        backend.options = options
+        return backend
+
+    backend = backend_with(options)
+    carry_out(GuestState(machine_id="m"), backend, **NEW)
+    assert backend.asked[-1] == "switch stopped started"
+    assert backend.file.written == writes and not backend.own.record.wants_start
+    failing = backend_with(options, len(backend.asked))
+    carry_out(GuestState(machine_id="m"), failing, **NEW)
+    assert failing.own.record.wants_start and not failing.own.record.is_building
 
 
 def test_a_removal_keeps_the_record_of_what_is_kept_and_forgets_it_with_the_last_volume() -> None:
