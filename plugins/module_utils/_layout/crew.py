@@ -11,6 +11,7 @@ A clean spawner is forked before any library is opened, and workers are forked f
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import selectors
@@ -230,6 +231,8 @@ def _be_spawner(control: socket.socket, work: Work, load: t.Callable[[], None]) 
         for stream in (0, 1, 2):
             os.dup2(silence, stream)
         load()
+        # What is there by now lasts: a worker whose collector wrote its marks to it would copy each page.
+        gc.freeze()
         while True:
             said, descriptors, dummy, dummy = socket.recv_fds(control, 1, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
             if not said:

@@ -22,6 +22,7 @@ from .._guest.clones import clones_of
 from .._host.probe import read_memory
 from .._host.snapshot import Gone, Host
 from .._run import journal
+from .._storage.choice import load_drivers
 from . import refusals
 from .crew import Crew, Message, Report, Spawner, Tell
 from .kinds import KINDS
@@ -71,6 +72,7 @@ def converge_layout(
     def load() -> None:
         for kind in dict.fromkeys(item.kind.word for item in spec.items):
             _kind(kind, kinds).load()
+        load_drivers()
         # Loaded, not opened: without a connection of libvirt or a container of liblxc a fork takes them along unharmed.
         for library in (libraries.libvirt, libraries.lxc):
             with contextlib.suppress(MissingLibrary):

@@ -33,6 +33,12 @@ def driver_of(pool: str, type: str, path: str) -> Driver | None:
     return None
 
 
+def load_drivers() -> None:
+    """Load what ``driver_of`` may need, in a process whose children would each do it."""
+    for each in ("btrfs", "dir"):
+        driver_of("", each, "/")
+
+
 def drivers_of(host: Host) -> dict[str, Driver]:
     """The drivers of the pools of *host* by name, also of those that a layout makes before its guests."""
     expected = {name: driver_of(name, *place) for name, place in host.expected_pools.items()}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -50,6 +51,7 @@ def look(order: Message, tell: Tell) -> Message:
         "session": os.getsid(0),
         "streams": [os.readlink(f"/proc/self/fd/{number}") for number in range(3)],
         "loaded": loaded,
+        "lasting": gc.get_freeze_count(),
     }
 
 
@@ -64,6 +66,8 @@ def test_a_worker_is_a_session_apart_with_no_stream_of_ours_and_with_what_was_lo
     assert told["result"]["order"] == {"name": "hall"} and told["result"]["loaded"] == ["libraries"]
     assert told["result"]["session"] == spawner.pid != os.getsid(0)
     assert told["result"]["streams"] == ["/dev/null"] * 3
+    # The collector of a worker leaves alone what it shares with all others.
+    assert told["result"]["lasting"] > 1000
     assert loaded == [] and open_files() <= before
 
 
@@ -264,5 +268,6 @@ def test_a_layout_loads_its_kinds_into_the_spawner_and_lets_that_go(monkeypatch:
     monkeypatch.setattr(
         run, "_kind", lambda word, kinds: type("Kind", (), {"load": lambda: told.append(f"{word} loaded")})
     )
+    monkeypatch.setattr(run, "load_drivers", lambda: told.append("drivers loaded"))
     run.converge_layout({"vms": [{"name": "web"}, {"name": "db"}]}, host=lambda: t.cast(t.Any, None), dry_run=False)
-    assert told == ["vm loaded", "run", "closed"] and kind.word == "vm"
+    assert told == ["vm loaded", "drivers loaded", "run", "closed"] and kind.word == "vm"
