@@ -77,8 +77,11 @@ def converge(**lists: t.Any) -> None:
     assert outcome.error is None, outcome.error
 
 
-def set_up(disk: str) -> None:
-    """A guest that runs. *disk* names the file of its pool: all cells see each other's loop devices by the name of their file."""
+def set_up(disk: str, **options: t.Any) -> None:
+    """A guest that runs, with *options* of its own.
+
+    *disk* names the file of its pool: all cells see each other's loop devices by the name of their file.
+    """
     tear_down()
     FOLDER.mkdir(parents=True)
     run("truncate", "-s", "4G", str(FOLDER / disk))
@@ -97,6 +100,7 @@ def set_up(disk: str) -> None:
                 "networks": [lan],
                 "dns": {"servers": [GATEWAY]},
                 "wait_for": ["systemd"],
+                **options,
             }
         ],
     )
