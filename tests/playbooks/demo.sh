@@ -33,8 +33,9 @@ footprint before
 
 begin=$SECONDS
 make demo 2>&1 | tee "$log/first"
-grep -q 'The lab is answering: 3 guests, 4 checks passed.' "$log/first"
+grep -q 'The lab is answering: 4 guests, 5 checks passed.' "$log/first"
 taken "first run"
+grep -qE 'mqtt +mosquitto +publish and subscribe at port 1883 +published and received +yes' "$log/first"
 ok "the lab is built and answers"
 
 begin=$SECONDS
@@ -61,7 +62,7 @@ INVENTORY
 begin=$SECONDS
 make demo DEMO_ARGS="-i $log/added.yml --limit lab,workshop,resolver,proxy" 2>&1 | tee "$log/added"
 grep -qE 'workshop.lab.home.arpa at 10.77.50.10 +10.77.50.12 +yes' "$log/added"
-grep -q '4 of 4 guests running' "$log/added"
+grep -q '5 of 5 guests running' "$log/added"
 taken "run with a guest added"
 ok "a guest that is added is answered by the resolver and shown on the page"
 

@@ -28,10 +28,11 @@ READ = """
     layout:
       bridges: "{{ hypervisor_bridges | default([]) }}"
       storage_pools: "{{ hypervisor_storage_pools | default([]) }}"
-      images: "{{ hypervisor_images | default([]) }}"
+      images: "{{ hostvars[inventory_hostname] | homelab.hybrid._host_options('images', guests_of[inventory_hostname], hostvars) }}"
       vms: "{{ guests_of[inventory_hostname] | homelab.hybrid.guest_options(hostvars, 'vm') }}"
       containers: "{{ guests_of[inventory_hostname] | homelab.hybrid.guest_options(hostvars, 'container') }}"
   tasks:
+    - ansible.builtin.import_tasks: "{{ playbooks }}/tasks/inventory.yml"
     - homelab.hybrid._guests_apart:
         guests: "{{ groups['guests'] }}"
     - ansible.builtin.copy:
@@ -53,7 +54,7 @@ def read(inventory: Path, folder: Path) -> list[Path]:
             "-i",
             str(inventory),
             "-e",
-            f"folder={folder}",
+            f"folder={folder} playbooks={ROOT / 'playbooks'}",
             str(playbook),
         ],
         check=True,
