@@ -53,7 +53,7 @@ def additions(
     """
     hypervisor = variables.get("guest_hypervisor")
     if hypervisor is None and len(hypervisors) == 1:
-        hypervisor = next(iter(hypervisors))
+        (hypervisor,) = hypervisors
         yield "guest_hypervisor", hypervisor
     services = services_of(name, variables)
     if not services:

@@ -29,9 +29,11 @@ def surroundings() -> t.Iterator[dict[str, Path]]:
     with machines.surroundings() as beside, pools.btrfs(beside.parent, size="512M") as point:
         outcome = converge_now(StoragePool(), {"name": BTRFS, "type": "btrfs", "path": str(point / "pool")})
         assert outcome.error is None, outcome.error
-        yield {machines.POOL: beside, BTRFS: point / "pool"}
-        machines.remove_machines()
-        outcome = converge_now(StoragePool(), {"name": BTRFS, "state": "absent", "allow": ["delete_data"]})
+        try:
+            yield {machines.POOL: beside, BTRFS: point / "pool"}
+        finally:
+            machines.remove_machines()
+            outcome = converge_now(StoragePool(), {"name": BTRFS, "state": "absent", "allow": ["delete_data"]})
         assert outcome.error is None, outcome.error
 
 
