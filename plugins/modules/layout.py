@@ -702,6 +702,9 @@ options:
             name, ssh host keys and C(/etc/machine-id) anew at its first start, before it asks for an address. Where O(vms[].cloud_init.user_data)
             may need the network before cloud-init's last stages, or O(vms[].cloud_init.meta_data) is written, that is when
             the network is up.
+          - Of a machine that starts by UEFI the clone has the variables, in a file of its own that goes with C(delete=[disks]).
+            A TPM it gets with nothing in it, as a TPM says who a machine is. What it opens disks with (BitLocker, systemd-cryptenroll)
+            stays with the origin, and the clone asks for its recovery key.
           - What lies inside its disks nobody opens. Where it has no seed, leave C(/etc/machine-id) and the ssh host keys
             out of its origin, or take C(virt-sysprep).
           - On V(ignore:btrfs) the clone shares its blocks with its origin. Elsewhere it is a copy, whose size the plan says
@@ -1070,8 +1073,8 @@ options:
         default: []
       delete:
         description:
-          - What O(vms[].state=absent) deletes of what this module made, V(disks) for the volumes, V(seed) for the disk of
-            O(vms[].cloud_init).
+          - What O(vms[].state=absent) deletes of what this module made, V(disks) for the volumes and the UEFI variables of
+            a clone, V(seed) for the disk of O(vms[].cloud_init).
           - V(snapshots) are those that M(homelab.hybrid.guest_snapshot) made of it, which are kept with its disks otherwise,
             and those that libvirt keeps itself, with which it is not taken away otherwise.
         type: list

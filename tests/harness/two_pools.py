@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import typing as t
 from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines, pools
 from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now
-from ansible_collections.homelab.hybrid.tests.harness.machines import PAPER, command, state_of, virsh
+from ansible_collections.homelab.hybrid.tests.harness.machines import PAPER, command, definition, state_of, virsh
 
 NAME = f"{machines.PREFIX}-base"
 BTRFS = f"{machines.PREFIX}-btrfs"
@@ -79,3 +83,45 @@ def holds(pool: str, folder: Path, pattern: int, name: str = NAME, end: str = ""
         told.append(command(*argv, str(path_of(pool, folder, disk, name, end)), check=False))
     assert all("read 65536/65536" in each for each in told), told
     return not any("verification failed" in each for each in told)
+
+
+# See the fixture ``firmware``.
+needs_firmware = pytest.mark.skipif(
+    not (Path("/usr/bin/swtpm").exists() and Path("/usr/share/OVMF/OVMF_CODE_4M.fd").exists()),
+    reason="needs swtpm and OVMF",
+)
+
+
+@contextlib.contextmanager
+def firmware(folder: Path) -> t.Iterator[dict[str, Path]]:
+    """The machine, which is off, gets UEFI and a TPM for as long as it lasts. Yields files of both that a test may write to."""
+    root = definition(NAME)
+    node = root.find("os")
+    assert node is not None
+    loader = ElementTree.SubElement(node, "loader", readonly="yes", type="pflash")
+    loader.text = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+    variables = Path("/var/lib/libvirt/qemu/nvram") / f"{NAME}.fd"
+    ElementTree.SubElement(node, "nvram", template="/usr/share/OVMF/OVMF_VARS_4M.fd").text = str(variables)
+    tpm = ElementTree.SubElement(t.cast(ElementTree.Element, root.find("devices")), "tpm", model="tpm-crb")
+    ElementTree.SubElement(tpm, "backend", type="emulator", version="2.0")
+    file = folder.parent / f"{NAME}.xml"
+    file.write_text(ElementTree.tostring(root, encoding="unicode"), encoding="utf-8")
+    virsh("define", str(file))
+    file.unlink()
+    virsh("start", NAME)  # libvirt makes both
+    virsh("destroy", NAME)
+    state = Path("/var/lib/libvirt/swtpm") / root.findtext("uuid", "") / "tpm2"
+    assert variables.is_file() and (state / "tpm2-00.permall").is_file()
+    (state / "secret").touch()
+    os.chown(state / "secret", 1234, 1234)
+    yield {"nvram": variables, "tpm": state / "secret"}
+    machines.remove_machines()
+    variables.unlink()
+    shutil.rmtree(state.parent, ignore_errors=True)
+
+
+def remember(files: t.Mapping[str, Path], word: bytes) -> None:
+    """Write *word* into the files of ``firmware``."""
+    for path in files.values():
+        with path.open("r+b") as stream:
+            stream.write(word)

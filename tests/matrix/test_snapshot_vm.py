@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import typing as t
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -17,17 +14,25 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import Outcome
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
-from ansible_collections.homelab.hybrid.tests.harness import hand_made, machines
+from ansible_collections.homelab.hybrid.tests.harness import hand_made, machines, two_pools
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.kill import Child
 from ansible_collections.homelab.hybrid.tests.harness.machines import (
     command,
-    definition,
     state_of,
     virsh,
     volume,
 )
-from ansible_collections.homelab.hybrid.tests.harness.two_pools import BTRFS, FORMATS, NAME, holds, make, write
+from ansible_collections.homelab.hybrid.tests.harness.two_pools import (
+    BTRFS,
+    FORMATS,
+    NAME,
+    holds,
+    make,
+    needs_firmware,
+    remember,
+    write,
+)
 
 VM = KvmVm()
 SNAPSHOT = GuestSnapshot()
@@ -41,10 +46,6 @@ REVERT: dict[str, t.Any] = {
 }
 PATHS = ["state", "volumes[root]", "volumes[data]"]
 KIB = 1024
-needs_firmware = pytest.mark.skipif(
-    not (Path("/usr/bin/swtpm").exists() and Path("/usr/share/OVMF/OVMF_CODE_4M.fd").exists()),
-    reason="needs swtpm and OVMF",
-)
 
 
 def files(pool_folder: Path) -> list[str]:
@@ -125,37 +126,9 @@ def test_what_no_snapshot_would_be_whole_of_is_refused(pool: str, pool_folder: P
 
 @pytest.fixture
 def firmware(pool: str, pool_folder: Path) -> t.Iterator[dict[str, Path]]:
-    """The UEFI variables and the TPM of a machine, by the word of the snapshot. They are files that a test may write to."""
     make(pool)
-    root = definition(NAME)
-    node = root.find("os")
-    assert node is not None
-    loader = ElementTree.SubElement(node, "loader", readonly="yes", type="pflash")
-    loader.text = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-    variables = Path("/var/lib/libvirt/qemu/nvram") / f"{NAME}.fd"
-    ElementTree.SubElement(node, "nvram", template="/usr/share/OVMF/OVMF_VARS_4M.fd").text = str(variables)
-    tpm = ElementTree.SubElement(t.cast(ElementTree.Element, root.find("devices")), "tpm", model="tpm-crb")
-    ElementTree.SubElement(tpm, "backend", type="emulator", version="2.0")
-    file = pool_folder.parent / f"{NAME}.xml"
-    file.write_text(ElementTree.tostring(root, encoding="unicode"), encoding="utf-8")
-    virsh("define", str(file))
-    file.unlink()
-    virsh("start", NAME)  # libvirt makes both
-    virsh("destroy", NAME)
-    state = Path("/var/lib/libvirt/swtpm") / root.findtext("uuid", "") / "tpm2"
-    assert variables.is_file() and (state / "tpm2-00.permall").is_file()
-    (state / "secret").touch()
-    os.chown(state / "secret", 1234, 1234)
-    yield {"nvram": variables, "tpm": state / "secret"}
-    machines.remove_machines()
-    variables.unlink()
-    shutil.rmtree(state.parent, ignore_errors=True)
-
-
-def remember(firmware: dict[str, Path], word: bytes) -> None:
-    for path in firmware.values():
-        with path.open("r+b") as stream:
-            stream.write(word)
+    with two_pools.firmware(pool_folder) as files:
+        yield files
 
 
 def remembered(firmware: dict[str, Path]) -> list[bytes]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import typing as t
 from pathlib import Path
@@ -16,10 +17,17 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot impo
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
-from ansible_collections.homelab.hybrid.tests.harness import machines
+from ansible_collections.homelab.hybrid.tests.harness import machines, two_pools
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.kill import Child
-from ansible_collections.homelab.hybrid.tests.harness.machines import PAPER, command, state_of, virsh, volume
+from ansible_collections.homelab.hybrid.tests.harness.machines import (
+    PAPER,
+    command,
+    definition,
+    state_of,
+    virsh,
+    volume,
+)
 from ansible_collections.homelab.hybrid.tests.harness.two_pools import (
     BTRFS,
     DISKS,
@@ -27,7 +35,9 @@ from ansible_collections.homelab.hybrid.tests.harness.two_pools import (
     NAME,
     holds,
     make,
+    needs_firmware,
     path_of,
+    remember,
     write,
 )
 
@@ -35,6 +45,7 @@ VM = KvmVm()
 TEMPLATE: dict[str, t.Any] = {"name": NAME, "template": True}
 CLONE = f"{machines.PREFIX}-clone"
 FROM: dict[str, t.Any] = {"name": CLONE, "state": "stopped", **PAPER, "clone_from": {"guest": NAME}}
+OWN_NVRAM = Path("/var/lib/libvirt/qemu/nvram") / f"{CLONE}_VARS.fd"
 LINKED: dict[str, t.Any] = {**FROM, "clone_from": {"guest": NAME, "mode": "linked"}}
 KEEP: dict[str, t.Any] = {"guest": NAME, "name": "before"}
 
@@ -162,17 +173,82 @@ def test_cloud_init_sees_another_instance_in_a_clone(pool: str, pool_folder: Pat
     assert f"asks for its first address as {NAME} does" in " ".join(check_run_again(VM, other).plan.warnings)
 
 
-@pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
-def test_a_machine_that_starts_by_uefi_is_not_cloned_into_one_that_does_not(pool: str, pool_folder: Path) -> None:
+@pytest.fixture
+def firmware(pool: str, pool_folder: Path) -> t.Iterator[dict[str, Path]]:
     make(pool)
-    place = pool_folder / f"{NAME}.fd"
-    place.touch()
-    loader = f"<loader readonly='yes' type='pflash'>{place}.code</loader><nvram>{place}</nvram>"
+    with two_pools.firmware(pool_folder) as files:
+        remember(files, b"first")
+        yield files
+    OWN_NVRAM.unlink(missing_ok=True)
+
+
+def first_bytes(path: Path) -> bytes:
+    return path.read_bytes()[:5]
+
+
+@needs_firmware
+@pytest.mark.parametrize("pool", [BTRFS], indirect=True)
+@pytest.mark.parametrize("power", ["shut off", "paused"])
+def test_a_clone_has_the_uefi_variables_of_its_origin_and_a_tpm_of_its_own(
+    pool: str, pool_folder: Path, firmware: dict[str, Path], power: str
+) -> None:
+    if power == "paused":
+        virsh("start", NAME, "--paused")  # what runs writes to its variables
+    OWN_NVRAM.touch()
+    refuse(VM, FROM, f"{OWN_NVRAM} is there already, and was not made for this guest")
+    OWN_NVRAM.unlink()
+    outcome = check_run_again(VM, FROM)
+    assert "nvram" in [change.path for change in outcome.plan.changes]
+    assert f"{CLONE} gets a TPM of its own" in " ".join(outcome.plan.warnings)
+    assert first_bytes(OWN_NVRAM) == b"first"
+    root = definition(CLONE)
+    assert root.findtext("os/nvram") == str(OWN_NVRAM)
+    assert root.findtext("os/loader") == definition(NAME).findtext("os/loader")
+    assert state_of(NAME) == power
+    virsh("start", CLONE)
+    place = Path("/var/lib/libvirt/swtpm") / root.findtext("uuid", "")
+    assert (place / "tpm2" / "tpm2-00.permall").is_file() and not (place / "tpm2" / "secret").exists()
+    unchanged(VM, {**FROM, "state": "started"})
+    outcome = converge_now(VM, {"name": CLONE, **PAPER, "state": "absent"})
+    assert outcome.error is None and outcome.plan.kept.count(str(OWN_NVRAM)) == 1 and OWN_NVRAM.exists()
+    gone = {"name": CLONE, **PAPER, "state": "absent", "delete": ["disks"]}
+    check_run_again(VM, gone, ["disks[root]", "disks[data]", "nvram"])
+    assert not OWN_NVRAM.exists() and first_bytes(firmware["nvram"]) == b"first" and firmware["tpm"].exists()
+    shutil.rmtree(place)
+
+
+@needs_firmware
+@pytest.mark.parametrize("pool", [BTRFS], indirect=True)
+def test_a_clone_of_a_snapshot_has_the_uefi_variables_of_then(
+    pool: str, pool_folder: Path, firmware: dict[str, Path]
+) -> None:
+    assert converge_now(GuestSnapshot(), KEEP).error is None
+    remember(firmware, b"later")
+    of_then, gone = {**FROM, "clone_from": {"guest": NAME, "snapshot": "before"}}, {"name": CLONE, "state": "absent"}
+    for attempt in (1, 2):
+        steps = Child(VM, of_then, kill_at=4).finish()[0]
+        assert steps[-1] == "nvram copied" and first_bytes(OWN_NVRAM) == b"first"
+        if attempt == 1:
+            check_run_again(VM, gone, ["state"])
+            assert not OWN_NVRAM.exists()
+    check_run_again(VM, FROM)
+    assert first_bytes(OWN_NVRAM) == b"later"
+    check_run_again(VM, gone, ["state"])
+    check_run_again(VM, {**gone, "delete": ["disks"]}, ["disks[root]", "disks[data]", "nvram"])
+
+
+@pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
+def test_uefi_of_an_older_type_of_machine_is_not_cloned(pool: str, pool_folder: Path) -> None:
+    make(pool)
+    source = f"<driver name='qemu' type='qcow2'/><source file='{path_of(pool, pool_folder, 'root')}'/>"
+    disk = f"<disk type='file' device='disk'>{source}<target dev='vda'/></disk>"
+    system = f"<os><type machine='pc'>hvm</type><loader type='pflash' readonly='yes'>{pool_folder}/code</loader></os>"
     file = pool_folder / f"{NAME}.xml"
-    file.write_text(virsh("dumpxml", "--inactive", NAME).replace("</type>", f"</type>{loader}", 1), encoding="utf-8")
+    uuid = virsh("domuuid", NAME)
+    rest = f"<memory>65536</memory>{system}<features><acpi/></features><devices>{disk}</devices>"
+    file.write_text(f"<domain type='qemu'><name>{NAME}</name><uuid>{uuid}</uuid>{rest}</domain>", encoding="utf-8")
     virsh("define", str(file))
-    refuse(VM, FROM, f"{NAME} has UEFI variables, and homelab.hybrid.kvm_vm makes no machines with those")
-    virsh("undefine", NAME, "--keep-nvram")
+    refuse(VM, FROM, "and what homelab.hybrid.kvm_vm makes is a q35")
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,8 @@ class Source(t.NamedTuple):
     *link_obstacle* says why nothing can be linked to them, *obstacle* why nothing can be cloned. *idmap* is that of the owners
     of its files, *ssh_keys* are those that were written for it.
     *values* are what a clone has of its definition, by option path, *items* what it has of its disks, by their names and keys.
+    *beside* says of what a machine remembers beside its disks (``_vm.firmware``) of which file a clone gets a copy: of an empty one it
+    gets its own, with nothing in it.
     """
 
     kind: str
@@ -68,6 +70,7 @@ class Source(t.NamedTuple):
     ssh_keys: tuple[str, ...] = ()
     values: t.Mapping[str, t.Any] = {}
     items: t.Mapping[str, t.Mapping[str, t.Any]] = {}
+    beside: t.Mapping[str, str] = {}
 
     @property
     def copied_bytes(self) -> int:

@@ -41,6 +41,17 @@ class RecordedVolume:
         return RecordedVolume(self.volume)
 
 
+class RecordedFile(t.NamedTuple):
+    """A file that we made beside the volumes. *is_fresh* as of a volume."""
+
+    path: str
+    is_fresh: bool = False
+
+    def settled(self) -> RecordedFile:
+        """The same file of a guest that stands."""
+        return RecordedFile(self.path)
+
+
 class Run:
     """What was noted of one run of the guest: *declined* are the paths that it did not let go or take.
 
@@ -110,7 +121,7 @@ class GuestRecord:
     of interfaces whose link is down. *idmap* is start and count of the mapped ids. *options* are what the record holds of
     options (home ``RECORD``), as JSON. *wants_start*: it was to be started, and a run was killed before. *snapshots* are ours, by
     name; *reverting* is a revert that has not come to its end. *origin* is what it was cloned from; *holds* the guest that is held
-    still by us while it is.
+    still by us while it is. *nvram* is the file of a machine's UEFI variables that we made.
     """
 
     __slots__ = (
@@ -122,6 +133,7 @@ class GuestRecord:
         "kind",
         "macs",
         "names",
+        "nvram",
         "options",
         "origin",
         "reverting",
@@ -155,6 +167,7 @@ class GuestRecord:
         reverting: Revert | None = None,
         origin: Origin | None = None,
         holds: str | None = None,
+        nvram: RecordedFile | None = None,
     ) -> None:
         self.exists = exists
         self.kind = kind
@@ -174,6 +187,7 @@ class GuestRecord:
         self.reverting = reverting
         self.origin = origin
         self.holds = holds
+        self.nvram = nvram
 
     def replace(self, **changes: t.Any) -> GuestRecord:
         return GuestRecord(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
@@ -214,10 +228,10 @@ class GuestRecord:
 
 
 # What is kept by the name of an item.
-_FOLDERS = ("volumes", "macs", "names", "unplugged", "startup", "snapshots", "reverting", "origin")
+_FOLDERS = ("volumes", "macs", "names", "unplugged", "startup", "snapshots", "reverting", "origin", "nvram")
 _LISTS = ("ssh_keys", "tags")
 _KEYS = frozenset(
-    "kind building uuid image volumes macs names unplugged idmap ssh_keys wants_start run snapshots reverting origin holds schema".split()
+    "kind building uuid image volumes macs names unplugged idmap ssh_keys wants_start run snapshots reverting origin holds nvram schema".split()
 )
 
 
@@ -241,7 +255,7 @@ def _check_kind(key: str, value: t.Any, kind: type) -> None:
 
 
 def _load(data: Data, exists: bool) -> GuestRecord:
-    run, reverting, origin = data.get("run"), data.get("reverting"), data.get("origin")
+    run, reverting, origin, nvram = data.get("run"), data.get("reverting"), data.get("origin"), data.get("nvram")
     return GuestRecord(
         exists=exists,
         kind=data.get("kind") or "",
@@ -264,6 +278,7 @@ def _load(data: Data, exists: bool) -> GuestRecord:
         reverting=Revert(str(reverting["target"]), str(reverting["aside"])) if reverting else None,
         origin=load_origin(origin) if origin else None,
         holds=data.get("holds"),
+        nvram=RecordedFile(str(nvram["path"]), bool(nvram.get("fresh"))) if nvram else None,
     )
 
 
@@ -313,12 +328,17 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "reverting": record.reverting._asdict() if record.reverting else None,
         "origin": _dump_origin(record.origin) if record.origin else None,
         "holds": record.holds,
+        "nvram": _dump_file(record.nvram) if record.nvram else None,
         **record.options,
     }
 
 
 def _dump_volume(volume: RecordedVolume) -> dict[str, t.Any]:
     return {**volumes.to_record(volume.volume), **({"fresh": True} if volume.is_fresh else {})}
+
+
+def _dump_file(file: RecordedFile) -> dict[str, t.Any]:
+    return {"path": file.path, **({"fresh": True} if file.is_fresh else {})}
 
 
 def _dump_idmap(idmap: tuple[int, int] | None) -> dict[str, int] | None:

@@ -241,7 +241,8 @@ class Run:
         # Nothing lies between this and the start of a new guest that could fail: one write says both.
         self._is_start_forgotten = record.wants_start and not self.state.exists and not self._changes(FLAG)
         wants_start = record.wants_start and not self._is_start_forgotten
-        settled = record.replace(is_building=False, volumes=volumes, macs=macs, wants_start=wants_start)
+        nvram = record.nvram.settled() if record.nvram else None
+        settled = record.replace(is_building=False, volumes=volumes, macs=macs, wants_start=wants_start, nvram=nvram)
         if self.own.save(settled.replace(**self.backend.claims(is_final=True))):
             yield Step("record complete")
 
@@ -394,6 +395,7 @@ class Run:
                 volumes=kept,
                 idmap=record.idmap,
                 snapshots=snapshots,
+                nvram=record.nvram if record.nvram and record.nvram.path in self.state.owned.values() else None,
             )
             self._save_what_is_left(left)
             yield removal
@@ -417,8 +419,8 @@ class Run:
         return {name: its for name, its in known if name != but and self.state.snapshots.get(name)}
 
     def _save_what_is_left(self, record: GuestRecord) -> None:
-        """The record goes with the last volume and snapshot that is kept."""
-        if record.volumes or record.snapshots:
+        """The record goes with the last that is kept."""
+        if record.volumes or record.snapshots or record.nvram:
             self.own.save(record)
         else:
             self.own.remove()

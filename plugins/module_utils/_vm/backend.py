@@ -23,7 +23,7 @@ from .._guest.content import Source, copied_by_itself
 from .._guest.identity import link_name
 from .._guest.ownership import Ownership
 from .._guest.plan import is_half_made, wanted_value
-from .._guest.record import Origin, RecordedVolume
+from .._guest.record import Origin, RecordedFile, RecordedVolume
 from .._guest.run import Run, Steps, check_origin
 from .._host.libvirt import errors_of
 from .._image.plan import COPIES
@@ -33,6 +33,7 @@ from .._storage.choice import drivers_of
 from .._storage.driver import Attempt, DiskSource, Driver, Snapshotting
 from .._storage.volume import Volume
 from . import backup, power, process, seed, stillness, storage
+from .firmware import NVRAM, own_nvram
 from .naming import noted_names
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .plan import VmKind
@@ -145,7 +146,15 @@ class VmBackend:
         known = self.own.record.volumes_with({**self.adopted, **self.made})
         if self.state.exists:
             return {"volumes": known, "names": self._names()}
-        return {"volumes": known, "names": {}, "uuid": self._uuid}
+        return {"volumes": known, "names": {}, "uuid": self._uuid, "nvram": self._nvram}
+
+    @property
+    def _nvram(self) -> RecordedFile | None:
+        """The UEFI variables of a new machine; those that are kept of an earlier one are used again."""
+        kept, source = self.own.record.nvram, self.state.source
+        if kept is not None or source is None or NVRAM not in source.beside:
+            return kept
+        return RecordedFile(own_nvram(self.spec.name, source.beside[NVRAM]), is_fresh=True)
 
     def _removed(self) -> set[tuple[str, str]]:
         """The devices that this run has taken away, by list and name."""
@@ -186,7 +195,11 @@ class VmBackend:
         known = dict(self.own.record.volumes)
         for name in [name for name, recorded in known.items() if recorded.is_fresh]:
             self._remove(known.pop(name).volume)
-        self.own.save(volumes=known)
+        nvram = self.own.record.nvram
+        if nvram is not None and nvram.is_fresh:
+            atomic.remove_file(nvram.path)
+            nvram = None
+        self.own.save(volumes=known, nvram=nvram)
         yield Step("half-made volumes removed")
 
     # -- power
@@ -402,6 +415,9 @@ class VmBackend:
                         if name not in attempts:
                             attempts[name] = self._begin_clone(name, volume, items[name], is_linked=origin.is_linked)
                             yield Step(f"{name} cloned")
+                    if (file := self.own.record.nvram) is not None and (place := source.beside.get(NVRAM)):
+                        beside.keep(place, file.path)
+                        yield Step("nvram copied")
                 if copies:
                     yield Step("copies begun")
                     backup.finish(self.work.host.domains[origin.guest])
@@ -544,6 +560,11 @@ class VmBackend:
     def _new_definition(self) -> Node:
         count = len(self.spec.wanted("disks")) + len(self.spec.wanted("networks"))
         root = domain_xml.new(self.spec.name, self._uuid, self.state.accelerator, count + 5)
+        source, origin = self.state.source, self.own.record.origin
+        if source is not None and source.beside and origin is not None:
+            nvram = self.own.record.nvram
+            like = domain_xml.parse(self.work.host.definition(origin.guest).xml)
+            domain_xml.take_firmware(root, like, nvram.path if nvram else "")
         self._edit(root)
         return root
 
@@ -639,6 +660,10 @@ class VmBackend:
             domain.undefineFlags(flags | library.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | library.VIR_DOMAIN_UNDEFINE_KEEP_TPM)
 
     def remove_volume(self, name: str) -> None:
+        if name == NVRAM and self.own.record.nvram is not None:
+            atomic.remove_file(self.own.record.nvram.path)
+            self.own.save(nvram=None)
+            return
         volume = self.own.record.volumes[name].volume
         self._remove(volume)
         self.plan.warnings += storage.refresh(self.work, [volume.pool])

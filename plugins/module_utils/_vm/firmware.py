@@ -14,6 +14,7 @@ NVRAM = "nvram"
 TPM = "tpm"
 WORDS = {NVRAM: "UEFI variables", TPM: "secrets of the TPM"}
 _TPM_FOLDER = "/var/lib/libvirt/swtpm"
+_NVRAM_FOLDER = "/var/lib/libvirt/qemu/nvram"
 
 
 def tpm_folder(uuid: str) -> str:
@@ -32,3 +33,15 @@ def places(root: ElementTree.Element) -> dict[str, str]:
         source = backend.find("source")  # libvirt 10.10 and newer
         found[TPM] = tpm_folder(root.findtext("uuid", "")) if source is None else source.get("path", "")
     return found
+
+
+def own_nvram(name: str, like: str) -> str:
+    """Where the machine *name* has UEFI variables of its own, as libvirt calls them, in the format of the file *like*."""
+    return posixpath.join(_NVRAM_FOLDER, f"{name}_VARS{posixpath.splitext(like)[1] or '.fd'}")
+
+
+def starts_by_uefi(root: ElementTree.Element) -> bool:
+    """Whether the machine *root* does, also where libvirt has not chosen its firmware yet."""
+    system = root.find("os")
+    is_flash = system is not None and system.find("loader[@type='pflash']") is not None
+    return system is not None and (is_flash or system.get("firmware") == "efi" or system.find("nvram") is not None)

@@ -79,7 +79,7 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
     is_container = spec.name in host.containers or record.kind == "container"
     record = GuestRecord() if is_container else record
     drivers = drivers_of(host)
-    owned = recorded_places(record, drivers)
+    owned = {**recorded_places(record, drivers), **_own_nvram(record)}
     state = State(
         record=record,
         other_kind="container" if is_container else None,
@@ -99,6 +99,12 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
         machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
         taken_macs=taken_macs(host, spec.name) if needs_macs else {},
     )
+
+
+def _own_nvram(record: GuestRecord) -> dict[str, str]:
+    """The UEFI variables that are ours, once there is a machine that has them, or was one."""
+    file = record.nvram
+    return {firmware.NVRAM: file.path} if file is not None and not file.is_fresh and os.path.exists(file.path) else {}
 
 
 def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
@@ -153,7 +159,7 @@ def _foreign(persistent: VmSide, state: State) -> tuple[str, ...]:
     remembered = (domain.nvram, firmware.tpm_folder(domain.uuid) if domain.has_tpm else "")
     return (
         *(f"{path} (not made by this collection)" for path in sources),
-        *(path for path in remembered if os.path.exists(path)),
+        *(path for path in remembered if path not in ours and os.path.exists(path)),
     )
 
 

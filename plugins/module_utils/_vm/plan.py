@@ -14,10 +14,11 @@ from .._core.decide import Draft
 from .._core.errors import SpecError
 from .._core.keyed import Show, Thing
 from .._core.options import CREATION, Item, split
-from .._core.plan import UNKNOWN, Plan
+from .._core.plan import UNKNOWN, How, Plan
 from .._core.units import show_size
 from .._guest.plan import Kind, is_half_made, plan_guest, refuse
 from .._image.plan import copy_path
+from .firmware import NVRAM, TPM
 from .naming import has_new_name
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .spec import Spec, acts_early, check_limits, new_item, shared_name, with_create_defaults, with_source
@@ -60,6 +61,17 @@ class VmKind(Kind):
             draft.plan.warnings.append(f"{self.spec.name} will be emulated, and slow: {self.state.accelerator_reason}")
         if self.state.source is not None and self.state.source.parts:
             self._say_what_stays(draft)
+            self._plan_firmware(draft, self.state.source.beside)
+
+    def _plan_firmware(self, draft: Draft, beside: t.Mapping[str, str]) -> None:
+        origin, name = self.spec.origin, self.spec.name
+        if NVRAM in beside and NVRAM not in self.state.owned:
+            draft.add(NVRAM, None, f"those of {origin}" if beside[NVRAM] else "new", How.OFFLINE)
+        if TPM in beside:
+            draft.plan.warnings.append(
+                f"{name} gets a TPM of its own, with nothing in it: what that of {origin} keeps for its disks (BitLocker, systemd-cryptenroll) "
+                f"is not there, and {name} asks for its recovery key"
+            )
 
     def _say_what_stays(self, draft: Draft) -> None:
         """What identifies the origin inside its disks, which nobody opens here, and what its seed cannot make anew in time."""
@@ -428,7 +440,7 @@ class VmKind(Kind):
         )
 
     def volume_path(self, name: str) -> str:
-        return f"disks[{name}]"
+        return name if name == NVRAM else f"disks[{name}]"
 
     def deleted_by(self, name: str) -> tuple[str, ...]:
         return ("seed",) if name == SEED_DISK else ("disks",)

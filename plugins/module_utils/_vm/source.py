@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import typing as t
+from xml.etree import ElementTree
 
+from .._core import paths
 from .._core.errors import ObserveError
 from .._guest.content import Part, Source
 from .._guest.origin import read_source
@@ -49,9 +51,10 @@ def observe_source(spec: Spec, host: Host) -> Source | None:
     source = read_source(name, spec.get("clone_from.snapshot"), "vm", record, content, host, pools=pools)
     if source.obstacle is not None:
         return source
-    held = [firmware.WORDS[word] for word in firmware.places(host.definition(name).root)]
-    if held:
-        obstacle = f"{name} has {' and '.join(held)}, and homelab.hybrid.kvm_vm makes no machines with those: its disks may not start in one without"
+    root = host.definition(name).root
+    beside = _beside(root, name, spec.get("clone_from.snapshot"))
+    obstacle = _obstacle_to_firmware(spec.name, name, root, beside, host)
+    if obstacle is not None:
         return source._replace(obstacle=obstacle)
     parts = {item: _as_copied(part, source, drivers) for item, part in source.parts.items() if _is_wanted(item, spec)}
     disks = {item: read_volume(drivers[part.volume.pool].location(part.volume)) for item, part in parts.items()}
@@ -59,6 +62,7 @@ def observe_source(spec: Spec, host: Host) -> Source | None:
         parts=parts,
         sizes={item: size for item, (size, dummy) in disks.items()},
         values=_seed_of(name, record, drivers),
+        beside=beside,
     )
     origin, buses = origin_of(spec, source), _buses(name, record, host, drivers)
     found = {}
@@ -70,6 +74,37 @@ def observe_source(spec: Spec, host: Host) -> Source | None:
             is_overlay = origin is not None and origin.is_linked
             found[item]["format"] = drivers[part.volume.pool].formats[0] if is_overlay else form
     return source._replace(items=found)
+
+
+def _beside(root: ElementTree.Element, name: str, snapshot: str | None) -> dict[str, str]:
+    """See ``Source.beside``. No two machines have the same TPM: it says who they are, as virt-clone and libvirt see it too."""
+    places = firmware.places(root)
+    found = {}
+    if firmware.starts_by_uefi(root):
+        place = places.get(firmware.NVRAM, "")
+        kept = place if snapshot is None else os.path.join(paths.snapshot_folder(name, snapshot), firmware.NVRAM)
+        found[firmware.NVRAM] = kept if os.path.isfile(kept) else ""
+    if firmware.TPM in places:
+        found[firmware.TPM] = ""
+    return found
+
+
+def _obstacle_to_firmware(
+    clone: str, name: str, root: ElementTree.Element, beside: t.Mapping[str, str], host: Host
+) -> str | None:
+    """Why no machine of ours can start from the disks of one with that firmware."""
+    system = root.find("os/type")
+    kind = system.get("machine", "") if system is not None else ""
+    if beside and "q35" not in kind:
+        held = " and ".join(firmware.WORDS[word] for word in beside)
+        return f"{name} has {held} on a machine of the type {kind}, and what homelab.hybrid.kvm_vm makes is a q35"
+    own, recorded = (
+        firmware.own_nvram(clone, beside.get(firmware.NVRAM, "")),
+        load_file(host.record("guests", clone)).nvram,
+    )
+    if firmware.NVRAM in beside and os.path.lexists(own) and (recorded is None or recorded.path != own):
+        return f"{own} is there already, and was not made for this guest. Move it away"
+    return None
 
 
 def _stands(name: str, host: Host) -> bool:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import typing as t
 
@@ -179,6 +180,30 @@ def new(name: str, uuid: str, accelerator: str, ports: int) -> Node:
     random.append(node.make("backend", "/dev/urandom", model="random"))
     devices.append(random)
     return root
+
+
+def take_firmware(root: Node, like: Node, nvram: str) -> None:
+    """Let the machine *root* start by the firmware of *like*, with UEFI variables of its own in the file *nvram*, and with such a TPM."""
+    system, theirs = node.child(root, "os"), like.find("os")
+    for tag in ("firmware", "loader", "nvram") if theirs is not None and nvram else ():
+        system.extend(copy.deepcopy(item) for item in theirs.findall(tag))
+    if theirs is not None and theirs.get("firmware"):
+        system.set("firmware", theirs.get("firmware"))
+    variables = system.find("nvram")
+    if variables is not None and variables.find("source") is not None:
+        node.set_attribute(variables, "source", "file", nvram)
+    elif variables is not None:
+        variables.text = nvram
+    secure = like.find("features/smm")
+    if secure is not None:
+        node.child(root, "features").append(copy.deepcopy(secure))
+    for theirs in like.findall("devices/tpm[backend]"):
+        its = copy.deepcopy(theirs)
+        # Where its state lies, and where it is plugged in, are its own.
+        for path in ("backend/source", "alias", "address"):
+            node.remove(its.find(path))
+        if node.attribute(its, "backend", "type") == "emulator":
+            node.child(root, "devices").append(its)
 
 
 def _cpu(accelerator: str) -> Node:

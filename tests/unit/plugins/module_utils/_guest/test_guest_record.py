@@ -4,7 +4,13 @@
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 from __future__ import annotations
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import GuestRecord, RecordedVolume
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import (
+    GuestRecord,
+    RecordedFile,
+    RecordedVolume,
+    dump,
+    load,
+)
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Volume
 
 
@@ -29,3 +35,9 @@ def test_what_is_taken_up_again_is_there_once() -> None:
 def test_what_was_half_made_is_nothing_to_keep() -> None:
     begun = GuestRecord(volumes={"rootfs": root_in("main", is_fresh=True)})
     assert begun.volumes_with({"rootfs": root_in("fast")}) == {"rootfs": root_in("fast")}
+
+
+def test_a_file_that_is_ours_is_read_as_it_was_written() -> None:
+    fresh = GuestRecord(exists=True, nvram=RecordedFile("/var/web_VARS.fd", is_fresh=True))
+    for record in (fresh, fresh.replace(nvram=RecordedFile("/var/web_VARS.fd")), fresh.replace(nvram=None)):
+        assert load(dump(record), exists=True).nvram == record.nvram

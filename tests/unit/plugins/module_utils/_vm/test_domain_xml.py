@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import firmware
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import nic as nic_
 
@@ -199,3 +202,64 @@ def test_no_text_becomes_markup(text):
     again = domain_xml.parse(domain_xml.to_text(root))
     assert domain_xml.read(again).values["description"] == text
     assert [node.tag for node in again] == [node.tag for node in root]
+
+
+SECURE = """<domain><name>win</name><uuid>5830dfdb-37ea-4c1c-9731-790ac404b5ba</uuid>
+  <os firmware='efi'><type arch='x86_64' machine='pc-q35-7.2'>hvm</type>
+    <firmware><feature enabled='yes' name='secure-boot'/></firmware>
+    <loader readonly='yes' secure='yes' type='pflash'>/code</loader>%s</os>
+  <features><acpi/><smm state='on'/></features>
+  <devices>
+    <tpm model='tpm-crb'><backend type='emulator' version='2.0'><encryption secret='s'/><source type='dir' path='/old'/></backend>
+      <alias name='tpm0'/></tpm>
+    <tpm model='tpm-tis'><backend type='passthrough'><device path='/dev/tpm0'/></backend></tpm>
+  </devices></domain>"""
+
+
+@pytest.mark.parametrize(
+    ("nvram", "place"),
+    [
+        ("<nvram template='/vars'>/old</nvram>", "string(os/nvram)"),
+        ("<nvram type='file' format='qcow2'><source file='/old'/></nvram>", "string(os/nvram/source/@file)"),
+        ("", "''"),
+    ],
+)
+def test_a_clone_starts_by_the_firmware_of_its_origin_and_has_nothing_that_is_only_that_ones(nvram, place):
+    root = domain_xml.new("new", "9830dfdb-37ea-4c1c-9731-790ac404b5ba", "kvm", 1)
+    domain_xml.take_firmware(root, domain_xml.parse(SECURE % nvram), "/own")
+    text = domain_xml.to_text(root)
+    assert root.xpath(place) == ("/own" if nvram else "") and "/old" not in text and "alias" not in text
+    assert (root.find("os").get("firmware"), root.find("os/loader").get("secure")) == ("efi", "yes")
+    assert root.find("features/smm").get("state") == "on" and len(root.findall("os/type")) == 1
+    assert [node.get("model") for node in root.iterfind("devices/tpm")] == ["tpm-crb"]
+    assert root.find("devices/tpm/backend/encryption").get("secret") == "s"
+
+
+def test_a_machine_with_a_tpm_alone_starts_as_any_other():
+    root, like = domain_xml.new("new", "9830dfdb-37ea-4c1c-9731-790ac404b5ba", "kvm", 1), domain_xml.parse(SECURE % "")
+    for path in ("os/loader", "os/firmware", "features/smm"):
+        like.find(path).getparent().remove(like.find(path))
+    del like.find("os").attrib["firmware"]
+    domain_xml.take_firmware(root, like, "")
+    assert [node.tag for node in root.find("os")] == ["type"] and root.find("devices/tpm") is not None
+
+
+@pytest.mark.parametrize(
+    ("system", "does"),
+    [
+        ("<os><type>hvm</type></os>", False),
+        ("<os><loader type='rom'>/bios</loader></os>", False),
+        ("<os firmware='bios'/>", False),
+        ("<os firmware='efi'/>", True),
+        ("<os><loader type='pflash'>/code</loader></os>", True),
+        ("<os><nvram>/vars</nvram></os>", True),
+        ("", False),
+    ],
+)
+def test_what_starts_by_uefi(system, does):
+    assert firmware.starts_by_uefi(ElementTree.fromstring(f"<domain>{system}</domain>")) is does
+
+
+def test_uefi_variables_of_its_own_are_of_the_same_format():
+    assert firmware.own_nvram("web", "/var/old.qcow2").endswith("/web_VARS.qcow2")
+    assert firmware.own_nvram("web", "").endswith("/web_VARS.fd")
