@@ -6,8 +6,13 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
+from ansible.errors import AnsibleFilterError
+
+from ..plugin_utils._jellyfin import JellyfinError, requests
+from ..plugin_utils._openpgp import fingerprints
 from ..plugin_utils._services import mosquitto_hash, ports_taken
 
 
@@ -15,4 +20,22 @@ class FilterModule:
     """The filters of this file, each with an underscore before its name."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"_mosquitto_hash": mosquitto_hash, "_ports_taken": ports_taken}
+        return {
+            "_jellyfin_requests": _told(requests, JellyfinError),
+            "_mosquitto_hash": mosquitto_hash,
+            "_openpgp_fingerprints": _told(fingerprints, ValueError),
+            "_ports_taken": ports_taken,
+        }
+
+
+def _told(function: t.Callable[..., t.Any], errors: type[Exception]) -> t.Callable[..., t.Any]:
+    """*function*, of whose *errors* the user is told without a trace."""
+
+    @functools.wraps(function)
+    def call(*arguments: t.Any) -> t.Any:
+        try:
+            return function(*arguments)
+        except errors as error:
+            raise AnsibleFilterError(str(error)) from None
+
+    return call
