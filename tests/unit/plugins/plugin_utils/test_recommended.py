@@ -14,8 +14,10 @@ from unit.tree import ROLES, files
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._advice import guest_advice
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._completed import completed
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import options_of, read_guest
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_services import services_of
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_warnings import guest_warnings
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._host_options import host_options
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._profiles import ARGUMENTS
 
 MakeRole = t.Callable[..., None]
 HOST: dict[str, t.Any] = {
@@ -58,6 +60,13 @@ SERVICES = [
 @pytest.mark.parametrize("name", SERVICES)
 def test_what_every_role_recommends_is_a_guest(name: str, kind: str) -> None:
     assert read_guest("web", {**GUEST, "guest_kind": kind, "guest_services": [name]}, HOST)[1] is None
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_role_recommends_options_that_its_kind_of_guest_has(name: str) -> None:
+    """What another kind does not have is left out, so that a word that no kind has would be left out unseen."""
+    (service,) = services_of("web", {"guest_services": [name]})
+    assert not service.guest["spec"].keys() - ARGUMENTS[service.guest["kind"]].keys()
 
 
 def test_what_the_inventory_says_goes_before_what_is_recommended() -> None:
