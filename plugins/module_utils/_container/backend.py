@@ -30,7 +30,7 @@ from .._image.plan import copy_path
 from .._storage import cloning
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of
-from .._storage.driver import Cloning, Driver
+from .._storage.driver import Attempt, Cloning, Driver
 from .._storage.volume import Volume
 from . import (
     definition,
@@ -55,6 +55,8 @@ from .running import Running
 from .state import ROOTFS, State
 from .tree import Tree
 from .wanted import Wanted, devices_of, wanted_of
+
+Begun = t.Generator["Change | Step", None, Attempt]
 
 
 def apply_container(spec: GuestSpec, state: State, plan: Plan, work: Work) -> Steps:
@@ -289,36 +291,15 @@ class ContainerBackend:
             driver.purge(self._target)
             if self.wanted.spec.get("rootfs.size") is not None:
                 driver.resize(self._target, self.wanted.spec.get("rootfs.size"))
-        elif self.wanted.spec.origin is not None:
-            yield from self._clone_root(self._target)
         else:
             yield from self._make_root(self._target)
 
-    def _clone_root(self, target: Volume) -> Steps:
-        """As ``_make_root``, of another container or its snapshot."""
-        source, origin = t.cast(Source, self.state.source), t.cast(Origin, self.own.record.origin)
-        name = origin.guest
-        driver, root = self._driver(target), source.parts[ROOTFS].volume
+    def _make_root(self, target: Volume) -> Steps:
+        """Everything happens under a name of this attempt; the root appears in its place when it is finished."""
+        driver, is_clone = self._driver(target), self.wanted.spec.origin is not None
+        begin = self._begin_clone if is_clone else self._begin_of_image
         try:
-            with self._held(name) if source.is_held else contextlib.nullcontext():
-                if source.is_held:
-                    yield Step(f"{name} held")
-                attempt = cloning.begin(
-                    driver,
-                    target,
-                    self._driver(root),
-                    root,
-                    is_linked=origin.is_linked,
-                    keep_fds=self.work.held.fds,
-                )
-                yield Step("root cloned")
-            if source.idmap != self.own.record.idmap and source.idmap and self._ids:
-                by = self._ids.start - source.idmap[0]
-                rootfs.shift(attempt.path, rootfs.Shift(by, by, source.idmap))
-                yield Step("owners shifted")
-            tree = inside.WritableTree(attempt.path, self._inner_root)
-            self.plan.warnings += identity.reset(tree, self.wanted.value("hostname"))
-            yield Step("identity reset")
+            attempt = yield from begin(driver, target)
             self._check_targets(attempt.path)
             self._write_inside(attempt.path)
             yield Step("files inside written")
@@ -328,9 +309,51 @@ class ContainerBackend:
             driver.purge(target)
             raise
         yield Step("root in place")
-        if self.wanted.spec.get("rootfs.size"):
+        if is_clone and self.wanted.spec.get("rootfs.size"):
             driver.resize(target, self.wanted.spec.get("rootfs.size"))
             yield Step("root limited")
+
+    def _begin_clone(self, driver: Driver, target: Volume) -> Begun:
+        """The root of another container, or of its snapshot, with the owners of this one and without what identifies that one."""
+        source, origin = t.cast(Source, self.state.source), t.cast(Origin, self.own.record.origin)
+        name, root = origin.guest, source.parts[ROOTFS].volume
+        with self._held(name) if source.is_held else contextlib.nullcontext():
+            if source.is_held:
+                yield Step(f"{name} held")
+            attempt = cloning.begin(
+                driver, target, self._driver(root), root, is_linked=origin.is_linked, keep_fds=self.work.held.fds
+            )
+            yield Step("root cloned")
+        if source.idmap != self.own.record.idmap and source.idmap and self._ids:
+            by = self._ids.start - source.idmap[0]
+            rootfs.shift(attempt.path, rootfs.Shift(by, by, source.idmap))
+            yield Step("owners shifted")
+        tree = inside.WritableTree(attempt.path, self._inner_root)
+        self.plan.warnings += identity.reset(tree, self.wanted.value("hostname"))
+        yield Step("identity reset")
+        return attempt
+
+    def _begin_of_image(self, driver: Driver, target: Volume) -> Begun:
+        """What the image holds, with the owners of this container: a clone of the pool's copy, where the pool clones."""
+        image = store.find(str(self.wanted.spec.image))
+        if image.kind != KIND:
+            raise ApplyError(
+                f"image: {image.name} is of the kind {image.kind}, and a container needs one of the kind container"
+            )
+        fds, size = self.work.held.fds, self.wanted.spec.get("rootfs.size")
+        copy = copies.copy_in(image.name, image.kind, driver)
+        yield from copier.make(image, driver, fds)
+        yield from (change for change in self.plan.changes if change.path == copy_path(image.name, driver.pool))
+        if copy is None:
+            attempt = driver.create(target, size=size, image=image.path, keep_fds=fds)
+            yield Step("image unpacked")
+        else:
+            attempt = t.cast(Cloning, driver).clone(target, copy, size=size)
+            yield Step("image cloned")
+        if self._ids:
+            rootfs.shift(attempt.path, rootfs.Shift(*self._inner_root))
+            yield Step("owners shifted")
+        return attempt
 
     @contextlib.contextmanager
     def _held(self, name: str) -> t.Iterator[None]:
@@ -355,37 +378,6 @@ class ContainerBackend:
     def protect(self, *, is_read_only: bool) -> None:
         volume = self.own.record.volumes[ROOTFS].volume
         self._driver(volume).protect(volume, is_read_only=is_read_only)
-
-    def _make_root(self, target: Volume) -> Steps:
-        """Everything happens under a name of this attempt; the root appears in its place when it is finished."""
-        image = store.find(str(self.wanted.spec.image))
-        if image.kind != KIND:
-            raise ApplyError(
-                f"image: {image.name} is of the kind {image.kind}, and a container needs one of the kind container"
-            )
-        driver, fds, size = self._driver(target), self.work.held.fds, self.wanted.spec.get("rootfs.size")
-        copy = copies.copy_in(image.name, image.kind, driver)
-        yield from copier.make(image, driver, fds)
-        yield from (change for change in self.plan.changes if change.path == copy_path(image.name, driver.pool))
-        try:
-            if copy is None:
-                attempt = driver.create(target, size=size, image=image.path, keep_fds=fds)
-                yield Step("image unpacked")
-            else:
-                attempt = t.cast(Cloning, driver).clone(target, copy, size=size)
-                yield Step("image cloned")
-            if self._ids:
-                rootfs.shift(attempt.path, rootfs.Shift(*self._inner_root))
-                yield Step("owners shifted")
-            self._check_targets(attempt.path)
-            self._write_inside(attempt.path)
-            yield Step("files inside written")
-            driver.publish(attempt)
-        except Exception:
-            # A root that did not fit would keep its pool full.
-            driver.purge(target)
-            raise
-        yield Step("root in place")
 
     def _check_targets(self, root: str) -> None:
         """What only the image tells: whether LXC can mount in it what is declared.
