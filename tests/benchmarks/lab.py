@@ -30,6 +30,8 @@ IMAGE, DEBIAN, DISK_IMAGE = f"{PREFIX}-tiny", f"{PREFIX}-debian", f"{PREFIX}-dis
 FOLDER = Path("/srv") / PREFIX
 LXC = Path("/var/lib/lxc")
 URI = "qemu:///system"
+# No round of a measurement begins later than that after the first one: a run of all of them ends within a quarter of an hour.
+LAST_ROUND_SECONDS = 90
 
 Params = dict[str, t.Any]
 Task = dict[str, t.Any]
@@ -177,8 +179,10 @@ def medians(playbooks: t.Sequence[list[Params]], rounds: int) -> list[float]:
 
 
 def medians_of(*works: t.Callable[[], float], rounds: int) -> list[float]:
-    """The median of what each of *works* returns, run in turns."""
-    taken = [[work() for work in works] for dummy in range(rounds)]
+    """The median of what each of *works* returns, run in turns: in as many *rounds* as begin in time, and in one at least."""
+    begin, taken = time.monotonic(), []
+    while not taken or (len(taken) < rounds and time.monotonic() - begin < LAST_ROUND_SECONDS):
+        taken.append([work() for work in works])
     return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 

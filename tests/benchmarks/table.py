@@ -41,25 +41,24 @@ def fleet_rows(sizes: t.Sequence[int]) -> t.Iterator[hosts.Row]:
         yield f"{what}, {cost.mebibytes:.0f} MiB", f"{cost.seconds:.0f} s", ratio
 
 
-def measure(parts: t.Mapping[str, t.Callable[[], t.Iterable[hosts.Row]]]) -> tuple[list[hosts.Row], list[str]]:
-    """The rows of all *parts*, each printed as it comes, and the names of those that failed: they take no other's rows with them."""
-    rows, failed = [], []
+def measure(parts: t.Mapping[str, t.Callable[[], t.Iterable[hosts.Row]]]) -> t.Iterator[tuple[str, list[hosts.Row]]]:
+    """The name and the rows of each of *parts*, printed as they come; without rows, one that failed: it takes no other's with it."""
     for name, part in parts.items():
-        began = time.monotonic()
+        began, rows = time.monotonic(), []
         try:
             for row in part():
                 print(" | ".join(row), flush=True)
                 rows.append(row)
         except (Exception, SystemExit) as exc:
             print(f"{name}: not measured: {type(exc).__name__}: {exc}", file=sys.stderr, flush=True)
-            failed.append(name)
+            rows = []
         print(f"{name}: {time.monotonic() - began:.0f} s in all", file=sys.stderr, flush=True)
-    return rows, failed
+        yield name, rows
 
 
-def write(rows: list[hosts.Row], missing: list[str]) -> None:
-    load = os.getloadavg()[2]
-    host = f"Python {platform.python_version()}, {os.cpu_count()} CPUs shared with other work (load {load:.0f} at the end)."
+def write(rows: list[hosts.Row], missing: list[str], load: float) -> None:
+    """Write the table; *load* is that of the minutes before the run."""
+    host = f"Python {platform.python_version()}, {os.cpu_count()} CPUs that had a load of {load:.1f} before."
     table = list_table(HEAD, ([cell.replace("`", "``") for cell in row] for row in rows))
     left = f"Not measured: {', '.join(missing)}.\n" if missing else ""
     text = replaced(PAGE.read_text(encoding="utf-8"), BEGIN, END, f"{table}\n{host}\n{left}")
@@ -74,11 +73,16 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", choices=names, default=names, metavar="PART", help=", ".join(names))
     options = parser.parse_args()
     parts = {**hosts.PARTS, FLEET: functools.partial(fleet_rows, options.sizes)}
+    load = os.getloadavg()[1]
     print(" | ".join(HEAD))
-    rows, failed = measure({name: parts[name] for name in options.only})
-    if options.write:
-        write(rows, [name for name in names if name in failed or name not in options.only])
-    return 1 if failed else 0
+    measured: dict[str, list[hosts.Row]] = {}
+    for name, rows in measure({name: parts[name] for name in options.only}):
+        measured[name] = rows
+        if options.write:
+            # After each part: a run that is ended keeps what it has measured.
+            told = [row for its in measured.values() for row in its]
+            write(told, [name for name in names if not measured.get(name)], load)
+    return 0 if all(measured.values()) else 1
 
 
 if __name__ == "__main__":
