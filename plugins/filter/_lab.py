@@ -14,7 +14,7 @@ from ..plugin_utils._fleet import share, steps
 from ..plugin_utils._guest_options import Once, guest_errors
 from ..plugin_utils._guest_services import lab_services
 from ..plugin_utils._host_options import deleted_with_pruned, host_error, host_options
-from ..plugin_utils._lab_guests import lab_summed
+from ..plugin_utils._lab_guests import forgotten, lab_summed
 from ..plugin_utils._limit import left_out
 from ..plugin_utils._report import lab_report
 from ..plugin_utils._table import shown, table
@@ -44,6 +44,7 @@ class FilterModule:
             "_host_error": host_error,
             "_host_options": host_options,
             "_lab_completed": completed,
+            "_lab_forgotten": forgotten,
             "_lab_parts": share,
             "_lab_report": lab_report,
             "_lab_services": lab_services,

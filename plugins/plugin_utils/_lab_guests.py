@@ -14,6 +14,8 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ._guest_services import PROXY, Service, first_port, port_of, services_of
+from ._profiles import dictionaries
+from ._recommended import answers_names
 
 HTTP_PORT = 80
 GIB = 2**30
@@ -27,6 +29,7 @@ def lab_summed(results: t.Iterable[Facts], names: t.Iterable[str], hostvars: Fac
     - ``guests``: in the order of their names, each as ``entry`` tells it, with its ``services`` as cards.
     - ``records``: what a resolver answers: items with ``name``, ``addresses`` and ``aliases``.
     - ``sites``: what a proxy passes on: items with ``name`` and ``upstreams``.
+    - ``bridges``: which bridges of the hypervisors that were asked answer which names, as ``named_bridges`` tells them.
 
     *results* are those of a loop of guest_info over the hypervisors, with the hypervisor as ``item``. A guest that is not there is ``absent``;
     one whose hypervisor could not be asked, or that has none, is ``unknown``, with the fixed addresses of its ``guest_spec``.
@@ -48,7 +51,9 @@ def lab_summed(results: t.Iterable[Facts], names: t.Iterable[str], hostvars: Fac
     variables = {name: hostvars[name] for name in sorted(names)}
     guests = [entry(name, its, seen, heard) for name, its in variables.items()]
     addresses = {guest["name"]: guest["addresses"] for guest in guests}
-    return published(guests, offers(variables, addresses), domain)
+    lab = published(guests, offers(variables, addresses), domain)
+    is_whole = all(guest["state"] != "unknown" for guest in guests)
+    return {**lab, "bridges": named_bridges(lab["records"], sorted(heard), hostvars, domain, is_whole)}
 
 
 def entry(
@@ -77,6 +82,47 @@ def entry(
         "services": list(variables.get("guest_cards") or []),
         "aliases": list(variables.get("guest_aliases") or []),
     }
+
+
+def named_bridges(
+    records: t.Iterable[Facts], hypervisors: t.Iterable[str], hostvars: Facts, domain: str, is_whole: bool
+) -> list[dict[str, t.Any]]:
+    """The bridges whose own resolver guests ask, each with its ``hypervisor`` and ``name``, and the ``hosts`` that it is to answer.
+
+    ``others`` are names in the *domain* that the inventory gives the bridge itself; they are not the lab's to take away. Where not all of the lab
+    is known (*is_whole*) none is: ``keeps``.
+    """
+    names: dict[str, str] = {}
+    for record in records:
+        address = next((address for address in record["addresses"] if ":" not in address), None)
+        for name in (record["name"], *record["aliases"]) if address is not None else ():
+            names[f"{name}.{domain}"] = str(address)
+    found = []
+    for hypervisor in hypervisors if names else ():
+        for bridge in dictionaries(hostvars[hypervisor].get("hypervisor_bridges")):
+            if not answers_names(bridge):
+                continue
+            dns = bridge.get("dns")
+            others = {str(host.get("name")) for host in dictionaries((dns or {}).get("hosts"))}
+            found.append(
+                {
+                    "hypervisor": hypervisor,
+                    "name": str(bridge["name"]),
+                    "hosts": [{"name": name, "ip": ip} for name, ip in sorted(names.items()) if name not in others],
+                    "others": sorted(others),
+                    "keeps": not is_whole,
+                }
+            )
+    return found
+
+
+def forgotten(told: Facts, bridge: Facts, domain: str) -> list[dict[str, str]]:
+    """The names in *domain* that are no longer the lab's and that a *bridge* of ``named_bridges`` answers, as the module *told*: to be taken away."""
+    there = [str(host["name"]) for host in ((told.get("bridge") or {}).get("dns") or {}).get("hosts") or ()]
+    known = {*bridge["others"], *(host["name"] for host in bridge["hosts"])}
+    if bridge["keeps"]:
+        return []
+    return [{"name": name, "state": "absent"} for name in there if name.endswith(f".{domain}") and name not in known]
 
 
 @dataclasses.dataclass(frozen=True)

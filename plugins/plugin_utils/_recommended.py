@@ -161,6 +161,11 @@ def settled(name: str, options: Options, kind: str, host: Variables, size: str |
     if isinstance(found["networks"], list):
         found["networks"] = [_with_bridge(name, net, bridge) for net in found["networks"]]
     if kind == "container":
+        # Without servers a new container has those of the host, which may not be for guests, and do not know the names of the lab.
+        dns = found.get("dns", {})
+        servers = resolvers_of(found["networks"], host)
+        if isinstance(dns, t.Mapping) and "servers" not in dns and servers:
+            found["dns"] = {**dns, "servers": servers}
         if found.get("clone_from") is None and "image" not in found:
             found["image"] = image_of(kind, host)
         rootfs = found.get("rootfs", {})
@@ -179,6 +184,22 @@ def settled(name: str, options: Options, kind: str, host: Variables, size: str |
         if "image" not in found and found.get("clone_from") is None and not has_source:
             found["image"] = image_of(kind, host)
     return found
+
+
+def resolvers_of(networks: t.Any, host: Variables) -> list[str]:
+    """The address of the first bridge of these *networks* that answers names itself; nothing where none does."""
+    bridges = {str(bridge.get("name")): bridge for bridge in dictionaries(host.get("hypervisor_bridges"))}
+    used = [bridges[net["bridge"]] for net in dictionaries(networks) if net.get("bridge") in bridges]
+    return [str(bridge["address"]).partition("/")[0] for bridge in used if answers_names(bridge)][:1]
+
+
+def answers_names(bridge: Options) -> bool:
+    """Whether guests are led through the host by *bridge*, which then has a resolver of its own for them."""
+    return (
+        bridge.get("mode", "nat") in ("nat", "routed")
+        and bool(bridge.get("address"))
+        and bridge.get("state") != "absent"
+    )
 
 
 def _has_sizes(pool: str, host: Variables) -> bool:

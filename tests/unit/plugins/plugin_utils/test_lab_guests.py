@@ -10,7 +10,12 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.homelab.hybrid.plugins.plugin_utils._lab_guests import lab_summed, show_bytes, show_uptime
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._lab_guests import (
+    forgotten,
+    lab_summed,
+    show_bytes,
+    show_uptime,
+)
 
 VM = {
     "name": "desk",
@@ -29,6 +34,8 @@ VM = {
     "uptime_seconds": 90061.5,
 }
 HOSTVARS: dict[str, dict[str, t.Any]] = {
+    "alpha": {},
+    "beta": {},
     "desk": {
         "guest_hypervisor": "alpha",
         "guest_kind": "vm",
@@ -53,7 +60,7 @@ def lab_guests(results: list[dict[str, t.Any]], names: list[str], hostvars: t.An
 def published(variables: dict[str, dict[str, t.Any]], **addresses: str) -> dict[str, t.Any]:
     """The lab of running guests with these variables and addresses."""
     guests = [{"name": name, "state": "started", "addresses": [address]} for name, address in addresses.items()]
-    return lab_summed([{"item": "alpha", "guests": guests}], list(variables), variables, DOMAIN)
+    return lab_summed([{"item": "alpha", "guests": guests}], list(variables), {"alpha": {}, **variables}, DOMAIN)
 
 
 def names(lab: dict[str, t.Any]) -> dict[str, list[str]]:
@@ -118,6 +125,32 @@ def test_of_a_service_on_two_guests_each_has_a_name_and_a_site_of_its_own(web: N
 def test_a_guest_whose_services_cannot_be_read_is_shown_without_them() -> None:
     lab = published({"odd": {**SERVED["dns"], "guest_services": ["no_such_role"]}}, odd="10.0.0.9")
     assert names(lab) == {"odd": ["10.0.0.9"]}
+
+
+NAT = {"name": "nat0", "address": "10.0.0.1/24"}
+OWN = {**NAT, "name": "nat1", "mode": "routed", "dns": {"hosts": [{"name": "dns.lab.home.arpa", "ip": "10.0.0.9"}]}}
+LAN = {"name": "lan0", "mode": "ports", "address": "192.0.2.2/24"}
+
+
+def test_the_bridges_that_guests_ask_answer_the_names_of_the_lab() -> None:
+    alpha = {"hypervisor_bridges": [NAT, OWN, LAN]}
+    guests = [{"name": "dns", "state": "started", "addresses": ["fd00::3", "10.0.0.3"]}]
+    hostvars = {"alpha": alpha, "dns": SERVED["dns"]}
+    nat, own = lab_summed([{"item": "alpha", "guests": guests}], ["dns"], hostvars, DOMAIN)["bridges"]
+    assert nat["hosts"] == [
+        {"name": "dns.lab.home.arpa", "ip": "10.0.0.3"},
+        {"name": "unbound.lab.home.arpa", "ip": "10.0.0.3"},
+    ]
+    assert (own["name"], [host["name"] for host in own["hosts"]]) == ("nat1", ["unbound.lab.home.arpa"])
+
+
+@pytest.mark.parametrize(("keeps", "gone"), [(False, ["old.lab.home.arpa"]), (True, [])])
+def test_a_name_that_is_no_longer_the_labs_is_forgotten_where_all_of_it_is_known(keeps: bool, gone: list[str]) -> None:
+    bridge = {"hosts": [{"name": "a.lab.home.arpa"}], "others": ["b.lab.home.arpa"], "keeps": keeps}
+    there = ["a.lab.home.arpa", "b.lab.home.arpa", "old.lab.home.arpa", "printer", "c.elsewhere.org"]
+    told = {"bridge": {"dns": {"hosts": [{"name": name, "ip": "10.0.0.1"} for name in there]}}}
+    assert forgotten(told, bridge, DOMAIN) == [{"name": name, "state": "absent"} for name in gone]
+    assert forgotten({"skipped": True}, bridge, DOMAIN) == []
 
 
 def test_each_guest_is_seen_on_its_own_hypervisor() -> None:

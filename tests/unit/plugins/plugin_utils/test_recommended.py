@@ -90,6 +90,22 @@ def test_cores_of_the_inventory_take_the_place_of_recommended_processors() -> No
     assert found["cpu"] == {"cores": 2} and "vcpus" not in found
 
 
+@pytest.mark.parametrize(
+    ("mode", "spec", "servers"),
+    [
+        ("nat", {}, ["10.9.0.1"]),
+        ("routed", {"dns": {"search": ["lab.home.arpa"]}}, ["10.9.0.1"]),
+        ("nat", {"dns": {"servers": ["192.0.2.53"]}}, ["192.0.2.53"]),
+        ("nat", {"dns": {"servers": None}}, None),
+        ("isolated", {}, None),
+        ("ports", {}, None),
+    ],
+)
+def test_a_guest_asks_its_bridge_where_that_answers(mode: str, spec: dict[str, t.Any], servers: t.Any) -> None:
+    host = {**HOST, "hypervisor_bridges": [{"name": "nat0", "mode": mode, "address": "10.9.0.1/24"}]}
+    assert options(host, guest_spec=spec).get("dns", {}).get("servers") == servers
+
+
 def test_what_null_takes_away_stays_away() -> None:
     assert options(guest_spec={"networks": None})["networks"] is None
 
