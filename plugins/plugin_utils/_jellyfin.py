@@ -103,11 +103,14 @@ def _library(declared: Document, found: Document | None) -> t.Iterator[Request]:
 def _users(wanted: Document, found: Document) -> t.Iterator[Request]:
     # Names of users are the same in upper and lower case.
     standing = {user["Name"].lower(): user for user in found["users"]}
-    ids = {library["Name"]: library["ItemId"] for library in found["libraries"]}
+    # One that was added while another was scanned has no id yet.
+    ids = {library["Name"]: library["ItemId"] for library in found["libraries"] if library.get("ItemId")}
     declared = {library["name"] for library in wanted.get("libraries") or [] if library.get("state") != "absent"}
     for user in wanted.get("users") or []:
         name, its = user["name"], standing.get(user["name"].lower())
-        unknown = sorted(set(user.get("libraries") or []) - declared - ids.keys())
+        unknown = sorted(
+            set(user.get("libraries") or []) - declared - {library["Name"] for library in found["libraries"]}
+        )
         if unknown:
             raise JellyfinError(f"user {name}: there is no library {', '.join(unknown)}")
         if user.get("state") == "absent":

@@ -257,6 +257,10 @@ SCENARIO = Scenario(
         call("GET", "/Users", name="jellyfin", password="jellyfin"),
     ),
     refusal="Hash Sum mismatch",
-    gone=("/etc/apt/sources.list.d/jellyfin.sources", "/usr/lib/jellyfin/bin/jellyfin"),
+    gone=(
+        "/etc/apt/sources.list.d/jellyfin.sources",
+        "/usr/lib/jellyfin/bin/jellyfin",
+        "/var/lib/homelab_hybrid/services/jellyfin.network.json",
+    ),
     judge=judge,
 )

@@ -86,6 +86,8 @@ def test_a_user_is_made_with_a_secret_and_gets_rights_once_there() -> None:
 def test_rights_in_a_library_that_is_made_now_wait_for_its_id() -> None:
     wanted = {"libraries": [{"name": "New", "paths": ["/n"]}], "users": [{"name": "alice", "libraries": ["New"]}]}
     assert not [each for each in ask(**wanted) if "Policy" in each]
+    without = {**FOUND, "libraries": [FILMS, {**MIXED, "ItemId": None}]}
+    assert requests({"users": [{"name": "alice", "libraries": ["All"]}]}, without) == []
 
 
 def test_a_library_that_nobody_has_is_refused() -> None:
