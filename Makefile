@@ -109,7 +109,7 @@ matrix: $(call NEEDS,host) ## Every option on the real host, driven from pytest;
 
 # Each part is for itself, and `make -j4 integration` runs them side by side.
 .PHONY: integration integration-start integration-targets integration-playbooks integration-awx integration-demo
-integration: integration-targets integration-playbooks integration-awx integration-demo ## Integration targets through ansible-playbook; playbooks on small labs; every playbook as AWX runs it; demo, demo again, destroy
+integration: integration-targets integration-playbooks integration-awx integration-demo ## Integration targets through ansible-playbook; playbooks on small labs; a service with a way back; every playbook as AWX runs it; demo, demo again, destroy
 
 integration-start: host artifact
 	@$(TALLY) start integration
@@ -118,7 +118,7 @@ integration-targets: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "targets" --stream --count '^TASK \[\S+ : Run \| ' -- $(CELL) $(VENV)/bin/python tests/tools/in_real_tree.py integration --color no --allow-destructive
 
 integration-playbooks: $(call NEEDS,integration-start)
-	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks
+	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks tests/services/test_services.py
 
 integration-awx: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "playbooks in AWX" --stream --count '^awx ok: ' -- $(CELL) $(VENV)/bin/python tests/playbooks/awx.py $(ARTIFACT)
