@@ -118,7 +118,7 @@ integration-targets: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "targets" --stream --count '^TASK \[\S+ : Run \| ' -- $(CELL) $(VENV)/bin/python tests/tools/in_real_tree.py integration --color no --allow-destructive
 
 integration-playbooks: $(call NEEDS,integration-start)
-	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks tests/services/test_services.py
+	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks 'tests/services/test_services.py::test_a_service_has_a_way_back[mosquitto]'
 
 integration-awx: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "playbooks in AWX" --stream --count '^awx ok: ' -- $(CELL) $(VENV)/bin/python tests/playbooks/awx.py $(ARTIFACT)

@@ -18,7 +18,8 @@ SCENARIOS: tuple[Scenario, ...] = (mosquitto.SCENARIO, jellyfin.SCENARIO)
 
 
 # How often a new version is asked until it answers: a guest at home may be slow, and what is silent here stays so.
-PATIENCE = ("-e", '{"__service_attempts": 8}')
+# As often the old version is asked on the way back, which must have the time that a busy machine takes.
+PATIENCE = ("-e", '{"__service_attempts": 30}')
 
 
 @pytest.fixture(params=SCENARIOS, ids=[scenario.role for scenario in SCENARIOS])
