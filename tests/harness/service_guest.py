@@ -138,7 +138,10 @@ class Play:
 
 
 class Lab:
-    """An inventory in *folder* with one hypervisor, this host, and one guest that has *role* with *variables*."""
+    """An inventory in *folder* with one hypervisor, this host, and one guest that has *role* with *variables*.
+
+    Collections of a user lie in *folder* too; a role with dots is one of theirs.
+    """
 
     def __init__(
         self, folder: Path, role: str = "", variables: t.Mapping[str, t.Any] = types.MappingProxyType({})
@@ -149,9 +152,10 @@ class Lab:
 
     def entry(self, entry: str, *argv: str, **variables: t.Any) -> Play:
         """Run the entry point *entry* of the role."""
+        role = self.role if "." in self.role else f"homelab.hybrid.{self.role}"
         task = {
             "name": "Run the role",
-            "ansible.builtin.include_role": {"name": f"homelab.hybrid.{self.role}", "tasks_from": entry},
+            "ansible.builtin.include_role": {"name": role, "tasks_from": entry},
         }
         play = {"name": "Service", "hosts": "guests", "gather_facts": False, "become": True, "tasks": [task]}
         (self.folder / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
@@ -169,7 +173,7 @@ class Lab:
         environment = {
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
             **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
+            "ANSIBLE_COLLECTIONS_PATH": f"{ROOT / '.build'}:{self.folder}",
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_INJECT_FACT_VARS": "false",
             "ANSIBLE_PIPELINING": "true",
