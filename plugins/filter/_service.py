@@ -11,6 +11,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ..plugin_utils._compose import compose_images
 from ..plugin_utils._jellyfin import JellyfinError, requests
 from ..plugin_utils._openpgp import fingerprints
 from ..plugin_utils._services import mosquitto_hash, ports_taken
@@ -21,6 +22,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {
+            "_compose_images": compose_images,
             "_jellyfin_requests": _told(requests, JellyfinError),
             "_mosquitto_hash": mosquitto_hash,
             "_openpgp_fingerprints": _told(fingerprints, ValueError),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import typing as t
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ from ansible_collections.homelab.hybrid.tests.harness import service_guest as gu
 from ansible_collections.homelab.hybrid.tests.services.registry import Registry
 
 SERVER = ("/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www")
+
+# It starts, deletes what it finds, and never answers.
+BROKEN = ("/bin/busybox", "sh", "-c", "/bin/busybox rm -f /www/data/row; exec /bin/busybox sleep 3600")
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +90,126 @@ def test_docker_stands_runs_on_and_is_taken_away(registry: Registry, tmp_path: P
     lab.entry("remove").succeeded()
     assert guest.status("sh", "-c", "command -v docker") != 0
     assert guest.status("test", "-d", "/var/lib/docker/overlay2") == 0, "what Docker kept is data"
+
+
+WIKI = """# As its author wrote it.
+x-restart: &restart
+  restart: always
+services:
+  wiki:
+    <<: *restart
+    image: ${IMAGE:-docker.io/example/wiki:latest}
+    ports:
+      - 127.0.0.1:8081:80
+    volumes: [./pages:/www/pages]
+  job:
+    image: docker.io/example/job:latest
+    command: [/bin/busybox, "true"]
+"""
+
+
+def ask(port: int, path: str = "index.html") -> str:
+    """What the guest answers the hypervisor; nothing where it does not."""
+    try:
+        with urllib.request.urlopen(f"http://{guest.ADDRESS}:{port}/{path}", timeout=5) as answer:
+            return str(answer.read().decode().strip())
+    except OSError:
+        return ""
+
+
+def started(app: str) -> set[str]:
+    """The containers of an application, each with the moment at which it was started."""
+    names = docker("ps", "--quiet", "--filter", f"label=com.docker.compose.project={app}").split()
+    return set(docker("inspect", *names, "--format", "{{.Name}} {{.State.StartedAt}}").splitlines()) if names else set()
+
+
+def web(image: str, **options: t.Any) -> dict[str, t.Any]:
+    service = {"image": "${IMAGE}", "ports": ["8080:80"], "volumes": ["./data:/www/data"], "restart": "unless-stopped"}
+    beside = {"image": "${IMAGE}", "restart": "unless-stopped"}
+    project = {"services": {"web": service, "beside": beside}}
+    return {"name": "web", "project": project, "env": {"IMAGE": image}, "port": 8080, **options}
+
+
+def test_applications_from_compose_files_are_kept(registry: Registry, tmp_path: Path) -> None:
+    before, fresh = outside(), packages()
+    image = registry.push("web", "1.0", SERVER, {"www/index.html": "one\n"})
+    server = ("/bin/busybox", "httpd", "-f", "-p", "3000", "-h", "/www")
+    forge = registry.push("forge", "9", server, {"www/api/healthz": '{"status": "pass"}'})
+    (tmp_path / "wiki.yaml").write_text(WIKI, encoding="utf-8")
+    wiki = {
+        "name": "wiki",
+        "src": str(tmp_path / "wiki.yaml"),
+        "images": {"wiki": image, "job": image},
+        "check": {"url": "http://127.0.0.1:8081/", "regex": "one"},
+        "data": {"pages": "./pages"},
+    }
+    forgejo = {"name": "forge", "preset": "forgejo", "images": {"forgejo": forge}}
+    apps = [web(image), wiki, forgejo]
+    lab = guest.Lab(
+        tmp_path, "compose_app", {"docker_host_insecure_registries": [registry.name], "compose_app_apps": apps}
+    )
+
+    loose = lab.entry("main", "--check", compose_app_apps=[web("docker.io/example/web:1")]).failed()
+    assert "web has docker.io/example/web:1" in loose.said and "write the digest" in loose.said
+    checked = lab.entry("main", "--check").succeeded()
+    assert checked.changed and image in checked.said and packages() == fresh
+    lab.entry("main").succeeded()
+    assert lab.entry("main").succeeded().changed == 0, "a second run changes nothing"
+    assert lab.entry("main", "--check").succeeded().changed == 0
+
+    assert ask(8080) == "one" and ask(3000, "api/healthz") == '{"status": "pass"}'
+    ports = {each.rpartition(":")[2] for each in outside() - before}
+    assert ports == {"8080", "3000", "2222"}, "the wiki answers its guest alone"
+    assert WIKI in guest.inside("cat", "/opt/compose/wiki/compose.yaml") + "\n"
+    secret = guest.inside("cat", "/var/lib/homelab_hybrid/secrets/forge/SECRET_KEY")
+    assert len(secret) == 32 and secret in docker("inspect", "forge-forgejo-1")
+    assert guest.inside("stat", "--format", "%a", "/opt/compose/forge/.env") == "600"
+    guest.inside("sh", "-c", "echo row > /opt/compose/web/data/row")
+
+    stood = started("web")
+    docker("rm", "--force", "web-web-1")
+    assert lab.entry("main", "--check").succeeded().changed and ask(8080) == ""
+    assert lab.entry("main").succeeded().changed, "a container that is gone is made, and told"
+    assert ask(8080, "data/row") == "row" and len(started("web") & stood) == 1, "the one beside it ran on"
+    guest.inside("systemctl", "stop", "compose-web.service")
+    assert started("web") == set()
+    assert lab.entry("main").succeeded().changed and ask(8080, "data/row") == "row"
+
+    stood = started("web")
+    lab.variables = {**lab.variables, "compose_app_apps": [{**wiki, "state": "absent"}, web(image), forgejo]}
+    lab.entry("main").succeeded()
+    assert started("wiki") == set() and started("web") == stood
+    assert guest.status("test", "-d", "/opt/compose/wiki/pages") == 0, "its pages are data"
+    assert lab.entry("main").succeeded().changed == 0
+    lab.entry("remove").succeeded()
+    assert outside() == before and docker("ps", "--all", "--quiet") == ""
+    assert guest.inside("cat", "/opt/compose/web/data/row") == "row"
+
+
+def test_images_of_an_application_change_through_the_door(registry: Registry, tmp_path: Path) -> None:
+    image = registry.push("web", "1.0", SERVER, {"www/index.html": "one\n"})
+    lab = guest.Lab(tmp_path, "compose_app", {"docker_host_insecure_registries": [registry.name]})
+    lab.entry("main", compose_app_apps=[web(image)]).succeeded()
+    # Later runs are of the application alone.
+    lab.variables = {**lab.variables, "guest_services": ["docker_host", "compose_app"]}
+    guest.inside("sh", "-c", "echo row > /opt/compose/web/data/row")
+
+    turned = registry.push("web", "1.1", SERVER, {"www/index.html": "two\n"})
+    registry.turn(turned)
+    stood = started("web")
+    refused = lab.entry("main", compose_app_apps=[web(turned)]).failed()
+    assert "verif" in refused.said and started("web") == stood, refused.printed[-3000:]
+    assert image in guest.inside("cat", "/opt/compose/web/.env"), "refused before anything is changed"
+
+    silent = [web(registry.push("web", "1.2", BROKEN, {}), check={"attempts": 5})]
+    failed = lab.entry("main", compose_app_apps=silent).failed()
+    assert "went back" in failed.said, failed.printed[-4000:]
+    assert ask(8080) == "one" and ask(8080, "data/row") == "row", "the old one answers, with what was written before"
+    again = lab.entry("main", compose_app_apps=silent).succeeded()
+    assert again.changed == 0 and "failed before" in again.said
+
+    newer = [web(registry.push("web", "1.3", SERVER, {"www/index.html": "three\n"}))]
+    assert lab.entry("main", "--check", compose_app_apps=newer).succeeded().changed and ask(8080) == "one"
+    assert lab.entry("main", compose_app_apps=newer).succeeded().changed
+    assert ask(8080) == "three" and ask(8080, "data/row") == "row"
+    assert lab.entry("main", compose_app_apps=newer).succeeded().changed == 0
