@@ -55,6 +55,11 @@ class Service:
         return str(self.declaration.get("provides") or "")
 
     @property
+    def applications_in(self) -> str:
+        """The name of the variable with its applications, items ``name``, ``title``, ``preset``, ``port`` and ``state``; empty for one service."""
+        return str(self.declaration.get("applications") or "")
+
+    @property
     def requires(self) -> list[str]:
         """The full names of the roles that come before it."""
         return [full_name(name) for name in self.declaration.get("requires") or ()]

@@ -147,19 +147,40 @@ def offers(variables: t.Mapping[str, Facts], addresses: t.Mapping[str, t.Sequenc
         except AnsibleFilterError:
             continue
     times = collections.Counter(service.role for dummy, service in services)
-    return [
-        Offer(
-            guest=guest,
-            title=service.title,
-            # Of several in one lab none has the name for itself.
-            names=[f"{name}-{guest}" if times[service.role] > 1 else name for name in service.names],
-            addresses=addresses[guest],
-            http_port=port_of(service, variables[guest]),
-            first_port=first_port(service, variables[guest]),
-            is_proxy=service.provides == PROXY,
+    found = []
+    for guest, service in services:
+        if service.applications_in:
+            found += applications(guest, service, variables[guest], addresses[guest])
+            continue
+        found.append(
+            Offer(
+                guest=guest,
+                title=service.title,
+                # Of several in one lab none has the name for itself.
+                names=[f"{name}-{guest}" if times[service.role] > 1 else name for name in service.names],
+                addresses=addresses[guest],
+                http_port=port_of(service, variables[guest]),
+                first_port=first_port(service, variables[guest]),
+                is_proxy=service.provides == PROXY,
+            )
         )
-        for guest, service in services
-    ]
+    return found
+
+
+def applications(guest: str, service: Service, variables: Facts, addresses: t.Sequence[str]) -> list[Offer]:
+    """What a *service* offers that is a list of applications, each under its own name."""
+    presets = service.declaration.get("presets") or {}
+    written = variables.get(service.applications_in)
+    named = [each for each in written if isinstance(each, t.Mapping)] if isinstance(written, t.Sequence) else []
+    found = []
+    for each in named:
+        whole = {**presets.get(each.get("preset"), {}), **each}
+        port = str(whole.get("port") or "")
+        if whole.get("name") and whole.get("state") != "absent":
+            number = int(port) if port.isdecimal() else None
+            title, name = str(whole.get("title") or whole["name"]), str(whole["name"]).replace("_", "-")
+            found.append(Offer(guest, title, [name], addresses, number, number, is_proxy=False))
+    return found
 
 
 def published(guests: list[dict[str, t.Any]], found: t.Sequence[Offer], domain: str) -> dict[str, t.Any]:

@@ -122,6 +122,24 @@ def test_of_a_service_on_two_guests_each_has_a_name_and_a_site_of_its_own(web: N
     assert "films" not in names(lab)
 
 
+def test_each_application_of_a_service_has_a_name_and_a_site() -> None:
+    wanted = [
+        {"name": "git_one", "preset": "forgejo"},
+        {"name": "wiki", "title": "Wiki", "port": 8080},
+        {"name": "job"},
+        {"name": "old", "port": 8081, "state": "absent"},
+    ]
+    box = {**SERVED["dns"], "guest_services": ["docker_host", "compose_app"], "compose_app_apps": wanted}
+    lab = published({**SERVED, "box": box}, door="10.0.0.2", box="10.0.0.4")
+    assert {site["name"].partition(".")[0]: site["upstreams"] for site in lab["sites"]} == {
+        "git-one": ["http://10.0.0.4:3000"],
+        "wiki": ["http://10.0.0.4:8080"],
+    }
+    assert names(lab)["wiki"] == ["10.0.0.2"] and names(lab)["job"] == ["10.0.0.4"] and "old" not in names(lab)
+    cards = next(guest for guest in lab["guests"] if guest["name"] == "box")["services"]
+    assert [card["name"] for card in cards] == ["Docker", "Forgejo", "Wiki", "job"]
+
+
 def test_a_guest_whose_services_cannot_be_read_is_shown_without_them() -> None:
     lab = published({"odd": {**SERVED["dns"], "guest_services": ["no_such_role"]}}, odd="10.0.0.9")
     assert names(lab) == {"odd": ["10.0.0.9"]}
