@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.tests.harness import service_guest as guest
-from ansible_collections.homelab.hybrid.tests.services import jellyfin, mosquitto
+from ansible_collections.homelab.hybrid.tests.services import adguard_home, jellyfin, mosquitto
 from ansible_collections.homelab.hybrid.tests.services.scenario import Scenario
 
-SCENARIOS: tuple[Scenario, ...] = (mosquitto.SCENARIO, jellyfin.SCENARIO)
+SCENARIOS: tuple[Scenario, ...] = (mosquitto.SCENARIO, jellyfin.SCENARIO, adguard_home.SCENARIO)
 
 
 # How often a new version is asked until it answers: a guest at home may be slow, and what is silent here stays so.
