@@ -57,6 +57,8 @@ def test_a_role_of_a_user_is_a_service_of_the_lab(lab: guest.Lab) -> None:
     assert lab.playbook("services", "--check").succeeded().changed
     lab.playbook("services").succeeded()
     assert lab.playbook("services").succeeded().changed == 0
+    assert lab.playbook("services", "--check", board_text="Tea at six", board_port=81).succeeded().changed
+    assert lab.playbook("services", "--check").succeeded().changed == 0
     assert "Tea at five" in answer(guest.inside("cat", SECRET))
     assert "401" in answer("") and "401" in answer("anna")
     guest.inside("systemctl", "stop", "lighttpd")
