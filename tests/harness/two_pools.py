@@ -114,10 +114,12 @@ def firmware(folder: Path) -> t.Iterator[dict[str, Path]]:
     assert variables.is_file() and (state / "tpm2-00.permall").is_file()
     (state / "secret").touch()
     os.chown(state / "secret", 1234, 1234)
-    yield {"nvram": variables, "tpm": state / "secret"}
-    machines.remove_machines()
-    variables.unlink()
-    shutil.rmtree(state.parent, ignore_errors=True)
+    try:
+        yield {"nvram": variables, "tpm": state / "secret"}
+    finally:
+        machines.remove_machines()
+        variables.unlink()
+        shutil.rmtree(state.parent, ignore_errors=True)
 
 
 def remember(files: t.Mapping[str, Path], word: bytes) -> None:

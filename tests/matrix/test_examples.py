@@ -177,7 +177,7 @@ def examples_of(source: str, guest: str | None, found: t.Any) -> t.Iterator[Exam
         module = "kvm_vm" if guest in OF_MACHINES else "lxc_container"
         profiles = {**catalog(), **found.get("guest_profile_catalog", {})}
         spec = {"state": "present", **found["guest_spec"]}
-        options = options_of(guest, {**found, "guest_spec": spec, "guest_profile_catalog": profiles})
+        options = options_of(guest, {**found, "guest_spec": spec, "guest_profile_catalog": profiles}, {})
         yield Example(source, module, options)
 
 

@@ -112,7 +112,7 @@ class Archive:
             full,
             "Depends: python3, adduser\nRecommends: jellyfin-web, sudo, jellyfin-ffmpeg7\n",
             {
-                "usr/lib/jellyfin/bin/jellyfin": STAND_IN.read_text(encoding="utf-8"),
+                "usr/lib/jellyfin/bin/jellyfin": "#!/usr/bin/python3\n" + STAND_IN.read_text(encoding="utf-8"),
                 "usr/lib/jellyfin/bin/release.json": release,
                 "usr/lib/systemd/system/jellyfin.service": UNIT,
                 "etc/default/jellyfin": DEFAULT,
