@@ -70,6 +70,7 @@ ELSEWHERE = {
     "plugin": "tests/matrix/test_inventory_guests.py",
     "all": "tests/playbooks/test_readme.py",
     "guest_startup": "tests/playbooks/test_playbooks.py",
+    "guest_services": "tests/playbooks/demo.sh",
     "guest_kind": "tests/matrix/test_site.py",
     "ansible_connection": "tests/matrix/test_connection_lxc.py",
     "ansible_become_password": "tests/matrix/test_become.py",
@@ -106,6 +107,12 @@ BASE: dict[str, Params] = {
         ],
         "networks": [{"name": "lan", "bridge": "br0"}],
     },
+}
+# What a guest with services takes from the lists of its hypervisor.
+HYPERVISOR: Params = {
+    "hypervisor_bridges": [{"name": "br0"}],
+    "hypervisor_storage_pools": [{"name": "main"}],
+    "hypervisor_images": [{"name": "debian-13", "kind": "container"}, {"name": "debian-13-vm", "kind": "vm"}],
 }
 OF_MACHINES = ("builder", "web", "opnsense", "truenas", "sandbox")
 
@@ -177,7 +184,7 @@ def examples_of(source: str, guest: str | None, found: t.Any) -> t.Iterator[Exam
         module = "kvm_vm" if guest in OF_MACHINES else "lxc_container"
         profiles = {**catalog(), **found.get("guest_profile_catalog", {})}
         spec = {"state": "present", **found["guest_spec"]}
-        options = options_of(guest, {**found, "guest_spec": spec, "guest_profile_catalog": profiles}, {})
+        options = options_of(guest, {**found, "guest_spec": spec, "guest_profile_catalog": profiles}, HYPERVISOR)
         yield Example(source, module, options)
 
 
