@@ -63,6 +63,9 @@ def test_a_role_of_a_user_is_a_service_of_the_lab(lab: guest.Lab) -> None:
     assert "401" in answer("") and "401" in answer("anna")
     guest.inside("systemctl", "stop", "lighttpd")
     assert lab.playbook("services").succeeded().changed and "401" in answer("")
+    away = '{"hypervisor_bridges": [{"name": "hlsv-away", "mode": "nat", "address": "10.93.65.1/24"}]}'
+    told = lab.playbook("services", "-e", away).failed()
+    assert re.search(r"msg: .?hlsv-away: ", told.printed), "the services stand, and the run does not end well"
     lab.entry("update").succeeded()
     lab.entry("remove").succeeded()
     assert guest.status("systemctl", "cat", "lighttpd") != 0
