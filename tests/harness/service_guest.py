@@ -46,16 +46,19 @@ def run(*argv: str, check: bool = True) -> str:
     return done.stdout.strip()
 
 
+def _attached(argv: tuple[str, ...]) -> list[str]:
+    path = "PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return ["lxc-attach", "-n", NAME, "--clear-env", "-v", path, "--", *argv]
+
+
 def inside(*argv: str, check: bool = True) -> str:
     """What *argv* prints in the guest."""
-    path = "PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return run("lxc-attach", "-n", NAME, "--clear-env", "-v", path, "--", *argv, check=check)
+    return run(*_attached(argv), check=check)
 
 
 def status(*argv: str) -> int:
     """With which status *argv* ends in the guest."""
-    command = ["lxc-attach", "-n", NAME, "--clear-env", "-v", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "--", *argv]
-    return subprocess.run(command, capture_output=True, check=False).returncode
+    return subprocess.run(_attached(argv), capture_output=True, check=False).returncode
 
 
 def listeners() -> set[str]:
