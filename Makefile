@@ -199,10 +199,11 @@ services: host ## Each service role in a real Debian 13: applied, healed, update
 	@PYTHONPATH=$(BUILD) $(VENV)/bin/python -m pytest -q $(call IN_CELLS,2) --dist worksteal tests/services
 
 .PHONY: docs
-docs: tools ## Render the documentation into .build/docs, and write its table of apply paths
+docs: tools ## Write what follows from rows and argument specs (tables, defaults of roles), and render the documentation into .build/docs
 	@$(VENV)/bin/python tests/tools/apply_paths.py --write
 	@$(VENV)/bin/python tests/tools/option_docs.py
 	@$(VENV)/bin/python tests/tools/layout_docs.py
+	@$(VENV)/bin/python tests/tools/role_docs.py
 	@rm -rf $(BUILD)/docs && mkdir -p $(BUILD)/docs && chmod 755 $(BUILD)/docs
 	@antsibull-docs collection --use-current --dest-dir $(BUILD)/docs --output-format simplified-rst homelab.hybrid
 	@echo "the pages are in .build/docs"
