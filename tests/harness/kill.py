@@ -87,12 +87,15 @@ def survive_kills(
     verify: t.Callable[[Outcome], None],
     moments: int = 3,
     seed: int = SEED,
+    then: Params | None = None,
 ) -> int:
     """Kill the run at each of its steps and at *moments* random moments. Returns how many kills there were.
 
     *begin* brings the host to where the run starts from. After each kill no change that was told to stand is planned again,
-    the next run must converge, *verify* must accept what stands, and a further run must find nothing to do.
+    the next run, of *then* where that is given, must converge, *verify* must accept what stands, and a further run must find
+    nothing to do.
     """
+    then = params if then is None else then
     begin()
     started = time.monotonic()
     steps, result = Child(resource, params).finish()
@@ -104,7 +107,7 @@ def survive_kills(
         begin()
         stood, killed = Child(resource, params, kill_at=number).finish()
         assert killed is None and len(stood) == number
-        _converges(resource, params, verify, f"killed after step {number} ({stood[-1]})", stood)
+        _converges(resource, then, verify, f"killed after step {number} ({stood[-1]})", stood)
     for dummy in range(moments):
         begin()
         moment = draw.uniform(0.0, duration)
@@ -112,7 +115,7 @@ def survive_kills(
         time.sleep(moment)
         child.kill()
         stood = child.finish()[0]
-        _converges(resource, params, verify, f"killed after {moment:.3f} s (seed {seed})", stood)
+        _converges(resource, then, verify, f"killed after {moment:.3f} s (seed {seed})", stood)
     return len(steps) + moments
 
 

@@ -22,7 +22,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource imp
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness import tiny_root
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
-from ansible_collections.homelab.hybrid.tests.harness.kill import at_once, survive_kills
+from ansible_collections.homelab.hybrid.tests.harness.kill import Child, at_once, survive_kills
 
 PATHS_OF_CREATION = ["state", "image", "rootfs.pool", "unprivileged", "hostname", "autostart"]
 
@@ -307,6 +307,40 @@ def test_creation_survives_every_kill():
         assert "AAAAC3NzaC1lZDI1" in (ct.rootfs() / "root/.ssh/authorized_keys").read_text()
 
     survive_kills(ct.CONTAINER, CREATION, begin=ct.clean, verify=verify, moments=3)
+
+
+@pytest.mark.parametrize(("power", "shown"), [("started", "RUNNING"), ("paused", "FROZEN")])
+def test_a_killed_creation_comes_to_its_power_by_a_run_that_leaves_the_power_as_it_is(power: str, shown: str):
+    def verify(outcome: t.Any) -> None:
+        assert ct.state() == shown and "due_power" not in ct.record()
+
+    then = {key: value for key, value in ct.BASE.items() if key != "state"}
+    survive_kills(ct.CONTAINER, {**ct.BASE, "state": power}, begin=ct.clean, verify=verify, moments=0, then=then)
+
+
+def test_a_start_that_was_due_is_forgotten_with_any_other_word_on_the_power():
+    steps = Child(ct.CONTAINER, ct.BASE).finish()[0]
+    ct.clean()
+    Child(ct.CONTAINER, ct.BASE, kill_at=steps.index("record complete") + 1).finish()
+    assert ct.state() == "STOPPED" and ct.record()["due_power"] == "started"
+    check_run_again(ct.CONTAINER, {"name": ct.NAME, "state": "stopped"}, [])
+    check_run_again(ct.CONTAINER, {"name": ct.NAME}, [])
+    assert ct.state() == "STOPPED"
+
+
+def test_a_restart_that_is_killed_anywhere_leaves_a_container_that_runs():
+    def begin() -> None:
+        ct.clean()
+        ct.make(networks=[ct.LAN])
+
+    def verify(outcome: t.Any) -> None:
+        assert ct.state() == "RUNNING" and mac in ct.network("-o", "link") and "due_power" not in ct.record()
+
+    mac = "10:66:6a:00:00:77"
+    change = {"name": ct.NAME, "networks": [{"name": "lan", "mac": mac}], "restart_policy": "if_needed"}
+    survive_kills(
+        ct.CONTAINER, {**change, "shutdown_timeout": 1, "force_stop": True}, begin=begin, verify=verify, moments=0
+    )
 
 
 def test_removal_survives_every_kill():

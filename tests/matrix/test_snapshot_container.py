@@ -254,7 +254,7 @@ def test_a_revert_that_is_killed_anywhere_is_finished_by_the_next_run() -> None:
         ends = ["", "@before", "@before-revert-1", *(["@before-revert-2"] if is_recorded else [])]
         assert volumes() == [f"{ct.NAME}.rootfs{end}" for end in ends], when
         assert ct.state() == "RUNNING", when
-        assert "reverting" not in ct.record() and "wants_start" not in ct.record(), when
+        assert "reverting" not in ct.record() and "due_power" not in ct.record(), when
 
 
 def test_a_revert_that_was_interrupted_is_named_by_who_meets_it() -> None:

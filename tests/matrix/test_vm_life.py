@@ -423,7 +423,7 @@ def test_killed_anywhere_while_it_is_made(folder: Path) -> None:
         ours = [name for name in files(folder) if NAME in name]
         assert ours == [f"{NAME}.data.qcow2", f"{NAME}.root.qcow2", f"{NAME}.seed.iso"]
         record = json.loads((RECORDS / f"{NAME}.json").read_text())
-        assert not {"building", "wants_start"} & record.keys()
+        assert not {"building", "due_power"} & record.keys()
         assert not any("fresh" in its for its in record["volumes"].values())
         with lock.hold([Reference(GUEST, NAME)], [], wait_seconds=0):
             pass
@@ -432,12 +432,35 @@ def test_killed_anywhere_while_it_is_made(folder: Path) -> None:
 
 
 def test_killed_before_its_first_start_it_is_started_by_any_next_run(folder: Path) -> None:
-    steps, killed = Child(VM, {**STOPPED, "state": "started"}, kill_at=3).finish()
+    steps, killed = Child(VM, {**STOPPED, "state": "started", "autostart": True}, kill_at=3).finish()
     assert killed is None and steps[-1] == "record complete" and state_of(NAME) == "shut off"
-    check_run_again(VM, {**STOPPED, "state": "present"}, ["state"])
-    assert state_of(NAME) == "running"
+    check_run_again(VM, {"name": NAME}, ["state"])
+    assert state_of(NAME) == "running" and NAME in virsh("list", "--all", "--autostart", "--name").split()
     check_run_again(VM, STOPPED, ["state"])
     unchanged(VM, {**STOPPED, "state": "present"})
+
+
+@pytest.mark.parametrize(("power", "shown"), [("started", "running"), ("paused", "paused")])
+def test_killed_anywhere_it_comes_to_its_power_by_a_run_that_leaves_the_power_as_it_is(
+    folder: Path, power: str, shown: str
+) -> None:
+    def verify(outcome: t.Any) -> None:
+        assert state_of(NAME) == shown and "due_power" not in json.loads((RECORDS / f"{NAME}.json").read_text())
+
+    then = {key: value for key, value in STOPPED.items() if key != "state"}
+    survive_kills(VM, {**STOPPED, "state": power}, begin=machines.remove_machines, verify=verify, moments=0, then=then)
+
+
+def test_killed_anywhere_in_a_restart_it_runs_again(folder: Path) -> None:
+    def begin() -> None:
+        machines.remove_machines()
+        made(state="started")
+
+    def verify(outcome: t.Any) -> None:
+        assert state_of(NAME) == "running" and running(NAME).findtext("memory") == "98304"
+
+    change = {"name": NAME, "memory": "96M", "restart_policy": "if_needed", "shutdown_timeout": 1, "force_stop": True}
+    survive_kills(VM, change, begin=begin, verify=verify, moments=0)
 
 
 def test_killed_anywhere_while_it_is_changed(folder: Path) -> None:

@@ -67,6 +67,8 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
     file = host.record("guests", name)
     found = load_file(file)
     record = found if found.kind in ("", KIND) else GuestRecord()
+    if spec is not None and spec.state == "present" and record.due_power is not None:
+        spec = spec.replace(state=record.due_power)  # whether it can be started is asked for before that is planned
     config = host.derived(configs).get(name)
     exists = config is not None and not record.is_building
     source = observe_source(spec, host) if spec is not None and spec.state != "absent" and not exists else None

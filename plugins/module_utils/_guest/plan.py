@@ -19,10 +19,12 @@ from .content import Source, show_copied
 from .identity import derive_mac
 from .options import TEMPLATE
 from .record import Origin
-from .spec import GuestSpec
+from .spec import GuestSpec, SpecT
 from .state import GuestState, Side
 
 RUNNING = ("started", "paused", "suspended")
+# Of a guest that is asked to have these powers a run that was killed may have left it without.
+_DUE = {"started": "started", "restarted": "started", "paused": "paused"}
 _AFTER_CREATION = {"present": "stopped", "restarted": "started"}
 
 
@@ -158,6 +160,7 @@ def plan_guest(kind: Kind) -> Plan:
 
     :raises SpecError: where something is missing that a new guest or item needs.
     """
+    kind.spec = with_due_power(kind.spec, kind.state)
     spec, state = kind.spec, kind.state
     if spec.state == "absent":
         return _plan_removal(kind)
@@ -200,6 +203,26 @@ def power_of(spec: GuestSpec, state: GuestState) -> Power:
     will_run = is_running if spec.state == "present" else spec.state not in ("stopped", "absent")
     is_asleep = state.power == "suspended" and spec.state in ("present", "suspended")
     return Power(is_running, will_run, takes_changes=not is_asleep)
+
+
+def with_due_power(spec: SpecT, state: GuestState) -> SpecT:
+    """*spec* as it is where the power is to stay as it is, and a run was killed before it had given the guest another one: that is due."""
+    due = state.record.due_power if spec.state == "present" and is_power_due(state) else None
+    return spec if due is None else spec.replace(state=due)
+
+
+def is_power_due(state: GuestState) -> bool:
+    """Whether the guest has not come to the power that the record says is due, or what was to have it was never made."""
+    due = state.record.due_power
+    return due is not None and (not state.exists or (state.power in ("stopped", "started") and state.power != due))
+
+
+def noted_power(spec: GuestSpec, state: GuestState) -> str | None:
+    """The power that the record is to say is due from before *spec* is carried out until it stands.
+
+    Only what must be finished whatever the next run asks for: a creation, and what a run that was killed has left.
+    """
+    return _DUE.get(spec.state) if not state.exists or is_power_due(state) else None
 
 
 def wanted_value(kind_options: Options, spec: GuestSpec, path: str) -> t.Any:
@@ -372,7 +395,7 @@ def _compare_list(draft: Draft, kind: Kind, area: str) -> None:
 def _plan_power(draft: Draft, spec: GuestSpec, state: GuestState) -> None:
     now, target = state.power, spec.state
     if target == "present":
-        target = "started" if state.record.wants_start and now == "stopped" else now
+        target = now
     if target == "restarted":
         how = How.RESTART if now in RUNNING else How.LIVE
         draft.add("state", now, "started" if now == "stopped" else "restarted", how)
@@ -381,6 +404,8 @@ def _plan_power(draft: Draft, spec: GuestSpec, state: GuestState) -> None:
         refuse(draft, "state", now, target, reason)
     elif target != now:
         draft.add("state", now, target)
+    if state.record.due_power is not None and not draft.plan.has("state"):
+        draft.plan.notes.append("state")
 
 
 def _plan_removal(kind: Kind) -> Plan:

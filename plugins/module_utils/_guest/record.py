@@ -119,12 +119,13 @@ class GuestRecord:
     *exists*: there is one. *is_building* from before the first write until the guest stands. *volumes* by item, *macs* by
     network, *names* by list and item the ident of things that do not bear their names themselves. *unplugged* has the bridge
     of interfaces whose link is down. *idmap* is start and count of the mapped ids. *options* are what the record holds of
-    options (home ``RECORD``), as JSON. *wants_start*: it was to be started, and a run was killed before. *snapshots* are ours, by
-    name; *reverting* is a revert that has not come to its end. *origin* is what it was cloned from; *holds* the guest that is held
-    still by us while it is. *nvram* is the file of a machine's UEFI variables that we made.
+    options (home ``RECORD``), as JSON. *due_power* is ``started`` or ``paused`` while a run that was killed may not have come to
+    that. *snapshots* are ours, by name; *reverting* is a revert that has not come to its end. *origin* is what it was cloned
+    from; *holds* the guest that is held still by us while it is. *nvram* is the file of a machine's UEFI variables that we made.
     """
 
     __slots__ = (
+        "due_power",
         "exists",
         "holds",
         "idmap",
@@ -143,7 +144,6 @@ class GuestRecord:
         "unplugged",
         "uuid",
         "volumes",
-        "wants_start",
     )
 
     def __init__(
@@ -161,7 +161,7 @@ class GuestRecord:
         idmap: tuple[int, int] | None = None,
         ssh_keys: tuple[str, ...] = (),
         options: Data | None = None,
-        wants_start: bool = False,
+        due_power: str | None = None,
         run: Run | None = None,
         snapshots: t.Mapping[str, Snapshot] | None = None,
         reverting: Revert | None = None,
@@ -181,7 +181,7 @@ class GuestRecord:
         self.idmap = idmap
         self.ssh_keys = ssh_keys
         self.options: Data = options or {}
-        self.wants_start = wants_start
+        self.due_power = due_power
         self.run = run
         self.snapshots: t.Mapping[str, Snapshot] = snapshots or {}
         self.reverting = reverting
@@ -231,7 +231,7 @@ class GuestRecord:
 _FOLDERS = ("volumes", "macs", "names", "unplugged", "startup", "snapshots", "reverting", "origin", "nvram")
 _LISTS = ("ssh_keys", "tags")
 _KEYS = frozenset(
-    "kind building uuid image volumes macs names unplugged idmap ssh_keys wants_start run snapshots reverting origin holds nvram schema".split()
+    "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds nvram schema".split()
 )
 
 
@@ -272,7 +272,7 @@ def _load(data: Data, exists: bool) -> GuestRecord:
         idmap=_load_idmap(data.get("idmap")),
         ssh_keys=tuple(data.get("ssh_keys") or ()),
         options={key: value for key, value in data.items() if key not in _KEYS},
-        wants_start=bool(data.get("wants_start")),
+        due_power=data.get("due_power"),
         run=_load_run(run) if run else None,
         snapshots={name: _load_snapshot(its) for name, its in (data.get("snapshots") or {}).items()},
         reverting=Revert(str(reverting["target"]), str(reverting["aside"])) if reverting else None,
@@ -322,7 +322,7 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "unplugged": dict(record.unplugged) or None,
         "idmap": _dump_idmap(record.idmap),
         "ssh_keys": list(record.ssh_keys) or None,
-        "wants_start": record.wants_start or None,
+        "due_power": record.due_power,
         "run": _dump_run(record.run) if record.run else None,
         "snapshots": {name: _dump_snapshot(its) for name, its in record.snapshots.items()} or None,
         "reverting": record.reverting._asdict() if record.reverting else None,

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from .._core import lock
@@ -30,7 +29,7 @@ from .._core.plan import Change, How, Plan, Step
 from .allocation import check_macs
 from .options import TEMPLATE
 from .ownership import Ownership
-from .plan import origin_of, power_of, wanted_value
+from .plan import noted_power, origin_of, power_of, wanted_value, with_due_power
 from .record import GuestRecord, Origin, Snapshot
 from .spec import GuestSpec
 from .state import GuestState
@@ -139,13 +138,11 @@ class Run:
 
     def __init__(self, backend: Backend, spec: GuestSpec, state: GuestState, plan: Plan) -> None:
         self.backend = backend
-        self.spec = spec
+        self.spec = with_due_power(spec, state)
         self.state = state
         self.plan = plan
         self.own = backend.own
-        self.power = power_of(spec, state)
-        # A start that is due, and of which the record says nothing any more.
-        self._is_start_forgotten = False
+        self.power = power_of(self.spec, state)
 
     def steps(self) -> Steps:
         """Carry out the plan, yielding each change that stands."""
@@ -187,16 +184,9 @@ class Run:
             macs = {**self.own.record.macs, **macs}
             record = self.own.record.replace(kind=self.backend.word, is_building=is_new, macs=macs)
             record = record.replace(**self.backend.claims(is_final=False))
+            record = record.replace(due_power=noted_power(self.spec, self.state))
             if is_new:
-                record = record.replace(
-                    image=self.spec.image,
-                    origin=self._origin(),
-                    options={},
-                    run=None,
-                    wants_start=self.spec.state in ("started", "restarted"),
-                )
-            elif self.spec.state == "stopped":
-                record = record.replace(wants_start=False)
+                record = record.replace(image=self.spec.image, origin=self._origin(), options={}, run=None)
             for change in self._changes(RECORD):
                 if is_new or change.path != TEMPLATE.path:
                     record = self._with_value(record, change.path)
@@ -238,11 +228,8 @@ class Run:
         record = self.own.record
         macs = {**record.macs, **self._changed_macs()}
         volumes = {name: volume.settled() for name, volume in record.volumes.items()}
-        # Nothing lies between this and the start of a new guest that could fail: one write says both.
-        self._is_start_forgotten = record.wants_start and not self.state.exists and not self._changes(FLAG)
-        wants_start = record.wants_start and not self._is_start_forgotten
         nvram = record.nvram.settled() if record.nvram else None
-        settled = record.replace(is_building=False, volumes=volumes, macs=macs, wants_start=wants_start, nvram=nvram)
+        settled = record.replace(is_building=False, volumes=volumes, macs=macs, nvram=nvram)
         if self.own.save(settled.replace(**self.backend.claims(is_final=True))):
             yield Step("record complete")
 
@@ -292,14 +279,20 @@ class Run:
     def _write_definition(self) -> Steps:
         if self.backend.write_definition():
             yield Step("definition written")
+        flags = self._changes(FLAG)
+        if not self.state.exists:
+            # Of a run that is killed here the next one begins anew: a new guest stands with its flags, or not at all.
+            for change in flags:
+                self.backend.set_flag(change)
         yield from self._complete_record()
         if not self.state.exists:
             yield from self._changes(RECORD, VOLUME)
             yield from self._taken_over()
         if not self._has_files():
             yield from self._changes(SEED, INSIDE, how=_WAITING)
-        for change in self._changes(FLAG):
-            self.backend.set_flag(change)
+        for change in flags:
+            if self.state.exists:
+                self.backend.set_flag(change)
             yield change
         yield from self._changes(*_DEFINED, LIVE_ONLY, how=_WAITING)
         yield from (change for change in self._changes(*_LIVE, how=(How.LIVE,)) if self._counts_as_written(change))
@@ -335,40 +328,39 @@ class Run:
         waiting = [change for change in self.plan.changes if change.how is How.RESTART]
         if not waiting:
             return
+        # It ran, and nothing else would tell that once it is stopped.
+        self.own.save(due_power="paused" if self.spec.state == "paused" else "started")
         self.backend.stop()
         yield Step("stopped for the restart")
-        with self._due_start():
-            self.backend.start()
+        self.backend.start()
+        if not self._has_power_to_change():
+            self._forget_due_power()
         yield from waiting
 
     def _power_up(self) -> Steps:
         change = self.plan.get("state")
-        if change is None or change.how is How.RESTART:
+        if change is None or not self._has_power_to_change():
             return
         target = str(change.after)
         now = self.state.power if self.state.exists else "stopped"
         if now == "suspended" and self.power.takes_changes:
             now = "started"
-        with self._due_start():
-            if target not in ("stopped", now):
-                self.backend.switch(now, target)
+        if target not in ("stopped", now):
+            self.backend.switch(now, target)
+        self._forget_due_power()
         yield change
 
-    @contextlib.contextmanager
-    def _due_start(self) -> t.Iterator[None]:
-        """A start that is due is forgotten before it is made.
+    def _has_power_to_change(self) -> bool:
+        """Whether the power is changed apart from a restart."""
+        change = self.plan.get("state")
+        return change is not None and change.how is not How.RESTART
 
-        Of a run that is killed right behind it the note would be left, and start the guest again that somebody has shut down since.
+    def _forget_due_power(self) -> None:
+        """Behind what was due, never before: the note of a run that is killed in between is taken back by the next one, which sees that
+        the guest has what was due.
         """
-        if self.own.record.wants_start:
-            self.own.save(wants_start=False)
-            self._is_start_forgotten = True
-        try:
-            yield
-        except Exception:
-            if self._is_start_forgotten:
-                self.own.save(wants_start=True)
-            raise
+        if self.own.record.due_power is not None:
+            self.own.save(due_power=None)
 
     # -- removal
 

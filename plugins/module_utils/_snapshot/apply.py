@@ -231,7 +231,7 @@ class _Run:
         kept = self.own.record.snapshots[aside].volumes
         is_swapped = all(self._is_swapped(volume, kept[item]) for item, volume in current.items())
         if is_running and (self.state.beside or not is_swapped):
-            self.own.save(wants_start=True)
+            self.own.save(due_power="started")
             self.hands.stop()
             yield Step("powered down")
         for item, volume in current.items():
@@ -248,11 +248,11 @@ class _Run:
         yield Step("record complete")
         if MEMORY in self.state.beside:
             self.hands.wake(self._beside(name, MEMORY))
-            self.own.save(wants_start=False)
-        elif self.own.record.wants_start:
+            self.own.save(due_power=None)
+        elif self.own.record.due_power is not None:
             # Forgotten when it runs: killed in between, nothing else would tell that the guest ran before.
             self.hands.start()
-            self.own.save(wants_start=False)
+            self.own.save(due_power=None)
         yield from self.plan.changes
 
     def _is_swapped(self, volume: Volume, aside: Volume) -> bool:

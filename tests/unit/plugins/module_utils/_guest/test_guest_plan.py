@@ -121,7 +121,7 @@ def test_a_record_says_after_it_was_written_what_it_said_before() -> None:
         "unplugged": {"lan": "br0"},
         "idmap": {"start": 100000, "count": 65536},
         "ssh_keys": ["ssh-ed25519 AAAA"],
-        "wants_start": True,
+        "due_power": "started",
         "run": {"pid": 1, "start": 2, "declined": ["memory"], "balloon": {"requested": 3, "before": 4}},
         "tags": ["a"],
         "startup": {"order": 2},

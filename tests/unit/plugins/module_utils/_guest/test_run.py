@@ -20,8 +20,8 @@ from unit.plugins.module_utils._guest.fake import (
     stopped,
 )
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import DEFINITION, FLAG, Options
-from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How, Plan
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import FLAG, Options
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How, Plan, Step
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest import run as run_file
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.plan import plan_guest
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import RecordedVolume, load
@@ -106,9 +106,10 @@ def test_everything_is_told_once_and_in_the_one_order(state: GuestState, params:
         "resize disk",
         "files",
         "definition",
-        "claims final",
     ]
-    order += ["flag autostart", "attach networks[dmz]", "live memory", "switch stopped started"]
+    # A new guest stands with its flags, or not at all.
+    order += ["claims final", "flag autostart"] if state.exists else ["flag autostart", "claims final"]
+    order += ["attach networks[dmz]", "live memory", "switch stopped started"]
     assert [each for each in backend.asked if each in order] == [each for each in order if each in backend.asked]
     assert ("clear" in backend.asked) == (not state.exists)
 
@@ -164,10 +165,10 @@ def test_progress_names_what_is_no_change_of_its_own() -> None:
 
 
 def test_a_guest_that_is_to_stay_stopped_is_not_started_by_a_later_run() -> None:
-    data = {"kind": "paper", "wants_start": True}
+    data = {"kind": "paper", "due_power": "started"}
     backend = PaperBackend(data=data)
     carry_out(stopped(record=load(data, exists=True)), backend, state="stopped", memory="2GiB")
-    assert not backend.own.record.wants_start
+    assert backend.own.record.due_power is None
 
 
 @pytest.mark.parametrize("fails_at", range(1, 8))
@@ -220,7 +221,7 @@ def test_what_counts_as_soon_as_it_is_written_has_no_live_writer() -> None:
 
 def test_a_guest_that_somebody_holds_is_held_again_after_a_restart() -> None:
     for wish, power in (("paused", "started"), ("paused", "paused")):
-        backend = PaperBackend(data={"kind": "paper", "wants_start": True})
+        backend = PaperBackend(data={"kind": "paper", "due_power": "started"})
         params = {"networks": [{"name": "lan", "mtu": 9000}], "restart_policy": "if_needed", "state": wish}
         carry_out(running(power=power), backend, **params)
         held = [each for each in backend.asked if each.startswith(("start", "switch"))]
@@ -228,9 +229,9 @@ def test_a_guest_that_somebody_holds_is_held_again_after_a_restart() -> None:
 
 
 def test_a_start_that_was_due_is_forgotten_with_a_restart() -> None:
-    backend = PaperBackend(data={"kind": "paper", "wants_start": True})
+    backend = PaperBackend(data={"kind": "paper", "due_power": "started"})
     carry_out(running(), backend, state="restarted")
-    assert backend.asked[-2:] == ["stop", "start"] and not backend.own.record.wants_start
+    assert backend.asked[-2:] == ["stop", "start"] and backend.own.record.due_power is None
 
 
 def test_a_guest_that_is_stopped_is_powered_down_before_it_is_changed() -> None:
@@ -250,53 +251,94 @@ def test_the_record_says_what_a_killed_creation_was_about() -> None:
     backend = PaperBackend(fails_at=3)
     carry_out(GuestState(machine_id="m"), backend, **NEW)
     record = backend.own.record
-    assert record.is_building and record.wants_start and record.image == "debian" and record.volumes["root"].is_fresh
+    assert (
+        record.is_building
+        and record.due_power == "started"
+        and record.image == "debian"
+        and record.volumes["root"].is_fresh
+    )
     assert record.options == {"tags": ["a"]} and list(record.macs) == ["lan"]
 
 
 def test_a_creation_that_was_killed_before_its_start_is_started_by_the_next_run() -> None:
-    record = load({"kind": "paper", "wants_start": True}, exists=True)
-    backend = PaperBackend(data={"kind": "paper", "wants_start": True})
+    record = load({"kind": "paper", "due_power": "started"}, exists=True)
+    backend = PaperBackend(data={"kind": "paper", "due_power": "started"})
     plan = carry_out(stopped(record=record), backend)
     assert [change.path for change in plan.changes] == ["state"] and backend.asked[-1] == "switch stopped started"
-    assert not backend.own.record.wants_start
+    assert backend.own.record.due_power is None
 
 
-def test_a_start_that_is_due_is_forgotten_before_it_is_made_and_due_again_when_it_fails(
+@pytest.mark.parametrize(("due", "power"), [("started", "started"), ("started", "paused"), ("paused", "paused")])
+def test_a_power_that_the_guest_has_come_to_is_due_no_more(due: str, power: str) -> None:
+    data = {"kind": "paper", "due_power": due}
+    backend = PaperBackend(data=data)
+    plan = carry_out(running(power=power, record=load(data, exists=True)), backend)
+    assert not plan.changed and plan.notes == ["state"]
+    assert backend.own.record.due_power is None and not any("switch" in each for each in backend.asked)
+
+
+@pytest.mark.parametrize(
+    ("power", "switch"), [("stopped", "switch stopped paused"), ("started", "switch started paused")]
+)
+def test_a_guest_that_was_to_be_paused_when_it_was_made_is_paused_by_the_next_run(power: str, switch: str) -> None:
+    data = {"kind": "paper", "due_power": "paused"}
+    backend, make = PaperBackend(data=data), stopped if power == "stopped" else running
+    carry_out(make(record=load(data, exists=True)), backend)
+    assert backend.asked[-1] == switch and backend.own.record.due_power is None
+
+
+def test_a_power_that_is_due_is_forgotten_behind_it_and_stays_due_when_it_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data = {"kind": "paper", "wants_start": True}
+    data = {"kind": "paper", "due_power": "started"}
     backend = PaperBackend(data=data)
-    seen: list[bool] = []
-    monkeypatch.setattr(backend, "switch", lambda now, target: seen.append(backend.own.record.wants_start))
+    seen: list[str | None] = []
+    monkeypatch.setattr(backend, "switch", lambda now, target: seen.append(backend.own.record.due_power))
     carry_out(stopped(record=load(data, exists=True)), backend)
-    assert seen == [False] and not backend.own.record.wants_start
+    assert seen == ["started"] and backend.own.record.due_power is None
     whole, failing = PaperBackend(data=data), PaperBackend(data=data)
     carry_out(stopped(record=load(data, exists=True)), whole)
     failing.fails_at = len(whole.asked)
     carry_out(stopped(record=load(data, exists=True)), failing)
-    assert [*failing.asked, whole.asked[-1]] == whole.asked and failing.own.record.wants_start
+    assert [*failing.asked, whole.asked[-1]] == whole.asked and failing.own.record.due_power == "started"
 
 
-@pytest.mark.parametrize(("home_of_autostart", "writes"), [(DEFINITION, 2), (FLAG, 3)])
-def test_the_record_of_a_new_guest_forgets_its_start_with_the_write_that_completes_it(
-    home_of_autostart: str, writes: int
-) -> None:
-    # With a flag something lies between that may fail: until it is set the start stays due.
-    options = Options(*(row.but(home=home_of_autostart) if row.path == "autostart" else row for row in OPTIONS))
+def test_a_creation_that_was_killed_comes_to_its_power_though_the_next_run_leaves_the_power_as_it_is() -> None:
+    data = {"kind": "paper", "building": True, "due_power": "started"}
+    backend = PaperBackend(data=data)
+    plan = carry_out(GuestState(machine_id="m", record=load(data, exists=True)), backend, **{**NEW, "state": "present"})
+    assert plan.get("state").after == "started" and backend.asked[-1] == "switch stopped started"
 
-    def backend_with(options: Options, fails_at: int = 0) -> PaperBackend:
-        backend = PaperBackend(fails_at)
-        backend.options = options
-        return backend
 
-    backend = backend_with(options)
-    carry_out(GuestState(machine_id="m"), backend, **NEW)
-    assert backend.asked[-1] == "switch stopped started"
-    assert backend.file.written == writes and not backend.own.record.wants_start
-    failing = backend_with(options, len(backend.asked))
-    carry_out(GuestState(machine_id="m"), failing, **NEW)
-    assert failing.own.record.wants_start and not failing.own.record.is_building
+def test_a_guest_that_is_to_stay_stopped_forgets_a_start_though_nothing_else_is_to_do() -> None:
+    data = {"kind": "paper", "due_power": "started"}
+    backend = PaperBackend(data=data)
+    plan = carry_out(stopped(record=load(data, exists=True)), backend, state="stopped")
+    assert plan.notes == ["state"] and backend.own.record.due_power is None
+
+
+@pytest.mark.parametrize(("state", "due"), [("present", "started"), ("paused", "paused")])
+def test_of_a_restart_that_fails_in_the_middle_the_power_is_due(state: str, due: str) -> None:
+    params = {"networks": [{"name": "lan", "mtu": 9000}], "restart_policy": "if_needed", "state": state}
+    whole = PaperBackend()
+    carry_out(running(), whole, **params)
+    assert whole.own.record.due_power is None
+    backend = PaperBackend(fails_at=whole.asked.index("start") + 1)
+    carry_out(running(), backend, **params)
+    assert backend.asked[-1] == "stop" and backend.own.record.due_power == due
+
+
+def test_the_flags_of_a_new_guest_are_set_before_its_record_is_complete_and_told_behind_it() -> None:
+    backend = PaperBackend()
+    backend.options = Options(*(row.but(home=FLAG) if row.path == "autostart" else row for row in OPTIONS))
+    kind = PaperKind(declared(**NEW), GuestState(machine_id="m"))
+    kind.options = backend.options
+    plan = plan_guest(kind)
+    told = [
+        step.name if isinstance(step, Step) else step.path for step in Run(backend, kind.spec, kind.state, plan).steps()
+    ]
+    assert backend.asked.index("flag autostart") < backend.asked.index("claims final")
+    assert told.index("record complete") < told.index("autostart")
 
 
 def test_a_removal_keeps_the_record_of_what_is_kept_and_forgets_it_with_the_last_volume() -> None:

@@ -83,7 +83,7 @@ class Guest:
         record = load(self.file.data, exists=True)
         notes = [f"{name}{'?' * its.is_building}{'!' * its.is_held}" for name, its in record.snapshots.items()]
         notes += [f"reverting to {record.reverting.target}"] if record.reverting else []
-        return ", ".join([*notes, *(["starts"] if record.wants_start else [])]) or "empty"
+        return ", ".join([*notes, *(["starts"] if record.due_power else [])]) or "empty"
 
     def note(self, what: str) -> None:
         self.told.append(what)
