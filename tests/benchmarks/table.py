@@ -1,7 +1,10 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All benchmarks of whole hosts and of a fleet as one table; with --write that of docs/docsite/rst/benchmarks.rst."""
+"""All benchmarks of whole hosts and of a fleet as one table; with --write that of docs/docsite/rst/benchmarks.rst.
+
+With --only too the rows of these parts come into the place of what was measured of the same before.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +62,39 @@ def measure(parts: t.Mapping[str, t.Callable[[], t.Iterable[hosts.Row]]]) -> t.I
 def write(rows: list[hosts.Row], missing: list[str], load: float) -> None:
     """Write the table; *load* is that of the minutes before the run."""
     host = f"Python {platform.python_version()}, {os.cpu_count()} CPUs that had a load of {load:.1f} before."
-    table = list_table(HEAD, ([cell.replace("`", "``") for cell in row] for row in rows))
     left = f"Not measured: {', '.join(missing)}.\n" if missing else ""
-    text = replaced(PAGE.read_text(encoding="utf-8"), BEGIN, END, f"{table}\n{host}\n{left}")
-    PAGE.write_text(text, encoding="utf-8")
+    _put(rows, f"{host}\n{left}")
+
+
+def _put(rows: t.Iterable[hosts.Row], below: str) -> None:
+    table = list_table(HEAD, ([cell.replace("`", "``") for cell in row] for row in rows))
+    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), BEGIN, END, f"{table}\n{below}"), encoding="utf-8")
+
+
+def rewrite(name: str, rows: list[hosts.Row], load: float) -> None:
+    """Put the *rows* of the part *name* into the table, in the place of what was measured of the same before."""
+    before = PAGE.read_text(encoding="utf-8").partition(f".. {BEGIN}\n")[2].partition(f".. {END}\n")[0]
+    table, dummy, below = before.strip("\n").rpartition("\n\n")
+    since = f"Measured later, with a load of {load:.1f} before: {name}."
+    said = [
+        line for line in below.split("\n") if not (line.startswith("Measured later") and line.endswith(f" {name}."))
+    ]
+    _put(merged(standing_rows(table), rows), "".join(f"{line}\n" for line in (*said, since)))
+
+
+def standing_rows(table: str) -> list[hosts.Row]:
+    """The rows of a table of the page, without its head."""
+    lines = [line.replace("``", "`") for line in table.split("\n")]
+    cells = [line[6:] for line in lines if line.startswith(("  * -", "    -"))]
+    return t.cast("list[hosts.Row]", list(zip(cells[3::3], cells[4::3], cells[5::3], strict=True)))
+
+
+def merged(before: t.Sequence[hosts.Row], rows: t.Sequence[hosts.Row]) -> list[hosts.Row]:
+    """The rows of *before* with *rows*, of one part, in the place of those that name the same before their colon."""
+    same = rows[0][0].partition(": ")[0] + ": "
+    places = [place for place, row in enumerate(before) if row[0].startswith(same)] or [len(before)]
+    left = [row for row in before if not row[0].startswith(same)]
+    return [*left[: places[0]], *rows, *left[places[0] :]]
 
 
 def main() -> int:
@@ -78,7 +110,9 @@ def main() -> int:
     measured: dict[str, list[hosts.Row]] = {}
     for name, rows in measure({name: parts[name] for name in options.only}):
         measured[name] = rows
-        if options.write:
+        if options.write and options.only != names and rows:
+            rewrite(name, rows, load)
+        elif options.write:
             # After each part: a run that is ended keeps what it has measured.
             told = [row for its in measured.values() for row in its]
             write(told, [name for name in names if not measured.get(name)], load)
