@@ -154,6 +154,11 @@ def port_of(service: Service, variables: Variables) -> int | None:
     return number_of(value_of(service, service.declaration.get("port"), variables))
 
 
+def is_secure(service: Service, variables: Variables) -> bool:
+    """Whether a proxy serves over TLS the sites that say nothing of it: of a guest with these *variables*, or by the default of the role."""
+    return str(value_of(service, service.declaration.get("tls"), variables) or "off") != "off"
+
+
 def first_port(service: Service, variables: Variables) -> int | None:
     """The first port on which the *service* listens, whatever it speaks there; ``None`` where that is not known here."""
     listens = value_of(service, service.declaration.get("listens"), variables)

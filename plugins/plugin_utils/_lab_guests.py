@@ -13,7 +13,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ._guest_services import PROXY, Service, first_port, port_of, services_of
+from ._guest_services import PROXY, Service, first_port, is_secure, port_of, services_of
 from ._profiles import dictionaries
 from ._recommended import answers_names
 
@@ -28,7 +28,8 @@ def lab_summed(results: t.Iterable[Facts], names: t.Iterable[str], hostvars: Fac
 
     - ``guests``: in the order of their names, each as ``entry`` tells it, with its ``services`` as cards.
     - ``records``: what a resolver answers: items with ``name``, ``addresses`` and ``aliases``.
-    - ``sites``: what a proxy passes on: items with ``name`` and ``upstreams``.
+    - ``sites``: what a proxy passes on: items with ``name``, ``aliases``, ``upstreams``, and the ``url`` for a browser.
+    - ``proxies``: the addresses from which it passes on.
     - ``bridges``: which bridges of the hypervisors that were asked answer which names, as ``named_bridges`` tells them.
 
     *results* are those of a loop of guest_info over the hypervisors, with the hypervisor as ``item``. A guest that is not there is ``absent``;
@@ -136,6 +137,7 @@ class Offer:
     http_port: int | None
     first_port: int | None
     is_proxy: bool
+    has_tls: bool = False
 
 
 def offers(variables: t.Mapping[str, Facts], addresses: t.Mapping[str, t.Sequence[str]]) -> list[Offer]:
@@ -162,6 +164,7 @@ def offers(variables: t.Mapping[str, Facts], addresses: t.Mapping[str, t.Sequenc
                 http_port=port_of(service, variables[guest]),
                 first_port=first_port(service, variables[guest]),
                 is_proxy=service.provides == PROXY,
+                has_tls=is_secure(service, variables[guest]),
             )
         )
     return found
@@ -189,7 +192,7 @@ def published(guests: list[dict[str, t.Any]], found: t.Sequence[Offer], domain: 
     A name leads to where it answers: that of a service over HTTP to the proxies of the lab where it has some, every other to the guest. Where a
     guest bears the name of a service that is reached through a proxy it has the name with ``.guests`` behind it.
     """
-    door = next((offer.http_port for offer in found if offer.is_proxy), None)
+    door = next((offer for offer in found if offer.is_proxy), None)
     proxies = [address for offer in found if offer.is_proxy for address in offer.addresses]
     through = [offer for offer in found if proxies and offer.http_port and offer.addresses and not offer.is_proxy]
     taken = {name for offer in through for name in offer.names}
@@ -201,7 +204,7 @@ def published(guests: list[dict[str, t.Any]], found: t.Sequence[Offer], domain: 
         aliases = list(dict.fromkeys([*(alias for alias in guest["aliases"] if alias not in taken), *names]))
         name = f"{guest['name']}.guests" if guest["name"] in taken else guest["name"]
         records.append({"name": name, "addresses": guest["addresses"], "aliases": aliases})
-        shown = [card(offer, domain, door if offer in through else offer.http_port) for offer in its]
+        shown = [card(offer, domain, door if offer in through else None) for offer in its]
         cards.append({**guest, "services": [*shown, *guest["services"]], "aliases": aliases})
     records += [{"name": name, "addresses": proxies, "aliases": []} for name in sorted(taken)]
     sites = [
@@ -209,17 +212,28 @@ def published(guests: list[dict[str, t.Any]], found: t.Sequence[Offer], domain: 
             "name": f"{offer.names[0]}.{domain}",
             "aliases": [f"{name}.{domain}" for name in offer.names[1:]],
             "upstreams": [f"http://{bracketed(offer.addresses[0])}:{offer.http_port}"],
+            "url": url_of(offer, domain, door),
         }
         for offer in through
     ]
-    return {"guests": cards, "records": [record for record in records if record["addresses"]], "sites": sites}
+    named = [record for record in records if record["addresses"]]
+    return {"guests": cards, "records": named, "sites": sites, "proxies": proxies}
 
 
-def card(offer: Offer, domain: str, port: int | None) -> dict[str, t.Any]:
-    """What a page shows of a service: its name, and its address for a browser where it answers HTTP on *port*, or else what it listens on."""
-    if port is None or offer.http_port is None:
+def card(offer: Offer, domain: str, door: Offer | None) -> dict[str, t.Any]:
+    """What a page shows of a service: its name, and its address for a browser where it answers HTTP, or else what it listens on."""
+    if offer.http_port is None or (door is not None and door.http_port is None):
         return {"name": offer.title, **({"port": offer.first_port} if offer.first_port else {})}
-    return {"name": offer.title, "url": f"http://{offer.names[0]}.{domain}{'' if port == HTTP_PORT else f':{port}'}/"}
+    return {"name": offer.title, "url": url_of(offer, domain, door)}
+
+
+def url_of(offer: Offer, domain: str, door: Offer | None) -> str:
+    """The address of a service over HTTP for a browser: through the proxy *door*, or at its guest."""
+    name = f"{offer.names[0]}.{domain}"
+    if door is not None and door.has_tls:
+        return f"https://{name}/"
+    port = (door or offer).http_port
+    return f"http://{name}{'' if port == HTTP_PORT else f':{port}'}/"
 
 
 def bracketed(address: str) -> str:

@@ -108,11 +108,28 @@ def test_a_service_is_found_at_the_proxy_and_its_guest_keeps_a_name(web: None) -
         "films": ["10.0.0.2"],
         "films.guests": ["10.0.0.4"],
     }
-    assert lab["sites"] == [{"name": "films.lab.home.arpa", "aliases": [], "upstreams": ["http://10.0.0.4:8097"]}]
-    assert lab["guests"][2]["services"] == [{"name": "Films", "url": "http://films.lab.home.arpa/"}]
+    url = "https://films.lab.home.arpa/"
+    site = {"name": "films.lab.home.arpa", "aliases": [], "upstreams": ["http://10.0.0.4:8097"], "url": url}
+    assert (lab["sites"], lab["proxies"]) == ([site], ["10.0.0.2"])
+    assert lab["guests"][2]["services"] == [{"name": "Films", "url": url}]
     assert lab["guests"][1]["services"] == [
         {"name": "Overview of the lab (Caddy)", "url": "http://overview.lab.home.arpa/"}
     ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({"reverse_proxy_tls": "off"}, "http://films.lab.home.arpa/"),
+        ({"reverse_proxy_tls": "off", "reverse_proxy_port": 8080}, "http://films.lab.home.arpa:8080/"),
+        ({"reverse_proxy_port": 8080}, "https://films.lab.home.arpa/"),
+    ],
+)
+def test_a_page_leads_to_a_service_as_its_proxy_serves_it(web: None, variables: dict[str, t.Any], url: str) -> None:
+    films = {**SERVED["dns"], "guest_services": ["my.lab.films"]}
+    lab = published({"door": {**SERVED["door"], **variables}, "box": films}, door="10.0.0.2", box="10.0.0.4")
+    assert lab["guests"][0]["services"] == [{"name": "Films", "url": url}]
+    assert [site["url"] for site in lab["sites"]] == [url]
 
 
 def test_of_a_service_on_two_guests_each_has_a_name_and_a_site_of_its_own(web: None) -> None:
