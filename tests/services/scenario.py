@@ -31,9 +31,10 @@ class Upstream(t.Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """One role.
+    """One role, with its ``unit`` and perhaps further ``units``.
 
-    ``listens`` is all that the guest listens on beside what it listened on before, as ``tcp 0.0.0.0:1883``. ``write`` and ``read`` are
+    ``listens`` is all that the guest listens on beside what it listened on before, as ``tcp 0.0.0.0:1883``; of that ``stays`` is
+    of what others may need too, and is left when the role is taken away. ``write`` and ``read`` are
     commands in the guest: what the first wrote the second prints, ``row``. ``logins`` are commands in the guest that log in with what
     upstreams and others ship as a password, or without any; none may succeed. ``judge`` is a client that others wrote, at the address
     of the guest.
@@ -49,5 +50,7 @@ class Scenario:
     row: str
     logins: tuple[tuple[str, ...], ...]
     refusal: str
+    units: tuple[str, ...] = ()
+    stays: frozenset[str] = frozenset()
     gone: tuple[str, ...] = ()
     judge: t.Callable[[str], None] | None = None

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.tests.harness import service_guest as guest
-from ansible_collections.homelab.hybrid.tests.services import adguard_home, jellyfin, mosquitto
+from ansible_collections.homelab.hybrid.tests.services import adguard_home, jellyfin, mosquitto, paperless_ngx
 from ansible_collections.homelab.hybrid.tests.services.scenario import Scenario
 
-SCENARIOS: tuple[Scenario, ...] = (mosquitto.SCENARIO, jellyfin.SCENARIO, adguard_home.SCENARIO)
+SCENARIOS: tuple[Scenario, ...] = (mosquitto.SCENARIO, jellyfin.SCENARIO, adguard_home.SCENARIO, paperless_ngx.SCENARIO)
 
 
 # How often a new version is asked until it answers: a guest at home may be slow, and what is silent here stays so.
@@ -75,9 +75,12 @@ def test_a_service_has_a_way_back(scenario: Scenario, releases: guest.Releases, 
     guest.inside(*scenario.write)
     assert row(scenario)
 
-    guest.inside("systemctl", "stop", scenario.unit)
+    for unit in (scenario.unit, *scenario.units):
+        guest.inside("systemctl", "stop", unit)
     assert lab.entry("main").succeeded().changed, "what was stopped is healed, and told"
-    assert guest.status("systemctl", "is-active", scenario.unit) == 0 and row(scenario)
+    for unit in (scenario.unit, *scenario.units):
+        assert guest.status("systemctl", "is-active", unit) == 0, unit
+    assert row(scenario)
 
     stood = installed()
     refused = lab.entry(scenario.upstream.entry, **scenario.upstream.turned(releases)).failed()
@@ -93,7 +96,8 @@ def test_a_service_has_a_way_back(scenario: Scenario, releases: guest.Releases, 
     assert again.changed == 0 and "failed before" in again.said, "a version that failed is not tried again"
 
     lab.entry("remove").succeeded()
-    assert guest.listeners() == before
-    assert guest.status("systemctl", "cat", scenario.unit) != 0
+    assert guest.listeners() == before | scenario.stays
+    for unit in (scenario.unit, *scenario.units):
+        assert guest.status("systemctl", "cat", unit) != 0, unit
     for path in scenario.gone:
         assert guest.status("test", "-e", path) != 0, path
