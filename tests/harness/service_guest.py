@@ -187,14 +187,14 @@ class Lab:
 
 
 class Releases:
-    """A tree of releases at ``url``, served to the guest until it is closed."""
+    """A tree of releases at ``url``, served to the guest until it is closed; at a loopback *address*, to this host alone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = GATEWAY) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         handler = functools.partial(_Quiet, directory=str(folder))
-        self._server = http.server.ThreadingHTTPServer((GATEWAY, 0), handler)
-        self.url = f"http://{GATEWAY}:{self._server.server_address[1]}"
+        self._server = http.server.ThreadingHTTPServer((address, 0), handler)
+        self.url = f"http://{address}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
