@@ -109,7 +109,7 @@ matrix: $(call NEEDS,host) ## Every option on the real host, driven from pytest;
 
 # Each part is for itself, and `make -j4 integration` runs them side by side.
 .PHONY: integration integration-start integration-targets integration-playbooks integration-awx integration-demo
-integration: integration-targets integration-playbooks integration-awx integration-demo ## Integration targets through ansible-playbook; playbooks on small labs; a service with a way back; every playbook as AWX runs it; demo, demo again, destroy
+integration: integration-targets integration-playbooks integration-awx integration-demo ## Integration targets through ansible-playbook; playbooks on small labs; the plan of each service role, two of them with a way back; every playbook as AWX runs it; demo, demo again, destroy
 
 integration-start: host artifact
 	@$(TALLY) start integration
@@ -118,7 +118,8 @@ integration-targets: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "targets" --stream --count '^TASK \[\S+ : Run \| ' -- $(CELL) $(VENV)/bin/python tests/tools/in_real_tree.py integration --color no --allow-destructive
 
 integration-playbooks: $(call NEEDS,integration-start)
-	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks 'tests/services/test_services.py::test_a_service_has_a_way_back[mosquitto]'
+	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks 'tests/services/test_services.py::test_a_service_has_a_way_back[mosquitto]' \
+	  'tests/services/test_services.py::test_a_service_has_a_way_back[adguard_home]' tests/services/test_plans.py
 
 integration-awx: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "playbooks in AWX" --stream --count '^awx ok: ' -- $(CELL) $(VENV)/bin/python tests/playbooks/awx.py $(ARTIFACT)
@@ -194,9 +195,12 @@ docker: host ## Run Docker with overlay2 in an unprivileged container of Debian 
 clones: host ## Clone a running Debian 13 that is frozen by its agent, and show that the clone is another system
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/clones.py
 
+SERVICE_CELLS ?= 2
 .PHONY: services
 services: host ## Each service role in a real Debian 13: applied, healed, updated, brought back, removed; and the updates of Debian
-	@PYTHONPATH=$(BUILD) $(VENV)/bin/python -m pytest -q $(call IN_CELLS,2) --dist worksteal tests/services
+	@$(TALLY) start services
+	@status=0; $(TALLY) pytest services -- -q $(call IN_CELLS,$(SERVICE_CELLS)) --dist worksteal tests/services || status=1; \
+	$(TALLY) report services || status=1; exit $$status
 
 .PHONY: docs
 docs: tools ## Write what follows from rows and argument specs (tables, defaults of roles), and render the documentation into .build/docs

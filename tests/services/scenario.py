@@ -1,14 +1,17 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the scenario of a service role consists of. Each role has a module beside this one with its ``SCENARIO``."""
+"""What the scenario of a service role consists of. Each role has a module beside this one, of its name and with its ``SCENARIO``."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib
 import typing as t
+from pathlib import Path
 
-from ansible_collections.homelab.hybrid.tests.harness.service_guest import Releases
+from ansible_collections.homelab.hybrid.tests.harness.service_guest import ROOT, Releases
 
 Variables = dict[str, t.Any]
 
@@ -54,3 +57,18 @@ class Scenario:
     stays: frozenset[str] = frozenset()
     gone: tuple[str, ...] = ()
     judge: t.Callable[[str], None] | None = None
+
+
+def roles() -> list[str]:
+    """The roles of this collection that declare a service."""
+    found = sorted((path.parents[1].name, path) for path in (ROOT / "roles").glob("*/vars/main.yml"))
+    return [name for name, path in found if f"\n__{name}_service:" in path.read_text(encoding="utf-8")]
+
+
+@functools.cache
+def scenario_of(role: str) -> Scenario | None:
+    """That of the module of the role's name, if there is one."""
+    if not Path(__file__).with_name(f"{role}.py").exists():
+        return None
+    found: Scenario = importlib.import_module(f"{__package__}.{role}").SCENARIO
+    return found

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.tests.harness import service_guest as guest
-from ansible_collections.homelab.hybrid.tests.services import adguard_home, jellyfin, mosquitto, paperless_ngx
-from ansible_collections.homelab.hybrid.tests.services.scenario import Scenario
+from ansible_collections.homelab.hybrid.tests.services.scenario import Scenario, roles, scenario_of
 
-SCENARIOS: tuple[Scenario, ...] = (mosquitto.SCENARIO, jellyfin.SCENARIO, adguard_home.SCENARIO, paperless_ngx.SCENARIO)
+SCENARIOS: tuple[Scenario, ...] = tuple(found for found in map(scenario_of, roles()) if found)
 
 
 # How often a new version is asked until it answers: a guest at home may be slow, and what is silent here stays so.

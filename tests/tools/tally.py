@@ -1,11 +1,11 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the checks of a tier, keep count, and print the closing table of `make test`.
+"""Run the checks of a tier, keep count, and print the closing table of `make test`, or the closing line of a long suite.
 
-A tier is a word (lint, sanity, unit, ...). With SIDE_BY_SIDE=1 in the environment, where several run at once, what they print
-goes into .build/logs only, of a failure the end is shown, and the others stop at the first failure. The records of a tier
-are JSON lines in .build/summary:
+A tier is a word (lint, sanity, unit, ...); that of a long suite is no part of `make test`. With SIDE_BY_SIDE=1 in the environment, where
+several run at once, what they print goes into .build/logs only, of a failure the end is shown, and the others stop at the first failure.
+The records of a tier are JSON lines in .build/summary:
 {"tier", "name", "passed", "failed", "skipped", "seconds", "reasons": {reason: count}, "unsteady": [test]}.
 
 Of pytest on the host, where some thousand tests share two cores with all other tiers, up to UNSTEADY failed tests are run again
@@ -36,6 +36,7 @@ TAIL_LINES = 100
 ENDED_BY_ANOTHER = 3
 UNSTEADY = 3
 TIERS = ("lint", "sanity", "unit", "matrix", "integration", "molecule")
+LONG = ("services",)
 
 Record = dict[str, t.Any]
 
@@ -202,7 +203,7 @@ def run_pytest(arguments: argparse.Namespace) -> int:
         if IS_SIDE_BY_SIDE:
             print("".join(f"{arguments.tier}: pytest | {line}\n" for line in output.splitlines()[-TAIL_LINES:]), end="")
         print(f"---- {arguments.tier}: again {', '.join(again)}", flush=True)
-        words = [word for word in arguments.command if not Path(word).exists()]
+        words = [word for word in arguments.command if not Path(word.partition("::")[0]).exists()]
         status, output = execute(
             [sys.executable, "-m", "pytest", *words, *again],
             not IS_SIDE_BY_SIDE,
@@ -220,10 +221,11 @@ def run_pytest(arguments: argparse.Namespace) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     """The table of tiers, the reasons of what was skipped, and the closing line."""
-    records = read()
+    tiers = arguments.tiers or TIERS
+    records = [record for record in read() if record["tier"] in tiers]
     totals: collections.Counter[str] = collections.Counter()
     print(f"\n{'tier':<14}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
-    for tier in TIERS:
+    for tier in tiers:
         mine = [record for record in records if record["tier"] == tier]
         if not mine:
             print(f"{tier:<14}{'not run':>8}")
@@ -255,19 +257,20 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
 
     verb = verbs.add_parser("start", help="begin a tier")
-    verb.add_argument("tier", choices=TIERS)
+    verb.add_argument("tier", choices=(*TIERS, *LONG))
 
     verb = verbs.add_parser("run", help="run the command that follows -- as a check of a tier")
     verb.add_argument("--count", help="regular expression: each matching line of the output is one test")
     verb.add_argument("--refuse", help="regular expression: output that matches is a failure")
     verb.add_argument("--stream", action="store_true", help="show the output as it comes")
-    verb.add_argument("tier", choices=TIERS)
+    verb.add_argument("tier", choices=(*TIERS, *LONG))
     verb.add_argument("name")
 
     verb = verbs.add_parser("pytest", help="run pytest as a tier; its arguments follow --")
-    verb.add_argument("tier", choices=TIERS)
+    verb.add_argument("tier", choices=(*TIERS, *LONG))
 
-    verbs.add_parser("report", help="print the table and the closing line")
+    verb = verbs.add_parser("report", help="print the table and the closing line")
+    verb.add_argument("tiers", nargs="*", help="those that were run; without, those of `make test`")
 
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)

@@ -1,0 +1,55 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check mode shows the whole plan of each service role on a fresh guest, and does nothing of it. All roles share one guest."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.homelab.hybrid.tests.harness import service_guest as guest
+from ansible_collections.homelab.hybrid.tests.services.scenario import Variables, roles, scenario_of
+
+# What a role without a scenario is given, where it does nothing without.
+VARIABLES: t.Mapping[str, Variables] = {
+    "compose_app": {
+        "compose_app_apps": [
+            {"name": "vault", "preset": "vaultwarden", "images": {"vaultwarden": f"vault@sha256:{'0' * 64}"}}
+        ]
+    },
+    "reverse_proxy": {"reverse_proxy_sites": [{"name": "films.test", "upstreams": ["http://10.93.64.20:8096"]}]},
+    "unbound": {"unbound_records": [{"name": "nas", "addresses": ["10.93.64.20"]}]},
+}
+
+
+@pytest.fixture(scope="module")
+def fresh() -> t.Iterator[None]:
+    """A guest that may be what each of the roles recommends, in which nothing happens by itself."""
+    try:
+        guest.set_up("plans.img", features={"docker": True})
+        guest.inside("sh", "-c", "systemctl stop '*.timer'")
+        yield
+    finally:
+        guest.tear_down()
+
+
+def variables(role: str, releases: guest.Releases) -> Variables:
+    scenario = scenario_of(role)
+    return {**scenario.variables, **scenario.upstream.first(releases)} if scenario else dict(VARIABLES.get(role, {}))
+
+
+@pytest.mark.parametrize("role", roles())
+@pytest.mark.usefixtures("fresh")
+def test_the_plan_of_a_role_is_whole_and_does_nothing(role: str, tmp_path: Path) -> None:
+    releases = guest.Releases(tmp_path / "releases")
+    try:
+        lab = guest.Lab(tmp_path, role, variables(role, releases))
+        before = guest.fingerprint()
+        checked = lab.entry("main", "--check").succeeded()
+        assert checked.changed, checked.printed[-4000:]
+        assert before ^ guest.fingerprint() == set(), "nothing is done"
+    finally:
+        releases.close()
