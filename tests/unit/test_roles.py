@@ -57,6 +57,14 @@ def test_variables_bear_the_name_of_the_role(role: Path) -> None:
 
 
 @each_role
+def test_what_a_recommended_guest_has_does_not_wait_for_its_service(role: Path) -> None:
+    """A group of the guest that its service brings has no number when the guest is made: the second run would find it, and change the guest."""
+    declared = load(role / "vars" / "main.yml").get(f"__{role.name}_service") or {}
+    devices = ((declared.get("guest") or {}).get("spec") or {}).get("devices") or []
+    assert [device for device in devices if not str(device.get("gid", 0)).isdecimal()] == []
+
+
+@each_role
 def test_handlers_bear_the_name_of_the_role(role: Path) -> None:
     prefix = f"{role.name.replace('_', ' ').capitalize()} | "
     for path in files(role / "handlers", "*.yml"):
