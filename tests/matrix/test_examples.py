@@ -83,6 +83,7 @@ ELSEWHERE = {
     "hybrid_is_disposable": "tests/playbooks/demo.sh",
     "hypervisor_overcommit": "tests/matrix/test_layout.py",
     # Profiles are part of the guests that name them.
+    "guest_profiles": "tests/matrix/test_examples.py",
     "guest_profile_catalog": "tests/matrix/test_examples.py",
 }
 VARIABLES = {
@@ -153,9 +154,9 @@ def group(inventory: Path, guest: str) -> Params:
     """The variables that a guest of an inventory has of its groups."""
     if not (inventory / "host_vars" / f"{guest}.yml").exists():
         return {}
-    kind = "vms" if guest in OF_MACHINES else "containers"
+    kinds = ("vms",) if guest in OF_MACHINES else ("containers", "services")
     found: Params = {}
-    for name in ("all", "guests", kind):
+    for name in ("all", "guests", *kinds):
         path = inventory / "group_vars" / f"{name}.yml"
         found |= yaml.safe_load(filled(path.read_text(encoding="utf-8"))) or {} if path.exists() else {}
     return found
@@ -184,7 +185,10 @@ def examples_of(source: str, guest: str | None, found: t.Any) -> t.Iterator[Exam
         module = "kvm_vm" if guest in OF_MACHINES else "lxc_container"
         profiles = {**catalog(), **found.get("guest_profile_catalog", {})}
         spec = {"state": "present", **found["guest_spec"]}
-        options = options_of(guest, {**found, "guest_spec": spec, "guest_profile_catalog": profiles}, HYPERVISOR)
+        # The playbooks take it from what the services of a guest recommend.
+        kind = {"guest_kind": "vm" if guest in OF_MACHINES else "container"}
+        variables = {**kind, **found, "guest_spec": spec, "guest_profile_catalog": profiles}
+        options = options_of(guest, variables, HYPERVISOR)
         yield Example(source, module, options)
 
 
