@@ -83,7 +83,8 @@ def full_name(name: t.Any) -> str:
 def services_of(guest: str, variables: Variables) -> list[Service]:
     """The services of the *guest* in the order in which it names them.
 
-    :raises AnsibleFilterError: for a list of another form, and for a role that there is not or that declares no service.
+    :raises AnsibleFilterError: for a list of another form, for a role that there is not or that declares no service, and for two resolvers
+        at one port.
     """
     written = variables.get("guest_services")
     if written is None:
@@ -98,7 +99,28 @@ def services_of(guest: str, variables: Variables) -> list[Service]:
             "What a page shows besides is written in guest_cards"
         )
     roles = dict.fromkeys(map(full_name, written))
-    return [service_of(role, f"guest_services of {guest}") for role in roles]
+    found = [service_of(role, f"guest_services of {guest}") for role in roles]
+    check_resolvers(guest, found, variables)
+    return found
+
+
+def check_resolvers(guest: str, services: t.Iterable[Service], variables: Variables) -> None:
+    """Two resolvers may share a guest, as long as each has a port of its own.
+
+    :raises AnsibleFilterError: where they have the same.
+    """
+    known: dict[int, Service] = {}
+    for service in services:
+        written = service.declaration.get("dns_port")
+        port = number_of(value_of(service, written, variables))
+        if port is None:
+            continue
+        other = known.setdefault(port, service)
+        if other is not service:
+            raise AnsibleFilterError(
+                f"guest_services of {guest}: {other.name} and {service.name} both answer names at port {port}. Give one of them "
+                f"another ({other.declaration['dns_port']}, {written}), or a guest of its own"
+            )
 
 
 def service_of(role: str, where: str) -> Service:

@@ -51,6 +51,16 @@ def test_resolvers_come_first_and_proxies_last_whatever_the_inventory_says(a_rol
     assert order("reverse_proxy", "my.lab.films", "unbound") == ["unbound", "films", "reverse_proxy"]
 
 
+def test_two_resolvers_of_a_guest_need_two_ports() -> None:
+    both = {"guest_services": ["unbound", "pihole"]}
+    with pytest.raises(AnsibleFilterError) as refused:
+        services_of("dns", both)
+    assert "guest_services of dns: unbound and pihole both answer names at port 53" in str(refused.value)
+    assert "unbound_port, pihole_dns_port" in str(refused.value)
+    # As Pi-hole's own guide has it: a recursive resolver behind it.
+    assert len(services_of("dns", {**both, "unbound_port": 5335})) == 2
+
+
 def test_what_is_required_comes_before(a_role: MakeRole) -> None:
     a_role("archive", "requires: [my.lab.store, my.lab.nowhere]")
     a_role("store")
