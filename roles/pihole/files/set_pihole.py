@@ -11,6 +11,7 @@ What is compared is pihole.toml, which the program itself writes whole and in on
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import json
 import os
@@ -62,7 +63,10 @@ def encoded(password: str, salt: bytes) -> str:
 
 def is_hash_of(password: str, found: str) -> bool:
     match = re.fullmatch(rf"\$BALLOON-SHA256\$v=1\$s={SPACE_COST},t={TIME_COST}\$([^$]+)\$([^$]+)", found)
-    return match is not None and secrets.compare_digest(encoded(password, base64.b64decode(match[1] + "==")), found)
+    try:
+        return match is not None and secrets.compare_digest(encoded(password, base64.b64decode(match[1])), found)
+    except binascii.Error:
+        return False
 
 
 def flat(table: t.Mapping[str, t.Any], before: str = "") -> dict[str, t.Any]:
@@ -89,11 +93,18 @@ def with_hosts(there: list[str], pairs: list[list[str]]) -> list[str]:
 
 
 def with_cnames(there: list[str], pairs: list[list[str]]) -> list[str]:
-    """Lines of a name, its target and perhaps a time to live: the names of *pairs* have the target that stands there, others stay."""
+    """Lines of names, their target and perhaps a time to live: the names of *pairs* have the target that stands there, others stay."""
     targets = {name.lower(): target.lower() for name, target in pairs}
-    kept = [line for line in there if targets.get(line.split(",")[0], line.split(",")[1]) == line.split(",")[1]]
-    known = {line.split(",")[0] for line in kept}
-    return kept + [f"{name},{target}" for name, target in targets.items() if name not in known]
+    found, known = [], set()
+    for line in there:
+        fields = [field.strip() for field in line.split(",")]
+        end = fields[-1:] if fields[-1].isdecimal() and len(fields) > 2 else []
+        *names, target = fields[: len(fields) - len(end)]
+        kept = [name for name in names if targets.get(name.lower(), target.lower()) == target.lower()]
+        known.update(name.lower() for name in kept)
+        if kept:
+            found.append(line if kept == names else ",".join([*kept, target, *end]))
+    return found + [f"{name},{target}" for name, target in targets.items() if name not in known]
 
 
 def text(value: t.Any) -> str:
