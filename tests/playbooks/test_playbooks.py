@@ -156,6 +156,15 @@ def test_a_host_that_cannot_be_asked_keeps_no_service_of_another_from_its_work(l
     assert re.search(rf"fatal: \[{FIRST}\].*", done.stdout.partition("homelab.hybrid.unbound : ")[2]), done.stdout
 
 
+def test_a_bridge_that_does_not_answer_the_names_of_the_lab_is_told_also_where_no_guest_runs(lab: Lab) -> None:
+    away = f"{labs.PREFIX}-away"
+    lab.hosts[f"{labs.PREFIX}-0"] = {**lab.hosts[FIRST], "guest_spec": {}, "guest_services": ["unbound"]}
+    done = lab.play("services", hypervisor_bridges=[{"name": away, "mode": "nat", "address": "10.93.62.1/24"}])
+    told = done.stdout + done.stderr
+    assert f"{labs.PREFIX}-0 does not run" in told
+    assert done.returncode == 2 and re.search(rf"msg: .?{away}: ", told), told
+
+
 @pytest.mark.parametrize("playbook", ["site", "guests"])
 def test_a_guest_that_lives_nowhere_fails_alone_and_the_others_go_on(lab: Lab, playbook: str) -> None:
     nowhere = f"{labs.PREFIX}-lost"
