@@ -83,8 +83,11 @@ if [ "$mode" = apply ] && [ -e "$database" ] && [ ${#differing[@]} -gt 0 ]; then
 elif [ ! -e "$database" ]; then
 	echo "$database"
 	if [ "$mode" = apply ]; then
-		pihole-FTL sqlite3 -ni "$database" <"$core/advanced/Templates/gravity.db.sql" >&2
-		chown pihole:pihole "$database"
-		chmod 0664 "$database"
+		# Whole or not at all.
+		rm -f "$database.new"
+		pihole-FTL sqlite3 -ni "$database.new" <"$core/advanced/Templates/gravity.db.sql" >&2
+		chown pihole:pihole "$database.new"
+		chmod 0664 "$database.new"
+		mv "$database.new" "$database"
 	fi
 fi
