@@ -11,10 +11,10 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ..plugin_utils import _jellyfin
 from ..plugin_utils._compose import compose_images
-from ..plugin_utils._jellyfin import JellyfinError, requests
 from ..plugin_utils._openpgp import fingerprints
-from ..plugin_utils._services import mosquitto_hash, ports_taken
+from ..plugin_utils._services import mosquitto_hash, pools_overlapping, ports_taken
 
 
 class FilterModule:
@@ -23,9 +23,10 @@ class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {
             "_compose_images": compose_images,
-            "_jellyfin_requests": _told(requests, JellyfinError),
+            "_jellyfin_requests": _told(_jellyfin.requests, _jellyfin.JellyfinError),
             "_mosquitto_hash": mosquitto_hash,
             "_openpgp_fingerprints": _told(fingerprints, ValueError),
+            "_pools_overlapping": pools_overlapping,
             "_ports_taken": ports_taken,
         }
 

@@ -2,12 +2,14 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""What the service roles need that templates cannot say: who has a port, and the hash of a password of Mosquitto."""
+"""What the service roles need that templates cannot say: who has a port or a network, and the hash of a password of Mosquitto."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
+import json
 import re
 import typing as t
 
@@ -50,6 +52,44 @@ def _overlap(wanted: str, bound: str) -> bool:
     """Whether both cannot be listened on at once. An address may be in brackets and end with a link."""
     plain = [re.sub(r"%.*", "", address).strip("[]") for address in (wanted, bound)]
     return wanted in _ANY or bound in _ANY or plain[0] == plain[1]
+
+
+# Those that Docker made itself from its pools.
+_DOCKERS_LINKS = re.compile(r"(docker|br-|veth)")
+
+
+def pools_overlapping(pools: t.Iterable[t.Mapping[str, t.Any]], routes: str, bridges: t.Iterable[t.Any]) -> list[str]:
+    """Sentences on *pools* of Docker (items ``base``) that overlap what the guest must reach.
+
+    That is each network in *routes*, as ``ip -json route show`` prints them, and those of *bridges*, the ``hypervisor_bridges`` of hosts (items
+    ``name``, ``address``). What is no network is left to Docker and to the layout to refuse.
+    """
+    reached = [
+        (str(route["dst"]), f"the route of {route.get('dev', 'the guest')}")
+        for route in json.loads(routes or "[]")
+        if route.get("dst") != "default" and not _DOCKERS_LINKS.match(str(route.get("dev", "")))
+    ]
+    reached += [
+        (str(bridge["address"]), f"the bridge {bridge.get('name')}")
+        for bridge in bridges
+        if isinstance(bridge, t.Mapping) and bridge.get("address") and bridge.get("state") != "absent"
+    ]
+    found = []
+    for pool in pools:
+        base = _network(str(pool.get("base")))
+        for written, whose in reached:
+            network = _network(written)
+            # Networks of the two families never overlap.
+            if base is not None and network is not None and base.version == network.version and base.overlaps(network):
+                found.append(f"{base} overlaps {network}, {whose}")
+    return list(dict.fromkeys(found))
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
 
 
 def mosquitto_hash(password: str, seed: str) -> str:

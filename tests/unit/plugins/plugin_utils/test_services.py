@@ -9,7 +9,11 @@ import typing as t
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.plugin_utils._services import mosquitto_hash, ports_taken
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._services import (
+    mosquitto_hash,
+    pools_overlapping,
+    ports_taken,
+)
 
 SOCKETS = """\
 udp   UNCONN 0      0         127.0.0.53%lo:53        0.0.0.0:*    users:(("systemd-resolve",pid=70,fd=13))
@@ -54,3 +58,33 @@ def test_the_hash_of_a_password_stays_and_its_salt_is_of_one_user() -> None:
     assert line == mosquitto_hash("secret", "machine" + "alice"), "it stays the same"
     assert line.split("$")[3] != mosquitto_hash("secret", "machine" + "bob").split("$")[3], "each user has another salt"
     assert line.startswith("$7$101$")
+
+
+ROUTES = """[
+  {"dst": "default", "gateway": "10.1.0.1", "dev": "eth0"},
+  {"dst": "10.1.0.0/24", "dev": "eth0"},
+  {"dst": "192.168.9.7", "dev": "wg0"},
+  {"dst": "172.24.0.0/24", "dev": "docker0"},
+  {"dst": "172.24.1.0/24", "dev": "br-0a1b2c"}
+]"""
+BRIDGES = [
+    {"name": "br0", "address": "172.27.3.1/24"},
+    {"name": "gone", "address": "10.9.0.1/24", "state": "absent"},
+    {"name": "lan"},
+]
+
+
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [
+        ("172.16.0.0/15", []),
+        ("10.9.0.0/16", []),
+        ("fd00::/16", []),
+        ("no network", []),
+        ("10.0.0.0/8", ["10.0.0.0/8 overlaps 10.1.0.0/24, the route of eth0"]),
+        ("192.168.0.0/16", ["192.168.0.0/16 overlaps 192.168.9.7/32, the route of wg0"]),
+        ("172.24.0.0/14", ["172.24.0.0/14 overlaps 172.27.3.0/24, the bridge br0"]),
+    ],
+)
+def test_networks_of_containers_that_others_have_are_told(base: str, told: list[str]) -> None:
+    assert pools_overlapping([{"base": base, "size": 24}], ROUTES, BRIDGES) == told
