@@ -8,12 +8,14 @@ Its root lies on btrfs, so that the way back of an update costs what it costs at
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import types
@@ -24,6 +26,7 @@ import yaml
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
 from ansible_collections.homelab.hybrid.tests.harness import debian_images
+from ansible_collections.homelab.hybrid.tests.harness.kill import descendants
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "hlsv"
@@ -100,6 +103,8 @@ def set_up(disk: str, **options: t.Any) -> None:
     """
     tear_down()
     FOLDER.mkdir(parents=True)
+    for mount in options.get("mounts", ()):
+        Path(mount["source"]).mkdir()
     run("truncate", "-s", "4G", str(FOLDER / disk))
     archive = debian_images.container_root("trixie")
     lan = {"name": "lan", "bridge": BRIDGE, "ip": f"{ADDRESS}/24", "gateway": GATEWAY}
@@ -168,6 +173,36 @@ class Lab:
 
     def entry(self, entry: str, *argv: str, **variables: t.Any) -> Play:
         """Run the entry point *entry* of the role."""
+        return self._run(self._play(entry), *argv, **variables)
+
+    def killed_at(self, entry: str, step: str, **variables: t.Any) -> bool:
+        """Run the entry point *entry* and kill Ansible, and all that it started here, as soon as it has begun with *step*.
+
+        Whether it came to that.
+        """
+        command, environment = self._command(self._play(entry), **variables)
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        ) as process:
+            assert process.stdout is not None
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if line.startswith("TASK [") and f" : {step}" in line:
+                    # Its workers are in sessions of their own (ansible-core 2.19).
+                    for pid in [process.pid, *descendants(process.pid)]:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+                    return True
+        print("".join(said))
+        return False
+
+    def _play(self, entry: str) -> str:
         role = self.role if "." in self.role else f"homelab.hybrid.{self.role}"
         task = {
             "name": "Run the role",
@@ -175,13 +210,18 @@ class Lab:
         }
         play = {"name": "Service", "hosts": "guests", "gather_facts": False, "become": True, "tasks": [task]}
         (self.folder / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
-        return self._run(str(self.folder / "play.yml"), *argv, **variables)
+        return str(self.folder / "play.yml")
 
     def playbook(self, name: str, *argv: str, **variables: t.Any) -> Play:
         """Run a playbook of the collection."""
         return self._run(f"homelab.hybrid.{name}", *argv, **variables)
 
     def _run(self, playbook: str, *argv: str, **variables: t.Any) -> Play:
+        command, environment = self._command(playbook, *argv, **variables)
+        return Play(subprocess.run(command, capture_output=True, text=True, env=environment, check=False))
+
+    def _command(self, playbook: str, *argv: str, **variables: t.Any) -> tuple[list[str], dict[str, str]]:
+        """The command with its environment, after its inventory has been written."""
         services = {"guest_services": [self.role]} if self.role else {}
         guest = {**GUEST, **services, **self.variables, **variables}
         children = {"hypervisors": {"hosts": {"alpha": HYPERVISOR}}, "guests": {"hosts": {NAME: guest}}}
@@ -195,8 +235,7 @@ class Lab:
             "ANSIBLE_PIPELINING": "true",
         }
         command = [str(ROOT / ".build/venv/bin/ansible-playbook"), "-i", str(self.folder / "hosts.yml")]
-        command += [playbook, *argv]
-        return Play(subprocess.run(command, capture_output=True, text=True, env=environment, check=False))
+        return [*command, playbook, *argv], environment
 
 
 class Releases:
