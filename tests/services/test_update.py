@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
@@ -20,6 +21,9 @@ SERVICE = "[Service]\nType=exec\nExecStart=/usr/bin/homelab-clock\n[Install]\nWa
 RESTART = (
     "#!/bin/sh\nsystemctl daemon-reload\nsystemctl enable homelab-clock\nsystemctl restart homelab-clock\nsleep 1\n"
 )
+
+# The host of the tests is not updated with its guests.
+ALONE = ("-e", "update_hosts=false")
 
 
 @pytest.fixture(autouse=True)
@@ -48,31 +52,88 @@ def test_what_does_not_work_goes_back_with_what_was_written_and_is_not_tried_aga
     publish("1", WORKS)
     guest.inside("apt-get", "-qq", "update")
     guest.inside("apt-get", "-qqy", "install", PACKAGE)
-    assert lab.playbook("update").succeeded().changed == 0, "there is nothing newer"
+    assert lab.playbook("update", *ALONE).succeeded().changed == 0, "there is nothing newer"
 
     publish("2", WORKS)
-    checked = lab.playbook("update", "--check").succeeded()
-    assert checked.changed and f"{PACKAGE} 1 2" in checked.said and version() == "1"
+    checked = lab.playbook("update", *ALONE, "--check").succeeded()
+    assert checked.changed and f"{PACKAGE}=1 now, {PACKAGE}=2 then" in checked.said and version() == "1"
     debian_archive.turn(guest.rootfs(), PACKAGE, "2")
-    refused = lab.playbook("update").failed()
+    refused = lab.playbook("update", *ALONE).failed()
     assert "Hash Sum mismatch" in refused.said and version() == "1"
     publish("2", WORKS)
-    assert lab.playbook("update").succeeded().changed
+    assert lab.playbook("update", *ALONE).succeeded().changed
     assert version() == "2" and guest.status("systemctl", "is-active", UNIT) == 0
-    assert lab.playbook("update").succeeded().changed == 0
+    assert lab.playbook("update", *ALONE).succeeded().changed == 0
 
     guest.inside("sh", "-c", f"mkdir -p /var/lib/homelab-clock; echo row > {LOG}")
     publish("3", BREAKS)
-    failed = lab.playbook("update").failed()
+    failed = lab.playbook("update", *ALONE).failed()
     assert f"{PACKAGE}=3 failed and the guest went back" in failed.said and f"{UNIT} fails" in failed.said
     assert version() == "2" and guest.status("systemctl", "is-active", UNIT) == 0
     assert guest.inside("cat", LOG) == "row"
     assert guest.inside("nft", "list", "tables") == "", "the guest is open"
-    again = lab.playbook("update").succeeded()
+    again = lab.playbook("update", *ALONE).succeeded()
     assert again.changed == 0 and f"{PACKAGE}=3 failed before" in again.said
 
     publish("4", WORKS)
-    assert lab.playbook("update").succeeded().changed
+    assert lab.playbook("update", *ALONE).succeeded().changed
     assert version() == "4"
     kept = [line.rpartition("@")[2] for line in guest.run("ls", str(guest.FOLDER / "pool")).splitlines() if "@" in line]
     assert sum(name.startswith("before-debian-") for name in kept) == 3
+
+
+def boot() -> str:
+    return guest.inside("systemctl", "show", "--property=UserspaceTimestampMonotonic,UserspaceTimestamp")
+
+
+def test_a_guest_restarts_when_that_is_allowed_and_one_that_fails_ends_the_run(tmp_path: Path) -> None:
+    lab = guest.Lab(tmp_path)
+    more = tmp_path / "more.yml"
+    second = {"guest_hypervisor": "alpha", "guest_kind": "container"}
+    more.write_text(json.dumps({"guests": {"hosts": {"hlsv-second": second, "hlsv-third": second}}}), encoding="utf-8")
+    guest.inside("apt-get", "-qq", "update")
+    guest.inside("apt-get", "-qqy", "install", "nftables")
+    debian_archive.use_alone(guest.rootfs())
+    publish("1", WORKS)
+    guest.inside("apt-get", "-qq", "update")
+    guest.inside("apt-get", "-qqy", "install", PACKAGE)
+
+    asks = f"{RESTART}echo {PACKAGE} > /run/reboot-required.pkgs; touch /run/reboot-required\n"
+    files = {"usr/bin/homelab-clock": WORKS, f"usr/lib/systemd/system/{UNIT}": SERVICE}
+    debian_archive.publish(guest.rootfs(), PACKAGE, "2", files, asks)
+    before = boot()
+    waits = lab.playbook("update", *ALONE).succeeded()
+    assert f"waits for a restart (asked for by {PACKAGE})" in waits.said and boot() == before
+    debian_archive.publish(guest.rootfs(), PACKAGE, "3", files, asks)
+    lab.playbook("update", *ALONE, "-e", "update_reboot=true").succeeded()
+    assert boot() != before and version() == "3" and guest.status("systemctl", "is-active", UNIT) == 0
+    assert guest.inside("nft", "list", "tables") == "", "the guest is open"
+
+    publish("4", BREAKS)
+    failed = lab.playbook("update", "-i", str(more), *ALONE).failed()
+    assert "Left as they are: hlsv-second, hlsv-third" in failed.said, failed.printed[-3000:]
+    assert "hlsv-second does not run" not in failed.said, "its turn did not come"
+    again = lab.playbook("update", "-i", str(more), *ALONE).succeeded()
+    assert "hlsv-second does not run" in again.said and "hlsv-third does not run" in again.said
+
+
+def test_a_host_is_updated_and_restarts_when_that_is_allowed(tmp_path: Path) -> None:
+    lab = guest.Lab(tmp_path)
+    more = tmp_path / "more.yml"
+    more.write_text(json.dumps({"machines": {"hosts": {guest.NAME: {}}}}), encoding="utf-8")
+    debian_archive.use_alone(guest.rootfs())
+    publish("1", WORKS)
+    guest.inside("apt-get", "-qq", "update")
+    guest.inside("apt-get", "-qqy", "install", PACKAGE)
+    asks = f"{RESTART}touch /run/reboot-required\n"
+    files = {"usr/bin/homelab-clock": WORKS, f"usr/lib/systemd/system/{UNIT}": SERVICE}
+    debian_archive.publish(guest.rootfs(), PACKAGE, "2", files, asks)
+    only = ("-i", str(more), "-e", '{"hybrid_hypervisors": "machines", "hybrid_guests": "nobody"}')
+    before = boot()
+    checked = lab.playbook("update", *only, "--check").succeeded()
+    assert checked.changed and f"{PACKAGE} 1 2" in checked.said and version() == "1"
+    waits = lab.playbook("update", *only).succeeded()
+    assert f"{guest.NAME} waits for a restart" in waits.said and version() == "2" and boot() == before
+    lab.playbook("update", *only, "-e", "update_reboot=true").succeeded()
+    assert boot() != before
+    assert lab.playbook("update", *only).succeeded().changed == 0
