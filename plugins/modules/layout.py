@@ -1801,7 +1801,7 @@ options:
         default: []
   parallel:
     description:
-      - How many items are worked on at once, 1 to 64.
+      - How many items are changed at once, 1 to 64. The next one begins while what was changed is looked at once more.
       - Where it is not written, as many as the host has CPUs, at least 2 and at most 8.
     type: int
   prune:

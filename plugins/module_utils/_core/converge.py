@@ -109,8 +109,9 @@ class Outcome:
 class _Run:
     """What must survive a failure: the plan, and whether anything was written."""
 
-    def __init__(self, report: Report | None) -> None:
+    def __init__(self, report: Report | None, written: t.Callable[[], None] | None = None) -> None:
         self.report = report
+        self.written = written
         self.plan = Plan()
         self.has_written = False
         self.facts: dict[str, t.Any] = {}
@@ -131,15 +132,17 @@ def converge(
     host: t.Any,
     dry_run: bool,
     report: Report | None = None,
+    written: t.Callable[[], None] | None = None,
     waits: t.Callable[[], None] | None = None,
     lock_seconds: float = lock.WAIT_SECONDS,
 ) -> Outcome:
     """Converge one resource, or with *dry_run* say what would be done.
 
-    *report* is called for each change and step that stands, *waits* when the locks are free and only waiting is left.
+    *report* is called for each change and step that stands, *written* when all of them do and only another look is left, *waits* when
+    the locks are free and only waiting is left.
     Errors of the collection are returned in the outcome; anything else is a bug and keeps its traceback.
     """
-    run = _Run(report)
+    run = _Run(report, written)
     try:
         spec = resource.parse(params)
         if dry_run:
@@ -186,6 +189,8 @@ def _perform(resource: Resource[t.Any, t.Any], spec: t.Any, work: Work, run: _Ru
         raise MissingRequirement("; ".join(missing.values()), missing=list(missing))
     if run.plan.changed or run.plan.notes:
         _apply(resource, spec, state, work, run)
+        if run.written is not None:
+            run.written()
         host.drop()
         settled = resource.settled(spec)
         state = resource.observe(settled, host)

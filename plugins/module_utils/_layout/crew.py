@@ -45,13 +45,14 @@ class _Job:
         self.rest = b""
         self.stands: list[str] = []
         self.has_written = False
+        self.is_written = False
         self.is_waiting = False
         self.result: Message | None = None
 
 
 class Crew:
-    """Brings items to their end. *parallel* is how many write at once; *report* hears of every step. The worker of a guest
-    inherits the locks of its addresses out of those that are *claimed*, by their descriptors.
+    """Brings items to their end. *parallel* is how many write at once; as many more may look at what they have written. *report* hears
+    of every step. The worker of a guest inherits the locks of its addresses out of those that are *claimed*, by their descriptors.
 
     A worker writes its own line in the journal; *note* writes that of one which did not come to it.
     """
@@ -114,7 +115,9 @@ class Crew:
 
     def _has_room(self) -> bool:
         waiting = sum(job.is_waiting for job in self._jobs)
-        return len(self._jobs) - waiting < self._parallel and waiting < MOST_WAITING
+        looking = sum(job.is_written and not job.is_waiting for job in self._jobs)
+        writing = len(self._jobs) - waiting - min(looking, self._parallel)
+        return writing < self._parallel and waiting < MOST_WAITING
 
     def _start(self, item: Item) -> None:
         declared = item.declared
@@ -146,6 +149,9 @@ class Crew:
     def _take(self, job: _Job, message: Message) -> None:
         if "result" in message:
             job.result = message["result"]
+            return
+        if "written" in message:
+            job.is_written = True
             return
         job.has_written = job.has_written or "stands" in message or "step" in message
         job.is_waiting = job.is_waiting or "waiting" in message

@@ -346,7 +346,9 @@ def _work(order: Message, tell_it: Tell, kinds: t.Sequence[Kind], host: MakeHost
         host=host(),
         dry_run=False,
         report=report,
-        # It holds no locks any more, and another item may begin.
+        # It writes no more, and another item may begin.
+        written=lambda: tell_it({"written": True}),
+        # It holds no locks any more.
         waits=lambda: tell_it({"waiting": True}),
     )
     result = outcome.result()

@@ -195,6 +195,27 @@ def test_the_waits_come_last_and_keep_changed_as_it_was():
     assert (car.waited, outcome.changed) == (True, True)
 
 
+def test_that_all_is_written_is_told_behind_the_last_change_and_before_another_look():
+    told: list[str] = []
+
+    class Watched(Car):
+        def observe(self, spec, host):
+            told.append("look")
+            return super().observe(spec, host)
+
+    host = FakeHost()
+    for dummy in range(2):
+        converge(
+            Watched(),
+            {"colour": "red"},
+            host=host,
+            dry_run=False,
+            report=lambda step: told.append("change"),
+            written=lambda: told.append("written"),
+        )
+    assert told == ["look", "change", "change", "written", "look", "look"]
+
+
 def test_check_mode_waits_for_nothing_and_takes_no_lock():
     car = Car()
     with lock.hold([Reference(GUEST, "car")], []):

@@ -219,10 +219,11 @@ def test_an_item_for_which_no_process_can_be_started_fails_alone() -> None:
     assert (web.told["msg"], web.has_failed, db.has_failed) == ("no process", True, False)
 
 
-def test_one_that_only_waits_makes_room_for_the_next() -> None:
+@pytest.mark.parametrize("message", [b'{"waiting": true}\n', b'{"written": true}\n'])
+def test_one_that_only_waits_or_looks_makes_room_for_the_next(message: bytes) -> None:
     """Its channel stays open until the next one, which it waits for, has been told to begin."""
     waiting, held = socket.socketpair()
-    held.sendall(b'{"waiting": true}\n')
+    held.sendall(message)
 
     class Held(Scripted):
         def start(self, order: Message, keep_fds: t.Sequence[int]) -> socket.socket:
@@ -234,8 +235,35 @@ def test_one_that_only_waits_makes_room_for_the_next() -> None:
 
     items = [make("vm", "web"), make("vm", "db")]
     spawner = t.cast(t.Any, Held({"db": [{"result": {"changed": False}}]}))
-    Crew(spawner, items, parallel=1, note=lambda item: [], claimed={}).work()
+    reports: list[Message] = []
+    Crew(spawner, items, parallel=1, note=lambda item: [], report=reports.append, claimed={}).work()
     assert [item.has_failed for item in items] == [False, False]
+    assert not any("written" in report for report in reports)
+
+
+def test_no_more_look_again_than_may_write() -> None:
+    """The third one begins when the first one has looked; all that was begun before has written."""
+    ends: dict[str, socket.socket] = {}
+    begun: list[list[str]] = []
+
+    class Open(Scripted):
+        def start(self, order: Message, keep_fds: t.Sequence[int]) -> socket.socket:
+            ours, ends[order["name"]] = socket.socketpair()
+            begun.append(sorted(ends))
+            ends[order["name"]].sendall(b'{"written": true}\n')
+            if order["name"] in ("b", "c"):
+                end = ends.pop("a" if order["name"] == "b" else "b")
+                end.sendall(b'{"result": {"changed": false}}\n')
+                end.close()
+            if order["name"] == "c":
+                with ends["c"] as end:
+                    end.sendall(b'{"result": {"changed": false}}\n')
+            return ours
+
+    items = [make("vm", name) for name in "abc"]
+    Crew(t.cast(t.Any, Open({})), items, parallel=1, note=lambda item: [], claimed={}).work()
+    assert begun == [["a"], ["a", "b"], ["b", "c"]]
+    assert not any(item.has_failed for item in items)
 
 
 def test_a_crew_that_is_interrupted_lets_go_of_its_workers() -> None:
