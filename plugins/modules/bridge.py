@@ -140,8 +140,13 @@ options:
             required: true
           ip:
             description:
-              - Its IPv4 address. Needed unless the entry goes.
+              - Its IPv4 address. A name has the addresses that are written here, and no others; one of them is needed unless the entry goes.
               - 'B(In short:) live. Allowed: an IPv4 address, such as 10.20.0.10.'
+            type: str
+          ip6:
+            description:
+              - Its IPv6 address.
+              - 'B(In short:) live. Allowed: an IPv6 address that others reach too, such as fd00:20::10.'
             type: str
           state:
             description:

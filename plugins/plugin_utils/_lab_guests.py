@@ -93,11 +93,12 @@ def named_bridges(
     ``others`` are names in the *domain* that the inventory gives the bridge itself; they are not the lab's to take away. Where not all of the lab
     is known (*is_whole*) none is: ``keeps``.
     """
-    names: dict[str, str] = {}
+    names: dict[str, dict[str, str]] = {}
     for record in records:
-        address = next((address for address in record["addresses"] if ":" not in address), None)
-        for name in (record["name"], *record["aliases"]) if address is not None else ():
-            names[f"{name}.{domain}"] = str(address)
+        # Of each family the first.
+        families = {"ip6" if ":" in address else "ip": str(address) for address in reversed(record["addresses"])}
+        for name in (record["name"], *record["aliases"]) if families else ():
+            names[f"{name}.{domain}"] = dict(sorted(families.items()))
     found = []
     for hypervisor in hypervisors if names else ():
         for bridge in dictionaries(hostvars[hypervisor].get("hypervisor_bridges")):
@@ -109,7 +110,7 @@ def named_bridges(
                 {
                     "hypervisor": hypervisor,
                     "name": str(bridge["name"]),
-                    "hosts": [{"name": name, "ip": ip} for name, ip in sorted(names.items()) if name not in others],
+                    "hosts": [{"name": name, **its} for name, its in sorted(names.items()) if name not in others],
                     "others": sorted(others),
                     "keeps": not is_whole,
                 }

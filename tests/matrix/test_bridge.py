@@ -141,17 +141,20 @@ def record(name: str = NAME) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", json.loads(path.read_text())) if path.exists() else {}
 
 
-def answer(name: str, server: str = "10.213.0.1") -> str | None:
-    """The IPv4 address that *server* gives for *name*, ``None`` when it knows none."""
+def answer(name: str, server: str = "10.213.0.1", family: int = socket.AF_INET) -> str | None:
+    """The address of *family* that *server* gives for *name*, ``None`` when it knows none."""
     number = random.Random(name).randrange(65536)
-    question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0\0\1\0\1"
+    kind, size = (1, 4) if family == socket.AF_INET else (28, 16)
+    question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + struct.pack(
+        "!BHH", 0, kind, 1
+    )
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(3)
         client.sendto(struct.pack("!6H", number, 0x0100, 1, 0, 0, 0) + question, (server, 53))
         reply = client.recv(1500)
     got, dummy, dummy, answers = struct.unpack("!4H", reply[:8])
     assert got == number
-    return socket.inet_ntoa(reply[-4:]) if answers else None
+    return socket.inet_ntop(family, reply[-size:]) if answers else None
 
 
 def eventually(read: t.Callable[[], t.Any], wanted: t.Any) -> None:
@@ -326,6 +329,23 @@ def test_names_come_and_go_live():
         BRIDGE, {"name": NAME, "dns": {"hosts": []}, "exact": ["dns.hosts"]}, ["dns.hosts[www.hlbr.internal]"]
     )
     eventually(lambda: answer("www.hlbr.internal"), None)
+
+
+def test_a_name_has_the_addresses_of_both_families_that_are_written_and_no_others():
+    converge_now(BRIDGE, FULL)
+
+    def written(**addresses: str) -> dict[str, t.Any]:
+        return {"name": NAME, "dns": {"hosts": [{"name": "gw", **addresses}]}}
+
+    def answers() -> tuple[str | None, str | None]:
+        return answer("gw.hlbr.internal"), answer("gw.hlbr.internal", family=socket.AF_INET6)
+
+    check_run_again(BRIDGE, written(ip="10.213.0.1", ip6="fd00:213::1"), ["dns.hosts[gw].ip6"])
+    eventually(answers, ("10.213.0.1", "fd00:213::1"))
+    check_run_again(BRIDGE, written(ip6="fd00:213::2"), ["dns.hosts[gw].ip", "dns.hosts[gw].ip6"])
+    eventually(answers, (None, "fd00:213::2"))
+    check_run_again(BRIDGE, written(ip="10.213.0.1"), ["dns.hosts[gw].ip", "dns.hosts[gw].ip6"])
+    eventually(answers, ("10.213.0.1", None))
 
 
 def test_dhcp_is_taken_off_and_put_on():

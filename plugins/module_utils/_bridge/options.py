@@ -48,6 +48,7 @@ _ADDRESS = "an IPv4 address with the length of its prefix, /8 to /30, such as 10
 _ADDRESS6 = "an IPv6 address with the length of its prefix, such as fd00:20::1/64, dhcp or none"
 _GATEWAY6 = "an IPv6 address, such as fd00:20::1 or fe80::1"
 _IP = "an IPv4 address, such as 10.20.0.10"
+_IP6 = "an IPv6 address that others reach too, such as fd00:20::10"
 _DOMAIN = "a DNS name such as lab.internal"
 _NAME_OF_HOST = "a host name of 1 to 63 letters, digits and '-', the first a letter, without a domain"
 _SERVERS = "addresses of DNS servers, such as 192.0.2.53"
@@ -165,6 +166,20 @@ def check_ip(key: str, value: t.Any) -> str:
         raise bad_value(key, value, _IP) from None
 
 
+def check_ip6(key: str, value: t.Any) -> str:
+    """An IPv6 address in canonical form. One of the link means another machine on each link.
+
+    :raises SpecError:
+    """
+    try:
+        address = ipaddress.IPv6Address(value)
+        if not address.scope_id and not address.is_multicast and not address.is_link_local:
+            return str(address)
+    except ValueError:
+        pass
+    raise bad_value(key, value, _IP6)
+
+
 def check_gateway6(key: str, value: str) -> str:
     """:raises SpecError:"""
     try:
@@ -212,6 +227,7 @@ def _parse_forwarders(key: str, values: t.Sequence[t.Any]) -> tuple[str, ...]:
 ADDRESS = Check(check_address, _ADDRESS, ("10.20.0.1/24", "10.20.0.2/24"))
 ADDRESS6 = Check(check_address6, _ADDRESS6, ("fd00:20::1/64", "fd00:20::2/64"))
 IP = Check(check_ip, _IP, ("10.20.0.10", "10.20.0.11"))
+IP6 = Check(check_ip6, _IP6, ("fd00:20::10", "fd00:20::11"))
 GATEWAY6 = Check(check_gateway6, _GATEWAY6, ("fd00:20::a", "fd00:20::b"))
 DOMAIN = Check(_parse_domain, _DOMAIN, ("lab.internal", "home.internal"))
 DNS_NAME = Check(check_domain, _DOMAIN, ("nas", "router"))
@@ -235,7 +251,8 @@ OPTIONS = Options(
     Option("dhcp.hosts[].ip", check=IP, live=always),
     Option("dns.domain", check=DOMAIN, live=is_new, off="", show=or_none, note=_AGAIN),
     Option("dns.hosts[]", "item", DNS_NAME, live=always),
-    Option("dns.hosts[].ip", check=IP, live=always),
+    Option("dns.hosts[].ip", check=IP, live=always, show=or_none),
+    Option("dns.hosts[].ip6", check=IP6, live=always, show=or_none),
     Option("dns.forwarders", "list", SERVERS, live=is_new, off=(), show=listed, note=_AGAIN),
     Option("ports[]", "item", LINK_NAME, live=always),
     Option("ports[].pvid", "int", number(0, 4094), live=always, off=1),

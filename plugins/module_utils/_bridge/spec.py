@@ -118,8 +118,8 @@ def _check_hosts(items: t.Sequence[Item]) -> None:
 
 def _check_dns_hosts(items: t.Sequence[Item]) -> None:
     for item in items:
-        if item.is_wanted and item.get("ip") is None:
-            raise SpecError(f"dns.hosts[{item.name}]: ip is needed", key=f"dns.hosts[{item.name}]")
+        if item.is_wanted and item.get("ip") is None and item.get("ip6") is None:
+            raise SpecError(f"dns.hosts[{item.name}]: ip or ip6 is needed", key=f"dns.hosts[{item.name}]")
 
 
 def _check_ports(items: t.Sequence[Item]) -> None:

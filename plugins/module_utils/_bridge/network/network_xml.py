@@ -30,6 +30,7 @@ LIVE = {
     "dhcp.hosts[].ip": "dhcp_host",
     "dns.hosts[]": "dns_host",
     "dns.hosts[].ip": "dns_host",
+    "dns.hosts[].ip6": "dns_host",
 }
 
 

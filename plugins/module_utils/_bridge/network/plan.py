@@ -15,7 +15,7 @@ from ..lifeline import refuse_cuts, refuse_taken_route
 from ..options import NETWORK
 from ..spec import Spec, check_options, match_mac, with_create_defaults
 from ..subnet import StaticHost, check_fits, network_of, overlapping
-from .settings import NetworkSettings, merge
+from .settings import NetworkSettings, merge, wanted_addresses
 from .state import NetworkState
 
 NOTHING = NetworkSettings(mode="")
@@ -181,29 +181,23 @@ def _compare_dns(draft: Draft, spec: Spec, persistent: NetworkSettings, live: Ne
         _compare_dns_host(draft, item, persistent, live)
     declared = {item.name for item in spec.items("dns.hosts")}
     for name in dict.fromkeys(name for name, dummy in (*persistent.dns_hosts, *live.dns_hosts) if name not in declared):
-        before, running = persistent.dns_address(name), live.dns_address(name)
+        before, running = persistent.dns_addresses(name), live.dns_addresses(name)
         if "dns.hosts" in spec.exact:
-            draft.item(
-                f"dns.hosts[{name}]", False, before is not None, running is not None, before={"ip": before or running}
-            )
+            draft.item(f"dns.hosts[{name}]", False, bool(before), bool(running), before=before or running)
         else:
             draft.plan.unmanaged.append(f"dns.hosts[{name}]")
 
 
 def _compare_dns_host(draft: Draft, item: Item, persistent: NetworkSettings, live: NetworkSettings) -> None:
     path = f"dns.hosts[{item.name}]"
-    before, running = persistent.dns_address(item.name), live.dns_address(item.name)
-    if not item.is_wanted or before is None or running is None:
-        draft.item(
-            path,
-            item.is_wanted,
-            before is not None,
-            running is not None,
-            before={"ip": before or running},
-            after={"ip": item.get("ip")},
-        )
+    before, running = persistent.dns_addresses(item.name), live.dns_addresses(item.name)
+    wanted = wanted_addresses(item)
+    if not item.is_wanted or not before or not running:
+        draft.item(path, item.is_wanted, bool(before), bool(running), before=before or running, after=wanted)
         return
-    draft.compare(f"{path}.ip", item.get("ip"), before, running)
+    # A name has the addresses that are written, and no others: of two families one that is gone would be tried all the same.
+    for key in ("ip", "ip6"):
+        draft.compare(f"{path}.{key}", wanted.get(key, ""), before.get(key, ""), running.get(key, ""))
 
 
 def _plan_power(draft: Draft, spec: Spec, state: NetworkState) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..._core.options import Item
 from ..spec import Spec, match_mac
 from ..subnet import Range, StaticHost
 
@@ -38,9 +39,14 @@ class NetworkSettings:
         by_mac = (host for host in self.hosts if mac is not None and host.mac == mac and host.name not in declared)
         return by_name or next(by_mac, None)
 
-    def dns_address(self, name: str) -> str | None:
-        """What the name resolves to; several addresses are joined, as no one option can have written them."""
-        return ", ".join(ip for known, ip in self.dns_hosts if known == name) or None
+    def dns_addresses(self, name: str) -> dict[str, str]:
+        """What the name resolves to, as ``ip`` and ``ip6``; several of a family are joined, as no one option can have written them."""
+        found: dict[str, str] = {}
+        for known, ip in self.dns_hosts:
+            if known == name:
+                family = "ip6" if ":" in ip else "ip"
+                found[family] = f"{found[family]}, {ip}" if family in found else ip
+        return found
 
     def range_of(self, wanted: Range | None) -> Range | tuple[()]:
         """The range that is compared with *wanted*: the same one where it is there, else the first."""
@@ -99,8 +105,13 @@ def _merge_hosts(settings: NetworkSettings, spec: Spec) -> tuple[StaticHost, ...
 
 
 def _merge_dns_hosts(settings: NetworkSettings, spec: Spec) -> tuple[tuple[str, str], ...]:
-    declared = {item.name: None if not item.is_wanted else item.get("ip") for item in spec.items("dns.hosts")}
+    declared = {item.name: wanted_addresses(item) for item in spec.items("dns.hosts")}
     kept = [] if "dns.hosts" in spec.exact else [pair for pair in settings.dns_hosts if pair[0] not in declared]
-    if "dns.hosts" not in spec.exact and all(settings.dns_address(name) == ip for name, ip in declared.items()):
+    if "dns.hosts" not in spec.exact and all(settings.dns_addresses(name) == its for name, its in declared.items()):
         return settings.dns_hosts
-    return (*kept, *((name, ip) for name, ip in declared.items() if ip is not None))
+    return (*kept, *((name, ip) for name, its in declared.items() for ip in its.values()))
+
+
+def wanted_addresses(item: Item) -> dict[str, str]:
+    """All addresses that a name shall have, as ``dns_addresses`` tells them."""
+    return {key: item.get(key) for key in ("ip", "ip6") if item.is_wanted and item.get(key) is not None}

@@ -58,7 +58,10 @@ def network_facts(name: str, state: NetworkState) -> dict[str, t.Any]:
         "dhcp": {"start": first, "end": last, "hosts": [host.shown() for host in settings.hosts]},
         "dns": {
             "domain": settings.domain or None,
-            "hosts": [{"name": host, "ip": ip} for host, ip in settings.dns_hosts],
+            "hosts": [
+                {"name": name, **settings.dns_addresses(name)}
+                for name in dict.fromkeys(name for name, dummy in settings.dns_hosts)
+            ],
             "forwarders": list(settings.forwarders),
         },
         "mtu": settings.mtu or None,

@@ -169,12 +169,12 @@ LAN = {"name": "lan0", "mode": "ports", "address": "192.0.2.2/24"}
 
 def test_the_bridges_that_guests_ask_answer_the_names_of_the_lab() -> None:
     alpha = {"hypervisor_bridges": [NAT, OWN, LAN]}
-    guests = [{"name": "dns", "state": "started", "addresses": ["fd00::3", "10.0.0.3"]}]
+    guests = [{"name": "dns", "state": "started", "addresses": ["fd00::3", "10.0.0.3", "fd00::4"]}]
     hostvars = {"alpha": alpha, "dns": SERVED["dns"]}
     nat, own = lab_summed([{"item": "alpha", "guests": guests}], ["dns"], hostvars, DOMAIN)["bridges"]
     assert nat["hosts"] == [
-        {"name": "dns.lab.home.arpa", "ip": "10.0.0.3"},
-        {"name": "unbound.lab.home.arpa", "ip": "10.0.0.3"},
+        {"name": "dns.lab.home.arpa", "ip": "10.0.0.3", "ip6": "fd00::3"},
+        {"name": "unbound.lab.home.arpa", "ip": "10.0.0.3", "ip6": "fd00::3"},
     ]
     assert (own["name"], [host["name"] for host in own["hosts"]]) == ("nat1", ["unbound.lab.home.arpa"])
 

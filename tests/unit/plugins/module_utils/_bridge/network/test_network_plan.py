@@ -167,6 +167,11 @@ def host(item, **changes):
         ),
         (
             standing(),
+            {"dns": {"hosts": [{"name": "gw", "ip6": "fd00:20::1"}]}},
+            [("dns.hosts[gw].ip", "10.20.0.1", None, "live"), ("dns.hosts[gw].ip6", None, "fd00:20::1", "live")],
+        ),
+        (
+            standing(),
             {"dns": {"hosts": [{"name": "gw", "ip": "10.20.0.1"}]}, "exact": ["dns.hosts"]},
             [("dns.hosts[nas]", {"ip": "10.20.0.2"}, None, "live")],
         ),
