@@ -33,13 +33,14 @@ footprint before
 
 begin=$SECONDS
 make demo 2>&1 | tee "$log/first"
-grep -q 'The lab is answering: 4 guests, 5 checks passed.' "$log/first"
+grep -q 'The lab is answering: 5 guests, 6 checks passed.' "$log/first"
 taken "first run"
 grep -qE 'mqtt +mosquitto +publish and subscribe at port 1883 +published and received +yes' "$log/first"
+grep -qE 'docker +docker_host +docker info, and a container that runs +a container ran on [a-z0-9]+ +yes' "$log/first"
 ok "the lab is built and answers"
 
 # Guests ask their bridge, which has the names of the lab whether the lab's own resolver runs or not.
-for name in mosquitto mqtt proxy overview; do
+for name in mosquitto mqtt docker proxy overview; do
   /usr/bin/python3 roles/unbound/files/dns_query.py 10.77.50.1 53 "$name.lab.home.arpa"
 done
 ok "the bridge answers the names of guests and services"
@@ -58,7 +59,7 @@ all:
       hosts:
         workshop:
           guest_spec:
-            image: debian-12
+            image: debian-13
             rootfs: {pool: lab}
             memory: 128MiB
             networks:
@@ -68,7 +69,7 @@ INVENTORY
 begin=$SECONDS
 make demo DEMO_ARGS="-i $log/added.yml --limit lab,workshop,resolver,proxy" 2>&1 | tee "$log/added"
 grep -qE 'workshop.lab.home.arpa at 10.77.50.10 +10.77.50.12 +yes' "$log/added"
-grep -q '5 of 5 guests running' "$log/added"
+grep -q '6 of 6 guests running' "$log/added"
 taken "run with a guest added"
 ok "a guest that is added is answered by the resolver and shown on the page"
 
