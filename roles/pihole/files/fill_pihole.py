@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import typing as t
 import urllib.error
 import urllib.parse
@@ -19,6 +20,7 @@ import urllib.request
 TIMEOUT_SECONDS = 30
 # Lists are fetched, and their domains sorted, before the API answers.
 GRAVITY_SECONDS = 1800
+SEEN_SECONDS = 15
 # Of a list: not yet fetched, and never fetched with success. One that was there once is used as it was then.
 NEW, MISSING = 0, 4
 
@@ -134,7 +136,10 @@ def fetch(api: Api, given: t.Mapping[str, t.Any], changes: list[str]) -> list[st
 
     def lacking() -> list[Item]:
         declared = [item for item in given["lists"] if item.get("enabled", True)]
-        there = api.get("lists", "lists")
+        try:
+            there = api.get("lists", "lists")
+        except Refused:
+            return declared
         return [
             each
             for each in there
@@ -146,7 +151,13 @@ def fetch(api: Api, given: t.Mapping[str, t.Any], changes: list[str]) -> list[st
     if not given["apply"] or not any(change.startswith("lists: ") for change in changes):
         return []
     said = api.call("POST", "action/gravity", seconds=GRAVITY_SECONDS)
-    addresses = ", ".join(each["address"] for each in lacking())
+    # The database is a new file then. FTL looks each second whether it is (6.3), and tells what was in the old one until it has seen it.
+    until = time.monotonic() + SEEN_SECONDS
+    while missing := lacking():
+        if time.monotonic() > until:
+            break
+        time.sleep(0.5)
+    addresses = ", ".join(each["address"] for each in missing)
     words = " ".join(said.split())[-400:]
     return [f"these lists cannot be fetched: {addresses}. Pi-hole says: {words}"] if addresses else []
 

@@ -86,6 +86,8 @@ elif [ ! -e "$database" ]; then
 		# Whole or not at all.
 		rm -f "$database.new"
 		pihole-FTL sqlite3 -ni "$database.new" <"$core/advanced/Templates/gravity.db.sql" >&2
+		# FTL takes up a new database where this is higher than before, and the first one that it sees counts as before (6.3, gravity_updated).
+		pihole-FTL sqlite3 -ni "$database.new" "INSERT OR REPLACE INTO info (property, value) VALUES ('updated', 0);" >&2
 		chown pihole:pihole "$database.new"
 		chmod 0664 "$database.new"
 		mv "$database.new" "$database"
