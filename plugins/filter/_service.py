@@ -11,7 +11,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils import _jellyfin
+from ..plugin_utils import _immich, _jellyfin
 from ..plugin_utils._compose import compose_images
 from ..plugin_utils._openpgp import fingerprints
 from ..plugin_utils._services import mosquitto_hash, pools_overlapping, ports_taken
@@ -23,6 +23,7 @@ class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {
             "_compose_images": compose_images,
+            "_immich_requests": _told(_immich.requests, _immich.ImmichError),
             "_jellyfin_requests": _told(_jellyfin.requests, _jellyfin.JellyfinError),
             "_mosquitto_hash": mosquitto_hash,
             "_openpgp_fingerprints": _told(fingerprints, ValueError),

@@ -1,7 +1,7 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Debian's docker-registry, with images of one program that are made here."""
+"""Debian's docker-registry, with images that are made here."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ from ansible_collections.homelab.hybrid.tests.harness.host_networks import unpac
 BUSYBOX = Path("/bin/busybox")
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG, LAYER = "application/vnd.docker.container.image.v1+json", "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+
+class Layer(t.NamedTuple):
+    """A layer of images: its archive as it is sent, and the digest of what is in it."""
+
+    packed: bytes
+    diff_id: str
 
 
 class Registry:
@@ -52,20 +59,29 @@ class Registry:
             return bool(answer.status == 200)
         return False
 
-    def push(self, repository: str, tag: str, command: t.Sequence[str], files: Mapping[str, str]) -> str:
-        """Publish an image of busybox with *files* that runs *command*; its reference with its digest."""
-        layer = io.BytesIO()
-        with tarfile.open(fileobj=layer, mode="w") as tar:
-            _add(tar, "bin/busybox", BUSYBOX.read_bytes(), 0o755)
-            for path, content in files.items():
-                _add(tar, path, content.encode(), 0o644)
-        packed = gzip.compress(layer.getvalue(), compresslevel=1, mtime=0)
+    def push(
+        self,
+        repository: str,
+        tag: str,
+        command: t.Sequence[str],
+        files: Mapping[str, str],
+        base: Layer | None = None,
+    ) -> str:
+        """Publish an image of busybox, or of *base*, with *files* that runs *command*; its reference with its digest."""
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as tar:
+            if base is None:
+                _add(tar, "bin/busybox", BUSYBOX.read_bytes(), 0o755)
+            for path, text in files.items():
+                _add(tar, path, text.encode(), 0o755 if text.startswith("#!") else 0o644)
+        packed = gzip.compress(content.getvalue(), compresslevel=1, mtime=0)
+        layers = [*([base] if base else []), Layer(packed, digest(content.getvalue()))]
         config = json.dumps(
             {
                 "architecture": "amd64",
                 "os": "linux",
-                "config": {"Cmd": list(command), "Env": ["PATH=/bin"]},
-                "rootfs": {"type": "layers", "diff_ids": [digest(layer.getvalue())]},
+                "config": {"Cmd": list(command), "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
+                "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
             }
         ).encode()
         manifest = json.dumps(
@@ -73,19 +89,22 @@ class Registry:
                 "schemaVersion": 2,
                 "mediaType": MANIFEST,
                 "config": {"mediaType": CONFIG, "size": len(config), "digest": self._upload(repository, config)},
-                "layers": [{"mediaType": LAYER, "size": len(packed), "digest": self._upload(repository, packed)}],
+                "layers": [
+                    {"mediaType": LAYER, "size": len(layer.packed), "digest": self._upload(repository, layer.packed)}
+                    for layer in layers
+                ],
             }
         ).encode()
         self._send("PUT", f"/v2/{repository}/manifests/{tag}", manifest, MANIFEST)
         return f"{self.name}/{repository}:{tag}@{digest(manifest)}"
 
     def turn(self, reference: str) -> None:
-        """Turn one bit of the layer of an image."""
+        """Turn one bit of the last layer of an image."""
         repository, _tag, wanted = reference.removeprefix(f"{self.name}/").replace("@", ":", 1).split(":", 2)
         request = urllib.request.Request(f"http://{self.name}/v2/{repository}/manifests/{wanted}")
         request.add_header("Accept", MANIFEST)
         with urllib.request.urlopen(request, timeout=10) as answer:
-            layer = json.load(answer)["layers"][0]["digest"].removeprefix("sha256:")
+            layer = json.load(answer)["layers"][-1]["digest"].removeprefix("sha256:")
         blob = self.folder / "storage/docker/registry/v2/blobs/sha256" / layer[:2] / layer / "data"
         content = bytearray(blob.read_bytes())
         content[len(content) // 2] ^= 1
@@ -100,7 +119,7 @@ class Registry:
     def _send(self, method: str, url: str, content: bytes, kind: str) -> str:
         whole = url if url.startswith("http") else f"http://{self.name}{url}"
         request = urllib.request.Request(whole, data=content, method=method, headers={"Content-Type": kind})
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return str(answer.headers.get("Location", ""))
 
 

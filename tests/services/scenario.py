@@ -40,7 +40,7 @@ class Scenario:
     of what others may need too, and is left when the role is taken away. ``write`` and ``read`` are
     commands in the guest: what the first wrote the second prints, ``row``. ``logins`` are commands in the guest that log in with what
     upstreams and others ship as a password, or without any; none may succeed. ``judge`` is a client that others wrote, at the address
-    of the guest.
+    of the guest. The guest has ``features``.
     """
 
     role: str
@@ -57,6 +57,7 @@ class Scenario:
     stays: frozenset[str] = frozenset()
     gone: tuple[str, ...] = ()
     judge: t.Callable[[str], None] | None = None
+    features: tuple[str, ...] = ()
 
 
 def roles() -> list[str]:

@@ -25,7 +25,7 @@ PATIENCE = ("-e", '{"__service_attempts": 30}')
 def scenario(request: pytest.FixtureRequest) -> t.Iterator[Scenario]:
     found: Scenario = request.param
     try:
-        guest.set_up(f"{found.role}.img")
+        guest.set_up(f"{found.role}.img", features=dict.fromkeys(found.features, True))
         yield found
     finally:
         guest.tear_down()
