@@ -197,7 +197,7 @@ clones: host ## Clone a running Debian 13 that is frozen by its agent, and show 
 
 SERVICE_CELLS ?= 2
 .PHONY: services
-services: host ## Each service role in a real Debian 13: applied, healed, updated, brought back, removed; and the updates of Debian
+services: host ## Each service role in a real Debian 13: applied, healed, updated, brought back, removed; the updates of Debian; and a whole lab of them
 	@$(TALLY) start services
 	@status=0; $(TALLY) pytest services -- -q $(call IN_CELLS,$(SERVICE_CELLS)) --dist worksteal tests/services || status=1; \
 	$(TALLY) report services || status=1; exit $$status

@@ -10,7 +10,6 @@ import json
 import typing as t
 
 import lab
-import yaml
 
 from ansible_collections.homelab.hybrid.tests.harness import debian_images, nested, tiny_root
 
@@ -52,13 +51,6 @@ PING: list[lab.Params] = [
 ]
 
 
-def packages() -> list[str]:
-    """Those of the role, so that nothing has to be installed."""
-    role = yaml.safe_load((lab.ROOT / "roles" / "hypervisor" / "vars" / "main.yml").read_text())
-    found = role["__hypervisor_packages_common"] + role["__hypervisor_packages_of_release"]["12"]
-    return [*found, *role["__hypervisor_packages_of_architecture"]["x86_64"]]
-
-
 def host(**options: t.Any) -> lab.Params:
     lan = {"name": "lan", "bridge": lab.BRIDGE, "ip": f"{ADDRESS}/22", "gateway": "10.91.40.1"}
     return {
@@ -74,7 +66,7 @@ def host(**options: t.Any) -> lab.Params:
 
 def make_host() -> None:
     lab.command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(KEY))
-    archive = debian_images.container_root("bookworm", packages())
+    archive = debian_images.container_root("bookworm", nested.packages("12"))
     image = {"name": IMAGE, "kind": "container", "path": str(archive)}
     lab.converge({"images": [image], "containers": [host()]})
     tiny_root.build(lab.FOLDER / "pool" / f"{HOST}.rootfs" / "srv" / "tiny.tar.zst")

@@ -140,13 +140,16 @@ def tear_down() -> None:
 
 
 class Play:
-    """What a run said. ``changed`` counts its tasks that report a change."""
+    """What a run said. ``changed`` counts its tasks that report a change, ``changes`` names them, each with its host."""
 
     def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
         self.status = done.returncode
         self.printed = done.stdout + done.stderr
         self.said = " ".join(self.printed.split())
         recap = done.stdout.partition("PLAY RECAP")[2]
+        self.changes = re.findall(
+            r"^TASK \[(.+)\] \*+$(?:\n(?!TASK|PLAY).*)*?\nchanged: \[(\S+)", done.stdout, re.MULTILINE
+        )
         self.changed = sum(int(each) for each in re.findall(r"changed=(\d+)", recap))
 
     def succeeded(self) -> Play:
@@ -239,10 +242,11 @@ class Lab:
 
 
 class Releases:
-    """A tree of releases at ``url``, served to the guest until it is closed; at a loopback *address*, to this host alone."""
+    """A tree of releases at ``url``, served at an *address* of this host until it is closed; at a loopback one, to this host alone."""
 
     def __init__(self, folder: Path, address: str = GATEWAY) -> None:
         self.folder = folder
+        self.address = address
         folder.mkdir(parents=True, exist_ok=True)
         handler = functools.partial(_Quiet, directory=str(folder))
         self._server = http.server.ThreadingHTTPServer((address, 0), handler)

@@ -136,15 +136,23 @@ def describe(releases: guest.Releases, version: str, archive: Path) -> None:
     (releases.folder / "tags" / f"v{version}").write_text(json.dumps(told), encoding="utf-8")
 
 
+def trust(root: Path, address: str) -> None:
+    """Let pip of the guest with this *root* ask an index without TLS, which it would pass over."""
+    (root / "etc/pip.conf").write_text(f"[global]\ntrusted-host = {address}\n", encoding="utf-8")
+
+
 class Github:
     """Versions are pinned: another one is wanted by its variable."""
 
     entry = "main"
 
     def first(self, releases: guest.Releases) -> Variables:
+        trust(guest.rootfs(), guest.GATEWAY)
+        return self.published(releases)
+
+    def published(self, releases: guest.Releases) -> Variables:
+        """What ``first`` returns, of a guest that trusts the server already."""
         self._requirements = write_indexes(releases)
-        # pip passes over an index without TLS that it was not told to trust.
-        (guest.rootfs() / "etc/pip.conf").write_text(f"[global]\ntrusted-host = {guest.GATEWAY}\n", encoding="utf-8")
         describe(releases, "3.0.5", publish(releases, self._requirements, "3.0.5"))
         return {
             "paperless_ngx_version": "3.0.5",
