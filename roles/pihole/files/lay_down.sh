@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Lay Pi-hole down as its own installer does: lay_down.sh check|apply FOLDER VERSION CORE_COMMIT WEB_COMMIT. FOLDER/current is the version that
 # runs. Prints what is (or would be) laid down. The installer as a whole takes the newest of all; what it does with what it has fetched are
 # functions, which `pihole -up` uses too.
