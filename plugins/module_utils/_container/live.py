@@ -25,6 +25,7 @@ from .namespaces import in_namespaces
 from .state import Live
 
 _SETTLED = ("RUNNING", "FROZEN", "STOPPED")
+_HALF_FROZEN_SECONDS = 10
 
 
 def handle(name: str) -> t.Any:
@@ -42,17 +43,25 @@ def is_unloadable(name: str) -> bool:
 
 
 def settled_state(container: t.Any) -> str:
-    """``RUNNING``, ``FROZEN`` or ``STOPPED``, once it is on its way no longer.
+    """``RUNNING``, ``FROZEN`` or ``STOPPED``, once it is on its way no longer. One that stays half frozen is ``FROZEN``: who froze it was killed,
+    and its monitor (LXC 5.0) tells ``FREEZING`` from then on.
 
     :raises ObserveError: when it stays on its way.
     """
     with _as_error(ObserveError):
+        began = time.monotonic()
         state: str = wait_until(
             f"the container {container.name} to be started or stopped (it is {container.state})",
-            lambda: container.state if container.state in _SETTLED else None,
+            lambda: _settled(container.state, time.monotonic() - began),
             timeout_seconds=30,
         )
     return state
+
+
+def _settled(state: str, waited_seconds: float) -> str | None:
+    if state == "FREEZING" and waited_seconds >= _HALF_FROZEN_SECONDS:
+        return "FROZEN"
+    return state if state in _SETTLED else None
 
 
 @contextlib.contextmanager

@@ -92,6 +92,9 @@ def unfreeze(name: str, *, keep_fds: t.Sequence[int]) -> None:
 
     :raises ApplyError:
     """
+    # liblxc lets nothing but a frozen one go on (5.0).
+    if live.handle(name).state == "FREEZING":
+        freeze(name, keep_fds=keep_fds)
     if live.handle(name).state == "FROZEN":
         _tell(["lxc-unfreeze", "-n", name], keep_fds, f"the container {name} could not be thawed")
 

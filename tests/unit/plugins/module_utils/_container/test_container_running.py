@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from unit.descriptors import open_files
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._container import binding, power, rate, running
+from ansible_collections.homelab.hybrid.plugins.module_utils._container import binding, live, power, rate, running
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.card import Card
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.command import CommandError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError
@@ -303,6 +303,25 @@ def test_a_container_is_switched_by_programs_that_can_be_ended(monkeypatch: pyte
     ):
         (argv,) = switched(monkeypatch, Handle(state), lambda act=act: act("one"))
         assert argv[:3] == [program, "-n", "one"]
+
+
+def test_a_container_that_stays_half_frozen_is_frozen_to_its_end_before_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handle = types.SimpleNamespace(name="one", state="FREEZING")
+
+    def run(argv: list[str], *, timeout: float, keep_fds: t.Sequence[int]) -> str:
+        handle.state = {"lxc-freeze": "FROZEN", "lxc-unfreeze": "RUNNING"}[argv[0]]
+        return ""
+
+    clock = iter(range(0, 100, 5))
+    monkeypatch.setattr(live.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(live, "wait_until", lambda what, look, timeout_seconds: next(filter(None, iter(look, 0))))
+    assert live.settled_state(handle) == "FROZEN"
+    monkeypatch.setattr(power.command, "run", run)
+    monkeypatch.setattr(power.live, "handle", lambda name: handle)
+    power.unfreeze("one", keep_fds=FDS)
+    assert handle.state == "RUNNING"
 
 
 def test_a_container_that_liblxc_cannot_load_is_stopped_before_an_empty_configuration(
