@@ -69,7 +69,9 @@ def listeners() -> set[str]:
     found = set()
     for line in inside("ss", "-Hltnu").splitlines():
         words = line.split()
-        found.add(f"{words[0]} {re.sub(r'%[a-z0-9]+', '', words[4])}")
+        # An address of a link comes from a MAC, which is another on another host.
+        address = re.sub(r"\[fe80:[^]]*\]", "[fe80::]", re.sub(r"%[a-z0-9]+", "", words[4]))
+        found.add(f"{words[0]} {address}")
     return found
 
 

@@ -20,6 +20,7 @@ VARIABLES: t.Mapping[str, Variables] = {
             {"name": "vault", "preset": "vaultwarden", "images": {"vaultwarden": f"vault@sha256:{'0' * 64}"}}
         ]
     },
+    "home_assistant": {},
     "immich": {},
     "reverse_proxy": {"reverse_proxy_sites": [{"name": "films.test", "upstreams": ["http://10.93.64.20:8096"]}]},
     "unbound": {"unbound_records": [{"name": "nas", "addresses": ["10.93.64.20"]}]},

@@ -25,7 +25,8 @@ class Index:
 
     def publish(self, wheel: Path) -> str:
         """Put a wheel, or an archive of sources, into the index; the requirement that is this file and no other."""
-        name, version = re.sub(r"[.]tar[.]gz$", "", wheel.name).split("-")[:2]
+        is_source = wheel.name.endswith(".tar.gz")
+        name, version = wheel.name[:-7].rsplit("-", 1) if is_source else wheel.name.split("-")[:2]
         project = self.folder / re.sub(r"[-_.]+", "-", name).lower()
         project.mkdir(parents=True, exist_ok=True)
         published = project / wheel.name
