@@ -110,8 +110,9 @@ def main() -> int:
     measured: dict[str, list[hosts.Row]] = {}
     for name, rows in measure({name: parts[name] for name in options.only}):
         measured[name] = rows
-        if options.write and options.only != names and rows:
-            rewrite(name, rows, load)
+        if options.write and options.only != names:
+            if rows:
+                rewrite(name, rows, load)
         elif options.write:
             # After each part: a run that is ended keeps what it has measured.
             told = [row for its in measured.values() for row in its]
