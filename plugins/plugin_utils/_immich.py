@@ -6,28 +6,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 
 from ..module_utils._core.errors import HybridError
 from ..module_utils._core.units import GIB, parse_size
-
-Document = t.Mapping[str, t.Any]
+from ._api_requests import Document, Request, documents
 
 
 class ImmichError(ValueError):
     """What is declared cannot be had. The message says of which setting, user or library."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """A request to the API: its path below ``/api``, its body, what a reader is told, and whether the body is not for readers."""
-
-    method: str
-    path: str
-    says: str
-    body: t.Any = None
-    secret: bool = False
 
 
 def requests(wanted: Document, found: Document) -> list[dict[str, t.Any]]:
@@ -46,11 +33,7 @@ def requests(wanted: Document, found: Document) -> list[dict[str, t.Any]]:
         *_users(wanted, found),
         *_libraries(wanted, found),
     ]
-    # Not `asdict`: it copies what is inside, and the containers of Ansible's templates cannot be copied so.
-    return [
-        {"method": each.method, "path": each.path, "says": each.says, "body": each.body, "secret": each.secret}
-        for each in asked
-    ]
+    return documents(asked)
 
 
 def _settings(wanted: Document, found: Document) -> t.Iterator[Request]:

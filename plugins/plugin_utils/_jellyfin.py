@@ -6,26 +6,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 from urllib.parse import quote, urlencode
 
-Document = t.Mapping[str, t.Any]
+from ._api_requests import Document, Request, documents
 
 
 class JellyfinError(ValueError):
     """What is declared cannot be had. The message says of which library or user."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """A request to the API: its path with its query, its body, what a reader is told, and whether the body is not for readers."""
-
-    method: str
-    path: str
-    says: str
-    body: t.Any = None
-    secret: bool = False
 
 
 def requests(wanted: Document, found: Document) -> list[dict[str, t.Any]]:
@@ -45,11 +33,7 @@ def requests(wanted: Document, found: Document) -> list[dict[str, t.Any]]:
         *_libraries(wanted.get("libraries") or [], found["libraries"]),
         *_users(wanted, found),
     ]
-    # Not `asdict`: it copies what is inside, and the containers of Ansible's templates cannot be copied so.
-    return [
-        {"method": each.method, "path": each.path, "says": each.says, "body": each.body, "secret": each.secret}
-        for each in asked
-    ]
+    return documents(asked)
 
 
 def _settings(path: str, of: str, wanted: Document | None, found: Document) -> t.Iterator[Request]:
