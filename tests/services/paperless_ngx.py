@@ -241,8 +241,14 @@ def call(*argv: str) -> tuple[str, ...]:
 
 
 # A picture, which Tesseract has to read.
-DROP = "convert -size 900x120 xc:white -font Liberation-Sans -pointsize 48 -fill black -draw 'text 20,80 \"Invoice 4711\"' /srv/invoice.png; "
-DROP += 'cp /srv/invoice.png /var/lib/paperless_ngx/consume/invoice.png; exec "$@"'
+DRAW = "convert -size 900x120 xc:white -font Liberation-Sans -pointsize 48 -fill black -draw \"text 20,80 'Invoice $1'\" /srv/$1.png; "
+DRAW += 'cp /srv/$1.png "$2/$1.png"; shift 2; exec "$@"'
+
+
+def take_in(number: str, folder: str = "/var/lib/paperless_ngx/consume") -> tuple[str, ...]:
+    """Put an invoice with this *number* into *folder*, from which it is consumed, in the guest, and wait for it."""
+    return ("sh", "-c", DRAW, "sh", number, folder, *call(number, "600"))
+
 
 SCENARIO = Scenario(
     role="paperless_ngx",
@@ -259,7 +265,7 @@ SCENARIO = Scenario(
         {"tcp 0.0.0.0:8000", *(f"tcp {ip}:{port}" for ip in ("127.0.0.1", "[::1]") for port in (5432, 6379))}
     ),
     stays=frozenset({f"tcp {ip}:{port}" for ip in ("127.0.0.1", "[::1]") for port in (5432, 6379)}),
-    write=("sh", "-c", DROP, "sh", *call("4711", "600")),
+    write=take_in("4711"),
     read=call("4711", "0"),
     row="Invoice 4711",
     logins=(
