@@ -17,6 +17,7 @@ from ansible_collections.homelab.hybrid.tests.harness.kill import SEED
 from ansible_collections.homelab.hybrid.tests.services import debian_archive
 
 PACKAGE, UNIT, ROW = "homelab-clock", "homelab-clock.service", "/var/lib/homelab-clock/row"
+WATCH = "homelab-watch.service"
 DOOR = "/var/lib/homelab_hybrid/door/door.json"
 SERVICE = "[Service]\nType=exec\nExecStart=/usr/bin/homelab-clock\n[Install]\nWantedBy=multi-user.target\n"
 WORKS = """#!/usr/bin/python3
@@ -38,6 +39,7 @@ DECLARATION: dict[str, t.Any] = {
     "guest": {"kind": "container", "needs": [], "spec": {"memory": "256MiB"}},
     "packages": [PACKAGE],
     "unit": UNIT,
+    "units": [{"name": WATCH, "src": "watch.service.j2", "waits": True}],
     "config": [{"src": "clock.conf.j2", "dest": "/etc/homelab-clock.conf"}],
     "listens": [{"port": 7000}],
     "check": {"url": "http://127.0.0.1:7000/", "regex": "^clock", "attempts": 10},
@@ -67,6 +69,7 @@ def write_role(folder: Path, declaration: dict[str, t.Any]) -> None:
         "vars/main.yml": json.dumps({"__clock_service": declaration}),
         "defaults/main.yml": json.dumps({"clock_text": "ticks"}),
         "templates/clock.conf.j2": "{{ clock_text }}\n",
+        "templates/watch.service.j2": SERVICE.replace("/usr/bin/homelab-clock", "/usr/bin/sleep infinity"),
     }
     for entry in ("main", "update"):
         task = {
@@ -189,6 +192,7 @@ def test_a_new_version_gets_the_settings_that_the_role_has_for_it(lab: guest.Lab
     publish("3")
     assert lab.entry("update", clock_text="tocks").succeeded().changed
     assert answer().startswith("clock 3 tocks") and row() == "kept"
+    assert guest.status("systemctl", "is-active", WATCH) == 0, "what waits for the verdict runs again"
 
 
 def ask_database(question: str) -> str:
