@@ -71,7 +71,7 @@ class Service:
 
     @property
     def guest(self) -> Declaration:
-        """The guest that it recommends: ``kind``, ``needs`` and ``spec``, each of which may be missing."""
+        """The guest that it recommends: ``kind``, ``needs`` and ``spec``, each of which may be missing, and ``by`` until it is settled."""
         return self.declaration.get("guest") or {}
 
 
@@ -99,9 +99,24 @@ def services_of(guest: str, variables: Variables) -> list[Service]:
             "What a page shows besides is written in guest_cards"
         )
     roles = dict.fromkeys(map(full_name, written))
-    found = [service_of(role, f"guest_services of {guest}") for role in roles]
+    found = [settled(service_of(role, f"guest_services of {guest}"), variables) for role in roles]
     check_resolvers(guest, found, variables)
     return found
+
+
+def settled(service: Service, variables: Variables) -> Service:
+    """*service* with the guest that it recommends for these *variables*.
+
+    Its ``by`` has the name of a variable of the role, and by its values what is laid over ``spec``, option by option.
+    """
+    choices = service.guest.get("by")
+    if not choices:
+        return service
+    spec = dict(service.guest.get("spec") or {})
+    for variable, by_value in choices.items():
+        spec.update(by_value.get(str(value_of(service, variable, variables))) or {})
+    guest = {key: value for key, value in service.guest.items() if key != "by"}
+    return dataclasses.replace(service, declaration={**service.declaration, "guest": {**guest, "spec": spec}})
 
 
 def check_resolvers(guest: str, services: t.Iterable[Service], variables: Variables) -> None:

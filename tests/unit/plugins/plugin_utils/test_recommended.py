@@ -56,6 +56,19 @@ SERVICES = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("variables", "features"),
+    [({}, {"docker": True}), ({"board_method": "image"}, {"docker": True}), ({"board_method": "package"}, None)],
+)
+def test_what_is_recommended_may_depend_on_a_variable_of_the_role(
+    a_role: MakeRole, variables: dict[str, t.Any], features: t.Any
+) -> None:
+    declared = "guest: {spec: {memory: 1GiB}, by: {board_method: {image: {features: {docker: true}}}}}"
+    a_role("board", declared, {"board_method": "image"})
+    found = options(guest_services=["my.lab.board"], **variables)
+    assert (found["memory"], found.get("features")) == ("1GiB", features)
+
+
 @pytest.mark.parametrize("kind", ["container", "vm"])
 @pytest.mark.parametrize("name", SERVICES)
 def test_what_every_role_recommends_is_a_guest(name: str, kind: str) -> None:
