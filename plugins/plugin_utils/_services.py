@@ -25,7 +25,7 @@ def ports_taken(
     """Which of the ports in *listens* (items ``port``, ``protocol``, ``address``) another unit than *unit* has.
 
     *sockets* is what ``ss --no-header --listening --numeric --tcp --udp --processes`` prints, *units* lines of a process
-    and its unit (``ps -e -o pid=,unit=``). The items of the answer have that ``unit`` and a ``sentence``.
+    and its unit (``ps -e -o pid=,unit=``), of which the last counts. The items of the answer have that ``unit`` and a ``sentence``.
     """
     unit_of = {fields[0]: fields[1] for fields in map(str.split, units.splitlines()) if len(fields) == 2}
     found = []

@@ -53,6 +53,12 @@ def test_a_process_that_no_unit_has_is_told_too() -> None:
     assert found[0]["sentence"] == "port 22/tcp is taken by sshd"
 
 
+def test_what_is_said_of_a_process_last_counts() -> None:
+    """A container in the network of its guest listens itself, in a unit of Docker's making."""
+    units = "    109 docker-0a1b.scope\n109 own.service"
+    assert ports_taken([{"port": 22}], SOCKETS, units, "own.service") == []
+
+
 def test_the_hash_of_a_password_stays_and_its_salt_is_of_one_user() -> None:
     line = mosquitto_hash("secret", "machine" + "alice")
     assert line == mosquitto_hash("secret", "machine" + "alice"), "it stays the same"
