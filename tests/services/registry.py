@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tarfile
 import typing as t
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -111,6 +112,9 @@ class Registry:
         blob.write_bytes(content)
 
     def _upload(self, repository: str, content: bytes) -> str:
+        there = urllib.request.Request(f"http://{self.name}/v2/{repository}/blobs/{digest(content)}", method="HEAD")
+        with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(there, timeout=120):
+            return digest(content)
         where = self._send("POST", f"/v2/{repository}/blobs/uploads/", b"", "application/octet-stream")
         joint = "&" if "?" in where else "?"
         self._send("PUT", f"{where}{joint}digest={digest(content)}", content, "application/octet-stream")

@@ -1,7 +1,7 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the scenario of a service role consists of. Each role has a module beside this one, of its name and with its ``SCENARIO``."""
+"""What the scenario of a service role consists of. Each role has a module beside this one, of its name and with its ``SCENARIO`` or ``SCENARIOS``."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ class Upstream(t.Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """One role, with its ``unit`` and perhaps further ``units``.
+    """One role, with its ``unit`` and perhaps further ``units``; a ``variant`` of it where there are several.
 
     ``listens`` is all that the guest listens on beside what it listened on before, as ``tcp 0.0.0.0:1883``; of that ``stays`` is
     of what others may need too, and is left when the role is taken away. ``write`` and ``read`` are
     commands in the guest: what the first wrote the second prints, ``row``. ``logins`` are commands in the guest that log in with what
     upstreams and others ship as a password, or without any; none may succeed. ``judge`` is a client that others wrote, at the address
-    of the guest. The guest has ``features``.
+    of the guest. The guest has ``features``, and what ``prepare`` brings into it before. ``refusals`` are variables that what stands
+    refuses before anything is done, each with a part of the sentence.
     """
 
     role: str
@@ -58,6 +59,13 @@ class Scenario:
     gone: tuple[str, ...] = ()
     judge: t.Callable[[str], None] | None = None
     features: tuple[str, ...] = ()
+    variant: str = ""
+    prepare: t.Callable[[], None] | None = None
+    refusals: tuple[tuple[Variables, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.role}-{self.variant}" if self.variant else self.role
 
 
 def roles() -> list[str]:
@@ -67,9 +75,10 @@ def roles() -> list[str]:
 
 
 @functools.cache
-def scenario_of(role: str) -> Scenario | None:
-    """That of the module of the role's name, if there is one."""
+def scenarios_of(role: str) -> tuple[Scenario, ...]:
+    """Those of the module of the role's name, if there is one; that of what the role does by default comes first."""
     if not Path(__file__).with_name(f"{role}.py").exists():
-        return None
-    found: Scenario = importlib.import_module(f"{__package__}.{role}").SCENARIO
+        return ()
+    module = importlib.import_module(f"{__package__}.{role}")
+    found: tuple[Scenario, ...] = getattr(module, "SCENARIOS", ()) or (module.SCENARIO,)
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.tests.harness import service_guest as guest
-from ansible_collections.homelab.hybrid.tests.services.scenario import Variables, roles, scenario_of
+from ansible_collections.homelab.hybrid.tests.services.scenario import Variables, roles, scenarios_of
 
 # What a role is given where it does nothing without, or where its scenario would build what no plan reads.
 VARIABLES: t.Mapping[str, Variables] = {
@@ -38,17 +38,24 @@ def fresh() -> t.Iterator[None]:
         guest.tear_down()
 
 
+# The other ways of what may be installed in several.
+OTHERS: t.Mapping[str, tuple[Variables, ...]] = {"home_assistant": ({"home_assistant_method": "venv"},)}
+
+
 def variables(role: str, releases: guest.Releases) -> Variables:
-    scenario = None if role in VARIABLES else scenario_of(role)
+    scenario = None if role in VARIABLES else next(iter(scenarios_of(role)), None)
     return {**scenario.variables, **scenario.upstream.first(releases)} if scenario else dict(VARIABLES.get(role, {}))
 
 
-@pytest.mark.parametrize("role", roles())
+PLANS = [(role, more) for role in roles() for more in ({}, *OTHERS.get(role, ()))]
+
+
+@pytest.mark.parametrize(("role", "more"), PLANS, ids=["-".join([role, *more.values()]) for role, more in PLANS])
 @pytest.mark.usefixtures("fresh")
-def test_the_plan_of_a_role_is_whole_and_does_nothing(role: str, tmp_path: Path) -> None:
+def test_the_plan_of_a_role_is_whole_and_does_nothing(role: str, more: Variables, tmp_path: Path) -> None:
     releases = guest.Releases(tmp_path / "releases")
     try:
-        lab = guest.Lab(tmp_path, role, variables(role, releases))
+        lab = guest.Lab(tmp_path, role, {**variables(role, releases), **more})
         before = guest.fingerprint()
         checked = lab.entry("main", "--check").succeeded()
         assert checked.changed, checked.printed[-4000:]

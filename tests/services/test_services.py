@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.tests.harness import service_guest as guest
-from ansible_collections.homelab.hybrid.tests.services.scenario import Scenario, roles, scenario_of
+from ansible_collections.homelab.hybrid.tests.services.scenario import Scenario, roles, scenarios_of
 
-SCENARIOS: tuple[Scenario, ...] = tuple(found for found in map(scenario_of, roles()) if found)
+SCENARIOS: tuple[Scenario, ...] = tuple(found for role in roles() for found in scenarios_of(role))
 
 
 # How often a new version is asked until it answers: a guest at home may be slow, and what is silent here stays so.
@@ -21,11 +21,13 @@ SCENARIOS: tuple[Scenario, ...] = tuple(found for found in map(scenario_of, role
 PATIENCE = ("-e", '{"__service_attempts": 30}')
 
 
-@pytest.fixture(params=SCENARIOS, ids=[scenario.role for scenario in SCENARIOS])
+@pytest.fixture(params=SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
 def scenario(request: pytest.FixtureRequest) -> t.Iterator[Scenario]:
     found: Scenario = request.param
     try:
-        guest.set_up(f"{found.role}.img", features=dict.fromkeys(found.features, True))
+        guest.set_up(f"{found.name}.img", features=dict.fromkeys(found.features, True))
+        if found.prepare:
+            found.prepare()
         yield found
     finally:
         guest.tear_down()
@@ -70,6 +72,8 @@ def test_a_service_has_a_way_back(scenario: Scenario, releases: guest.Releases, 
     lab.entry("main").succeeded()
     assert lab.entry("main").succeeded().changed == 0, "a second run changes nothing"
     assert lab.entry("main", "--check").succeeded().changed == 0
+    for variables, sentence in scenario.refusals:
+        assert sentence in lab.entry("main", "--check", **variables).failed().said
 
     assert listeners(scenario) - before == scenario.listens
     for login in scenario.logins:
