@@ -195,6 +195,10 @@ docker: host ## Run Docker with overlay2 in an unprivileged container of Debian 
 clones: host ## Clone a running Debian 13 that is frozen by its agent, and show that the clone is another system
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/clones.py
 
+.PHONY: wire
+wire: host ## Change the network of a host that is reached by it alone: confirmed over a new connection, or taken back, whatever is killed
+	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/wire
+
 SERVICE_CELLS ?= 2
 .PHONY: services
 services: host ## Each service role in a real Debian 13: applied, healed, updated, brought back, removed; the updates of Debian; and a whole lab of them

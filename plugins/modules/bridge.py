@@ -166,8 +166,7 @@ options:
       - The links that are plugged into the bridge, with O(mode=ports). They are network cards, bonds, VLANs and others that this host has.
       - Links that are not listed stay, and are named in RV(unmanaged), unless O(exact) has V(ports). The links of guests are never listed.
       - A link that is plugged in must have no address of its own and hang on nothing else.
-      - Refused for a link that carries the ssh connection to this host or its default route. Such a change can cut off the host, and needs
-        a switch that comes back by itself, which is to come.
+      - A new port that carries the ssh connection to this host or its default route is refused.
       - 'B(In short:) live.'
     type: list
     elements: dict
@@ -237,6 +236,18 @@ options:
       - Whether the bridge is started with the host. A new bridge is, unless this says otherwise. One with O(mode=ports) always is.
       - 'B(In short:) with nat, routed, isolated: live, with ports: on is live, off is refused. A new one has V(true).'
     type: bool
+  confirm_timeout:
+    description:
+      - How many seconds a change that can cut off this host has to be made and confirmed, see the notes. V(60) unless it is written.
+        Switches that run the spanning tree protocol let nothing through for the first 30 of them.
+      - 'B(In short:) Allowed: 10 to 3600.'
+    type: int
+  verify:
+    description:
+      - Addresses that must answer to ping from this host after a change that can cut it off. Otherwise it is taken back.
+      - 'B(In short:) Allowed: addresses that answer to ping, such as 192.0.2.1.'
+    type: list
+    elements: str
   exact:
     description:
       - The lists that are complete. What is there and not listed is taken off.
@@ -248,9 +259,17 @@ notes:
   - libvirt takes a change of O(mode), O(address), O(dns.domain), O(dns.forwarders) and O(mtu) only when it starts the network. The module then
     restarts it, which takes a moment, and plugs in again what hung on the bridge, with the flags of each port. Such a change is shown with
     C(how=restart). Everything else is changed while guests are running.
-  - A bridge with O(mode=ports) is never restarted, and needs no libvirt. While it carries the ssh connection to this host or its default
-    route, changes of its addresses, gateways, O(mtu), O(mac), O(stp), O(vlan_aware) and of a port that it has are refused. A new port can
-    be added. A bridge that libvirt carries is not restarted, stopped or taken away then.
+  - A bridge with O(mode=ports) is never restarted, and needs no libvirt. A bridge that libvirt carries is not restarted, stopped or taken
+    away while it carries the ssh connection to this host or its default route.
+  - While a bridge with O(mode=ports) carries these, a change of its addresses, gateways, O(mtu), O(mac), O(stp), O(vlan_aware) or of a port
+    that it has can cut off the host. Such a change is shown with C(how=confirmed), and is taken back unless it is confirmed. Before
+    the first change the host saves what it is, starts a clock of O(confirm_timeout), and makes the change in a unit of its own.
+    Then it looks itself whether its links have a carrier, its gateways answer, and O(verify) does. Last the control node confirms over
+    a new connection, to the new address where that changes. If any of this fails, or the run, the control node or the connection is lost,
+    or the host restarts, the host becomes what it was before, and the task fails with the reason.
+    While such a change is under way, another one is refused.
+  - That is so with C(systemd-networkd). With C(ifupdown), in the background (C(async)), and as a part of M(homelab.hybrid.layout) such a
+    change is refused.
   - C(ifupdown) makes bridges with the package C(bridge-utils). The module asks for it where it is missing.
   - Links that C(NetworkManager) or C(netplan) owns are refused. So are files that this module cannot edit without guessing, such as those
     with drop-ins, or a file of C(systemd-networkd) that is about more links than the one that changes. The refusal names the file.
@@ -347,7 +366,9 @@ plan:
       type: raw
       returned: always
     how:
-      description: V(live), V(offline) while the bridge is stopped, V(restart) when its network is restarted, or V(refused).
+      description:
+        - V(live), V(offline) while the bridge is stopped, V(restart) when its network is restarted, or V(refused).
+        - V(confirmed) for what is taken back unless it is confirmed.
       type: str
       returned: always
     permit:
@@ -380,6 +401,37 @@ assumed:
   returned: always
   type: list
   elements: str
+switch:
+  description: How a change ended that could cut off the host.
+  returned: when there was one
+  type: dict
+  contains:
+    id:
+      description: The name of this change.
+      type: str
+      returned: always
+    state:
+      description: V(confirmed), V(rolled_back), or V(lost) where the host did not answer any more.
+      type: str
+      returned: always
+    began:
+      description: When it began, in UTC.
+      type: str
+      returned: always
+    ends:
+      description: When it was to be taken back, in UTC.
+      type: str
+      returned: always
+    reason:
+      description: Why it was taken back.
+      type: str
+      returned: when it was
+    left:
+      description: What could not be brought back, as commands of iproute2.
+      type: list
+      elements: str
+      returned: when there is any
+  sample: {id: 0f3a9b6c51d2e478, state: confirmed, began: "2026-01-07T20:15:00Z", ends: "2026-01-07T20:16:00Z"}
 bridge:
   description: The bridge as it is after the run, or with C(--check) as it is now.
   returned: always

@@ -213,8 +213,7 @@ options:
           - Links that are not listed stay, and are named in RV(ignore:unmanaged), unless O(bridges[].exact) has V(ports).
             The links of guests are never listed.
           - A link that is plugged in must have no address of its own and hang on nothing else.
-          - Refused for a link that carries the ssh connection to this host or its default route. Such a change can cut off
-            the host, and needs a switch that comes back by itself, which is to come.
+          - A new port that carries the ssh connection to this host or its default route is refused.
           - B(In short:) live.
         type: list
         elements: dict
@@ -293,6 +292,18 @@ options:
             always is.
           - 'B(In short:) with nat, routed, isolated: live, with ports: on is live, off is refused. A new one has V(true).'
         type: bool
+      confirm_timeout:
+        description:
+          - How many seconds a change that can cut off this host has to be made and confirmed, see the notes. V(60) unless
+            it is written. Switches that run the spanning tree protocol let nothing through for the first 30 of them.
+          - 'B(In short:) Allowed: 10 to 3600.'
+        type: int
+      verify:
+        description:
+          - Addresses that must answer to ping from this host after a change that can cut it off. Otherwise it is taken back.
+          - 'B(In short:) Allowed: addresses that answer to ping, such as 192.0.2.1.'
+        type: list
+        elements: str
       exact:
         description:
           - The lists that are complete. What is there and not listed is taken off.

@@ -41,12 +41,25 @@ def find_lifelines(
 
 
 def refuse_cuts(
-    plan: Plan, kind: str, names: t.Collection[str], lifelines: Lifelines, can_cut: t.Callable[[Change], bool]
+    plan: Plan,
+    kind: str,
+    names: t.Collection[str],
+    lifelines: Lifelines,
+    can_cut: t.Callable[[Change], bool],
+    *,
+    is_switched: bool = False,
 ) -> None:
-    """Refuse those changes of *plan* that can cut what the links of *names* carry; *kind* is what they are (bridge, port)."""
+    """Refuse those changes of *plan* that can cut what the links of *names* carry; *kind* is what they are (bridge, port).
+
+    *is_switched*: they are taken back unless they are confirmed, and that is how they come about instead.
+    """
     for name in names:
         for change in plan.changes if name in lifelines else ():
-            if can_cut(change):
+            if not can_cut(change) or change.how is How.REFUSED:
+                continue
+            if is_switched:
+                change.how = How.CONFIRMED
+            else:
                 change.how, change.permit = How.REFUSED, NEVER_PERMITTED
                 change.reason = f"{change.path}: the {kind} {name} carries {lifelines[name]}. {NOT_YET}"
 

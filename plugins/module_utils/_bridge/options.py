@@ -34,7 +34,7 @@ MODES = ("nat", "routed", "isolated", "ports")
 PORTS_MODE = "ports"
 EXACT = ("dhcp.hosts", "dns.hosts", "ports")
 # Which options only one of the two kinds of bridge has.
-ONLY_WITH_PORTS = ("ports", "address6", "gateway", "gateway6", "mac", "stp", "vlan_aware")
+ONLY_WITH_PORTS = ("ports", "address6", "gateway", "gateway6", "mac", "stp", "vlan_aware", "confirm_timeout", "verify")
 NEVER_WITH_PORTS = ("dhcp", "dns")
 
 # Not written ("") and leased addresses beside fixed ones.
@@ -52,6 +52,7 @@ _IP6 = "an IPv6 address that others reach too, such as fd00:20::10"
 _DOMAIN = "a DNS name such as lab.internal"
 _NAME_OF_HOST = "a host name of 1 to 63 letters, digits and '-', the first a letter, without a domain"
 _SERVERS = "addresses of DNS servers, such as 192.0.2.53"
+_TARGETS = "addresses that answer to ping, such as 192.0.2.1"
 _VID = "VLANs from 1 to 4094 and ranges of them, such as 20 and 30-39"
 
 
@@ -224,6 +225,13 @@ def _parse_forwarders(key: str, values: t.Sequence[t.Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _parse_targets(key: str, values: t.Sequence[t.Any]) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_address(value)) for value in values)
+    except ValueError:
+        raise bad_value(key, values, _TARGETS) from None
+
+
 ADDRESS = Check(check_address, _ADDRESS, ("10.20.0.1/24", "10.20.0.2/24"))
 ADDRESS6 = Check(check_address6, _ADDRESS6, ("fd00:20::1/64", "fd00:20::2/64"))
 IP = Check(check_ip, _IP, ("10.20.0.10", "10.20.0.11"))
@@ -233,6 +241,7 @@ DOMAIN = Check(_parse_domain, _DOMAIN, ("lab.internal", "home.internal"))
 DNS_NAME = Check(check_domain, _DOMAIN, ("nas", "router"))
 HOST_NAME = Check(_check_host_name, _NAME_OF_HOST, ("web", "mail"))
 SERVERS = Check(_parse_forwarders, _SERVERS, (["192.0.2.53"], ["192.0.2.54"]))
+TARGETS = Check(_parse_targets, _TARGETS, (["192.0.2.1"], ["192.0.2.1", "2001:db8::1"]))
 VIDS = Check(parse_vids, _VID, (["20"], ["20", "30-39"]))
 
 _AGAIN = "guests are plugged in again"
@@ -265,6 +274,8 @@ OPTIONS = Options(
     Option("vlan_aware", "bool", live=always, off=False),
     Option("mtu", "int", MTU, live=is_new, off=0, show=or_none, note=f"{_AGAIN}; their own links keep what they have"),
     Option("autostart", "bool", create=True, live=always),
+    Option("confirm_timeout", "int", number(10, 3600), home=TASK),
+    Option("verify", "list", TARGETS, home=TASK),
     Option("exact", "list", choices=EXACT, default=(), home=TASK),
     Option("unset", "list", default=(), home=TASK),
 )

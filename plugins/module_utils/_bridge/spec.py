@@ -25,9 +25,10 @@ _OF_PORT = re.compile(r"ports\[([^\]]*)\]\.(.*)")
 
 
 class Spec:
-    """A bridge as declared. *values* has what was written by option path, *lists* the items of the keyed lists that were written."""
+    """A bridge as declared. *values* has what was written by option path, *lists* the items of the keyed lists that were written,
+    *given* the parameters as they came: another run takes them as they are."""
 
-    __slots__ = ("exact", "lists", "name", "state", "unset", "values")
+    __slots__ = ("exact", "given", "lists", "name", "state", "unset", "values")
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class Spec:
         lists: t.Mapping[str, tuple[Item, ...]] | None = None,
         exact: tuple[str, ...] = (),
         unset: tuple[str, ...] = (),
+        given: t.Mapping[str, t.Any] | None = None,
     ) -> None:
         self.name = name
         self.state = state
@@ -44,6 +46,7 @@ class Spec:
         self.lists: t.Mapping[str, tuple[Item, ...]] = lists or {}
         self.exact = exact
         self.unset = unset
+        self.given: t.Mapping[str, t.Any] = given or {}
 
     def get(self, path: str) -> t.Any:
         """The declared value of an option that is no part of a list, ``None`` where nothing was written."""
@@ -87,7 +90,7 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
     values = declared.values
     name, state, exact = values.pop("name"), values.pop("state", "present"), values.pop("exact", ())
     unset = OPTIONS.check_unset(values.pop("unset", ()), declared)
-    spec = Spec(name, state, values, declared.items, exact, unset)
+    spec = Spec(name, state, values, declared.items, exact, unset, params)
     _check_range(spec.get("dhcp.start"), spec.get("dhcp.end"))
     _check_hosts(spec.items("dhcp.hosts"))
     _check_dns_hosts(spec.items("dns.hosts"))

@@ -17,6 +17,7 @@ class How(str, enum.Enum):
     """How a change reaches the resource."""
 
     LIVE = "live"
+    CONFIRMED = "confirmed"
     OFFLINE = "offline"
     NEXT_BOOT = "next_boot"
     RESTART = "restart"

@@ -17,12 +17,15 @@ import typing as t
 from ..._core import atomic, command, lock
 from ..._core.converge import Work
 from ..._core.errors import ApplyError
-from ..._core.plan import Change, Plan, Step
+from ..._core.plan import Change, How, Plan, Step
 from ..._core.record import Owned
 from ..options import DHCP, PORTS_MODE
 from ..record import BridgeRecord
 from ..spec import Spec
+from ..switch.read import read_switch
+from ..switch.state import offered
 from . import backends, iproute, manager
+from . import networkd as networkd_files
 from .observe import read_live
 from .settings import LinkSettings, merge
 from .state import Backend, LinkState
@@ -38,6 +41,8 @@ def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterat
     :raises ApplyError: when a step is refused.
     """
     record = Owned(work.host.record("bridges", spec.name), BridgeRecord)
+    if any(change.how is How.CONFIRMED for change in plan.changes):
+        _switch(spec, state)
     if spec.state == "absent":
         yield from _remove(spec, state, plan, record, work)
         return
@@ -64,6 +69,24 @@ def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterat
     _forget_ports(record, wanted)
     record.save(is_building=False)
     yield from left.changes
+
+
+def _switch(spec: Spec, state: LinkState) -> None:
+    """Go on only where this is the unit of a switch that is armed already.
+
+    :raises SwitchArmed: where that unit has been begun, and goes on without this run.
+    """
+    from ..switch import arm  # few changes can cut a host off
+
+    name = offered(os.environ)
+    standing = read_switch()
+    if standing.id == name:
+        if standing.word != "armed":
+            raise ApplyError(f"the change of {spec.name} was taken back: {standing.reason or standing.word}")
+        return
+    wanted = merge(state.persistent or LinkSettings(), spec)
+    known = {*state.ports, *(port.name for port in wanted.ports)}
+    raise arm.arm(name, spec, known, reload=[["networkctl", "reload"]], folders=[networkd_files.OURS])
 
 
 class _Left:

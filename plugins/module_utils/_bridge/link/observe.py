@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import typing as t
 
 from ..._host import links, probe
@@ -16,6 +17,8 @@ from ..lifeline import NOT_YET, find_lifelines
 from ..options import DHCP
 from ..record import BridgeRecord
 from ..spec import Spec
+from ..switch.read import read_switch
+from ..switch.state import offered
 from . import backends, iproute
 from .networkd import Networkd
 from .settings import LinkSettings, Port, merge
@@ -79,9 +82,11 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
         users=bridge_users(host, {spec.name}),
         vlan_users=tuple(vlan_users(host, spec.name)) if _wants_no_vlans(spec) else (),
         carrier=next((network.name for network in host.networks.values() if network.bridge == spec.name), None),
+        can_switch=bool(offered(os.environ)) and isinstance(backend, Networkd) and backends.is_networkd_running(),
     )
     obstacles = _obstacles(spec, host, state, why, new_ports, networkd) if spec.state != "absent" else []
-    return dataclasses.replace(state, obstacles=tuple(obstacles))
+    under_way = read_switch().refusal(offered(os.environ))
+    return dataclasses.replace(state, obstacles=tuple([under_way] if under_way else obstacles))
 
 
 def _wants_lease(spec: Spec) -> bool:

@@ -58,8 +58,8 @@ def plan_link(spec: Spec, state: LinkState) -> Plan:
         draft.add("state", "stopped", "started")
     plan = draft.finish()
     if state.is_up and not is_new:
-        refuse_cuts(plan, "port", state.ports, state.lifelines, _can_cut_ports(state))
-        refuse_cuts(plan, "bridge", [spec.name], state.lifelines, _can_cut)
+        refuse_cuts(plan, "port", state.ports, state.lifelines, _can_cut_ports(state), is_switched=state.can_switch)
+        refuse_cuts(plan, "bridge", [spec.name], state.lifelines, _can_cut, is_switched=state.can_switch)
     return plan
 
 

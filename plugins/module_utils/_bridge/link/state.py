@@ -29,6 +29,7 @@ class LinkState:
     definition names, without those of *users*; *most_mtus* is how large the MTU of each link can be, as far as the kernel
     tells; *released* those that an interrupted run took out of the definition alone. *vlan_users* are the guests in VLANs
     of the bridge, read where it is to know none. *carrier* is the libvirt network that makes a bridge of that name.
+    *can_switch*: what can cut the host off is taken back unless it is confirmed.
     *is_set_down*: the kernel has the bridge, and somebody has set it down.
     """
 
@@ -56,6 +57,7 @@ class LinkState:
     vlan_users: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
     carrier: str | None = None
+    can_switch: bool = False
 
     @property
     def is_up(self) -> bool:

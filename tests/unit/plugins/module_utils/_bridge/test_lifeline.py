@@ -164,6 +164,16 @@ def test_what_can_cut_a_lifeline_is_refused(params):
     assert plan_link(spec, dataclasses.replace(CARRYING, lifelines={})).refused == []
 
 
+def test_what_can_cut_a_lifeline_is_confirmed_where_there_is_who_confirms():
+    params = {"address": "192.0.2.11/24", "ports": [{"name": "eth1", "pvid": 8}, {"name": "eth2"}]}
+    plan = plan_link(
+        parse({"name": "vmbr0", "mode": "ports", **params}), dataclasses.replace(CARRYING, can_switch=True)
+    )
+    assert plan.refused == []
+    hows = {change.path: change.how.value for change in plan.changes}
+    assert hows == {"address": "confirmed", "ports[eth1].pvid": "confirmed", "ports[eth2]": "live"}
+
+
 @pytest.mark.parametrize(
     "params", [{"ports": [{"name": "eth2"}]}, {"autostart": True}, {"address": "192.0.2.10/24"}, {}], ids=str
 )

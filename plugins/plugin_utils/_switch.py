@@ -1,0 +1,171 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""A module whose change of the host's network is taken back by the host unless this control node confirms it over a new connection."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import secrets
+import shlex
+import time
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure
+
+from ..module_utils._bridge.switch import program
+from ..module_utils._bridge.switch.state import DEFAULT_SECONDS, VARIABLE
+from ._kept import KeptAction, Result, Vars
+
+_WAIT_SECONDS = 0.5
+# How long a host that has gone back may take to answer again: what was sent meanwhile is sent again after longer and longer waits.
+_BACK_SECONDS = 120
+# Each command is a connection of its own, and one that is cut is noticed. Of an option that is there twice ssh takes the first.
+_NEW_CONNECTION = (
+    "-o ControlMaster=no -o ControlPath=none -o ConnectTimeout=5 -o ServerAliveInterval=2 -o ServerAliveCountMax=3"
+)
+_SETTLED = ("confirmed", "rolled_back")
+
+
+class SwitchAction(KeptAction):
+    """Runs the module of the same name. Where it answers that a switch is under way, this confirms it, and has its result."""
+
+    _supports_async = True
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: Vars | None = None) -> Result:
+        result: Result = super().run(tmp, task_vars)
+        if self._task.async_val:
+            # Nobody would be there to confirm: what can cut the host off is refused.
+            result.update(self._execute_module(task_vars=task_vars, wrap_async=True))
+            return result
+        name = secrets.token_hex(8)
+        try:
+            with self._environment(VARIABLE, name):
+                told = self._execute_kept(task_vars or {})
+        except AnsibleConnectionFailure:
+            # The change may have been begun before the answer was lost.
+            state = self._follow(name, {})
+            if not state:
+                raise
+            result.update(_ended(state))
+            return result
+        result.update(told)
+        if isinstance(told.get("switch"), dict) and told["switch"].get("id") == name and "msg" in told:
+            # The sentence of before, which ansible-core (2.19) shows instead of the message.
+            for key in ("msg", "exception"):
+                result.pop(key, None)
+            result.update(_ended(self._follow(name, told["switch"])), diff=told.get("diff", {}))
+        return result
+
+    def _follow(self, name: str, switch: Result) -> Result:
+        """How the switch *name* ended, confirmed as soon as the host says that all of it stands; {} where no host knows of it."""
+        seconds = int(self._task.args.get("confirm_timeout") or DEFAULT_SECONDS)
+        until = time.monotonic() + seconds + _BACK_SECONDS
+        words = [str(switch.get("python") or "/usr/bin/python3"), program.PROGRAM, "confirm", name]
+        command = " ".join(map(shlex.quote, words))
+        state: Result = {}
+        addresses = self._addresses()
+        with _fresh(self._connection):
+            while time.monotonic() < until:
+                for address in addresses:
+                    told = self._ask(command, address)
+                    if told.get("id") == name:
+                        state = {**told, "address": address}
+                        break
+                    if told and not switch:
+                        return {}  # the host is there, and has begun nothing
+                if state.get("state") in _SETTLED:
+                    break
+                time.sleep(_WAIT_SECONDS)
+        return state or {**switch, "state": "lost"}
+
+    def _addresses(self) -> list[str]:
+        """Where the host may be reached: as now, or at the address that it is to get."""
+        if self._connection.transport != "ssh":
+            return [""]
+        found = [""]
+        for key in ("address", "address6"):
+            try:
+                found.append(str(ipaddress.ip_interface(str(self._task.args.get(key) or "")).ip))
+            except ValueError:
+                continue
+        return found
+
+    def _ask(self, command: str, address: str) -> Result:
+        """What the host says at *address* ("" for that of the inventory); {} where nobody answers there."""
+        with _at(self._connection, address):
+            try:
+                execute: t.Callable[[str], Result] = self._low_level_execute_command
+                answer = execute(command)
+            except AnsibleConnectionFailure:
+                return {}
+        try:
+            told = json.loads(str(answer["stdout"]).strip().splitlines()[-1])
+        except (ValueError, IndexError):
+            return {}
+        return told if isinstance(told, dict) else {}
+
+
+class _fresh:  # noqa: N801  # it is used as a word of a with statement
+    """While it lasts, each command of an ssh connection is a connection of its own."""
+
+    def __init__(self, connection: t.Any) -> None:
+        self._connection = connection
+        self._is_ssh = connection.transport == "ssh"
+        self._before = ""
+
+    def __enter__(self) -> None:
+        if self._is_ssh:
+            self._before = self._connection.get_option("ssh_args") or ""
+            self._connection.set_option("ssh_args", f"{_NEW_CONNECTION} {self._before}")
+
+    def __exit__(self, *dummy: object) -> None:
+        if self._is_ssh:
+            self._connection.set_option("ssh_args", self._before)
+            # The one of before may hang on an address that is gone.
+            self._connection.reset()
+
+
+class _at:  # noqa: N801  # as above
+    """While it lasts, the ssh connection goes to another address of the same host, with the key that is known of it."""
+
+    def __init__(self, connection: t.Any, address: str) -> None:
+        self._connection = connection
+        self._address = address
+        self._before: tuple[str, str] = ("", "")
+
+    def __enter__(self) -> None:
+        if self._address:
+            connection = self._connection
+            self._before = (connection.get_option("host"), connection.get_option("ssh_args"))
+            connection.set_option("host", self._address)
+            connection.set_option("ssh_args", f"-o HostKeyAlias={self._before[0]} {self._before[1]}")
+            connection.host = self._address
+
+    def __exit__(self, *dummy: object) -> None:
+        if self._address:
+            connection = self._connection
+            connection.set_option("host", self._before[0])
+            connection.set_option("ssh_args", self._before[1])
+            connection.host = self._before[0]
+
+
+def _ended(state: Result) -> Result:
+    """The result of a task whose switch ended with *state*."""
+    switch = {key: state[key] for key in ("id", "state", "began", "ends", "reason", "left") if state.get(key)}
+    if state.get("state") == "confirmed":
+        result: Result = {**state.get("result", {}), "failed": False, "switch": switch}
+        if state.get("address"):
+            told = f"this host is reached at {state['address']} from now on. Write it in the inventory (ansible_host)"
+            result["warnings"] = [*result.get("warnings", ()), told]
+        return result
+    if state.get("state") == "rolled_back":
+        left = f"; what could not be brought back: {', '.join(state['left'])}" if state.get("left") else ""
+        msg = f"the change was taken back, and the network of the host is as it was: {state.get('reason')}{left}"
+        return {"failed": True, "changed": False, "switch": switch, "msg": msg}
+    msg = f"the host does not answer. It takes the change back by itself at {state.get('ends')} (UTC): look whether it is there again, and why"
+    return {"failed": True, "changed": False, "switch": switch, "msg": msg}

@@ -1,0 +1,200 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host whose one network card is all that the control node reaches it by: a Debian 13 container with systemd and sshd, on a wire to here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+import yaml
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
+from ansible_collections.homelab.hybrid.tests.harness import debian_images
+from ansible_collections.homelab.hybrid.tests.harness.machines import command
+
+NAME = "hlwr"
+FOLDER = Path("/var/lib/lxc") / NAME
+ROOT = FOLDER / "rootfs"
+COLLECTION = Path(__file__).resolve().parents[2]
+PACKAGES: tuple[str, ...] = ()
+# The wire is a bridge here, with the address of the control node, which is the gateway of the host too.
+WIRE, CARD = f"{NAME}-wire", "card0"
+CONTROL, ADDRESS, MAC = "10.219.0.254", "10.219.0.10", "52:54:00:21:90:10"
+CONFIG = f"""\
+lxc.include = /usr/share/lxc/config/common.conf
+lxc.rootfs.path = dir:{FOLDER}/rootfs
+lxc.uts.name = {NAME}
+lxc.net.0.type = veth
+lxc.net.0.link = {WIRE}
+lxc.net.0.name = {CARD}
+lxc.net.0.hwaddr = {MAC}
+lxc.net.0.flags = up
+lxc.mount.auto = proc:mixed sys:mixed cgroup:mixed
+lxc.apparmor.profile = unconfined
+lxc.cap.drop = sys_rawio
+lxc.init.cmd = /sbin/init systemd.unified_cgroup_hierarchy=1
+"""
+NETWORKD_BRIDGE = {
+    "10-vmbr0.netdev": f"[NetDev]\nName=vmbr0\nKind=bridge\nMACAddress={MAC}\n\n[Bridge]\nSTP=no\nForwardDelaySec=0\n",
+    "10-vmbr0.network": f"[Match]\nName=vmbr0\n\n[Network]\nAddress={ADDRESS}/24\nGateway={CONTROL}\n",
+    "20-card.network": f"[Match]\nName={CARD}\n\n[Network]\nBridge=vmbr0\n",
+}
+
+
+class WiredHost:
+    """The host, and the control node's way of it: an inventory, and tasks that run over ssh. *folder* is of the control node."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = folder / "key"
+        self.results = folder / "results"
+
+    def build(self, networkd: t.Mapping[str, str]) -> None:
+        """Unpack it with these files of systemd-networkd, and start it."""
+        remove()
+        command("ip", "link", "add", "name", WIRE, "type", "bridge", "forward_delay", "0")
+        command("ip", "address", "add", f"{CONTROL}/24", "dev", WIRE)
+        command("ip", "link", "set", WIRE, "up")
+        ROOT.mkdir(parents=True)
+        archive = debian_images.container_root("trixie", PACKAGES)
+        command("tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xf", str(archive), "-C", str(ROOT))
+        (FOLDER / "config").write_text(CONFIG)
+        (ROOT / "etc/network/interfaces").unlink(missing_ok=True)
+        units = ROOT / "etc/systemd/system"
+        for path in units.glob("*/networking.service"):
+            path.unlink()
+        wants = units / "multi-user.target.wants" / "systemd-networkd.service"
+        if not wants.is_symlink():
+            wants.symlink_to("/usr/lib/systemd/system/systemd-networkd.service")
+        for name, text in networkd.items():
+            (ROOT / "etc/systemd/network" / name).write_text(text)
+        command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
+        (ROOT / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
+        (ROOT / "root/.ssh/authorized_keys").write_text(Path(f"{self.key}.pub").read_text())
+        command("lxc-start", "-n", NAME)
+        self.wait_until_up()
+
+    def wait_until_up(self) -> None:
+        states = ("running", "degraded")
+        wait_until(
+            "the host to start",
+            lambda: inside("systemctl", "is-system-running", check=False) in states,
+            timeout_seconds=180,
+        )
+        wait_until("sshd to answer", self.is_reached, timeout_seconds=60)
+
+    def is_reached(self, address: str = ADDRESS) -> bool:
+        """Whether ssh comes in over the wire."""
+        options = [
+            "-i",
+            str(self.key),
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "ConnectTimeout=3",
+        ]
+        return (
+            subprocess.run(["ssh", *options, f"root@{address}", "true"], capture_output=True, check=False).returncode
+            == 0
+        )
+
+    def start_task(self, options: t.Mapping[str, t.Any], *words: str) -> subprocess.Popen[str]:
+        """Begin a task of the module bridge on it, whose result comes into a file."""
+        play = [
+            {
+                "hosts": "all",
+                "gather_facts": False,
+                "tasks": [{"name": "Change the network", "homelab.hybrid.bridge": dict(options)}],
+            }
+        ]
+        (self.folder / "play.yml").write_text(yaml.safe_dump(play))
+        inventory = {
+            "ansible_host": ADDRESS,
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(self.key),
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
+        }
+        (self.folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {NAME: inventory}}}))
+        environment = {
+            **os.environ,
+            "ANSIBLE_CALLBACK_PLUGINS": str(COLLECTION / "tests/harness/callbacks"),
+            "ANSIBLE_CALLBACKS_ENABLED": "result_lines",
+            "RESULT_LINES": str(self.results),
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTION / ".build"),
+        }
+        argv = ["ansible-playbook", "-i", str(self.folder / "hosts.yml"), str(self.folder / "play.yml"), *words]
+        self.results.unlink(missing_ok=True)
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+    def task(self, options: t.Mapping[str, t.Any], *words: str) -> dict[str, t.Any]:
+        """The result of such a task."""
+        running = self.start_task(options, *words)
+        out, errors = running.communicate()
+        assert self.results.exists(), f"{out}{errors}"
+        return t.cast("dict[str, t.Any]", json.loads(self.results.read_text())["result"])
+
+    def state(self) -> dict[str, t.Any]:
+        """What the host keeps of its last switch; {} without one."""
+        path = ROOT / "var/lib/homelab_hybrid/switch/state.json"
+        return t.cast("dict[str, t.Any]", json.loads(path.read_text())) if path.exists() else {}
+
+    def wait_for(self, *words: str) -> dict[str, t.Any]:
+        """The state of the switch as soon as it is one of *words*."""
+
+        def ask() -> dict[str, t.Any] | None:
+            state = self.state()
+            return state if state.get("state") in words else None
+
+        return wait_until(f"a switch that is {' or '.join(words)}", ask, timeout_seconds=180)
+
+
+def inside(*argv: str, check: bool = True) -> str:
+    """What a program in the host prints; this way in needs no network."""
+    attach = ["lxc-attach", "-n", NAME, "--clear-env", "-v", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+    done = subprocess.run([*attach, "--", *argv], capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def network() -> dict[str, t.Any]:
+    """What the host has of its network: links, addresses, routes, and the files that define them."""
+    links = {
+        link["ifname"]: (
+            link.get("master"),
+            link["mtu"],
+            link["address"],
+            sorted(f"{it['local']}/{it['prefixlen']}" for it in link["addr_info"] if it["scope"] == "global"),
+        )
+        for link in json.loads(inside("ip", "-j", "address", "show"))
+    }
+    files = {path.name: path.read_text().strip() for path in (ROOT / "etc/systemd/network").iterdir()}
+    return {"links": links, "routes": inside("ip", "route", "show", "default"), "files": files}
+
+
+def leftovers() -> list[str]:
+    """What a switch that is over would leave: units, and what it saved."""
+    units = inside("systemctl", "list-units", "--all", "--plain", "--no-legend", "homelab-hybrid-switch*", check=False)
+    places = [
+        *(ROOT / "etc/systemd/system").rglob("homelab-hybrid-*"),
+        *(ROOT / "var/lib/homelab_hybrid/switch").glob("*"),
+    ]
+    kept = ("state.json", "lock", "homelab-hybrid-switch")
+    return [*units.splitlines(), *(str(path) for path in places if path.name not in kept)]
+
+
+def remove() -> None:
+    """Take the host and its wire away."""
+    if FOLDER.exists():
+        command("lxc-stop", "-n", NAME, "-k", check=False)
+        shutil.rmtree(FOLDER)
+    command("ip", "link", "delete", WIRE, check=False)
