@@ -191,6 +191,10 @@ kills: host ## Kill runs at 200 random moments, and show that nothing is lost or
 docker: host ## Run Docker with overlay2 in an unprivileged container of Debian 13, also after its reboot
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/docker.py
 
+.PHONY: ubuntu
+ubuntu: host ## Build a root of Ubuntu from a mirror that this host names, where one of the same shape stands in
+	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/ubuntu.py
+
 .PHONY: clones
 clones: host ## Clone a running Debian 13 that is frozen by its agent, and show that the clone is another system
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/clones.py

@@ -69,13 +69,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, *, has_body: bool) -> None:
         up = self.upstream
         # A proxy is asked for the whole address.
-        path = urllib.parse.urlsplit(self.path).path
+        path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
         asked = self.headers.get("Range", "")
         up.requests.append(f"{self.command} {self.path} {asked.removeprefix('bytes=')}".strip())
         if path in up.redirects:
             self._head(302, {"Location": up.redirects[path], "Content-Length": "0"})
             return
-        file = up.folder / urllib.parse.unquote(path).lstrip("/")
+        file = up.folder / path.lstrip("/")
         if not file.is_file():
             self.send_error(404)
             return
