@@ -176,7 +176,7 @@ class PyPI:
             index.publish(found)
         return {
             "home_assistant_index_url": f"{releases.url}/simple",
-            "home_assistant_pip_environment": {"PIP_TRUSTED_HOST": guest.GATEWAY},
+            "home_assistant_pip_environment": {"PIP_TRUSTED_HOST": releases.address},
         }
 
     def turned(self, releases: guest.Releases) -> Variables:
@@ -185,7 +185,7 @@ class PyPI:
         return variables
 
     def silent(self, releases: guest.Releases) -> Variables:
-        return {**small(releases, "2026.2.1"), "home_assistant_start_seconds": 5}
+        return small(releases, "2026.2.1")
 
 
 USERS = [{"name": "house", "password": "the password of the house"}]

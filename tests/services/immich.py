@@ -104,7 +104,7 @@ class Project:
         self.images: dict[Path, dict[str, str]] = {}
 
     def first(self, releases: guest.Releases) -> Variables:
-        registry = self.registries[releases.folder] = Registry(releases.folder / "registry", guest.GATEWAY)
+        registry = self.registries[releases.folder] = Registry(releases.folder / "registry", releases.address)
         atexit.register(registry.close)
         base, passwd = root(), {"etc/passwd": PASSWD, "etc/group": "root:x:0:\npostgres:x:999:\n"}
         clients = {f"usr/bin/{name}": f'#!/bin/sh\nexec {PROGRAMS}/{name} "$@"\n' for name in ("pg_dumpall", "psql")}
@@ -156,7 +156,7 @@ class Project:
         return variables
 
     def silent(self, releases: guest.Releases) -> Variables:
-        return {**self.server(releases, "3.3.0", ["1", "2", "3"], answers=False), "immich_start_seconds": 15}
+        return self.server(releases, "3.3.0", ["1", "2", "3"], answers=False)
 
 
 ADMIN = {"email": "admin@home.arpa", "name": "admin", "password": "a long and winding password"}

@@ -211,7 +211,7 @@ class Team:
 
     def silent(self, releases: Releases) -> Variables:
         self.archives[releases.folder].publish("12.0.0", 12, answers=False)
-        return {"jellyfin_start_seconds": 10}
+        return {}
 
 
 ADMIN = "a long and winding password"

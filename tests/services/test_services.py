@@ -16,9 +16,9 @@ from ansible_collections.homelab.hybrid.tests.services.scenario import Scenario,
 SCENARIOS: tuple[Scenario, ...] = tuple(found for role in roles() for found in scenarios_of(role))
 
 
-# How often a new version is asked until it answers: a guest at home may be slow, and what is silent here stays so.
-# As often the old version is asked on the way back, which must have the time that a busy machine takes.
-PATIENCE = ("-e", '{"__service_attempts": 30}')
+# How often the new version is asked until it answers: a guest at home may be slow, and what is silent here stays so.
+# The old version, on the way back, has the time that a busy machine takes.
+PATIENCE = ("-e", '{"__service_door_attempts": 3}')
 
 
 @pytest.fixture(params=SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])

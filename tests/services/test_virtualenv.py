@@ -122,6 +122,6 @@ def test_each_version_has_a_virtual_environment_of_its_own(releases: guest.Relea
     assert guest.inside("ls", "/opt/clock").split() == ["1.0", "1.2", "current"]
 
     clock("1.3", SILENT)
-    failed = lab.entry("main", "-e", '{"__service_attempts": 5}', **wanted("1.3", "clock==1.3")).failed()
+    failed = lab.entry("main", "-e", '{"__service_door_attempts": 3}', **wanted("1.3", "clock==1.3")).failed()
     assert "went back" in failed.said, failed.printed[-4000:]
     assert answer() == "clock 1.2 round"
