@@ -215,6 +215,10 @@ def forwarded(address: str, source: str) -> int:
         return connection.getresponse().status
 
 
+# What the Home Assistant of PyPI has of `default_config` without further files.
+BASE = ("config", "energy", "frontend", "history", "logbook", "media_source", "my", "sun", "webhook", "zeroconf")
+
+
 async def until_it_is(client: HomeAssistantClient, entity: str, state: str) -> None:
     """Until *entity* is there and has *state*."""
     async with asyncio.timeout(60):
@@ -235,6 +239,7 @@ def judge(address: str) -> None:
                 "RUNNING",
                 False,
             )
+            assert {*BASE, "mqtt"} <= {*config["components"]}, "all that is asked for was set up"
             assert "input_boolean.party" in {each["entity_id"] for each in await client.get_states()}
             # What a device says to the broker: a sensor that is found, and what it measures.
             for topic, payload in (
@@ -306,25 +311,11 @@ COMMON: t.Final = {
         }
     ],
 }
-# What the Home Assistant of PyPI has of `default_config` without further files.
-BASE = [
-    "config",
-    "energy",
-    "frontend",
-    "history",
-    "logbook",
-    "media_source",
-    "mobile_app",
-    "my",
-    "sun",
-    "webhook",
-    "zeroconf",
-]
 CONTAINER = Scenario(
     role="home_assistant",
     unit="home_assistant.service",
     upstream=Images(),
-    variables={**COMMON, "home_assistant_base": BASE},
+    variables={**COMMON, "home_assistant_base": list(BASE)},
     listens=frozenset({"tcp 0.0.0.0:8123", "udp *:5353", f"udp {guest.ADDRESS}:5353", "udp [fe80::]:5353"}),
     write=call("POST", "/api/states/sensor.row", body='{"state": "kept"}', script=WRITE),
     read=call("GET", HISTORY),
