@@ -5,46 +5,32 @@
 
 from __future__ import annotations
 
-import json
 import random
 import typing as t
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.tests.harness import service_guest as guest
 from ansible_collections.homelab.hybrid.tests.harness.kill import SEED
 from ansible_collections.homelab.hybrid.tests.services import debian_archive
+from ansible_collections.homelab.hybrid.tests.services.clock import (
+    BREAKS,
+    DECLARATION,
+    PACKAGE,
+    ROW,
+    WATCH,
+    WORKS,
+    files,
+    write_role,
+)
 
-PACKAGE, UNIT, ROW = "homelab-clock", "homelab-clock.service", "/var/lib/homelab-clock/row"
-WATCH = "homelab-watch.service"
+TIMER = "homelab-hybrid-reopen.timer"
+SOON = f"/run/systemd/system/{TIMER}.d"
 DOOR = "/var/lib/homelab_hybrid/door/door.json"
-SERVICE = "[Service]\nType=exec\nExecStart=/usr/bin/homelab-clock\n[Install]\nWantedBy=multi-user.target\n"
-WORKS = """#!/usr/bin/python3
-import http.server, pathlib
-TEXT = pathlib.Path("/etc/homelab-clock.conf").read_text()
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(f"clock @VERSION@ {TEXT}".encode())
-http.server.HTTPServer.address_family = __import__("socket").AF_INET
-http.server.HTTPServer(("", 7000), Handler).serve_forever()
-"""
-BREAKS = f"#!/bin/sh\nrm -f {ROW}\nexit 1\n"
 # The whole guest goes while its package is installed.
 LOSES = "#!/bin/sh\nexec systemctl --force --force poweroff\n"
-DECLARATION: dict[str, t.Any] = {
-    "title": "Clock",
-    "guest": {"kind": "container", "needs": [], "spec": {"memory": "256MiB"}},
-    "packages": [PACKAGE],
-    "unit": UNIT,
-    "units": [{"name": WATCH, "src": "watch.service.j2", "waits": True}],
-    "config": [{"src": "clock.conf.j2", "dest": "/etc/homelab-clock.conf"}],
-    "listens": [{"port": 7000}],
-    "check": {"url": "http://127.0.0.1:7000/", "regex": "^clock", "attempts": 10},
-    "data": {"row": "/var/lib/homelab-clock"},
-}
 AS_DATABASE = ["runuser", "-u", "postgres", "--"]
 DUMP = [*AS_DATABASE, "pg_dump", "--clean", "--if-exists", "--file=/var/lib/postgresql/clock.sql", "clock"]
 RESTORE = [*AS_DATABASE, "psql", "--quiet", "--set=ON_ERROR_STOP=1", "--file=/var/lib/postgresql/clock.sql", "clock"]
@@ -62,30 +48,8 @@ STEPS = (
 )
 
 
-def write_role(folder: Path, declaration: dict[str, t.Any]) -> None:
-    """The role of a user, in a collection of their own below *folder*."""
-    role = folder / "ansible_collections/my/test/roles/clock"
-    files = {
-        "vars/main.yml": json.dumps({"__clock_service": declaration}),
-        "defaults/main.yml": json.dumps({"clock_text": "ticks"}),
-        "templates/clock.conf.j2": "{{ clock_text }}\n",
-        "templates/watch.service.j2": SERVICE.replace("/usr/bin/homelab-clock", "/usr/bin/sleep infinity"),
-    }
-    for entry in ("main", "update"):
-        task = {
-            "name": "Clock",
-            "ansible.builtin.include_role": {"name": "homelab.hybrid._service", "tasks_from": entry},
-            "vars": {"__service_declaration": "{{ __clock_service }}"},
-        }
-        files[f"tasks/{entry}.yml"] = json.dumps([task])
-    for path, text in files.items():
-        (role / path).parent.mkdir(parents=True, exist_ok=True)
-        (role / path).write_text(text, encoding="utf-8")
-
-
 def publish(version: str, program: str = WORKS, after: str = "") -> None:
-    files = {"usr/bin/homelab-clock": program.replace("@VERSION@", version), f"usr/lib/systemd/system/{UNIT}": SERVICE}
-    debian_archive.publish(guest.rootfs(), PACKAGE, version, files, after)
+    debian_archive.publish(guest.rootfs(), PACKAGE, version, files(version, program), after)
 
 
 def answer() -> str:
@@ -99,6 +63,18 @@ def row() -> str:
 
 def is_closed() -> bool:
     return guest.status("nft", "list", "table", "inet", "homelab_hybrid_update") == 0
+
+
+def ask_soon() -> None:
+    """Let the timer of the door have waited for its hour already."""
+    soon = "[Timer]\nOnActiveSec=\nOnUnitInactiveSec=\nOnActiveSec=1s\nOnUnitInactiveSec=1s\n"
+    guest.inside("sh", "-c", f'mkdir -p {SOON} && printf %s "$1" > {SOON}/soon.conf', "sh", soon)
+    guest.inside("systemctl", "daemon-reload")
+    guest.inside("systemctl", "restart", TIMER)
+
+
+def journal() -> str:
+    return guest.inside("journalctl", "-u", "homelab-hybrid-reopen.service", "--no-pager")
 
 
 def nothing_is_left() -> bool:
@@ -159,9 +135,11 @@ def test_a_guest_to_which_nobody_comes_back_opens_by_itself_if_it_answers(lab: g
     publish("2")
     assert lab.killed_at("update", "Open | Open the guest")
     assert is_closed() and answer() == "", "nobody else is answered"
-    assert guest.status("systemctl", "is-active", "homelab-hybrid-reopen.timer") == 0
-    guest.inside("systemctl", "start", "homelab-hybrid-reopen.service")
-    assert answer().startswith("clock 2")
+    assert "OnActiveUSec=1h" in guest.inside("systemctl", "show", "--property=TimersMonotonic", TIMER)
+    ask_soon()
+    wait_until("the guest opens", lambda: not is_closed() and answer().startswith("clock 2"), timeout_seconds=300)
+    wait_until("its timer goes", lambda: guest.status("systemctl", "is-active", TIMER) != 0, timeout_seconds=60)
+    guest.inside("rm", "-r", SOON)
     guest.inside("sh", "-c", f"echo written > {ROW}")
     ended = lab.entry("main").succeeded()
     assert "It has been open since" in ended.said and row() == "written" and answer().startswith("clock 2")
@@ -169,8 +147,8 @@ def test_a_guest_to_which_nobody_comes_back_opens_by_itself_if_it_answers(lab: g
 
     publish("3", BREAKS)
     assert lab.killed_at("update", "Check | Ask http")
-    assert guest.status("systemctl", "start", "homelab-hybrid-reopen.service") != 0
-    assert "stays closed" in guest.inside("journalctl", "-u", "homelab-hybrid-reopen.service", "--no-pager")
+    ask_soon()
+    wait_until("it is asked twice", lambda: journal().count("and the guest stays closed") >= 2, timeout_seconds=300)
     assert is_closed() and row() == "", "what does not answer stays closed"
     ended = lab.entry("main").succeeded()
     assert "Nobody could write meanwhile" in ended.said and row() == "written" and answer().startswith("clock 2")
