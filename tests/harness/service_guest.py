@@ -33,6 +33,7 @@ PREFIX = "hlsv"
 NAME, POOL, BRIDGE, IMAGE = f"{PREFIX}-guest", f"{PREFIX}-pool", f"{PREFIX}br0", f"{PREFIX}-debian"
 FOLDER = Path("/srv") / PREFIX
 GATEWAY, ADDRESS = "10.93.64.1", "10.93.64.10"
+SECOND, SECOND_ADDRESS = f"{PREFIX}-second", "10.93.64.11"
 HYPERVISOR = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
 GUEST = {
     "ansible_connection": "homelab.hybrid.lxc",
@@ -49,14 +50,14 @@ def run(*argv: str, check: bool = True) -> str:
     return done.stdout.strip()
 
 
-def _attached(argv: tuple[str, ...]) -> list[str]:
+def _attached(argv: tuple[str, ...], name: str = NAME) -> list[str]:
     path = "PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return ["lxc-attach", "-n", NAME, "--clear-env", "-v", path, "--", *argv]
+    return ["lxc-attach", "-n", name, "--clear-env", "-v", path, "--", *argv]
 
 
-def inside(*argv: str, check: bool = True) -> str:
+def inside(*argv: str, check: bool = True, name: str = NAME) -> str:
     """What *argv* prints in the guest."""
-    return run(*_attached(argv), check=check)
+    return run(*_attached(argv, name), check=check)
 
 
 def status(*argv: str) -> int:
@@ -88,9 +89,9 @@ def fingerprint() -> set[str]:
     return {*inside("sh", "-c", files).splitlines(), *units.splitlines(), *listeners()}
 
 
-def rootfs() -> Path:
+def rootfs(name: str = NAME) -> Path:
     """The root of the guest, whose users are those of the host shifted."""
-    return FOLDER / "pool" / f"{NAME}.rootfs"
+    return FOLDER / "pool" / f"{name}.rootfs"
 
 
 def converge(**lists: t.Any) -> None:
@@ -129,11 +130,19 @@ def set_up(disk: str, **options: t.Any) -> None:
     )
 
 
+def add_second() -> None:
+    """A clone of the guest, that runs beside it."""
+    lan = {"name": "lan", "bridge": BRIDGE, "ip": f"{SECOND_ADDRESS}/24", "gateway": GATEWAY}
+    second = {"name": SECOND, "clone_from": {"guest": NAME}, "networks": [lan], "dns": {"servers": [GATEWAY]}}
+    converge(containers=[{**second, "state": "started", "wait_for": ["systemd"]}])
+
+
 def tear_down() -> None:
-    run("lxc-stop", "-n", NAME, "-k", check=False)
+    for name in (SECOND, NAME):
+        run("lxc-stop", "-n", name, "-k", check=False)
     gone = {"state": "absent"}
     converge(
-        containers=[{**gone, "name": NAME, "delete": ["rootfs", "snapshots"]}],
+        containers=[{**gone, "name": name, "delete": ["rootfs", "snapshots"]} for name in (SECOND, NAME)],
         images=[{**gone, "name": IMAGE}],
         storage_pools=[{**gone, "name": POOL, "allow": ["delete_data"]}],
         bridges=[{**gone, "name": BRIDGE}],
@@ -150,7 +159,7 @@ class Play:
         self.said = " ".join(self.printed.split())
         recap = done.stdout.partition("PLAY RECAP")[2]
         self.changes = re.findall(
-            r"^TASK \[(.+)\] \*+$(?:\n(?!TASK|PLAY).*)*?\nchanged: \[(\S+)", done.stdout, re.MULTILINE
+            r"^TASK \[(.+)\] \*+$(?:\n(?!TASK|PLAY).*)*?\nchanged: \[([^]\s]+)", done.stdout, re.MULTILINE
         )
         self.changed = sum(int(each) for each in re.findall(r"changed=(\d+)", recap))
 
