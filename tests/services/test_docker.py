@@ -20,6 +20,22 @@ SERVER = ("/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www")
 # It starts, deletes what it finds, and never answers.
 BROKEN = ("/bin/busybox", "sh", "-c", "/bin/busybox rm -f /www/data/row; exec /bin/busybox sleep 3600")
 
+# As the image of Vaultwarden behaves: its default lets everybody in, and it ends at once with an address that is none (1.35).
+VAULT = """#!/bin/busybox sh
+set -eu
+case "${DOMAIN-http://localhost}" in
+  http://* | https://*) ;;
+  *) echo "DOMAIN variable needs to contain the protocol (http, https)" >&2; exit 12 ;;
+esac
+/bin/busybox mkdir -p /www /data
+echo '"2026-01-01T00:00:00.000000Z"' > /www/alive
+echo "${SIGNUPS_ALLOWED:-true}" > /www/signups
+[ -z "${ADMIN_TOKEN:-}" ] || echo "${DOMAIN:-}" > /www/admin
+[ -e /data/db.sqlite3 ] || echo vault > /data/db.sqlite3
+exec /bin/busybox httpd -f -p 80 -h /www
+"""
+TOKEN = "$argon2id$v=19$m=65540,t=3,p=4$c29tZXNhbHQ$aGFzaA"
+
 
 @pytest.fixture(autouse=True)
 def _guest() -> t.Iterator[None]:
@@ -144,7 +160,9 @@ def test_applications_from_compose_files_are_kept(registry: Registry, tmp_path: 
         "data": {"pages": "./pages"},
     }
     forgejo = {"name": "forge", "preset": "forgejo", "images": {"forgejo": forge}}
-    apps = [web(image), wiki, forgejo]
+    vaultwarden = registry.push("server", "1.35", ("/bin/busybox", "sh", "/start.sh"), {"start.sh": VAULT})
+    vault = {"name": "vault", "preset": "vaultwarden", "images": {"vaultwarden": vaultwarden}}
+    apps = [web(image), wiki, forgejo, vault]
     lab = guest.Lab(
         tmp_path, "compose_app", {"docker_host_insecure_registries": [registry.name], "compose_app_apps": apps}
     )
@@ -159,7 +177,10 @@ def test_applications_from_compose_files_are_kept(registry: Registry, tmp_path: 
 
     assert ask(8080) == "one" and ask(3000, "api/healthz") == '{"status": "pass"}'
     ports = {each.rpartition(":")[2] for each in outside() - before}
-    assert ports == {"8080", "3000", "2222"}, "the wiki answers its guest alone"
+    assert ports == {"8080", "3000", "2222", "8222"}, "the wiki answers its guest alone"
+    assert ask(8222, "alive").startswith('"20') and ask(8222, "signups") == "false"
+    assert ask(8222, "admin") == "", "without a token there is no page for administrators"
+    assert guest.inside("cat", "/opt/compose/vault/data/db.sqlite3") == "vault"
     assert WIKI in guest.inside("cat", "/opt/compose/wiki/compose.yaml") + "\n"
     secret = guest.inside("cat", "/var/lib/homelab_hybrid/secrets/forge/SECRET_KEY")
     assert len(secret) == 32 and secret in docker("inspect", "forge-forgejo-1")
@@ -176,8 +197,10 @@ def test_applications_from_compose_files_are_kept(registry: Registry, tmp_path: 
     assert lab.entry("main").succeeded().changed and ask(8080, "data/row") == "row"
 
     stood = started("web")
-    lab.variables = {**lab.variables, "compose_app_apps": [{**wiki, "state": "absent"}, web(image), forgejo]}
+    vault["env"] = {"ADMIN_TOKEN": TOKEN, "DOMAIN": "https://vault.example.org"}
+    lab.variables = {**lab.variables, "compose_app_apps": [{**wiki, "state": "absent"}, web(image), forgejo, vault]}
     lab.entry("main").succeeded()
+    assert ask(8222, "admin") == "https://vault.example.org" and TOKEN in docker("inspect", "vault-vaultwarden-1")
     assert started("wiki") == set() and started("web") == stood
     assert guest.status("test", "-d", "/opt/compose/wiki/pages") == 0, "its pages are data"
     assert lab.entry("main").succeeded().changed == 0
