@@ -62,3 +62,16 @@ def test_the_plan_of_a_role_is_whole_and_does_nothing(role: str, more: Variables
         assert before ^ guest.fingerprint() == set(), "nothing is done"
     finally:
         releases.close()
+
+
+@pytest.mark.parametrize("method", ["container", "venv"])
+@pytest.mark.usefixtures("fresh")
+def test_home_assistant_refuses_data_of_a_newer_version(method: str, tmp_path: Path) -> None:
+    """Upstream has no way down: what was taken away with another method may have been newer."""
+    lab = guest.Lab(tmp_path, "home_assistant", {"home_assistant_method": method})
+    try:
+        guest.inside("sh", "-euc", "mkdir /var/lib/home_assistant; echo 2027.1.0 > /var/lib/home_assistant/.HA_VERSION")
+        said = lab.entry("main", "--check").failed().said
+    finally:
+        guest.inside("rm", "-rf", "/var/lib/home_assistant")
+    assert f"what is in /var/lib/home_assistant of {guest.NAME} is of version 2027.1.0" in said
