@@ -165,8 +165,10 @@ options:
     description:
       - The links that are plugged into the bridge, with O(mode=ports). They are network cards, bonds, VLANs and others that this host has.
       - Links that are not listed stay, and are named in RV(unmanaged), unless O(exact) has V(ports). The links of guests are never listed.
-      - A link that is plugged in must have no address of its own and hang on nothing else.
-      - A new port that carries the ssh connection to this host or its default route is refused.
+      - A link that is plugged in must hang on nothing else. It may have addresses of its own where it is the only port of a new bridge and
+        C(systemd-networkd) gives it all of them. The bridge takes over its addresses, DHCP with the lease, gateways, routes and
+        MAC address then, as far as nothing else is written. That is confirmed, see the notes.
+      - Any other new port that has addresses, or carries the ssh connection to this host or its default route, is refused.
       - 'B(In short:) live.'
     type: list
     elements: dict
@@ -279,6 +281,13 @@ seealso:
 """
 
 EXAMPLES = r"""
+- name: Turn the only network card into a bridge, which takes over its addresses or its lease
+  homelab.hybrid.bridge:
+    name: vmbr0
+    mode: ports
+    ports:
+      - {name: eno1}
+
 - name: Keep a bridge for all guests
   homelab.hybrid.bridge:
     name: lab0

@@ -212,8 +212,10 @@ options:
             and others that this host has.
           - Links that are not listed stay, and are named in RV(ignore:unmanaged), unless O(bridges[].exact) has V(ports).
             The links of guests are never listed.
-          - A link that is plugged in must have no address of its own and hang on nothing else.
-          - A new port that carries the ssh connection to this host or its default route is refused.
+          - A link that is plugged in must hang on nothing else. It may have addresses of its own where it is the only port
+            of a new bridge and C(systemd-networkd) gives it all of them. The bridge takes over its addresses, DHCP with the
+            lease, gateways, routes and MAC address then, as far as nothing else is written. That is confirmed, see the notes.
+          - Any other new port that has addresses, or carries the ssh connection to this host or its default route, is refused.
           - B(In short:) live.
         type: list
         elements: dict

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import secrets
@@ -68,6 +69,7 @@ class SwitchAction(KeptAction):
         words = [str(switch.get("python") or "/usr/bin/python3"), program.PROGRAM, "confirm", name]
         command = " ".join(map(shlex.quote, words))
         state: Result = {}
+        host = self._connection.get_option("host") if self._connection.transport == "ssh" else ""
         addresses = self._addresses()
         with _fresh(self._connection):
             while time.monotonic() < until:
@@ -81,6 +83,10 @@ class SwitchAction(KeptAction):
                 if state.get("state") in _SETTLED:
                     break
                 time.sleep(_WAIT_SECONDS)
+        if state.get("address"):
+            # What the task leaves to do, such as to remove its files, is done where the host is now.
+            self._connection.set_option("host", state["address"])
+            self._connection.set_option("ssh_args", _known_as(self._connection, host))
         return state or {**switch, "state": "lost"}
 
     def _addresses(self) -> list[str]:
@@ -110,48 +116,40 @@ class SwitchAction(KeptAction):
         return told if isinstance(told, dict) else {}
 
 
-class _fresh:  # noqa: N801  # it is used as a word of a with statement
+@contextlib.contextmanager
+def _fresh(connection: t.Any) -> t.Iterator[None]:
     """While it lasts, each command of an ssh connection is a connection of its own."""
-
-    def __init__(self, connection: t.Any) -> None:
-        self._connection = connection
-        self._is_ssh = connection.transport == "ssh"
-        self._before = ""
-
-    def __enter__(self) -> None:
-        if self._is_ssh:
-            self._before = self._connection.get_option("ssh_args") or ""
-            self._connection.set_option("ssh_args", f"{_NEW_CONNECTION} {self._before}")
-
-    def __exit__(self, *dummy: object) -> None:
-        if self._is_ssh:
-            self._connection.set_option("ssh_args", self._before)
-            # The one of before may hang on an address that is gone.
-            self._connection.reset()
+    if connection.transport != "ssh":
+        yield
+        return
+    before = connection.get_option("ssh_args") or ""
+    connection.set_option("ssh_args", f"{_NEW_CONNECTION} {before}")
+    try:
+        yield
+    finally:
+        connection.set_option("ssh_args", before)
+        # The one of before may hang on an address that is gone.
+        connection.reset()
 
 
-class _at:  # noqa: N801  # as above
-    """While it lasts, the ssh connection goes to another address of the same host, with the key that is known of it."""
+@contextlib.contextmanager
+def _at(connection: t.Any, address: str) -> t.Iterator[None]:
+    """While it lasts, the ssh connection goes to another address of the same host ("" for none), with the key that is known of it."""
+    if not address:
+        yield
+        return
+    host, arguments = connection.get_option("host"), connection.get_option("ssh_args")
+    connection.set_option("host", address)
+    connection.set_option("ssh_args", _known_as(connection, host))
+    try:
+        yield
+    finally:
+        connection.set_option("host", host)
+        connection.set_option("ssh_args", arguments)
 
-    def __init__(self, connection: t.Any, address: str) -> None:
-        self._connection = connection
-        self._address = address
-        self._before: tuple[str, str] = ("", "")
 
-    def __enter__(self) -> None:
-        if self._address:
-            connection = self._connection
-            self._before = (connection.get_option("host"), connection.get_option("ssh_args"))
-            connection.set_option("host", self._address)
-            connection.set_option("ssh_args", f"-o HostKeyAlias={self._before[0]} {self._before[1]}")
-            connection.host = self._address
-
-    def __exit__(self, *dummy: object) -> None:
-        if self._address:
-            connection = self._connection
-            connection.set_option("host", self._before[0])
-            connection.set_option("ssh_args", self._before[1])
-            connection.host = self._before[0]
+def _known_as(connection: t.Any, host: str) -> str:
+    return f"-o HostKeyAlias={host} {connection.get_option('ssh_args')}"
 
 
 def _ended(state: Result) -> Result:

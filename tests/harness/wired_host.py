@@ -26,6 +26,8 @@ PACKAGES: tuple[str, ...] = ()
 # The wire is a bridge here, with the address of the control node, which is the gateway of the host too.
 WIRE, CARD = f"{NAME}-wire", "card0"
 CONTROL, ADDRESS, MAC = "10.219.0.254", "10.219.0.10", "52:54:00:21:90:10"
+LEASES = ("10.219.0.100", "10.219.0.200")
+SERVER = Path(f"/run/{NAME}-dhcp.pid")
 CONFIG = f"""\
 lxc.include = /usr/share/lxc/config/common.conf
 lxc.rootfs.path = dir:{FOLDER}/rootfs
@@ -54,13 +56,16 @@ class WiredHost:
         self.folder = folder
         self.key = folder / "key"
         self.results = folder / "results"
+        self.address = ADDRESS
 
-    def build(self, networkd: t.Mapping[str, str]) -> None:
-        """Unpack it with these files of systemd-networkd, and start it."""
+    def build(self, networkd: t.Mapping[str, str], *, dhcp: bool = False) -> None:
+        """Unpack it with these files of systemd-networkd, and start it. *dhcp*: a server on the wire gives addresses."""
         remove()
         command("ip", "link", "add", "name", WIRE, "type", "bridge", "forward_delay", "0")
         command("ip", "address", "add", f"{CONTROL}/24", "dev", WIRE)
         command("ip", "link", "set", WIRE, "up")
+        if dhcp:
+            self.start_dhcp()
         ROOT.mkdir(parents=True)
         archive = debian_images.container_root("trixie", PACKAGES)
         command("tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xf", str(archive), "-C", str(ROOT))
@@ -80,6 +85,19 @@ class WiredHost:
         command("lxc-start", "-n", NAME)
         self.wait_until_up()
 
+    def start_dhcp(self) -> None:
+        words = [f"--interface={WIRE}", "--bind-interfaces", f"--dhcp-range={LEASES[0]},{LEASES[1]},10m", "--no-ping"]
+        words += [f"--dhcp-leasefile={self.folder}/leases", f"--dhcp-option=3,{CONTROL}", "--conf-file=/dev/null"]
+        # It goes with the wire: remove() ends it by the file that it writes.
+        command("dnsmasq", "--port=0", f"--pid-file={SERVER}", *words)
+
+    def lease(self) -> str:
+        """The address and the identifier of the one client that the server knows."""
+        (line,) = (self.folder / "leases").read_text().splitlines()
+        dummy, mac, address, dummy, identifier = line.split()
+        assert mac == MAC
+        return f"{address} {identifier}"
+
     def wait_until_up(self) -> None:
         states = ("running", "degraded")
         wait_until(
@@ -87,9 +105,11 @@ class WiredHost:
             lambda: inside("systemctl", "is-system-running", check=False) in states,
             timeout_seconds=180,
         )
+        wait_until("an address", lambda: network()["routes"], timeout_seconds=60)
+        self.address = next(its[3][0] for name, its in network()["links"].items() if its[3]).partition("/")[0]
         wait_until("sshd to answer", self.is_reached, timeout_seconds=60)
 
-    def is_reached(self, address: str = ADDRESS) -> bool:
+    def is_reached(self, address: str | None = None) -> bool:
         """Whether ssh comes in over the wire."""
         options = [
             "-i",
@@ -102,7 +122,9 @@ class WiredHost:
             "ConnectTimeout=3",
         ]
         return (
-            subprocess.run(["ssh", *options, f"root@{address}", "true"], capture_output=True, check=False).returncode
+            subprocess.run(
+                ["ssh", *options, f"root@{address or self.address}", "true"], capture_output=True, check=False
+            ).returncode
             == 0
         )
 
@@ -117,7 +139,7 @@ class WiredHost:
         ]
         (self.folder / "play.yml").write_text(yaml.safe_dump(play))
         inventory = {
-            "ansible_host": ADDRESS,
+            "ansible_host": self.address,
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(self.key),
             "ansible_python_interpreter": "/usr/bin/python3",
@@ -132,7 +154,13 @@ class WiredHost:
             "ANSIBLE_HOME": str(self.folder / "ansible"),
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTION / ".build"),
         }
-        argv = ["ansible-playbook", "-i", str(self.folder / "hosts.yml"), str(self.folder / "play.yml"), *words]
+        argv = [
+            str(COLLECTION / ".build/venv/bin/ansible-playbook"),
+            "-i",
+            str(self.folder / "hosts.yml"),
+            str(self.folder / "play.yml"),
+            *words,
+        ]
         self.results.unlink(missing_ok=True)
         return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
@@ -197,4 +225,7 @@ def remove() -> None:
     if FOLDER.exists():
         command("lxc-stop", "-n", NAME, "-k", check=False)
         shutil.rmtree(FOLDER)
+    if SERVER.exists():
+        command("kill", SERVER.read_text().strip(), check=False)
+        SERVER.unlink()
     command("ip", "link", "delete", WIRE, check=False)

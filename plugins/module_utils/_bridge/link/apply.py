@@ -26,6 +26,8 @@ from ..switch.read import read_switch
 from ..switch.state import offered
 from . import backends, iproute, manager
 from . import networkd as networkd_files
+from .moved import filled, wanted_of
+from .networkd import Networkd
 from .observe import read_live
 from .settings import LinkSettings, merge
 from .state import Backend, LinkState
@@ -48,7 +50,8 @@ def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterat
         return
     backend = _backend(state)
     before = state.persistent if state.is_defined and state.persistent is not None else LinkSettings()
-    wanted = merge(before, spec)
+    wanted = wanted_of(spec, before, state.moved)
+    spec = filled(spec, state.moved)
     if not state.is_defined:
         record.save(is_building=True, is_made=True, mode=PORTS_MODE, backend=backend.name)
     _remember_ports(spec, record, wanted, work)
@@ -57,7 +60,11 @@ def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterat
         # Another bridge may have changed a common file since this run has read it.
         backend = _read_again(backend, work)
         record.save(words=record.content.words or backend.words(spec.name))
-        edits = backend.define(spec.name, wanted, starts=plan.has("autostart"), words=record.content.words)
+        words, starts = record.content.words, plan.has("autostart")
+        if state.moved is not None and isinstance(backend, Networkd):
+            edits = backend.define(spec.name, wanted, words=words, moved=state.moved)
+        else:
+            edits = backend.define(spec.name, wanted, starts=starts, words=words)
         for path, text in edits.items():
             _write(path, text)
     if edits:
@@ -84,7 +91,7 @@ def _switch(spec: Spec, state: LinkState) -> None:
         if standing.word != "armed":
             raise ApplyError(f"the change of {spec.name} was taken back: {standing.reason or standing.word}")
         return
-    wanted = merge(state.persistent or LinkSettings(), spec)
+    wanted = wanted_of(spec, state.persistent or LinkSettings(), state.moved)
     known = {*state.ports, *(port.name for port in wanted.ports)}
     raise arm.arm(name, spec, known, reload=[["networkctl", "reload"]], folders=[networkd_files.OURS])
 
@@ -152,6 +159,9 @@ def _bring_up(
     started = [path for path, (old, new) in leases.items() if new and not old]
     links, vlans = iproute.link_lines(turn), iproute.vlan_lines(turn)
     at_the_end = {"state", "mode", *started}
+    if state.moved is not None:
+        # networkd may have done so already; what it did not give to the port itself it leaves there.
+        _run("ip", [f"address flush dev {state.moved.port}"])
     with _promoted(spec.name):
         yield from _batch("ip", links, left, {*at_the_end, *_paths(vlans)})
     yield from _batch("bridge", vlans, left, at_the_end)

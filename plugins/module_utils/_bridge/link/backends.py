@@ -87,6 +87,13 @@ def _file_of(link: Link) -> str | None:
     return found[1] if found else None
 
 
+def read_iaid(link: Link) -> int | None:
+    """The number by which a DHCP server knows *link* beside the host itself: a link of another name would have another (RFC 4361)."""
+    told = atomic.read_text(f"/run/systemd/netif/leases/{link.get('ifindex')}") or ""
+    found = re.search(r"^CLIENTID=ff([0-9a-f]{8})", told, re.MULTILINE)
+    return int(found[1], 16) if found else None
+
+
 def _networkd_files() -> dict[str, str]:
     files: dict[str, str] = {}
     for folder in networkd_files.FOLDERS:

@@ -13,6 +13,7 @@ import typing as t
 
 from ..options import DHCP, show_vids
 from .match import Holds, Known, is_alone, matches, named, nobody_tells, stands_here, unknown_keys
+from .moved import Moved
 from .settings import DEFAULT_PVID, FIELDS, LinkSettings, Port
 from .unit_file import Section, UnitFile
 
@@ -89,8 +90,12 @@ class Networkd:
         new_ports: t.Collection[str],
         changed_ports: t.Collection[str] = (),
         wanted: LinkSettings | None = None,
+        moved: str = "",
     ) -> list[str]:
-        """Why the bridge, one of its *new_ports* or of its *changed_ports* cannot be defined as *wanted*, as sentences."""
+        """Why the bridge, one of its *new_ports* or of its *changed_ports* cannot be defined as *wanted*, as sentences.
+
+        What the port *moved* has goes over to the bridge.
+        """
         netdev = self._netdev(bridge, anywhere=True)
         found = []
         if netdev is not None and posixpath.dirname(netdev) != OURS:
@@ -104,7 +109,7 @@ class Networkd:
             found += self._drop_ins("name", netdev or self._own_netdev(bridge))
         for port in new_ports:
             found += self._claimed(f"ports[{port}]", port, self._own_path(bridge, port), is_kept=False)
-            found += self._occupied(bridge, port)
+            found += self._occupied(bridge, port) if port != moved else []
         has_mtu = before is not None and wanted is not None and wanted.mtu != before.mtu
         kept = [port.name for port in before.ports if has_mtu and wanted.port(port.name)] if before and wanted else []
         for port in dict.fromkeys((*changed_ports, *kept)):
@@ -217,16 +222,20 @@ class Networkd:
         *,
         starts: bool = True,
         words: t.Mapping[str, str] | None = None,
+        moved: Moved | None = None,
     ) -> Edits:
         """The files that change when the bridge is to be *wanted*, each with its new text. What is defined starts with the host.
 
-        *words* are those that stood in the place of values before this module wrote there.
+        *words* are those that stood in the place of values before this module wrote there. What the file of the port *moved* says of it,
+        the one of the bridge says from now on.
         """
         known = self.read(bridge)
         before = known or LinkSettings()
         path = self._netdev(bridge) or self._own_netdev(bridge)
         target = self._editable(self.effective(bridge), bridge) or self._own_path(bridge)
         units = _Units(UnitFile(self.files.get(path, "")), UnitFile(self.files.get(target, "")), words or {})
+        if moved is not None:
+            units = units._replace(network=self._taken_over(moved))
         _set_once(units.netdev, "NetDev", "Name", bridge)
         _set_once(units.netdev, "NetDev", "Kind", "bridge")
         _set_once(units.network, "Match", "Name", bridge)
@@ -241,7 +250,7 @@ class Networkd:
             _drop_empty(units.network)
             edits[target] = units.network.render()
         for port in wanted.ports:
-            edits.update(self._plug_in(bridge, port, wanted.mtu, before))
+            edits.update(self._plug_in(bridge, port, wanted.mtu, before, moved))
         for gone in before.ports:
             if wanted.port(gone.name) is None:
                 edits.update(self._release(gone.name))
@@ -331,7 +340,30 @@ class Networkd:
                 vids.update(range(int(first), int(last or first) + 1))
         return Port(name, number, tuple(sorted(vids - {number})))
 
-    def _plug_in(self, bridge: str, port: Port, mtu: int, before: LinkSettings) -> Edits:
+    def own_settings(self, link: str) -> LinkSettings | None:
+        """What the file of *link* gives it for itself, ``None`` where there is none, or where it is plugged in elsewhere."""
+        unit = self._unit(self.effective(link))
+        units = _Units(UnitFile(), unit)
+        found = LinkSettings(
+            **{FIELDS[row]: READ[row](units) for row in ("address", "address6", "gateway", "gateway6")}
+        )
+        return None if unit.value("Network", "Bridge") or found == LinkSettings() else found
+
+    def _taken_over(self, moved: Moved) -> UnitFile:
+        """All that the file of a port says of its network, for the bridge."""
+        source = self._unit(self.effective(moved.port))
+        unit = UnitFile()
+        unit.add("Match")
+        for section in source.sections:
+            if section.name not in ("", "Match", "Link"):
+                unit.add(section.name).lines = list(section.lines)
+        has_lease = bool(unit.value("Network", "DHCP")) and not unit.value("DHCPv4", "ClientIdentifier")
+        if moved.iaid is not None and has_lease and not unit.value("DHCPv4", "IAID"):
+            # The server knows the lease by it, and another link would have another.
+            unit.set("DHCPv4", "IAID", [str(moved.iaid)])
+        return unit
+
+    def _plug_in(self, bridge: str, port: Port, mtu: int, before: LinkSettings, moved: Moved | None) -> Edits:
         path = self._editable(self.effective(port.name), port.name) or self._own_path(bridge, port.name)
         if before.port(port.name) is not None:
             # Also a file that plugs in more links than one: what it says of the bridge stands.
@@ -339,6 +371,9 @@ class Networkd:
         unit = UnitFile(self.files.get(path, ""))
         if path not in self.files:
             unit.set("Match", "Name", [port.name])
+        if moved is not None and moved.port == port.name:
+            source = self._unit(self.effective(port.name)).named("Link") if path not in self.files else []
+            unit.sections = [it for it in (*unit.sections, *source) if it.name in ("", "Match", "Link")]
         if unit.value("Network", "Bridge") != bridge:
             unit.set("Network", "Bridge", [bridge])
         if mtu != before.mtu or (mtu and before.port(port.name) is None):

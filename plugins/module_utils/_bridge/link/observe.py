@@ -20,8 +20,9 @@ from ..spec import Spec
 from ..switch.read import read_switch
 from ..switch.state import offered
 from . import backends, iproute
+from .moved import Moved, wanted_of
 from .networkd import Networkd
-from .settings import LinkSettings, Port, merge
+from .settings import LinkSettings, Port
 from .state import LinkState
 
 # Of these and of bridges the kernel lets one alone have a link.
@@ -84,6 +85,14 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
         carrier=next((network.name for network in host.networks.values() if network.bridge == spec.name), None),
         can_switch=bool(offered(os.environ)) and isinstance(backend, Networkd) and backends.is_networkd_running(),
     )
+    state = dataclasses.replace(state, moved=_moved(spec, host, state, new_ports))
+    if state.moved is not None:
+        # What the port has now, the bridge is to have.
+        state = dataclasses.replace(
+            state,
+            can_lease=True,
+            subnets=tuple((link, address) for link, address in state.subnets if link != state.moved.port),
+        )
     obstacles = _obstacles(spec, host, state, why, new_ports, networkd) if spec.state != "absent" else []
     under_way = read_switch().refusal(offered(os.environ))
     return dataclasses.replace(state, obstacles=tuple([under_way] if under_way else obstacles))
@@ -198,12 +207,40 @@ def _obstacles(
     if found:
         return found
     before = state.persistent or LinkSettings()
-    wanted = merge(before, spec)
+    wanted = wanted_of(spec, before, state.moved)
     touched = {port.name for port in set(before.ports) ^ set(wanted.ports)}
-    found += state.backend.obstacles(name, new_ports, touched - set(new_ports), wanted)
+    moved = state.moved.port if state.moved is not None else ""
+    changed = touched - set(new_ports)
+    if isinstance(state.backend, Networkd):
+        found += state.backend.obstacles(name, new_ports, changed, wanted, moved)
+    else:
+        found += state.backend.obstacles(name, new_ports, changed, wanted)
     for port in new_ports:
         found += _port_obstacles(name, port, host.links, state)
     return found
+
+
+def _moved(spec: Spec, host: Host, state: LinkState, new_ports: t.Sequence[str]) -> Moved | None:
+    """What a bridge that is new takes over from its only port: what that has, where one file gives it all of it."""
+    backend = state.backend
+    if (
+        not state.can_switch
+        or not isinstance(backend, Networkd)
+        or state.persistent is not None
+        or state.live is not None
+    ):
+        return None
+    link = host.links.get(new_ports[0], {}) if len(new_ports) == 1 else {}
+    settings = backend.own_settings(new_ports[0]) if link and not link.get("master") else None
+    if settings is None:
+        return None
+    fixed = {*_addresses(link, "inet"), *_addresses(link, "inet6")}
+    # Somebody gave it an address by hand: nobody could say that it is to stay.
+    if not fixed <= {*settings.addresses, *settings.addresses6}:
+        return None
+    return Moved(
+        new_ports[0], dataclasses.replace(settings, mac=str(link.get("address", ""))), backends.read_iaid(link)
+    )
 
 
 def _kind(link: Link) -> str:
@@ -216,7 +253,8 @@ def _port_obstacles(bridge: str, port: str, known: t.Mapping[str, Link], state: 
         return [f"{key}: this host has no link {port}"]
     if link.get("master") == bridge:
         return []
-    if port in state.lifelines:
+    is_moved = state.moved is not None and state.moved.port == port
+    if port in state.lifelines and not is_moved:
         return [f"{key}: {port} carries {state.lifelines[port]}. {NOT_YET}. Choose another port"]
     if port == bridge or links.is_bridge(port) or link.get("link_type") != "ether":
         return [f"{key}: {port} cannot be plugged into a bridge"]
@@ -227,7 +265,7 @@ def _port_obstacles(bridge: str, port: str, known: t.Mapping[str, Link], state: 
         return [f"{key}: {takers[0]} takes what comes in on {port}, and so would the bridge. Take it off there first"]
     own = [*_addresses(link, "inet"), *_addresses(link, "inet6")]
     leased = [entry for entry in link.get("addr_info", ()) if entry.get("family") == "inet"]
-    if own or leased:
+    if (own or leased) and not is_moved:
         told = own[0] if own else f"{leased[0]['local']}/{leased[0]['prefixlen']}"
         return [f"{key}: {port} has the address {told} of its own, which would be cut off. Take it off first"]
     return []

@@ -18,6 +18,7 @@ from ..lifeline import NOT_YET, refuse_cuts, refuse_taken_route
 from ..options import DHCP, LINK, PORTS_MODE, area, show_vids
 from ..spec import Spec, check_options
 from ..subnet import network_of, overlapping
+from .moved import filled, wanted_of
 from .settings import LinkSettings, Port, chosen, chosen_live, merge
 from .state import LinkState
 
@@ -40,7 +41,8 @@ def plan_link(spec: Spec, state: LinkState) -> Plan:
     if spec.state == "absent":
         return _plan_removal(spec, state)
     persistent = state.persistent if state.is_defined and state.persistent is not None else NOTHING
-    wanted = merge(persistent, spec)
+    wanted = wanted_of(spec, persistent, state.moved)
+    spec = filled(spec, state.moved)
     _check_fits(spec, wanted, persistent)
     is_new = not state.is_defined
     will_run = is_new or state.is_up or spec.state == "started"
@@ -57,6 +59,9 @@ def plan_link(spec: Spec, state: LinkState) -> Plan:
     if not is_new and is_woken and (state.is_set_down or not state.is_up):
         draft.add("state", "stopped", "started")
     plan = draft.finish()
+    if state.moved is not None:
+        for change in plan.changes:
+            change.how = change.how if change.how is How.REFUSED else How.CONFIRMED
     if state.is_up and not is_new:
         refuse_cuts(plan, "port", state.ports, state.lifelines, _can_cut_ports(state), is_switched=state.can_switch)
         refuse_cuts(plan, "bridge", [spec.name], state.lifelines, _can_cut, is_switched=state.can_switch)
@@ -203,7 +208,9 @@ def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: LinkState, want
                 f"Choose another subnet"
             )
             draft.add(key, None, address, permit=NEVER_PERMITTED, reason=reason)
-        refuse_taken_route(draft, key, address, state.peers)
+        # What is taken back unless it is confirmed may do so: the answers come by another way, or they do not come.
+        if state.moved is None and not (state.can_switch and spec.name in state.lifelines):
+            refuse_taken_route(draft, key, address, state.peers)
 
 
 def _refuse_another_way_out(
@@ -212,7 +219,8 @@ def _refuse_another_way_out(
     """A lease brings a way out along. A bridge that comes up brings all that is defined, ports that are used otherwise included."""
     comes_up = state.live is None and (not state.is_defined or spec.state == "started")
     for key, path, version in (("gateway", "address", 4), ("gateway6", "address6", 6)):
-        others = [route.link for route in state.default_routes if route.version == version and route.link != spec.name]
+        own = (spec.name, state.moved.port if state.moved is not None else spec.name)
+        others = [route.link for route in state.default_routes if route.version == version and route.link not in own]
         addresses = "addresses6" if version == 6 else "addresses"
         for brings, old, new in (
             (key, getattr(before, key), getattr(wanted, key)),

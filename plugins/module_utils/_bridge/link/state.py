@@ -14,6 +14,7 @@ from ..._host.routes import DefaultRoute
 from ..lifeline import Lifelines
 from ..options import PORTS_MODE
 from .ifupdown import Ifupdown
+from .moved import Moved
 from .networkd import Networkd
 from .settings import LinkSettings
 
@@ -29,7 +30,8 @@ class LinkState:
     definition names, without those of *users*; *most_mtus* is how large the MTU of each link can be, as far as the kernel
     tells; *released* those that an interrupted run took out of the definition alone. *vlan_users* are the guests in VLANs
     of the bridge, read where it is to know none. *carrier* is the libvirt network that makes a bridge of that name.
-    *can_switch*: what can cut the host off is taken back unless it is confirmed.
+    *can_switch*: what can cut the host off is taken back unless it is confirmed. *moved* is what a new
+    bridge takes over from its port.
     *is_set_down*: the kernel has the bridge, and somebody has set it down.
     """
 
@@ -58,6 +60,7 @@ class LinkState:
     obstacles: tuple[str, ...] = ()
     carrier: str | None = None
     can_switch: bool = False
+    moved: Moved | None = None
 
     @property
     def is_up(self) -> bool:

@@ -40,7 +40,7 @@ def what_is_cut(spec: Spec, saved: t.Mapping[str, t.Any], *, timeout_seconds: fl
 
     def works() -> bool:
         nonlocal found
-        found = _first_fault(spec, silent)
+        found = _first_fault(spec, silent) or _lost_way_out(spec, saved)
         return not found
 
     try:
@@ -74,6 +74,23 @@ def _first_fault(spec: Spec, silent: t.Collection[str]) -> str:
         if not answers(target):
             return f"verify: {target} does not answer"
     return ""
+
+
+def _lost_way_out(spec: Spec, saved: t.Mapping[str, t.Any]) -> str:
+    """A lease that does not come, or an address without a gateway, would leave the host without its default route."""
+    before = {words[0] for words in saved.get("live", {}).get("routes", ()) if "default" in words}
+    after = {f"-{route.version}" for route in links.read_default_routes() if route.is_main}
+    for family, key in (("-4", "gateway"), ("-6", "gateway6")):
+        is_meant = key in spec.unset or spec.get(key) == "" or spec.get(key.replace("gateway", "address")) == ""
+        # What a router announces comes back at its own time.
+        if family in before - after and not is_meant and not _is_announced(family, saved):
+            return f"{key}: this host has lost its default route"
+    return ""
+
+
+def _is_announced(family: str, saved: t.Mapping[str, t.Any]) -> bool:
+    routes = [words for words in saved["live"]["routes"] if words[0] == family and "default" in words]
+    return all(words[words.index("proto") + 1] == "ra" if "proto" in words else False for words in routes)
 
 
 def _gateways(names: t.Collection[str]) -> list[tuple[str, str]]:

@@ -164,6 +164,13 @@ def test_what_can_cut_a_lifeline_is_refused(params):
     assert plan_link(spec, dataclasses.replace(CARRYING, lifelines={})).refused == []
 
 
+def test_an_address_beside_the_control_node_is_confirmed_where_there_is_who_confirms():
+    spec = parse({"name": "vmbr0", "mode": "ports", "address": "192.0.2.11/24"})
+    state = dataclasses.replace(CARRYING, can_switch=True, peers=("192.0.2.9",))
+    assert [change.how.value for change in plan_link(spec, state).changes] == ["confirmed"]
+    assert plan_link(spec, dataclasses.replace(state, can_switch=False)).refused
+
+
 def test_what_can_cut_a_lifeline_is_confirmed_where_there_is_who_confirms():
     params = {"address": "192.0.2.11/24", "ports": [{"name": "eth1", "pvid": 8}, {"name": "eth2"}]}
     plan = plan_link(

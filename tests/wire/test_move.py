@@ -1,0 +1,88 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one network card of a host becomes the port of a new bridge, which takes over what the card has: over that very card."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
+from ansible_collections.homelab.hybrid.tests.harness import wired_host
+from ansible_collections.homelab.hybrid.tests.harness.machines import command
+from ansible_collections.homelab.hybrid.tests.harness.wired_host import ADDRESS, CARD, CONTROL, MAC, WiredHost, inside
+
+BRIDGE: dict[str, t.Any] = {"name": "vmbr0", "mode": "ports", "ports": [{"name": CARD}]}
+SECOND, SIXTH = "10.219.1.10/24", "fd00:219::10/64"
+FIXED = {
+    "10-lan.network": f"[Match]\nName={CARD}\n\n[Network]\n# the router's\nAddress={ADDRESS}/24\nAddress={SECOND}\nAddress={SIXTH}\n"
+    f"Gateway={CONTROL}\n\n[Route]\nDestination=10.88.0.0/16\nGateway={CONTROL}\n"
+}
+LEASED = {"80-ethernet.network": "[Match]\nType=ether\n\n[Network]\nDHCP=ipv4\n"}
+GUEST = "10.219.0.77"
+
+
+@pytest.fixture
+def host(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[WiredHost]:
+    try:
+        yield WiredHost(tmp_path_factory.mktemp("control"))
+    finally:
+        wired_host.remove()
+
+
+def plug_in_a_guest() -> None:
+    """A machine behind the bridge, as far as the network can tell."""
+    inside("ip", "netns", "add", "guest")
+    inside("ip", "link", "add", "tap0", "type", "veth", "peer", "name", "inner", "netns", "guest")
+    inside("ip", "-n", "guest", "address", "add", f"{GUEST}/24", "dev", "inner")
+    inside("ip", "-n", "guest", "link", "set", "inner", "up")
+    inside("ip", "link", "set", "tap0", "master", "vmbr0", "up")
+
+
+def test_a_card_with_fixed_addresses_becomes_a_port(host: WiredHost) -> None:
+    host.build(FIXED)
+    before = wired_host.network()
+    silent = host.task({**BRIDGE, "verify": ["10.219.0.98"], "confirm_timeout": 20})
+    assert "verify: 10.219.0.98 does not answer" in silent["msg"]
+    assert wired_host.network() == before and wired_host.leftovers() == []
+    result = host.task({**BRIDGE, "verify": [CONTROL]})
+    assert result["changed"] and not result.get("failed"), result
+    assert {it["how"] for it in result["plan"]} == {"confirmed"}
+    assert result["bridge"]["address"] == f"{ADDRESS}/24"
+    links = wired_host.network()["links"]
+    assert links["vmbr0"] == (None, 1500, MAC, sorted([f"{ADDRESS}/24", SECOND, SIXTH]))
+    assert links[CARD][0] == "vmbr0" and links[CARD][3] == []
+    assert inside("ip", "route", "show", "10.88.0.0/16").startswith(f"10.88.0.0/16 via {CONTROL} dev vmbr0")
+    assert "# the router's" in wired_host.network()["files"]["05-vmbr0.network"]
+    assert not host.task(BRIDGE)["changed"]
+    plug_in_a_guest()
+    command("ping", "-c", "1", "-W", "5", GUEST)
+    inside("systemctl", "reboot", check=False)
+    wait_until("the host to go down", lambda: not host.is_reached(), timeout_seconds=60)
+    host.wait_until_up()
+    assert wired_host.network()["links"]["vmbr0"] == links["vmbr0"]
+
+
+def test_a_lease_goes_over_to_the_bridge_and_stays_the_same(host: WiredHost) -> None:
+    host.build(LEASED, dhcp=True)
+    lease = host.lease()
+    result = host.task(BRIDGE)
+    assert result["changed"] and not result.get("failed"), result
+    inside("networkctl", "renew", "vmbr0")
+    assert host.lease() == lease
+    assert wired_host.network()["links"]["vmbr0"][3] == [f"{host.address}/24"]
+    assert wired_host.network()["files"]["80-ethernet.network"] == LEASED["80-ethernet.network"].strip()
+    assert not host.task(BRIDGE)["changed"]
+
+
+def test_a_lease_that_does_not_come_is_taken_back(host: WiredHost) -> None:
+    host.build(LEASED, dhcp=True)
+    before = wired_host.network()
+    command("kill", wired_host.SERVER.read_text().strip())
+    wired_host.SERVER.unlink()
+    result = host.task({**BRIDGE, "confirm_timeout": 20})
+    assert result["failed"] and "as it was" in result["msg"], result
+    assert wired_host.network() == before and wired_host.leftovers() == []
+    assert host.is_reached()
