@@ -89,7 +89,7 @@ class WiredHost:
         words = [f"--interface={WIRE}", "--bind-interfaces", f"--dhcp-range={LEASES[0]},{LEASES[1]},10m", "--no-ping"]
         words += [f"--dhcp-leasefile={self.folder}/leases", f"--dhcp-option=3,{CONTROL}", "--conf-file=/dev/null"]
         # It goes with the wire: remove() ends it by the file that it writes.
-        command("dnsmasq", "--port=0", f"--pid-file={SERVER}", *words)
+        command("dnsmasq", "--port=0", "--user=root", f"--pid-file={SERVER}", *words)
 
     def lease(self) -> str:
         """The address and the identifier of the one client that the server knows."""
@@ -169,7 +169,9 @@ class WiredHost:
         running = self.start_task(options, *words)
         out, errors = running.communicate()
         assert self.results.exists(), f"{out}{errors}"
-        return t.cast("dict[str, t.Any]", json.loads(self.results.read_text())["result"])
+        told = json.loads(self.results.read_text())
+        # ansible-core says itself how a task ended, and a result may say nothing of it.
+        return {**told["result"], "failed": told["how"] != "ok"}
 
     def state(self) -> dict[str, t.Any]:
         """What the host keeps of its last switch; {} without one."""
@@ -226,6 +228,8 @@ def remove() -> None:
         command("lxc-stop", "-n", NAME, "-k", check=False)
         shutil.rmtree(FOLDER)
     if SERVER.exists():
-        command("kill", SERVER.read_text().strip(), check=False)
-        SERVER.unlink()
+        process = SERVER.read_text().strip()
+        command("kill", process, check=False)
+        wait_until("the DHCP server to end", lambda: not Path(f"/proc/{process}").exists(), timeout_seconds=20)
+        SERVER.unlink(missing_ok=True)
     command("ip", "link", "delete", WIRE, check=False)
