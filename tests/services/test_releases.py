@@ -19,19 +19,20 @@ from ansible_collections.homelab.hybrid.tests.services import debian_archive
 PORT = 8090
 PROGRAM = """\
 #!/usr/bin/python3
-import http.server
+import http.server, os
+os.stat("/usr/bin/{needs}")
 class Bell(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"bell {version}")
+        self.wfile.write(b"{says}")
 http.server.HTTPServer(("0.0.0.0", {port}), Bell).serve_forever()
 """
 SERVICE = """\
 __bell_service:
   title: Bell
   description: Says which bell it is
-  packages: [homelab-rope]
+  packages: "{{ ['homelab-rope'] + bell_packages | default([]) }}"
   version: "{{ bell_version }}"
   archive:
     url: "{{ bell_url }}/bell-{{ bell_version }}.tar.gz"
@@ -41,7 +42,7 @@ __bell_service:
   user: bell
   unit: {name: bell.service, command: /opt/bell/current/bell}
   listens: [{port: 8090}]
-  check: {url: "http://127.0.0.1:8090/", regex: "bell {{ bell_version }}"}
+  check: {url: "http://127.0.0.1:8090/", regex: "^bell", attempts: 10}
 """
 MAIN = """\
 - name: Bell
@@ -82,9 +83,9 @@ class Bells:
     def __init__(self, releases: guest.Releases) -> None:
         self.releases = releases
 
-    def publish(self, version: str) -> Path:
+    def publish(self, version: str, says: str = "", needs: str = "homelab-rope") -> Path:
         archive = self.releases.folder / f"bell-{version}.tar.gz"
-        content = PROGRAM.format(version=version, port=PORT).encode()
+        content = PROGRAM.format(says=says or f"bell {version}", needs=needs, port=PORT).encode()
         with tarfile.open(archive, "w:gz") as tar:
             member = tarfile.TarInfo(f"bell-{version}/bell")
             member.size, member.mode = len(content), 0o755
@@ -119,8 +120,11 @@ class Bells:
 def _guest() -> t.Iterator[None]:
     try:
         guest.set_up("releases.img")
+        guest.inside("apt-get", "-qq", "update")
+        guest.inside("apt-get", "-qqy", "install", "nftables")
         debian_archive.use_alone(guest.rootfs())
         debian_archive.publish(guest.rootfs(), "homelab-rope", "1", {"usr/bin/homelab-rope": "#!/bin/sh\n"})
+        guest.inside("apt-get", "-qq", "update")
         yield
     finally:
         guest.tear_down()
@@ -183,6 +187,30 @@ def test_a_release_is_what_was_published(bells: Bells, lab: guest.Lab, request: 
     assert guest.status("test", "-x", "/usr/bin/homelab-rope") == 0
     assert lab.entry("main", bell_checksum=checksum).succeeded().changed == 0
     assert guest.inside("find", "/var/cache/homelab_hybrid", "-type", "f") == "", "what was fetched is gone"
+
+
+def said() -> str:
+    return guest.run("curl", "-sS", f"http://{guest.ADDRESS}:{PORT}/")
+
+
+@pytest.mark.parametrize("bells", [("guest", guest.GATEWAY)], ids=["guest"], indirect=True)
+def test_packages_that_a_new_release_needs_come_and_go_back_with_it(bells: Bells, lab: guest.Lab) -> None:
+    lab.entry("main", bell_checksum=bells.lists(bells.publish("1"))[0]).succeeded()
+    wants = {"bell_version": "2", "bell_packages": ["homelab-chain"]}
+    checksum = bells.lists(bells.publish("2", says="silence", needs="homelab-chain"))[0]
+    refused = lab.entry("main", **wants, bell_checksum=checksum).failed()
+    assert "Unable to locate package homelab-chain" in refused.said, refused.printed[-4000:]
+    assert said() == "bell 1" and guest.inside("nft", "list", "tables") == "", "refused before the guest is closed"
+
+    debian_archive.publish(guest.rootfs(), "homelab-chain", "1", {"usr/bin/homelab-chain": "#!/bin/sh\n"})
+    failed = lab.entry("main", **wants, bell_checksum=checksum).failed()
+    assert "went back" in failed.said, failed.printed[-4000:]
+    assert said() == "bell 1" and guest.status("test", "-e", "/usr/bin/homelab-chain") != 0
+
+    wants["bell_version"] = "3"
+    checksum = bells.lists(bells.publish("3", needs="homelab-chain"))[0]
+    lab.entry("main", **wants, bell_checksum=checksum).succeeded()
+    assert said() == "bell 3" and lab.entry("main", **wants, bell_checksum=checksum).succeeded().changed == 0
 
 
 @pytest.mark.parametrize("bells", [("guest", guest.GATEWAY)], ids=["guest"], indirect=True)
