@@ -236,3 +236,19 @@ def test_images_of_an_application_change_through_the_door(registry: Registry, tm
     assert lab.entry("main", compose_app_apps=newer).succeeded().changed
     assert ask(8080) == "three" and ask(8080, "data/row") == "row"
     assert lab.entry("main", compose_app_apps=newer).succeeded().changed == 0
+
+
+def test_other_images_are_refused_where_nobody_knows_which_ones_stand(registry: Registry, tmp_path: Path) -> None:
+    image = registry.push("web", "1.0", SERVER, {"www/index.html": "one\n"})
+    lab = guest.Lab(tmp_path, "compose_app", {"docker_host_insecure_registries": [registry.name]})
+    lab.entry("main", compose_app_apps=[web(image)]).succeeded()
+    lab.variables = {**lab.variables, "guest_services": ["docker_host", "compose_app"]}
+    guest.inside("sh", "-c", "echo 'services: [' > /opt/compose/web/compose.yaml")
+    stood = started("web")
+    other = [web(registry.push("web", "1.1", SERVER, {"www/index.html": "two\n"}))]
+    for arguments in (("--check",), ()):
+        refused = lab.entry("main", *arguments, compose_app_apps=other).failed()
+        assert "compose.yaml of hlsv-guest cannot be read" in refused.said and image in refused.said
+    assert started("web") == stood and ask(8080) == "one"
+    assert lab.entry("main", compose_app_apps=[web(image)]).succeeded().changed, "the role writes its file anew"
+    assert started("web") == stood and lab.entry("main", compose_app_apps=[web(image)]).succeeded().changed == 0
