@@ -55,10 +55,10 @@ def refuse_cuts(
     """
     for name in names:
         for change in plan.changes if name in lifelines else ():
-            if not can_cut(change) or change.how is How.REFUSED:
+            if not can_cut(change):
                 continue
             if is_switched:
-                change.how = How.CONFIRMED
+                change.how = change.how if change.how is How.REFUSED else How.CONFIRMED
             else:
                 change.how, change.permit = How.REFUSED, NEVER_PERMITTED
                 change.reason = f"{change.path}: the {kind} {name} carries {lifelines[name]}. {NOT_YET}"
