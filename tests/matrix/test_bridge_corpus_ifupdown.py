@@ -167,6 +167,8 @@ def draw(number: int) -> Drawn:
         re.split("[ _-]", option)[1 if option.startswith("bridge") else 0]: option
         for option in rng.sample(OPTIONS, rng.randint(0, 4))
     }
+    if change == "no mtu":
+        chosen["mtu"] = "mtu 1400"
     options = list(chosen.values())
     # ifup would wait for the ports to forward.
     options += ["bridge_fd 0", "bridge_maxwait 0"]

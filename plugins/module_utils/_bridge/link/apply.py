@@ -54,7 +54,7 @@ def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterat
     spec = filled(spec, state.moved)
     if not state.is_defined:
         record.save(is_building=True, is_made=True, mode=PORTS_MODE, backend=backend.name)
-    _remember_ports(spec, record, wanted, work)
+    _remember_ports(spec, state, record, wanted, work)
     yield Step("record written")
     with lock.allocations():
         # Another bridge may have changed a common file since this run has read it.
@@ -256,13 +256,22 @@ def _write(path: str, text: str | None) -> None:
     atomic.write_file(path, text, mode=stat.S_IMODE(status.st_mode), owner=(status.st_uid, status.st_gid))
 
 
-def _remember_ports(spec: Spec, record: Owned[BridgeRecord], wanted: LinkSettings, work: Work) -> None:
-    """How a port is before it is plugged in, so that it can be given back."""
+def _remember_ports(
+    spec: Spec, state: LinkState, record: Owned[BridgeRecord], wanted: LinkSettings, work: Work
+) -> None:
+    """How a port is before it is plugged in, so that it can be given back; of one that somebody else has, what can be known of that."""
     known = dict(record.content.ports)
-    for port in wanted.ports:
-        link = work.host.links.get(port.name)
-        if link is not None and (port.name not in known or link.get("master") != spec.name):
-            known[port.name] = {"mtu": int(link.get("mtu", 0)), "up": "UP" in link.get("flags", ())}
+    given = state.persistent.mtu if state.persistent is not None else 0
+    for name in dict.fromkeys((*(port.name for port in wanted.ports), *state.ports)):
+        link = work.host.links.get(name)
+        is_plugged = link is not None and link.get("master") == spec.name
+        if link is not None and not (is_plugged and name in known):
+            mtu = int(link.get("mtu", 0))
+            if is_plugged and mtu == given:
+                # Somebody plugged it in, and ifup gave it the MTU of the bridge: what it had before nobody knows, and what it has
+                # without one after the next start is the kernel's default.
+                mtu = min(iproute.DEFAULT_MTU, state.most_mtus.get(name, iproute.DEFAULT_MTU))
+            known[name] = {"mtu": mtu, "up": "UP" in link.get("flags", ())}
     record.save(ports=known, mode=PORTS_MODE)
 
 

@@ -208,8 +208,22 @@ def test_a_port_is_remembered_as_it_was_before_it_was_plugged_in(monkeypatch):
     record = Owned(
         Record("bridges", "vmbr0", {"ports": {name: {"mtu": 1500, "up": True} for name in links}}), BridgeRecord
     )
-    apply._remember_ports(parse({"name": "vmbr0", "mode": "ports"}), record, TWO, work)
+    apply._remember_ports(parse({"name": "vmbr0", "mode": "ports"}), LinkState(), record, TWO, work)
     assert saved == [{"eth1": {"mtu": 1500, "up": True}, "eth2": {"mtu": 9000, "up": False}}]
+
+
+def test_a_port_that_somebody_plugged_in_is_not_remembered_with_the_mtu_of_the_bridge(monkeypatch):
+    saved = []
+    monkeypatch.setattr(Record, "save", lambda own, **changes: saved.append(changes["ports"]))
+    links = {
+        "eth1": {"mtu": 1400, "flags": ["UP"], "master": "vmbr0"},
+        "eth2": {"mtu": 1300, "flags": ["UP"], "master": "vmbr0"},
+    }
+    work = Work(types.SimpleNamespace(links=links), None)
+    state = LinkState(persistent=dataclasses.replace(TWO, mtu=1400), ports=("eth1", "eth2"))
+    record = Owned(Record("bridges", "vmbr0", {}), BridgeRecord)
+    apply._remember_ports(parse({"name": "vmbr0", "mode": "ports"}), state, record, TWO, work)
+    assert saved == [{"eth1": {"mtu": 1500, "up": True}, "eth2": {"mtu": 1300, "up": True}}]
 
 
 def test_a_port_that_somebody_has_plugged_in_elsewhere_since_is_not_given_back(monkeypatch):
