@@ -82,19 +82,22 @@ def machine(folder: Path, port: int) -> list[str]:
     ]
 
 
-def built(packages: Sequence[str], cache: Path = debian_images.CACHE) -> Path:
-    """The folder with disk, snapshot, kernel and key, made when what goes in was never put together before."""
+def built(packages: Sequence[str], cache: Path = debian_images.CACHE, *, is_booted: bool = True) -> Path:
+    """The folder with disk, kernel and key, made when what goes in was never put together before. With the snapshot if it *is_booted*."""
     version = tiny_vm.run("qemu-system-x86_64", "--version")
     lines = sources.archive_lines(sources.host_sources(), SUITE)
     material = debian_images.container_root("bookworm", cache=cache)
     code = b"".join(Path(name or "").read_bytes() for name in (__file__, tiny_vm.__file__))
     recipe = repr((sorted(packages), version, lines, material.parent.name)).encode()
-    folder = cache / f"ordinary-{SUITE}-{hashlib.sha256(code + recipe).hexdigest()[:12]}"
+    folder = (
+        cache / f"{'ordinary' if is_booted else 'machine'}-{SUITE}-{hashlib.sha256(code + recipe).hexdigest()[:12]}"
+    )
 
     def build_in(work: Path) -> None:
         try:
             build(work, packages, lines, material)
-            take_snapshot(work)
+            if is_booted:
+                take_snapshot(work)
         finally:
             stop(work)
 
