@@ -38,8 +38,8 @@ def after(**links: t.Any) -> dict[str, t.Any]:
     return found
 
 
-def lines(now: dict[str, t.Any], before: dict[str, t.Any] = BEFORE, made: t.Collection[str] = ()) -> list[str]:
-    return [" ".join(argv) for argv in program.differences(before, now, made)]
+def lines(now: dict[str, t.Any], before: dict[str, t.Any] | None = None, made: t.Collection[str] = ()) -> list[str]:
+    return [" ".join(argv) for argv in program.differences(before or BEFORE, now, made)]
 
 
 @pytest.mark.parametrize(
