@@ -213,6 +213,8 @@ def network() -> dict[str, t.Any]:
 
 def leftovers() -> list[str]:
     """What a switch that is over would leave: units, and what it saved."""
+    # A unit whose file went while the host started is known to systemd until it reads its files again.
+    inside("systemctl", "daemon-reload")
     units = inside("systemctl", "list-units", "--all", "--plain", "--no-legend", "homelab-hybrid-switch*", check=False)
     places = [
         *(ROOT / "etc/systemd/system").rglob("homelab-hybrid-*"),
