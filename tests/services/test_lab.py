@@ -17,7 +17,14 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting impor
 from ansible_collections.homelab.hybrid.tests.harness import service_lab
 from ansible_collections.homelab.hybrid.tests.harness.service_guest import Releases
 from ansible_collections.homelab.hybrid.tests.harness.service_lab import DOMAIN, NETWORK, in_guest, on_host
-from ansible_collections.homelab.hybrid.tests.services import adguard_home, jellyfin, mosquitto, paperless_ngx
+from ansible_collections.homelab.hybrid.tests.services import (
+    adguard_home,
+    home_assistant,
+    immich,
+    jellyfin,
+    mosquitto,
+    paperless_ngx,
+)
 from ansible_collections.homelab.hybrid.tests.services.registry import Registry
 from ansible_collections.homelab.hybrid.tests.services.scenario import Upstream, Variables
 
@@ -33,7 +40,7 @@ VISITOR_SPEC = {
 }
 AUTHORITY = "/root/authority.crt"
 SECRETS = "/var/lib/homelab_hybrid/secrets"
-RESTART_SECONDS = 240
+RESTART_SECONDS = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +69,9 @@ ROWS: dict[str, Row] = {
     "films": Row("jellyfin", jellyfin.Team(), "/health", "Healthy"),
     "messages": Row("mosquitto"),
     "documents": Row("paperless_ngx", path="/accounts/login/", says="Paperless-ngx", login="admin", called="paperless"),
+    "pictures": Row("immich", immich.Project(), "/api/server/ping", "pong"),
+    # It refuses what a proxy passes on that it does not trust.
+    "home": Row("home_assistant", home_assistant.PyPI(), "/manifest.json", "Home Assistant"),
     "apps": Row("compose_app", path="/", says="it runs", called="web"),
 }
 SERVER = ("/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www")
@@ -73,12 +83,14 @@ def lab(tmp_path: Path) -> t.Iterator[service_lab.Lab]:
     with contextlib.ExitStack() as ends:
         ends.callback(service_lab.tear_down)
         service_lab.set_up()
-        releases = Releases(tmp_path / "releases", service_lab.GATEWAY)
-        ends.callback(releases.close)
+        releases = {name: Releases(tmp_path / name, service_lab.GATEWAY) for name in ROWS}
+        for served in releases.values():
+            ends.callback(served.close)
         guests: dict[str, Variables] = {
-            name: {"guest_services": [row.role], **row.upstream.first(releases)} for name, row in ROWS.items()
+            name: {"guest_services": [row.role], **row.upstream.first(releases[name])} for name, row in ROWS.items()
         }
-        guests["documents"].update(paperless_ngx.Github().published(releases))
+        guests["home"]["home_assistant_method"] = "venv"
+        guests["documents"].update(paperless_ngx.Github().published(releases["documents"]))
         registry = Registry(tmp_path / "registry", service_lab.GATEWAY)
         ends.callback(registry.close)
         web = {"image": registry.push("web", "1", SERVER, {"www/index.html": "it runs\n"}), "ports": ["8080:80"]}
