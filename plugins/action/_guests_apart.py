@@ -16,18 +16,20 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.homelab.hybrid.plugins.filter import _lab, guest_options, guests_by_hypervisor
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._conflicts import guest_conflicts
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import Once, host_of, read_guest
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._networks import network_conflicts
 
 Result = dict[str, t.Any]
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "guests": {"type": "list", "elements": "str", "required": True},
+    "hypervisors": {"type": "list", "elements": "str", "default": []},
     "prune": {"type": "bool", "default": False},
 }
 LOADED = (_lab, guest_options)
 
 
 class ActionModule(ActionBase):
-    """Fails where two of them have one address, and where one that cannot be read would be pruned."""
+    """Fails where two of them have one address, where networks and addresses do not agree, and where one that cannot be read would be pruned."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -37,17 +39,23 @@ class ActionModule(ActionBase):
         result: Result = super().run(tmp, task_vars)
         dummy, arguments = self.validate_argument_spec(ARGUMENTS)
         hostvars = (task_vars or {})["hostvars"]
-        refused = reasons(arguments["guests"], hostvars, prune=arguments["prune"])
+        refused = reasons(arguments["guests"], hostvars, arguments["hypervisors"], prune=arguments["prune"])
         result.update({"failed": True, "msg": "; ".join(refused)} if refused else {"changed": False})
         return result
 
 
-def reasons(names: t.Sequence[str], hostvars: t.Mapping[str, t.Any], *, prune: bool) -> list[str]:
-    """Why the guests *names* cannot be together, as sentences. One that does not say where it lives is with none."""
+def reasons(
+    names: t.Sequence[str], hostvars: t.Mapping[str, t.Any], hypervisors: t.Iterable[str] = (), *, prune: bool
+) -> list[str]:
+    """Why the guests *names* cannot be together, and the networks of all *hypervisors*, as sentences.
+
+    A guest that does not say where it lives is with none.
+    """
     known = Once(hostvars)
     guests, lost = guests_by_hypervisor.sort_by_hypervisor(names, known)
     read = [read_guest(name, known[name], host_of(known[name], known)) for name in names if name not in lost]
     options = [options for options, error in read if error is None]
     # A guest that is in no layout would be taken for one that no inventory names.
     errors = [error for error in (*lost.values(), *(error for dummy, error in read)) if error is not None and prune]
-    return [*guest_conflicts(guests, known, options), *errors]
+    conflicts = [*guest_conflicts(guests, known, options), *network_conflicts(guests, hypervisors, known, options)]
+    return [*conflicts, *errors]

@@ -13,6 +13,7 @@ version_added: 0.1.0
 description:
   - Private to the playbooks of this collection; it may change at any time.
   - Fails where guests of different hypervisors have one MAC address or one address. On one host M(homelab.hybrid.layout) refuses the same.
+  - Fails where the networks of hypervisors (C(hypervisor_networks)) do not agree with each other, or a guest's address not with them.
   - Connects to nothing and changes nothing.
 author:
   - homelab.hybrid contributors (@homelab)
@@ -24,6 +25,11 @@ options:
     type: list
     elements: str
     required: true
+  hypervisors:
+    description: The names of all hypervisors, whose networks are compared whatever the guests are.
+    type: list
+    elements: str
+    default: []
   prune:
     description:
       - Whether what no inventory names is taken away. Then a guest whose options cannot be read is refused too, since it is in no layout.

@@ -25,7 +25,7 @@ READ = {
     ).split(),
     "hypervisor_": (
         "hypervisor_allow hypervisor_bridges hypervisor_default_bridge hypervisor_default_image hypervisor_default_pool "
-        "hypervisor_images hypervisor_overcommit hypervisor_parallel hypervisor_storage_pools"
+        "hypervisor_images hypervisor_networks hypervisor_overcommit hypervisor_parallel hypervisor_storage_pools"
     ).split(),
 }
 # How much a name must look like another to be taken for a slip of it; a name of somebody's own seldom does.

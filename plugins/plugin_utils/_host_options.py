@@ -11,6 +11,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ._guest_options import GIVEN_FOR_A_RUN, not_in_inventory, permitted, read_guest, variables_of
+from ._networks import NetworkError, networks_of, with_domains
 from ._profiles import dictionaries
 from ._recommended import missing_images
 
@@ -26,14 +27,20 @@ def host_options(
 ) -> t.Any:
     """The list *kind* (``bridges``, ``storage_pools``, ``images``) of a hypervisor, each item with what this run permits.
 
-    Of its *guests* those with services bring the images of Debian along that they need and that are not listed.
+    Of its *guests* those with services bring the images of Debian along that they need and that are not listed. Bridges get the domains of
+    their networks.
 
-    :raises AnsibleFilterError: for a permission that the inventory keeps.
+    :raises AnsibleFilterError: for a permission that the inventory keeps, and for a network that is none.
     """
     variable, name = f"hypervisor_{kind}", str(variables.get("inventory_hostname"))
     items = variables.get(variable) or []
     if kind == "images" and isinstance(items, (list, tuple)) and hostvars is not None:
         items = [*items, *images_of_guests(variables, guests, hostvars)]
+    if kind == "bridges" and isinstance(items, (list, tuple)):
+        try:
+            items = with_domains(items, networks_of(name, variables))
+        except NetworkError as exc:
+            raise AnsibleFilterError(str(exc)) from exc
     given: dict[str, list[str]] = {}
     for option, extra in PERMITS.get(kind, {}).items():
         for item in dictionaries(items):

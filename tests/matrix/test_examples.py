@@ -82,6 +82,7 @@ ELSEWHERE = {
     "reverse_proxy_overview_title": "tests/playbooks/demo.sh",
     "hybrid_is_disposable": "tests/playbooks/demo.sh",
     "hypervisor_overcommit": "tests/matrix/test_layout.py",
+    "hypervisor_networks": "tests/matrix/test_site.py",
     # Profiles are part of the guests that name them.
     "guest_profiles": "tests/matrix/test_examples.py",
     "guest_profile_catalog": "tests/matrix/test_examples.py",

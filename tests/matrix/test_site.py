@@ -258,6 +258,33 @@ def test_guests_of_two_hosts_with_one_mac_address_are_refused(inventory: Invento
     assert not (LXC / ONE).exists() and not (FOLDER / "pool").exists()
 
 
+def test_networks_that_do_not_agree_are_refused_before_any_host_is_touched(inventory: Inventory) -> None:
+    alpha, beta, children = f"{PREFIX}-alpha", f"{PREFIX}-beta", inventory["all"]["children"]
+    hosts = children["hypervisors"]["hosts"]
+    hosts[beta] = children.pop("away")["hosts"][beta]
+    slices = {alpha: "10.91.12.0/26", beta: "10.91.12.32/27"}
+    for name, its in slices.items():
+        networks = [{"name": "house", "bridge": "lan0", "subnet": "10.91.12.0/24", "slice": its}]
+        hosts[name]["hypervisor_networks"] = networks
+    lab = {
+        "name": "lab",
+        "bridge": BRIDGE,
+        "subnet": "10.91.12.0/24",
+        "gateway": "10.91.12.1",
+        "slice": "10.91.12.0/27",
+    }
+    hosts[alpha]["hypervisor_networks"] += [lab]
+    spec = guest(inventory, ONE)["guest_spec"]
+    guest(inventory, ONE)["guest_spec"] = {**spec, "networks": [{**LAN, "ip": "10.91.13.10/24"}]}
+    for argv in (["--check"], ["--limit", ONE]):
+        done = Run(inventory, *argv)
+        assert done.rc != 0
+        assert "the slices of" in done.said and f"{beta} (10.91.12.32-10.91.12.63) overlap" in done.said
+        assert "10.91.13.10 is outside of 10.91.12.0/24" in done.said
+        assert "unreachable=1" not in done.said
+    assert not (LXC / ONE).exists() and not (FOLDER / "pool").exists()
+
+
 def name_others(inventory: Inventory) -> None:
     """Guests of this host that are none of the test's: named, and left as they are, or they would be pruned."""
     for record in Path(paths.record_folder("guests")).glob("*.json"):

@@ -1,0 +1,181 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._host_options import host_error, host_options
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._networks import (
+    NetworkError,
+    network_conflicts,
+    networks_of,
+)
+
+LAN = {"name": "lan", "bridge": "lan0", "subnet": "192.0.2.0/24", "gateway": "192.0.2.1"}
+PORTS = {"name": "lan0", "mode": "ports", "address": "192.0.2.2/24", "ports": [{"name": "eno1"}]}
+DHCP = {
+    "start": "10.20.0.100",
+    "end": "10.20.0.199",
+    "hosts": [{"name": "builder", "mac": "52-54-00-20-00-30", "ip": "10.20.0.130"}],
+}
+NAT = {"name": "br0", "mode": "nat", "address": "10.20.0.1/24", "dhcp": DHCP}
+LAB = {"name": "lab", "bridge": "br0", "subnet": "10.20.0.0/24", "gateway": "10.20.0.1", "domain": "lab.internal"}
+
+
+def host(*networks: dict[str, t.Any], bridges: t.Sequence[dict[str, t.Any]] = (PORTS,)) -> dict[str, t.Any]:
+    return {"hypervisor_networks": list(networks), "hypervisor_bridges": list(bridges)}
+
+
+def sliced(of: str, bridge_address: str = "192.0.2.2/24") -> dict[str, t.Any]:
+    return host({**LAN, "slice": of}, bridges=[{**PORTS, "address": bridge_address}])
+
+
+def card(address: str, bridge: str = "lan0", **more: t.Any) -> dict[str, t.Any]:
+    return {"name": "web", "networks": [{"name": "net0", "bridge": bridge, "ip": address, **more}]}
+
+
+def conflicts(hosts: dict[str, t.Any], *guests: dict[str, t.Any], on: str = "alpha") -> list[str]:
+    return network_conflicts({on: [guest["name"] for guest in guests]}, hosts, hosts, guests)
+
+
+@pytest.mark.parametrize(
+    ("written", "ends"),
+    [
+        (None, "192.0.2.1-192.0.2.254"),
+        ("192.0.2.64/26", "192.0.2.64-192.0.2.127"),
+        ("192.0.2.0/26", "192.0.2.1-192.0.2.63"),
+        ("192.0.2.10 - 192.0.2.20", "192.0.2.10-192.0.2.20"),
+    ],
+)
+def test_a_slice_is_a_part_of_the_subnet_or_its_ends(written: str | None, ends: str) -> None:
+    (network,) = networks_of("alpha", host({**LAN, "slice": written}))
+    assert str(network.slice) == ends
+
+
+def test_a_network_of_the_other_family_is_one_like_it() -> None:
+    (network,) = networks_of(
+        "alpha", host({**LAN, "subnet": "fd00:20::/64", "gateway": None, "slice": "fd00:20::a-fd00:20::f"})
+    )
+    assert (network.subnet.version, str(network.slice)) == (6, "fd00:20::a-fd00:20::f")
+
+
+@pytest.mark.parametrize(
+    ("change", "bridge", "words"),
+    [
+        ({"subnet": None}, {}, "subnet is None; it must be a network"),
+        ({"subnet": "192.0.2.5/24"}, {}, "subnet is '192.0.2.5/24'; it must be a network"),
+        ({"gateway": "192.0.3.1"}, {}, "the gateway 192.0.3.1 is no address of a machine in the subnet 192.0.2.0/24"),
+        ({"gateway": "192.0.2.255"}, {}, "the gateway 192.0.2.255 is no address of a machine"),
+        ({"slice": "192.0.3.0/26"}, {}, "slice 192.0.3.0/26 is outside of the subnet 192.0.2.0/24"),
+        ({"slice": "192.0.2.20-192.0.2.10"}, {}, "slice is '192.0.2.20-192.0.2.10'; it must be a part of the subnet"),
+        ({"slize": "192.0.2.0/26"}, {}, "there is no slize; it has name, bridge"),
+        ({"vlan": "blue"}, {}, "vlan is 'blue'; it must be a number from 1 to 4094"),
+        (
+            {},
+            {"address": "192.0.3.2/24"},
+            "the bridge lan0 has the address 192.0.3.2, outside of the subnet 192.0.2.0/24",
+        ),
+        (
+            {"slice": "192.0.2.64/26"},
+            {"dhcp": {"start": "192.0.2.100", "end": "192.0.2.200"}},
+            "the DHCP range 192.0.2.100-192.0.2.200 of the bridge lan0 is outside of the slice 192.0.2.64-192.0.2.127",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(change: dict[str, t.Any], bridge: dict[str, t.Any], words: str) -> None:
+    with pytest.raises(NetworkError, match=r"^hypervisor_networks\[lan\] of alpha: ") as refused:
+        networks_of("alpha", host({**LAN, **change}, bridges=[{**PORTS, **bridge}]))
+    assert words in str(refused.value)
+
+
+def test_a_list_of_networks_has_each_name_once() -> None:
+    with pytest.raises(NetworkError, match="lan is there twice"):
+        networks_of("alpha", host(LAN, LAN))
+    with pytest.raises(NetworkError, match="must be a list of networks, not str"):
+        networks_of("alpha", {"hypervisor_networks": "lan"})
+
+
+def test_slices_of_a_network_that_hypervisors_share_do_not_overlap() -> None:
+    hosts = {"alpha": sliced("192.0.2.64/26"), "beta": sliced("192.0.2.96-192.0.2.140", "192.0.2.3/24")}
+    assert conflicts(hosts) == [
+        (
+            "hypervisor_networks[lan]: the slices of alpha (192.0.2.64-192.0.2.127) and beta (192.0.2.96-192.0.2.140) overlap. "
+            "Give each a slice of its own"
+        )
+    ]
+    assert conflicts({**hosts, "beta": sliced("192.0.2.128/26", "192.0.2.3/24")}) == []
+
+
+def test_a_network_that_hypervisors_share_has_one_subnet() -> None:
+    (sentence,) = conflicts(
+        {
+            "alpha": sliced("192.0.2.64/26"),
+            "beta": host({**LAN, "subnet": "192.0.2.128/25", "gateway": None}, bridges=[]),
+        }
+    )
+    assert sentence == "hypervisor_networks[lan]: alpha has the subnet 192.0.2.0/24, beta 192.0.2.128/25"
+
+
+def test_what_is_behind_a_hypervisor_may_be_behind_another_too() -> None:
+    assert conflicts({"alpha": host(LAB, bridges=[NAT]), "beta": host(LAB, bridges=[NAT])}) == []
+
+
+def test_the_address_of_a_bridge_is_in_no_slice_of_another_hypervisor() -> None:
+    hosts = {"alpha": sliced("192.0.2.64/26", "192.0.2.130/24"), "beta": sliced("192.0.2.128/26", "192.0.2.3/24")}
+    assert conflicts(hosts) == [
+        "hypervisor_networks[lan]: 192.0.2.130, the address of lan0 of alpha, is in the slice 192.0.2.128-192.0.2.191 of beta"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("guest", "words"),
+    [
+        (
+            card("198.51.100.7/24"),
+            "198.51.100.7 is outside of 192.0.2.0/24, the subnet of hypervisor_networks[lan] of alpha",
+        ),
+        (card("192.0.2.1/24"), "192.0.2.1 is the gateway of hypervisor_networks[lan] of alpha"),
+        (card("192.0.2.255/24"), "192.0.2.255 is no address of a machine in 192.0.2.0/24"),
+        (card("192.0.2.3/24"), "192.0.2.3 is the address of the bridge lan0 of beta"),
+        (card("192.0.2.130/24"), "192.0.2.130 is in the slice 192.0.2.128-192.0.2.191 of beta, and web is on alpha"),
+    ],
+)
+def test_an_address_that_does_not_fit_its_network_is_refused(guest: dict[str, t.Any], words: str) -> None:
+    hosts = {"alpha": sliced("192.0.2.64/26"), "beta": sliced("192.0.2.128/26", "192.0.2.3/24")}
+    assert conflicts(hosts, guest) == [f"networks[net0].ip of web: {words}"]
+
+
+@pytest.mark.parametrize("address", ["192.0.2.70/24", "192.0.2.200/24", "dhcp", "none", "auto", "fd00::1/64"])
+def test_an_address_that_fits_its_network_is_not_refused(address: str) -> None:
+    hosts = {"alpha": sliced("192.0.2.64/26"), "beta": sliced("192.0.2.128/26", "192.0.2.3/24")}
+    assert conflicts(hosts, card(address)) == []
+    assert conflicts(hosts, {**card("198.51.100.7/24"), "state": "absent"}) == []
+    assert conflicts(hosts, card("198.51.100.7/24", vlan=20)) == []
+
+
+def test_a_fixed_address_is_not_handed_out_by_dhcp_unless_it_is_kept_for_the_guest() -> None:
+    hosts = {"alpha": host(LAB, bridges=[NAT])}
+    (sentence,) = conflicts(hosts, card("10.20.0.120/24", "br0"))
+    assert sentence == (
+        "networks[net0].ip of web: 10.20.0.120 is in the DHCP range 10.20.0.100-10.20.0.199 of the bridge br0, which gives it to whoever asks"
+    )
+    (sentence,) = conflicts(hosts, card("10.20.0.130/24", "br0"))
+    assert sentence == "networks[net0].ip of web: 10.20.0.130 is kept for builder by dhcp.hosts of the bridge br0"
+    assert conflicts(hosts, card("10.20.0.130/24", "br0", mac="52:54:00:20:00:30")) == []
+    assert conflicts(hosts, {**card("10.20.0.130/24", "br0"), "name": "builder"}) == []
+
+
+def test_a_bridge_gets_the_domain_of_its_network_unless_it_has_one() -> None:
+    variables = {"inventory_hostname": "alpha", **host(LAB, bridges=[NAT])}
+    (bridge,) = host_options(variables, "bridges")
+    assert bridge == {**NAT, "dns": {"domain": "lab.internal"}}
+    own = {**NAT, "dns": {"domain": "other.internal"}}
+    assert host_options({**variables, "hypervisor_bridges": [own]}, "bridges") == [own]
+
+
+def test_a_hypervisor_whose_networks_are_refused_says_so_itself() -> None:
+    variables = {"inventory_hostname": "alpha", **host({**LAN, "gateway": "192.0.3.1"})}
+    assert str(host_error(variables)).startswith("hypervisor_networks[lan] of alpha: the gateway")
