@@ -203,7 +203,7 @@ clones: host ## Clone a running Debian 13 that is frozen by its agent, and show 
 wire: host ## Change the network of a host that is reached by it alone: confirmed over a new connection, or taken back, whatever is killed
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/wire
 
-SERVICE_CELLS ?= 2
+SERVICE_CELLS ?= 3
 .PHONY: services
 services: host ## Each service role in a real Debian 13: applied, healed, updated, brought back, removed; the updates of Debian; and a whole lab of them
 	@$(TALLY) start services

@@ -5,8 +5,22 @@
 
 from __future__ import annotations
 
-from ansible_collections.homelab.hybrid.plugins.plugin_utils._switch import SwitchAction
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._kept import Result, Vars
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._switch import SwitchingAction
 
 
-class ActionModule(SwitchAction):
+class ActionModule(SwitchingAction):
     """Runs the module, and confirms what it began."""
+
+    _supports_async = True
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: Vars | None = None) -> Result:
+        result: Result = super().run(tmp, task_vars)
+        if self._task.async_val:
+            # Nobody would be there to confirm: what can cut the host off is refused.
+            result.update(self._execute_module(task_vars=task_vars, wrap_async=True))
+        else:
+            result.update(self.switch(self._task.args, task_vars or {}))
+        return result

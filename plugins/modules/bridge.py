@@ -270,8 +270,8 @@ notes:
     a new connection, to the new address where that changes. If any of this fails, or the run, the control node or the connection is lost,
     or the host restarts, the host becomes what it was before, and the task fails with the reason.
     While such a change is under way, another one is refused.
-  - That is so with C(systemd-networkd). With C(ifupdown), in the background (C(async)), and as a part of M(homelab.hybrid.layout) such a
-    change is refused.
+  - That is so with C(systemd-networkd), and in M(homelab.hybrid.layout) too. With C(ifupdown), and in the background (C(async)), such a change
+    is refused.
   - C(ifupdown) makes bridges with the package C(bridge-utils). The module asks for it where it is missing.
   - Links that C(NetworkManager) or C(netplan) owns are refused. So are files that this module cannot edit without guessing, such as those
     with drop-ins, or a file of C(systemd-networkd) that is about more links than the one that changes. The refusal names the file.

@@ -118,6 +118,16 @@ host:
       returned: always
       type: dict
       sample: {gid: [{count: 65536000, start: 100000}], uid: [{count: 65536000, start: 100000}]}
+    switch:
+      description:
+        - The last change of the network that could cut off the host (see M(homelab.hybrid.bridge)), empty where there was none.
+        - Its C(state) is V(armed) or V(applied) while it is under way, V(confirmed), V(rolling_back) or V(rolled_back).
+          C(bridge) is what was changed, C(began) is when in UTC, C(ends) is when it was or is taken back unless it is confirmed,
+          and C(reason) says why it was taken back.
+      returned: always
+      type: dict
+      sample: {id: 0f3a9b6c51d2e478, state: rolled_back, bridge: vmbr0, began: "2026-01-07T20:15:00Z", ends: "2026-01-07T20:16:00Z",
+        reason: the gateway 192.0.2.254 does not answer on vmbr0 (looked for 30 s)}
     versions:
       description: What is installed; null for what is not.
       returned: always

@@ -1958,7 +1958,7 @@ plan:
       type: raw
       returned: always
     how:
-      description: One of V(live), V(offline), V(next_boot), V(restart) and V(refused).
+      description: One of V(live), V(offline), V(next_boot), V(restart), V(confirmed) and V(refused).
       type: str
       returned: always
     permit:
@@ -2008,7 +2008,11 @@ resources:
     skipped:
       description: Why it was left alone.
       type: str
-      returned: when something failed that it depends on
+      returned: when something failed that it depends on, or before all
+    switch:
+      description: How a change ended that could cut off the host, as M(homelab.hybrid.bridge) returns it.
+      type: dict
+      returned: when there was one
     plan:
       description: Its own plan, with the paths of its module.
       type: list

@@ -31,29 +31,34 @@ class KeptAction(ActionBase):
     _is_small = False
 
     def _execute_kept(self, task_vars: Vars) -> Result:
-        told = self._tell_kept(task_vars)
+        return self.execute(self._module, None, task_vars)
+
+    def execute(self, module: str, options: t.Mapping[str, t.Any] | None, task_vars: Vars) -> Result:
+        """What *module* of this collection, by its short name, returns with *options*; ``None`` are those of the task."""
+        told = self._tell(module, options, task_vars)
         # Without the code, with options that are refused, and where sudo wants a terminal, it tells nothing.
         if self.TOLD in told:
             return told
-        with self._kept_environment():
-            return t.cast(Result, self._execute_module(task_vars=task_vars))
+        with self._environment(kept_code.VARIABLE, _place(module)):
+            return t.cast(
+                Result, self._execute_module(f"homelab.hybrid.{module}", _given(options), task_vars=task_vars)
+            )
 
     def _tell_kept(self, task_vars: Vars) -> Result:
         """What the code that the host keeps tells; without code nothing."""
-        with self._kept_environment():
+        return self._tell(self._module, None, task_vars)
+
+    def _tell(self, module: str, options: t.Mapping[str, t.Any] | None, task_vars: Vars) -> Result:
+        with self._environment(kept_code.VARIABLE, _place(module)):
             self._is_small = True
             try:
-                return t.cast(Result, self._execute_module(_KEPT, task_vars=task_vars))
+                return t.cast(Result, self._execute_module(_KEPT, _given(options), task_vars=task_vars))
             finally:
                 self._is_small = False
 
-    def _kept_environment(self) -> contextlib.AbstractContextManager[None]:
-        return self._environment(kept_code.VARIABLE, self._place)
-
-    @functools.cached_property
-    def _place(self) -> str:
-        module = str(self._task.action).rpartition(".")[2]
-        return kept_code.file(_shared_code.digest(module), module)
+    @property
+    def _module(self) -> str:
+        return str(self._task.action).rpartition(".")[2]
 
     def _is_pipelining_enabled(self, module_style: str, wrap_async: bool = False) -> bool:
         """As ansible-core has it; what is a page long is piped wherever it can be, and needs no folder, no copy and no cleaning."""
@@ -70,3 +75,13 @@ class KeptAction(ActionBase):
             yield
         finally:
             self._task.environment.pop()
+
+
+@functools.cache
+def _place(module: str) -> str:
+    """The file in which a host keeps the code of *module*."""
+    return kept_code.file(_shared_code.digest(module), module)
+
+
+def _given(options: t.Mapping[str, t.Any] | None) -> Result | None:
+    return None if options is None else dict(options)

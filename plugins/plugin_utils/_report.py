@@ -10,6 +10,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ..module_utils._bridge.switch.state import OPEN
 from ..module_utils._layout.kinds import KINDS
 from ._guest_options import guest_errors, host_of, options_of
 from ._host_options import images_of_guests
@@ -28,9 +29,9 @@ def lab_report(
 ) -> Told:
     """All hosts as one: whether anything ``drifted``, the ``hosts`` with their resources, and ``entries`` for a table.
 
-    *results* are dictionaries with the ``hypervisor`` and the ``result`` of its layout. With *parts*, as ``share`` tells them, each resource has
-    what is declared of it too, without secrets, and a guest whose options cannot be read is there with its error.
-    The status of a resource is one of those that ``status`` tells.
+    *results* are dictionaries with the ``hypervisor``, the ``result`` of its layout, and the last ``switch`` of its network where that is
+    known. With *parts*, as ``share`` tells them, each resource has what is declared of it too, without secrets, and a guest whose options
+    cannot be read is there with its error. The status of a resource is one of those that ``status`` tells.
 
     :raises AnsibleFilterError: for what is no result of the module.
     """
@@ -42,6 +43,7 @@ def lab_report(
         if not isinstance(each, t.Mapping) or "hypervisor" not in each or "result" not in each:
             raise AnsibleFilterError("lab_report: takes a list of dictionaries with hypervisor and result")
         told = host(each["result"], options.get(each["hypervisor"], {}))
+        told["switch"] = dict(each.get("switch") or {})
         told["unlisted"] = [guest for guest in told["unlisted"] if not lives_on(each["hypervisor"], guest, known_hosts)]
         known = hosts.setdefault(each["hypervisor"], told)
         if known is not told:
@@ -183,8 +185,23 @@ def lines(name: str, told: Told) -> t.Iterator[Told]:
             "differences": text,
             "kept": each["kept"],
         }
+    if (entry := told_switch(told)) is not None:
+        yield {"host": name, **entry}
     for guest in told["unlisted"]:
         yield {"host": name, "kind": guest["kind"], "name": guest["name"], "status": "not in the inventory"}
+
+
+def told_switch(told: Told) -> Told | None:
+    """A change of the host's network that is under way, or that was taken back and is declared still, as an entry."""
+    switch = told.get("switch") or {}
+    open_until = f"is taken back at {switch.get('ends')} unless it is confirmed"
+    if switch.get("state") in OPEN:
+        return {"kind": "bridge", "name": switch["bridge"], "status": "is being changed", "differences": open_until}
+    differs = {each["name"] for each in told["resources"] if each["kind"] == "bridge" and each["drifted"]}
+    if switch.get("state") == "rolled_back" and switch.get("bridge") in differs:
+        text = f"{switch.get('began')}: {switch.get('reason')}"
+        return {"kind": "bridge", "name": switch["bridge"], "status": "was taken back", "differences": text}
+    return None
 
 
 def difference(change: t.Mapping[str, t.Any]) -> str:

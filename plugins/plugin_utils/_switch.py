@@ -30,47 +30,40 @@ _NEW_CONNECTION = (
 _SETTLED = ("confirmed", "rolled_back")
 
 
-class SwitchAction(KeptAction):
-    """Runs the module of the same name. Where it answers that a switch is under way, this confirms it, and has its result."""
+class SwitchingAction(KeptAction):
+    """Runs the module ``bridge``. Where it answers that a switch is under way, this confirms it, and has its result."""
 
-    _supports_async = True
-    _supports_check_mode = True
-    _supports_diff = True
+    def switch(self, options: t.Mapping[str, t.Any], task_vars: Vars) -> Result:
+        """The result of the module ``bridge`` with *options*, what it began confirmed or taken back.
 
-    def run(self, tmp: str | None = None, task_vars: Vars | None = None) -> Result:
-        result: Result = super().run(tmp, task_vars)
-        if self._task.async_val:
-            # Nobody would be there to confirm: what can cut the host off is refused.
-            result.update(self._execute_module(task_vars=task_vars, wrap_async=True))
-            return result
+        :raises AnsibleConnectionFailure: when the host does not answer, and has begun nothing.
+        """
         name = secrets.token_hex(8)
         try:
             with self._environment(VARIABLE, name):
-                told = self._execute_kept(task_vars or {})
+                result = self.execute("bridge", options, task_vars)
         except AnsibleConnectionFailure:
             # The change may have been begun before the answer was lost.
-            state = self._follow(name, {})
+            state = self._follow(name, {}, options)
             if not state:
                 raise
-            result.update(_ended(state))
-            return result
-        result.update(told)
-        if isinstance(told.get("switch"), dict) and told["switch"].get("id") == name and "msg" in told:
+            return _ended(state)
+        if isinstance(result.get("switch"), dict) and result["switch"].get("id") == name and "msg" in result:
             # The sentence of before, which ansible-core (2.19) shows instead of the message.
             for key in ("msg", "exception"):
                 result.pop(key, None)
-            result.update(_ended(self._follow(name, told["switch"])), diff=told.get("diff", {}))
+            result.update(_ended(self._follow(name, result["switch"], options)), diff=result.get("diff", {}))
         return result
 
-    def _follow(self, name: str, switch: Result) -> Result:
+    def _follow(self, name: str, switch: Result, options: t.Mapping[str, t.Any]) -> Result:
         """How the switch *name* ended, confirmed as soon as the host says that all of it stands; {} where no host knows of it."""
-        seconds = int(self._task.args.get("confirm_timeout") or DEFAULT_SECONDS)
+        seconds = int(options.get("confirm_timeout") or DEFAULT_SECONDS)
         until = time.monotonic() + seconds + _BACK_SECONDS
         words = [str(switch.get("python") or "/usr/bin/python3"), program.PROGRAM, "confirm", name]
         command = " ".join(map(shlex.quote, words))
         state: Result = {}
         host = self._connection.get_option("host") if self._connection.transport == "ssh" else ""
-        addresses = self._addresses()
+        addresses = self._addresses(options)
         with _fresh(self._connection):
             while time.monotonic() < until:
                 for address in addresses:
@@ -89,14 +82,14 @@ class SwitchAction(KeptAction):
             self._connection.set_option("ssh_args", _known_as(self._connection, host))
         return state or {**switch, "state": "lost"}
 
-    def _addresses(self) -> list[str]:
+    def _addresses(self, options: t.Mapping[str, t.Any]) -> list[str]:
         """Where the host may be reached: as now, or at the address that it is to get."""
         if self._connection.transport != "ssh":
             return [""]
         found = [""]
         for key in ("address", "address6"):
             try:
-                found.append(str(ipaddress.ip_interface(str(self._task.args.get(key) or "")).ip))
+                found.append(str(ipaddress.ip_interface(str(options.get(key) or "")).ip))
             except ValueError:
                 continue
         return found

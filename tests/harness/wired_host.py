@@ -128,13 +128,13 @@ class WiredHost:
             == 0
         )
 
-    def start_task(self, options: t.Mapping[str, t.Any], *words: str) -> subprocess.Popen[str]:
-        """Begin a task of the module bridge on it, whose result comes into a file."""
+    def start_task(self, options: t.Mapping[str, t.Any], *words: str, module: str = "bridge") -> subprocess.Popen[str]:
+        """Begin a task of *module* on it, whose result comes into a file."""
         play = [
             {
                 "hosts": "all",
                 "gather_facts": False,
-                "tasks": [{"name": "Change the network", "homelab.hybrid.bridge": dict(options)}],
+                "tasks": [{"name": "Change the network", f"homelab.hybrid.{module}": dict(options)}],
             }
         ]
         (self.folder / "play.yml").write_text(yaml.safe_dump(play))
@@ -164,9 +164,9 @@ class WiredHost:
         self.results.unlink(missing_ok=True)
         return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
-    def task(self, options: t.Mapping[str, t.Any], *words: str) -> dict[str, t.Any]:
+    def task(self, options: t.Mapping[str, t.Any], *words: str, module: str = "bridge") -> dict[str, t.Any]:
         """The result of such a task."""
-        running = self.start_task(options, *words)
+        running = self.start_task(options, *words, module=module)
         out, errors = running.communicate()
         assert self.results.exists(), f"{out}{errors}"
         told = json.loads(self.results.read_text())

@@ -34,7 +34,7 @@ BRIDGE = Bridge()
 STANDS: dict[str, t.Any] = {"name": NAME, "mode": "ports", "ports": [{"name": PORT}], "address": "10.216.0.1/24"}
 CONNECTION = "the connection to this host"
 WAY_OUT = "the default route of this host"
-NOT_YET = "is refused until there is a switch that comes back by itself when the connection is lost"
+NOT_SWITCHED = "What can cut it is refused where it cannot be taken back by itself"
 OF_THE_BRIDGE: list[dict[str, t.Any]] = [
     {"address": "10.216.0.2/24"},
     {"mtu": 1400},
@@ -92,7 +92,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, own: str, peer: str = "192.0.2.9") 
 def refuse_all(cuts: t.Iterable[dict[str, t.Any]], saying: str) -> None:
     for cut in cuts:
         told = refuse(BRIDGE, {"name": NAME, **cut}, saying)
-        assert NOT_YET in told
+        assert NOT_SWITCHED in told
 
 
 def route(*words: str) -> None:
@@ -206,14 +206,14 @@ def test_a_bridge_that_comes_up_takes_no_port_that_is_used_otherwise(
     command("ip", "link", "set", PORT, "up")
     connect(monkeypatch, "10.216.0.1")
     told = refuse(BRIDGE, {"name": NAME, "state": "started"}, f"ports[{PORT}]: {PORT} carries {CONNECTION}")
-    assert NOT_YET in told
+    assert NOT_SWITCHED in told
     monkeypatch.delenv("SSH_CONNECTION")
     command("ip", "address", "flush", "dev", PORT)
     command("ip", "address", "add", "10.217.0.1/24", "dev", FREE)
     command("ip", "link", "set", FREE, "up")
     route("default", "via", "10.217.0.254")
     told = refuse(BRIDGE, {"name": NAME, "state": "started"}, f"gateway: {WAY_OUT} goes through {FREE}")
-    assert NOT_YET in told
+    assert NOT_SWITCHED in told
     command("ip", "route", "delete", "default")
     check_run_again(BRIDGE, {"name": NAME, "state": "started"}, ["state"])
 
@@ -223,7 +223,7 @@ def test_a_lease_beside_another_way_out_is_refused(monkeypatch: pytest.MonkeyPat
     command("ip", "link", "set", FREE, "up")
     route("default", "via", "10.217.0.254")
     told = refuse(BRIDGE, {"name": NAME, "address": "dhcp"}, f"address: {WAY_OUT} goes through {FREE}")
-    assert NOT_YET in told
+    assert NOT_SWITCHED in told
 
 
 def test_a_subnet_that_holds_the_control_node_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,4 +236,4 @@ def test_a_subnet_that_holds_the_control_node_is_refused(monkeypatch: pytest.Mon
         told = refuse(
             BRIDGE, params, "address: the subnet 10.218.0.0/24 holds 10.218.0.9, from where this host is reached"
         )
-        assert NOT_YET in told
+        assert NOT_SWITCHED in told

@@ -15,9 +15,7 @@ from .._core.options import NEVER_PERMITTED
 from .._core.plan import Change, How, Plan
 from .._host.routes import Connection, DefaultRoute, Link, Outer, below
 
-NOT_YET = (
-    "A change that can cut it is refused until there is a switch that comes back by itself when the connection is lost"
-)
+NOT_SWITCHED = "What can cut it is refused where it cannot be taken back by itself"
 
 # By the name of a link, what it carries.
 Lifelines = t.Mapping[str, str]
@@ -61,7 +59,7 @@ def refuse_cuts(
                 change.how = change.how if change.how is How.REFUSED else How.CONFIRMED
             else:
                 change.how, change.permit = How.REFUSED, NEVER_PERMITTED
-                change.reason = f"{change.path}: the {kind} {name} carries {lifelines[name]}. {NOT_YET}"
+                change.reason = f"{change.path}: the {kind} {name} carries {lifelines[name]}. {NOT_SWITCHED}"
 
 
 def refuse_taken_route(draft: Draft, key: str, address: str, peers: t.Collection[str]) -> None:
@@ -69,7 +67,7 @@ def refuse_taken_route(draft: Draft, key: str, address: str, peers: t.Collection
     network = ipaddress.ip_interface(address).network
     for peer in peers:
         if _is_in(peer, network):
-            reason = f"{key}: the subnet {network} holds {peer}, from where this host is reached. {NOT_YET}. Choose another subnet"
+            reason = f"{key}: the subnet {network} holds {peer}, from where this host is reached. {NOT_SWITCHED}. Choose another subnet"
             draft.add(key, None, address, permit=NEVER_PERMITTED, reason=reason)
 
 

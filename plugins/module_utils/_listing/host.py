@@ -39,6 +39,8 @@ def read_host(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
 
     :raises SpecError:
     """
+    from .._bridge.switch.read import read_switch  # what else is asked here has nothing of a bridge
+
     entries = check_number("journal", params.get("journal") or 0, least=0, most=MOST_ENTRIES) or 0
     features = read_features()
     found = accelerator.probe()
@@ -58,6 +60,7 @@ def read_host(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
         "subordinate_ids": {kind: read_subordinate_ids(f"/etc/sub{kind}") for kind in ("uid", "gid")},
         "features": features,
         "firewall": firewall.read_obstacles(),
+        "switch": read_switch().shown(),
         "lacks": lacks if found.is_kvm else ["kvm", *lacks],
     }
     return {"host": summary, **({"journal": journal.read(entries)} if entries else {})}

@@ -13,7 +13,7 @@ import typing as t
 from ..._host import links, probe
 from ..._host.links import Link
 from ..._host.snapshot import Host, bridge_users, vlan_users
-from ..lifeline import NOT_YET, find_lifelines
+from ..lifeline import NOT_SWITCHED, find_lifelines
 from ..options import DHCP
 from ..record import BridgeRecord
 from ..spec import Spec
@@ -255,7 +255,7 @@ def _port_obstacles(bridge: str, port: str, known: t.Mapping[str, Link], state: 
         return []
     is_moved = state.moved is not None and state.moved.port == port
     if port in state.lifelines and not is_moved:
-        return [f"{key}: {port} carries {state.lifelines[port]}. {NOT_YET}. Choose another port"]
+        return [f"{key}: {port} carries {state.lifelines[port]}. {NOT_SWITCHED}. Choose another port"]
     if port == bridge or links.is_bridge(port) or link.get("link_type") != "ether":
         return [f"{key}: {port} cannot be plugged into a bridge"]
     if link.get("master"):

@@ -14,7 +14,7 @@ from ..._core.decide import SAME, Draft, Power
 from ..._core.errors import SpecError
 from ..._core.options import NEVER_PERMITTED, Item
 from ..._core.plan import Change, How, Plan
-from ..lifeline import NOT_YET, refuse_cuts, refuse_taken_route
+from ..lifeline import NOT_SWITCHED, refuse_cuts, refuse_taken_route
 from ..options import DHCP, LINK, PORTS_MODE, area, show_vids
 from ..spec import Spec, check_options
 from ..subnet import network_of, overlapping
@@ -227,14 +227,12 @@ def _refuse_another_way_out(
             (path, DHCP in getattr(before, addresses), DHCP in getattr(wanted, addresses)),
         ):
             if others and new and (comes_up or new != old):
-                reason = f"{brings}: the default route of this host goes through {others[0]}. {NOT_YET}"
+                reason = f"{brings}: the default route of this host goes through {others[0]}. {NOT_SWITCHED}"
                 draft.add(brings, None, DHCP if new is True else new, permit=NEVER_PERMITTED, reason=reason)
     for port in wanted.ports if comes_up and state.is_defined else ():
         if port.name in state.lifelines:
             path = f"ports[{port.name}]"
-            reason = (
-                f"{path}: {port.name} carries {state.lifelines[port.name]}. {NOT_YET}. Take it off the bridge first"
-            )
+            reason = f"{path}: {port.name} carries {state.lifelines[port.name]}. {NOT_SWITCHED}. Take it off the bridge first"
             draft.add(path, None, {}, permit=NEVER_PERMITTED, reason=reason)
 
 
@@ -281,5 +279,5 @@ def _why_it_stays(name: str, state: LinkState) -> str | None:
         return f"state: this collection did not make the bridge {name}. Take it away where it is defined"
     for kind, link in (("bridge", name), *(("port", port) for port in state.ports)):
         if state.is_up and link in state.lifelines:
-            return f"state: the {kind} {link} carries {state.lifelines[link]}. {NOT_YET}"
+            return f"state: the {kind} {link} carries {state.lifelines[link]}. {NOT_SWITCHED}"
     return None

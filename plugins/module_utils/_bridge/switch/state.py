@@ -44,6 +44,11 @@ class Switch(Value):
         texts = {key: str(data.get(key) or "") for key in ("id", "bridge", "began", "ends", "reason")}
         return cls(word=str(data.get("state") or ""), **texts)
 
+    def shown(self) -> dict[str, str]:
+        """What a person reads of it, without what is not known; {} where there was none."""
+        told = {key: str(getattr(self, key)) for key in ("id", "bridge", "began", "ends", "reason")}
+        return {key: value for key, value in {**told, "state": self.word}.items() if value} if self.word else {}
+
     @property
     def is_open(self) -> bool:
         """Whether it is neither confirmed nor taken back yet."""

@@ -149,3 +149,24 @@ def test_long_values_are_cut_in_the_table_alone() -> None:
 def test_what_is_no_result_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="hypervisor and result"):
         lab_report([{"result": {}}])
+
+
+@pytest.mark.parametrize(
+    ("switch", "plan", "line"),
+    [
+        ({"state": "armed", "ends": "20:16"}, [], "is being changed: is taken back at 20:16 unless it is confirmed"),
+        ({"state": "rolled_back", "began": "20:15", "reason": "cut"}, [MEMORY], "was taken back: 20:15: cut"),
+        ({"state": "rolled_back", "began": "20:15", "reason": "cut"}, [], None),
+        ({"state": "confirmed"}, [MEMORY], None),
+    ],
+)
+def test_a_switch_is_told_while_it_is_under_way_or_what_it_took_back_is_declared(
+    switch: dict[str, t.Any], plan: list[t.Any], line: str | None
+) -> None:
+    resources = [{"kind": "bridge", "name": "vmbr0", "plan": plan}]
+    told = {"hypervisor": "alpha", "result": {"resources": resources}, "switch": {**switch, "bridge": "vmbr0"}}
+    found = lab_report([told])
+    lines = [f"{it['status']}: {it['differences']}" for it in found["entries"] if "kept" not in it]
+    assert lines == ([line] if line else [])
+    assert found["hosts"]["alpha"]["switch"]["state"] == switch["state"]
+    assert found["drifted"] is bool(plan)

@@ -160,7 +160,10 @@ def test_what_can_cut_a_lifeline_is_refused(params):
     plan = plan_link(spec, CARRYING)
     assert plan.changes and plan.refused == plan.changes
     for change in plan.changes:
-        assert f"{change.path}: the bridge vmbr0 carries the default route of this host. A change that" in change.reason
+        assert (
+            f"{change.path}: the bridge vmbr0 carries the default route of this host. What can cut it is refused"
+            in change.reason
+        )
     assert plan_link(spec, dataclasses.replace(CARRYING, lifelines={})).refused == []
 
 
@@ -207,10 +210,10 @@ def test_a_subnet_that_holds_who_is_connected_is_refused(peer):
     params = {"address": "10.20.0.1/24"} if "." in peer else {"address6": "fd00:20::1/64"}
     new = LinkState(peers=(peer,), links=frozenset({"eth1"}))
     refused = plan_link(parse({"name": "br1", "mode": "ports", "ports": [{"name": "eth1"}], **params}), new).refused
-    assert f"holds {peer}, from where this host is reached. A change that" in refused[0].reason
+    assert f"holds {peer}, from where this host is reached. What can cut it is refused" in refused[0].reason
     if "address" in params:
         refused = plan_network(parse({"name": "lab1", **params}), NetworkState(peers=(peer, "UNKNOWN"))).refused
-        assert f"holds {peer}, from where this host is reached. A change that" in refused[0].reason
+        assert f"holds {peer}, from where this host is reached. What can cut it is refused" in refused[0].reason
 
 
 GATEWAY_IS_A_GUEST = NetworkState(
