@@ -40,7 +40,8 @@ options:
       - V(absent) takes the bridge away. It is refused while it is the bridge of any guest, running or not.
       - Stopping it and taking it away are refused too while a link is plugged in that belongs to no guest and is none of O(ports).
       - With O(mode=ports) only a bridge that this module made goes. Its ports get back the MTU that they had.
-      - With the last bridge that this module made, C(net.ipv4.ip_forward) becomes what it was before the first one, unless another bridge
+      - With the last bridge that this module made, C(net.ipv4.ip_forward) and
+        C(net.ipv6.conf.all.forwarding) become what they were before the first one, unless another bridge
         came since then, C(sysctl.d) has it on, or firewall rules of others translate addresses.
     type: str
     choices: [present, started, stopped, absent]
@@ -59,15 +60,35 @@ options:
     choices: [nat, routed, isolated, ports]
   address:
     description:
-      - The IPv4 address of the bridge with the length of its prefix, such as V(10.20.0.1/24). Needed to make a bridge, except
-        with O(mode=isolated).
-      - Without it there is neither DHCP nor DNS. V(none), or C(unset=[address]), takes it off an isolated bridge.
+      - The IPv4 address of the bridge with the length of its prefix, such as V(10.20.0.1/24). This or O(address6) is needed to make a
+        bridge, except with O(mode=isolated).
+      - Without it there is no DHCP, and no DNS unless there is O(address6). V(none), or C(unset=[address]), takes it off an isolated bridge.
       - With O(mode=ports) it is the address of this host, V(dhcp) where a server gives it, or V(none). Where the bridge has
         several fixed ones already, the one that is written takes the place of the first.
       - Refused where the subnet overlaps with that of another link of the host.
       - 'B(In short:) with nat, routed, isolated: by a restart of the bridge, with ports: live. C(unset) sets it to nothing. Allowed: an IPv4 address
         with the length of its prefix, /8 to /30, such as 10.20.0.1/24, dhcp or none.'
     type: str
+  address6:
+    description:
+      - The IPv6 address of the bridge with the length of its prefix, such as V(fd00:20::1/64), or V(none).
+      - V(auto) is the first address of a private subnet of its own (C(fd), RFC 4193). It is drawn once from the host and the name of the
+        bridge, and stays. Where the bridge has an IPv6 address already, that one stays.
+      - Guests get addresses by themselves where the prefix is C(/64). The bridge announces it (SLAAC), and with O(mode=nat) and
+        O(mode=routed) itself as their router. With another length they need addresses that are written.
+      - With O(mode=routed) it lies in a prefix that the router of the network beyond sends to this host.
+      - Refused with O(mode=nat) and O(mode=routed) while a router tells this host its own IPv6 routes and C(net.ipv6.conf.LINK.accept_ra)
+        is not C(2). The kernel would drop them as soon as it forwards.
+      - With O(mode=ports) it is the address of this host, and V(dhcp) can be written too, but not V(auto).
+      - 'B(In short:) with nat, routed, isolated: by a restart of the bridge, with ports: live. C(unset) sets it to nothing. Allowed: an IPv6 address
+        with the length of its prefix, such as fd00:20::1/64, auto, dhcp or none.'
+    type: str
+  nat6:
+    description:
+      - Whether what guests send by IPv6 gets the address of the host, with O(mode=nat). It does once O(address6) is written, unless this says
+        otherwise. Without it the router of the network beyond must know the way back to them.
+      - 'B(In short:) by a restart of the bridge. C(unset) sets it to no.'
+    type: bool
   dhcp:
     description:
       - The addresses that guests are given. Changes while guests are running reach them with their next request.
@@ -195,11 +216,6 @@ options:
         type: str
         choices: [present, absent]
         default: present
-  address6:
-    description:
-      - The IPv6 address of this host on the bridge with the length of its prefix, V(dhcp), or V(none). With O(mode=ports).
-      - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv6 address with the length of its prefix, such as fd00:20::1/64, dhcp or none.'
-    type: str
   gateway:
     description:
       - The IPv4 router that everything else goes through, in the subnet of O(address). With O(mode=ports).

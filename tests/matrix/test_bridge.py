@@ -492,8 +492,8 @@ def test_forwarding_is_switched_off_with_the_last_bridge():
 def test_forwarding_is_remembered_before_a_start_and_given_back_after_a_removal(monkeypatch):
     seen: list[tuple[str, bool, bool]] = []
 
-    def look(moment: str) -> t.Callable[[t.Any], None]:
-        return lambda own: seen.append((moment, NAME in links(), own.exists))
+    def look(moment: str) -> t.Callable[..., None]:
+        return lambda own, **families: seen.append((moment, NAME in links(), own.exists))
 
     monkeypatch.setattr(forwarding, "remember", look("remember"))
     monkeypatch.setattr(forwarding, "give_back", look("give back"))

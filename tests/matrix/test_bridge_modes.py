@@ -171,7 +171,7 @@ def test_an_isolated_bridge_leaves_forwarding_as_it_is():
 
 def test_forwarding_is_remembered_for_a_bridge_that_needs_it(monkeypatch):
     remembered: list[str] = []
-    monkeypatch.setattr(forwarding, "remember", lambda own: remembered.append(own.name))
+    monkeypatch.setattr(forwarding, "remember", lambda own, **families: remembered.append(own.name))
     converge_now(BRIDGE, {**PLAIN, "mode": "isolated"})
     assert remembered == []
     converge_now(BRIDGE, {**PLAIN, "mode": "routed"})

@@ -14,6 +14,7 @@ import typing as t
 from .._core.claims import Claims, Reservation, Subnet, addresses_in
 from .._host.routes import Link
 from .network.settings import NetworkSettings
+from .options import AUTO
 from .spec import Spec
 
 if t.TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _declared_addresses(spec: Spec, state: NetworkState | LinkState) -> list[str
     known = state.live or state.persistent
     found = []
     for path, declared in (("address", spec.get("address")), ("address6", spec.get("address6"))):
-        if declared is not None:
+        if declared not in (None, AUTO):
             found.append(declared)
         elif known is not None and path not in spec.unset:
             found += _addresses(known, path)
@@ -51,18 +52,20 @@ def _declared_addresses(spec: Spec, state: NetworkState | LinkState) -> list[str
 
 def _addresses(settings: NetworkSettings | LinkSettings, path: str) -> tuple[str, ...]:
     if isinstance(settings, NetworkSettings):
-        return (settings.address,) if path == "address" else ()
+        return (settings.address,) if path == "address" else (settings.address6,)
     return settings.addresses if path == "address" else settings.addresses6
 
 
 def _subnets(spec: Spec, state: NetworkState | LinkState) -> list[Subnet]:
-    # "none" and "dhcp" are no subnets.
-    with contextlib.suppress(ValueError):
-        network = ipaddress.IPv4Interface(spec.get("address") or "none").network
-        sides = [side for side in (state.persistent, state.live) if side is not None]
-        stands = bool(sides) and all(spec.get("address") in _addresses(side, "address") for side in sides)
-        return [(network, not stands)]
-    return []
+    found: list[Subnet] = []
+    sides = [side for side in (state.persistent, state.live) if side is not None]
+    for path in ("address", "address6"):
+        # "none", "dhcp" and "auto" are no subnets.
+        with contextlib.suppress(ValueError):
+            network = ipaddress.ip_interface(spec.get(path) or "none").network
+            stands = bool(sides) and all(spec.get(path) in _addresses(side, path) for side in sides)
+            found.append((network, not stands))
+    return found
 
 
 def standing(links: t.Mapping[str, Link]) -> dict[str, Claims]:

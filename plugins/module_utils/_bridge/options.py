@@ -34,18 +34,20 @@ MODES = ("nat", "routed", "isolated", "ports")
 PORTS_MODE = "ports"
 EXACT = ("dhcp.hosts", "dns.hosts", "ports")
 # Which options only one of the two kinds of bridge has.
-ONLY_WITH_PORTS = ("ports", "address6", "gateway", "gateway6", "mac", "stp", "vlan_aware", "confirm_timeout", "verify")
-NEVER_WITH_PORTS = ("dhcp", "dns")
+ONLY_WITH_PORTS = ("ports", "gateway", "gateway6", "mac", "stp", "vlan_aware", "confirm_timeout", "verify")
+NEVER_WITH_PORTS = ("dhcp", "dns", "nat6")
 
 # Not written ("") and leased addresses beside fixed ones.
 DHCP = "dhcp"
 _NO_FIXED_ADDRESS = {DHCP: DHCP, "none": ""}
+# A subnet of its own, of those that nobody else has (RFC 4193).
+AUTO = "auto"
 _VIDS = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", re.ASCII)
 # dnsmasq takes what begins with a digit for a lease time or an address, and libvirt refuses it.
 _HOST_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ADDRESS = "an IPv4 address with the length of its prefix, /8 to /30, such as 10.20.0.1/24, dhcp or none"
-_ADDRESS6 = "an IPv6 address with the length of its prefix, such as fd00:20::1/64, dhcp or none"
+_ADDRESS6 = "an IPv6 address with the length of its prefix, such as fd00:20::1/64, auto, dhcp or none"
 _GATEWAY6 = "an IPv6 address, such as fd00:20::1 or fe80::1"
 _IP = "an IPv4 address, such as 10.20.0.10"
 _IP6 = "an IPv6 address that others reach too, such as fd00:20::10"
@@ -133,10 +135,12 @@ def check_address(key: str, value: str) -> str:
 
 
 def check_address6(key: str, value: str) -> str:
-    """The IPv6 address of the bridge with its prefix, dhcp, or none, which becomes "".
+    """The IPv6 address of the bridge with its prefix, auto, dhcp, or none, which becomes "".
 
     :raises SpecError:
     """
+    if value == AUTO:
+        return AUTO
     if value in _NO_FIXED_ADDRESS:
         return _NO_FIXED_ADDRESS[value]
     try:
@@ -251,6 +255,8 @@ OPTIONS = Options(
     Option("state", choices=STATES, default="present", home=TASK),
     Option("mode", choices=MODES, create="nat", live=is_new, note=_AGAIN),
     Option("address", check=ADDRESS, live=is_new, off="", show=or_none, note=_AGAIN),
+    Option("address6", check=ADDRESS6, live=is_new, off="", show=or_none, note=_AGAIN),
+    Option("nat6", "bool", live=is_new, off=False, note=_AGAIN),
     Option("dhcp", "dict", live=always, off=(), show=show_dhcp),
     Option("dhcp.start", check=IP, live=always),
     Option("dhcp.end", check=IP, live=always),
@@ -266,7 +272,6 @@ OPTIONS = Options(
     Option("ports[]", "item", LINK_NAME, live=always),
     Option("ports[].pvid", "int", number(0, 4094), live=always, off=1),
     Option("ports[].vids", "list", VIDS, live=always, off=(), show=show_vids),
-    Option("address6", check=ADDRESS6, live=always, off="", show=or_none),
     Option("gateway", check=IP, live=always, off="", show=or_none),
     Option("gateway6", check=GATEWAY6, live=always, off="", show=or_none),
     Option("mac", check=MAC, live=always, off="", show=or_none, note="unset: the running bridge keeps it"),

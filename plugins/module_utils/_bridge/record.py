@@ -21,8 +21,8 @@ class BridgeRecord(Value):
     with ports, which *backend* configures; *network* is the name of the network of any other. *ports* has of each port how it was before it
     was plugged in: its MTU (``mtu``) and whether it was up (``up``). *replug* are the links that were plugged into a network that is started
     anew, with the flags of their ports (``link``, ``flags``); ``None`` while none is. *without_forwarding* are the bridges that did without
-    forwarding when this one switched it on; ``None`` where it was on. *words* are those that stood in the place of values before this module
-    wrote there, by option path.
+    forwarding when this one switched it on; ``None`` where it was on, and *without_forwarding6* the same of IPv6. *words* are those that stood in the
+    place of values before this module wrote there, by option path.
     """
 
     __slots__ = (
@@ -34,6 +34,7 @@ class BridgeRecord(Value):
         "ports",
         "replug",
         "without_forwarding",
+        "without_forwarding6",
         "words",
     )
 
@@ -48,6 +49,7 @@ class BridgeRecord(Value):
         ports: t.Mapping[str, Data] | None = None,
         replug: t.Sequence[Data] | None = None,
         without_forwarding: t.Sequence[str] | None = None,
+        without_forwarding6: t.Sequence[str] | None = None,
         words: t.Mapping[str, str] | None = None,
     ) -> None:
         self.is_building = is_building
@@ -58,6 +60,7 @@ class BridgeRecord(Value):
         self.ports: t.Mapping[str, Data] = ports or {}
         self.replug = replug
         self.without_forwarding = without_forwarding
+        self.without_forwarding6 = without_forwarding6
         self.words: t.Mapping[str, str] = words or {}
 
     @classmethod
@@ -72,6 +75,7 @@ class BridgeRecord(Value):
             ports=data.get("ports"),
             replug=data.get("replug"),
             without_forwarding=data.get("bridges_without_forwarding"),
+            without_forwarding6=data.get("bridges_without_forwarding6"),
             words=data.get("words"),
         )
 
@@ -86,5 +90,6 @@ class BridgeRecord(Value):
             "ports": {name: dict(before) for name, before in self.ports.items()} or None,
             "replug": None if self.replug is None else [dict(port) for port in self.replug],
             "bridges_without_forwarding": None if self.without_forwarding is None else list(self.without_forwarding),
+            "bridges_without_forwarding6": None if self.without_forwarding6 is None else list(self.without_forwarding6),
             "words": dict(self.words) or None,
         }

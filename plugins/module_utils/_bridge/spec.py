@@ -13,7 +13,7 @@ import typing as t
 
 from .._core.errors import SpecError, bad_value
 from .._core.options import Item
-from .options import DHCP, NEVER_WITH_PORTS, ONLY_WITH_PORTS, OPTIONS, PORTS_MODE, area
+from .options import AUTO, DHCP, NEVER_WITH_PORTS, ONLY_WITH_PORTS, OPTIONS, PORTS_MODE, area
 from .subnet import Range, StaticHost, check_fits
 
 ARGUMENTS = OPTIONS.arguments()
@@ -151,10 +151,18 @@ def check_options(spec: Spec, mode: str) -> None:
         )
     if has_ports and spec.get("autostart") is False:
         raise SpecError(f"autostart: a bridge with mode {mode} always starts with the host", key="autostart")
-    if not has_ports and spec.get("address") == DHCP:
+    for key in () if has_ports else ("address", "address6"):
+        if spec.get(key) == DHCP:
+            raise SpecError(
+                f"{key}: {DHCP} is for mode {PORTS_MODE}. A bridge with mode {mode} gives addresses itself", key=key
+            )
+    if has_ports and spec.get("address6") == AUTO:
         raise SpecError(
-            f"address: {DHCP} is for mode {PORTS_MODE}. A bridge with mode {mode} gives addresses itself", key="address"
+            f"address6: {AUTO} is a subnet of its own, and a bridge with mode {mode} is in one that others have. Write {DHCP} or an address",
+            key="address6",
         )
+    if mode != "nat" and spec.get("nat6"):
+        raise SpecError(f"nat6: a bridge with mode {mode} translates no addresses", key="nat6")
     if has_ports and spec.get("address") == "" and spec.get("gateway"):
         raise SpecError("gateway: needs an address of the bridge", key="gateway")
     for key, address in (("gateway", "address"), ("gateway6", "address6")):
@@ -189,6 +197,8 @@ def with_create_defaults(spec: Spec) -> Spec:
     :raises SpecError: without an address where nothing can stand in for it.
     """
     values = OPTIONS.created(spec.values)
-    if not values.get("address") and values["mode"] != "isolated":
-        raise SpecError(f"address: is needed to make the bridge {spec.name} with mode {values['mode']}", key="address")
+    if not (values.get("address") or values.get("address6")) and values["mode"] != "isolated":
+        raise SpecError(
+            f"address: is needed to make the bridge {spec.name} with mode {values['mode']}, or address6", key="address"
+        )
     return Spec(spec.name, spec.state, values, spec.lists, spec.exact, spec.unset)

@@ -8,12 +8,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import ipaddress
 import typing as t
 
 from .._core.errors import SpecError
 
 Range = tuple[str, str]
+# RFC 8200: a link with a smaller one has no IPv6.
+LEAST_MTU6 = 1280
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +34,12 @@ class StaticHost:
 
     def shown(self) -> dict[str, str]:
         return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+
+
+def ula_of(machine_id: str, bridge: str) -> str:
+    """The first address of a subnet that nobody else has (RFC 4193), with its prefix: the same on each try on one host."""
+    prefix = b"\xfd" + hashlib.sha256(f"{machine_id.strip()}/{bridge}".encode()).digest()[:5]
+    return f"{ipaddress.IPv6Address(prefix.ljust(15, bytes(1)) + bytes([1]))}/64"
 
 
 def network_of(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -74,6 +83,14 @@ def check_fits(address: str, ranges: t.Sequence[Range], hosts: t.Sequence[Static
                 )
             if value is not None:
                 seen[value] = host
+
+
+def check_mtu6(mtu: int, address6: t.Collection[str]) -> None:
+    """:raises SpecError: where a bridge with *address6* is to have an *mtu* (0 for none) that is too small for it."""
+    if address6 and 0 < mtu < LEAST_MTU6:
+        raise SpecError(
+            f"mtu: the kernel has IPv6 with {LEAST_MTU6} and more only, and the bridge has an address6", key="mtu"
+        )
 
 
 def _check_range(address: str, first: str, last: str) -> None:

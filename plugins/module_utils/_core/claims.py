@@ -14,7 +14,7 @@ import typing as t
 # Where an address must be alone, and the address.
 Address = tuple[str, str]
 # A network, and whether the run makes or changes it.
-Subnet = tuple[ipaddress.IPv4Network, bool]
+Subnet = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, bool]
 
 
 class Reservation(t.NamedTuple):

@@ -16,7 +16,10 @@ from .._core import atomic, command
 # Of one file name the first folder counts, and the names decide about the order: sysctl.d(5). procps reads the last file last.
 FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
 LAST = "/etc/sysctl.conf"
-_KEYS = ("net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding")
+_KEYS = {
+    4: ("net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding"),
+    6: ("net.ipv6.conf.all.forwarding", "net.ipv6.conf.default.forwarding"),
+}
 _OPENED = re.compile(r"(?:table \S+|\s*chain) (\S+) \{")
 # Its chains in the tables of iptables, and the table that it has since libvirt 10.4.
 _LIBVIRT = re.compile(r"LIBVIRT_|libvirt_network$")
@@ -24,8 +27,8 @@ _LIBVIRT = re.compile(r"LIBVIRT_|libvirt_network$")
 _TRANSLATION = re.compile(r'\b(masquerade|snat|dnat|redirect)\b|xt target "(MASQUERADE|SNAT|DNAT|REDIRECT|NETMAP)"')
 
 
-def is_configured() -> bool:
-    """Whether the settings of the host switch forwarding on when it starts."""
+def is_configured(version: int) -> bool:
+    """Whether the settings of the host switch forwarding of IPv4 or IPv6 on when it starts."""
     files: dict[str, str] = {}
     for folder in FOLDERS:
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
@@ -33,15 +36,15 @@ def is_configured() -> bool:
                 files.setdefault(name, os.path.join(folder, name))
     found = None
     for path in (*(files[name] for name in sorted(files)), LAST):
-        found = setting(atomic.read_text(path) or "", found)
+        found = setting(atomic.read_text(path) or "", version, found)
     return found == "1"
 
 
-def setting(text: str, before: str | None = None) -> str | None:
+def setting(text: str, version: int, before: str | None = None) -> str | None:
     """The value of forwarding after the lines of one file, *before* being that of the files before it."""
     for line in text.splitlines():
         key, equals, value = line.strip().lstrip("-").partition("=")
-        if equals and key.strip().replace("/", ".") in _KEYS:
+        if equals and key.strip().replace("/", ".") in _KEYS[version]:
             before = value.strip()
     return before
 

@@ -17,6 +17,7 @@ from .routes import Connection, DefaultRoute, Outer
 Link = routes.Link
 # What a way out of the host covers, also one that a tunnel lays in two halves over the default route.
 _WIDE = {4: "0.0.0.0/1", 6: "2000::/3"}
+_ACCEPT_RA = "/proc/sys/net/ipv6/conf/{}/accept_ra"
 
 
 def read_links() -> dict[str, Link]:
@@ -61,6 +62,13 @@ def read_default_routes() -> list[DefaultRoute]:
                 for hop in route.get("nexthops") or [route]
             ]
     return found
+
+
+def read_told_links() -> list[str]:
+    """The links with routes of IPv6 that a router told, without those that keep them where the kernel forwards (accept_ra is 2)."""
+    told = json.loads(command.run(["ip", "-j", "-6", "route", "show", "table", "all", "proto", "ra"]) or "[]")
+    found = {str(hop.get("dev", "")) for route in told for hop in route.get("nexthops") or [route]}
+    return sorted(link for link in found if (atomic.read_text(_ACCEPT_RA.format(link)) or "").strip() != "2")
 
 
 def read_vlans() -> dict[str, list[dict[str, t.Any]]]:

@@ -17,7 +17,7 @@ from ..._core.plan import Change, How, Plan
 from ..lifeline import NOT_SWITCHED, refuse_cuts, refuse_taken_route
 from ..options import DHCP, LINK, PORTS_MODE, area, show_vids
 from ..spec import Spec, check_options
-from ..subnet import network_of, overlapping
+from ..subnet import check_mtu6, network_of, overlapping
 from .moved import filled, wanted_of
 from .settings import LinkSettings, Port, chosen, chosen_live, merge
 from .state import LinkState
@@ -28,8 +28,6 @@ _CUTTING = ("address", "address6", "gateway", "gateway6", "mac", "mtu", "stp", "
 # What a port has of these too: what it carries beside the bridge (a VLAN of its own) goes with it.
 _CUTTING_PORTS = ("mtu", "stp", "vlan_aware", "ports")
 NOTHING = LinkSettings()
-# RFC 8200: a link with a smaller one has no IPv6.
-LEAST_MTU6 = 1280
 
 
 def plan_link(spec: Spec, state: LinkState) -> Plan:
@@ -166,10 +164,8 @@ def _check_fits(spec: Spec, wanted: LinkSettings, before: LinkSettings) -> None:
         if any(ipaddress.ip_address(gateway) == interface.ip for interface in interfaces):
             raise SpecError(f"{key}: {gateway} is the address of the bridge itself", key=key)
     is_changed = (wanted.mtu, wanted.addresses6) != (before.mtu, before.addresses6)
-    if is_changed and (spec.get("mtu") or spec.get("address6")) and wanted.addresses6 and 0 < wanted.mtu < LEAST_MTU6:
-        raise SpecError(
-            f"mtu: the kernel has IPv6 with {LEAST_MTU6} and more only, and the bridge has an address6", key="mtu"
-        )
+    if is_changed and (spec.get("mtu") or spec.get("address6")):
+        check_mtu6(wanted.mtu, wanted.addresses6)
     for item in spec.items("ports"):
         port = wanted.port(item.name)
         if port is not None and port.pvid in (item.get("vids") or ()):

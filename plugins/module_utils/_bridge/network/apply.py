@@ -22,7 +22,7 @@ from ..spec import Spec, with_create_defaults
 from . import forwarding, network_xml, replug
 from .observe import find_network
 from .plan import NOTHING
-from .settings import merge
+from .settings import merge, settled
 from .state import NetworkState
 
 # Changes with a step of their own.
@@ -39,9 +39,9 @@ def apply_network(spec: Spec, state: NetworkState, plan: Plan, work: Work) -> t.
     if spec.state == "absent":
         yield from _remove(spec, plan, work, record, network)
     elif network is None or not state.is_defined:
-        yield from _create(with_create_defaults(spec), plan, work, record, network)
+        yield from _create(settled(with_create_defaults(spec), NOTHING, state.ula), plan, work, record, network)
     else:
-        yield from _change(spec, state, plan, work, record, network)
+        yield from _change(settled(spec, state.persistent or NOTHING, state.ula), state, plan, work, record, network)
 
 
 def _create(
@@ -167,8 +167,9 @@ def _start(name: str, handle: t.Any, record: Owned[BridgeRecord]) -> None:
                 return
             # Somebody took the link away under libvirt, which believes that it is still there.
             handle.destroy()
-        if network_xml.read(handle.XMLDesc(0)).mode != "isolated":
-            forwarding.remember(record)
+        settings = network_xml.read(handle.XMLDesc(0))
+        if settings.mode != "isolated":
+            forwarding.remember(record, has_ipv6=bool(settings.address6))
         handle.create()
 
 

@@ -104,8 +104,8 @@ def _update_xml(command: str, section: str, element: Element) -> str:
     return _canonical(element)
 
 
-def _ip(root: Element) -> Element | None:
-    return next((ip for ip in root.iterfind("ip") if ip.get("family", "ipv4") == "ipv4"), None)
+def _ip(root: Element, family: str = "ipv4") -> Element | None:
+    return next((ip for ip in root.iterfind("ip") if ip.get("family", "ipv4") == family), None)
 
 
 def _all(parent: Element | None, path: str) -> list[Element]:
@@ -141,6 +141,18 @@ def _address(root: Element) -> str:
     if ip is None or not ip.get("address"):
         return ""
     return str(ipaddress.IPv4Interface(f"{ip.get('address')}/{ip.get('prefix') or ip.get('netmask') or '32'}"))
+
+
+def _address6(root: Element) -> str:
+    ip = _ip(root, "ipv6")
+    if ip is None or not ip.get("address"):
+        return ""
+    return str(ipaddress.IPv6Interface(f"{ip.get('address')}/{ip.get('prefix') or '128'}"))
+
+
+def _nat6(root: Element) -> bool:
+    nat = root.find("forward/nat")
+    return nat is not None and nat.get("ipv6") == "yes"
 
 
 def _range(element: Element) -> Range:
@@ -236,6 +248,31 @@ def _set_address(root: Element, address: str) -> None:
     ip.set("prefix", str(interface.network.prefixlen))
 
 
+def _set_address6(root: Element, address: str) -> None:
+    if not address:
+        while (ip := _ip(root, "ipv6")) is not None:
+            root.remove(ip)
+        return
+    ip = _ip(root, "ipv6")
+    if ip is None:
+        ip = ElementTree.SubElement(root, "ip", family="ipv6")
+    interface = ipaddress.IPv6Interface(address)
+    ip.set("address", str(interface.ip))
+    ip.set("prefix", str(interface.network.prefixlen))
+
+
+def _set_nat6(root: Element, is_on: bool) -> None:
+    forward = root.find("forward")
+    if forward is None:
+        return
+    nat = _make(forward, "nat")
+    if is_on:
+        nat.set("ipv6", "yes")
+    else:
+        nat.attrib.pop("ipv6", None)
+    _drop_if_empty(forward, nat)
+
+
 def _set_ranges(root: Element, ranges: t.Sequence[Range]) -> None:
     ip = _ip(root)
     if ip is None:
@@ -301,6 +338,8 @@ READ: dict[str, t.Callable[[Element], t.Any]] = {
     "forwarders": lambda root: tuple(element.get("addr", "") for element in _forwarders(root)),
     "dns_hosts": _dns_hosts,
     "address": _address,
+    "address6": _address6,
+    "nat6": _nat6,
     "ranges": lambda root: tuple(_range(element) for element in _all(_ip(root), "dhcp/range")),
     "hosts": lambda root: tuple(_static_host(element) for element in _all(_ip(root), "dhcp/host")),
 }
@@ -311,6 +350,8 @@ WRITE: dict[str, t.Callable[[Element, t.Any], None]] = {
     "forwarders": _set_forwarders,
     "dns_hosts": _set_dns_hosts,
     "address": _set_address,
+    "address6": _set_address6,
+    "nat6": _set_nat6,
     "ranges": _set_ranges,
     "hosts": _set_hosts,
 }

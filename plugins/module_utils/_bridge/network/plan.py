@@ -14,8 +14,8 @@ from ..._core.plan import Change, How, Plan
 from ..lifeline import refuse_cuts, refuse_taken_route
 from ..options import NETWORK
 from ..spec import Spec, check_options, match_mac, with_create_defaults
-from ..subnet import StaticHost, check_fits, network_of, overlapping
-from .settings import NetworkSettings, merge, wanted_addresses
+from ..subnet import StaticHost, check_fits, check_mtu6, network_of, overlapping
+from .settings import NetworkSettings, merge, settled, wanted_addresses
 from .state import NetworkState
 
 NOTHING = NetworkSettings(mode="")
@@ -43,13 +43,20 @@ def plan_network(spec: Spec, state: NetworkState) -> Plan:
 
 def _plan_creation(spec: Spec, state: NetworkState) -> Plan:
     draft = Draft(NETWORK, Power(is_running=True, will_run=True), unset=spec.unset)
+    spec = settled(spec, NOTHING, state.ula)
     wanted = merge(NOTHING, spec)
     check_fits(wanted.address, wanted.ranges, wanted.hosts)
+    _check_fits6(spec, wanted, NOTHING)
     _check_address_needed(spec, wanted, NOTHING)
     draft.add("state", "absent", "stopped" if spec.state == "stopped" else "started")
     draft.compare("mode", spec.mode, None)
     draft.compare("address", spec.get("address") or None, None)
-    _refuse_overlap(draft, spec.get("address") or "", state)
+    _refuse_overlap(draft, "address", wanted.address, state)
+    draft.compare("address6", spec.get("address6") or None, None)
+    draft.compare("nat6", spec.get("nat6") or None, None)
+    _refuse_overlap(draft, "address6", wanted.address6, state)
+    if spec.state != "stopped":
+        _refuse_lost_routes(draft, wanted, state)
     first, last = spec.range or (None, None)
     draft.compare("dhcp.start", first, None)
     draft.compare("dhcp.end", last, None)
@@ -67,21 +74,29 @@ def _plan_creation(spec: Spec, state: NetworkState) -> Plan:
 def _plan_change(spec: Spec, state: NetworkState, persistent: NetworkSettings) -> Plan:
     will_run = spec.state == "started" or state.is_restarting or (state.is_active and spec.state != "stopped")
     draft = Draft(NETWORK, Power(state.is_active, will_run), unset=spec.unset)
+    spec = settled(spec, persistent, state.ula)
     wanted, live = merge(persistent, spec), state.live or persistent
     check_fits(wanted.address, wanted.ranges, wanted.hosts)
+    _check_fits6(spec, wanted, persistent)
     _check_address_needed(spec, wanted, persistent)
     draft.compare("mode", spec.mode, persistent.mode, live.mode)
-    draft.compare("address", spec.get("address"), persistent.address, live.address)
+    for key in ("address", "address6", "nat6"):
+        draft.compare(key, spec.get(key), getattr(persistent, key), getattr(live, key))
     _compare_dhcp(draft, spec, persistent, live)
     draft.compare("dns.domain", spec.get("dns.domain"), persistent.domain, live.domain)
     _compare_dns(draft, spec, persistent, live)
     draft.compare("dns.forwarders", spec.get("dns.forwarders"), persistent.forwarders, live.forwarders)
     draft.compare("mtu", spec.get("mtu"), persistent.mtu, live.mtu)
     draft.compare("autostart", spec.get("autostart"), state.autostart)
-    if (spec.get("address") is not None and spec.get("address") != live.address) or (will_run and not state.is_active):
-        _refuse_overlap(draft, wanted.address, state)
+    is_started = will_run and not state.is_active
+    for key in ("address", "address6"):
+        if (spec.get(key) is not None and spec.get(key) != getattr(live, key)) or is_started:
+            _refuse_overlap(draft, key, getattr(wanted, key), state)
     _plan_power(draft, spec, state)
-    return _without_cuts(draft.finish(restart=True), spec, state)
+    plan = draft.finish(restart=True)
+    if is_started or any(change.how is How.RESTART for change in plan.changes):
+        _refuse_lost_routes(draft, wanted, state)
+    return _without_cuts(plan, spec, state)
 
 
 def _without_cuts(plan: Plan, spec: Spec, state: NetworkState) -> Plan:
@@ -98,13 +113,13 @@ def _can_cut(change: Change) -> bool:
 
 
 def _check_address_needed(spec: Spec, wanted: NetworkSettings, before: NetworkSettings) -> None:
-    """Only an isolated bridge can do without an address. One made by hand may have an address of IPv6 alone.
+    """Only an isolated bridge can do without an address, and what stands by hand.
 
     :raises SpecError:
     """
-    if wanted.address:
+    if wanted.address or wanted.address6:
         return
-    if wanted.mode in ("nat", "routed") and (before.address or wanted.mode != before.mode):
+    if wanted.mode in ("nat", "routed") and (before.address or before.address6 or wanted.mode != before.mode):
         raise SpecError(
             f"address: is needed with mode {wanted.mode}. Only a bridge with mode isolated can do without",
             key="address",
@@ -113,12 +128,31 @@ def _check_address_needed(spec: Spec, wanted: NetworkSettings, before: NetworkSe
         raise SpecError("dns: needs an address of the bridge, such as 10.20.0.1/24, to answer on", key="dns")
 
 
-def _refuse_overlap(draft: Draft, address: str, state: NetworkState) -> None:
+def _check_fits6(spec: Spec, wanted: NetworkSettings, before: NetworkSettings) -> None:
+    """:raises SpecError: where IPv6 is declared and cannot be."""
+    if spec.get("nat6") and not wanted.address6:
+        raise SpecError("nat6: needs an address6 of the bridge", key="nat6")
+    is_changed = (wanted.mtu, wanted.address6) != (before.mtu, before.address6)
+    if is_changed and (spec.get("mtu") or spec.get("address6")):
+        check_mtu6(wanted.mtu, wanted.address6)
+
+
+def _refuse_overlap(draft: Draft, key: str, address: str, state: NetworkState) -> None:
     for link, other in overlapping(address, state.subnets) if address else ():
-        reason = f"address: the subnet {network_of(address)} overlaps with {network_of(other)} of the link {link}. Choose another subnet"
-        draft.add("address", None, address, permit=NEVER_PERMITTED, reason=reason)
+        reason = f"{key}: the subnet {network_of(address)} overlaps with {network_of(other)} of the link {link}. Choose another subnet"
+        draft.add(key, None, address, permit=NEVER_PERMITTED, reason=reason)
     if address:
-        refuse_taken_route(draft, "address", address, state.peers)
+        refuse_taken_route(draft, key, address, state.peers)
+
+
+def _refuse_lost_routes(draft: Draft, wanted: NetworkSettings, state: NetworkState) -> None:
+    """libvirt starts no network that forwards IPv6 where the kernel would drop what it has from a router then."""
+    for link in state.told_links if wanted.address6 and wanted.mode != "isolated" else ():
+        reason = (
+            f"address6: a router tells this host its IPv6 routes on {link}, and the kernel drops them when it forwards, unless "
+            f"net.ipv6.conf.{link}.accept_ra is 2. Set that with sysctl and in /etc/sysctl.d first"
+        )
+        draft.add("address6", None, wanted.address6, permit=NEVER_PERMITTED, reason=reason)
 
 
 def _compare_dhcp(draft: Draft, spec: Spec, persistent: NetworkSettings, live: NetworkSettings) -> None:

@@ -11,6 +11,7 @@ import dataclasses
 import typing as t
 
 from ..._core.options import Item
+from ..options import AUTO
 from ..spec import Spec, match_mac
 from ..subnet import Range, StaticHost
 
@@ -19,13 +20,16 @@ DnsHost = tuple[str, str]
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings:
-    """A bridge as libvirt can carry it. *address* is in CIDR form, "" for none; *mtu* is 0 where none is set.
+    """A bridge as libvirt can carry it. *address* and *address6* are in CIDR form, "" for none; *mtu* is 0 where none is set.
 
-    *ranges* are the DHCP ranges by first and last address; *dns_hosts* pairs of name and address.
+    *nat6*: what guests send by IPv6 gets the address of the host. *ranges* are the DHCP ranges by first and
+    last address; *dns_hosts* pairs of name and address.
     """
 
     mode: str
     address: str = ""
+    address6: str = ""
+    nat6: bool = False
     ranges: tuple[Range, ...] = ()
     hosts: tuple[StaticHost, ...] = ()
     domain: str = ""
@@ -55,27 +59,47 @@ class NetworkSettings:
         return self.ranges[0] if self.ranges else ()
 
 
+def settled(spec: Spec, before: NetworkSettings, ula: str) -> Spec:
+    """*spec* with what its words come to on a bridge that is *before*: ``auto`` is the address that stands, else *ula*.
+
+    IPv6 that comes to a bridge with mode nat is translated as IPv4 is, unless the user wrote otherwise, and that goes with it.
+    """
+    values = dict(spec.values)
+    if values.get("address6") == AUTO:
+        values["address6"] = before.address6 or ula
+    mode = spec.mode or before.mode
+    address6 = "" if "address6" in spec.unset else values.get("address6", before.address6)
+    if values.get("nat6") is None and "nat6" not in spec.unset and mode == "nat":
+        if address6 and (mode != before.mode or not before.address6):
+            values["nat6"] = True
+        elif not address6 and before.address6 and before.nat6:
+            values["nat6"] = False
+    return Spec(spec.name, spec.state, values, spec.lists, spec.exact, spec.unset, spec.given)
+
+
 def merge(settings: NetworkSettings, spec: Spec) -> NetworkSettings:
     """*settings* with what *spec* declares or takes off; everything else stays."""
+
+    def value(key: str, off: t.Any) -> t.Any:
+        wanted = spec.get(key)
+        return off if key in spec.unset else getattr(settings, key) if wanted is None else wanted
+
     takes_dhcp_off = "dhcp" in spec.unset
     ranges = () if takes_dhcp_off else _merge_ranges(settings, spec.range)
     hosts = () if takes_dhcp_off else _merge_hosts(settings, spec)
     domain = "" if "dns.domain" in spec.unset else spec.get("dns.domain")
     forwarders = () if "dns.forwarders" in spec.unset else spec.get("dns.forwarders")
-    mtu = 0 if "mtu" in spec.unset else spec.get("mtu")
     return NetworkSettings(
         mode=spec.mode or settings.mode,
-        address=""
-        if "address" in spec.unset
-        else settings.address
-        if spec.get("address") is None
-        else spec.get("address"),
+        address=value("address", ""),
+        address6=value("address6", ""),
+        nat6=value("nat6", False),
         ranges=ranges,
         hosts=hosts,
         domain=settings.domain if domain is None else domain,
         dns_hosts=_merge_dns_hosts(settings, spec),
         forwarders=settings.forwarders if forwarders is None else forwarders,
-        mtu=settings.mtu if mtu is None else mtu,
+        mtu=value("mtu", 0),
     )
 
 

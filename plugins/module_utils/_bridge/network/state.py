@@ -22,8 +22,10 @@ class NetworkState:
     *is_recorded*: there is an ownership record, also where the network is gone. *has_ports*: it says that libvirt does not
     carry the bridge. *is_restarting*: a restart of it was
     interrupted. *persistent* is what is defined, *live* what runs. *ports* are the links that are plugged in. *subnets*
-    are the addresses of all other links, as (link, CIDR). *lifelines* are the links that carry the connection to this host
-    or its way out, each with a word for which; *peers* the addresses from which it is reached. *obstacle* says why the bridge cannot be made.
+    are the addresses of all other links, as (link, CIDR). *ula* is the address that a subnet of its own would give it. *told_links* are
+    the links with routes that a router told, and that would lose them if the kernel forwarded IPv6. *lifelines* are the links that
+    carry the connection to this host or its way out, each with a word for which; *peers* the addresses from which it is
+    reached. *obstacle* says why the bridge cannot be made.
     """
 
     network: str | None = None
@@ -39,6 +41,8 @@ class NetworkState:
     mac: str | None = None
     ports: tuple[str, ...] = ()
     subnets: tuple[tuple[str, str], ...] = ()
+    ula: str = ""
+    told_links: tuple[str, ...] = ()
     users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
     lifelines: Lifelines = dataclasses.field(default_factory=dict)
     peers: tuple[str, ...] = ()
@@ -55,6 +59,8 @@ def network_facts(name: str, state: NetworkState) -> dict[str, t.Any]:
         "state": power if state.is_defined else "absent",
         "mode": settings.mode or None,
         "address": settings.address or None,
+        "address6": settings.address6 or None,
+        "nat6": settings.nat6,
         "dhcp": {"start": first, "end": last, "hosts": [host.shown() for host in settings.hosts]},
         "dns": {
             "domain": settings.domain or None,

@@ -78,7 +78,8 @@ def expected(options, path, way, power):
 @pytest.mark.parametrize("is_active", [True, False])
 @pytest.mark.parametrize(("path", "way", "first", "second"), list(cases(NETWORK)))
 def test_the_cell_of_a_network_is_what_its_plan_answers(path, way, first, second, is_active):
-    before = network_settings.merge(NAT, wish(path, first, {}))
+    base = dataclasses.replace(NAT, address6="fd00:20::1/64") if path == "nat6" else NAT
+    before = network_settings.merge(base, wish(path, first, {}))
     state = NetworkState(
         network="lab0",
         is_defined=True,
@@ -116,5 +117,5 @@ def test_the_cell_of_a_bridge_with_ports_is_what_its_plan_answers(path, way, fir
 def test_a_row_is_of_one_kind_of_bridge_or_of_both():
     assert {row.path for row in NETWORK} | {row.path for row in LINK} == {row.path for row in OPTIONS}
     assert {row.path for row in NETWORK} & {row.path for row in LINK} == {
-        *("name", "state", "mode", "address", "mtu", "autostart", "exact", "unset"),
+        *("name", "state", "mode", "address", "address6", "mtu", "autostart", "exact", "unset"),
     }

@@ -18,6 +18,7 @@ FULL = BridgeRecord(
     ports={"eth1": {"mtu": 1500, "up": True}},
     replug=[{"link": "vnet0", "flags": {"isolated": "1"}}],
     without_forwarding=["docker0"],
+    without_forwarding6=["lab1"],
     words={"mac": "none"},
 )
 

@@ -30,19 +30,26 @@ OTHERS = [
 ]
 
 
+@pytest.fixture(params=[4, 6])
+def version(request):
+    return request.param
+
+
 @pytest.fixture
-def switch(tmp_path, monkeypatch):
+def switch(tmp_path, monkeypatch, version):
     monkeypatch.setattr(paths, "STATE", str(tmp_path / "state"))
     monkeypatch.setattr(paths, "LOCKS", str(tmp_path / "locks"))
-    path = tmp_path / "ip_forward"
-    monkeypatch.setattr(forwarding, "SWITCH", str(path))
-    path.write_text("0\n")
+    for number in (4, 6):
+        (tmp_path / f"forward{number}").write_text("0\n" if number == version else "1\n")
+    monkeypatch.setattr(forwarding, "SWITCHES", {number: str(tmp_path / f"forward{number}") for number in (4, 6)})
+    monkeypatch.setattr(forwarding, "LINKS6", str(tmp_path / "links*"))
     bridges(monkeypatch, "old0")
     monkeypatch.setattr(needs, "FOLDERS", (str(tmp_path / "etc"), str(tmp_path / "lib")))
     monkeypatch.setattr(needs, "LAST", str(tmp_path / "sysctl.conf"))
     monkeypatch.setattr(needs.shutil, "which", lambda name: f"/usr/sbin/{name}")
     rules(monkeypatch, LIBVIRT + NFTABLES)
-    return path
+    yield tmp_path / f"forward{version}"
+    assert (tmp_path / f"forward{10 - version}").read_text() == "1\n"
 
 
 def rules(monkeypatch, text):
@@ -60,7 +67,7 @@ def file(name):
 def made(name):
     own = file(name)
     own.save(is_made=True)
-    forwarding.remember(own)
+    forwarding.remember(own, has_ipv6=True)
     return own
 
 
@@ -138,11 +145,27 @@ def test_who_translates_addresses_keeps_it_on(switch, monkeypatch, ruleset):
         ({"etc/10-on.conf.old": "net.ipv4.ip_forward=1"}, "0\n"),
     ],
 )
-def test_what_the_settings_of_the_host_switch_on_stays_on(switch, tmp_path, files, left):
+def test_what_the_settings_of_the_host_switch_on_stays_on(switch, tmp_path, version, files, left):
     own = made("lab0")
     switch.write_text("1\n")
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
+        text = text if version == 4 else text.replace("ip_forward", "conf.all.forwarding").replace("ipv4", "ipv6")
         (tmp_path / name).write_text(f"{text}\n")
     removed(own)
     assert switch.read_text() == left
+
+
+def test_ipv6_that_some_links_forward_is_not_switched_off(switch, tmp_path, version):
+    (tmp_path / "links0").write_text("1\n")
+    own = made("lab0")
+    switch.write_text("1\n")
+    removed(own)
+    assert switch.read_text() == ("0\n" if version == 4 else "1\n")
+
+
+def test_a_bridge_without_ipv6_notes_nothing_of_it(switch, version):
+    own = file("lab0")
+    forwarding.remember(own)
+    assert own.content.without_forwarding6 is None
+    assert (own.content.without_forwarding is None) == (version == 6)

@@ -79,7 +79,7 @@ def carry_out(monkeypatch):
         library = Library(fails_at)
         monkeypatch.setattr(libraries, "libvirt", lambda: library)
         monkeypatch.setattr(Record, "save", lambda own, **changes: own.data.update(changes))
-        monkeypatch.setattr(apply.forwarding, "is_on", lambda: True)
+        monkeypatch.setattr(apply.forwarding, "is_on", lambda version: True)
         monkeypatch.setattr(apply.replug, "remember", lambda name: [])
         xml = network_xml.new("lab0", BEFORE)
         networks = {

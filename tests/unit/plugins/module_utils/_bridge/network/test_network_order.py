@@ -99,7 +99,7 @@ def written(monkeypatch):
         monkeypatch.setattr(libraries, "libvirt", lambda: library)
         monkeypatch.setattr(Record, "save", save)
         monkeypatch.setattr(Record, "remove", lambda own: told.append("record removed"))
-        monkeypatch.setattr(apply.forwarding, "remember", lambda own: told.append("forwarding remembered"))
+        monkeypatch.setattr(apply.forwarding, "remember", lambda own, has_ipv6: told.append("forwarding remembered"))
         monkeypatch.setattr(apply.forwarding, "give_back", lambda own: told.append("forwarding given back"))
         monkeypatch.setattr(apply.replug, "remember", lambda name: LEFT)
         monkeypatch.setattr(

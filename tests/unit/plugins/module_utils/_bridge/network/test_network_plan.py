@@ -374,3 +374,61 @@ def test_what_does_not_fit_is_refused(state, params, sentence):
     with pytest.raises(SpecError) as caught:
         plan(state, **params)
     assert sentence in caught.value.message
+
+
+SIX = changed(PLAIN, address6="fd00:20::1/64")
+
+
+@pytest.mark.parametrize(
+    ("state", "params", "expected"),
+    [
+        (standing(SIX), {"address6": "auto"}, []),
+        (standing(SIX), {"address6": "fd00:20:0::1/64"}, []),
+        (
+            standing(PLAIN, ula="fd12::1/64"),
+            {"address6": "auto"},
+            [("address6", None, "fd12::1/64", "restart"), ("nat6", False, True, "restart")],
+        ),
+        (
+            standing(PLAIN),
+            {"address6": "fd00::1/64", "nat6": False},
+            [("address6", None, "fd00::1/64", "restart")],
+        ),
+        # Whose guests have addresses of their own keeps that, also with another address.
+        (standing(SIX), {"address6": "fd00::1/64"}, [("address6", "fd00:20::1/64", "fd00::1/64", "restart")]),
+        (
+            standing(changed(SIX, mode="routed")),
+            {"mode": "nat"},
+            [("mode", "routed", "nat", "restart"), ("nat6", False, True, "restart")],
+        ),
+        (
+            standing(changed(SIX, nat6=True)),
+            {"unset": ["address6"]},
+            [("address6", "fd00:20::1/64", None, "restart"), ("nat6", True, False, "restart")],
+        ),
+        (
+            standing(SIX, changed(SIX, address6="")),
+            {"address6": "auto"},
+            [("address6", None, "fd00:20::1/64", "restart")],
+        ),
+    ],
+)
+def test_ipv6_comes_and_goes_with_what_belongs_to_it(state, params, expected):
+    assert steps(state, **params) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "params", "is_refused"),
+    [
+        (NetworkState(told_links=("eth0",)), {"address6": "fd00::1/64"}, True),
+        (NetworkState(told_links=("eth0",)), {"address6": "fd00::1/64", "state": "stopped"}, False),
+        (NetworkState(told_links=("eth0",)), {"address6": "fd00::1/64", "mode": "isolated"}, False),
+        (stopped(SIX, told_links=("eth0",)), {"state": "started"}, True),
+        (standing(SIX, told_links=("eth0",)), {"mtu": 1400}, True),
+        (standing(SIX, told_links=("eth0",)), {"autostart": False}, False),
+        (standing(PLAIN, told_links=("eth0",)), {"mtu": 1400}, False),
+    ],
+)
+def test_no_start_takes_the_routes_that_a_router_told(state, params, is_refused):
+    refused = [change.path for change in plan(state, **params).changes if change.how is How.REFUSED]
+    assert refused == (["address6"] if is_refused else [])

@@ -49,6 +49,7 @@ SECOND = StaticHost(None, "52:54:00:00:00:0b", "10.20.0.11")
 SETTINGS = NetworkSettings(
     mode="routed",
     address="10.20.0.1/24",
+    address6="fd00:20::1/64",
     ranges=(("10.20.0.100", "10.20.0.199"), ("10.20.0.20", "10.20.0.29")),
     hosts=(ALPHA, SECOND),
     domain="old.internal",
@@ -173,6 +174,8 @@ def test_what_was_edited_reads_back_as_what_was_wanted():
         mode="nat",
         mtu=1400,
         address="10.20.0.2/16",
+        address6="fd00:20::2/80",
+        nat6=True,
         dhcp={
             "start": "10.20.1.1",
             "end": "10.20.1.9",
@@ -184,6 +187,8 @@ def test_what_was_edited_reads_back_as_what_was_wanted():
     assert settings == NetworkSettings(
         mode="nat",
         address="10.20.0.2/16",
+        address6="fd00:20::2/80",
+        nat6=True,
         ranges=(("10.20.1.1", "10.20.1.9"), ("10.20.0.20", "10.20.0.29")),
         hosts=(ALPHA, StaticHost("b", "52:54:00:00:00:0b", "10.20.0.44")),
         domain="new.internal",
@@ -267,6 +272,8 @@ def test_live_updates_take_off_before_they_put_in():
 FIELDS = {
     "mode": "mode",
     "address": "address",
+    "address6": "address6",
+    "nat6": "nat6",
     "dhcp.start": "ranges",
     "dhcp.end": "ranges",
     "dhcp.hosts[]": "hosts",
