@@ -286,7 +286,7 @@ notes:
     a new connection, to the new address where that changes. If any of this fails, or the run, the control node or the connection is lost,
     or the host restarts, the host becomes what it was before, and the task fails with the reason.
     While such a change is under way, another one is refused.
-  - That is so with C(systemd-networkd), and in M(homelab.hybrid.layout) too. With C(ifupdown), and in the background (C(async)), such a change
+  - That is so with C(systemd-networkd) and with C(ifupdown), and in M(homelab.hybrid.layout) too. In the background (C(async)) such a change
     is refused.
   - C(ifupdown) makes bridges with the package C(bridge-utils). The module asks for it where it is missing.
   - Links that C(NetworkManager) or C(netplan) owns are refused. So are files that this module cannot edit without guessing, such as those

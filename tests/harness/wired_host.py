@@ -22,7 +22,6 @@ NAME = "hlwr"
 FOLDER = Path("/var/lib/lxc") / NAME
 ROOT = FOLDER / "rootfs"
 COLLECTION = Path(__file__).resolve().parents[2]
-PACKAGES: tuple[str, ...] = ()
 # The wire is a bridge here, with the address of the control node, which is the gateway of the host too.
 WIRE, CARD = f"{NAME}-wire", "card0"
 CONTROL, ADDRESS, MAC = "10.219.0.254", "10.219.0.10", "52:54:00:21:90:10"
@@ -42,24 +41,57 @@ lxc.apparmor.profile = unconfined
 lxc.cap.drop = sys_rawio
 lxc.init.cmd = /sbin/init systemd.unified_cgroup_hierarchy=1
 """
-NETWORKD_BRIDGE = {
+BRIDGE_OF_NETWORKD = {
     "10-vmbr0.netdev": f"[NetDev]\nName=vmbr0\nKind=bridge\nMACAddress={MAC}\n\n[Bridge]\nSTP=no\nForwardDelaySec=0\n",
     "10-vmbr0.network": f"[Match]\nName=vmbr0\n\n[Network]\nAddress={ADDRESS}/24\nGateway={CONTROL}\n",
     "20-card.network": f"[Match]\nName={CARD}\n\n[Network]\nBridge=vmbr0\n",
 }
+BRIDGE_OF_IFUPDOWN = {
+    "interfaces": "auto lo\niface lo inet loopback\n\nsource /etc/network/interfaces.d/*\n",
+    "interfaces.d/lan": f"auto vmbr0\niface vmbr0 inet static\n    address {ADDRESS}/24\n    gateway {CONTROL}\n    hwaddress {MAC}\n"
+    f"    bridge_ports {CARD}\n    bridge_stp off\n    bridge_fd 0\n",
+}
+
+
+class Kind(t.NamedTuple):
+    """Who keeps the network of the host: its packages, the unit that starts it, where its files are, those of a bridge over the card, and
+    the program that reads them anew."""
+
+    name: str
+    packages: tuple[str, ...]
+    unit: str
+    folder: str
+    bridge: t.Mapping[str, str]
+    reload: tuple[str, ...]
+
+
+NETWORKD = Kind("networkd", (), "systemd-networkd", "etc/systemd/network", BRIDGE_OF_NETWORKD, ("networkctl", "reload"))
+# What Debian 13 installs along with ifupdown asks for leases.
+IFUPDOWN = Kind(
+    "ifupdown",
+    ("bridge-utils", "dhcpcd-base", "ifupdown"),
+    "networking",
+    "etc/network",
+    BRIDGE_OF_IFUPDOWN,
+    ("sh", "-c", "ifdown vmbr0; ifup vmbr0"),
+)
+# The client that Debian installed with it before.
+WITH_DHCLIENT = IFUPDOWN._replace(name="dhclient", packages=("bridge-utils", "ifupdown", "isc-dhcp-client"))
+KINDS = (NETWORKD, IFUPDOWN)
 
 
 class WiredHost:
     """The host, and the control node's way of it: an inventory, and tasks that run over ssh. *folder* is of the control node."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: Kind = NETWORKD) -> None:
         self.folder = folder
+        self.kind = kind
         self.key = folder / "key"
         self.results = folder / "results"
         self.address = ADDRESS
 
-    def build(self, networkd: t.Mapping[str, str], *, dhcp: bool = False) -> None:
-        """Unpack it with these files of systemd-networkd, and start it. *dhcp*: a server on the wire gives addresses."""
+    def build(self, files: t.Mapping[str, str], *, dhcp: bool = False) -> None:
+        """Unpack it with these files of who keeps its network, and start it. *dhcp*: a server on the wire gives addresses."""
         remove()
         command("ip", "link", "add", "name", WIRE, "type", "bridge", "forward_delay", "0")
         command("ip", "address", "add", f"{CONTROL}/24", "dev", WIRE)
@@ -67,23 +99,28 @@ class WiredHost:
         if dhcp:
             self.start_dhcp()
         ROOT.mkdir(parents=True)
-        archive = debian_images.container_root("trixie", PACKAGES)
+        archive = debian_images.container_root("trixie", self.kind.packages)
         command("tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xf", str(archive), "-C", str(ROOT))
         (FOLDER / "config").write_text(CONFIG)
-        (ROOT / "etc/network/interfaces").unlink(missing_ok=True)
-        units = ROOT / "etc/systemd/system"
-        for path in units.glob("*/networking.service"):
-            path.unlink()
-        wants = units / "multi-user.target.wants" / "systemd-networkd.service"
-        if not wants.is_symlink():
-            wants.symlink_to("/usr/lib/systemd/system/systemd-networkd.service")
-        for name, text in networkd.items():
-            (ROOT / "etc/systemd/network" / name).write_text(text)
+        self._use_kind(files)
         command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
         (ROOT / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
         (ROOT / "root/.ssh/authorized_keys").write_text(Path(f"{self.key}.pub").read_text())
         command("lxc-start", "-n", NAME)
         self.wait_until_up()
+
+    def _use_kind(self, files: t.Mapping[str, str]) -> None:
+        units = ROOT / "etc/systemd/system"
+        for unit in ("systemd-networkd", "networking"):
+            for folder in units.glob("*.wants"):
+                (folder / f"{unit}.service").unlink(missing_ok=True)
+        (ROOT / "etc/network/interfaces").unlink(missing_ok=True)
+        wants = units / "multi-user.target.wants" / f"{self.kind.unit}.service"
+        wants.symlink_to(f"/usr/lib/systemd/system/{self.kind.unit}.service")
+        for name, text in files.items():
+            path = ROOT / self.kind.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
 
     def start_dhcp(self) -> None:
         words = [f"--interface={WIRE}", "--bind-interfaces", f"--dhcp-range={LEASES[0]},{LEASES[1]},10m", "--no-ping"]
@@ -106,7 +143,7 @@ class WiredHost:
             timeout_seconds=180,
         )
         wait_until("an address", lambda: network()["routes"], timeout_seconds=60)
-        self.address = next(its[3][0] for name, its in network()["links"].items() if its[3]).partition("/")[0]
+        self.address = next(its[3][0] for its in network()["links"].values() if its[3]).partition("/")[0]
         wait_until("sshd to answer", self.is_reached, timeout_seconds=60)
 
     def is_reached(self, address: str | None = None) -> bool:
@@ -207,8 +244,16 @@ def network() -> dict[str, t.Any]:
         )
         for link in json.loads(inside("ip", "-j", "address", "show"))
     }
-    files = {path.name: path.read_text().strip() for path in (ROOT / "etc/systemd/network").iterdir()}
-    return {"links": links, "routes": inside("ip", "route", "show", "default"), "files": files}
+    folders = [ROOT / kind.folder for kind in KINDS]
+    files = {
+        str(path.relative_to(folder)): path.read_text().strip()
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file() and "/if-" not in str(path)
+    }
+    notes = inside("sh", "-c", "sort /run/network/ifstate 2> /dev/null", check=False).splitlines()
+    routes = inside("ip", "route", "show", "default")
+    return {"links": links, "routes": routes, "files": files, "notes": notes}
 
 
 def leftovers() -> list[str]:

@@ -16,8 +16,9 @@ from ansible_collections.homelab.hybrid.tests.harness import wired_host
 from ansible_collections.homelab.hybrid.tests.harness.wired_host import (
     CARD,
     CONTROL,
+    KINDS,
     NAME,
-    NETWORKD_BRIDGE,
+    Kind,
     WiredHost,
     inside,
 )
@@ -26,11 +27,12 @@ BRIDGE: dict[str, t.Any] = {"name": "vmbr0", "mode": "ports"}
 ALONE = {**BRIDGE, "address": "10.77.0.1/24", "unset": ["gateway"]}
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[WiredHost]:
-    host = WiredHost(tmp_path_factory.mktemp("control"))
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[WiredHost]:
+    kind: Kind = request.param
+    host = WiredHost(tmp_path_factory.mktemp("control"), kind)
     try:
-        host.build(NETWORKD_BRIDGE)
+        host.build(kind.bridge)
         yield host
     finally:
         wired_host.remove()
@@ -83,8 +85,9 @@ def test_another_address_is_confirmed_at_that_address(host: WiredHost) -> None:
     assert "reached at 10.219.0.11 from now on" in result["warnings"][0]
     assert host.is_reached("10.219.0.11") and not host.is_reached()
     # The way back is by another control node's inventory: here with the tools of the host.
-    (wired_host.ROOT / "etc/systemd/network/10-vmbr0.network").write_text(NETWORKD_BRIDGE["10-vmbr0.network"])
-    inside("networkctl", "reload")
+    for name, text in host.kind.bridge.items():
+        (wired_host.ROOT / host.kind.folder / name).write_text(text)
+    inside(*host.kind.reload)
     wait_until("the address of before", host.is_reached, timeout_seconds=60)
 
 

@@ -24,8 +24,9 @@ from ..record import BridgeRecord
 from ..spec import Spec
 from ..switch.read import read_switch
 from ..switch.state import offered
-from . import backends, iproute, manager
+from . import backends, iproute, manager, way_back
 from . import networkd as networkd_files
+from .ifupdown import Ifupdown
 from .moved import filled, wanted_of
 from .networkd import Networkd
 from .observe import read_live
@@ -93,6 +94,10 @@ def _switch(spec: Spec, state: LinkState) -> None:
         return
     wanted = wanted_of(spec, state.persistent or LinkSettings(), state.moved)
     known = {*state.ports, *(port.name for port in wanted.ports)}
+    if isinstance(state.backend, Ifupdown):
+        folders, files = way_back.places(state.backend, spec.name)
+        ifupdown = way_back.of_links(state.backend, sorted({spec.name, *known}))
+        raise arm.arm(name, spec, known, reload=[], folders=folders, files=files, ifupdown=ifupdown)
     raise arm.arm(name, spec, known, reload=[["networkctl", "reload"]], folders=[networkd_files.OURS])
 
 

@@ -208,6 +208,11 @@ def is_networkd_running() -> bool:
     return True
 
 
+def can_switch(backend: Backend) -> bool:
+    """Whether a change of what *backend* keeps can be taken back by a clock, which systemd has."""
+    return is_networkd_running() if isinstance(backend, Networkd) else os.path.isdir("/run/systemd/system")
+
+
 def can_lease(backend: Backend) -> bool:
     """Whether the backend can ask a DHCP server now: this collection has no client of its own."""
     return is_networkd_running() if isinstance(backend, Networkd) else os.path.isdir(os.path.dirname(IFSTATE))

@@ -27,6 +27,18 @@ _PATTERNS = ("all", "regex", "noregex")
 _ALL = ("eth.*", "em.*", "en.*", "p[0-9].*")
 # What the option address can say of; the others (auto, tunnel and so on) are somebody's own.
 _METHODS = ("manual", "static", "dhcp")
+# What a DHCP client is told of it (interfaces(5)).
+_CLIENT_OPTIONS = (
+    "hostname",
+    "metric",
+    "leasehours",
+    "leasetime",
+    "vendor",
+    "client",
+    "request_prefix",
+    "accept_ra",
+    "autoconf",
+)
 _VLAN = re.compile(r"bridge vlan (add|del) dev (\S+) vid ([0-9]+)(?:-([0-9]+))?( pvid untagged)?")
 
 Edits = dict[str, "str | None"]
@@ -160,6 +172,19 @@ class Ifupdown:
                 edits[path] = None if model.is_blank() and path != MAIN else model.render()
         return edits
 
+    def client_text(self, link: str) -> str:
+        """Stanzas that start the DHCP clients of *link* and do nothing else, "" where it has none."""
+        found = InterfacesFile()
+        for model in self.models.values():
+            for stanza in model.ifaces(link):
+                if stanza.words[3:4] != (DHCP,):
+                    continue
+                copied = found.append(*stanza.words[:4])
+                for dummy, dummy, option, value in stanza.options():
+                    if option in _CLIENT_OPTIONS:
+                        copied.add(option, [value])
+        return found.render()
+
     def _stanzas(self, bridge: str) -> list[Stanza]:
         return [stanza for model in self.models.values() for stanza in model.ifaces(bridge) if len(stanza.words) > 3]
 
@@ -174,6 +199,10 @@ class Ifupdown:
                 return path
         own = posixpath.join(OURS, bridge)
         return own if self._is_read(own) else MAIN
+
+    def own_files(self, bridge: str) -> list[str]:
+        """Where the definition of the bridge is, or would be."""
+        return [self._path(bridge)]
 
     def _is_read(self, path: str) -> bool:
         for source, model in self.models.items():

@@ -10,11 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 import typing as t
 
 from ..._core import atomic, command
 from ..._core.errors import WaitTimeout
 from ..._core.waiting import wait_until
+from ..switch import program
+from ..switch.state import offered
 from .backends import IFSTATE, is_networkd_running
 from .ifupdown import Ifupdown
 from .state import Backend
@@ -79,7 +82,14 @@ def finish(backend: Backend, bridge: str, *, starts_client: bool) -> None:
     if isinstance(backend, Ifupdown):
         _note_state(bridge, is_up=True)
         if starts_client:
-            command.run(["ifup", "--force", bridge], timeout=120)
+            _ifup("--force", bridge)
+
+
+def _ifup(*argv: str) -> None:
+    """A DHCP client that ifup starts in the unit of a switch would end with that unit: it gets a scope of its own there."""
+    switch = offered(os.environ)
+    scope = ["systemd-run", "--quiet", "--collect", "--scope", f"--unit={program.IFUP}-{switch}-{time.monotonic_ns()}"]
+    command.run([*(scope if switch else ()), "ifup", *argv], timeout=120)
 
 
 def forget(backend: Backend, bridge: str) -> None:

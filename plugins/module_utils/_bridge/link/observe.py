@@ -83,7 +83,7 @@ def observe_link(spec: Spec, host: Host) -> LinkState:
         users=bridge_users(host, {spec.name}),
         vlan_users=tuple(vlan_users(host, spec.name)) if _wants_no_vlans(spec) else (),
         carrier=next((network.name for network in host.networks.values() if network.bridge == spec.name), None),
-        can_switch=bool(offered(os.environ)) and isinstance(backend, Networkd) and backends.is_networkd_running(),
+        can_switch=bool(offered(os.environ)) and backend is not None and backends.can_switch(backend),
     )
     state = dataclasses.replace(state, moved=_moved(spec, host, state, new_ports))
     if state.moved is not None:

@@ -50,10 +50,17 @@ class SwitchArmed(HybridError):
 
 
 def arm(
-    name: str, spec: Spec, links: t.Collection[str], reload: t.Sequence[t.Sequence[str]], folders: t.Sequence[str]
+    name: str,
+    spec: Spec,
+    links: t.Collection[str],
+    reload: t.Sequence[t.Sequence[str]],
+    folders: t.Sequence[str],
+    files: t.Sequence[str] = (),
+    ifupdown: t.Mapping[str, t.Any] | None = None,
 ) -> SwitchArmed:
-    """Begin the switch *name* that brings the host to *spec*. *links* are those whose state is saved, *folders* those of the host's
-    network files, and *reload* the commands by which their old text counts again.
+    """Begin the switch *name* that brings the host to *spec*. *links* are those whose state is saved, *folders* and *files* those of the
+    host's network files, and *reload* the commands by which their old text counts again. *ifupdown* is what its programs need to know of
+    the links, where it keeps them.
 
     :raises ApplyError: when it cannot be armed; nothing is changed then.
     """
@@ -73,7 +80,9 @@ def arm(
             "ends": _text(began + datetime.timedelta(seconds=seconds)),
             "python": sys.executable,
         }
-        saved = program.save([paths.record_path("bridges", spec.name)], folders, sorted({spec.name, *links}))
+        saved = program.save([paths.record_path("bridges", spec.name), *files], folders, sorted({spec.name, *links}))
+        if ifupdown is not None:
+            saved["ifupdown"] = program.save_ifupdown({**ifupdown, "id": name})
         silent = silent_gateways([spec.name, *links])
         program.write(
             program.SAVED, {**saved, "silent": silent, "made": [spec.name], "reload": [list(argv) for argv in reload]}

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,12 @@ OPEN = ("armed", "applied", "rolling_back")
 FOREVER = 2**32 - 1
 # networkd works on its own time: what is repaired must still stand after so many looks.
 LOOKS, LOOK_SECONDS, REPAIR_SECONDS = 5, 0.3, 20.0
+IFSTATE = "/run/network/ifstate"
+# What ifup starts lives on in a scope of its own.
+IFUP = "homelab-hybrid-ifup"
+# How dhcpcd ends the name of its file, which says for which families it is there.
+DHCPCD = ("", "-4", "-6")
+CLIENT_SECONDS, IFUP_SECONDS = 5.0, 20.0
 
 Data = t.Dict[str, t.Any]  # noqa: UP006  # the Python of the host is at least 3.9
 Argv = t.List[str]  # noqa: UP006  # as above
@@ -144,10 +151,14 @@ def roll_back(state: Data) -> Data:
     state = move_on(state, "rolling_back", reason=state.get("reason") or late.format(state.get("confirm_timeout")))
     run("systemctl", "kill", "--signal=KILL", f"{APPLY}.service")
     saved = read(SAVED)
+    take_down(saved)
     restore_files(saved)
     for argv in saved.get("reload", ()):
         run(*argv)
+    bring_up(saved)
     left = repair(saved)
+    if start_clients(saved):
+        left = repair(saved)
     state = move_on(state, "rolled_back", left=left)
     note(state)
     tidy()
@@ -383,6 +394,139 @@ def vlan_differences(name: str, old: list[Data], new: list[Data]) -> t.Iterator[
 
 def vid_of(entry: Data) -> str:
     return f"{entry['vlan']}-{entry['vlanEnd']}" if entry.get("vlanEnd") else str(entry["vlan"])
+
+
+# ---- what ifupdown has beside its files ------------------------------------------------------------------------------
+
+
+def save_ifupdown(told: t.Mapping[str, t.Any]) -> Data:
+    """What ifupdown notes of the ``links`` of *told* now, and which of them have a DHCP client."""
+    links: Argv = list(told["links"])
+    return {
+        **told,
+        "up": [name for name in links if is_noted(name)],
+        "leased": [name for name in links if clients(name)],
+    }
+
+
+def take_down(saved: Data) -> None:
+    """The clients of links that had none end, and what was not up before goes down as ifupdown takes it down."""
+    told: Data = saved.get("ifupdown", {})
+    run("systemctl", "kill", "--signal=KILL", f"{IFUP}-{told.get('id')}-*.scope")
+    for name in told.get("links", ()):
+        if name not in told["leased"]:
+            stop_client(name)
+    for name, text in told.get("downs", {}).items():
+        if name not in told["up"] and is_noted(name):
+            with_text(text, "ifdown", "--force", "--ignore-errors", name)
+
+
+def bring_up(saved: Data) -> None:
+    """What was up before and was taken down comes up, where that needs no answer of a DHCP server; ifupdown notes what it noted."""
+    told: Data = saved.get("ifupdown", {})
+    for name in told.get("downs", {}):
+        if name in told["up"] and not is_noted(name):
+            # A script of bridge-utils leaves a port without a way to make addresses of its own.
+            mode = saved["live"]["links"].get(name, {}).get("inet6_addr_gen_mode", "eui64")
+            run("ip", "link", "set", "dev", name, "addrgenmode", mode)
+            with_text(told["ups"][name], "ifup", "--force", "--ignore-errors", name)
+    for name in told.get("links", ()):
+        note_up(name, is_up=name in told["up"])
+
+
+def start_clients(saved: Data) -> bool:
+    """Whether a link had a DHCP client and has none now: then it has one again, which may wait for its server as long as it likes."""
+    told: Data = saved.get("ifupdown", {})
+    missing = [name for name in told.get("leased", ()) if not clients(name)]
+    for name in missing:
+        with_text(told["clients"].get(name, ""), "ifup", "--force", "--no-scripts", name)
+    return bool(missing)
+
+
+def clients(name: str) -> list[int]:
+    """The processes that lease an address for the link *name*, as the programs that ifupdown knows note them."""
+    found = []
+    for path in (
+        f"/run/dhclient.{name}.pid",
+        f"/run/udhcpc.{name}.pid",
+        *(f"/run/dhcpcd/{name}{it}.pid" for it in DHCPCD),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            with open(path, encoding="ascii") as stream:
+                process = int(stream.read())
+            with open(f"/proc/{process}/comm", encoding="utf-8") as stream:
+                # The number may be another program's by now.
+                found += [process] if stream.read().strip() in ("dhclient", "udhcpc", "busybox", "dhcpcd") else []
+    return found
+
+
+def stop_client(name: str) -> None:
+    """Without giving the lease back: it is another link's from now on."""
+    if not clients(name):
+        return
+    if os.path.exists(f"/run/dhclient.{name}.pid"):
+        run("dhclient", "-x", "-pf", f"/run/dhclient.{name}.pid", name)
+    elif any(os.path.exists(f"/run/dhcpcd/{name}{it}.pid") for it in DHCPCD):
+        run("dhcpcd", "-x", name)
+    ends = time.monotonic() + CLIENT_SECONDS
+    while (left := clients(name)) and time.monotonic() < ends:
+        for process in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
+        time.sleep(LOOK_SECONDS)
+    for process in clients(name):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def with_text(text: str, word: str, *argv: str) -> None:
+    """ifup or ifdown with the definition *text* alone. A client that it starts goes on beyond this unit, and is waited for a little."""
+    path = f"{FOLDER}/interfaces.{word}"
+    place(path, text.encode(), 0o600)
+    scope = ["systemd-run", "--quiet", "--collect", "--scope", f"--unit={IFUP}-{time.monotonic_ns()}"]
+    with contextlib.suppress(OSError):
+        # What it starts may keep its descriptors.
+        begun = subprocess.Popen(  # pylint: disable=consider-using-with
+            [*scope, word, "--interfaces", path, *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            begun.wait(IFUP_SECONDS)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def is_noted(name: str) -> bool:
+    """Whether ifupdown notes that the link is up."""
+    with contextlib.suppress(OSError), open(IFSTATE, encoding="utf-8") as stream:
+        return any(line.partition("=")[0] == name for line in stream.read().splitlines())
+    return False
+
+
+def note_up(name: str, *, is_up: bool) -> None:
+    """ifupdown takes down only what it notes as up, and brings up the rest once more."""
+    folder, own = os.path.dirname(IFSTATE), f"{IFSTATE}.{name}"
+    if is_noted(name) == is_up or not os.path.isdir(folder):
+        return
+    descriptor = os.open(f"{folder}/.ifstate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        text = ""
+        with contextlib.suppress(FileNotFoundError), open(IFSTATE, encoding="utf-8") as stream:
+            text = stream.read()
+        lines = [line for line in text.splitlines() if line.partition("=")[0] != name]
+        lines += [f"{name}={name}"] if is_up else []
+        place(IFSTATE, "".join(line + "\n" for line in lines).encode(), 0o644)
+        if is_up:
+            place(own, f"{name}\n".encode(), 0o644)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(own)
+    finally:
+        os.close(descriptor)
 
 
 if __name__ == "__main__":

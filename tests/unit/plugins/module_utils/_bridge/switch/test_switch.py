@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link import way_back
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.ifupdown import Ifupdown
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.switch import program, state
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.switch.read import FILE
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.switch.state import Switch, offered
@@ -185,3 +187,56 @@ def test_only_a_control_node_that_can_confirm_has_a_switch() -> None:
 
 def test_the_collection_reads_where_the_program_writes() -> None:
     assert (FILE, state.OPEN) == (program.STATE, program.OPEN)
+
+
+@pytest.fixture
+def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What ifupdown notes, in a folder of the test's own."""
+    path = tmp_path / "ifstate"
+    path.write_text("lo=lo\neth0=eth0\n")
+    monkeypatch.setattr(program, "IFSTATE", str(path))
+    return path
+
+
+def test_ifupdown_notes_again_what_it_noted(noted: Path) -> None:
+    saved: dict[str, t.Any] = {"ifupdown": program.save_ifupdown({"links": ["eth0", "vmbr0"], "clients": {}})}
+    assert saved["ifupdown"]["up"] == ["eth0"]
+    program.note_up("eth0", is_up=False)
+    program.note_up("vmbr0", is_up=True)
+    assert noted.read_text() == "lo=lo\nvmbr0=vmbr0\n"
+    assert (noted.parent / "ifstate.vmbr0").read_text() == "vmbr0\n"
+    program.bring_up(saved)
+    assert noted.read_text() == "lo=lo\neth0=eth0\n"
+    assert not (noted.parent / "ifstate.vmbr0").exists()
+
+
+def test_a_client_that_went_is_started_with_the_words_of_before(noted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running, begun = {"eth0": [7], "vmbr0": []}, []
+    monkeypatch.setattr(program, "clients", lambda name: running[name])
+    monkeypatch.setattr(program, "with_text", lambda *words: begun.append(words))
+    told = {"links": ["eth0", "vmbr0"], "clients": {"eth0": "iface eth0 inet dhcp\n"}}
+    saved = {"ifupdown": program.save_ifupdown(told)}
+    assert saved["ifupdown"]["leased"] == ["eth0"]
+    assert not program.start_clients(saved)
+    running["eth0"] = []
+    assert program.start_clients(saved)
+    assert begun == [("iface eth0 inet dhcp\n", "ifup", "--force", "--no-scripts", "eth0")]
+    # A host of systemd-networkd has nothing of it.
+    assert not program.start_clients({})
+
+
+def test_a_client_is_started_by_what_the_files_say_of_it_alone() -> None:
+    text = (
+        "iface eth0 inet dhcp\n    hostname nas\n    up touch /tmp/x\n    mtu 1400\n\niface eth0 inet6 static\n    address fd00::1/64\n"
+        "iface eth1 inet dhcp\n"
+    )
+    backend = Ifupdown({"/etc/network/interfaces": text})
+    assert backend.client_text("eth0") == "iface eth0 inet dhcp\n    hostname nas\n"
+    assert backend.client_text("eth2") == ""
+
+
+def test_files_of_ifupdown_are_saved_with_the_one_that_comes(tmp_path: Path) -> None:
+    main = "source /etc/network/interfaces.d/*\nsource /srv/net/lan\n"
+    backend = Ifupdown({"/etc/network/interfaces": main, "/srv/net/lan": "iface eth0 inet manual\n"})
+    dummy, files = way_back.places(backend, "vmbr0")
+    assert files == ["/etc/network/interfaces", "/etc/network/interfaces.d/vmbr0", "/srv/net/lan"]
