@@ -150,6 +150,19 @@ options:
           - The default gateway of a fixed address.
           - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv4 or IPv6 address.'
         type: str
+      ip6:
+        description:
+          - An IPv6 address with its prefix length beside the IPv4 address or V(dhcp) of O(networks[].ip), or V(auto). A guest whose only address is
+            of IPv6 has it in O(networks[].ip).
+          - V(auto) is what it gets where nothing is written. It gives itself an address from what a router announces (SLAAC), as a bridge with
+            C(address6) does.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv6 address with its prefix length such as 2001:db8::10/64, or auto.'
+        type: str
+      gateway6:
+        description:
+          - The default gateway of a fixed address in O(networks[].ip6). Without it the guest takes the one that a router announces.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv6 address, such as 2001:db8::1 or fe80::1.'
+        type: str
       rate_limit:
         description:
           - How fast the guest may get and send through the card, in bits per second such as V(100Mbit), powers of 1000.

@@ -389,6 +389,51 @@ def test_an_address_can_be_asked_for(power):
     assert not stanza.exists()
 
 
+def test_an_address_of_ipv6_stands_beside_one_of_ipv4(power):
+    change(["networks[lan]"], networks=[ct.LAN])
+    stanza = ct.rootfs() / "etc/network/interfaces.d/homelab-lan"
+    six = {"name": "lan", "ip6": "fd00:91::10/64", "gateway6": "fd00:91::1"}
+    change(["networks[lan].ip6", "networks[lan].gateway6"], networks=[six])
+    assert ct.values("lxc.net.0.ipv6.address") == ["fd00:91::10/64"]
+    assert ct.values("lxc.net.0.ipv4.address") == ["10.91.7.10/24"]
+    assert "iface eth0 inet6 static\n    address fd00:91::10/64\n    gateway fd00:91::1\n" in stanza.read_text()
+    if power == "started":
+        assert all(it in ct.network("address") for it in ("10.91.7.10/24", "fd00:91::10/64"))
+        assert "default via fd00:91::1 dev eth0" in ct.network("-6", "route")
+        assert "default via 10.91.7.1 dev eth0" in ct.network("route")
+    change(["networks[lan].ip6"], networks=[{"name": "lan", "ip6": "fd00:91::11/64"}])
+    change(["networks[lan].ip", "networks[lan].gateway"], networks=[{"name": "lan", "ip": "dhcp"}])
+    assert "iface eth0 inet dhcp\niface eth0 inet6 static\n" in stanza.read_text()
+    change([], networks=[{"name": "lan", "ip": "dhcp", "ip6": "fd00:91::11/64", "gateway6": "fd00:91::1"}])
+    refuse(
+        ct.CONTAINER,
+        {"name": ct.NAME, "networks": [{"name": "lan", "gateway6": "fd00:92::1"}]},
+        "is not in the network",
+    )
+    (guest,) = read_guests({"name": [ct.NAME]}, Host())["guests"]
+    assert "fd00:91::11" in guest["addresses"]
+    if power == "started":
+        assert "fd00:91::11/64" in ct.network("-6", "address") and "fd00:91::10/64" not in ct.network("-6", "address")
+    # What stood beside IPv4 can be the only address as well.
+    change(
+        ["networks[lan].ip6", "networks[lan].gateway6", "networks[lan].ip"],
+        networks=[{"name": "lan", "ip": "fd00:91::11/64"}],
+    )
+    change(["networks[lan].ip"], networks=[{"name": "lan", "ip": "10.91.7.10/24"}])
+    change(["networks[lan].ip6"], networks=[{"name": "lan", "ip6": "fd00:91::11/64"}])
+    change(["networks[lan].ip6"], networks=[{"name": "lan", "ip6": "auto"}])
+    assert ct.values("lxc.net.0.ipv6.address") == []
+    if power == "started":
+        assert "fd00:91::11/64" not in ct.network("-6", "address")
+    change(["networks[lan]"], networks=[{"name": "lan", "state": "absent"}])
+    both = {**ct.LAN, "ip6": "fd00:91::12/64"}
+    change(["networks[lan]"], networks=[both])
+    if power == "started":
+        assert "fd00:91::12/64" in ct.network("-6", "address")
+    change(["networks[lan].ip6"], unset=["networks[lan].ip6"])
+    change(["networks[lan]"], networks=[{"name": "lan", "state": "absent"}])
+
+
 def test_a_gateway_outside_of_the_network_is_refused(power):
     change(["networks[lan]"], networks=[ct.LAN])
     refuse(

@@ -18,7 +18,7 @@ from .._guest.identity import link_name
 from .._host import vlans
 from .config import ADDRESSES, Config
 from .options import DHCP, NO_ADDRESS
-from .spec import is_fixed
+from .spec import is_fixed, takes_ip6
 
 Net = t.Mapping[str, str]
 Values = t.Mapping[str, t.Any]
@@ -26,12 +26,14 @@ Lines = dict[str, str]
 
 NO_MTU = 1500
 VETH = "veth"
+# The addresses of a card and its ways out.
+ADDRESSING = ("ip", "gateway", "ip6", "gateway6")
 # Which options the cards of other types have; all others stand for the port of a bridge, or for what LXC takes elsewhere.
 KEYS_OF = {
-    "macvlan": ("mac", "mtu", "ip", "gateway"),
-    "vlan": ("mac", "mtu", "ip", "gateway"),
-    "ipvlan": ("mtu", "ip", "gateway"),
-    "phys": ("mac", "mtu", "ip", "gateway"),
+    "macvlan": ("mac", "mtu", *ADDRESSING),
+    "vlan": ("mac", "mtu", *ADDRESSING),
+    "ipvlan": ("mtu", *ADDRESSING),
+    "phys": ("mac", "mtu", *ADDRESSING),
     "none": (),
     "empty": (),
 }
@@ -108,7 +110,7 @@ class Card(Value):
     """A network card by its lines in the configuration, or as it shall be. *values* has each option by its key, canonical: off values for none.
 
     *device* is its name inside, *pair* that of its end on the host, empty where the kernel gives one at each start. *kind* is its type
-    in LXC's words, *others* are the addresses that it has beside that of ``ip``.
+    in LXC's words, *others* are the addresses that it has beside those of ``ip`` and ``ip6``.
     """
 
     __slots__ = ("device", "kind", "name", "number", "others", "pair", "values")
@@ -239,7 +241,16 @@ def _seen_mtu(declared: int | None, card: Card, nic: Nic) -> int | None:
 
 def _read_ip(net: Net, known: Known) -> str:
     static = addresses_of(net)
-    return static[0] if static else DHCP if known.asks_dhcp else NO_ADDRESS
+    if known.asks_dhcp and not net.get("ipv4.address"):
+        return DHCP
+    return static[0] if static else NO_ADDRESS
+
+
+def _read_ip6(net: Net, known: Known) -> str:
+    """The first of IPv6, unless it is that of ``ip``."""
+    if not takes_ip6(_read_ip(net, known)):
+        return ""
+    return next((address for address in addresses_of(net) if ":" in address), "")
 
 
 def addresses_of(net: Net) -> tuple[str, ...]:
@@ -250,7 +261,11 @@ def addresses_of(net: Net) -> tuple[str, ...]:
 
 def _read_gateway(net: Net, known: Known) -> str:
     """That of the family of ``ip``."""
-    return net.get("ipv6.gateway" if not net.get("ipv4.address") and net.get("ipv6.address") else "ipv4.gateway", "")
+    return net.get("ipv4.gateway" if takes_ip6(_read_ip(net, known)) else "ipv6.gateway", "")
+
+
+def _read_gateway6(net: Net, known: Known) -> str:
+    return net.get("ipv6.gateway", "") if takes_ip6(_read_ip(net, known)) else ""
 
 
 def _address_lines(values: Values) -> Lines:
@@ -260,8 +275,8 @@ def _address_lines(values: Values) -> Lines:
     return {
         "ipv4.address": "" if is_six else ip,
         "ipv4.gateway": "" if is_six else gateway,
-        "ipv6.address": ip if is_six else "",
-        "ipv6.gateway": gateway if is_six else "",
+        "ipv6.address": ip if is_six else values["ip6"],
+        "ipv6.gateway": gateway if is_six else values["gateway6"],
     }
 
 
@@ -274,10 +289,31 @@ def _seen_ip(declared: str | None, card: Card, nic: Nic) -> t.Any:
     return card["ip"] if card["ip"] != declared else next((address.cidr for address in nic.addresses), NO_ADDRESS)
 
 
-def _seen_gateway(declared: str | None, card: Card, nic: Nic) -> t.Any:
+def _seen_ip6(declared: str | None, card: Card, nic: Nic) -> t.Any:
+    """One that the guest gave itself is told from a fixed one by its lifetime."""
     if declared is None or not card.is_up():
         return SAME
-    kept = card.text("gateway")
+    if declared and nic.has(declared):
+        return declared
+    kept = card.text("ip6")
+    if kept != declared and nic.has(kept):
+        return kept
+    fixed = (address.cidr for address in nic.addresses if ":" in address.cidr and not address.is_leased)
+    return next(fixed, "") if declared else ""
+
+
+def _seen_gateway(declared: str | None, card: Card, nic: Nic) -> t.Any:
+    return _seen_way("gateway", declared, card, nic)
+
+
+def _seen_gateway6(declared: str | None, card: Card, nic: Nic) -> t.Any:
+    return _seen_way("gateway6", declared, card, nic)
+
+
+def _seen_way(key: str, declared: str | None, card: Card, nic: Nic) -> t.Any:
+    if declared is None or not card.is_up():
+        return SAME
+    kept = card.text(key)
     if not declared:
         return kept if kept in nic.gateways else ""
     if declared in nic.gateways:
@@ -323,6 +359,8 @@ KEYS = {
     "mtu": Key(_read_mtu, _mtu_lines, _seen_mtu),
     "ip": Key(_read_ip, _address_lines, _seen_ip),
     "gateway": Key(_read_gateway, _address_lines, _seen_gateway),
+    "ip6": Key(_read_ip6, _address_lines, _seen_ip6),
+    "gateway6": Key(_read_gateway6, _address_lines, _seen_gateway6),
     "rate_limit.in": _rate(0),
     "rate_limit.out": _rate(1),
 }
@@ -430,7 +468,7 @@ def read_cards(
             net.get("veth.pair", ""),
             values,
             net.get("type", VETH),
-            addresses_of(net)[1:],
+            tuple(address for address in addresses_of(net) if address not in (values["ip"], values["ip6"])),
         )
     return found
 
@@ -455,6 +493,10 @@ def changed_card(card: Card, item: Item, off: t.Mapping[str, t.Any]) -> Card:
     values = {**card.values, **item.values, **off}
     if not is_fixed(values["ip"]):
         values["gateway"] = ""
+    if not takes_ip6(values["ip"]):
+        values["ip6"] = ""
+    if not values["ip6"]:
+        values["gateway6"] = ""
     return card.replace(values=values)
 
 
@@ -470,7 +512,7 @@ def write_card(config: Config, old: Card | None, new: Card) -> Config:
     birth = {"type": VETH, "link": "", "flags": "up", "name": new.device, "veth.pair": new.pair}
     lines: Lines = birth if old is None else {} if old.pair == new.pair else {"veth.pair": new.pair}
     for key, row in KEYS.items():
-        if old is None or (key not in ("ip", "gateway") and old[key] != new[key]):
+        if old is None or (key not in ADDRESSING and old[key] != new[key]):
             lines.update(row.lines(new.values))
     for key, value in lines.items():
         full = f"lxc.net.{new.number}.{key}"
@@ -479,7 +521,7 @@ def write_card(config: Config, old: Card | None, new: Card) -> Config:
 
 
 def _readdress(config: Config, old: Card, new: Card) -> Config:
-    """*config* with another ``ip`` and ``gateway``: the other addresses of the card stay, and the way out of the other family."""
+    """*config* with other addresses and ways out of its own: what else the card has stays."""
     before, after = (_address_lines(card.values) for card in (old, new))
     for key, value in after.items():
         full = f"lxc.net.{new.number}.{key}"

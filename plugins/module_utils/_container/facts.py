@@ -66,7 +66,7 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
 
 def _card_facts(card: Card, state: State) -> dict[str, t.Any]:
     nic = state.nics.get(card.name)
-    static = [card["ip"]] if "/" in card["ip"] else []
+    static = [card[key] for key in ("ip", "ip6") if "/" in card[key]]
     return {
         "name": card.name,
         "bridge": (nic.bridge if nic else "") or card["bridge"] or None,

@@ -37,11 +37,14 @@ _LOCALHOST = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 
 
 class Net(Value):
-    """An interface as the guest sees it. *ip* is ``dhcp``, ``none`` or an address with its prefix length; *gateway* may be empty."""
+    """An interface as the guest sees it. *ip* is ``dhcp``, ``none`` or an address with its prefix length, *ip6* one of IPv6 beside it;
+    that and the gateways may be empty."""
 
-    __slots__ = ("device", "gateway", "ip", "name")
+    __slots__ = ("device", "gateway", "gateway6", "ip", "ip6", "name")
 
-    def __init__(self, name: str, device: str, ip: str, gateway: str = "") -> None:
+    def __init__(self, name: str, device: str, ip: str, gateway: str = "", ip6: str = "", gateway6: str = "") -> None:
+        self.ip6 = ip6
+        self.gateway6 = gateway6
         self.name = name
         self.device = device
         self.ip = ip
@@ -135,6 +138,8 @@ def networkd(net: Net) -> str | None:
     else:
         lines.append(f"Address={net.ip}")
         lines += [f"Gateway={net.gateway}"] if net.gateway else []
+    lines += [f"Address={net.ip6}"] if net.ip6 else []
+    lines += [f"Gateway={net.gateway6}"] if net.gateway6 else []
     # resolv.conf is kept by the host (option dns), and udev does not run in a container.
     lines += ["", "[DHCPv4]", "ClientIdentifier=mac"] if net.ip == "dhcp" else []
     return _HEADER + "\n".join(lines) + "\n"
@@ -155,6 +160,8 @@ def ifupdown(net: Net) -> str | None:
         family = "inet6" if ":" in net.ip else "inet"
         lines += [f"iface {net.device} {family} static", f"    address {net.ip}"]
         lines += [f"    gateway {net.gateway}"] if net.gateway else []
+    lines += [f"iface {net.device} inet6 static", f"    address {net.ip6}"] if net.ip6 else []
+    lines += [f"    gateway {net.gateway6}"] if net.gateway6 else []
     return _HEADER + "\n".join(lines) + "\n"
 
 

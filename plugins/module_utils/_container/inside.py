@@ -18,6 +18,7 @@ from .._core.options import split
 from .._core.plan import Change
 from .._core.removal import remove_tree
 from . import guest_files
+from .card import ADDRESSING
 from .options import DHCP, NO_ADDRESS
 from .tree import Tree, network_manager
 from .wanted import Wanted
@@ -138,7 +139,7 @@ def write_card(tree: WritableTree, wanted: Wanted, name: str) -> None:
         tree.remove(guest_files.networkd_path(name))
         tree.remove(guest_files.ifupdown_path(name))
         return
-    net = guest_files.Net(name, card.device, card["ip"], card["gateway"])
+    net = guest_files.Net(name, card.device, card["ip"], card["gateway"], card["ip6"], card["gateway6"])
     manager = network_manager(tree)
     if manager == "networkd":
         _write_or_remove(tree, guest_files.networkd_path(name), guest_files.networkd(net))
@@ -177,7 +178,7 @@ def _write_or_remove(tree: WritableTree, path: str, text: str | None) -> None:
 def is_inside(path: str) -> bool:
     """Whether a change of *path* is one of the files of the guest."""
     area, dummy, key = split(path)
-    return area in WRITE or (area == "networks" and key in ("", "ip", "gateway"))
+    return area in WRITE or (area == "networks" and key in ("", *ADDRESSING))
 
 
 def write_files(tree: WritableTree, wanted: Wanted, changes: t.Iterable[Change]) -> None:

@@ -177,7 +177,11 @@ def _nics_by_name(kept: Definition, running: Live, spec: GuestSpec | None) -> di
             found.setdefault(name, Nic(card.device, card.text("mac")))
     for name, card in cards.items():
         held = (running.held.get(f"lxc.net.{card.number}.{key}", "").split("\n") for key in ADDRESSES)
-        old = {line.split()[0] for its in held for line in its if line.strip()} - {card["ip"], *card.others}
+        old = {line.split()[0] for its in held for line in its if line.strip()} - {
+            card["ip"],
+            card["ip6"],
+            *card.others,
+        }
         if name in found and old:
             found[name] = found[name].replace(stale=tuple(cidr for cidr in sorted(old) if found[name].has(cidr)))
     for item in spec.items("networks") if spec else ():

@@ -77,8 +77,12 @@ FEATURES = ("fuse", "tun", "docker", "keyctl", "mknod")
 UNLIMITED_SWAP = -1
 EVERYBODYS_WEIGHT = 100
 DHCP, NO_ADDRESS = "dhcp", "none"
+# The guest gives itself an address from what a router announces (SLAAC), as the kernel does unless it is told otherwise.
+AUTO = "auto"
 
 _IP = "dhcp, none, or an address with its prefix length such as 192.0.2.10/24"
+_IP6 = "an IPv6 address with its prefix length such as 2001:db8::10/64, or auto"
+_GATEWAY6 = "an IPv6 address, such as 2001:db8::1 or fe80::1"
 _SWAP = "0, or whole MiB, 64 TiB at most"
 _KINDS = {"uid": ("uid",), "gid": ("gid",), "both": ("gid", "uid")}
 _OWNER = re.compile(r"0|[1-9][0-9]{0,9}|[A-Za-z_][A-Za-z0-9_.-]{0,31}")
@@ -162,6 +166,23 @@ def _parse_ip(key: str, value: str) -> str:
     return interface.with_prefixlen
 
 
+def _parse_ip6(key: str, value: str) -> str:
+    """An address beside one of IPv4; auto, which leaves it to the guest and its router, becomes ""."""
+    if value == AUTO:
+        return ""
+    address = _parse_ip(key, value)
+    if ":" not in address or ipaddress.ip_interface(address).is_link_local:
+        raise bad_value(key, value, _IP6)
+    return address
+
+
+def _parse_gateway6(key: str, value: t.Any) -> str:
+    found = _parse_gateway(key, value)
+    if ":" not in found:
+        raise bad_value(key, value, _GATEWAY6)
+    return found
+
+
 def _parse_mount_path(key: str, value: str) -> str:
     path = t.cast(str, check_path(key, value))
     # liblxc ends a line at any of these, and takes quotes around a value off.
@@ -199,6 +220,8 @@ HOSTNAME = Check(_parse_hostname, "labels of letters, digits and '-' between dot
 ADDRESS = Check(_parse_address, "an IPv4 or IPv6 address", ("192.0.2.1", "192.0.2.2"))
 GATEWAY = Check(_parse_gateway, ADDRESS.allowed, ADDRESS.samples)
 IP = Check(_parse_ip, _IP, ("192.0.2.10/24", "192.0.2.11/24"))
+IP6 = Check(_parse_ip6, _IP6, ("2001:db8::10/64", "2001:db8::11/64"))
+GATEWAY6 = Check(_parse_gateway6, _GATEWAY6, ("2001:db8::1", "2001:db8::2"))
 IDS = Check(
     _parse_ids,
     "uid, gid or both, then the user or group of the host, then that inside, by name or number",
@@ -221,6 +244,8 @@ OPTIONS = Options(
     NETWORK_MAC,
     Option("networks[].ip", check=IP, create=DHCP, live=always),
     Option("networks[].gateway", check=GATEWAY, off="", live=always, show=or_none, note="of a fixed address"),
+    Option("networks[].ip6", check=IP6, off="", live=always, show=or_none),
+    Option("networks[].gateway6", check=GATEWAY6, off="", live=always, show=or_none, note="of a fixed address"),
     NETWORK_MTU.but(live=always),
     LINK,
     *NETWORK_RATES,

@@ -29,7 +29,16 @@ from .device import Device, Node
 from .guest_files import FILES
 from .mount import Mounted
 from .options import DHCP, OPTIONS
-from .spec import NOTHING, is_fixed, is_reachable, with_create_defaults, with_item_defaults
+from .spec import (
+    NEEDS_IP6,
+    NOTHING,
+    WITHOUT_IPV4,
+    is_fixed,
+    is_reachable,
+    takes_ip6,
+    with_create_defaults,
+    with_item_defaults,
+)
 from .state import State
 from .values import kept_value, live_value
 
@@ -128,7 +137,7 @@ class ContainerKind(Kind):
 
     def touches_data(self, path: str) -> bool:
         area, dummy, key = split(path)
-        return super().touches_data(path) or path in FILES or (area == "networks" and key in ("", "ip", "gateway"))
+        return super().touches_data(path) or path in FILES or (area == "networks" and key in ("", *cards.ADDRESSING))
 
     def blocks(self, draft: Draft) -> bool:
         state = self.state
@@ -353,6 +362,7 @@ class ContainerKind(Kind):
             return False
         elif isinstance(before, Card):
             _check_gateway(draft, item, before)
+            _check_ip6(draft, item, before)
             if not _has_room_for_program(draft, item, before, self.state.config):
                 return False
         return super().check(draft, area, item, before)
@@ -495,26 +505,29 @@ class ContainerKind(Kind):
             reason = f"{path}.ip: {asking} inside lets {now.device} ask for an address, and it would have both. Take that out of it first"
             refuse(draft, f"{path}.ip", now["ip"], ip, reason)
             return False
-        gateway = item.get("gateway")
-        if gateway and (now is None or now["gateway"] != gateway):
-            other = next((name for name, way in self._ways_out(item.name) if (":" in way) == (":" in gateway)), None)
-            if other is not None:
-                reason = f"{path}.gateway: {spec.name} has a way out already, over {other}. Take that off first (unset: [networks[{other}].gateway])"
-                refuse(draft, f"{path}.gateway", (now and now["gateway"]) or None, gateway, reason)
+        for key in ("gateway", "gateway6"):
+            gateway = item.get(key)
+            if not gateway or (now is not None and now[key] == gateway):
+                continue
+            ways = (way for way in self._ways_out(item.name) if (":" in way[2]) == (":" in gateway))
+            if (other := next(ways, None)) is not None:
+                told = f"{path}.{key}: {spec.name} has a way out already, over {other[0]}"
+                reason = f"{told}. Take that off first (unset: [networks[{other[0]}].{other[1]}])"
+                refuse(draft, f"{path}.{key}", (now and now[key]) or None, gateway, reason)
                 return False
         return True
 
-    def _ways_out(self, but: str) -> t.Iterator[tuple[str, str]]:
-        """The gateways of the other cards once the run is over, each with the name of its card."""
+    def _ways_out(self, but: str) -> t.Iterator[tuple[str, str, str]]:
+        """The gateways of the other cards once the run is over: the name of the card, the key, the gateway."""
         spec = self.spec
         for name, card in self.state.cards.items():
             item = spec.item("networks", name)
             goes = not item.is_wanted if item is not None else "networks" in spec.exact
-            if name != but and not goes and f"networks[{name}].gateway" not in spec.unset:
-                ip = item.get("ip", card["ip"]) if item is not None else card["ip"]
-                way = item.get("gateway", card["gateway"]) if item is not None else card["gateway"]
-                if way and is_fixed(ip):
-                    yield name, way
+            for key, its in (("gateway", "ip"), ("gateway6", "ip6")) if name != but and not goes else ():
+                address = item.get(its, card[its]) if item is not None else card[its]
+                way = item.get(key, card[key]) if item is not None else card[key]
+                if way and address and is_fixed(address) and f"networks[{name}].{key}" not in spec.unset:
+                    yield name, key, way
 
     def beyond_live(self) -> set[str]:
         """What LXC makes of a card of another type at the start is not made anew while the container runs."""
@@ -568,6 +581,12 @@ class ContainerKind(Kind):
             return item.get(key) if its is None else its.ids
         if area == "networks" and key == "gateway" and before.value(key):
             return item.get(key) if is_fixed(item.get("ip", before.value("ip"))) else ""
+        if area == "networks" and key in ("ip6", "gateway6") and before.value(key):
+            has_ip6 = (
+                takes_ip6(item.get("ip", before.value("ip"))) and f"networks[{item.name}].ip6" not in self.spec.unset
+            )
+            is_kept = has_ip6 and (key == "ip6" or item.get("ip6", before.value("ip6")))
+            return item.get(key) if is_kept else ""
         if area == "devices" and key == "gid":
             return self._gid(item)
         return item.get(key)
@@ -623,6 +642,22 @@ def _has_key(draft: Draft, path: str, declared: t.Any, card: Card) -> bool:
     )
     refuse(draft, path, show(draft.option(path), card[key]), shown, reason)
     return False
+
+
+def _check_ip6(draft: Draft, item: Item, card: Card) -> None:
+    """What is declared of IPv6 fits to what the card has, or will have."""
+    path = f"networks[{item.name}]"
+    ip6 = "" if f"{path}.ip6" in draft.unset else item.get("ip6", card["ip6"])
+    gateway6 = item.get("gateway6")
+    if item.get("ip6") and not takes_ip6(item.get("ip", card["ip"])):
+        refuse(draft, f"{path}.ip6", card["ip6"] or None, ip6, f"{path}.ip6: {WITHOUT_IPV4}")
+    elif gateway6 and not ip6:
+        refuse(draft, f"{path}.gateway6", card["gateway6"] or None, gateway6, f"{path}.gateway6: {NEEDS_IP6}")
+    elif item.get("ip6") or gateway6:
+        way = gateway6 or ("" if f"{path}.gateway6" in draft.unset else card["gateway6"])
+        if way and not is_reachable(way, ip6):
+            reason = f"{path}.gateway6: {way} is not in the network of {ip6}. Write another gateway6"
+            refuse(draft, f"{path}.gateway6", card["gateway6"] or None, way, reason)
 
 
 def _check_gateway(draft: Draft, item: Item, card: Card) -> None:

@@ -124,11 +124,15 @@ def readdress(running: Running, name: str) -> None:
     cards, device = (running.wanted.state.cards.get(name, new), new), nic.device
     old, wanted = (card["ip"] if is_fixed(card["ip"]) else None for card in cards)
     old_gateway, gateway = (card["gateway"] or None for card in cards)
-    in_namespaces(
-        running.live.pid,
-        ("net",),
-        lambda: _write_addresses(device, (old, *nic.stale), wanted, old_gateway, gateway, others=new.others),
-    )
+    old6, ip6 = (card["ip6"] or None for card in cards)
+    old_gateway6, gateway6 = (card["gateway6"] or None for card in cards)
+
+    def do() -> None:
+        _write_addresses(device, (old, *nic.stale), wanted, old_gateway, gateway, others=new.others)
+        # What was beside IPv4 may be the only address now.
+        _write_addresses(device, (old6,) if old6 != wanted else (), ip6, old_gateway6, gateway6)
+
+    in_namespaces(running.live.pid, ("net",), do)
 
 
 def _is_limited(card: Card) -> bool:
@@ -148,6 +152,8 @@ LIVE_CARD: dict[str, t.Callable[[Running, str], None]] = {
     "mtu": write_mtu,
     "ip": readdress,
     "gateway": readdress,
+    "ip6": readdress,
+    "gateway6": readdress,
     "rate_limit.in": limit_rate,
     "rate_limit.out": limit_rate,
 }
@@ -191,6 +197,8 @@ def _add(pid: int, card: Card) -> None:
         command.run(["ip", "link", "set", card.device, "up"])
         if is_fixed(card["ip"]):
             _write_addresses(card.device, (), card["ip"], None, card["gateway"] or None)
+        if card["ip6"]:
+            _write_addresses(card.device, (), card["ip6"], None, card["gateway6"] or None)
 
     in_namespaces(pid, ("net",), do)
 

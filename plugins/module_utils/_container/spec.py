@@ -19,6 +19,9 @@ from .._guest.spec import GuestSpec, parse_guest
 from .options import DHCP, NO_ADDRESS, OPTIONS
 
 NOTHING: t.Mapping[str, t.Any] = types.MappingProxyType({})
+# Why there is no ip6, or no gateway6.
+WITHOUT_IPV4 = "stands beside an address of IPv4 or dhcp in ip. Write the only address there is as ip"
+NEEDS_IP6 = "needs a fixed address in ip6"
 
 
 def parse(params: t.Mapping[str, t.Any]) -> GuestSpec:
@@ -100,9 +103,16 @@ def _check_networks(networks: t.Sequence[Item]) -> None:
         address, gateway = item.text("ip"), item.text("gateway")
         if gateway and address:
             _check_gateway(f"networks[{item.name}].gateway", gateway, address)
-        if address and is_fixed(address) and item.get("bridge"):
-            places.append((address.partition("/")[0], item.get("bridge"), item.get("vlan")))
-    ways = [":" in gateway for item in networks if (gateway := item.text("gateway"))]
+        ip6, gateway6 = item.text("ip6"), item.text("gateway6")
+        if ip6 and address and not takes_ip6(address):
+            raise SpecError(f"networks[{item.name}].ip6: {WITHOUT_IPV4}", key="networks")
+        if gateway6 and ip6 is not None:
+            _check_gateway6(f"networks[{item.name}].gateway6", gateway6, ip6)
+        for each in (address, ip6):
+            if each and is_fixed(each) and item.get("bridge"):
+                places.append((each.partition("/")[0], item.get("bridge"), item.get("vlan")))
+    keys = ("gateway", "gateway6")
+    ways = [":" in gateway for item in networks for key in keys if (gateway := item.text(key))]
     if len(set(ways)) != len(ways):
         raise SpecError(
             "networks: two of them have a gateway of one family. A container has one way out", key="networks"
@@ -116,6 +126,18 @@ def _check_gateway(key: str, gateway: str, address: str) -> None:
         raise SpecError(f"{key}: needs a fixed address in ip, not {address!r}", key=key)
     if not is_reachable(gateway, address):
         raise bad_value(key, gateway, f"an address in {ipaddress.ip_interface(address).network}")
+
+
+def _check_gateway6(key: str, gateway: str, address: str) -> None:
+    if not address:
+        raise SpecError(f"{key}: {NEEDS_IP6}", key=key)
+    if not is_reachable(gateway, address):
+        raise bad_value(key, gateway, f"an address in {ipaddress.ip_interface(address).network}, or one of the link")
+
+
+def takes_ip6(address: str) -> bool:
+    """Whether ``networks[].ip6`` stands beside that ``networks[].ip``, which is IPv4 then."""
+    return address == DHCP or (is_fixed(address) and ":" not in address)
 
 
 def is_fixed(address: str) -> bool:
@@ -167,4 +189,6 @@ def with_item_defaults(area: str, item: Item) -> Item:
     full = OPTIONS.created_item(area, item)
     if full.get("gateway") and not is_fixed(t.cast(str, full.get("ip"))):
         raise SpecError(f"{area}[{item.name}].gateway: needs a fixed address in ip", key=area)
+    if full.get("gateway6") and not full.get("ip6"):
+        raise SpecError(f"{area}[{item.name}].gateway6: {NEEDS_IP6}", key=area)
     return full

@@ -69,15 +69,24 @@ def cards_after(
         if not item.is_wanted:
             continue
         before, values = cards.get(item.name, CardClaim()), item.values
-        ip = values.get("ip")
         vlan = 0 if f"networks[{item.name}].vlan" in unset else before.vlan
         found[item.name] = CardClaim(
             mac=values.get("mac") or before.mac,
             bridge=values.get("bridge") or before.bridge,
             vlan=values.get("vlan") or vlan,
-            addresses=before.addresses if ip is None else (ip,),
+            addresses=_addresses_after(before.addresses, values.get("ip"), values.get("ip6")),
         )
     return found
+
+
+def _addresses_after(before: tuple[str, ...], ip: str | None, ip6: str | None) -> tuple[str, ...]:
+    """Once those that are written (*ip* of IPv4 or alone, *ip6* beside it) stand."""
+    if ip is None and ip6 is None:
+        return before
+    four = [address for address in before if ":" not in address] if ip is None else [ip]
+    six = [address for address in before if ":" in address] if ip6 is None else [ip6]
+    is_alone = ip is not None and (":" in ip or not any(":" not in address for address in before))
+    return (*four, *(() if ip6 is None and is_alone else six))
 
 
 def macs_of(cards: t.Iterable[CardClaim]) -> set[str]:

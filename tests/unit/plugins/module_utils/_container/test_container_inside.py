@@ -131,6 +131,9 @@ def test_a_new_container_asks_the_servers_of_the_host_where_nobody_names_others(
 class Card(dict[str, t.Any]):
     device = "eth0"
 
+    def __missing__(self, key: str) -> str:
+        return ""
+
 
 def test_a_card_has_a_file_of_networkd_and_networkd_is_switched_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -142,6 +145,9 @@ def test_a_card_has_a_file_of_networkd_and_networkd_is_switched_on(
     assert "192.0.2.5/24" in file.read_text()
     links = [tmp_path / link.lstrip("/") for link, dummy in inside.guest_files.NETWORKD_LINKS]
     assert links and all(link.is_symlink() for link in links)
+    both = Card(ip="dhcp", ip6="2001:db8::5/64", gateway6="2001:db8::1")
+    written(tmp_path, wanted(cards={"lan": both}), "networks[lan].ip6")
+    assert {"DHCP=yes", "Address=2001:db8::5/64", "Gateway=2001:db8::1"} <= {*file.read_text().splitlines()}
     written(tmp_path, wanted(cards={"lan": Card(ip="none", gateway="")}), "networks[lan].ip")
     assert not file.exists()
     file.write_text("left")

@@ -248,6 +248,13 @@ def test_what_is_refused(state, params, reason):
         ({"networks": [{"name": "a", "ip": "192.0.2.1"}]}, "networks[a].ip"),
         ({"networks": [{"name": "a", "ip": "dhcp", "gateway": "192.0.2.1"}]}, "networks[a].gateway"),
         ({"networks": [{"name": "a", "ip": "192.0.2.9/24", "gateway": "198.51.100.1"}]}, "networks[a].gateway"),
+        ({"networks": [{"name": "a", "ip6": "192.0.2.9/24"}]}, "networks[a].ip6"),
+        ({"networks": [{"name": "a", "ip6": "fe80::9/64"}]}, "networks[a].ip6"),
+        ({"networks": [{"name": "a", "ip": "none", "ip6": "2001:db8::9/64"}]}, "networks[a].ip6"),
+        ({"networks": [{"name": "a", "ip": "2001:db8::8/64", "ip6": "2001:db8::9/64"}]}, "networks[a].ip6"),
+        ({"networks": [{"name": "a", "ip6": "2001:db8::9/64", "gateway6": "192.0.2.1"}]}, "networks[a].gateway6"),
+        ({"networks": [{"name": "a", "ip6": "2001:db8::9/64", "gateway6": "2001:db9::1"}]}, "networks[a].gateway6"),
+        ({"networks": [{"name": "a", "ip6": "auto", "gateway6": "2001:db8::1"}]}, "networks[a].gateway6"),
         ({"networks": [{"name": each, "mac": "00:16:3e:00:00:01"} for each in "ab"]}, "networks: a mac is there twice"),
         (
             {"networks": [{"name": each, "bridge": "br0", "ip": "192.0.2.9/24"} for each in "ab"]},
@@ -520,8 +527,11 @@ def test_the_table_of_apply_paths_says_what_the_plan_answers(row, way, power):
     }
     if key:
         is_card = area == "networks"
+        beside = {"ip6": "2001:db8::9/64"} if key == "gateway6" else {}
         things[area] = {
-            "thing": card.replace(values={**card.values, key: before}) if is_card else Mounted(**{key: before})
+            "thing": card.replace(values={**card.values, **beside, key: before})
+            if is_card
+            else Mounted(**{key: before})
         }
         more = {"type": "usb"} if key == "id" else {}
         spec = GuestSpec("one", lists={area: (Item("thing", True, {**more, key: after}),)})

@@ -28,6 +28,8 @@ VALUES: dict[str, t.Any] = {
     "mtu": 0,
     "ip": "dhcp",
     "gateway": "",
+    "ip6": "",
+    "gateway6": "",
     "rate_limit.in": 0,
     "rate_limit.out": 0,
 }
