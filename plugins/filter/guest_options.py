@@ -50,6 +50,8 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils._guest_options import host_of, options_of
+from ..plugin_utils._networks import Network, NetworkError, leaves_choice, networks_of, read_address, with_slice
+from ..plugin_utils._profiles import dictionaries
 
 KINDS = ("vm", "container")
 
@@ -61,7 +63,7 @@ def guest_options(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any], kind:
     """
     if kind not in KINDS:
         raise AnsibleFilterError(f"guest_options: kind is {kind!r}, it must be one of {', '.join(KINDS)}")
-    found = []
+    found, names = [], list(names)
     for name in names:
         variables = hostvars[name]
         its = variables.get("guest_kind")
@@ -69,7 +71,22 @@ def guest_options(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any], kind:
             raise AnsibleFilterError(f"{name}: guest_kind is {its!r}, it must be one of {', '.join(KINDS)}")
         if its == kind:
             found.append(options_of(name, variables, host_of(variables, hostvars)))
-    return found
+    if not any(leaves_choice(net) for its in found for net in dictionaries(its.get("networks"))):
+        return found
+    # Whoever has a fixed address on the host, of whatever kind, keeps it.
+    others = [options_of(name, hostvars[name], host_of(hostvars[name], hostvars)) for name in names]
+    given = (read_address(net.get("ip")) for its in others for net in dictionaries(its.get("networks")))
+    declared = {address for address in given if address is not None}
+    try:
+        return [with_slice(its, networks_on(hostvars[its["name"]], hostvars), declared) for its in found]
+    except NetworkError as exc:
+        raise AnsibleFilterError(str(exc)) from exc
+
+
+def networks_on(variables: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> list[Network]:
+    """The networks of the hypervisor of a guest."""
+    hypervisor = str(variables.get("guest_hypervisor"))
+    return networks_of(hypervisor, hostvars[hypervisor]) if hypervisor in hostvars else []
 
 
 class FilterModule:

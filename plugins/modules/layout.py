@@ -1385,11 +1385,15 @@ options:
               - hwaddr
           ip:
             description:
-              - V(dhcp), V(none), or an IPv4 or IPv6 address with its prefix length. A new interface asks by DHCP.
+              - V(dhcp), V(none), V(auto), or an IPv4 or IPv6 address with its prefix length. A new interface asks by DHCP.
+              - V(auto) takes a free IPv4 address of the bridge's network once and keeps it. It is in no DHCP range, reservation
+                or lease of the bridge, no other container has it, and nobody answers to it (ARP). V(auto:10.20.0.65-10.20.0.126/24)
+                takes one of these.
+              - A fixed address that somebody else on the bridge has is refused, with the MAC address that answers.
               - V(dhcp) needs systemd-networkd or ifupdown in the image. With V(none) the container configures the interface
                 itself.
-              - 'B(In short:) live. A new one has V(dhcp). Allowed: dhcp, none, or an address with its prefix length such
-                as 192.0.2.10/24.'
+              - 'B(In short:) live. A new one has V(dhcp). Allowed: dhcp, none, auto, or an address with its prefix length
+                such as 192.0.2.10/24.'
             type: str
           gateway:
             description:

@@ -53,7 +53,7 @@ def claims(guest: Options, hidden: t.Collection[str]) -> t.Iterator[tuple[str, s
         if mac:
             yield "MAC address", str(mac).lower().replace("-", ":")
         address = canonical(str(net.get("ip") or "").partition("/")[0])
-        if address not in ("", "dhcp", "none") and net.get("bridge") not in hidden:
+        if address not in ("", "dhcp", "none", "auto") and net.get("bridge") not in hidden:
             vlan = net.get("vlan") or net.get("tag")
             yield "address", f"{address} in VLAN {vlan}" if vlan else address
 

@@ -246,7 +246,7 @@ def declared_addresses(variables: Facts) -> list[str]:
     """The fixed addresses that the inventory gives the guest: its names outlive a hypervisor that does not answer."""
     nets = (variables.get("guest_spec") or {}).get("networks") or []
     given = [str(net.get("ip") or "").partition("/")[0] for net in nets]
-    return [address for address in given if address not in ("", "dhcp", "none")]
+    return [address for address in given if address not in ("", "dhcp", "none", "auto")]
 
 
 def is_routable(address: str) -> bool:

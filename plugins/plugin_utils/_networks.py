@@ -12,6 +12,7 @@ import ipaddress
 import itertools
 import typing as t
 
+from ..module_utils._guest.auto_address import AUTO
 from ._conflicts import hiding_bridges
 from ._profiles import dictionaries, form
 from ._recommended import answers_names
@@ -220,6 +221,62 @@ def is_usable(address: Address, subnet: Subnet) -> bool:
     return address in subnet and not (
         has_ends and address in (subnet[0], *([subnet[-1]] if subnet.version == 4 else ()))
     )
+
+
+# ---- what guests may take ---------------------------------------------------------------------------------------------------
+
+
+def leaves_choice(net: Options) -> bool:
+    """Whether a card of a guest leaves the choice of its address to the host."""
+    return net.get("ip") == AUTO
+
+
+def with_slice(options: Options, networks: t.Sequence[Network], declared: t.Collection[Address]) -> dict[str, t.Any]:
+    """The *options* of a guest, each card with ``ip: auto`` with what it may take of the slice of its network, and with its gateway.
+
+    Not what the bridge has or hands out, nor the addresses that guests *declared*. What the bridge keeps for a guest of this name it gets.
+    """
+    nets = options.get("networks")
+    if not isinstance(nets, (list, tuple)) or not any(leaves_choice(net) for net in dictionaries(nets)):
+        return dict(options)
+    has_gateway = any(net.get("gateway") for net in dictionaries(nets))
+    found: list[t.Any] = []
+    for net in nets:
+        place = (net.get("bridge"), vlan_of(net)) if isinstance(net, t.Mapping) and leaves_choice(net) else None
+        network = next((its for its in networks if (its.bridge, its.vlan) == place and its.subnet.version == 4), None)
+        if network is None:
+            found.append(net)
+            continue
+        text = f"{AUTO}:{','.join(map(str, _free(network, str(options['name']), declared)))}/{network.subnet.prefixlen}"
+        gateway = {} if has_gateway or network.gateway is None else {"gateway": str(network.gateway)}
+        has_gateway = has_gateway or bool(gateway)
+        found.append({**net, "ip": text, **gateway})
+    return {**options, "networks": found}
+
+
+def _free(network: Network, guest: str, declared: t.Collection[Address]) -> list[Slice]:
+    own = next((address for address, (dummy, name) in network.kept.items() if name == guest), None)
+    if own is not None:
+        return [Slice(own, own)]
+    taken = [network.leased] if network.leased else []
+    singles = {*declared, *network.kept} | {it for it in (network.gateway, network.address) if it is not None}
+    taken += [Slice(address, address) for address in singles]
+    free = [network.slice]
+    for its in taken:
+        free = [left for one in free for left in _without(one, its)]
+    if not free:
+        raise NetworkError(f"{network.where}: nothing of the slice {network.slice} is left for {guest}")
+    return free
+
+
+def _without(one: Slice, other: Slice) -> t.Iterator[Slice]:
+    if not one.overlaps(other):
+        yield one
+        return
+    if int(one.first) < int(other.first):
+        yield Slice(one.first, other.first - 1)
+    if int(other.last) < int(one.last):
+        yield Slice(other.last + 1, one.last)
 
 
 # ---- all hypervisors together ----------------------------------------------------------------------------------------------

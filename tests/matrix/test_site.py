@@ -285,6 +285,25 @@ def test_networks_that_do_not_agree_are_refused_before_any_host_is_touched(inven
     assert not (LXC / ONE).exists() and not (FOLDER / "pool").exists()
 
 
+def test_guests_that_leave_their_address_to_the_host_take_one_each_and_keep_it(inventory: Inventory) -> None:
+    """The slice has three, one of which the inventory gives to the machine's reservation."""
+    alpha = inventory["all"]["children"]["hypervisors"]["hosts"][f"{PREFIX}-alpha"]
+    network = {"name": "lab", "bridge": BRIDGE, "subnet": "10.91.12.0/24", "gateway": "10.91.12.1"}
+    alpha["hypervisor_networks"] = [{**network, "slice": "10.91.12.20-10.91.12.22"}]
+    kept = {"name": VM, "mac": "52:54:00:12:00:09", "ip": "10.91.12.21"}
+    alpha["hypervisor_bridges"][0]["dhcp"] = {"hosts": [kept]}
+    for name in (ONE, TWO):
+        spec = guest(inventory, name)["guest_spec"]
+        guest(inventory, name)["guest_spec"] = {**spec, "networks": [{**LAN, "ip": "auto"}]}
+    converge(inventory)
+    configs = {name: (LXC / name / "config").read_text() for name in (ONE, TWO)}
+    addresses = {re.findall(r"ipv4\.address = (\S+)", text)[0] for text in configs.values()}
+    assert addresses == {"10.91.12.20/24", "10.91.12.22/24"}
+    assert all("ipv4.gateway = 10.91.12.1\n" in text for text in configs.values())
+    assert set(converge(inventory).changed().values()) == {0}
+    assert {name: (LXC / name / "config").read_text() for name in (ONE, TWO)} == configs
+
+
 def name_others(inventory: Inventory) -> None:
     """Guests of this host that are none of the test's: named, and left as they are, or they would be pruned."""
     for record in Path(paths.record_folder("guests")).glob("*.json"):

@@ -47,6 +47,7 @@ from . import (
     rootfs,
     running,
 )
+from .addressing import with_taken
 from .config import HOOK, Config
 from .device import write_device
 from .observe import KIND, free_ids
@@ -71,6 +72,9 @@ def apply_container(spec: GuestSpec, state: State, plan: Plan, work: Work) -> St
     if missing and spec.state != "absent":
         raise MissingRequirement(f"there is no {', '.join(missing)}, which a mount needs", missing=missing)
     check_origin(spec, state)
+    if spec.state != "absent":
+        state = with_taken(spec, state, work.host)
+        wanted = wanted_of(spec, state)
     yield from Run(ContainerBackend(wanted, plan, work), wanted.spec, state, plan).steps()
 
 
@@ -105,7 +109,13 @@ class ContainerBackend:
             unplugged, paths = {**unplugged, **kept.unplugged}, {**paths, **(kept.names.get("mounts") or {})}
         found: dict[str, t.Any] = {"ssh_keys": keys, "unplugged": unplugged, "names": {"mounts": paths}}
         if is_final:
-            return {**found, "macs": macs}
+            cards = self.wanted.cards
+            kept_addresses = {
+                name: cidr
+                for name, cidr in kept.addresses.items()
+                if name in macs and (name not in cards or cards[name]["ip"] == cidr)
+            }
+            return {**found, "macs": macs, "addresses": kept_addresses}
         return found if self.state.exists else {**found, **self._claim_root()}
 
     def _claim_root(self) -> dict[str, t.Any]:

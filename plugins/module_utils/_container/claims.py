@@ -16,7 +16,7 @@ from .._image.state import space_of
 from . import cgroup
 from .card import addresses_of as fixed_addresses
 from .config import Config
-from .plan import ContainerKind
+from .plan import ContainerKind, with_addresses
 from .state import State
 
 
@@ -32,6 +32,7 @@ def claims_of(spec: GuestSpec | None, state: State) -> Claims:
         return as_it_is(state, cards, memory_kib=memory, links=[nic.host for nic in nics])
     if spec.state == "absent":
         return when_it_goes(ContainerKind(spec, state))
+    spec = with_addresses(spec, state)
     memory = 0 if "memory" in spec.unset else spec.get("memory", memory)
     return once_it_stands(spec, cards, memory_kib=memory, space=_space(spec, state))
 

@@ -23,6 +23,7 @@ from .._guest.record import GuestRecord
 from .._guest.recorded import load_file, load_others
 from .._guest.removal import kept_snapshots, obstacle_to_deletion
 from .._guest.spec import GuestSpec
+from .._host import neighbours
 from .._host.lxc import Container, config_path, read_containers
 from .._host.snapshot import IMAGE, Host
 from .._image import copies
@@ -392,14 +393,36 @@ def _observe_surroundings(
     # Most plans of a host need nobody's MAC, and reading all of them costs.
     cards = kept.things("networks")
     needs_macs = any(item.get("mac") or item.name not in cards for item in spec.wanted("networks"))
+    answering = _observe_neighbours(kept, spec, host)
     return {
         "host": there,
         "machine_id": there.machine_id,
-        "taken_macs": taken_macs(host, name) if needs_macs else {},
+        "taken_macs": taken_macs(host, name) if needs_macs or answering else {},
+        "answering": answering,
         **(_observe_image(spec.image, host) if spec.image and not exists else {}),
         "rate_obstacle": rate_obstacle(spec, *QUEUES),
         "vlan_obstacles": {bridge: why for bridge in bridges if (why := host.vlan_obstacle(bridge))},
     }
+
+
+def _observe_neighbours(kept: Definition, spec: GuestSpec, host: Host) -> dict[str, str]:
+    """Who has the fixed addresses that cards are to get. The bridge itself is in no VLAN that could be asked."""
+    asked: dict[str, list[str]] = {}
+    cards = t.cast("t.Mapping[str, Card]", kept.things("networks"))
+    for item in spec.wanted("networks"):
+        card, address = cards.get(item.name), (item.text("ip") or "").partition("/")[0]
+        bridge = item.get("bridge") or (card.text("bridge") if card else "")
+        is_there = card is not None and card["ip"] == item.get("ip") and card["bridge"] == bridge
+        has_vlan = item.get("vlan", card["vlan"] if card else 0)
+        # Only IPv4 has its length with dots before it.
+        if address.count(".") == 3 and address.replace(".", "").isdecimal() and not is_there and not has_vlan:
+            asked.setdefault(bridge, []).append(address)
+    own = {card["mac"] for card in cards.values()} | {item.get("mac") for item in spec.wanted("networks")}
+    found = {}
+    for bridge, addresses in asked.items():
+        if bridge in host.link_names:
+            found.update(neighbours.who_answers(bridge, addresses))
+    return {address: mac for address, mac in found.items() if mac not in own}
 
 
 def _observe_image(name: str, host: Host) -> dict[str, t.Any]:

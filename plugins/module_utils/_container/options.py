@@ -34,6 +34,7 @@ from .._core.options import (
     size,
 )
 from .._core.units import GIB, KIB, MIB, TIB, parse_size, show_memory_kib, show_size
+from .._guest.auto_address import is_auto, read_offer
 from .._guest.options import (
     AUTOSTART,
     BRIDGE,
@@ -77,10 +78,11 @@ FEATURES = ("fuse", "tun", "docker", "keyctl", "mknod")
 UNLIMITED_SWAP = -1
 EVERYBODYS_WEIGHT = 100
 DHCP, NO_ADDRESS = "dhcp", "none"
-# The guest gives itself an address from what a router announces (SLAAC), as the kernel does unless it is told otherwise.
+# In ip6 the guest gives itself an address from what a router announces (SLAAC), as the kernel does unless it is told otherwise; in ip the host
+# takes one for it.
 AUTO = "auto"
 
-_IP = "dhcp, none, or an address with its prefix length such as 192.0.2.10/24"
+_IP = "dhcp, none, auto, or an address with its prefix length such as 192.0.2.10/24"
 _IP6 = "an IPv6 address with its prefix length such as 2001:db8::10/64, or auto"
 _GATEWAY6 = "an IPv6 address, such as 2001:db8::1 or fe80::1"
 _SWAP = "0, or whole MiB, 64 TiB at most"
@@ -149,6 +151,9 @@ def _parse_ip(key: str, value: str) -> str:
     if value in (DHCP, NO_ADDRESS):
         return value
     try:
+        if is_auto(value):
+            read_offer(value)
+            return value
         interface = ipaddress.ip_interface(value if "/" in value else "")
     except ValueError:
         raise bad_value(key, value, _IP) from None
@@ -164,6 +169,10 @@ def _parse_ip(key: str, value: str) -> str:
     ):
         raise bad_value(key, value, _IP)
     return interface.with_prefixlen
+
+
+def _show_ip(ip: str | None) -> str | None:
+    return AUTO if ip is not None and is_auto(ip) else ip
 
 
 def _parse_ip6(key: str, value: str) -> str:
@@ -242,7 +251,7 @@ OPTIONS = Options(
     BRIDGE,
     NETWORK_VLAN,
     NETWORK_MAC,
-    Option("networks[].ip", check=IP, create=DHCP, live=always),
+    Option("networks[].ip", check=IP, create=DHCP, live=always, show=_show_ip),
     Option("networks[].gateway", check=GATEWAY, off="", live=always, show=or_none, note="of a fixed address"),
     Option("networks[].ip6", check=IP6, off="", live=always, show=or_none),
     Option("networks[].gateway6", check=GATEWAY6, off="", live=always, show=or_none, note="of a fixed address"),

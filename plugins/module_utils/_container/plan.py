@@ -14,6 +14,7 @@ from .._core.keyed import NEEDS_TWO_RUNS, Show, Thing, gives_up, key_of, show
 from .._core.options import NEVER_PERMITTED, VOLUME, Item, split
 from .._core.plan import How, Plan
 from .._core.units import MIB, show_memory_kib, show_size
+from .._guest.auto_address import fits, is_auto
 from .._guest.device import KNOWN_BY, NODE, Target, target_of
 from .._guest.plan import Kind, plan_guest, refuse
 from .._guest.spec import GuestSpec
@@ -60,6 +61,9 @@ class ContainerKind(Kind):
     # The range that Xen has, and LXC and Docker take for containers.
     mac_prefix = "00:16:3e"
     state: State
+
+    def __init__(self, spec: GuestSpec, state: State) -> None:
+        super().__init__(with_addresses(spec, state), state)
 
     # -- a new container
 
@@ -358,7 +362,11 @@ class ContainerKind(Kind):
             if source and source not in self.state.places:
                 draft.plan.assumed.append(f"path {source}")
             self._say_what_is_unmapped(draft, item)
-        elif not self._check_mac(draft, item) or not self._check_address(draft, item, before):
+        elif (
+            not self._check_mac(draft, item)
+            or not self._check_address(draft, item, before)
+            or not self._check_neighbours(draft, item, before)
+        ):
             return False
         elif isinstance(before, Card):
             _check_gateway(draft, item, before)
@@ -517,6 +525,21 @@ class ContainerKind(Kind):
                 return False
         return True
 
+    def _check_neighbours(self, draft: Draft, item: Item, before: Thing | None) -> bool:
+        """Nobody else has the address that it is to get. Guests of one host a layout compares: one may leave it to the other."""
+        ip, now = item.text("ip") or "", before if isinstance(before, Card) else None
+        bridge = item.get("bridge") or (now.text("bridge") if now else "")
+        address = ip.partition("/")[0]
+        mac = self.state.answering.get(address)
+        if is_auto(ip):
+            draft.plan.assumed.append(f"a free address on {bridge}")
+        elif mac is not None and mac not in self.state.taken_macs:
+            path = f"networks[{item.name}].ip"
+            reason = f"{path}: {address} answers on {bridge} already, from {mac}. Choose another, or take it off there"
+            refuse(draft, path, now and now["ip"], ip, reason)
+            return False
+        return True
+
     def _ways_out(self, but: str) -> t.Iterator[tuple[str, str, str]]:
         """The gateways of the other cards once the run is over: the name of the card, the key, the gateway."""
         spec = self.spec
@@ -612,6 +635,20 @@ class ContainerKind(Kind):
 
     def deleted_by(self, name: str) -> tuple[str, ...]:
         return ("rootfs", "volumes")
+
+
+def with_addresses(spec: GuestSpec, state: State) -> GuestSpec:
+    """*spec* with the addresses that its cards with ``ip: auto`` have: what is recorded, or what the card has been told by hand."""
+    if not any(is_auto(item.text("ip")) for item in spec.wanted("networks")):
+        return spec
+
+    def with_address(item: Item) -> Item:
+        ip, card = item.text("ip") or "", state.cards.get(item.name)
+        known = (state.record.addresses.get(item.name), card.text("ip") if card else None)
+        found = next((cidr for cidr in known if cidr and is_auto(ip) and fits(ip, cidr)), None)
+        return item.with_values({**item.values, "ip": found}) if found else item
+
+    return spec.replace(lists={**spec.lists, "networks": tuple(map(with_address, spec.items("networks")))})
 
 
 def _has_free_ids(state: State) -> bool:

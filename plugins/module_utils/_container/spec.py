@@ -14,6 +14,7 @@ import typing as t
 from .._core.declared import check_name
 from .._core.errors import SpecError, bad_value
 from .._core.options import Item
+from .._guest.auto_address import is_auto
 from .._guest.device import KNOWN_BY, NODE
 from .._guest.spec import GuestSpec, parse_guest
 from .options import DHCP, NO_ADDRESS, OPTIONS
@@ -109,7 +110,7 @@ def _check_networks(networks: t.Sequence[Item]) -> None:
         if gateway6 and ip6 is not None:
             _check_gateway6(f"networks[{item.name}].gateway6", gateway6, ip6)
         for each in (address, ip6):
-            if each and is_fixed(each) and item.get("bridge"):
+            if each and is_fixed(each) and not is_auto(each) and item.get("bridge"):
                 places.append((each.partition("/")[0], item.get("bridge"), item.get("vlan")))
     keys = ("gateway", "gateway6")
     ways = [":" in gateway for item in networks for key in keys if (gateway := item.text(key))]

@@ -121,10 +121,12 @@ class GuestRecord:
     of interfaces whose link is down. *idmap* is start and count of the mapped ids. *options* are what the record holds of
     options (home ``RECORD``), as JSON. *due_power* is ``started`` or ``paused`` while a run that was killed may not have come to
     that. *snapshots* are ours, by name; *reverting* is a revert that has not come to its end. *origin* is what it was cloned
-    from; *holds* the guest that is held still by us while it is. *nvram* is the file of a machine's UEFI variables that we made.
+    from; *addresses* are those that were taken for cards that leave the choice to the host, with the length of the prefix, by card;
+    *holds* is the guest that is held still by us while it is. *nvram* is the file of a machine's UEFI variables that we made.
     """
 
     __slots__ = (
+        "addresses",
         "due_power",
         "exists",
         "holds",
@@ -168,7 +170,9 @@ class GuestRecord:
         origin: Origin | None = None,
         holds: str | None = None,
         nvram: RecordedFile | None = None,
+        addresses: t.Mapping[str, str] | None = None,
     ) -> None:
+        self.addresses: t.Mapping[str, str] = addresses or {}
         self.exists = exists
         self.kind = kind
         self.is_building = is_building
@@ -228,10 +232,22 @@ class GuestRecord:
 
 
 # What is kept by the name of an item.
-_FOLDERS = ("volumes", "macs", "names", "unplugged", "startup", "snapshots", "reverting", "origin", "nvram")
+_FOLDERS = (
+    "addresses",
+    "volumes",
+    "macs",
+    "names",
+    "unplugged",
+    "startup",
+    "snapshots",
+    "reverting",
+    "origin",
+    "nvram",
+)
 _LISTS = ("ssh_keys", "tags")
 _KEYS = frozenset(
-    "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds nvram schema".split()
+    "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds nvram schema "
+    "addresses".split()
 )
 
 
@@ -279,6 +295,7 @@ def _load(data: Data, exists: bool) -> GuestRecord:
         origin=load_origin(origin) if origin else None,
         holds=data.get("holds"),
         nvram=RecordedFile(str(nvram["path"]), bool(nvram.get("fresh"))) if nvram else None,
+        addresses=data.get("addresses"),
     )
 
 
@@ -318,6 +335,7 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "image": record.image,
         "volumes": {name: _dump_volume(its) for name, its in record.volumes.items()} or None,
         "macs": dict(record.macs) or None,
+        "addresses": dict(record.addresses) or None,
         "names": {area: dict(its) for area, its in record.names.items() if its} or None,
         "unplugged": dict(record.unplugged) or None,
         "idmap": _dump_idmap(record.idmap),

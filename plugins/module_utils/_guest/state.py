@@ -37,13 +37,15 @@ class GuestState:
     stands, no creation of it was interrupted. *live* is ``None`` while it is stopped. *declined* are the paths that the guest
     declined in this run of it. *other_kind* is the kind of the guest that has its name. *taken_macs* are those of all other
     guests. *vlan_obstacles* says of bridges why no card on them can be in a VLAN, *rate_obstacle* why no card can
-    be limited. *clones* are the guests whose volumes stand on its own, *source* is what a new one is cloned from.
+    be limited. *answering* are fixed addresses that it is to get and that somebody else has, each with the MAC that says so.
+    *clones* are the guests whose volumes stand on its own, *source* is what a new one is cloned from.
 
     For its removal: *owned* are our volumes that are there, by item, as they are told; *used* says of them why they cannot be
     deleted now; *snapshots* are the places of each of our snapshots, by name, *foreign* is what is kept though it is not ours.
     """
 
     __slots__ = (
+        "answering",
         "clones",
         "declined",
         "exists",
@@ -83,7 +85,9 @@ class GuestState:
         foreign: tuple[str, ...] = (),
         clones: tuple[str, ...] = (),
         source: Source | None = None,
+        answering: t.Mapping[str, str] | None = None,
     ) -> None:
+        self.answering: t.Mapping[str, str] = answering or {}
         self.power = power
         self.exists = exists
         self.persistent: Side = persistent or Side({})

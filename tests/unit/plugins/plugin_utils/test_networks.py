@@ -6,7 +6,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible.errors import AnsibleFilterError
 
+from ansible_collections.homelab.hybrid.plugins.filter.guest_options import guest_options
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._host_options import host_error, host_options
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._networks import (
     NetworkError,
@@ -179,3 +181,47 @@ def test_a_bridge_gets_the_domain_of_its_network_unless_it_has_one() -> None:
 def test_a_hypervisor_whose_networks_are_refused_says_so_itself() -> None:
     variables = {"inventory_hostname": "alpha", **host({**LAN, "gateway": "192.0.3.1"})}
     assert str(host_error(variables)).startswith("hypervisor_networks[lan] of alpha: the gateway")
+
+
+def lab_guest(name: str, ip: str = "auto", **more: t.Any) -> dict[str, t.Any]:
+    nets = [{"name": "lan", "bridge": "br0", "ip": ip, **more}]
+    return {
+        "guest_hypervisor": "alpha",
+        "guest_kind": "container",
+        "guest_spec": {"networks": nets},
+        "inventory_hostname": name,
+    }
+
+
+def test_a_guest_takes_of_the_slice_what_nobody_has_and_gets_the_gateway() -> None:
+    networks = host({**LAB, "slice": "10.20.0.90-10.20.0.210"}, bridges=[NAT])
+    hostvars = {
+        "alpha": networks,
+        "web": lab_guest("web"),
+        "db": lab_guest("db", "10.20.0.95/24"),
+        "builder": lab_guest("builder"),
+    }
+    web, db, builder = guest_options(["web", "db", "builder"], hostvars, "container")
+    assert web["networks"] == [
+        {
+            "name": "lan",
+            "bridge": "br0",
+            "ip": "auto:10.20.0.90-10.20.0.94,10.20.0.96-10.20.0.99,10.20.0.200-10.20.0.210/24",
+            "gateway": "10.20.0.1",
+        }
+    ]
+    assert db["networks"][0]["ip"] == "10.20.0.95/24"
+    # The bridge keeps that address for this name.
+    assert builder["networks"][0]["ip"] == "auto:10.20.0.130-10.20.0.130/24"
+
+
+def test_a_guest_on_a_bridge_without_a_network_leaves_all_to_the_bridge() -> None:
+    hostvars = {"alpha": host(LAB, bridges=[NAT]), "web": lab_guest("web", bridge="other0")}
+    (web,) = guest_options(["web"], hostvars, "container")
+    assert web["networks"] == [{"name": "lan", "bridge": "other0", "ip": "auto"}]
+
+
+def test_a_slice_of_which_nothing_is_left_is_refused() -> None:
+    hostvars = {"alpha": host({**LAB, "slice": "10.20.0.100-10.20.0.199"}, bridges=[NAT]), "web": lab_guest("web")}
+    with pytest.raises(AnsibleFilterError, match=r"nothing of the slice .* is left for web"):
+        guest_options(["web"], hostvars, "container")
