@@ -65,6 +65,9 @@ def test_an_address_is_taken_once_and_kept() -> None:
     assert f"inet {address}" in ct.inside("ip", "-4", "address", "show", "eth0")
     # Another that may be taken is no reason to move while it is of the same network; another address is, and it is free again.
     assert not converge_now(ct.CONTAINER, {**ct.BASE, **card(TWO)}).changed
+    both = {**card(TWO)["networks"][0], "ip6": "fd00:91:7::10/64"}
+    check_run_again(ct.CONTAINER, {**ct.BASE, "networks": [both]}, ["networks[lan].ip6"])
+    assert address_of() == address
     check_run_again(ct.CONTAINER, {**ct.BASE, **card("10.91.7.30/24")}, ["networks[lan].ip"])
     assert address_of() == "10.91.7.30/24" and recorded() == {}
 

@@ -180,7 +180,7 @@ def _parse_ip6(key: str, value: str) -> str:
     if value == AUTO:
         return ""
     address = _parse_ip(key, value)
-    if ":" not in address or ipaddress.ip_interface(address).is_link_local:
+    if is_auto(address) or ":" not in address or ipaddress.ip_interface(address).is_link_local:
         raise bad_value(key, value, _IP6)
     return address
 

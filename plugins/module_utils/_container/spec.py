@@ -138,7 +138,7 @@ def _check_gateway6(key: str, gateway: str, address: str) -> None:
 
 def takes_ip6(address: str) -> bool:
     """Whether ``networks[].ip6`` stands beside that ``networks[].ip``, which is IPv4 then."""
-    return address == DHCP or (is_fixed(address) and ":" not in address)
+    return address == DHCP or is_auto(address) or (is_fixed(address) and ":" not in address)
 
 
 def is_fixed(address: str) -> bool:
