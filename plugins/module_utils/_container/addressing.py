@@ -15,7 +15,7 @@ from .._core import record as records
 from .._core.claims import addresses_in
 from .._core.errors import ApplyError
 from .._core.options import Item
-from .._guest.auto_address import Offer, Span, candidates, is_auto, offer_of, read_offer
+from .._guest.auto_address import AUTO, Offer, Span, candidates, is_auto, offer_of, read_offer
 from .._guest.ownership import Ownership
 from .._guest.recorded import load_others
 from .._guest.spec import GuestSpec
@@ -46,7 +46,7 @@ def _take(guest: str, item: Item, state: State, host: Host, own: Ownership) -> N
     bridge = item.get("bridge") or (card.text("bridge") if card else "")
     vlan = item.get("vlan", card["vlan"] if card else 0)
     path = f"networks[{item.name}].ip"
-    offer = read_offer(item.text("ip")) or _offer_of_bridge(path, bridge, host)
+    offer = read_offer(item.text("ip") or AUTO) or _offer_of_bridge(path, bridge, host)
     taken = [*handed_out.spans(host, bridge), *_of_guests(guest, host)]
     for cidr in candidates(offer, taken, f"{guest}/{item.name}"):
         address = cidr.partition("/")[0]
