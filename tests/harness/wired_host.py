@@ -55,7 +55,7 @@ BRIDGE_OF_IFUPDOWN = {
 
 class Kind(t.NamedTuple):
     """Who keeps the network of the host: its packages, the unit that starts it, where its files are, those of a bridge over the card, and
-    the program that reads them anew."""
+    the programs that read them anew, and renew the lease of vmbr0."""
 
     name: str
     packages: tuple[str, ...]
@@ -63,9 +63,18 @@ class Kind(t.NamedTuple):
     folder: str
     bridge: t.Mapping[str, str]
     reload: tuple[str, ...]
+    renew: tuple[str, ...]
 
 
-NETWORKD = Kind("networkd", (), "systemd-networkd", "etc/systemd/network", BRIDGE_OF_NETWORKD, ("networkctl", "reload"))
+NETWORKD = Kind(
+    "networkd",
+    (),
+    "systemd-networkd",
+    "etc/systemd/network",
+    BRIDGE_OF_NETWORKD,
+    ("networkctl", "reload"),
+    ("networkctl", "renew", "vmbr0"),
+)
 # What Debian 13 installs along with ifupdown asks for leases.
 IFUPDOWN = Kind(
     "ifupdown",
@@ -74,6 +83,7 @@ IFUPDOWN = Kind(
     "etc/network",
     BRIDGE_OF_IFUPDOWN,
     ("sh", "-c", "ifdown vmbr0; ifup vmbr0"),
+    ("ifup", "--force", "--no-scripts", "vmbr0"),
 )
 # The client that Debian installed with it before.
 WITH_DHCLIENT = IFUPDOWN._replace(name="dhclient", packages=("bridge-utils", "ifupdown", "isc-dhcp-client"))
@@ -253,7 +263,11 @@ def network() -> dict[str, t.Any]:
     }
     notes = inside("sh", "-c", "sort /run/network/ifstate 2> /dev/null", check=False).splitlines()
     routes = inside("ip", "route", "show", "default")
-    return {"links": links, "routes": routes, "files": files, "notes": notes}
+    # The programs that ifup starts, and which of the two links they lease for.
+    found = [line.split() for line in inside("ps", "-eo", "args").splitlines()]
+    running = [words for words in found if words and words[0].rpartition("/")[2].rstrip(":") in ("dhcpcd", "dhclient")]
+    clients = sorted({word for words in running for word in words if word in (CARD, "vmbr0")})
+    return {"links": links, "routes": routes, "files": files, "notes": notes, "clients": clients}
 
 
 def leftovers() -> list[str]:

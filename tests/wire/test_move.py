@@ -13,24 +13,54 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.tests.harness import wired_host
 from ansible_collections.homelab.hybrid.tests.harness.machines import command
-from ansible_collections.homelab.hybrid.tests.harness.wired_host import ADDRESS, CARD, CONTROL, MAC, WiredHost, inside
+from ansible_collections.homelab.hybrid.tests.harness.wired_host import (
+    ADDRESS,
+    CARD,
+    CONTROL,
+    KINDS,
+    MAC,
+    WITH_DHCLIENT,
+    WiredHost,
+    inside,
+)
 
 BRIDGE: dict[str, t.Any] = {"name": "vmbr0", "mode": "ports", "ports": [{"name": CARD}]}
 SECOND, SIXTH = "10.219.1.10/24", "fd00:219::10/64"
+# By the name of who keeps the network.
 FIXED = {
-    "10-lan.network": f"[Match]\nName={CARD}\n\n[Network]\n# the router's\nAddress={ADDRESS}/24\nAddress={SECOND}\nAddress={SIXTH}\n"
-    f"Gateway={CONTROL}\n\n[Route]\nDestination=10.88.0.0/16\nGateway={CONTROL}\n"
+    "networkd": {
+        "10-lan.network": f"[Match]\nName={CARD}\n\n[Network]\n# the router's\nAddress={ADDRESS}/24\nAddress={SECOND}\nAddress={SIXTH}\n"
+        f"Gateway={CONTROL}\n\n[Route]\nDestination=10.88.0.0/16\nGateway={CONTROL}\n"
+    },
+    "ifupdown": {
+        "interfaces": f"auto lo\niface lo inet loopback\n\n# The primary network interface\nallow-hotplug {CARD}\nauto {CARD}\n"
+        f"iface {CARD} inet static\n    # the router's\n    address {ADDRESS}/24\n    gateway {CONTROL}\n    dns-nameservers {CONTROL}\n"
+        f"    up ip route add 10.88.0.0/16 via {CONTROL} dev $IFACE\n    up touch /run/up-$IFACE\n    down rm /run/up-$IFACE\n\n"
+        f"iface {CARD} inet static\n    address {SECOND}\n\niface {CARD} inet6 static\n    address {SIXTH}\n"
+    },
 }
-LEASED = {"80-ethernet.network": "[Match]\nType=ether\n\n[Network]\nDHCP=ipv4\n"}
+LEASED = {
+    "networkd": {"80-ethernet.network": "[Match]\nType=ether\n\n[Network]\nDHCP=ipv4\n"},
+    "ifupdown": {
+        "interfaces": f"auto lo\niface lo inet loopback\n\nauto {CARD}\nallow-hotplug {CARD}\niface {CARD} inet dhcp\n"
+        f"# This is an autoconfigured IPv6 interface\niface {CARD} inet6 auto\n"
+    },
+}
+LEASED["dhclient"] = LEASED["ifupdown"]
 GUEST = "10.219.0.77"
 
 
-@pytest.fixture
-def host(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[WiredHost]:
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
+def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[WiredHost]:
     try:
-        yield WiredHost(tmp_path_factory.mktemp("control"))
+        yield WiredHost(tmp_path_factory.mktemp("control"), request.param)
     finally:
         wired_host.remove()
+
+
+def scripts_of() -> str:
+    """The links whose up lines ran, and whose down lines did not."""
+    return inside("sh", "-c", "cd /run && echo up-*")
 
 
 def plug_in_a_guest() -> None:
@@ -43,11 +73,12 @@ def plug_in_a_guest() -> None:
 
 
 def test_a_card_with_fixed_addresses_becomes_a_port(host: WiredHost) -> None:
-    host.build(FIXED)
+    host.build(FIXED[host.kind.name])
     before = wired_host.network()
     silent = host.task({**BRIDGE, "verify": ["10.219.0.98"], "confirm_timeout": 20})
     assert "verify: 10.219.0.98 does not answer" in silent["msg"]
     assert wired_host.network() == before and wired_host.leftovers() == []
+    assert scripts_of() in (f"up-{CARD}", "up-*")
     result = host.task({**BRIDGE, "verify": [CONTROL]})
     assert result["changed"] and not result.get("failed"), result
     assert {it["how"] for it in result["plan"]} == {"confirmed"}
@@ -56,7 +87,9 @@ def test_a_card_with_fixed_addresses_becomes_a_port(host: WiredHost) -> None:
     assert links["vmbr0"] == (None, 1500, MAC, sorted([f"{ADDRESS}/24", SECOND, SIXTH]))
     assert links[CARD][0] == "vmbr0" and links[CARD][3] == []
     assert inside("ip", "route", "show", "10.88.0.0/16").startswith(f"10.88.0.0/16 via {CONTROL} dev vmbr0")
-    assert "# the router's" in wired_host.network()["files"]["05-vmbr0.network"]
+    file = {"networkd": "05-vmbr0.network"}.get(host.kind.name, "interfaces")
+    assert "# the router's" in wired_host.network()["files"][file]
+    assert scripts_of() in ("up-vmbr0", "up-*")
     assert not host.task(BRIDGE)["changed"]
     plug_in_a_guest()
     # Nobody listens there, and it says so.
@@ -68,20 +101,25 @@ def test_a_card_with_fixed_addresses_becomes_a_port(host: WiredHost) -> None:
     assert wired_host.network()["links"]["vmbr0"] == links["vmbr0"]
 
 
+@pytest.mark.parametrize("host", (*KINDS, WITH_DHCLIENT), ids=lambda kind: kind.name, indirect=True)
 def test_a_lease_goes_over_to_the_bridge_and_stays_the_same(host: WiredHost) -> None:
-    host.build(LEASED, dhcp=True)
+    host.build(LEASED[host.kind.name], dhcp=True)
     lease = host.lease()
     result = host.task(BRIDGE)
     assert result["changed"] and not result.get("failed"), result
-    inside("networkctl", "renew", "vmbr0")
+    inside(*host.kind.renew)
+    wait_until("the lease", lambda: host.lease() == lease, timeout_seconds=60)
     assert host.lease() == lease
+    assert wired_host.network()["clients"] == ([] if host.kind is wired_host.NETWORKD else ["vmbr0"])
     assert wired_host.network()["links"]["vmbr0"][3] == [f"{host.address}/24"]
-    assert wired_host.network()["files"]["80-ethernet.network"] == LEASED["80-ethernet.network"].strip()
+    if host.kind is wired_host.NETWORKD:
+        text = LEASED["networkd"]["80-ethernet.network"].strip()
+        assert wired_host.network()["files"]["80-ethernet.network"] == text
     assert not host.task(BRIDGE)["changed"]
 
 
 def test_a_lease_that_does_not_come_is_taken_back(host: WiredHost) -> None:
-    host.build(LEASED, dhcp=True)
+    host.build(LEASED[host.kind.name], dhcp=True)
     before = wired_host.network()
     command("kill", wired_host.SERVER.read_text().strip())
     # The server removes it too, in its own time.

@@ -28,7 +28,6 @@ from . import backends, iproute, manager, way_back
 from . import networkd as networkd_files
 from .ifupdown import Ifupdown
 from .moved import filled, wanted_of
-from .networkd import Networkd
 from .observe import read_live
 from .settings import LinkSettings, merge
 from .state import Backend, LinkState
@@ -62,10 +61,7 @@ def apply_link(spec: Spec, state: LinkState, plan: Plan, work: Work) -> t.Iterat
         backend = _read_again(backend, work)
         record.save(words=record.content.words or backend.words(spec.name))
         words, starts = record.content.words, plan.has("autostart")
-        if state.moved is not None and isinstance(backend, Networkd):
-            edits = backend.define(spec.name, wanted, words=words, moved=state.moved)
-        else:
-            edits = backend.define(spec.name, wanted, starts=starts, words=words)
+        edits = backend.define(spec.name, wanted, starts=starts, words=words, moved=state.moved)
         for path, text in edits.items():
             _write(path, text)
     if edits:
@@ -97,6 +93,10 @@ def _switch(spec: Spec, state: LinkState) -> None:
     if isinstance(state.backend, Ifupdown):
         folders, files = way_back.places(state.backend, spec.name)
         ifupdown = way_back.of_links(state.backend, sorted({spec.name, *known}))
+        if state.moved is not None:
+            edits = state.backend.define(spec.name, wanted, moved=state.moved)
+            ifupdown |= way_back.of_moved(state.backend, spec.name, state.moved, edits)
+            files += way_back.leases(spec.name)
         raise arm.arm(name, spec, known, reload=[], folders=folders, files=files, ifupdown=ifupdown)
     raise arm.arm(name, spec, known, reload=[["networkctl", "reload"]], folders=[networkd_files.OURS])
 
@@ -157,6 +157,10 @@ def _bring_up(
         is_leased=any(new for dummy, new in leases.values()),
     )
     yield Step("manager told")
+    is_moved_by_ifup = state.moved is not None and isinstance(backend, Ifupdown)
+    if state.moved is not None and isinstance(backend, Ifupdown):
+        manager.move(backend, state.moved.port, spec.name)
+        yield Step("card given to the bridge")
     work.host.drop()
     live = read_live(spec.name, work.host, wanted, record.content)
     target = _target(spec, dataclasses.replace(state, live=live), wanted)
@@ -170,7 +174,7 @@ def _bring_up(
     with _promoted(spec.name):
         yield from _batch("ip", links, left, {*at_the_end, *_paths(vlans)})
     yield from _batch("bridge", vlans, left, at_the_end)
-    manager.finish(backend, spec.name, starts_client=bool(started))
+    manager.finish(backend, spec.name, starts_client=bool(started) and not is_moved_by_ifup)
     yield Step("bridge up")
 
 

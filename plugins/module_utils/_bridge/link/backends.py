@@ -31,6 +31,7 @@ _NETPLAN = ("/etc/netplan", "/run/netplan", "/lib/netplan")
 _NETWORK_MANAGER = ("/etc/NetworkManager/system-connections", "/run/NetworkManager/system-connections")
 _BRIDGE_SCRIPT = "/lib/bridge-utils/ifupdown.sh"
 _IFUPDOWN2 = "/usr/share/ifupdown2"
+_PATH = "/sbin:/usr/sbin:/bin:/usr/bin"
 IFSTATE = "/run/network/ifstate"
 # NET_ADDR_SET of the kernel: somebody chose the MAC address.
 _SET = "3"
@@ -43,7 +44,9 @@ def read_backends(links: t.Mapping[str, Link]) -> tuple[Networkd, Ifupdown]:
     """
     known = {name: _known(name, link) for name, link in links.items()}
     told = {name: path for name, link in links.items() if (path := _file_of(link))}
-    return Networkd(_networkd_files(), known, told, _holds), Ifupdown(_ifupdown_files(), tuple(links))
+    return Networkd(_networkd_files(), known, told, _holds), Ifupdown(
+        _ifupdown_files(), tuple(links), is_second=is_ifupdown2()
+    )
 
 
 def _known(name: str, link: Link) -> dict[str, str]:
@@ -94,6 +97,30 @@ def read_iaid(link: Link) -> int | None:
     return int(found[1], 16) if found else None
 
 
+def is_ifupdown2() -> bool:
+    return os.path.isdir(_IFUPDOWN2)
+
+
+def read_client(port: str, bridge: str, mac: str) -> str:
+    """What dhcpcd has to be told to call itself on *bridge* as it does on *port*, "" where it does so by itself."""
+    if any(shutil.which(program, path=_PATH) for program in ("dhclient", "udhcpc")) or not shutil.which(
+        "dhcpcd", path=_PATH
+    ):
+        return ""  # ifup takes these first
+    config = atomic.read_text("/etc/dhcpcd.conf") or ""
+    return client_of(port, bridge, mac, config, (atomic.read_text("/var/lib/dhcpcd/duid") or "").strip())
+
+
+def client_of(port: str, bridge: str, mac: str, config: str, duid: str) -> str:
+    """The same of the text of dhcpcd.conf and the identifier *duid* of the host: dhcpcd (10.1) numbers a link by its name where that has
+    four letters at most, and by the end of its MAC address otherwise."""
+    numbers = [(name.encode().ljust(4, b"\0").hex(":") if len(name) <= 4 else mac[-11:]) for name in (port, bridge)]
+    words = {line.split()[0] for line in config.splitlines() if line.split()}
+    if numbers[0] == numbers[1] or not duid or "duid" not in words or "clientid" in words:
+        return ""
+    return f"ff:{numbers[0]}:{duid}"
+
+
 def _networkd_files() -> dict[str, str]:
     files: dict[str, str] = {}
     for folder in networkd_files.FOLDERS:
@@ -135,7 +162,7 @@ def choose(bridge: str, ports: t.Collection[str], networkd: Networkd, ifupdown: 
     for backend in (networkd, ifupdown):
         if backend.read(bridge) is not None:
             return backend, ""
-    has_ifupdown = shutil.which("ifup", path="/sbin:/usr/sbin:/bin:/usr/bin") is not None
+    has_ifupdown = shutil.which("ifup", path=_PATH) is not None
     ifaces = {
         stanza.words[1]
         for model in ifupdown.models.values()
@@ -144,7 +171,7 @@ def choose(bridge: str, ports: t.Collection[str], networkd: Networkd, ifupdown: 
     } - {"lo"}
     is_enabled = is_networkd_enabled()
     if has_ifupdown and (ifaces & set(ports) or (ifaces and not _claims(networkd, ports)) or not is_enabled):
-        if os.path.exists(_BRIDGE_SCRIPT) or os.path.isdir(_IFUPDOWN2):
+        if os.path.exists(_BRIDGE_SCRIPT) or is_ifupdown2():
             return ifupdown, ""
         return (
             None,

@@ -15,6 +15,7 @@ import typing as t
 
 from ..options import DHCP, show_vids
 from .interfaces_file import InterfacesFile, Stanza
+from .moved import Moved
 from .settings import DEFAULT_PVID, FIELDS, LinkSettings, Port
 
 FOLDER = "/etc/network"
@@ -27,6 +28,12 @@ _PATTERNS = ("all", "regex", "noregex")
 _ALL = ("eth.*", "em.*", "en.*", "p[0-9].*")
 # What the option address can say of; the others (auto, tunnel and so on) are somebody's own.
 _METHODS = ("manual", "static", "dhcp")
+# Words of ifupdown2 (ifupdown-addons-interfaces(5)); the first one has a port in that VLAN alone.
+_VLAN_WORDS = ("bridge_access", "bridge_pvid", "bridge_vids")
+_SCRIPTS = ("pre_up", "up", "post_up", "pre_down", "down", "post_down")
+# The words of ethtool's own scripts, and those of links that are put together of others.
+_OF_CARD = ("link_speed", "link_duplex", "link_autoneg", "ethernet_", "offload_", "hardware_")
+_OF_OTHERS = ("bond", "bridge", "vlan", "wpa", "wireless", "team", "ovs")
 # What a DHCP client is told of it (interfaces(5)).
 _CLIENT_OPTIONS = (
     "hostname",
@@ -45,13 +52,17 @@ Edits = dict[str, "str | None"]
 
 
 class Ifupdown:
-    """The bridge definitions in *files*: /etc/network/interfaces and what it sources, in that order. *links* are those of the host."""
+    """The bridge definitions in *files*: /etc/network/interfaces and what it sources, in that order. *links* are those of the host.
+
+    *is_second*: ifupdown2 reads them, which has words for the VLANs of ports.
+    """
 
     name = "ifupdown"
 
-    def __init__(self, files: t.Mapping[str, str], links: t.Collection[str] = ()) -> None:
+    def __init__(self, files: t.Mapping[str, str], links: t.Collection[str] = (), *, is_second: bool = False) -> None:
         self.files = files
         self.links = links
+        self.is_second = is_second
         self.models = {path: InterfacesFile(text) for path, text in files.items()}
 
     def read(self, bridge: str) -> LinkSettings | None:
@@ -64,7 +75,12 @@ class Ifupdown:
             " ".join(main.values("bridge_ports")).split(), [name for name in self.links if name != bridge]
         )
         values = {field: READ[row](stanzas) for row, field in FIELDS.items()}
-        return LinkSettings(**values, ports=tuple(_port(name, stanzas) for name in names))
+        return LinkSettings(**values, ports=tuple(self._port(name, stanzas) for name in names))
+
+    def _port(self, name: str, stanzas: t.Sequence[Stanza]) -> Port:
+        if not self.is_second:
+            return _port(name, stanzas, Port(name))
+        return _port(name, stanzas, _port_of_words(name, [*self._all_stanzas(name), *stanzas]))
 
     def words(self, bridge: str) -> dict[str, str]:
         """What stands in the place of a value and is none, by option path: ``unset`` brings it back."""
@@ -81,14 +97,21 @@ class Ifupdown:
         new_ports: t.Collection[str],
         changed_ports: t.Collection[str] = (),
         wanted: LinkSettings | None = None,
+        moved: str = "",
     ) -> list[str]:
-        """Why the bridge or one of its *new_ports* cannot be defined as *wanted*, as sentences."""
+        """Why the bridge or one of its *new_ports* cannot be defined as *wanted*, as sentences.
+
+        What the port *moved* has goes over to the bridge.
+        """
         before = self.read(bridge)
         is_changed = before is None or (wanted or before) != before
         found = self._unreadable(bridge) if is_changed else []
+        if before is not None and wanted is not None and self.is_second:
+            found += self._worded(bridge, before, wanted)
         for port in new_ports:
+            found += self._unmovable(port) if port == moved else []
             for path, model in self.models.items():
-                for stanza in model.ifaces(port):
+                for stanza in model.ifaces(port) if port != moved else ():
                     if stanza.words[3:4] not in (("manual",), ("auto",)) or stanza.values("address"):
                         found.append(
                             f"ports[{port}]: {path} gives it an address of its own. Move that to the bridge, or make it manual first"
@@ -101,6 +124,77 @@ class Ifupdown:
                     and port in " ".join(stanza.values("bridge_ports") + stanza.values("bond_slaves")).split()
                 ]
         return found
+
+    def _worded(self, bridge: str, before: LinkSettings, wanted: LinkSettings) -> list[str]:
+        """The ports whose VLANs the words of ifupdown2 give, and that are to have others."""
+        changed = [port.name for port in before.ports if wanted.port(port.name) not in (None, port)]
+        changed += [port.name for port in wanted.ports if before.port(port.name) is None and port.has_vlans]
+        return [
+            f"ports[{port}]: {self._path(bridge)} gives its VLANs with {word.replace('_', '-')}. Change them there"
+            for port in changed
+            for word in _VLAN_WORDS
+            if _first([*self._all_stanzas(port), *self._stanzas(bridge)], word)
+        ][:1]
+
+    def _unmovable(self, port: str) -> list[str]:
+        """What this module does not follow in what the files say of a link whose words the bridge is to have."""
+        found = []
+        for path, model in self.models.items():
+            told = f"ports[{port}]: {path}"
+            for stanza in model.stanzas:
+                words = stanza.words
+                if stanza.kind == "mapping" and any(fnmatch.fnmatchcase(port, word) for word in words[1:]):
+                    found.append(
+                        f"{told} has a mapping for {port}, which this module does not follow. Write what it means there"
+                    )
+                if stanza.kind != "iface" or len(words) < 2:
+                    continue
+                is_above = words[1].startswith((f"{port}:", f"{port}.")) or port in stanza.values("vlan_raw_device")
+                if is_above:
+                    found.append(
+                        f"{told} defines {words[1]} over {port}, which would go down with it. Take it off first"
+                    )
+                if words[1] == port:
+                    found += [f"{told} {why}" for why in _unclear_words(stanza, port)]
+        return found
+
+    def own_settings(self, link: str) -> LinkSettings | None:
+        """What the files give *link* for itself, ``None`` where that is nothing, or where it is a bridge."""
+        stanzas = self._stanzas(link)
+        found = LinkSettings(
+            **{FIELDS[row]: READ[row](stanzas) for row in ("address", "address6", "gateway", "gateway6")}
+        )
+        return None if _main(stanzas) is not None or found == LinkSettings() else found
+
+    def text_without_client(self, link: str) -> str:
+        """The stanzas of *link* as they are, but that no DHCP client is started or stopped by them."""
+        found = InterfacesFile()
+        for model in self.models.values():
+            for stanza in model.ifaces(link):
+                copied = Stanza(stanza.words, list(stanza.lines))
+                if copied.words[3:4] == (DHCP,):
+                    copied.set_words(*copied.words[:3], "manual", *copied.words[4:])
+                found.stanzas.append(copied)
+        return found.render()
+
+    def _taken_over(self, bridge: str, moved: Moved) -> dict[str, str]:
+        """The files in which what they say of the port *moved* is said of the bridge; the card keeps what is about the card."""
+        models = {path: InterfacesFile(text) for path, text in self.files.items()}
+        card = Stanza(("iface", moved.port, "inet", "manual"), [f"iface {moved.port} inet manual", ""])
+        is_first = True
+        for model in models.values():
+            for stanza in model.ifaces(moved.port):
+                card.lines[-1:-1] = _take_card_lines(stanza)
+                stanza.set_words("iface", bridge, *stanza.words[2:])
+                if moved.client and stanza.words[2:4] == ("inet", DHCP) and not stanza.values("client"):
+                    stanza.set("client", [moved.client])
+                if is_first:
+                    place = model.stanzas.index(stanza)
+                    model.stanzas[place:place] = [card, Stanza(("auto", bridge), [f"auto {bridge}"])]
+                    for option, value in (("bridge_ports", moved.port), ("bridge_stp", "off"), ("bridge_fd", "0")):
+                        stanza.set(option, [value])
+                    is_first = False
+        return {path: model.render() for path, model in models.items()}
 
     def _unreadable(self, bridge: str) -> list[str]:
         """What this module does not follow in the stanzas of the bridge."""
@@ -134,11 +228,19 @@ class Ifupdown:
         *,
         starts: bool = True,
         words: t.Mapping[str, str] | None = None,
+        moved: Moved | None = None,
     ) -> Edits:
         """The files that change when the bridge is to be *wanted*, each with its new text. *starts*: it is to come up with the host.
 
-        *words* are those that stood in the place of values before this module wrote there.
+        *words* are those that stood in the place of values before this module wrote there. What the files say of the port *moved*, they say
+        of the bridge from now on.
         """
+        if moved is not None:
+            files = self._taken_over(bridge, moved)
+            edits = files | Ifupdown(files, self.links, is_second=self.is_second).define(
+                bridge, wanted, starts=starts, words=words
+            )
+            return {path: text for path, text in edits.items() if text != self.files.get(path)}
         known = self.read(bridge)
         before = known or LinkSettings()
         path = self._path(bridge)
@@ -188,6 +290,10 @@ class Ifupdown:
     def _stanzas(self, bridge: str) -> list[Stanza]:
         return [stanza for model in self.models.values() for stanza in model.ifaces(bridge) if len(stanza.words) > 3]
 
+    def _all_stanzas(self, link: str) -> list[Stanza]:
+        """Also those without a family and a method, as ifupdown2 has them for ports."""
+        return [stanza for model in self.models.values() for stanza in model.ifaces(link)]
+
     def _paths(self, bridge: str) -> list[str]:
         """The files that say something of the bridge."""
         return [path for path, model in self.models.items() if model.ifaces(bridge)]
@@ -217,6 +323,42 @@ class Ifupdown:
                     if stanza.kind == "source-directory" and is_below:
                         return True
         return False
+
+
+def _unclear_words(stanza: Stanza, port: str) -> list[str]:
+    words = stanza.words
+    if len(words) != 4 or words[3] not in (*_METHODS, "auto"):
+        return [f"configures it with {' '.join(words[2:]) or 'no family and method'}, which this module does not move"]
+    found = []
+    for dummy, dummy, option, value in stanza.options():
+        is_script = option in _SCRIPTS
+        if option.startswith(_OF_OTHERS):
+            found.append(f"has the word {option}, which this module does not move")
+        if (
+            is_script
+            and re.search(rf"(?<![\w.-]){re.escape(port)}(?![\w.-])", value)
+            and not _is_of_card(option, value)
+        ):
+            found.append(f"names {port} in the line {option} {value}. Write $IFACE there, which is the bridge then")
+    return found
+
+
+def _is_of_card(option: str, value: str) -> bool:
+    """Whether it is about the card itself, whoever has its addresses."""
+    return option == "mtu" or option.startswith(_OF_CARD) or (option in _SCRIPTS and _is_ethtool(value))
+
+
+def _is_ethtool(value: str) -> bool:
+    return any(word.endswith("ethtool") for word in value.split()[:1])
+
+
+def _take_card_lines(stanza: Stanza) -> list[str]:
+    taken: list[str] = []
+    for start, end, option, value in reversed(stanza.options()):
+        if _is_of_card(option, value):
+            taken[:0] = stanza.lines[start:end]
+            del stanza.lines[start:end]
+    return taken
 
 
 def sourced(path: str, word: str) -> str:
@@ -277,9 +419,24 @@ def _address(stanza: Stanza) -> str:
         return ""
 
 
-def _port(name: str, stanzas: t.Sequence[Stanza]) -> Port:
-    pvid = DEFAULT_PVID
+def _port_of_words(name: str, stanzas: t.Sequence[Stanza]) -> Port:
+    """The VLANs that ifupdown2 gives a port: by the first of *stanzas*, its own before those of the bridge, that has the word."""
+    access, pvid, words = (_first(stanzas, word) for word in _VLAN_WORDS)
+    if access.isdecimal():
+        return Port(name, int(access))
+    number = int(pvid) if pvid.isdecimal() else DEFAULT_PVID
     vids: set[int] = set()
+    for word in words.replace(",", " ").split():
+        first, dummy, last = word.partition("-")
+        if first.isdecimal() and (last or first).isdecimal():
+            vids.update(range(int(first), int(last or first) + 1))
+    return Port(name, number, tuple(sorted(vids - {number})))
+
+
+def _port(name: str, stanzas: t.Sequence[Stanza], given: Port) -> Port:
+    """A port with what the lines of commands say of it, beside what is *given* otherwise."""
+    pvid = given.pvid
+    vids = set(given.vids)
     for line in (value for stanza in stanzas for option in ("up", "post_up") for value in stanza.values(option)):
         match = _VLAN.fullmatch(line)
         if match is None or match[2] != name:

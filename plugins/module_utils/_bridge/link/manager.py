@@ -85,6 +85,21 @@ def finish(backend: Backend, bridge: str, *, starts_client: bool) -> None:
             _ifup("--force", bridge)
 
 
+def move(backend: Ifupdown, port: str, bridge: str) -> None:
+    """Let ifupdown take down what *port* had by the files of *backend*, and bring up the bridge that has it by those of now.
+
+    :raises CommandError:
+    """
+    program.stop_client(port)
+    program.with_text(backend.text_without_client(port), "ifdown", "--force", "--ignore-errors", port)
+    leases = "/var/lib/dhcp/dhclient.{}.leases"
+    known = atomic.read_text(leases.format(port))
+    if known is not None:
+        # By what stands in it dhclient knows how it called itself.
+        atomic.write_file(leases.format(bridge), known.replace(f'interface "{port}"', f'interface "{bridge}"'))
+    _ifup(bridge)
+
+
 def _ifup(*argv: str) -> None:
     """A DHCP client that ifup starts in the unit of a switch would end with that unit: it gets a scope of its own there."""
     switch = offered(os.environ)

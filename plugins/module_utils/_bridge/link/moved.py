@@ -20,11 +20,15 @@ _NEEDS = {"gateway": "address", "gateway6": "address6"}
 
 @dataclasses.dataclass(frozen=True)
 class Moved:
-    """The link *port* and what it has for itself. *iaid* is the number by which a DHCP server knows it, ``None`` where it has no lease."""
+    """The link *port* and what it has for itself. *iaid* is the number by which a DHCP server knows it, ``None`` where it has no lease.
+
+    *client* is what dhcpcd is to call itself so that the server knows it under another name of the link, "" where it would anyway.
+    """
 
     port: str
     settings: LinkSettings
     iaid: int | None = None
+    client: str = ""
 
 
 def filled(spec: Spec, moved: Moved | None) -> Spec:

@@ -20,6 +20,7 @@ from ..spec import Spec
 from ..switch.read import read_switch
 from ..switch.state import offered
 from . import backends, iproute
+from .ifupdown import Ifupdown
 from .moved import Moved, wanted_of
 from .networkd import Networkd
 from .settings import LinkSettings, Port
@@ -211,10 +212,7 @@ def _obstacles(
     touched = {port.name for port in set(before.ports) ^ set(wanted.ports)}
     moved = state.moved.port if state.moved is not None else ""
     changed = touched - set(new_ports)
-    if isinstance(state.backend, Networkd):
-        found += state.backend.obstacles(name, new_ports, changed, wanted, moved)
-    else:
-        found += state.backend.obstacles(name, new_ports, changed, wanted)
+    found += state.backend.obstacles(name, new_ports, changed, wanted, moved)
     for port in new_ports:
         found += _port_obstacles(name, port, host.links, state)
     return found
@@ -225,7 +223,8 @@ def _moved(spec: Spec, host: Host, state: LinkState, new_ports: t.Sequence[str])
     backend = state.backend
     if (
         not state.can_switch
-        or not isinstance(backend, Networkd)
+        or backend is None
+        or (isinstance(backend, Ifupdown) and backends.is_ifupdown2())
         or state.persistent is not None
         or state.live is not None
     ):
@@ -238,9 +237,10 @@ def _moved(spec: Spec, host: Host, state: LinkState, new_ports: t.Sequence[str])
     # Somebody gave it an address by hand: nobody could say that it is to stay.
     if not fixed <= {*settings.addresses, *settings.addresses6}:
         return None
-    return Moved(
-        new_ports[0], dataclasses.replace(settings, mac=str(link.get("address", ""))), backends.read_iaid(link)
-    )
+    own = dataclasses.replace(settings, mac=str(link.get("address", "")))
+    if isinstance(backend, Ifupdown):
+        return Moved(new_ports[0], own, client=backends.read_client(new_ports[0], spec.name, own.mac))
+    return Moved(new_ports[0], own, backends.read_iaid(link))
 
 
 def _kind(link: Link) -> str:
@@ -254,6 +254,9 @@ def _port_obstacles(bridge: str, port: str, known: t.Mapping[str, Link], state: 
     if link.get("master") == bridge:
         return []
     is_moved = state.moved is not None and state.moved.port == port
+    above = [name for name, other in known.items() if other.get("link") == port]
+    if is_moved and above and isinstance(state.backend, Ifupdown):
+        return [f"{key}: {above[0]} stands on {port}, and would go down with it. Take it off there first"]
     if port in state.lifelines and not is_moved:
         return [f"{key}: {port} carries {state.lifelines[port]}. {NOT_SWITCHED}. Choose another port"]
     if port == bridge or links.is_bridge(port) or link.get("link_type") != "ether":

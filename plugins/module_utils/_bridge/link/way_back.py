@@ -12,6 +12,7 @@ import typing as t
 
 from . import ifupdown as ifupdown_files
 from .ifupdown import Ifupdown
+from .moved import Moved
 
 
 def places(backend: Ifupdown, bridge: str) -> tuple[list[str], list[str]]:
@@ -25,3 +26,15 @@ def places(backend: Ifupdown, bridge: str) -> tuple[list[str], list[str]]:
 def of_links(backend: Ifupdown, links: t.Sequence[str]) -> dict[str, t.Any]:
     """How the DHCP clients of *links* are started again."""
     return {"links": list(links), "clients": {name: backend.client_text(name) for name in links}}
+
+
+def of_moved(backend: Ifupdown, bridge: str, moved: Moved, edits: t.Mapping[str, str | None]) -> dict[str, t.Any]:
+    """How the bridge of the files *edits* goes down, and how the card comes up again by those of before."""
+    files = {path: text for path, text in {**backend.files, **edits}.items() if text is not None}
+    texts = {bridge: Ifupdown(files, backend.links).text_without_client(bridge)}
+    return {"texts": {**texts, moved.port: backend.text_without_client(moved.port)}}
+
+
+def leases(bridge: str) -> list[str]:
+    """What DHCP clients keep of a bridge."""
+    return [f"/var/lib/dhcp/dhclient.{bridge}.leases", f"/var/lib/dhcpcd/{bridge}.lease"]

@@ -416,7 +416,7 @@ def take_down(saved: Data) -> None:
     for name in told.get("links", ()):
         if name not in told["leased"]:
             stop_client(name)
-    for name, text in told.get("downs", {}).items():
+    for name, text in told.get("texts", {}).items():
         if name not in told["up"] and is_noted(name):
             with_text(text, "ifdown", "--force", "--ignore-errors", name)
 
@@ -424,12 +424,12 @@ def take_down(saved: Data) -> None:
 def bring_up(saved: Data) -> None:
     """What was up before and was taken down comes up, where that needs no answer of a DHCP server; ifupdown notes what it noted."""
     told: Data = saved.get("ifupdown", {})
-    for name in told.get("downs", {}):
+    for name, text in told.get("texts", {}).items():
         if name in told["up"] and not is_noted(name):
             # A script of bridge-utils leaves a port without a way to make addresses of its own.
             mode = saved["live"]["links"].get(name, {}).get("inet6_addr_gen_mode", "eui64")
             run("ip", "link", "set", "dev", name, "addrgenmode", mode)
-            with_text(told["ups"][name], "ifup", "--force", "--ignore-errors", name)
+            with_text(text, "ifup", "--force", "--ignore-errors", name)
     for name in told.get("links", ()):
         note_up(name, is_up=name in told["up"])
 
