@@ -79,7 +79,8 @@ options:
       - With O(mode=routed) it lies in a prefix that the router of the network beyond sends to this host.
       - Refused with O(mode=nat) and O(mode=routed) while a router tells this host its own IPv6 routes and C(net.ipv6.conf.LINK.accept_ra)
         is not C(2). The kernel would drop them as soon as it forwards.
-      - With O(mode=ports) it is the address of this host, and V(dhcp) can be written too, but not V(auto).
+      - With O(mode=ports) it is the address of this host, and V(dhcp) can be written too, but not V(auto). Beside it, or alone where nothing is
+        written, the host takes what a router announces (SLAAC), as C(systemd-networkd) and the kernel do by themselves.
       - 'B(In short:) with nat, routed, isolated: by a restart of the bridge, with ports: live. C(unset) sets it to nothing. Allowed: an IPv6 address
         with the length of its prefix, such as fd00:20::1/64, auto, dhcp or none.'
     type: str

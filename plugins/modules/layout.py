@@ -118,6 +118,8 @@ options:
           - Refused with O(bridges[].mode=nat) and O(bridges[].mode=routed) while a router tells this host its own IPv6 routes
             and C(net.ipv6.conf.LINK.accept_ra) is not C(2). The kernel would drop them as soon as it forwards.
           - With O(bridges[].mode=ports) it is the address of this host, and V(dhcp) can be written too, but not V(auto).
+            Beside it, or alone where nothing is written, the host takes what a router announces (SLAAC), as C(systemd-networkd)
+            and the kernel do by themselves.
           - 'B(In short:) with nat, routed, isolated: by a restart of the bridge, with ports: live. C(unset) sets it to nothing.
             Allowed: an IPv6 address with the length of its prefix, such as fd00:20::1/64, auto, dhcp or none.'
         type: str

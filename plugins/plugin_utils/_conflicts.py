@@ -52,10 +52,11 @@ def claims(guest: Options, hidden: t.Collection[str]) -> t.Iterator[tuple[str, s
         mac = net.get("mac") or net.get("hwaddr")
         if mac:
             yield "MAC address", str(mac).lower().replace("-", ":")
-        address = canonical(str(net.get("ip") or "").partition("/")[0])
-        if address not in ("", "dhcp", "none", "auto") and net.get("bridge") not in hidden:
-            vlan = net.get("vlan") or net.get("tag")
-            yield "address", f"{address} in VLAN {vlan}" if vlan else address
+        for key in ("ip", "ip6"):
+            address = canonical(str(net.get(key) or "").partition("/")[0])
+            if address not in ("", "dhcp", "none", "auto") and net.get("bridge") not in hidden:
+                vlan = net.get("vlan") or net.get("tag")
+                yield "address", f"{address} in VLAN {vlan}" if vlan else address
 
 
 def canonical(address: str) -> str:

@@ -158,7 +158,8 @@ def check_options(spec: Spec, mode: str) -> None:
             )
     if has_ports and spec.get("address6") == AUTO:
         raise SpecError(
-            f"address6: {AUTO} is a subnet of its own, and a bridge with mode {mode} is in one that others have. Write {DHCP} or an address",
+            f"address6: {AUTO} is a subnet of its own, and a bridge with mode {mode} is in one that others have. Write {DHCP}, an address, "
+            "or nothing, for what a router announces",
             key="address6",
         )
     if mode != "nat" and spec.get("nat6"):

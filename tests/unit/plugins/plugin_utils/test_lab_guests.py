@@ -213,11 +213,15 @@ def test_each_guest_is_seen_on_its_own_hypervisor() -> None:
 
 @pytest.mark.parametrize("answer", [{"unreachable": True}, {"failed": True}], ids=["unreachable", "failed"])
 def test_a_guest_whose_hypervisor_does_not_answer_keeps_its_fixed_addresses(answer: dict[str, bool]) -> None:
-    networks = [{"name": "lan", "ip": "10.1.0.5/24"}, {"name": "dmz", "ip": "dhcp"}, {"name": "own"}]
+    networks = [
+        {"name": "lan", "ip": "10.1.0.5/24", "ip6": "fd00::5/64"},
+        {"name": "dmz", "ip": "dhcp", "ip6": "auto"},
+        {"name": "own"},
+    ]
     late = {**HOSTVARS["late"], "guest_spec": {"networks": networks}}
     results = [{"item": "alpha", "guests": [VM]}, {"item": "beta", **answer, "msg": "no route"}]
     desk, found = lab_guests(results, ["late", "desk"], {**HOSTVARS, "late": late})
-    assert (found["state"], found["addresses"], desk["state"]) == ("unknown", ["10.1.0.5"], "started")
+    assert (found["state"], found["addresses"], desk["state"]) == ("unknown", ["10.1.0.5", "fd00::5"], "started")
 
 
 def test_what_is_no_answer_of_guest_info_is_refused() -> None:
