@@ -1712,7 +1712,7 @@ options:
       wait_for:
         description:
           - What to wait for when the container is started or runs. V(ip) is an address of each interface that is to have
-            one, V(systemd) the end of its boot.
+            one, a lease where it asks by DHCP. V(systemd) is the end of its boot.
         type: list
         elements: str
         choices:

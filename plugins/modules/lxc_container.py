@@ -429,8 +429,8 @@ options:
     elements: str
   wait_for:
     description:
-      - What to wait for when the container is started or runs. V(ip) is an address of each interface that is to have one,
-        V(systemd) the end of its boot.
+      - What to wait for when the container is started or runs. V(ip) is an address of each interface that is to have one, a
+        lease where it asks by DHCP. V(systemd) is the end of its boot.
     type: list
     elements: str
     choices: [ip, systemd]

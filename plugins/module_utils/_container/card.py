@@ -488,6 +488,14 @@ def find_nic(card: Card, nics: t.Iterable[Nic]) -> Nic | None:
     return next(iter(found), None)
 
 
+def has_its_address(card: Card, nic: Nic) -> bool:
+    """Whether a card that is to have an address has it: of one that asks by DHCP a lease, where a router's announcement came first."""
+    if card["ip"] != DHCP:
+        return bool(nic.addresses)
+    # A lease of IPv6 is of one address, and one that the guest gives itself of a whole subnet.
+    return any(":" not in address.cidr or address.cidr.endswith("/128") for address in nic.addresses)
+
+
 def changed_card(card: Card, item: Item, off: t.Mapping[str, t.Any]) -> Card:
     """*card* as it shall be: what is declared, and the keys that are taken *off*, over what is there."""
     values = {**card.values, **item.values, **off}

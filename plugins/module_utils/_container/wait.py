@@ -13,6 +13,7 @@ from .._guest.spec import GuestSpec
 from .._host import firewall
 from .._host.snapshot import Host
 from . import live
+from .card import has_its_address
 from .observe import observe_guest
 from .options import NO_ADDRESS
 
@@ -52,10 +53,10 @@ def _has_address(name: str, host: Host) -> bool:
     if state.live is None:
         return False
     wanted = [card for card in state.cards.values() if card["ip"] != NO_ADDRESS and card.is_up()]
-    nics = [state.nics.get(card.name) for card in wanted]
-    if not nics:
+    if not wanted:
         return any(nic.addresses for nic in state.live.nics)
-    return all(nic is not None and nic.addresses for nic in nics)
+    nics = ((card, state.nics.get(card.name)) for card in wanted)
+    return all(nic is not None and has_its_address(card, nic) for card, nic in nics)
 
 
 def _is_booted(name: str) -> bool:

@@ -77,6 +77,13 @@ def test_one_address_on_one_network_is_a_conflict():
     assert found == ["one on alpha and two on beta have both the address 10.1.0.5"]
 
 
+def test_one_address_of_ipv6_on_one_network_is_a_conflict():
+    six = {"ip": "dhcp", "ip6": "2001:db8::5/64"}
+    found = conflicts(inventory(OPEN, OPEN, one=six, two={**six, "ip6": "2001:db8:0::5/64"}))
+    assert found == ["one on alpha and two on beta have both the address 2001:db8::5"]
+    assert conflicts(inventory(OPEN, OPEN, one={"ip6": "auto"}, two={"ip6": "auto"})) == []
+
+
 def test_one_address_behind_hosts_that_hide_it_is_none():
     assert not conflicts(inventory(NAT, NAT, one={"ip": "10.1.0.5/24"}, two={"ip": "10.1.0.5/24"}))
 
