@@ -52,7 +52,8 @@ class Network:
     """A network of one family as the *hypervisor* has it, on its *bridge*.
 
     *is_hidden*: the addresses are the hypervisor's own business, behind a bridge that no other sees. *address* is that of the bridge, *leased* are
-    the addresses that its DHCP server gives to whoever asks, *kept* those that it keeps, each with the MAC and the name for which it does.
+    the addresses that its DHCP server gives to whoever asks, *kept* those that it keeps, each with the MAC and the name for which it does,
+    *named* what its resolver says of names.
     """
 
     hypervisor: str
@@ -67,6 +68,7 @@ class Network:
     address: Address | None = None
     leased: Slice | None = None
     kept: t.Mapping[Address, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    named: tuple[tuple[str, Address], ...] = ()
 
     @property
     def where(self) -> str:
@@ -149,6 +151,10 @@ def _of_bridge(where: str, bridge: Options, subnet: Subnet, its_slice: Slice) ->
         address = read_address(host.get("ip"))
         if address is not None and address.version == subnet.version and host.get("state") != "absent":
             found["kept"][address] = (str(host.get("mac") or "").lower().replace("-", ":"), str(host.get("name")))
+    dns = next(iter(dictionaries([bridge.get("dns")])), {})
+    names = [host for host in dictionaries(dns.get("hosts")) if host.get("state") != "absent"]
+    said = [(str(host.get("name")), read_address(host.get("ip" if subnet.version == 4 else "ip6"))) for host in names]
+    found["named"] = tuple((name, address) for name, address in said if address is not None)
     return found
 
 
@@ -316,10 +322,11 @@ def network_conflicts(
         hypervisor = hypervisor_of.get(str(guest["name"]), "")
         if guest.get("state") == "absent":
             continue
-        for net in dictionaries(guest.get("networks")):
+        nets = dictionaries(guest.get("networks"))
+        for net in nets:
             here = places.get((hypervisor, str(net.get("bridge")), vlan_of(net)), ())
             if here and net.get("state") != "absent":
-                sentence = _misfit(str(guest["name"]), net, here, shared)
+                sentence = _misfit(str(guest["name"]), net, here, shared, is_alone=len(nets) == 1)
                 found += [sentence] if sentence else []
     return found
 
@@ -344,6 +351,12 @@ def _disagreements(networks: t.Sequence[Network]) -> t.Iterator[str]:
                 "overlap. Give each a slice of its own"
             )
     for one, other in itertools.permutations(networks, 2):
+        for address, (dummy, name) in one.kept.items():
+            if address in other.slice and address not in one.slice:
+                yield (
+                    f"hypervisor_networks[{one.name}]: {address}, which {one.bridge} of {one.hypervisor} keeps for {name}, is in the slice "
+                    f"{other.slice} of {other.hypervisor}"
+                )
         if one.address is not None and one.address in other.slice:
             yield (
                 f"hypervisor_networks[{one.name}]: {one.address}, the address of {one.bridge} of {one.hypervisor}, is in the slice "
@@ -352,9 +365,12 @@ def _disagreements(networks: t.Sequence[Network]) -> t.Iterator[str]:
 
 
 def _misfit(
-    guest: str, net: Options, here: t.Sequence[Network], shared: t.Mapping[str, t.Sequence[Network]]
+    guest: str, net: Options, here: t.Sequence[Network], shared: t.Mapping[str, t.Sequence[Network]], *, is_alone: bool
 ) -> str | None:
-    """Why the fixed address of a card of *guest* does not fit the networks of its bridge, of which there are some."""
+    """Why the fixed address of a card of *guest* does not fit the networks of its bridge, of which there are some.
+
+    *is_alone*: it is the only card, so that what is kept or said by the name of the guest is meant for it.
+    """
     address = read_address(net.get("ip"))
     families = [network for network in here if address is not None and network.subnet.version == address.version]
     if address is None or not families:
@@ -374,10 +390,15 @@ def _misfit(
         if other is not network and address in other.slice:
             return f"{told} is in the slice {other.slice} of {other.hypervisor}, and {guest} is on {network.hypervisor}"
     mac = str(net.get("mac") or net.get("hwaddr") or "").lower().replace("-", ":")
-    if address in network.kept:
-        kept_mac, name = network.kept[address]
-        is_own = name == guest or (mac and mac == kept_mac)
-        return None if is_own else f"{told} is kept for {name} by dhcp.hosts of the bridge {network.bridge}"
+    for kept, (kept_mac, name) in network.kept.items():
+        is_own = bool(mac and mac == kept_mac) if mac and kept_mac else name == guest
+        if kept == address:
+            return None if is_own else f"{told} is kept for {name} by dhcp.hosts of the bridge {network.bridge}"
+        if is_own and (mac == kept_mac or is_alone):
+            return f"{told}, and dhcp.hosts of the bridge {network.bridge} keeps {kept} for it. Write one of the two"
+    for name, named in network.named if is_alone else ():
+        if name in (guest, f"{guest}.{network.domain}") and named.version == address.version and named != address:
+            return f"{told}, and dns.hosts of the bridge {network.bridge} says {named} of {name}. Write one of the two"
     if network.leased is not None and address in network.leased:
         return f"{told} is in the DHCP range {network.leased} of the bridge {network.bridge}, which gives it to whoever asks"
     return None

@@ -170,6 +170,36 @@ def test_a_fixed_address_is_not_handed_out_by_dhcp_unless_it_is_kept_for_the_gue
     assert conflicts(hosts, {**card("10.20.0.130/24", "br0"), "name": "builder"}) == []
 
 
+def test_what_a_bridge_keeps_for_a_guest_or_says_of_it_is_the_address_that_the_guest_has() -> None:
+    kept = {"name": "web", "mac": "52:54:00:20:00:31", "ip": "10.20.0.31"}
+    hosts = {"alpha": host(LAB, bridges=[{**NAT, "dhcp": {"hosts": [kept]}}])}
+    (sentence,) = conflicts(hosts, card("10.20.0.32/24", "br0"))
+    assert (
+        sentence
+        == "networks[net0].ip of web: 10.20.0.32, and dhcp.hosts of the bridge br0 keeps 10.20.0.31 for it. Write one of the two"
+    )
+    assert conflicts(hosts, card("10.20.0.31/24", "br0")) == []
+    two = [{"name": "a", "bridge": "br0", "ip": "10.20.0.31/24"}, {"name": "b", "bridge": "br0", "ip": "10.20.0.32/24"}]
+    assert conflicts(hosts, {"name": "web", "networks": two}) == []
+    # A guest may have a second card, for which nothing is kept.
+    assert conflicts(hosts, card("10.20.0.32/24", "br0", mac="52:54:00:20:00:99")) == []
+    for name in ("web", "web.lab.internal"):
+        hosts = {"alpha": host(LAB, bridges=[{**NAT, "dns": {"hosts": [{"name": name, "ip": "10.20.0.40"}]}}])}
+        (sentence,) = conflicts(hosts, card("10.20.0.41/24", "br0"))
+        assert sentence == (
+            f"networks[net0].ip of web: 10.20.0.41, and dns.hosts of the bridge br0 says 10.20.0.40 of {name}. Write one of the two"
+        )
+        assert conflicts(hosts, card("10.20.0.40/24", "br0")) == []
+
+
+def test_what_a_bridge_keeps_is_in_no_slice_of_another_hypervisor() -> None:
+    routed = {"name": "lan0", "mode": "routed", "dhcp": {"hosts": [{"name": "nas", "ip": "192.0.2.130"}]}}
+    hosts = {"alpha": host({**LAN, "slice": "192.0.2.64/26"}, bridges=[routed]), "beta": sliced("192.0.2.128/26")}
+    assert conflicts(hosts) == [
+        "hypervisor_networks[lan]: 192.0.2.130, which lan0 of alpha keeps for nas, is in the slice 192.0.2.128-192.0.2.191 of beta"
+    ]
+
+
 def test_a_bridge_gets_the_domain_of_its_network_unless_it_has_one() -> None:
     variables = {"inventory_hostname": "alpha", **host(LAB, bridges=[NAT])}
     (bridge,) = host_options(variables, "bridges")
