@@ -80,7 +80,7 @@ def finish(backend: Backend, bridge: str, *, starts_client: bool) -> None:
     :raises CommandError:
     """
     if isinstance(backend, Ifupdown):
-        _note_state(bridge, is_up=True)
+        _note_state(backend, bridge, is_up=True)
         if starts_client:
             _ifup("--force", bridge)
 
@@ -110,12 +110,12 @@ def _ifup(*argv: str) -> None:
 def forget(backend: Backend, bridge: str) -> None:
     """Let ifupdown know that the bridge is gone."""
     if isinstance(backend, Ifupdown):
-        _note_state(bridge, is_up=False)
+        _note_state(backend, bridge, is_up=False)
 
 
-def _note_state(bridge: str, *, is_up: bool) -> None:
-    """ifupdown takes down only what it has noted as up, and would bring up the rest once more."""
-    if not os.path.isdir(os.path.dirname(IFSTATE)):
+def _note_state(backend: Ifupdown, bridge: str, *, is_up: bool) -> None:
+    """ifupdown takes down only what it has noted as up, and would bring up the rest once more; ifupdown2 looks at the kernel."""
+    if backend.is_second or not os.path.isdir(os.path.dirname(IFSTATE)):
         return
     own = f"{IFSTATE}.{bridge}"
     descriptor = os.open(f"{os.path.dirname(IFSTATE)}/.ifstate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

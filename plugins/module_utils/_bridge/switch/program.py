@@ -247,7 +247,8 @@ def routes_of(name: str, family: str) -> t.Iterator[Argv]:
     """The routes of a link as words that ``ip route`` takes again, without those that the kernel makes with an address."""
     for line in run("ip", family, "route", "show", "table", "all", "dev", name).splitlines():
         words = line.split()
-        is_kernels = "kernel" in words and words[words.index("kernel") - 1] == "proto"
+        # ifupdown2 (3.3) says that the way out is the kernel's, which makes none through a gateway.
+        is_kernels = "kernel" in words and words[words.index("kernel") - 1] == "proto" and "via" not in words
         if not words or line[0].isspace() or is_kernels or words[0] in ("local", "broadcast", "multicast", "anycast"):
             continue
         yield [*(word.removesuffix("sec") for word in words if word not in ("linkdown", "dead")), "dev", name]

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link import manager
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.ifupdown import MAIN, Ifupdown
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.settings import LinkSettings, Port
 
@@ -52,3 +54,11 @@ def test_words_are_kept_and_are_not_changed_behind_their_back() -> None:
     (told,) = found.obstacles("vmbr0", [], ["eno1"], dataclasses.replace(before, ports=ports))
     assert told == f"ports[eno1]: {MAIN} gives its VLANs with bridge-pvid. Change them there"
     assert found.obstacles("vmbr0", [], [], dataclasses.replace(before, mtu=1400)) == []
+
+
+def test_ifupdown2_has_no_notes_of_ifupdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager, "IFSTATE", str(tmp_path / "ifstate"))
+    manager.finish(backend(""), "vmbr0", starts_client=False)
+    assert [*tmp_path.iterdir()] == []
+    manager.finish(backend("", is_second=False), "vmbr0", starts_client=False)
+    assert (tmp_path / "ifstate").read_text() == "vmbr0=vmbr0\n"

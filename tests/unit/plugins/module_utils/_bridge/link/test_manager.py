@@ -16,7 +16,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link import
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.ifupdown import Ifupdown
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.networkd import Networkd
 
-IFUPDOWN, NETWORKD = Ifupdown.__new__(Ifupdown), Networkd({}, {})
+IFUPDOWN, NETWORKD = Ifupdown({}), Networkd({}, {})
 
 
 @pytest.fixture

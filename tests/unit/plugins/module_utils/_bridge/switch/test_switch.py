@@ -240,3 +240,13 @@ def test_files_of_ifupdown_are_saved_with_the_one_that_comes(tmp_path: Path) -> 
     backend = Ifupdown({"/etc/network/interfaces": main, "/srv/net/lan": "iface eth0 inet manual\n"})
     dummy, files = way_back.places(backend, "vmbr0")
     assert files == ["/etc/network/interfaces", "/etc/network/interfaces.d/vmbr0", "/srv/net/lan"]
+
+
+def test_a_way_out_that_is_called_the_kernels_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = (
+        "default via 192.0.2.1 proto kernel onlink \n192.0.2.0/24 proto kernel scope link src 192.0.2.10 \n"
+        "local 192.0.2.10 table local proto kernel scope host src 192.0.2.10 \n"
+    )
+    monkeypatch.setattr(program, "run", lambda *argv: told)
+    found = [" ".join(words) for words in program.routes_of("vmbr0", "-4")]
+    assert found == ["default via 192.0.2.1 proto kernel onlink dev vmbr0"]
