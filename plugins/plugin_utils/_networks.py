@@ -270,9 +270,8 @@ def _free(network: Network, guest: str, declared: t.Collection[Address]) -> list
     free = [network.slice]
     for its in taken:
         free = [left for one in free for left in _without(one, its)]
-    if not free:
-        raise NetworkError(f"{network.where}: nothing of the slice {network.slice} is left for {guest}")
-    return free
+    # A guest that has its address needs nothing more; for another the address of no machine says which network is full.
+    return free or [Slice(network.subnet[0], network.subnet[0])]
 
 
 def _without(one: Slice, other: Slice) -> t.Iterator[Slice]:

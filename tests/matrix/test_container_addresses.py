@@ -72,6 +72,17 @@ def test_an_address_is_taken_once_and_kept() -> None:
     assert address_of() == "10.91.7.30/24" and recorded() == {}
 
 
+def test_an_offer_without_an_address_for_a_machine_is_refused_unless_the_card_has_one() -> None:
+    none = "auto:10.91.7.0-10.91.7.0/24"
+    refuse(
+        ct.CONTAINER,
+        {**ct.BASE, **card(none)},
+        f"networks[lan].ip: no address of 10.91.7.0/24 that may be taken on {BRIDGE} is free",
+    )
+    ct.make(**card(TWO))
+    assert not converge_now(ct.CONTAINER, {**ct.BASE, **card(none)}).changed
+
+
 def test_an_address_that_somebody_has_is_not_taken(neighbour: t.Callable[[str], None]) -> None:
     neighbour("10.91.7.20/24")
     ct.make(**card(TWO))

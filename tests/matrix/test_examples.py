@@ -57,11 +57,12 @@ RESOURCES: dict[str, AnyResource] = {
 ASKING = ("guest_info", "host_info")
 LISTS = {"hypervisor_bridges": "bridge", "hypervisor_storage_pools": "storage_pool", "hypervisor_images": "image"}
 GUESTS = ("kvm_vm", "lxc_container")
-# A word of an example, and why an example with it may be refused here: the kernel, or the size of this host.
+# A word of an example, and why an example with it may be refused here: the kernel, the size of this host, or its bridge without an address.
 REASONS = {
     "vlan": "VLAN filtering",
     "rate_limit": "which limits are made of",
     "200G": "overcommit.storage",
+    "'ip': 'auto'": "that would tell the network",
 }
 # What is no module of this collection, or a whole run.
 ELSEWHERE = {

@@ -15,7 +15,7 @@ from .._core import record as records
 from .._core.claims import addresses_in
 from .._core.errors import ApplyError
 from .._core.options import Item
-from .._guest.auto_address import AUTO, Offer, Span, candidates, is_auto, offer_of, read_offer
+from .._guest.auto_address import AUTO, Offer, Span, candidates, is_auto, none_is_free, offer_of, read_offer
 from .._guest.ownership import Ownership
 from .._guest.recorded import load_others
 from .._guest.spec import GuestSpec
@@ -46,7 +46,8 @@ def _take(guest: str, item: Item, state: State, host: Host, own: Ownership) -> N
     bridge = item.get("bridge") or (card.text("bridge") if card else "")
     vlan = item.get("vlan", card["vlan"] if card else 0)
     path = f"networks[{item.name}].ip"
-    offer = read_offer(item.text("ip") or AUTO) or _offer_of_bridge(path, bridge, host)
+    ip = item.text("ip") or AUTO
+    offer = read_offer(ip) or _offer_of_bridge(path, bridge, host)
     taken = [*handed_out.spans(host, bridge), *_of_guests(guest, host)]
     for cidr in candidates(offer, taken, f"{guest}/{item.name}"):
         address = cidr.partition("/")[0]
@@ -60,7 +61,7 @@ def _take(guest: str, item: Item, state: State, host: Host, own: Ownership) -> N
             addresses = {**own.record.addresses, item.name: cidr}
             own.save(kind=KIND, is_building=not state.exists, addresses=addresses)
         return
-    raise ApplyError(f"{path}: no address of {offer.network} that may be taken on {bridge} is free")
+    raise ApplyError(f"{path}: {none_is_free(ip, bridge)}")
 
 
 def _offer_of_bridge(path: str, bridge: str, host: Host) -> Offer:

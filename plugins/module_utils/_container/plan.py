@@ -14,7 +14,7 @@ from .._core.keyed import NEEDS_TWO_RUNS, Show, Thing, gives_up, key_of, show
 from .._core.options import NEVER_PERMITTED, VOLUME, Item, split
 from .._core.plan import How, Plan
 from .._core.units import MIB, show_memory_kib, show_size
-from .._guest.auto_address import fits, is_auto
+from .._guest.auto_address import fits, is_auto, is_empty, none_is_free
 from .._guest.device import KNOWN_BY, NODE, Target, target_of
 from .._guest.plan import Kind, plan_guest, refuse
 from .._guest.spec import GuestSpec
@@ -531,6 +531,10 @@ class ContainerKind(Kind):
         bridge = item.get("bridge") or (now.text("bridge") if now else "")
         address = ip.partition("/")[0]
         mac = self.state.answering.get(address)
+        if is_auto(ip) and is_empty(ip):
+            path = f"networks[{item.name}].ip"
+            refuse(draft, path, now and now["ip"], "auto", f"{path}: {none_is_free(ip, bridge)}")
+            return False
         if is_auto(ip):
             draft.plan.assumed.append(f"a free address on {bridge}")
         elif mac is not None and mac not in self.state.taken_macs:

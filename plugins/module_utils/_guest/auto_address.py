@@ -60,6 +60,18 @@ def fits(ip: str, cidr: str) -> bool:
     return offer is None or interface.network == offer.network
 
 
+def is_empty(ip: str) -> bool:
+    """Whether what *ip* offers has no address for a machine, whoever has taken what."""
+    offer = read_offer(ip)
+    return offer is not None and next(candidates(offer, (), ""), None) is None
+
+
+def none_is_free(ip: str, bridge: str) -> str:
+    """The sentence for a card that finds no address on *bridge*."""
+    offer = read_offer(ip)
+    return f"no address{'' if offer is None else f' of {offer.network}'} that may be taken on {bridge} is free"
+
+
 def candidates(offer: Offer, taken: t.Collection[Span], seed: str) -> t.Iterator[str]:
     """The addresses of *offer* that are in none of the spans *taken*, with the length of the prefix.
 

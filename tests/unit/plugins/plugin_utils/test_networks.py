@@ -6,7 +6,6 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible.errors import AnsibleFilterError
 
 from ansible_collections.homelab.hybrid.plugins.filter.guest_options import guest_options
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._host_options import host_error, host_options
@@ -251,7 +250,7 @@ def test_a_guest_on_a_bridge_without_a_network_leaves_all_to_the_bridge() -> Non
     assert web["networks"] == [{"name": "lan", "bridge": "other0", "ip": "auto"}]
 
 
-def test_a_slice_of_which_nothing_is_left_is_refused() -> None:
+def test_a_slice_of_which_nothing_is_left_offers_what_no_machine_can_have() -> None:
     hostvars = {"alpha": host({**LAB, "slice": "10.20.0.100-10.20.0.199"}, bridges=[NAT]), "web": lab_guest("web")}
-    with pytest.raises(AnsibleFilterError, match=r"nothing of the slice .* is left for web"):
-        guest_options(["web"], hostvars, "container")
+    (web,) = guest_options(["web"], hostvars, "container")
+    assert web["networks"][0]["ip"] == "auto:10.20.0.0-10.20.0.0/24"
