@@ -29,6 +29,8 @@ from ansible_collections.homelab.hybrid.tests.services.clock import (
 TIMER = "homelab-hybrid-reopen.timer"
 SOON = f"/run/systemd/system/{TIMER}.d"
 DOOR = "/var/lib/homelab_hybrid/door/door.json"
+# On the hypervisor.
+REVERTS = Path("/var/lib/homelab_hybrid/reverts")
 # The whole guest goes while its package is installed.
 LOSES = "#!/bin/sh\nexec systemctl --force --force poweroff\n"
 AS_DATABASE = ["runuser", "-u", "postgres", "--"]
@@ -191,3 +193,21 @@ def test_what_lies_outside_the_guest_is_read_back_from_its_dump(database_lab: gu
     ask_database("DELETE FROM rows")
     database_lab.entry("main").succeeded()
     assert ask_database("SELECT name FROM rows") == "kept", "the run that comes next does the same"
+
+    assert database_lab.killed_at("update", "Restore | Stop who writes")
+    ask_database("DELETE FROM rows")
+    assert is_closed() and answer() == "", "it went back closed"
+    ask_soon()
+    wait_until("it is asked", lambda: "may have to be read back" in journal(), timeout_seconds=300)
+    assert is_closed(), "and stays closed until its data are those of its version"
+    guest.inside("rm", "-r", SOON)
+    ended = database_lab.entry("main").succeeded()
+    assert "What lies outside of it is read back now" in ended.said and answer().startswith("clock 1")
+    assert ask_database("SELECT name FROM rows") == "kept" and nothing_is_left()
+    assert list(REVERTS.glob("*")) == []
+
+    assert database_lab.killed_at("update", "Door | Keep the guest as it is")
+    ask_database("INSERT INTO rows VALUES ('written')")
+    ended = database_lab.entry("main").succeeded()
+    assert "nothing was changed yet" in ended.said and answer().startswith("clock 1") and nothing_is_left()
+    assert ask_database("SELECT name FROM rows") == "kept\nwritten", "what did not go back is not read back"

@@ -4,8 +4,9 @@
 """The door of a guest, run by the guest itself: ``close``, ``keep``, ``open``, ``reopen``.
 
 Behind the door the guest answers nobody but itself and Ansible. What is known of it lies in ``door.json``: in /run until a snapshot is kept, so
-that it is in no snapshot, and from then on below /var/lib too, so that a restart opens nothing. A timer asks the guest when nobody came back
-to open it: with what answers as before it opens by itself, and otherwise stays closed, and its unit fails.
+that it is in no snapshot, and from then on below /var/lib too, so that a restart opens nothing. Where something outside the guest is read back
+after the snapshot was, it lies there before too: the guest starts closed then. A timer asks the guest when nobody came back to open it: with what
+answers as before it opens by itself, and otherwise stays closed, and its unit fails.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def close(door: Door) -> None:
 
 
 def keep(more: Door) -> None:
-    """Note *more*: ``from``, ``to``, ``snapshot`` and ``restore``. Closed also after a restart from now on."""
+    """Note *more*: ``from``, ``to``, ``snapshot``, ``restore`` and ``is_changed``. Closed also after a restart from now on."""
     door = {**read(RUNTIME), **more}
     write(LASTING, LASTING_UNITS, door, (RUNTIME / "closed.nft").read_text(encoding="utf-8"))
     run("systemctl", "enable", "--quiet", CLOSED, TIMER)
@@ -110,6 +111,10 @@ def reopen() -> None:
     is_lasting = (LASTING / "door.json").exists()
     door = read(LASTING if is_lasting else RUNTIME)
     name = door["name"]
+    if is_lasting and not door.get("is_changed"):
+        sys.exit(
+            f"{name}: what lies outside of this guest may have to be read back; it stays closed until the next run"
+        )
     if packages_are_installed():
         sys.exit(f"{name}: packages are being installed; the guest stays closed")
     for unit in door["units"]:
