@@ -51,7 +51,7 @@ def write_role(folder: Path, declaration: dict[str, t.Any]) -> None:
         "templates/clock.conf.j2": "{{ clock_text }}\n",
         "templates/watch.service.j2": SERVICE.replace("/usr/bin/homelab-clock", "/usr/bin/sleep infinity"),
     }
-    for entry in ("main", "update"):
+    for entry in ("main", "update", "check"):
         task = {
             "name": "Clock",
             "ansible.builtin.include_role": {"name": "homelab.hybrid._service", "tasks_from": entry},

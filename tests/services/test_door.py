@@ -20,6 +20,7 @@ from ansible_collections.homelab.hybrid.tests.services.clock import (
     DECLARATION,
     PACKAGE,
     ROW,
+    UNIT,
     WATCH,
     WORKS,
     files,
@@ -211,3 +212,19 @@ def test_what_lies_outside_the_guest_is_read_back_from_its_dump(database_lab: gu
     ended = database_lab.entry("main").succeeded()
     assert "nothing was changed yet" in ended.said and answer().startswith("clock 1") and nothing_is_left()
     assert ask_database("SELECT name FROM rows") == "kept\nwritten", "what did not go back is not read back"
+
+
+def test_updates_of_debian_bring_back_what_lies_outside_the_guest(database_lab: guest.Lab) -> None:
+    guest.inside(*AS_DATABASE, "createdb", "clock")
+    ask_database("CREATE TABLE rows (name text); INSERT INTO rows VALUES ('kept')")
+    debian_alone = ("-e", '{"update_services": [], "update_debian": true, "update_hosts": false}')
+    publish("2", after=FORGETS)
+    failed = database_lab.playbook("update", *debian_alone).failed()
+    assert "went back" in failed.said and answer().startswith("clock 1"), failed.printed[-4000:]
+    assert ask_database("SELECT name FROM rows") == "kept" and nothing_is_left()
+
+    publish("3", after=f"#!/bin/sh\nsystemctl is-active --quiet {UNIT} {WATCH} && exit 1\nexit 0\n")
+    database_lab.playbook("update", *debian_alone).succeeded()
+    assert answer().startswith("clock 3") and nothing_is_left(), "it was stopped, and is started again"
+    assert guest.inside("systemctl", "is-enabled", UNIT, WATCH).split() == ["enabled", "enabled"]
+    assert guest.status("systemctl", "is-active", "--quiet", WATCH) == 0, "what waits for the verdict runs again"
