@@ -252,3 +252,13 @@ def test_other_images_are_refused_where_nobody_knows_which_ones_stand(registry: 
     assert started("web") == stood and ask(8080) == "one"
     assert lab.entry("main", compose_app_apps=[web(image)]).succeeded().changed, "the role writes its file anew"
     assert started("web") == stood and lab.entry("main", compose_app_apps=[web(image)]).succeeded().changed == 0
+
+    # As Compose names what it builds; it builds nothing that is there.
+    docker("tag", image, "built-web")
+    service = {"build": ".", "ports": ["8081:80"], "restart": "unless-stopped"}
+    built = {"name": "built", "project": {"services": {"web": service}}, "unpinned": True, "port": 8081}
+    lab.entry("main", compose_app_apps=[web(image), built]).succeeded()
+    stood = started("built")
+    guest.inside("sh", "-c", "echo 'services: [' > /opt/compose/built/compose.yaml")
+    assert lab.entry("main", compose_app_apps=[web(image), built]).succeeded().changed, "what is built has no version"
+    assert started("built") == stood and ask(8081) == "one"
