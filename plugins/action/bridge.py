@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._kept import Result, Vars
-from ansible_collections.homelab.hybrid.plugins.plugin_utils._switch import SwitchingAction
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._switch import SwitchingAction, with_port_items
 
 
 class ActionModule(SwitchingAction):
@@ -18,6 +18,7 @@ class ActionModule(SwitchingAction):
 
     def run(self, tmp: str | None = None, task_vars: Vars | None = None) -> Result:
         result: Result = super().run(tmp, task_vars)
+        self._task.args = with_port_items(self._task.args)
         if self._task.async_val:
             # Nobody would be there to confirm: what can cut the host off is refused.
             result.update(self._execute_module(task_vars=task_vars, wrap_async=True))

@@ -186,6 +186,7 @@ options:
   ports:
     description:
       - The links that are plugged into the bridge, with O(mode=ports). They are network cards, bonds, VLANs and others that this host has.
+      - A name alone stands for an item that has nothing else, C(ports=[eno1]).
       - Links that are not listed stay, and are named in RV(unmanaged), unless O(exact) has V(ports). The links of guests are never listed.
       - A link that is plugged in must hang on nothing else. It may have addresses of its own where it is the only port of a new bridge and
         C(systemd-networkd) gives it all of them. The bridge takes over its addresses, DHCP with the lease, gateways, routes and

@@ -30,6 +30,14 @@ _NEW_CONNECTION = (
 _SETTLED = ("confirmed", "rolled_back")
 
 
+def with_port_items(bridge: t.Any) -> t.Any:
+    """The options of a *bridge* with each port that is written as a name alone, ``ports: [eno1]``, as the item that the module takes."""
+    ports = bridge.get("ports") if isinstance(bridge, t.Mapping) else None
+    if not isinstance(ports, list):
+        return bridge
+    return {**bridge, "ports": [{"name": port} if isinstance(port, str) else port for port in ports]}
+
+
 class SwitchingAction(KeptAction):
     """Runs the module ``bridge``. Where it answers that a switch is under way, this confirms it, and has its result."""
 

@@ -12,7 +12,7 @@ import typing as t
 from ..module_utils._bridge.switch.state import VARIABLE
 from ..module_utils._layout.plan import empty
 from ._kept import Result, Vars
-from ._switch import SwitchingAction
+from ._switch import SwitchingAction, with_port_items
 from ._watched import WatchedAction
 
 _BRIDGE = "bridge"
@@ -22,6 +22,12 @@ _LEFT = "the network of the host was not changed as it is declared"
 
 class SwitchedLayoutAction(WatchedAction, SwitchingAction):
     """Runs the module ``layout`` on a host whose network is as it is declared already, or becomes so before."""
+
+    def run(self, tmp: str | None = None, task_vars: Vars | None = None) -> Result:
+        bridges = self._task.args.get("bridges")
+        if isinstance(bridges, list):
+            self._task.args = {**self._task.args, "bridges": [with_port_items(bridge) for bridge in bridges]}
+        return super().run(tmp, task_vars)
 
     def _rehearse(self, task_vars: Vars) -> Result:
         # The host is told that somebody can confirm; a plan arms nothing.

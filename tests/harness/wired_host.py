@@ -25,6 +25,8 @@ COLLECTION = Path(__file__).resolve().parents[2]
 # The wire is a bridge here, with the address of the control node, which is the gateway of the host too.
 WIRE, CARD = f"{NAME}-wire", "card0"
 CONTROL, ADDRESS, MAC = "10.219.0.254", "10.219.0.10", "52:54:00:21:90:10"
+# What a machine behind the bridge has.
+GUEST = "10.219.0.77"
 LEASES = ("10.219.0.100", "10.219.0.200")
 SERVER = Path(f"/run/{NAME}-dhcp.pid")
 CONFIG = f"""\
@@ -209,7 +211,9 @@ class WiredHost:
             *words,
         ]
         self.results.unlink(missing_ok=True)
-        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        return subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        )
 
     def task(self, options: t.Mapping[str, t.Any], *words: str, module: str = "bridge") -> dict[str, t.Any]:
         """The result of such a task."""
@@ -268,6 +272,17 @@ def network() -> dict[str, t.Any]:
     running = [words for words in found if words and words[0].rpartition("/")[2].rstrip(":") in ("dhcpcd", "dhclient")]
     clients = sorted({word for words in running for word in words if word in (CARD, "vmbr0")})
     return {"links": links, "routes": routes, "files": files, "notes": notes, "clients": clients}
+
+
+def plug_in_guest() -> str:
+    """A machine behind the bridge, as far as the network can tell; its address. It is there once."""
+    if "guest" not in inside("ip", "netns", "list"):
+        inside("ip", "netns", "add", "guest")
+        inside("ip", "link", "add", "tap0", "type", "veth", "peer", "name", "inner", "netns", "guest")
+        inside("ip", "-n", "guest", "address", "add", f"{GUEST}/24", "dev", "inner")
+        inside("ip", "-n", "guest", "link", "set", "inner", "up")
+        inside("ip", "link", "set", "tap0", "master", "vmbr0", "up")
+    return GUEST
 
 
 def leftovers() -> list[str]:

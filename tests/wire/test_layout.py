@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.homelab.hybrid.tests.harness import wired_host
 from ansible_collections.homelab.hybrid.tests.harness.wired_host import ADDRESS, CARD, CONTROL, MAC, WiredHost, inside
 
-UPLINK: dict[str, t.Any] = {"name": "vmbr0", "mode": "ports", "ports": [{"name": CARD}]}
+UPLINK: dict[str, t.Any] = {"name": "vmbr0", "mode": "ports", "ports": [CARD]}
 LAB = {"name": "lab0", "mode": "ports", "ports": []}
 FIXED = {"10-lan.network": f"[Match]\nName={CARD}\n\n[Network]\nAddress={ADDRESS}/24\nGateway={CONTROL}\n"}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._switch import with_port_items
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._switched_layout import find_switched, joined, refused
 
 Told = dict[str, t.Any]
@@ -68,3 +69,10 @@ def test_nothing_comes_after_a_switch_that_was_taken_back() -> None:
         ("lan0", False, True, False),
     ]
     assert all(it["done"] for it in found["plan"])
+
+
+def test_a_port_is_written_by_its_name_alone_too() -> None:
+    written = {"name": "vmbr0", "ports": ["eno1", {"name": "eno2", "pvid": 7}]}
+    assert with_port_items(written)["ports"] == [{"name": "eno1"}, {"name": "eno2", "pvid": 7}]
+    for other in ({"name": "vmbr0"}, {"ports": "eno1"}, "vmbr0"):
+        assert with_port_items(other) == other
