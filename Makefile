@@ -109,7 +109,7 @@ matrix: $(call NEEDS,host) ## Every option on the real host, driven from pytest;
 
 # Each part is for itself, and `make -j4 integration` runs them side by side.
 .PHONY: integration integration-start integration-targets integration-playbooks integration-awx integration-demo
-integration: integration-targets integration-playbooks integration-awx integration-demo ## Integration targets through ansible-playbook; playbooks on small labs; the plan of each service role, two of them with a way back; every playbook as AWX runs it; demo, demo again, destroy
+integration: integration-targets integration-playbooks integration-awx integration-demo ## Integration targets through ansible-playbook; playbooks on small labs; the plan of each service role, two of them with a way back; a host whose network is changed over a wire; every playbook as AWX runs it; demo, demo again, destroy
 
 integration-start: host artifact
 	@$(TALLY) start integration
@@ -117,9 +117,13 @@ integration-start: host artifact
 integration-targets: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "targets" --stream --count '^TASK \[\S+ : Run \| ' -- $(CELL) $(VENV)/bin/python tests/tools/in_real_tree.py integration --color no --allow-destructive
 
+# The quickest of the long suites.
+QUICK = $(patsubst %,'tests/services/test_services.py::test_a_service_has_a_way_back[%]',mosquitto adguard_home) \
+  $(patsubst %,'tests/wire/test_switch.py::test_%[networkd]',check_mode_says_what_will_be_confirmed_and_changes_nothing \
+    a_good_change_is_confirmed_and_a_second_run_changes_nothing a_control_node_that_is_killed_confirms_nothing)
+
 integration-playbooks: $(call NEEDS,integration-start)
-	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks 'tests/services/test_services.py::test_a_service_has_a_way_back[mosquitto]' \
-	  'tests/services/test_services.py::test_a_service_has_a_way_back[adguard_home]' tests/services/test_plans.py
+	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks tests/services/test_plans.py $(QUICK)
 
 integration-awx: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "playbooks in AWX" --stream --count '^awx ok: ' -- $(CELL) $(VENV)/bin/python tests/playbooks/awx.py $(ARTIFACT)

@@ -27,6 +27,8 @@ _BACK_SECONDS = 120
 _NEW_CONNECTION = (
     "-o ControlMaster=no -o ControlPath=none -o ConnectTimeout=5 -o ServerAliveInterval=2 -o ServerAliveCountMax=3"
 )
+# Without that a client that has nothing to send waits for a host whose power was cut until the kernel asks, after two hours.
+_NOTICED = "-o ServerAliveInterval=5 -o ServerAliveCountMax=6"
 _SETTLED = ("confirmed", "rolled_back")
 
 
@@ -48,7 +50,7 @@ class SwitchingAction(KeptAction):
         """
         name = secrets.token_hex(8)
         try:
-            with self._environment(VARIABLE, name):
+            with _ssh_arguments(self._connection, _NOTICED), self._environment(VARIABLE, name):
                 result = self.execute("bridge", options, task_vars)
         except AnsibleConnectionFailure:
             # The change may have been begun before the answer was lost.
@@ -120,17 +122,27 @@ class SwitchingAction(KeptAction):
 @contextlib.contextmanager
 def _fresh(connection: t.Any) -> t.Iterator[None]:
     """While it lasts, each command of an ssh connection is a connection of its own."""
+    try:
+        with _ssh_arguments(connection, _NEW_CONNECTION):
+            yield
+    finally:
+        if connection.transport == "ssh":
+            # The one of before may hang on an address that is gone.
+            connection.reset()
+
+
+@contextlib.contextmanager
+def _ssh_arguments(connection: t.Any, arguments: str) -> t.Iterator[None]:
+    """While it lasts, an ssh connection has *arguments* too."""
     if connection.transport != "ssh":
         yield
         return
     before = connection.get_option("ssh_args") or ""
-    connection.set_option("ssh_args", f"{_NEW_CONNECTION} {before}")
+    connection.set_option("ssh_args", f"{arguments} {before}")
     try:
         yield
     finally:
         connection.set_option("ssh_args", before)
-        # The one of before may hang on an address that is gone.
-        connection.reset()
 
 
 @contextlib.contextmanager

@@ -101,6 +101,7 @@ class WiredHost:
         self.key = folder / "key"
         self.results = folder / "results"
         self.address = ADDRESS
+        self.port = 22
 
     def build(self, files: t.Mapping[str, str], *, dhcp: bool = False) -> None:
         """Unpack it with these files of who keeps its network, and start it. *dhcp*: a server on the wire gives addresses."""
@@ -163,12 +164,17 @@ class WiredHost:
         options = [
             "-i",
             str(self.key),
+            "-p",
+            str(self.port),
             "-o",
             "StrictHostKeyChecking=no",
             "-o",
             "UserKnownHostsFile=/dev/null",
             "-o",
             "ConnectTimeout=3",
+            # One that was cut off while it came in would wait for ever.
+            "-o",
+            "ServerAliveInterval=2",
         ]
         return (
             subprocess.run(
@@ -189,6 +195,7 @@ class WiredHost:
         (self.folder / "play.yml").write_text(yaml.safe_dump(play))
         inventory = {
             "ansible_host": self.address,
+            "ansible_port": self.port,
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(self.key),
             "ansible_python_interpreter": "/usr/bin/python3",
