@@ -47,7 +47,6 @@ LEASED = {
     },
 }
 LEASED["dhclient"] = LEASED["ifupdown"]
-GUEST = "10.219.0.77"
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
@@ -61,15 +60,6 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def scripts_of() -> str:
     """The links whose up lines ran, and whose down lines did not."""
     return inside("sh", "-c", "cd /run && echo up-*")
-
-
-def plug_in_a_guest() -> None:
-    """A machine behind the bridge, as far as the network can tell."""
-    inside("ip", "netns", "add", "guest")
-    inside("ip", "link", "add", "tap0", "type", "veth", "peer", "name", "inner", "netns", "guest")
-    inside("ip", "-n", "guest", "address", "add", f"{GUEST}/24", "dev", "inner")
-    inside("ip", "-n", "guest", "link", "set", "inner", "up")
-    inside("ip", "link", "set", "tap0", "master", "vmbr0", "up")
 
 
 def test_a_card_with_fixed_addresses_becomes_a_port(host: WiredHost) -> None:
@@ -91,10 +81,10 @@ def test_a_card_with_fixed_addresses_becomes_a_port(host: WiredHost) -> None:
     assert "# the router's" in wired_host.network()["files"][file]
     assert scripts_of() in ("up-vmbr0", "up-*")
     assert not host.task(BRIDGE)["changed"]
-    plug_in_a_guest()
+    wired_host.plug_in_guest()
     # Nobody listens there, and it says so.
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((GUEST, 9), timeout=10)
+        socket.create_connection((wired_host.GUEST, 9), timeout=10)
     inside("systemctl", "reboot", check=False)
     wait_until("the host to go down", lambda: not host.is_reached(), timeout_seconds=60)
     host.wait_until_up()
