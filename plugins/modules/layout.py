@@ -235,6 +235,7 @@ options:
         description:
           - The links that are plugged into the bridge, with O(bridges[].mode=ports). They are network cards, bonds, VLANs
             and others that this host has.
+          - A name alone stands for an item that has nothing else, C(ports=[eno1]).
           - Links that are not listed stay, and are named in RV(ignore:unmanaged), unless O(bridges[].exact) has V(ports).
             The links of guests are never listed.
           - A link that is plugged in must hang on nothing else. It may have addresses of its own where it is the only port

@@ -43,7 +43,9 @@ def test_a_guest_stays_plugged_in_and_answers(host: WiredHost, options: dict[str
         asking.send_signal(signal.SIGINT)
         told, dummy = asking.communicate()
     assert result["switch"]["state"] == state, result
-    sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) packets received", told).groups())  # type: ignore[union-attr]
+    found = re.search(r"(\d+) packets transmitted, (\d+) packets received", told)
+    assert found, told
+    sent, received = int(found[1]), int(found[2])
     print(f"outage of a guest: {(sent - received) * EVERY_SECONDS:.2f} s of {sent * EVERY_SECONDS:.1f} s")
     assert received > sent / 2
     assert "master vmbr0" in inside("ip", "link", "show", "tap0")
