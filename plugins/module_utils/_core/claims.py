@@ -14,7 +14,8 @@ import typing as t
 # Where an address must be alone, and the address.
 Address = tuple[str, str]
 # A network, and whether the run makes or changes it.
-Subnet = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, bool]
+Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]  # noqa: UP007  # the Python 3.9 of ansible-test has no | of types
+Subnet = tuple[Network, bool]
 
 
 class Reservation(t.NamedTuple):
