@@ -89,6 +89,16 @@ IFUPDOWN = Kind(
 )
 # The client that Debian installed with it before.
 WITH_DHCLIENT = IFUPDOWN._replace(name="dhclient", packages=("bridge-utils", "ifupdown", "isc-dhcp-client"))
+# It puts another program in the place of ifupdown's, and reads the same files.
+SECOND = IFUPDOWN._replace(
+    name="ifupdown2",
+    packages=("bridge-utils", "ifupdown2"),
+    bridge={
+        **BRIDGE_OF_IFUPDOWN,
+        "interfaces.d/lan": f"auto vmbr0\niface vmbr0 inet static\n    address {ADDRESS}/24\n    gateway {CONTROL}\n    hwaddress {MAC}\n"
+        f"    bridge-ports {CARD}\n    bridge-stp off\n    bridge-fd 0\n",
+    },
+)
 KINDS = (NETWORKD, IFUPDOWN)
 
 

@@ -18,6 +18,7 @@ from ansible_collections.homelab.hybrid.tests.harness.wired_host import (
     CONTROL,
     KINDS,
     NAME,
+    SECOND,
     Kind,
     WiredHost,
     inside,
@@ -32,7 +33,7 @@ IN_TIME = (
 ALONE = {**BRIDGE, "address": "10.77.0.1/24", "unset": ["gateway"]}
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
+@pytest.fixture(scope="module", params=(*KINDS, SECOND), ids=lambda kind: kind.name)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[WiredHost]:
     kind: Kind = request.param
     host = WiredHost(tmp_path_factory.mktemp("control"), kind)
