@@ -196,7 +196,7 @@ class ContainerBackend:
     def _running(self) -> Running:
         if self.state.live is None:
             raise ApplyError(f"the container {self.name} does not run")
-        return Running(live.handle(self.name), self.state.live, self.wanted)
+        return Running(live.handle(self.name), self.state.live, self.wanted, self.work.held.fds)
 
     def detach(self, change: Change) -> None:
         area, name, dummy = split(change.path)

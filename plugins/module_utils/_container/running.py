@@ -27,14 +27,18 @@ from .wanted import Wanted
 
 
 class Running:
-    """A running container that changes: liblxc's *handle* of it, what it had when it was looked at, and what it shall have."""
+    """A running container that changes: liblxc's *handle* of it, what it had when it was looked at, and what it shall have.
 
-    __slots__ = ("handle", "live", "wanted")
+    *keep_fds* are the locks that last as long as a child that writes: a card may come about when the run that wanted it is killed already.
+    """
 
-    def __init__(self, handle: t.Any, live: Live, wanted: Wanted) -> None:
+    __slots__ = ("handle", "keep_fds", "live", "wanted")
+
+    def __init__(self, handle: t.Any, live: Live, wanted: Wanted, keep_fds: t.Sequence[int] = ()) -> None:
         self.handle = handle
         self.live = live
         self.wanted = wanted
+        self.keep_fds = keep_fds
 
     def nic(self, name: str) -> Nic | None:
         """The interface of a card when the container was looked at."""
@@ -102,7 +106,7 @@ def replug(running: Running, name: str) -> None:
     """The host's end is in its bridge or in none, and its port in its VLAN, which a port that leaves its bridge forgets."""
     nic, new = running.nic(name), running.wanted.cards[name]
     if nic is not None and nic.host:
-        _plug(nic.host, new)
+        _plug(nic.host, new, running.keep_fds)
         if _is_limited(new):
             # One that was started unplugged has no limit yet.
             limit_rate(running, name)
@@ -112,7 +116,7 @@ def write_mtu(running: Running, name: str) -> None:
     nic, mtu = running.nic(name), str(running.wanted.cards[name]["mtu"] or NO_MTU)
     if nic is not None and nic.host:
         device = nic.device
-        command.run(["ip", "link", "set", nic.host, "mtu", mtu])
+        command.run(["ip", "link", "set", nic.host, "mtu", mtu], keep_fds=running.keep_fds)
         in_namespaces(running.live.pid, ("net",), lambda: command.run(["ip", "link", "set", device, "mtu", mtu]))
 
 
@@ -170,7 +174,7 @@ def plug_card(running: Running, name: str) -> None:
         return
     card = running.wanted.cards[name]
     with _removed_on_failure(card.pair):
-        _add(running.live.pid, card)
+        _add(running.live.pid, card, running.keep_fds)
         if _is_limited(card):
             rate.limit(running.wanted.spec.name, card.pair, card["rate_limit.in"], card["rate_limit.out"])
 
@@ -181,17 +185,17 @@ def unplug_card(running: Running, name: str) -> None:
     if nic is not None and nic.host:
         if nic.rates and any(nic.rates):
             rate.take_off(running.wanted.spec.name, nic.host)
-        command.run(["ip", "link", "delete", nic.host])
+        command.run(["ip", "link", "delete", nic.host], keep_fds=running.keep_fds)
 
 
-def _add(pid: int, card: Card) -> None:
+def _add(pid: int, card: Card, keep_fds: t.Sequence[int]) -> None:
     mtu = ["mtu", str(card["mtu"])] if card["mtu"] else []
     # A bridge without a MAC of its own takes the lowest of its ports'; fe: is never that.
     here = ["ip", "link", "add", card.pair, "address", "fe" + card.text("mac")[2:], *mtu]
     there = ["peer", "name", card.device, "address", card.text("mac"), *mtu, "netns", str(pid)]
-    command.run([*here, "type", "veth", *there])
-    _plug(card.pair, card)
-    command.run(["ip", "link", "set", card.pair, "up"])
+    command.run([*here, "type", "veth", *there], keep_fds=keep_fds)
+    _plug(card.pair, card, keep_fds)
+    command.run(["ip", "link", "set", card.pair, "up"], keep_fds=keep_fds)
 
     def do() -> None:
         command.run(["ip", "link", "set", card.device, "up"])
@@ -213,8 +217,9 @@ def _removed_on_failure(host_name: str) -> t.Iterator[None]:
         raise
 
 
-def _plug(host_name: str, card: Card) -> None:
-    command.run(["ip", "link", "set", host_name, *(["master", card.text("bridge")] if card.is_up() else ["nomaster"])])
+def _plug(host_name: str, card: Card, keep_fds: t.Sequence[int]) -> None:
+    place = ["master", card.text("bridge")] if card.is_up() else ["nomaster"]
+    command.run(["ip", "link", "set", host_name, *place], keep_fds=keep_fds)
     if card.is_up():
         port.put_into_vlan(host_name, card["vlan"])
 

@@ -98,6 +98,20 @@ def test_a_new_card_is_plugged_in_with_all_that_it_has(told: list[str]) -> None:
     ]
 
 
+def test_a_card_that_a_killed_run_has_begun_keeps_the_locks_of_that_run(
+    told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[tuple[str, t.Any]] = []
+    monkeypatch.setattr(running.command, "run", lambda argv, **given: kept.append((argv[3], given.get("keep_fds"))))
+    monkeypatch.setattr(running, "in_namespaces", lambda pid, names, act: None)
+    for change in (running.plug_card, running.write_mtu, running.replug, running.unplug_card):
+        its = of_container(card(), nic=None if change is running.plug_card else NIC)
+        its.keep_fds = (3, 4)
+        change(its, "lan")
+    assert [what for what, dummy in kept] == ["pair0"] * 6
+    assert {fds for dummy, fds in kept} == {(3, 4)}
+
+
 def test_a_new_card_that_is_unplugged_or_asks_for_its_address_gets_neither_bridge_nor_address(told: list[str]) -> None:
     running.plug_card(of_container(card(link="down")), "lan")
     assert told[1:] == ["ip link set pair0 nomaster", "ip link set pair0 up", "7net: ip link set eth0 up"]
