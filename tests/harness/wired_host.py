@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -254,6 +255,17 @@ class WiredHost:
             return state if state.get("state") in words else None
 
         return wait_until(f"a switch that is {' or '.join(words)}", ask, timeout_seconds=180)
+
+
+@contextlib.contextmanager
+def bridged_host(folder: Path, kind: Kind) -> t.Iterator[WiredHost]:
+    """A host of *kind* whose card is the port of a bridge, as long as it is needed."""
+    host = WiredHost(folder, kind)
+    try:
+        host.build(kind.bridge)
+        yield host
+    finally:
+        remove()
 
 
 def inside(*argv: str, check: bool = True) -> str:

@@ -21,7 +21,6 @@ from ansible_collections.homelab.hybrid.tests.harness.wired_host import (
     CONTROL,
     KINDS,
     NAME,
-    Kind,
     WiredHost,
     command,
     inside,
@@ -39,13 +38,8 @@ ALONE = {"address": "10.77.0.1/24", "unset": ["gateway"]}
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[WiredHost]:
-    kind: Kind = request.param
-    built = WiredHost(tmp_path_factory.mktemp("control"), kind)
-    try:
-        built.build(kind.bridge)
+    with wired_host.bridged_host(tmp_path_factory.mktemp("control"), request.param) as built:
         yield built
-    finally:
-        wired_host.remove()
 
 
 def kill(victim: str, running: t.Any) -> None:

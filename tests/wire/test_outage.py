@@ -13,7 +13,7 @@ import typing as t
 import pytest
 
 from ansible_collections.homelab.hybrid.tests.harness import wired_host
-from ansible_collections.homelab.hybrid.tests.harness.wired_host import KINDS, Kind, WiredHost, inside, plug_in_guest
+from ansible_collections.homelab.hybrid.tests.harness.wired_host import KINDS, WiredHost, inside, plug_in_guest
 
 BRIDGE: dict[str, t.Any] = {"name": "vmbr0", "mode": "ports", "confirm_timeout": 20}
 EVERY_SECONDS = 0.02
@@ -21,13 +21,8 @@ EVERY_SECONDS = 0.02
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[WiredHost]:
-    kind: Kind = request.param
-    built = WiredHost(tmp_path_factory.mktemp("control"), kind)
-    try:
-        built.build(kind.bridge)
+    with wired_host.bridged_host(tmp_path_factory.mktemp("control"), request.param) as built:
         yield built
-    finally:
-        wired_host.remove()
 
 
 @pytest.mark.parametrize(

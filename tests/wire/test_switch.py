@@ -19,7 +19,6 @@ from ansible_collections.homelab.hybrid.tests.harness.wired_host import (
     KINDS,
     NAME,
     SECOND,
-    Kind,
     WiredHost,
     inside,
 )
@@ -35,13 +34,8 @@ ALONE = {**BRIDGE, "address": "10.77.0.1/24", "unset": ["gateway"]}
 
 @pytest.fixture(scope="module", params=(*KINDS, SECOND), ids=lambda kind: kind.name)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[WiredHost]:
-    kind: Kind = request.param
-    host = WiredHost(tmp_path_factory.mktemp("control"), kind)
-    try:
-        host.build(kind.bridge)
+    with wired_host.bridged_host(tmp_path_factory.mktemp("control"), request.param) as host:
         yield host
-    finally:
-        wired_host.remove()
 
 
 @pytest.fixture
