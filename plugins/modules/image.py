@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Builds an image of Debian or Ubuntu, takes one from a file of the host, or fetches one, and keeps it in the host's image store. Guests name it
     on creation.
-  - A container's image is a root file system, a virtual machine's is a bootable disk (BIOS, cloud-init, guest agent, serial console).
+  - A container's image is a root file system, a virtual machine's is a bootable disk (BIOS, cloud-init, guest agent, serial console). An ISO
+    is kept as it is, for the drives of virtual machines, which only read it.
   - What is fetched is checked before it is used, goes on where a cut ended it, also in the next run, and is kept beside the images until
     the last one that was made of it is deleted. The host's proxies count (the environment of the run, else C(/etc/environment)), and the
     certificate authorities that it trusts.
@@ -45,10 +46,10 @@ options:
     default: present
   kind:
     description:
-      - What guests are made of it. Needed to make an image. The kind of an image cannot be changed.
+      - What guests are made of it, or V(iso) for a medium that they read. Needed to make an image. The kind of an image cannot be changed.
       - 'B(In short:) fixed once it stands.'
     type: str
-    choices: [container, vm]
+    choices: [container, vm, iso]
   build:
     description:
       - Build the image of Debian or Ubuntu, from the mirrors in the host's own apt sources. The guests get the same sources, the host's apt proxy,
@@ -85,7 +86,8 @@ options:
       - Take the image from this file of the managed host, an absolute path. It is copied (as a reflink where the file system can).
       - For a container a root file system as tar, tar.gz, tar.bz2, tar.xz or tar.zst, as the unified archive that Incus exports, or as
         squashfs where the host has C(unsquashfs) (package C(squashfs-tools)); for a virtual machine a disk as qcow2 without a backing
-        file, or as raw with a partition table, as it is or packed with gzip, bzip2, xz or zstd.
+        file, or as raw with a partition table or a disklabel of BSD's, as it is or packed with gzip, bzip2, xz or zstd; for an ISO a medium
+        as ISO 9660 or UDF, as it is or packed likewise.
       - Read once, on creation; afterwards another content is reported in RV(image.stale).
       - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
     type: str
@@ -103,7 +105,8 @@ options:
       - What the file of O(url) must be. V(sha256:DIGEST) and the like, or the URL of a list that has it, which may have the algorithm in
         front (V(sha512:https://example.org/SUMS)); without one the strongest in the list counts.
       - A list has the form of coreutils (C(DIGEST  NAME), also with C(./) or C(*) before the name), that of BSD and OpenSSL
-        (C(SHA256 (NAME\) = DIGEST)), or is the digest alone. The file's name is that in the URL.
+        (C(SHA256 (NAME\) = DIGEST)), or is the digest alone. The file's name is that in the URL. In a list of that name and an ending
+        (C(NAME.sha256)) the only file counts whatever it is called.
       - Read once, on creation; afterwards another digest is reported in RV(image.stale).
       - 'B(In short:) Allowed: ALGORITHM:DIGEST, ALGORITHM:URL or the URL of a list, with one of sha256, sha384, sha512.'
     type: str
@@ -276,6 +279,12 @@ EXAMPLES = r"""
       release: "3.22"
     ask_upstream: true
 
+- name: Keep a medium for the drives of virtual machines
+  homelab.hybrid.image:
+    name: windows-server-2025
+    kind: iso
+    path: /srv/downloads/windows-server-2025.iso
+
 - name: Delete an image that no guest needs any more
   homelab.hybrid.image:
     name: debian-11
@@ -344,11 +353,11 @@ image:
       type: str
       returned: always
     kind:
-      description: V(container) or V(vm).
+      description: V(container), V(vm) or V(iso).
       type: str
       returned: always
     format:
-      description: The format of its file, V(tar.zst) or V(qcow2).
+      description: The format of its file, V(tar.zst), V(qcow2) or V(iso).
       type: str
       returned: always
     path:
@@ -356,7 +365,7 @@ image:
       type: str
       returned: always
     size_bytes:
-      description: What its files take unpacked, or the size of the disk.
+      description: What its files take unpacked, or the size of the disk or ISO.
       type: int
       returned: always
     size:

@@ -467,12 +467,14 @@ options:
         default: present
       kind:
         description:
-          - What guests are made of it. Needed to make an image. The kind of an image cannot be changed.
+          - What guests are made of it, or V(iso) for a medium that they read. Needed to make an image. The kind of an image
+            cannot be changed.
           - B(In short:) fixed once it stands.
         type: str
         choices:
           - container
           - vm
+          - iso
       build:
         description:
           - Build the image of Debian or Ubuntu, from the mirrors in the host's own apt sources. The guests get the same sources,
@@ -517,8 +519,8 @@ options:
             system can).
           - For a container a root file system as tar, tar.gz, tar.bz2, tar.xz or tar.zst, as the unified archive that Incus
             exports, or as squashfs where the host has C(unsquashfs) (package C(squashfs-tools)); for a virtual machine a
-            disk as qcow2 without a backing file, or as raw with a partition table, as it is or packed with gzip, bzip2, xz
-            or zstd.
+            disk as qcow2 without a backing file, or as raw with a partition table or a disklabel of BSD's, as it is or packed
+            with gzip, bzip2, xz or zstd; for an ISO a medium as ISO 9660 or UDF, as it is or packed likewise.
           - Read once, on creation; afterwards another content is reported in RV(ignore:image.stale).
           - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
         type: str
@@ -537,7 +539,8 @@ options:
           - What the file of O(images[].url) must be. V(sha256:DIGEST) and the like, or the URL of a list that has it, which
             may have the algorithm in front (V(sha512:https://example.org/SUMS)); without one the strongest in the list counts.
           - A list has the form of coreutils (C(DIGEST  NAME), also with C(./) or C(*) before the name), that of BSD and OpenSSL
-            (C(SHA256 (NAME\) = DIGEST)), or is the digest alone. The file's name is that in the URL.
+            (C(SHA256 (NAME\) = DIGEST)), or is the digest alone. The file's name is that in the URL. In a list of that name
+            and an ending (C(NAME.sha256)) the only file counts whatever it is called.
           - Read once, on creation; afterwards another digest is reported in RV(ignore:image.stale).
           - 'B(In short:) Allowed: ALGORITHM:DIGEST, ALGORITHM:URL or the URL of a list, with one of sha256, sha384, sha512.'
         type: str

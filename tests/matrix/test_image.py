@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import typing as t
 from pathlib import Path
 
 import libvirt
+import pycdlib
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
@@ -419,6 +421,58 @@ def test_an_image_is_kept_while_guests_made_of_it_or_their_disks_are_there(folde
     for name in ("vm", "old"):
         Path(paths.record_path("guests", f"{PREFIX}-{name}")).unlink()
     check_run_again(IMAGE, {"name": NAME, "state": "absent"}, ["state"])
+
+
+def make_medium(folder: Path, name: str = "media.iso") -> Path:
+    medium = pycdlib.PyCdlib()
+    medium.new(vol_ident="MEDIUM", rock_ridge="1.09")
+    medium.add_fp(io.BytesIO(b"driver"), 6, "/DRIVER.INF;1", rr_name="driver.inf")
+    medium.write(str(folder / "media.iso"))
+    medium.close()
+    tool = {".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}.get(Path(name).suffix)
+    if tool is not None:
+        output(tool, "--keep", "--quiet", str(folder / "media.iso"))
+    return folder / name
+
+
+@pytest.mark.parametrize("name", ["media.iso", "media.iso.bz2", "media.iso.xz", "media.iso.zst"])
+def test_an_iso_is_kept_as_it_is(folder, name):
+    source = make_medium(folder, name)
+    facts = check_run_again(IMAGE, from_path(source, "iso"), ["state", "kind", "path"]).facts["image"]
+    assert [path.name for path in FOLDER.iterdir()] == ["media.iso"]
+    kept = FOLDER / "media.iso"
+    assert kept.read_bytes() == (folder / "media.iso").read_bytes()
+    assert output("blkid", "-p", "-o", "value", "-s", "LABEL", str(kept)).strip() == "MEDIUM"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o644
+    assert (facts["kind"], facts["format"], facts["size_bytes"]) == ("iso", "iso", kept.stat().st_size)
+    assert facts["path"] == str(kept) == store.find(NAME).path
+    assert not left_overs()
+
+
+def test_an_iso_is_kept_while_a_drive_reads_it(folder):
+    converge_now(IMAGE, from_path(make_medium(folder), "iso"))
+    domain_by_hand(FOLDER / "media.iso")
+    refuse(IMAGE, {"name": NAME, "state": "absent"}, f"state: the image {NAME} is in use by {PREFIX}-vm")
+    connection = libvirt.open("qemu:///system")
+    connection.lookupByName(f"{PREFIX}-vm").undefine()
+    connection.close()
+    check_run_again(IMAGE, {"name": NAME, "state": "absent"}, ["state"])
+    assert_nothing_left()
+
+
+def test_a_disk_with_a_label_of_bsd_is_a_disk(folder):
+    disk = folder / "nano.img"
+    disk.write_bytes(bytes(512) + bytes.fromhex("57455682") + bytes(8 << 20))
+    check_run_again(IMAGE, from_path(disk, "vm"), ["state", "kind", "path"])
+    assert disk_info(FOLDER / "disk.qcow2")["virtual-size"] == disk.stat().st_size + -disk.stat().st_size % 512
+
+
+def test_an_iso_is_neither_built_nor_asked_for_of_a_server(folder):
+    refuse(IMAGE, {"name": NAME, "kind": "iso", "build": {"suite": "trixie"}}, "build: an ISO is not built")
+    streams = {"server": "https://images.example.org", "distribution": "debian", "release": "trixie"}
+    refuse(
+        IMAGE, {"name": NAME, "kind": "iso", "simplestreams": streams}, "simplestreams: servers of images have no ISO"
+    )
 
 
 def test_creation_survives_every_kill(folder):

@@ -181,6 +181,19 @@ def test_the_checksum_is_found_in_a_list_of_any_form(folder, up):
     assert_root()
 
 
+def test_the_list_of_one_file_counts_whatever_it_calls_it(folder, up):
+    url = publish_root(up)
+    beside = up.put("root.tar.xz.SHA256", f"{digest_of(up.folder / 'root.tar.xz')}  root-20261001.tar.xz\n")
+    check_run_again(IMAGE, fetched(url, beside))
+    assert_root()
+    two = f"{'0' * 64}  a.tar.xz\n{'1' * 64}  b.tar.xz\n"
+    refuse(
+        IMAGE,
+        {**fetched(url, up.put("root.tar.xz.sums", two)), "name": f"{NAME}2"},
+        "has no sha256, sha384, sha512 of root.tar.xz",
+    )
+
+
 def test_a_list_without_the_file_is_refused_before_anything_is_fetched(folder, up):
     url = publish_root(up)
     where = up.put("SHA256SUMS", f"{'0' * 64}  other.tar.xz\n")

@@ -78,7 +78,8 @@ class ContainerKind(Kind):
         spec, state = self.spec, self.state
         is_unprivileged = bool(spec.get("unprivileged"))
         if state.image_kind not in (None, self.word):
-            reason = f"image: {spec.image} is an image for virtual machines; a container needs one of kind container"
+            what = "an ISO" if state.image_kind == "iso" else "an image for virtual machines"
+            reason = f"image: {spec.image} is {what}; a container needs one of kind container"
             refuse(draft, "image", None, spec.image, reason)
         self._check_owners(draft)
         self._check_target(draft)

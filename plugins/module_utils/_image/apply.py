@@ -119,6 +119,8 @@ def _create(
     else:
         if kind == "container":
             yield from copying.copy_container_root(source, target, spec.size_limit, keep_fds)
+        elif kind == "iso":
+            yield from copying.copy_iso(source, target, spec.size_limit, keep_fds)
         else:
             check = (lambda path: signed.check("content", path)) if signed is not None else (lambda path: None)
             yield from copying.copy_vm_disk(source, target, spec.size_limit, keep_fds, check)
@@ -129,7 +131,7 @@ def _create(
         warnings.append(
             f"image {spec.name}: device nodes, which no guest gets of an image: {shorten(', '.join(root.devices))}"
         )
-    size = root.size if root is not None else source_file.size_of_disk(target)
+    size = root.size if root is not None else _size_of(kind, target)
     digest = source_file.digest_of(target)
     yield Step("image checked")
     attempts.publish(attempt, spec.name, kind)
@@ -143,6 +145,10 @@ def _create(
         digest=digest,
         origin=origin,
     )
+
+
+def _size_of(kind: str, path: str) -> int:
+    return os.stat(path).st_size if kind == "iso" else source_file.size_of_disk(path)
 
 
 def _origin(spec: Spec, source: SourceFile, remote: Remote | None) -> dict[str, t.Any]:

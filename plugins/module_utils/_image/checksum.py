@@ -86,6 +86,15 @@ def find(text: str, name: str, algorithm: str | None) -> str | None:
     return f"{best[0]}:{best[1]}" if best else None
 
 
+def find_beside(text: str, algorithm: str | None) -> str | None:
+    """The digest in a list that is published for one file alone, whatever the list calls it; ``None`` where it has more or none.
+
+    Where the name of a file stays the same and leads to the newest build (Arch, openSUSE), its list has the name of that build.
+    """
+    found = {(its, digest) for its, digest, dummy in _entries(text) if algorithm in (None, its)}
+    return ":".join(found.pop()) if len(found) == 1 else None
+
+
 def _entries(text: str) -> t.Iterator[tuple[str, str, str | None]]:
     """Algorithm, digest and name of each line that is an entry; without a name the bare digest."""
     by_length = {length: algorithm for algorithm, length in LENGTHS.items()}

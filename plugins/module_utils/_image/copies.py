@@ -18,5 +18,5 @@ def copy_in(image: str, kind: str, driver: Driver) -> Volume | None:
 
     ``None`` where the pool clones nothing, and guests are made of the file in the store.
     """
-    volume_kind = VOLUME_KINDS[kind]
-    return volumes.of_image(driver.pool, image, volume_kind) if volume_kind in driver.cloned else None
+    volume_kind = VOLUME_KINDS.get(kind)
+    return volumes.of_image(driver.pool, image, volume_kind) if volume_kind and volume_kind in driver.cloned else None

@@ -80,6 +80,21 @@ def copy_vm_disk(
     yield Step("source copied")
 
 
+def copy_iso(source: SourceFile, target: str, limit: int, keep_fds: t.Sequence[int]) -> t.Iterator[Step]:
+    """Write *source* to the new file *target*, unpacked and otherwise as it is.
+
+    :raises ApplyError, CommandError: when it is damaged, becomes larger than *limit* bytes, or changes meanwhile.
+    """
+    if source.size > limit:
+        raise ApplyError(source_file.too_large(source.told, limit))
+    if source.packing == "iso":
+        _copy(source.path, target, keep_fds)
+    else:
+        _write_sparsely(_unpacked(source, limit, keep_fds), target)
+    _check_unchanged(source)
+    yield Step("source copied")
+
+
 def _unpacked(source: SourceFile, limit: int, keep_fds: t.Sequence[int]) -> t.Generator[bytes, None, None]:
     total = 0
     with command.reading([*source_file.READERS[source.packing], "--", source.path], keep_fds=keep_fds) as stream:

@@ -29,6 +29,12 @@ READERS = {
     "zstd": ("zstd", "-dcq", "--memory=1024MiB"),
 }
 _QCOW2 = b"QFI\xfb"
+# FreeBSD's nano images have no partition table but a label of BSD's, in the second sector.
+_DISKLABEL, _LABEL_AT = b"\x57\x45\x56\x82", 512
+# Behind 32 KiB for boot code: the first descriptor of ISO 9660, or of UDF alone. Windows' media have both.
+_DESCRIPTOR_AT = 32768 + 1
+_DESCRIPTORS = (b"CD001", b"BEA01", b"NSR02", b"NSR03")
+_HEAD = _DESCRIPTOR_AT + 5
 _SQUASHFS = b"hsqs"
 # Of the header of version 3: the incompatible feature that the data lie in another file, which qemu-img would open.
 _EXTERNAL_DATA = 1 << 2
@@ -36,6 +42,7 @@ _BLOCK = 4096
 _ALLOWED = {
     "container": "a root file system as tar, tar.gz, tar.bz2, tar.xz, tar.zst or squashfs",
     "vm": "a disk as qcow2, or as raw with a partition table, as it is or packed with gzip, bzip2, xz or zstd",
+    "iso": "a medium as ISO 9660 or UDF, as it is or packed with gzip, bzip2, xz or zstd",
 }
 # Nodes that programs in a root have beside /dev, as Postfix does; no guest gets them, and nobody loses anything.
 _HARMLESS_NODES = frozenset(("1,3", "1,5", "1,7", "1,8", "1,9", "5,0", "5,1", "5,2"))
@@ -48,7 +55,7 @@ _ENTRY = re.compile(rf"(?P<kind>.)\S+ (\d+)/(\d+) +(?P<size>\S+) \S+ \S+ {_QUOTE
 def look(path: str, kind: str, told: str | None = None) -> SourceFile | None:
     """The file *path* as the source of an image; ``None`` where there is no such file. *told* names it to the user.
 
-    Its packing is ``tar``, ``squashfs``, ``qcow2``, ``raw``, or ``gzip``, ``bzip2``, ``xz`` and ``zstd`` of one of them.
+    Its packing is ``tar``, ``squashfs``, ``qcow2``, ``raw``, ``iso``, or ``gzip``, ``bzip2``, ``xz`` and ``zstd`` of one of them.
 
     :raises SpecError: when it is something that no image of *kind* can be made of.
     """
@@ -60,14 +67,15 @@ def look(path: str, kind: str, told: str | None = None) -> SourceFile | None:
         if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode) or stat.S_ISSOCK(status.st_mode):
             raise SpecError(f"{told} is no file. Allowed: {_ALLOWED[kind]}", key=key)
         with open(path, "rb") as stream:
-            head = stream.read(512)
+            head = stream.read(_HEAD)
             status = os.fstat(stream.fileno())
     except FileNotFoundError:
         return None
     except OSError as exc:
         raise SpecError(f"{told} cannot be read: {exc.strerror}. Allowed: {_ALLOWED[kind]}", key=key) from exc
-    packing = _container_packing(head) if kind == "container" else _disk_packing(head)
-    if kind == "vm" and packing in READERS and _disk_packing(_beginning(path, packing)) not in ("qcow2", "raw"):
+    packing = _packing(kind, head)
+    # What is in an archive of a root is seen when it is read.
+    if kind != "container" and packing in READERS and _packing(kind, _beginning(path, packing)) in (None, *READERS):
         packing = None
     if packing is None:
         raise SpecError(f"{told} is no image of kind {kind}. Allowed: {_ALLOWED[kind]}", key=key)
@@ -95,9 +103,13 @@ def _beginning(path: str, packing: str) -> bytes:
     """The first bytes of what is packed in the file *path*; none where it is damaged."""
     try:
         with command.reading([*READERS[packing], "--", path]) as stream:
-            return stream.read(512)
+            return stream.read(_HEAD)
     except command.CommandError:
         return b""
+
+
+def _packing(kind: str, head: bytes) -> str | None:
+    return {"container": _container_packing, "vm": _disk_packing, "iso": _medium_packing}[kind](head)
 
 
 def _container_packing(head: bytes) -> str | None:
@@ -109,7 +121,12 @@ def _container_packing(head: bytes) -> str | None:
 def _disk_packing(head: bytes) -> str | None:
     if head.startswith(_QCOW2):
         return "qcow2"
-    return "raw" if head[510:512] == b"\x55\xaa" else _packed(head)
+    is_raw = head[510:512] == b"\x55\xaa" or head[_LABEL_AT:].startswith(_DISKLABEL)
+    return "raw" if is_raw else _packed(head)
+
+
+def _medium_packing(head: bytes) -> str | None:
+    return "iso" if head[_DESCRIPTOR_AT:].startswith(_DESCRIPTORS) else _packed(head)
 
 
 def _packed(head: bytes) -> str | None:

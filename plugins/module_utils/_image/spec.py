@@ -31,7 +31,8 @@ from .._core.units import GIB, MIB, TIB, show_size
 from . import address, checksum, simplestreams
 
 STATES = ("present", "absent")
-KINDS = ("container", "vm")
+# An ISO goes into the drive of a virtual machine, and no guest is made of it.
+KINDS = ("container", "vm", "iso")
 # Of Ubuntu, whose mirror a host has to name, roots of containers alone.
 UBUNTU_SUITES = ("jammy", "noble", "resolute")
 SUITES = ("bookworm", "trixie", *UBUNTU_SUITES)
@@ -211,7 +212,7 @@ def _signature(written: t.Mapping[str, t.Any], spec: Spec) -> Signature | None:
         raise SpecError("signature: belongs to url or simplestreams", key="signature")
     if signature.of == "checksum" and not has_list:
         raise SpecError("signature.of: checksum needs the URL of a list in checksum", key="signature.of")
-    if signature.of == "content" and spec.kind == "container":
+    if signature.of == "content" and spec.kind in ("container", "iso"):
         raise SpecError("signature.of: content belongs to the disk of a vm", key="signature.of")
     if signature.of != "checksum" and signature.url is None:
         raise SpecError("signature.url: is needed; only a list of checksums can carry its own", key="signature.url")
@@ -222,6 +223,10 @@ def _check_sources(spec: Spec) -> None:
     written = [name for name in SOURCES if getattr(spec, name) is not None]
     if len(written) > 1:
         raise SpecError(f"{', '.join(written)}: an image comes from one of them. Write one of them", key=written[0])
+    if spec.build is not None and spec.kind == "iso":
+        raise SpecError("build: an ISO is not built. Write path, or url", key="build")
+    if spec.simplestreams is not None and spec.kind == "iso":
+        raise SpecError("simplestreams: servers of images have no ISO. Write path, or url", key="simplestreams")
     if spec.build is not None and spec.build.firmware is not None and spec.kind == "container":
         raise SpecError("build.firmware: belongs to an image of kind vm, a container has none", key="build.firmware")
     if spec.build is not None and spec.build.suite in UBUNTU_SUITES and spec.kind == "vm":

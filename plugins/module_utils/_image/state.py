@@ -12,15 +12,17 @@ import typing as t
 from .._core.claims import Space
 from .._storage.volume import BLOCK, FILESYSTEM, Volume
 
+# No guest is cloned from an ISO.
 VOLUME_KINDS = {"container": FILESYSTEM, "vm": BLOCK}
 
 
 class StoredImage(t.NamedTuple):
     """An image that guests can be made of.
 
-    *path* is its file: a root file system (``tar.zst``, numeric owners, extended attributes) of a container, or a disk
-    (``qcow2`` without a backing file) of a VM, which a linked disk may stand on. *size_bytes* is what it takes unpacked,
-    or the size of the disk, *largest_id* the largest uid or gid of an owner in it. *digest* is ``sha256:`` and the hexadecimal digest of the file.
+    *path* is its file: a root file system (``tar.zst``, numeric owners, extended attributes) of a container, a disk
+    (``qcow2`` without a backing file) of a VM, which a linked disk may stand on, or an ``iso`` that drives read.
+    *size_bytes* is what it takes unpacked, or the size of the disk or ISO, *largest_id* the largest uid or gid of an owner in it.
+    *digest* is ``sha256:`` and the hexadecimal digest of the file.
     """
 
     name: str

@@ -15,8 +15,8 @@ from .._host.backing import chain_of
 from .record import ImageRecord
 from .state import StoredImage
 
-FILES = {"container": "root.tar.zst", "vm": "disk.qcow2"}
-FORMATS = {"container": "tar.zst", "vm": "qcow2"}
+FILES = {"container": "root.tar.zst", "vm": "disk.qcow2", "iso": "media.iso"}
+FORMATS = {"container": "tar.zst", "vm": "qcow2", "iso": "iso"}
 # No image can have this name: names begin with a letter or digit.
 ATTEMPTS = os.path.join(paths.IMAGES, ".attempts")
 

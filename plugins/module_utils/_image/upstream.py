@@ -193,7 +193,10 @@ def _declared_digest(spec: Spec, key: bytes | None) -> tuple[str | None, str | N
     if key is not None and spec.signature is not None and spec.signature.of == "checksum":
         text = _checked(text, spec.signature, key, where, spec.mirrors)
     name = address.file_name(t.cast(str, spec.url))
-    found = checksum.find(text.decode(errors="replace"), name, declared.algorithm)
+    listed = text.decode(errors="replace")
+    found = checksum.find(listed, name, declared.algorithm)
+    if found is None and address.file_name(declared.url).startswith(f"{name}."):
+        found = checksum.find_beside(listed, declared.algorithm)
     if found is None:
         kinds = declared.algorithm or ", ".join(checksum.LENGTHS)
         raise SpecError(f"checksum: {where} has no {kinds} of {name}", key="checksum")

@@ -403,7 +403,8 @@ def _image_sizes(spec: Spec, host: Host) -> dict[str, int]:
         image = stored(host.record("images", name))
         kind = image.kind if image else host.promised(Reference(IMAGE, name), "kind") or "vm"
         if kind != "vm":
-            raise ObserveError(f"image: {name} is an image for containers; a virtual machine needs one of kind vm")
+            what = "an ISO" if kind == "iso" else "an image for containers"
+            raise ObserveError(f"image: {name} is {what}; a virtual machine needs one of kind vm")
         if image is not None:
             sizes[name] = image.size_bytes
     return sizes
