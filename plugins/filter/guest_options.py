@@ -50,7 +50,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils._guest_options import host_of, options_of
-from ..plugin_utils._networks import Network, NetworkError, leaves_choice, networks_of, read_address, with_slice
+from ..plugin_utils._networks import WAYS, Network, NetworkError, leaves_choice, networks_of, read_address, with_slice
 from ..plugin_utils._profiles import dictionaries
 
 KINDS = ("vm", "container")
@@ -75,7 +75,7 @@ def guest_options(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any], kind:
         return found
     # Whoever has a fixed address on the host, of whatever kind, keeps it.
     others = [options_of(name, hostvars[name], host_of(hostvars[name], hostvars)) for name in names]
-    given = (read_address(net.get("ip")) for its in others for net in dictionaries(its.get("networks")))
+    given = (read_address(net.get(key)) for its in others for net in dictionaries(its.get("networks")) for key in WAYS)
     declared = {address for address in given if address is not None}
     try:
         return [with_slice(its, networks_on(hostvars[its["name"]], hostvars), declared) for its in found]

@@ -1394,7 +1394,7 @@ options:
               - V(dhcp), V(none), V(auto), or an IPv4 or IPv6 address with its prefix length. A new interface asks by DHCP.
               - V(auto) takes a free IPv4 address of the bridge's network once and keeps it. It is in no DHCP range, reservation
                 or lease of the bridge, no other container has it, and nobody answers to it (ARP). V(auto:10.20.0.65-10.20.0.126/24)
-                takes one of these.
+                takes one of these, which may be of IPv6 too.
               - A fixed address that somebody else on the bridge has is refused, with the MAC address that answers.
               - V(dhcp) needs systemd-networkd or ifupdown in the image. With V(none) the container configures the interface
                 itself.
@@ -1409,11 +1409,14 @@ options:
           ip6:
             description:
               - An IPv6 address with its prefix length beside the IPv4 address or V(dhcp) of O(containers[].networks[].ip),
-                or V(auto). A guest whose only address is of IPv6 has it in O(containers[].networks[].ip).
-              - V(auto) is what it gets where nothing is written. It gives itself an address from what a router announces
-                (SLAAC), as a bridge with C(address6) does.
+                or V(slaac), or V(auto). A guest whose only address is of IPv6 has it in O(containers[].networks[].ip).
+              - V(slaac) is what it gets where nothing is written. It gives itself an address from what a router announces,
+                as a bridge with C(address6) does.
+              - V(auto) takes a free address of the bridge's IPv6 network once and keeps it, as O(containers[].networks[].ip)
+                does with V(auto). Neighbours are asked by ND. V(auto:fd00:20::100-fd00:20::1ff/64) takes one of these.
+              - A fixed address that somebody else on the bridge has is refused, with the MAC address that answers.
               - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv6 address with its prefix length such as 2001:db8::10/64,
-                or auto.'
+                slaac, or auto.'
             type: str
           gateway6:
             description:

@@ -143,7 +143,7 @@ options:
         description:
           - V(dhcp), V(none), V(auto), or an IPv4 or IPv6 address with its prefix length. A new interface asks by DHCP.
           - V(auto) takes a free IPv4 address of the bridge's network once and keeps it. It is in no DHCP range, reservation or lease of the bridge, no other
-            container has it, and nobody answers to it (ARP). V(auto:10.20.0.65-10.20.0.126/24) takes one of these.
+            container has it, and nobody answers to it (ARP). V(auto:10.20.0.65-10.20.0.126/24) takes one of these, which may be of IPv6 too.
           - A fixed address that somebody else on the bridge has is refused, with the MAC address that answers.
           - V(dhcp) needs systemd-networkd or ifupdown in the image. With V(none) the container configures the interface itself.
           - 'B(In short:) live. A new one has V(dhcp). Allowed: dhcp, none, auto, or an address with its prefix length such as 192.0.2.10/24.'
@@ -155,11 +155,14 @@ options:
         type: str
       ip6:
         description:
-          - An IPv6 address with its prefix length beside the IPv4 address or V(dhcp) of O(networks[].ip), or V(auto). A guest whose only address is
-            of IPv6 has it in O(networks[].ip).
-          - V(auto) is what it gets where nothing is written. It gives itself an address from what a router announces (SLAAC), as a bridge with
+          - An IPv6 address with its prefix length beside the IPv4 address or V(dhcp) of O(networks[].ip), or V(slaac), or V(auto). A guest whose only
+            address is of IPv6 has it in O(networks[].ip).
+          - V(slaac) is what it gets where nothing is written. It gives itself an address from what a router announces, as a bridge with
             C(address6) does.
-          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv6 address with its prefix length such as 2001:db8::10/64, or auto.'
+          - V(auto) takes a free address of the bridge's IPv6 network once and keeps it, as O(networks[].ip) does with V(auto). Neighbours are asked by ND.
+            V(auto:fd00:20::100-fd00:20::1ff/64) takes one of these.
+          - A fixed address that somebody else on the bridge has is refused, with the MAC address that answers.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an IPv6 address with its prefix length such as 2001:db8::10/64, slaac, or auto.'
         type: str
       gateway6:
         description:

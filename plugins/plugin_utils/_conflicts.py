@@ -54,7 +54,8 @@ def claims(guest: Options, hidden: t.Collection[str]) -> t.Iterator[tuple[str, s
             yield "MAC address", str(mac).lower().replace("-", ":")
         for key in ("ip", "ip6"):
             address = canonical(str(net.get(key) or "").partition("/")[0])
-            if address not in ("", "dhcp", "none", "auto") and net.get("bridge") not in hidden:
+            is_word = address in ("", "dhcp", "none", "slaac") or address.startswith("auto")
+            if not is_word and net.get("bridge") not in hidden:
                 vlan = net.get("vlan") or net.get("tag")
                 yield "address", f"{address} in VLAN {vlan}" if vlan else address
 

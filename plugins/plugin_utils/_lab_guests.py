@@ -246,7 +246,9 @@ def declared_addresses(variables: Facts) -> list[str]:
     """The fixed addresses that the inventory gives the guest: its names outlive a hypervisor that does not answer."""
     nets = (variables.get("guest_spec") or {}).get("networks") or []
     given = [str(net.get(key) or "").partition("/")[0] for net in nets for key in ("ip", "ip6")]
-    return [address for address in given if address not in ("", "dhcp", "none", "auto")]
+    return [
+        address for address in given if address not in ("", "dhcp", "none", "slaac") and not address.startswith("auto")
+    ]
 
 
 def is_routable(address: str) -> bool:

@@ -23,6 +23,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 KEYS = ("name", "bridge", "vlan", "subnet", "gateway", "domain", "slice")
+# The addresses of a card, and the way out of each.
+WAYS = {"ip": "gateway", "ip6": "gateway6"}
 _SLICE = "a part of the subnet such as 10.20.0.64/26, or its first and last address such as 10.20.0.64-10.20.0.127"
 
 
@@ -233,31 +235,37 @@ def is_usable(address: Address, subnet: Subnet) -> bool:
 
 
 def leaves_choice(net: Options) -> bool:
-    """Whether a card of a guest leaves the choice of its address to the host."""
-    return net.get("ip") == AUTO
+    """Whether a card of a guest leaves the choice of an address to the host."""
+    return AUTO in (net.get("ip"), net.get("ip6"))
 
 
 def with_slice(options: Options, networks: t.Sequence[Network], declared: t.Collection[Address]) -> dict[str, t.Any]:
-    """The *options* of a guest, each card with ``ip: auto`` with what it may take of the slice of its network, and with its gateway.
+    """The *options* of a guest, each card with ``auto`` with what it may take of the slice of its network, and with its gateway.
 
     Not what the bridge has or hands out, nor the addresses that guests *declared*. What the bridge keeps for a guest of this name it gets.
     """
     nets = options.get("networks")
     if not isinstance(nets, (list, tuple)) or not any(leaves_choice(net) for net in dictionaries(nets)):
         return dict(options)
-    has_gateway = any(net.get("gateway") for net in dictionaries(nets))
-    found: list[t.Any] = []
-    for net in nets:
-        place = (net.get("bridge"), vlan_of(net)) if isinstance(net, t.Mapping) and leaves_choice(net) else None
-        network = next((its for its in networks if (its.bridge, its.vlan) == place and its.subnet.version == 4), None)
-        if network is None:
-            found.append(net)
-            continue
-        text = f"{AUTO}:{','.join(map(str, _free(network, str(options['name']), declared)))}/{network.subnet.prefixlen}"
-        gateway = {} if has_gateway or network.gateway is None else {"gateway": str(network.gateway)}
-        has_gateway = has_gateway or bool(gateway)
-        found.append({**net, "ip": text, **gateway})
+    found = list(nets)
+    for key, way in WAYS.items():
+        has_gateway = any(net.get(way) for net in dictionaries(nets))
+        for place, net in enumerate(found):
+            network = _network_of(net, key, networks) if isinstance(net, t.Mapping) and net.get(key) == AUTO else None
+            if network is None:
+                continue
+            free = ",".join(map(str, _free(network, str(options["name"]), declared)))
+            gateway = {} if has_gateway or network.gateway is None else {way: str(network.gateway)}
+            has_gateway = has_gateway or bool(gateway)
+            found[place] = {**net, key: f"{AUTO}:{free}/{network.subnet.prefixlen}", **gateway}
     return {**options, "networks": found}
+
+
+def _network_of(net: Options, key: str, networks: t.Sequence[Network]) -> Network | None:
+    """That of the bridge and the VLAN of a card, of the family of *key*. The only address of a card may be of IPv6."""
+    here = [its for its in networks if (its.bridge, its.vlan) == (net.get("bridge"), vlan_of(net))]
+    families = (6,) if key == "ip6" else (4,) if net.get("ip6") else (4, 6)
+    return next((its for family in families for its in here if its.subnet.version == family), None)
 
 
 def _free(network: Network, guest: str, declared: t.Collection[Address]) -> list[Slice]:
@@ -325,8 +333,10 @@ def network_conflicts(
         for net in nets:
             here = places.get((hypervisor, str(net.get("bridge")), vlan_of(net)), ())
             if here and net.get("state") != "absent":
-                sentence = _misfit(str(guest["name"]), net, here, shared, is_alone=len(nets) == 1)
-                found += [sentence] if sentence else []
+                sentences = [
+                    _misfit(str(guest["name"]), net, key, here, shared, is_alone=len(nets) == 1) for key in WAYS
+                ]
+                found += [sentence for sentence in sentences if sentence]
     return found
 
 
@@ -364,17 +374,23 @@ def _disagreements(networks: t.Sequence[Network]) -> t.Iterator[str]:
 
 
 def _misfit(
-    guest: str, net: Options, here: t.Sequence[Network], shared: t.Mapping[str, t.Sequence[Network]], *, is_alone: bool
+    guest: str,
+    net: Options,
+    key: str,
+    here: t.Sequence[Network],
+    shared: t.Mapping[str, t.Sequence[Network]],
+    *,
+    is_alone: bool,
 ) -> str | None:
-    """Why the fixed address of a card of *guest* does not fit the networks of its bridge, of which there are some.
+    """Why the fixed address (*key*) of a card of *guest* does not fit the networks of its bridge, of which there are some.
 
     *is_alone*: it is the only card, so that what is kept or said by the name of the guest is meant for it.
     """
-    address = read_address(net.get("ip"))
+    address = read_address(net.get(key))
     families = [network for network in here if address is not None and network.subnet.version == address.version]
     if address is None or not families:
         return None
-    told = f"networks[{net.get('name')}].ip of {guest}: {address}"
+    told = f"networks[{net.get('name')}].{key} of {guest}: {address}"
     network = next((its for its in families if address in its.subnet), None)
     if network is None:
         subnets = " and ".join(str(its.subnet) for its in families)

@@ -22,6 +22,7 @@ BRIDGE, NETWORK = ct.LAN["bridge"], ipaddress.ip_network("10.91.7.0/24")
 MAC = "02:00:00:91:07:01"
 SPACE, LINK = f"{ct.PREFIX}nbr", f"{ct.PREFIX}nbr0"
 TWO = "auto:10.91.7.20-10.91.7.21/24"
+TWO6 = "auto:fd00:91:7::20-fd00:91:7::21/64"
 
 
 def ip(*argv: str, check: bool = True) -> None:
@@ -36,24 +37,27 @@ def neighbour() -> t.Iterator[t.Callable[[str], None]]:
         ip("link", "add", LINK, "type", "veth", "peer", "name", "eth0", "address", MAC, "netns", SPACE)
         ip("link", "set", LINK, "master", BRIDGE, "up")
         ip("-n", SPACE, "link", "set", "eth0", "up")
-        yield lambda address: ip("-n", SPACE, "address", "add", address, "dev", "eth0")
+        yield lambda address: ip(
+            "-n", SPACE, "address", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else [])
+        )
     finally:
         ip("netns", "delete", SPACE, check=False)
         ip("link", "delete", LINK, check=False)
 
 
-def card(address: str) -> dict[str, t.Any]:
-    return {"networks": [{"name": "lan", "bridge": BRIDGE, "ip": address}]}
+def card(address: str, **keys: str) -> dict[str, t.Any]:
+    return {"networks": [{"name": "lan", "bridge": BRIDGE, "ip": address, **keys}]}
 
 
-def address_of(name: str = ct.NAME) -> str:
-    (line,) = [line for line in (ct.LXC / name / "config").read_text().splitlines() if ".ipv4.address" in line]
+def address_of(name: str = ct.NAME, version: int = 4) -> str:
+    lines = (ct.LXC / name / "config").read_text().splitlines()
+    (line,) = [line for line in lines if f".ipv{version}.address" in line]
     return line.partition("=")[2].split()[0]
 
 
-def recorded(name: str = ct.NAME) -> dict[str, str]:
+def recorded(name: str = ct.NAME, area: str = "addresses") -> dict[str, str]:
     file = Path(paths.record_folder("guests")) / f"{name}.json"
-    return t.cast("dict[str, str]", json.loads(file.read_text()).get("addresses", {}))
+    return t.cast("dict[str, str]", json.loads(file.read_text()).get(area, {}))
 
 
 def test_an_address_is_taken_once_and_kept() -> None:
@@ -104,3 +108,46 @@ def test_a_declared_address_that_answers_is_refused_with_who_answers(neighbour: 
     # Once it has its address nobody is asked any more: what comes later is no drift of the guest.
     neighbour("10.91.7.41/24")
     assert not converge_now(ct.CONTAINER, {"name": ct.NAME, **card("10.91.7.41/24")}).changed
+
+
+def test_an_address_of_ipv6_is_taken_once_beside_that_of_ipv4_and_kept() -> None:
+    outcome = check_run_again(ct.CONTAINER, {**ct.BASE, **card("auto", ip6=TWO6)})
+    address = address_of(version=6)
+    assert address in ("fd00:91:7::20/64", "fd00:91:7::21/64")
+    assert recorded(area="addresses6") == {"lan": address} and recorded() == {"lan": address_of()}
+    assert f"a free IPv6 address on {BRIDGE}" in outcome.plan.assumed
+    assert f"inet6 {address}" in ct.inside("ip", "-6", "address", "show", "eth0")
+    # A bridge without IPv6 offers nothing by itself, and what has been taken stays.
+    assert not converge_now(ct.CONTAINER, {**ct.BASE, **card("auto", ip6="auto")}).changed
+    check_run_again(ct.CONTAINER, {**ct.BASE, **card("auto", ip6="slaac")}, ["networks[lan].ip6"])
+    assert recorded(area="addresses6") == {} and recorded() == {"lan": address_of()}
+    check_run_again(ct.CONTAINER, {**ct.BASE, **card("auto", ip6=TWO6)}, ["networks[lan].ip6"])
+    assert address_of(version=6) == address
+
+
+def test_a_bridge_offers_its_own_network_of_ipv6_and_none_without_one() -> None:
+    outcome = converge_now(ct.CONTAINER, {**ct.BASE, **card("10.91.7.50/24", ip6="auto")})
+    assert outcome.error is not None
+    assert f"networks[lan].ip6: {BRIDGE} has no IPv6 address that would tell the network" in outcome.error.message
+    ip("address", "add", "fd00:91:8::1/64", "dev", BRIDGE, "nodad")
+    try:
+        ct.make(**card("10.91.7.50/24", ip6="auto"))
+    finally:
+        ip("address", "delete", "fd00:91:8::1/64", "dev", BRIDGE)
+    assert ipaddress.ip_interface(address_of(version=6)).network == ipaddress.ip_network("fd00:91:8::/64")
+
+
+def test_an_address_of_ipv6_that_somebody_has_is_neither_taken_nor_given(neighbour: t.Callable[[str], None]) -> None:
+    neighbour("fd00:91:7::20/64")
+    refuse(
+        ct.CONTAINER,
+        {**ct.BASE, **card("10.91.7.50/24", ip6="fd00:91:7::20/64")},
+        f"networks[lan].ip6: fd00:91:7::20 answers on {BRIDGE} already, from {MAC}",
+    )
+    ct.make(**card("10.91.7.50/24", ip6=TWO6))
+    assert address_of(version=6) == "fd00:91:7::21/64"
+
+
+def test_the_only_address_of_a_guest_may_be_taken_of_a_network_of_ipv6() -> None:
+    check_run_again(ct.CONTAINER, {**ct.BASE, **card(TWO6)})
+    assert recorded() == {"lan": address_of(version=6)}

@@ -421,7 +421,7 @@ def test_an_address_of_ipv6_stands_beside_one_of_ipv4(power):
     )
     change(["networks[lan].ip"], networks=[{"name": "lan", "ip": "10.91.7.10/24"}])
     change(["networks[lan].ip6"], networks=[{"name": "lan", "ip6": "fd00:91::11/64"}])
-    change(["networks[lan].ip6"], networks=[{"name": "lan", "ip6": "auto"}])
+    change(["networks[lan].ip6"], networks=[{"name": "lan", "ip6": "slaac"}])
     assert ct.values("lxc.net.0.ipv6.address") == []
     if power == "started":
         assert "fd00:91::11/64" not in ct.network("-6", "address")

@@ -109,14 +109,22 @@ class ContainerBackend:
             unplugged, paths = {**unplugged, **kept.unplugged}, {**paths, **(kept.names.get("mounts") or {})}
         found: dict[str, t.Any] = {"ssh_keys": keys, "unplugged": unplugged, "names": {"mounts": paths}}
         if is_final:
-            cards = self.wanted.cards
-            kept_addresses = {
-                name: cidr
-                for name, cidr in kept.addresses.items()
-                if name in macs and (name not in cards or cards[name]["ip"] == cidr)
+            return {
+                **found,
+                "macs": macs,
+                "addresses": self._still_taken(kept.addresses, "ip", macs),
+                "addresses6": self._still_taken(kept.addresses6, "ip6", macs),
             }
-            return {**found, "macs": macs, "addresses": kept_addresses}
         return found if self.state.exists else {**found, **self._claim_root()}
+
+    def _still_taken(self, taken: t.Mapping[str, str], key: str, names: t.Container[str]) -> dict[str, str]:
+        """Those of the addresses *taken* that the cards of these *names* have by *key*."""
+        cards = self.wanted.cards
+        return {
+            name: cidr
+            for name, cidr in taken.items()
+            if name in names and (name not in cards or cards[name][key] == cidr)
+        }
 
     def _claim_root(self) -> dict[str, t.Any]:
         """The volume and the ids of a new container: those that are kept of an earlier one, else free ones."""

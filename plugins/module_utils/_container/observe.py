@@ -11,6 +11,7 @@ import stat
 import typing as t
 
 from .._core import atomic, command, paths
+from .._core.claims import addresses_in
 from .._core.decide import SAME
 from .._core.record import load_all
 from .._core.reference import Reference
@@ -406,22 +407,22 @@ def _observe_surroundings(
 
 
 def _observe_neighbours(kept: Definition, spec: GuestSpec, host: Host) -> dict[str, str]:
-    """Who has the fixed addresses that cards are to get. The bridge itself is in no VLAN that could be asked."""
-    asked: dict[str, list[str]] = {}
+    """Who has the fixed addresses that cards are to get."""
+    asked: dict[tuple[str, int], list[str]] = {}
     cards = t.cast("t.Mapping[str, Card]", kept.things("networks"))
     for item in spec.wanted("networks"):
-        card, address = cards.get(item.name), (item.text("ip") or "").partition("/")[0]
+        card = cards.get(item.name)
         bridge = item.get("bridge") or (card.text("bridge") if card else "")
-        is_there = card is not None and card["ip"] == item.get("ip") and card["bridge"] == bridge
-        has_vlan = item.get("vlan", card["vlan"] if card else 0)
-        # Only IPv4 has its length with dots before it.
-        if address.count(".") == 3 and address.replace(".", "").isdecimal() and not is_there and not has_vlan:
-            asked.setdefault(bridge, []).append(address)
+        vlan = item.get("vlan", card["vlan"] if card else 0)
+        for key in ("ip", "ip6"):
+            is_there = card is not None and (card[key], card["bridge"], card["vlan"]) == (item.get(key), bridge, vlan)
+            if not is_there:
+                asked.setdefault((bridge, vlan), []).extend(addresses_in(item.text(key)))
     own = {card["mac"] for card in cards.values()} | {item.get("mac") for item in spec.wanted("networks")}
     found = {}
-    for bridge, addresses in asked.items():
-        if bridge in host.link_names:
-            found.update(neighbours.who_answers(bridge, addresses))
+    for (bridge, vlan), addresses in asked.items():
+        if addresses and bridge in host.link_names:
+            found.update(neighbours.who_answers(bridge, addresses, vlan))
     return {address: mac for address, mac in found.items() if mac not in own}
 
 

@@ -34,7 +34,7 @@ from .._core.options import (
     size,
 )
 from .._core.units import GIB, KIB, MIB, TIB, parse_size, show_memory_kib, show_size
-from .._guest.auto_address import is_auto, read_offer
+from .._guest.auto_address import AUTO, is_auto, is_of_ipv6, read_offer
 from .._guest.options import (
     AUTOSTART,
     BRIDGE,
@@ -78,12 +78,11 @@ FEATURES = ("fuse", "tun", "docker", "keyctl", "mknod")
 UNLIMITED_SWAP = -1
 EVERYBODYS_WEIGHT = 100
 DHCP, NO_ADDRESS = "dhcp", "none"
-# In ip6 the guest gives itself an address from what a router announces (SLAAC), as the kernel does unless it is told otherwise; in ip the host
-# takes one for it.
-AUTO = "auto"
+# The guest gives itself an address from what a router announces, as the kernel does unless it is told otherwise.
+SLAAC = "slaac"
 
 _IP = "dhcp, none, auto, or an address with its prefix length such as 192.0.2.10/24"
-_IP6 = "an IPv6 address with its prefix length such as 2001:db8::10/64, or auto"
+_IP6 = "an IPv6 address with its prefix length such as 2001:db8::10/64, slaac, or auto"
 _GATEWAY6 = "an IPv6 address, such as 2001:db8::1 or fe80::1"
 _SWAP = "0, or whole MiB, 64 TiB at most"
 _KINDS = {"uid": ("uid",), "gid": ("gid",), "both": ("gid", "uid")}
@@ -172,15 +171,21 @@ def _parse_ip(key: str, value: str) -> str:
 
 
 def _show_ip(ip: str | None) -> str | None:
-    return AUTO if ip is not None and is_auto(ip) else ip
+    return AUTO if is_auto(ip) else ip
+
+
+def _show_ip6(ip6: str | None) -> str | None:
+    return t.cast("str | None", or_none(_show_ip(ip6)))
 
 
 def _parse_ip6(key: str, value: str) -> str:
-    """An address beside one of IPv4; auto, which leaves it to the guest and its router, becomes ""."""
-    if value == AUTO:
+    """An address beside one of IPv4; slaac, which leaves it to the guest and its router, becomes ""."""
+    if value == SLAAC:
         return ""
     address = _parse_ip(key, value)
-    if is_auto(address) or ":" not in address or ipaddress.ip_interface(address).is_link_local:
+    if address == AUTO:
+        return AUTO
+    if not is_of_ipv6(address) or (not is_auto(address) and ipaddress.ip_interface(address).is_link_local):
         raise bad_value(key, value, _IP6)
     return address
 
@@ -253,7 +258,7 @@ OPTIONS = Options(
     NETWORK_MAC,
     Option("networks[].ip", check=IP, create=DHCP, live=always, show=_show_ip),
     Option("networks[].gateway", check=GATEWAY, off="", live=always, show=or_none, note="of a fixed address"),
-    Option("networks[].ip6", check=IP6, off="", live=always, show=or_none),
+    Option("networks[].ip6", check=IP6, off="", live=always, show=_show_ip6),
     Option("networks[].gateway6", check=GATEWAY6, off="", live=always, show=or_none, note="of a fixed address"),
     NETWORK_MTU.but(live=always),
     LINK,

@@ -527,22 +527,24 @@ class ContainerKind(Kind):
         return True
 
     def _check_neighbours(self, draft: Draft, item: Item, before: Thing | None) -> bool:
-        """Nobody else has the address that it is to get. Guests of one host a layout compares: one may leave it to the other."""
-        ip, now = item.text("ip") or "", before if isinstance(before, Card) else None
+        """Nobody else has the addresses that it is to get. Guests of one host a layout compares: one may leave it to the other."""
+        now = before if isinstance(before, Card) else None
         bridge = item.get("bridge") or (now.text("bridge") if now else "")
-        address = ip.partition("/")[0]
-        mac = self.state.answering.get(address)
-        if is_auto(ip) and is_empty(ip):
-            path = f"networks[{item.name}].ip"
-            refuse(draft, path, now and now["ip"], "auto", f"{path}: {none_is_free(ip, bridge)}")
-            return False
-        if is_auto(ip):
-            draft.plan.assumed.append(f"a free address on {bridge}")
-        elif mac is not None and mac not in self.state.taken_macs:
-            path = f"networks[{item.name}].ip"
-            reason = f"{path}: {address} answers on {bridge} already, from {mac}. Choose another, or take it off there"
-            refuse(draft, path, now and now["ip"], ip, reason)
-            return False
+        for key, kind in (("ip", "free address"), ("ip6", "free IPv6 address")):
+            ip, path = item.text(key) or "", f"networks[{item.name}].{key}"
+            address, dummy, dummy = ip.partition("/")
+            mac = self.state.answering.get(address)
+            if is_auto(ip) and is_empty(ip):
+                refuse(draft, path, (now and now[key]) or None, "auto", f"{path}: {none_is_free(ip, bridge)}")
+                return False
+            if is_auto(ip):
+                draft.plan.assumed.append(f"a {kind} on {bridge}")
+            elif mac is not None and mac not in self.state.taken_macs:
+                reason = (
+                    f"{path}: {address} answers on {bridge} already, from {mac}. Choose another, or take it off there"
+                )
+                refuse(draft, path, (now and now[key]) or None, ip, reason)
+                return False
         return True
 
     def _ways_out(self, but: str) -> t.Iterator[tuple[str, str, str]]:
@@ -643,17 +645,25 @@ class ContainerKind(Kind):
 
 
 def with_addresses(spec: GuestSpec, state: State) -> GuestSpec:
-    """*spec* with the addresses that its cards with ``ip: auto`` have: what is recorded, or what the card has been told by hand."""
-    if not any(is_auto(item.text("ip")) for item in spec.wanted("networks")):
+    """*spec* with the addresses that its cards with ``auto`` have: what is recorded, or what the card has been told by hand."""
+    if not any(waiting_keys(item) for item in spec.wanted("networks")):
         return spec
 
     def with_address(item: Item) -> Item:
-        ip, card = item.text("ip") or "", state.cards.get(item.name)
-        known = (state.record.addresses.get(item.name), card.text("ip") if card else None)
-        found = next((cidr for cidr in known if cidr and is_auto(ip) and fits(ip, cidr)), None)
-        return item.with_values({**item.values, "ip": found}) if found else item
+        card, values = state.cards.get(item.name), {**item.values}
+        for key in waiting_keys(item):
+            recorded = state.record.addresses if key == "ip" else state.record.addresses6
+            known = (recorded.get(item.name), card.text(key) if card else None)
+            version = 4 if key == "ip" else 6
+            values[key] = next((cidr for cidr in known if cidr and fits(values[key], cidr, version)), values[key])
+        return item.with_values(values)
 
     return spec.replace(lists={**spec.lists, "networks": tuple(map(with_address, spec.items("networks")))})
+
+
+def waiting_keys(item: Item) -> tuple[str, ...]:
+    """Which addresses of a card are left to the host."""
+    return tuple(key for key in ("ip", "ip6") if is_auto(item.text(key)))
 
 
 def _has_free_ids(state: State) -> bool:

@@ -14,7 +14,7 @@ import typing as t
 from .._core.declared import check_name
 from .._core.errors import SpecError, bad_value
 from .._core.options import Item
-from .._guest.auto_address import is_auto
+from .._guest.auto_address import is_auto, is_of_ipv6
 from .._guest.device import KNOWN_BY, NODE
 from .._guest.spec import GuestSpec, parse_guest
 from .options import DHCP, NO_ADDRESS, OPTIONS
@@ -138,7 +138,7 @@ def _check_gateway6(key: str, gateway: str, address: str) -> None:
 
 def takes_ip6(address: str) -> bool:
     """Whether ``networks[].ip6`` stands beside that ``networks[].ip``, which is IPv4 then."""
-    return address == DHCP or is_auto(address) or (is_fixed(address) and ":" not in address)
+    return address == DHCP or (is_fixed(address) and not is_of_ipv6(address))
 
 
 def is_fixed(address: str) -> bool:

@@ -9,23 +9,34 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import itertools
 import typing as t
 
 AUTO = "auto"
 # From the first to the last, as numbers.
 Span = tuple[int, int]
+Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]  # noqa: UP007  # the Python 3.9 of ansible-test has no | of types
+
+
+# Of a span of IPv6 the first addresses alone: they are short to write, and no machine gives itself one of them (SLAAC).
+_SPAN6 = 0x10000
 
 
 class Offer(t.NamedTuple):
     """What may be taken: the *spans* of the *network*."""
 
-    network: ipaddress.IPv4Network
+    network: Network
     spans: tuple[Span, ...]
 
 
 def is_auto(ip: str | None) -> bool:
-    """Whether ``networks[].ip`` leaves the choice of an address to the host."""
+    """Whether ``networks[].ip`` or ``networks[].ip6`` leaves the choice of an address to the host."""
     return ip is not None and (ip == AUTO or ip.startswith(f"{AUTO}:"))
+
+
+def is_of_ipv6(ip: str) -> bool:
+    """Whether *ip* is an address of IPv6, or offers some."""
+    return ":" in ip.removeprefix(f"{AUTO}:")
 
 
 def read_offer(ip: str) -> Offer | None:
@@ -36,10 +47,10 @@ def read_offer(ip: str) -> Offer | None:
     if ip == AUTO:
         return None
     ranges, slash, length = ip.partition(":")[2].partition("/")
-    ends = [tuple(map(ipaddress.IPv4Address, each.split("-"))) for each in ranges.split(",")]
-    if not slash or not length.isdecimal() or any(len(pair) != 2 or pair[0] > pair[1] for pair in ends):
+    ends = [tuple(map(ipaddress.ip_address, each.split("-"))) for each in ranges.split(",")]
+    if not slash or not length.isdecimal() or any(len(pair) != 2 or int(pair[0]) > int(pair[1]) for pair in ends):
         raise ValueError(ip)
-    network = ipaddress.IPv4Network(f"{ends[0][0]}/{length}", strict=False)
+    network = ipaddress.ip_network(f"{ends[0][0]}/{length}", strict=False)
     if any(address not in network for pair in ends for address in pair):
         raise ValueError(ip)
     return Offer(network, tuple((int(pair[0]), int(pair[1])) for pair in ends))
@@ -47,17 +58,20 @@ def read_offer(ip: str) -> Offer | None:
 
 def offer_of(cidr: str) -> Offer:
     """The whole network of an address."""
-    network = ipaddress.IPv4Interface(cidr).network
+    network = ipaddress.ip_interface(cidr).network
     return Offer(network, ((int(network[0]), int(network[-1])),))
 
 
-def fits(ip: str, cidr: str) -> bool:
-    """Whether *cidr* is what ``auto`` could have taken: what has been taken stays while it is of the same network."""
+def fits(ip: str, cidr: str, version: int) -> bool:
+    """Whether *cidr* is what ``auto`` could have taken: what has been taken stays while it is of the same network.
+
+    *version* is that of IP where *ip* does not tell it.
+    """
     try:
-        offer, interface = read_offer(ip), ipaddress.IPv4Interface(cidr)
+        offer, interface = read_offer(ip), ipaddress.ip_interface(cidr)
     except ValueError:
         return False
-    return offer is None or interface.network == offer.network
+    return interface.version == version if offer is None else interface.network == offer.network
 
 
 def is_empty(ip: str) -> bool:
@@ -77,15 +91,21 @@ def candidates(offer: Offer, taken: t.Collection[Span], seed: str) -> t.Iterator
 
     They begin at a place that *seed* tells: what is made anew under its name finds its address again where nobody took it.
     """
-    total = sum(last - first + 1 for first, last in offer.spans)
-    start = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big") % total
-    ends = {int(offer.network[0]), int(offer.network[-1])} if offer.network.prefixlen < 31 else set[int]()
-    for index in range(total):
-        place = (start + index) % total
-        for first, last in offer.spans:
-            if place <= last - first:
-                number = first + place
-                break
-            place -= last - first + 1
+    network = offer.network
+    spans = [(low, min(high, low + _SPAN6) if network.version == 6 else high) for low, high in sorted(offer.spans)]
+    first, last = int(network[0]), int(network[-1])
+    # The first and the last of IPv4 mean all; the first of IPv6 any router (RFC 4291, 2.6.1).
+    ends = {first, *({last} if network.version == 4 else ())} if network.prefixlen < network.max_prefixlen - 1 else {0}
+    total = sum(high - low + 1 for low, high in spans)
+    place = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big") % total
+    for number in itertools.chain(_numbers(spans, place, total), _numbers(spans, 0, place)):
         if number not in ends and not any(low <= number <= high for low, high in taken):
-            yield f"{ipaddress.IPv4Address(number)}/{offer.network.prefixlen}"
+            yield f"{network[number - first]}/{network.prefixlen}"
+
+
+def _numbers(spans: t.Iterable[Span], start: int, end: int) -> t.Iterator[int]:
+    """Those from the place *start* to the one before *end*."""
+    for low, high in spans:
+        size = high - low + 1
+        yield from range(low + max(start, 0), low + min(end, size))
+        start, end = start - size, end - size

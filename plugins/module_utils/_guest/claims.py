@@ -11,6 +11,7 @@ import typing as t
 
 from .._core.claims import Address, Claims, Space, addresses_in
 from .._core.options import Item
+from .auto_address import is_of_ipv6
 from .plan import Kind
 from .spec import GuestSpec
 from .state import GuestState
@@ -85,7 +86,7 @@ def _addresses_after(before: tuple[str, ...], ip: str | None, ip6: str | None) -
         return before
     four = [address for address in before if ":" not in address] if ip is None else [ip]
     six = [address for address in before if ":" in address] if ip6 is None else [ip6]
-    is_alone = ip is not None and (":" in ip or not any(":" not in address for address in before))
+    is_alone = ip is not None and (is_of_ipv6(ip) or not any(":" not in address for address in before))
     return (*four, *(() if ip6 is None and is_alone else six))
 
 

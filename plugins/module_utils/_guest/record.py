@@ -121,12 +121,14 @@ class GuestRecord:
     of interfaces whose link is down. *idmap* is start and count of the mapped ids. *options* are what the record holds of
     options (home ``RECORD``), as JSON. *due_power* is ``started`` or ``paused`` while a run that was killed may not have come to
     that. *snapshots* are ours, by name; *reverting* is a revert that has not come to its end. *origin* is what it was cloned
-    from; *addresses* are those that were taken for cards that leave the choice to the host, with the length of the prefix, by card;
+    from; *addresses* and *addresses6* are those that were taken for cards that leave the choice to the host (``ip``, ``ip6``), with the
+    length of the prefix, by card;
     *holds* is the guest that is held still by us while it is. *nvram* is the file of a machine's UEFI variables that we made.
     """
 
     __slots__ = (
         "addresses",
+        "addresses6",
         "due_power",
         "exists",
         "holds",
@@ -171,8 +173,10 @@ class GuestRecord:
         holds: str | None = None,
         nvram: RecordedFile | None = None,
         addresses: t.Mapping[str, str] | None = None,
+        addresses6: t.Mapping[str, str] | None = None,
     ) -> None:
         self.addresses: t.Mapping[str, str] = addresses or {}
+        self.addresses6: t.Mapping[str, str] = addresses6 or {}
         self.exists = exists
         self.kind = kind
         self.is_building = is_building
@@ -234,6 +238,7 @@ class GuestRecord:
 # What is kept by the name of an item.
 _FOLDERS = (
     "addresses",
+    "addresses6",
     "volumes",
     "macs",
     "names",
@@ -247,7 +252,7 @@ _FOLDERS = (
 _LISTS = ("ssh_keys", "tags")
 _KEYS = frozenset(
     "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds nvram schema "
-    "addresses".split()
+    "addresses addresses6".split()
 )
 
 
@@ -296,6 +301,7 @@ def _load(data: Data, exists: bool) -> GuestRecord:
         holds=data.get("holds"),
         nvram=RecordedFile(str(nvram["path"]), bool(nvram.get("fresh"))) if nvram else None,
         addresses=data.get("addresses"),
+        addresses6=data.get("addresses6"),
     )
 
 
@@ -336,6 +342,7 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "volumes": {name: _dump_volume(its) for name, its in record.volumes.items()} or None,
         "macs": dict(record.macs) or None,
         "addresses": dict(record.addresses) or None,
+        "addresses6": dict(record.addresses6) or None,
         "names": {area: dict(its) for area, its in record.names.items() if its} or None,
         "unplugged": dict(record.unplugged) or None,
         "idmap": _dump_idmap(record.idmap),

@@ -13,6 +13,13 @@ Link = t.Mapping[str, t.Any]
 Entries = t.Iterable[t.Mapping[str, t.Any]]
 
 
+class Port(t.NamedTuple):
+    """A link, and the VLAN whose tag frames bear there, 0 for none."""
+
+    link: str
+    vlan: int = 0
+
+
 def default_vlan(bridge: str, links: t.Mapping[str, Link]) -> int | None:
     """The VLAN that *bridge* gives to each new port, 0 for none; ``None`` where it knows no VLANs."""
     data = _bridge_data(links.get(bridge))
@@ -48,6 +55,16 @@ def _bridge_data(link: Link | None) -> t.Mapping[str, t.Any] | None:
 def vlan_of(entries: Entries) -> int:
     """The VLAN of what comes without a tag, 0 for none, from what ``bridge -j vlan`` says of a port."""
     return next((int(entry["vlan"]) for entry in entries if "PVID" in entry.get("flags", ())), 0)
+
+
+def ports_in(ports: t.Iterable[str], told: t.Mapping[str, Entries], vlan: int) -> list[Port]:
+    """Those of *ports* that *vlan* leads out of, by what ``bridge -j vlan`` has *told* of them."""
+    found = []
+    for port in ports:
+        for entry in told.get(port, ()):
+            if int(entry["vlan"]) <= vlan <= int(entry.get("vlanEnd", entry["vlan"])):
+                found.append(Port(port, 0 if "Egress Untagged" in entry.get("flags", ()) else vlan))
+    return found
 
 
 def canonical(seen: int, defined: int, default: int) -> int | None:

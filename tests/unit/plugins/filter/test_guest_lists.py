@@ -81,7 +81,8 @@ def test_one_address_of_ipv6_on_one_network_is_a_conflict():
     six = {"ip": "dhcp", "ip6": "2001:db8::5/64"}
     found = conflicts(inventory(OPEN, OPEN, one=six, two={**six, "ip6": "2001:db8:0::5/64"}))
     assert found == ["one on alpha and two on beta have both the address 2001:db8::5"]
-    assert conflicts(inventory(OPEN, OPEN, one={"ip6": "auto"}, two={"ip6": "auto"})) == []
+    for word in ("slaac", "auto", "auto:2001:db8::5-2001:db8::9/64"):
+        assert conflicts(inventory(OPEN, OPEN, one={"ip6": word}, two={"ip6": word})) == []
 
 
 def test_one_address_behind_hosts_that_hide_it_is_none():

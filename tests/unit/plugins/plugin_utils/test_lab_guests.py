@@ -215,7 +215,7 @@ def test_each_guest_is_seen_on_its_own_hypervisor() -> None:
 def test_a_guest_whose_hypervisor_does_not_answer_keeps_its_fixed_addresses(answer: dict[str, bool]) -> None:
     networks = [
         {"name": "lan", "ip": "10.1.0.5/24", "ip6": "fd00::5/64"},
-        {"name": "dmz", "ip": "dhcp", "ip6": "auto"},
+        {"name": "dmz", "ip": "dhcp", "ip6": "slaac"},
         {"name": "own"},
     ]
     late = {**HOSTVARS["late"], "guest_spec": {"networks": networks}}

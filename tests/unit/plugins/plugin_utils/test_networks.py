@@ -254,3 +254,53 @@ def test_a_slice_of_which_nothing_is_left_offers_what_no_machine_can_have() -> N
     hostvars = {"alpha": host({**LAB, "slice": "10.20.0.100-10.20.0.199"}, bridges=[NAT]), "web": lab_guest("web")}
     (web,) = guest_options(["web"], hostvars, "container")
     assert web["networks"][0]["ip"] == "auto:10.20.0.0-10.20.0.0/24"
+
+
+SIX = {"name": "lab6", "bridge": "br0", "subnet": "fd00:20::/64", "gateway": "fd00:20::1"}
+
+
+def test_a_guest_takes_of_the_slice_of_each_family_and_gets_both_gateways() -> None:
+    hostvars = {
+        "alpha": host(LAB, {**SIX, "slice": "fd00:20::10-fd00:20::1f"}, bridges=[NAT]),
+        "web": lab_guest("web", ip6="auto"),
+        "db": lab_guest("db", "10.20.0.95/24", ip6="fd00:20::15/64"),
+        "own": lab_guest("own", "dhcp", ip6="auto", gateway6="fe80::1"),
+    }
+    web, dummy, own = guest_options(["web", "db", "own"], hostvars, "container")
+    (net,) = web["networks"]
+    assert net["ip"].startswith("auto:10.20.0.2-") and net["gateway"] == "10.20.0.1"
+    assert net["ip6"] == "auto:fd00:20::10-fd00:20::14,fd00:20::16-fd00:20::1f/64" and net["gateway6"] == "fd00:20::1"
+    assert own["networks"][0]["ip"] == "dhcp" and own["networks"][0]["gateway6"] == "fe80::1"
+
+
+def test_the_only_address_of_a_guest_is_of_ipv6_where_its_network_is() -> None:
+    hostvars = {"alpha": host(SIX, bridges=[NAT]), "web": lab_guest("web")}
+    (web,) = guest_options(["web"], hostvars, "container")
+    net = web["networks"][0]
+    assert net["ip"].startswith("auto:fd00:20::2-") and net["gateway"] == "fd00:20::1" and "ip6" not in net
+
+
+@pytest.mark.parametrize(
+    ("ip6", "words"),
+    [
+        ("fd00:21::5/64", "networks[net0].ip6 of web: fd00:21::5 is outside of fd00:20::/64, the subnet of"),
+        ("fd00:20::1/64", "networks[net0].ip6 of web: fd00:20::1 is the gateway of"),
+    ],
+)
+def test_an_address_of_ipv6_beside_one_of_ipv4_fits_its_network_too(ip6: str, words: str) -> None:
+    hosts = {"alpha": host(LAB, SIX, bridges=[NAT])}
+    (sentence,) = conflicts(hosts, card("dhcp", "br0", ip6=ip6))
+    assert sentence.startswith(words)
+    assert conflicts(hosts, card("dhcp", "br0", ip6="fd00:20::5/64")) == []
+
+
+def test_an_address_of_ipv6_is_in_the_slice_of_its_own_hypervisor() -> None:
+    wide = {**SIX, "bridge": "lan0"}
+    hosts = {
+        "alpha": host({**wide, "slice": "fd00:20::100-fd00:20::1ff"}),
+        "beta": host({**wide, "slice": "fd00:20::200-fd00:20::2ff"}),
+    }
+    (sentence,) = conflicts(hosts, card("dhcp", ip6="fd00:20::205/64"))
+    assert sentence.startswith(
+        "networks[net0].ip6 of web: fd00:20::205 is in the slice fd00:20::200-fd00:20::2ff of beta"
+    )

@@ -254,7 +254,7 @@ def test_what_is_refused(state, params, reason):
         ({"networks": [{"name": "a", "ip": "2001:db8::8/64", "ip6": "2001:db8::9/64"}]}, "networks[a].ip6"),
         ({"networks": [{"name": "a", "ip6": "2001:db8::9/64", "gateway6": "192.0.2.1"}]}, "networks[a].gateway6"),
         ({"networks": [{"name": "a", "ip6": "2001:db8::9/64", "gateway6": "2001:db9::1"}]}, "networks[a].gateway6"),
-        ({"networks": [{"name": "a", "ip6": "auto", "gateway6": "2001:db8::1"}]}, "networks[a].gateway6"),
+        ({"networks": [{"name": "a", "ip6": "slaac", "gateway6": "2001:db8::1"}]}, "networks[a].gateway6"),
         ({"networks": [{"name": each, "mac": "00:16:3e:00:00:01"} for each in "ab"]}, "networks: a mac is there twice"),
         (
             {"networks": [{"name": each, "bridge": "br0", "ip": "192.0.2.9/24"} for each in "ab"]},

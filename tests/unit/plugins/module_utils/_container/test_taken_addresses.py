@@ -14,6 +14,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import GuestRecord, dump, load
 
 SLICE = "auto:10.0.0.65-10.0.0.70/24"
+SLICE6 = "auto:fd00::65-fd00::70/64"
 
 
 def card(name: str = "lan", **keys: t.Any) -> dict[str, t.Any]:
@@ -30,7 +31,13 @@ def test_two_cards_of_one_bridge_may_both_leave_the_choice_and_have_ipv6_beside_
 
 
 @pytest.mark.parametrize(
-    "keys", [{"ip": "auto:x/24"}, {"ip": "auto:10.0.0.2-10.0.0.1/24"}, {"ip": "dhcp", "ip6": SLICE}]
+    "keys",
+    [
+        {"ip": "auto:x/24"},
+        {"ip": "auto:10.0.0.2-10.0.0.1/24"},
+        {"ip": "dhcp", "ip6": SLICE},
+        {"ip": SLICE6, "ip6": "auto"},
+    ],
 )
 def test_what_offers_nothing_is_refused(keys: dict[str, str]) -> None:
     with pytest.raises(SpecError, match=r"networks\[lan\]\.ip6?: "):
@@ -49,6 +56,15 @@ def test_a_recorded_address_is_meant_while_it_is_of_the_network() -> None:
     assert with_record("10.0.1.9/24") == SLICE
 
 
+def test_a_recorded_address_of_ipv6_is_meant_too() -> None:
+    spec = spec_of(card(ip="auto", ip6="auto"))
+    record = GuestRecord(addresses={"lan": "10.0.0.9/24"}, addresses6={"lan": "fd00::9/64"})
+    item = with_addresses(spec, State(record=record)).item("networks", "lan")
+    assert (item.get("ip"), item.get("ip6")) == ("10.0.0.9/24", "fd00::9/64")
+
+
 def test_a_record_keeps_the_addresses() -> None:
-    record = load(dump(GuestRecord(addresses={"lan": "10.0.0.9/24"})), exists=True)
-    assert record.addresses == {"lan": "10.0.0.9/24"} and record.options == {}
+    kept = GuestRecord(addresses={"lan": "10.0.0.9/24"}, addresses6={"lan": "fd00::9/64"})
+    record = load(dump(kept), exists=True)
+    assert record.addresses == {"lan": "10.0.0.9/24"} and record.addresses6 == {"lan": "fd00::9/64"}
+    assert record.options == {}

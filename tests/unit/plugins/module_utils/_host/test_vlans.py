@@ -92,3 +92,15 @@ def test_the_vlan_of_a_port_is_the_one_without_a_tag():
 )
 def test_the_vlan_of_the_bridge_is_none_of_the_options(seen, defined, told):
     assert vlans.canonical(seen, defined, default=1) == told
+
+
+def test_a_vlan_leads_out_of_the_ports_that_are_in_it_with_a_tag_or_without() -> None:
+    told = {
+        "eno1": [{"vlan": 1, "flags": ["PVID", "Egress Untagged"]}, {"vlan": 20}, {"vlan": 30, "vlanEnd": 39}],
+        "veth0": [{"vlan": 20, "flags": ["PVID", "Egress Untagged"]}],
+        "br0": [{"vlan": 20, "flags": ["PVID"]}],
+    }
+    ports = ("eno1", "veth0", "veth1")
+    assert vlans.ports_in(ports, told, 20) == [vlans.Port("eno1", 20), vlans.Port("veth0")]
+    assert vlans.ports_in(ports, told, 35) == [vlans.Port("eno1", 35)]
+    assert vlans.ports_in(ports, told, 40) == []
