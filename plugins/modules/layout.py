@@ -709,6 +709,54 @@ options:
               - Up to how many can be added while it runs. A new machine can have no more than it starts with.
               - 'B(In short:) for the next boot. Allowed: 1 to 710.'
             type: int
+          type:
+            description:
+              - Which CPU the guest sees. V(host-passthrough) (or V(host)) is that of the host, V(host-model) as much of it
+                as libvirt can describe, V(maximum) (or V(max)) all that QEMU can do, anything else the name of a model, with
+                which the machine looks the same on every host that has it.
+              - A new machine has V(host-passthrough) where KVM works, and V(Nehalem) where it is emulated, the oldest that
+                is an x86-64-v2.
+              - What this host lacks of it is refused with its name.
+              - 'B(In short:) for the next boot. Allowed: host-passthrough (or host), host-model, maximum (or max), or a model
+                that virsh cpu-models x86_64 names.'
+            type: str
+          flags:
+            description:
+              - What the CPU has beside its type, and what of that it has not, such as V(+aes) and V(-pcid). Compared as a
+                whole.
+              - V(+vmx) (Intel) or V(+svm) (AMD) lets the guest run machines of its own, where the host permits it. V(host-passthrough)
+                has it anyway.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: features of CPUs after a + or a -,
+                such as +aes and -vmx.'
+            type: list
+            elements: str
+          topology:
+            description:
+              - How the CPUs lie together, as some systems count sockets (their licences do). Without it each CPU is a socket.
+              - All of it multiplies to O(vms[].cpu.max_cores). Of a new machine it says how many CPUs that has, where nothing
+                else does. A part that is not written is as it was, or 1.
+            type: dict
+            suboptions:
+              sockets:
+                description:
+                  - Sockets.
+                  - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 1 to 710.'
+                type: int
+              dies:
+                description:
+                  - Dies in each socket.
+                  - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 1 to 710.'
+                type: int
+              cores:
+                description:
+                  - Cores in each die.
+                  - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 1 to 710.'
+                type: int
+              threads:
+                description:
+                  - Threads of each core.
+                  - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 1 to 710.'
+                type: int
       memory:
         description:
           - The memory of the guest, in MiB or as a size such as V(4GiB). A new machine has V(1GiB).

@@ -70,6 +70,12 @@ def state_of(name: str) -> str:
     return virsh("domstate", name, check=False)
 
 
+def qemu_words(name: str) -> list[str]:
+    """The command line of the QEMU that runs the machine, as the kernel has it."""
+    pid = Path(f"/run/libvirt/qemu/{name}.pid").read_text(encoding="ascii").strip()
+    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0")
+
+
 def volume(path: Path) -> dict[str, t.Any]:
     """What qemu-img says of a disk file."""
     return t.cast("dict[str, t.Any]", json.loads(command("qemu-img", "info", "-U", "--output=json", str(path))))

@@ -114,6 +114,14 @@ def text(path: str) -> Proof:
     return lambda root: root.findtext(path)
 
 
+def policy(feature: str) -> Proof:
+    return lambda root: attribute(root, f"cpu/feature[@name='{feature}']", "policy")
+
+
+def topology(key: str) -> Proof:
+    return lambda root: attribute(root, "cpu/topology", key)
+
+
 def file(path: str) -> Proof:
     return lambda root: (root.findtext(path) or "").rpartition("/")[2]
 
@@ -128,6 +136,14 @@ CASES = [
     Case("vcpus", plain(vcpus=2), "live", lambda root: root.find("vcpu").get("current"), "2"),
     Case("cpu.cores", plain(cpu={"cores": 3}), "live", lambda root: root.find("vcpu").get("current"), "3"),
     Case("cpu.cores", plain(cpu={"cores": 1}), "next_boot", lambda root: root.find("vcpu").get("current"), "1"),
+    Case("cpu.type", plain(cpu={"type": "Westmere"}), "next_boot", text("cpu/model"), "Westmere"),
+    Case("cpu.flags", plain(cpu={"flags": ["+avx", "-vme"]}), "next_boot", policy("vme"), "disable"),
+    Case("cpu.flags", plain(unset=["cpu.flags"]), "next_boot", policy("vme"), None),
+    Case("cpu.topology.sockets", plain(cpu={"topology": {"sockets": 1, "cores": 4}}), "next_boot", topology("sockets"), "1"),
+    Case("cpu.topology.dies", plain(cpu={"topology": {"dies": 2, "cores": 2}}), "next_boot", topology("dies"), "2"),
+    Case("cpu.topology.threads", plain(cpu={"topology": {"dies": 1, "threads": 2}}), "next_boot", topology("threads"), "2"),
+    Case("cpu.topology.cores", plain(cpu={"topology": {"cores": 4, "threads": 1}}), "next_boot", topology("cores"), "4"),
+    Case("cpu.topology.cores", plain(unset=["cpu.topology"]), "next_boot", topology("cores"), None),
     Case("cpu.max_cores", plain(cpu={"max_cores": 6}), "next_boot", text("vcpu"), "6"),
     Case("cpu.cores", plain(cpu={"cores": 8}), "next_boot", text("vcpu"), "8"),
     Case("memory_max", plain(memory_max="256"), "next_boot", text("memory"), str(256 * 1024)),

@@ -13,7 +13,7 @@ import typing as t
 from .._core import record
 from .._core.errors import HybridError, MissingLibrary
 from .._core.reference import Reference, ReferenceKind
-from . import libvirt, links, lxc, mounts, probe, rates, vlans
+from . import capabilities, libvirt, links, lxc, mounts, probe, rates, vlans
 from .pool_record import PoolRecord
 
 Derived = t.TypeVar("Derived")
@@ -118,6 +118,20 @@ class Host:
 
     @functools.cached_property
     def _definitions(self) -> dict[str, libvirt.Definition]:
+        return {}
+
+    def offers(self, accelerator: str, machine: str) -> capabilities.Capabilities:
+        """What a virtual machine of the type *machine* can have here that *accelerator* (``kvm`` or ``qemu``) runs, asked once.
+
+        :raises ObserveError:
+        """
+        known = self._offers
+        if (accelerator, machine) not in known:
+            known[accelerator, machine] = capabilities.read(self.connection, accelerator, machine)
+        return known[accelerator, machine]
+
+    @functools.cached_property
+    def _offers(self) -> dict[tuple[str, str], capabilities.Capabilities]:
         return {}
 
     @functools.cached_property
@@ -287,6 +301,9 @@ class _HostWithout(Host):
 
     def definition(self, name: str) -> libvirt.Definition:
         return self._host.definition(name)
+
+    def offers(self, accelerator: str, machine: str) -> capabilities.Capabilities:
+        return self._host.offers(accelerator, machine)
 
     def record(self, kind: str, name: str) -> record.Record:
         is_forgotten = kind == "guests" and name in self._forgotten

@@ -31,7 +31,7 @@ from .._storage import volume as volumes
 from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
-from . import addresses, firmware, process, seed
+from . import addresses, cpu, firmware, process, seed
 from .naming import PLACES, name_live_devices
 from .options import SEED_DISK
 from .spec import Spec, reads_only
@@ -70,6 +70,7 @@ def observe(spec: Spec, host: Host) -> State:
         vlan_obstacles=_vlan_obstacles(spec, state, host),
         rate_obstacle=rate_obstacle(spec, *QUEUES),
         source_obstacles=_source_obstacles(spec, state, host),
+        obstacles=_obstacles(spec, state, host),
     )
     return state.replace(foreign_seed=_foreign_seed(spec, state, drivers))
 
@@ -133,6 +134,7 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
         live = _side(model, disks, nics, {**flags, **seeds}, state, sizes, drivers)
         live = _with_port_vlans(_with_requested_memory(live, notes), spec, host)
         if run is not None:
+            live = cpu.as_started(live, spec, domain, host)
             is_connected = model.is_agent_connected
             found_addresses = addresses.read(host, domain, list(live.nics.values()), is_agent_connected=is_connected)
     return state.replace(
@@ -394,6 +396,16 @@ def _source_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
         if why is not None:
             found[item.name] = why
     return found
+
+
+def _obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
+    """Why declared values cannot be had on this host, by option path; nothing is known where libvirt is not there yet."""
+    if host.missing(SERVICE_LIBVIRT):
+        return {}
+    its = state.persistent.domain if state.exists else None
+    kind = its.type if its else "kvm" if state.accelerator == "kvm" else "qemu"
+    place = (kind, its.machine if its else domain_xml.MACHINE)
+    return cpu.obstacles(spec, state, host, place)
 
 
 def _image_sizes(spec: Spec, host: Host) -> dict[str, int]:

@@ -37,6 +37,7 @@ from .._core.options import (
 )
 from .._core.units import show_memory_kib, show_size
 from .._guest import options as guest
+from .xml.cpu import TOPOLOGY
 
 ALLOW = ("adopt", "replace_disk")
 DELETE = ("disks", "seed", "snapshots")
@@ -47,6 +48,7 @@ BUSES = ("virtio", "scsi", "sata")
 CACHES = ("default", "none", "writeback", "writethrough", "directsync", "unsafe")
 NIC_MODELS = ("virtio", "e1000", "e1000e", "rtl8139")
 GRAPHICS = ("none", "vnc")
+CPU_SYNONYMS = {"host": "host-passthrough", "max": "maximum"}
 # The disk that cloud_init makes.
 SEED_DISK = "seed"
 
@@ -75,6 +77,26 @@ def _parse_rendered(key: str, text: str) -> str:
     return t.cast(str, check_text(key, text))
 
 
+def _parse_cpu_type(key: str, value: str) -> str:
+    return t.cast(str, CPU_TYPE_NAME.parse(key, CPU_SYNONYMS.get(value, value)))
+
+
+def _parse_flags(key: str, flags: t.Sequence[str]) -> tuple[str, ...]:
+    found = {CPU_FLAG.parse(key, flag) for flag in flags}
+    both = sorted({flag[1:] for flag in found if flag[0] == "+"} & {flag[1:] for flag in found if flag[0] == "-"})
+    if both:
+        raise SpecError(f"{key}: {both[0]} is there with + and with -", key=key)
+    return tuple(sorted(found))
+
+
+CPU_TYPE_NAME = matching(
+    r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
+    "host-passthrough (or host), host-model, maximum (or max), or a model that virsh cpu-models x86_64 names",
+    ("Nehalem", "host-model"),
+)
+CPU_TYPE = Check(_parse_cpu_type, CPU_TYPE_NAME.allowed, CPU_TYPE_NAME.samples)
+CPU_FLAG = matching(r"[+-][a-z0-9][a-z0-9_.-]{0,31}", "features of CPUs after a + or a -, such as +aes and -vmx")
+CPU_FLAGS = Check(_parse_flags, CPU_FLAG.allowed, (["+aes"], ["+aes", "-vmx"]))
 ORDER = Check(_parse_order, "names of disks and networks, each once", (["root"], ["lan", "root"]))
 RENDERED = Check(_parse_rendered, "YAML as text", ("version: 1", "version: 2"))
 USER = matching(r"[a-z_][a-z0-9_-]{0,31}", "a Unix user name: 1 to 32 lower case letters, digits, '_' and '-'")
@@ -110,6 +132,12 @@ OPTIONS = Options(
     guest.VCPUS.but(live=grows, note=_GROWS),
     guest.CPU_CORES.but(live=grows, note=_GROWS),
     Option("cpu.max_cores", "int", CORES),
+    Option("cpu.type", check=CPU_TYPE, show=or_none),
+    Option("cpu.flags", "list", CPU_FLAGS, off=(), show=listed),
+    *(
+        Option(f"cpu.topology.{key}", "int", CORES, off=0, show=or_none, note="unset is all of cpu.topology")
+        for key in TOPOLOGY
+    ),
     guest.MEMORY.but(create=1 << 20, note="through the balloon, up to memory_max; more waits for a restart"),
     Option("memory_max", check=guest.MEMORY_SIZE, show=show_memory_kib),
     guest.IMAGE,

@@ -21,7 +21,18 @@ from .._image.plan import copy_path
 from .firmware import NVRAM, TPM
 from .naming import has_new_name
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
-from .spec import Spec, acts_early, check_limits, new_item, shared_name, with_create_defaults, with_source
+from .spec import (
+    TOPOLOGY_PATHS,
+    Spec,
+    acts_early,
+    check_limits,
+    cpus_of,
+    new_item,
+    shared_name,
+    topology_error,
+    with_create_defaults,
+    with_source,
+)
 from .state import State
 from .xml.disk import LIMITS, Disk, plugs_live
 from .xml.nic import Nic
@@ -229,6 +240,15 @@ class VmKind(Kind):
         defined = self.state.persistent.disks.get(item.name)
         return item.text("bus") or (defined.bus if defined else "virtio")
 
+    def may_have(self, draft: Draft, path: str, declared: t.Any) -> bool:
+        reason = self.state.obstacles.get(path)
+        if reason is None or declared is None:
+            return True
+        show = OPTIONS[path].show
+        before = show(self.state.persistent.values[path]) if self.state.exists else None
+        refuse(draft, path, before, show(declared), f"{path}: {_told(show(declared))} is refused, as {reason}")
+        return False
+
     def compare(self, draft: Draft) -> None:
         if self.state.exists:
             self._check_limits()
@@ -282,9 +302,10 @@ class VmKind(Kind):
         most = self.spec.get(path)
         if most is None:
             path, most = self.spec.cores_path, max(now, self.spec.get(self.spec.cores_path, now))
+        is_said_anew = self._check_topology(most) or TOPOLOGY_PATHS[0] in self.spec.unset
         if most == now:
             return
-        fitting = persistent.domain.fitting_topology(most)
+        fitting = {} if is_said_anew else persistent.domain.fitting_topology(most)
         if most <= persistent.domain.highest_named_cpu:
             named = f"the CPU {persistent.domain.highest_named_cpu} in its cputune or NUMA cells"
             refuse(draft, path, now, most, f"{path}: the definition of {self.spec.name} names {named}; change them")
@@ -295,6 +316,15 @@ class VmKind(Kind):
         else:
             told = ", ".join(f"{count} {key}" for key, count in fitting.items())
             draft.plan.warnings += [f"{path}: the topology of {self.spec.name} gets {told}"] if told else []
+
+    def _check_topology(self, most: int) -> bool:
+        """Whether it is declared how the cores lie together, of *most*."""
+        persistent, declared = self.state.persistent, {key: self.spec.get(key) for key in TOPOLOGY_PATHS}
+        written = {key: count for key, count in declared.items() if count is not None}
+        whole = cpus_of({**persistent.values, **written}) * persistent.domain.clusters
+        if written and whole != most:
+            raise topology_error(whole, most)
+        return bool(written)
 
     def _check_boot_order(self) -> None:
         order = self.spec.get("boot.order")
@@ -444,6 +474,10 @@ class VmKind(Kind):
 
     def deleted_by(self, name: str) -> tuple[str, ...]:
         return ("seed",) if name == SEED_DISK else ("disks",)
+
+
+def _told(value: t.Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _obstacle_of_disk(key: str, declared: t.Any, disk: Disk) -> str | None:

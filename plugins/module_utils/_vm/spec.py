@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import types
 import typing as t
@@ -18,7 +19,10 @@ from .._core.options import Item
 from .._guest.content import Source
 from .._guest.spec import GuestSpec, parse_guest
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
+from .xml.cpu import TOPOLOGY
 from .xml.disk import LIMITS
+
+TOPOLOGY_PATHS = tuple(f"cpu.topology.{key}" for key in TOPOLOGY)
 
 _LIBVIRT_NAME = re.compile(r"[^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,99}")
 
@@ -44,10 +48,20 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
             raise SpecError(f"{most}: is less than {least}", key=most)
     for item in spec.items("disks"):
         _check_disk(item)
+    taken_off = [path for path in TOPOLOGY_PATHS if path in spec.unset]
+    if taken_off and len(taken_off) < len(TOPOLOGY_PATHS):
+        raise SpecError(
+            f"unset: {taken_off[0]}: how the cores lie together goes as a whole. Write cpu.topology", key="unset"
+        )
     both = {item.name for item in spec.items("disks")} & {item.name for item in spec.items("networks")}
     if both:
         raise SpecError(shared_name(sorted(both)[0]), key="networks")
     return spec
+
+
+def cpus_of(topology: t.Mapping[str, int]) -> int:
+    """How many CPUs there are where sockets, dies, cores and threads lie together as in *topology*, by option path."""
+    return math.prod(topology.get(path) or 1 for path in TOPOLOGY_PATHS)
 
 
 def check_guest_name(key: str, name: t.Any) -> str:
@@ -60,6 +74,13 @@ def check_guest_name(key: str, name: t.Any) -> str:
         check_name(key, name)
         raise bad_value(key, name, "text without '/', not beginning with a dot")
     return name
+
+
+def topology_error(whole: int, most: int) -> SpecError:
+    return SpecError(
+        f"cpu.topology: sockets, dies, cores and threads multiply to {whole}, and cpu.max_cores is {most}. Write the same for both",
+        key="cpu.topology",
+    )
 
 
 Formats = t.Mapping[str, tuple[str, ...]]
@@ -144,8 +165,12 @@ def with_create_defaults(spec: Spec, formats: Formats = NO_FORMATS) -> Spec:
     """
     check_name("name", spec.name)
     values = OPTIONS.created(spec.values)
-    values.setdefault(spec.cores_path, 1)
-    values.setdefault("cpu.max_cores", values[spec.cores_path])
+    whole = cpus_of(values)
+    values.setdefault(spec.cores_path, min(whole, values.get("cpu.max_cores", whole)))
+    has_topology = any(path in values for path in TOPOLOGY_PATHS)
+    values.setdefault("cpu.max_cores", max(whole, values[spec.cores_path]))
+    if has_topology and whole != values["cpu.max_cores"]:
+        raise topology_error(whole, values["cpu.max_cores"])
     values.setdefault("memory_max", values["memory"])
     if values["memory"] > values["memory_max"]:
         raise SpecError("memory_max: is less than memory", key="memory_max")

@@ -57,7 +57,8 @@ class State(GuestState):
     are none yet, by pool and image. *sources* are the paths of disks that are there, *found* the files that stand where a declared
     disk would be made, *image_sizes* in bytes. *seed_path* is where its seed lies, *foreign_seed* a file of somebody else where
     it would be made. *run* is the process behind it. *places* are what declared sources lead to, *mistaken* says by list and item
-    why nobody can tell which device is meant, *source_obstacles* by disk why its new source cannot be used.
+    why nobody can tell which device is meant, *obstacles* by option path why its declared value cannot be had, *source_obstacles* by
+    disk why its new source cannot be used.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class State(GuestState):
         "libvirt_snapshots",
         "missing_copies",
         "mistaken",
+        "obstacles",
         "other_pools",
         "places",
         "run",
@@ -101,6 +103,7 @@ class State(GuestState):
         places: t.Mapping[str, t.Hashable] | None = None,
         mistaken: t.Mapping[str, t.Mapping[str, str]] | None = None,
         source_obstacles: t.Mapping[str, str] | None = None,
+        obstacles: t.Mapping[str, str] | None = None,
         addresses: t.Mapping[str, tuple[str, ...]] | None = None,
         **common: t.Any,
     ) -> None:
@@ -120,6 +123,7 @@ class State(GuestState):
         self.run = run
         self.places: t.Mapping[str, t.Hashable] = places or {}
         self.mistaken: t.Mapping[str, t.Mapping[str, str]] = mistaken or {}
+        self.obstacles: t.Mapping[str, str] = obstacles or {}
         self.source_obstacles: t.Mapping[str, str] = source_obstacles or {}
         self.addresses: t.Mapping[str, tuple[str, ...]] = addresses or {}
 

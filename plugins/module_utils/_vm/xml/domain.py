@@ -12,18 +12,28 @@ import functools
 import typing as t
 
 from ..._core.libraries import etree
-from . import boot, channel, controller, disk, graphics, memory, metadata, nic, node, serial, vcpu
+from . import boot, channel, controller, cpu, disk, graphics, memory, metadata, nic, node, serial, vcpu
 from .disk import Disk
 from .nic import Nic
 from .node import Node
 
 SPARE_PORTS = 8
+# What a new machine is.
+MACHINE = "q35"
+
+
+def _writer_of_topology(key: str) -> t.Callable[[Node, int], None]:
+    return lambda root, count: cpu.write_topology(root, key, count)
+
 
 READ: dict[str, t.Callable[[Node], t.Any]] = {
     "description": metadata.read_description,
     "vcpus": vcpu.read_current,
     "cpu.cores": vcpu.read_current,
     "cpu.max_cores": vcpu.read_maximum,
+    "cpu.type": cpu.read_type,
+    "cpu.flags": cpu.read_flags,
+    **{f"cpu.topology.{key}": functools.partial(cpu.read_topology, key=key) for key in cpu.TOPOLOGY},
     "memory": memory.read_current,
     "memory_max": memory.read_maximum,
     "boot.kernel": lambda root: boot.read_file(root, "kernel"),
@@ -38,6 +48,9 @@ WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
     "vcpus": vcpu.write_current,
     "cpu.cores": vcpu.write_current,
     "cpu.max_cores": vcpu.write_maximum,
+    "cpu.type": cpu.write_type,
+    "cpu.flags": cpu.write_flags,
+    **{f"cpu.topology.{key}": _writer_of_topology(key) for key in cpu.TOPOLOGY},
     "memory": memory.write_current,
     "memory_max": memory.write_maximum,
     "boot.kernel": lambda root, value: boot.write_file(root, "kernel", value),
@@ -57,6 +70,7 @@ class Domain:
 
     __slots__ = (
         "boot_classes",
+        "clusters",
         "disks",
         "fitting_topology",
         "free_ports",
@@ -67,6 +81,7 @@ class Domain:
         "has_tpm",
         "highest_named_cpu",
         "is_agent_connected",
+        "machine",
         "nics",
         "nvram",
         "plugs_pci_live",
@@ -78,6 +93,7 @@ class Domain:
     def __init__(self, root: Node) -> None:
         self.uuid = node.text_of(root, "uuid")
         self.type = str(root.get("type", ""))
+        self.machine = node.attribute(root, "os/type", "machine")
         self.values: t.Mapping[str, t.Any] = {path: read(root) for path, read in READ.items()}
         self.disks: tuple[Disk, ...] = tuple(disk.read(item) for item in root.iterfind("devices/disk"))
         self.nics: tuple[Nic, ...] = read_nics(root)
@@ -91,6 +107,7 @@ class Domain:
         self.is_agent_connected = channel.is_connected(root)
         self.nvram = node.text_of(root, "os/nvram")
         self.highest_named_cpu = vcpu.highest_named(root)
+        self.clusters = int(node.attribute(root, "cpu/topology", "clusters", "1"))
         self.fitting_topology = functools.partial(vcpu.fitting_topology, root)
         self.has_tpm = node.is_set(root, "devices/tpm")
 
@@ -164,10 +181,10 @@ def new(name: str, uuid: str, accelerator: str, ports: int) -> Node:
     root.append(node.make("name", name))
     root.append(node.make("uuid", uuid))
     system = node.child(root, "os")
-    system.append(node.make("type", "hvm", arch="x86_64", machine="q35"))
+    system.append(node.make("type", "hvm", arch="x86_64", machine=MACHINE))
     features = node.child(root, "features")
     features.extend([node.make("acpi"), node.make("apic")])
-    root.append(_cpu(accelerator))
+    root.append(cpu.build_default(accelerator))
     clock = node.make("clock", offset="utc")
     clock.append(node.make("timer", name="rtc", tickpolicy="catchup"))
     clock.append(node.make("timer", name="pit", tickpolicy="delay"))
@@ -204,12 +221,3 @@ def take_firmware(root: Node, like: Node, nvram: str) -> None:
             node.remove(its.find(path))
         if node.attribute(its, "backend", "type") == "emulator":
             node.child(root, "devices").append(its)
-
-
-def _cpu(accelerator: str) -> Node:
-    if accelerator == "kvm":
-        return node.make("cpu", mode="host-passthrough", check="none", migratable="on")
-    # Emulated, a richer model only costs: the plain one boots Debian fastest.
-    cpu = node.make("cpu", mode="custom", match="exact", check="none")
-    cpu.append(node.make("model", "qemu64", fallback="allow"))
-    return cpu

@@ -40,6 +40,12 @@ SCALARS = {
     "vcpus": 3,
     "cpu.cores": 2,
     "cpu.max_cores": 8,
+    "cpu.type": "Westmere",
+    "cpu.flags": ("+aes", "-x2apic"),
+    "cpu.topology.sockets": 2,
+    "cpu.topology.dies": 3,
+    "cpu.topology.cores": 4,
+    "cpu.topology.threads": 5,
     "memory": 1048576,
     "memory_max": 4194304,
     "boot.kernel": "/k",
@@ -139,7 +145,7 @@ def test_a_new_machine_has_spare_ports():
     root = fresh()
     ports = [node for node in root.iterfind("devices/controller") if node.get("model") == "pcie-root-port"]
     assert len(ports) == 2 + domain_xml.SPARE_PORTS and domain_xml.read(root).free_ports == len(ports)
-    assert root.find("cpu/model").text == "qemu64"
+    assert root.find("cpu/model").text == "Nehalem"
     assert domain_xml.new("a", "b", "kvm", 0).find("cpu").get("mode") == "host-passthrough"
 
 

@@ -396,7 +396,8 @@ def test_a_disk_is_limited_as_a_whole_or_in_its_parts():
 
 POWERS = {"running": apply_cells.RUNNING, "stopped": apply_cells.STOPPED}
 # What another thing than the option decides: the machine's own maximum, the devices that there are, who stands on its disks.
-ELSEWHERE = {"vcpus", "cpu.cores", "cpu.max_cores", "memory", "memory_max", "boot.order", "template"}
+TOPOLOGY = {f"cpu.topology.{key}" for key in ("sockets", "dies", "cores", "threads")}
+ELSEWHERE = TOPOLOGY | {"vcpus", "cpu.cores", "cpu.max_cores", "memory", "memory_max", "boot.order", "template"}
 CELLS = [
     pytest.param(row, way, power, id=f"{row.path} {way} {power}")
     for row in apply_cells.rows("kvm_vm")
