@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._catalogue_action import CatalogueAction
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._switched_layout import SwitchedLayoutAction
 
 
-class ActionModule(SwitchedLayoutAction):
+class ActionModule(CatalogueAction, SwitchedLayoutAction):
     """Runs the module, and tells its steps as they come."""

@@ -50,6 +50,25 @@ options:
       - 'B(In short:) fixed once it stands.'
     type: str
     choices: [container, vm, iso]
+  from:
+    description:
+      - V(catalogue) takes everything that is not written from an entry of the catalogue, for amd64, O(url), O(checksum), O(signature) and
+        O(presets) among it. What is written goes before it, key by key; an empty O(signature) drops that of the entry.
+      - The entries are listed in the guide on images. The variable C(hypervisor_image_catalogue) of the host is a list of further ones,
+        each with a C(name) and options of this module; one of a known name is laid over it.
+      - An entry that a newer version of this collection changes changes no image that stands. See RV(image.stale).
+    type: str
+    choices: [catalogue]
+  entry:
+    description:
+      - The name of the entry, where it is not O(name).
+      - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
+    type: str
+  version:
+    description:
+      - Another build than the entry names, such as V(44-1.8) of V(fedora-44), where its addresses have a place for it.
+      - 'B(In short:) Allowed: letters, digits, ''_'', ''.'', '':'', ''+'' and ''-''.'
+    type: str
   build:
     description:
       - Build the image of Debian or Ubuntu, from the mirrors in the host's own apt sources. The guests get the same sources, the host's apt proxy,
@@ -179,6 +198,51 @@ options:
           - Which build. The newest one that has a file for this O(kind), unless one is written. See RV(image.serial).
           - 'B(In short:) Allowed: letters, digits, ''_'', ''.'', '':'', ''+'' and ''-''.'
         type: str
+  presets:
+    description:
+      - What is known of the system in the image. A virtual machine that is made of it gets that where its user wrote nothing.
+      - They can be changed later, for the machines that are made from then on.
+    type: dict
+    suboptions:
+      firmware:
+        description:
+          - What it boots with.
+          - 'B(In short:) live.'
+        type: str
+        choices: [bios, uefi]
+      os_variant:
+        description:
+          - Which system it is, by the short name that osinfo gives it.
+          - 'B(In short:) live. Allowed: a short name of osinfo''s, such as debian13.'
+        type: str
+      seed:
+        description:
+          - What in it reads the seed that C(cloud_init) of a machine makes. V(cloud-init), V(nuageinit) of FreeBSD, V(cloudbase-init)
+            of Windows, or V(none), which refuses C(cloud_init).
+          - 'B(In short:) live.'
+        type: str
+        choices: [cloud-init, nuageinit, cloudbase-init, none]
+      bus:
+        description:
+          - The bus of disks that it has a driver for.
+          - 'B(In short:) live.'
+        type: str
+        choices: [virtio, scsi, sata]
+      user:
+        description:
+          - The user whom its own defaults let in.
+          - 'B(In short:) live. Allowed: the name of a user.'
+        type: str
+      memory:
+        description:
+          - The least memory that it runs with.
+          - 'B(In short:) live. Allowed: 1MiB to 1TiB; a bare number counts in MiB.'
+        type: str
+      disk:
+        description:
+          - The least size of the disk that stands on it.
+          - 'B(In short:) live. Allowed: 1MiB to 64TiB; a bare number counts in GiB.'
+        type: str
   mirrors:
     description:
       - Which address stands in for a host, in O(url), O(checksum), O(signature) and O(simplestreams) alike. The path stays the same below it.
@@ -235,6 +299,20 @@ EXAMPLES = r"""
     build:
       suite: bookworm
       packages: [nftables]
+
+- name: Keep an image of the catalogue, under the name of its entry
+  homelab.hybrid.image:
+    name: fedora-44
+    from: catalogue
+
+- name: Keep the newest Debian 13 of today under a name of its own, through a mirror in the house
+  homelab.hybrid.image:
+    name: debian-13-2026-11
+    from: catalogue
+    entry: debian-13
+    mirrors:
+      - name: cloud.debian.org
+        url: http://mirror.example.org/debian-cloud/
 
 - name: Take a disk that was downloaded and checked before
   homelab.hybrid.image:
@@ -380,6 +458,14 @@ image:
     serial:
       description: The serial of the product of O(simplestreams) that it was made of.
       type: str
+      returned: always
+    entry:
+      description: The entry of the catalogue that it was made of.
+      type: str
+      returned: always
+    presets:
+      description: What is known of the system in it, by the keys of O(presets). Of an image for containers nothing.
+      type: dict
       returned: always
     pools:
       description:

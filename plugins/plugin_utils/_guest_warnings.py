@@ -10,6 +10,7 @@ import difflib
 import ipaddress
 import typing as t
 
+from ._catalogue import kind_of
 from ._guest_options import read_guest
 from ._profiles import dictionaries
 from ._recommended import missing_images
@@ -25,6 +26,7 @@ READ = {
     ).split(),
     "hypervisor_": (
         "hypervisor_allow hypervisor_bridges hypervisor_default_bridge hypervisor_default_image hypervisor_default_pool "
+        "hypervisor_image_catalogue hypervisor_image_mirrors "
         "hypervisor_images hypervisor_networks hypervisor_overcommit hypervisor_parallel hypervisor_storage_pools"
     ).split(),
 }
@@ -73,7 +75,8 @@ def odd_images(name: str, kind: str, options: Options, host: Variables, brings_i
     if "hypervisor_images" not in host:
         return
     images = [*dictionaries(host["hypervisor_images"]), *(missing_images([options], host) if brings_images else ())]
-    kinds = {str(image.get("name")): image.get("kind") for image in images}
+    own = host.get("hypervisor_image_catalogue")
+    kinds = {str(image.get("name")): kind_of(image, own) for image in images}
     used = {f"disks[{disk.get('name')}].image": disk.get("image") for disk in dictionaries(options.get("disks"))}
     used["image"] = options.get("image")
     for path, image in used.items():
@@ -82,7 +85,8 @@ def odd_images(name: str, kind: str, options: Options, host: Variables, brings_i
         if image not in kinds:
             yield f"{path} of {name}: {image} is none of the hypervisor_images ({', '.join(kinds) or 'there is none'})"
         elif kinds[image] not in (None, kind):
-            yield f"{path} of {name}: {image} is an image for a {kinds[image]}, and {name} is a {kind}"
+            what = "an ISO" if kinds[image] == "iso" else f"an image for a {kinds[image]}"
+            yield f"{path} of {name}: {image} is {what}, and {name} is a {kind}"
 
 
 def odd_addresses(name: str, options: Options, host: Variables) -> t.Iterator[str]:

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ._catalogue import CatalogueError, resolved, with_mirrors
 from ._guest_options import GIVEN_FOR_A_RUN, not_in_inventory, permitted, read_guest, variables_of
 from ._networks import NetworkError, networks_of, with_domains
 from ._profiles import dictionaries
@@ -28,14 +29,16 @@ def host_options(
     """The list *kind* (``bridges``, ``storage_pools``, ``images``) of a hypervisor, each item with what this run permits.
 
     Of its *guests* those with services bring the images of Debian along that they need and that are not listed. Bridges get the domains of
-    their networks.
+    their networks, images what the catalogue says of them and the mirrors of their host.
 
-    :raises AnsibleFilterError: for a permission that the inventory keeps, and for a network that is none.
+    :raises AnsibleFilterError: for a permission that the inventory keeps, for a network that is none, and for what no catalogue has.
     """
     variable, name = f"hypervisor_{kind}", str(variables.get("inventory_hostname"))
     items = variables.get(variable) or []
     if kind == "images" and isinstance(items, (list, tuple)) and hostvars is not None:
         items = [*items, *images_of_guests(variables, guests, hostvars)]
+    if kind == "images" and isinstance(items, (list, tuple)):
+        items = [_image_of(name, item, variables) for item in items]
     if kind == "bridges" and isinstance(items, (list, tuple)):
         try:
             items = with_domains(items, networks_of(name, variables))
@@ -51,6 +54,14 @@ def host_options(
             given[option] = list(words)
     # What is no list of dictionaries the module refuses, in better words.
     return [{**item, **given} if isinstance(item, t.Mapping) else item for item in items] if given else items
+
+
+def _image_of(host: str, image: t.Any, variables: t.Mapping[str, t.Any]) -> t.Any:
+    try:
+        found = resolved(image, variables.get("hypervisor_image_catalogue"))
+    except CatalogueError as exc:
+        raise AnsibleFilterError(f"hypervisor_images[{image.get('name')}] of {host}: {exc}") from exc
+    return with_mirrors(found, variables.get("hypervisor_image_mirrors"))
 
 
 def images_of_guests(

@@ -17,6 +17,7 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils._core.errors import HybridError
 from ..module_utils._core.units import GIB, parse_size, show_memory_kib, show_size
 from ..module_utils._guest.options import parse_memory
+from . import _catalogue as catalogue
 from ._guest_services import Service
 from ._profiles import ARGUMENTS, Layer, ProfileError, dictionaries, lay, mapping
 
@@ -236,13 +237,16 @@ def default_of(host: Variables, what: str) -> str | None:
 def image_of(kind: str, host: Variables) -> str:
     """The image of a guest of *kind* that names none."""
     given = host.get("hypervisor_default_image")
+    own = host.get("hypervisor_image_catalogue")
     images = {str(image.get("name")): image for image in dictionaries(host.get("hypervisor_images"))}
     if given is not None:
-        its = {**DEBIAN, **images}.get(str(given), {}).get("kind")
+        its = catalogue.kind_of({**DEBIAN, **images}.get(str(given), {}), own)
         if its in (None, kind):
             return str(given)
     listed = (
-        name for name, image in images.items() if image.get("kind") in (None, kind) and image.get("state") != "absent"
+        name
+        for name, image in images.items()
+        if catalogue.kind_of(image, own) in (None, kind) and image.get("state") != "absent"
     )
     return next(listed, _NEWEST[kind])
 

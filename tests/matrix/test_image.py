@@ -449,6 +449,42 @@ def test_an_iso_is_kept_as_it_is(folder, name):
     assert not left_overs()
 
 
+PRESETS = {
+    "presets.firmware": ("bios", "uefi"),
+    "presets.os_variant": ("debian12", "debian13"),
+    "presets.seed": ("cloud-init", "none"),
+    "presets.bus": ("virtio", "scsi"),
+    "presets.user": ("debian", "root"),
+    "presets.memory": ("512MiB", "1GiB"),
+    "presets.disk": ("4GiB", "8GiB"),
+}
+
+
+def presets_of(place: int) -> dict[str, t.Any]:
+    return {path.removeprefix("presets."): values[place] for path, values in PRESETS.items()}
+
+
+def test_presets_are_kept_and_changed_without_a_new_image(folder):
+    params = {**from_path(make_disk(folder / "disk.qcow2"), "vm"), "presets": presets_of(0)}
+    made = check_run_again(IMAGE, params, ["state", "kind", "path", *PRESETS]).facts["image"]
+    assert made["presets"] == presets_of(0)
+    before = (FOLDER / "disk.qcow2").stat()
+    changed = check_run_again(IMAGE, {"name": NAME, "presets": presets_of(1)}, [*PRESETS]).facts["image"]
+    assert changed["presets"] == presets_of(1) and changed["digest"] == made["digest"]
+    assert (FOLDER / "disk.qcow2").stat().st_ino == before.st_ino
+    one = check_run_again(IMAGE, {"name": NAME, "presets": {"bus": "sata"}}, ["presets.bus"]).facts["image"]
+    assert one["presets"] == {**presets_of(1), "bus": "sata"}
+    assert unchanged(IMAGE, from_path(folder / "disk.qcow2", "vm")).facts["image"]["presets"] == one["presets"]
+
+
+def test_presets_belong_to_machines(folder):
+    refuse(
+        IMAGE,
+        {**from_path(make_archive(folder)), "presets": {"bus": "scsi"}},
+        "presets: belong to what virtual machines",
+    )
+
+
 def test_an_iso_is_kept_while_a_drive_reads_it(folder):
     converge_now(IMAGE, from_path(make_medium(folder), "iso"))
     domain_by_hand(FOLDER / "media.iso")

@@ -24,6 +24,7 @@ from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_aga
 from ansible_collections.homelab.hybrid.tests.harness.fingerprint import differences, fingerprint
 from ansible_collections.homelab.hybrid.tests.harness.kill import Child
 from ansible_collections.homelab.hybrid.tests.harness.leftovers import remove_downloads
+from ansible_collections.homelab.hybrid.tests.harness.signer import Signer
 from ansible_collections.homelab.hybrid.tests.harness.upstream import Upstream, serving
 
 PREFIX = "hlfetch"
@@ -214,25 +215,6 @@ def test_a_file_that_is_not_there_is_refused_by_the_check(folder, up):
 
 
 # ---- signatures -----------------------------------------------------------------------------------------------------
-
-
-class Signer:
-    """A key of GnuPG's and one of OpenSSL's, made for the test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.home = folder / "gnupg"
-        self.home.mkdir(mode=0o700)
-        self.private = folder / "private.pem"
-        self.gpg("--passphrase", "", "--quick-gen-key", "Upstream <up@example.org>", "ed25519", "sign", "never")
-        self.key = self.gpg("--armor", "--export")
-        output("openssl", "genrsa", "-out", self.private, "2048")
-        self.pem = output("openssl", "rsa", "-in", self.private, "-pubout")
-
-    def gpg(self, *argv: str | Path) -> str:
-        return output("gpg", "--homedir", self.home, "--batch", "--yes", "--quiet", *argv)
-
-    def stop(self) -> None:
-        output("gpgconf", "--homedir", self.home, "--kill", "all")
 
 
 @pytest.fixture(scope="module")

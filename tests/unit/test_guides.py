@@ -387,6 +387,12 @@ def test_the_table_of_apply_paths_is_the_one_in_use() -> None:
     assert table.with_table(page) == page, "stale: make docs"
 
 
+def test_the_table_of_the_catalogue_is_that_of_its_data() -> None:
+    table = tool("catalogue_docs")
+    page = table.PAGE.read_text(encoding="utf-8")
+    assert table.with_table(page) == page, "stale: make docs"
+
+
 def test_the_table_of_benchmarks_has_its_place() -> None:
     """``make bench-write`` would find out only when it has measured for minutes."""
     page = (PAGES / "benchmarks.rst").read_text(encoding="utf-8")

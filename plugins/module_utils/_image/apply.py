@@ -19,6 +19,7 @@ from .._storage.choice import drivers_of
 from . import attempts, build, copier, copying, downloads, fetch, source_file, store
 from . import signature as signatures
 from .plan import streams_of
+from .presets import Presets
 from .record import ImageRecord
 from .spec import Build, Signature, Spec, with_create_defaults
 from .state import Remote, SourceFile, State
@@ -33,6 +34,10 @@ def apply_image(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[
     record = Owned(work.host.record("images", spec.name), ImageRecord)
     if spec.state == "absent":
         yield from _remove(spec.name, plan, record, work)
+        return
+    if state.image is not None:
+        record.save(presets=state.image.presets._replace(**spec.presets))
+        yield from plan.changes
         return
     wanted = with_create_defaults(spec)
     if wanted.path is not None and state.source is None:
@@ -138,6 +143,7 @@ def _create(
     yield Step("image in place")
     record.save(
         is_building=False,
+        presets=Presets(**spec.presets),
         format=store.FORMATS[kind],
         path=store.file_of(spec.name, kind),
         size_bytes=size,
@@ -153,9 +159,11 @@ def _size_of(kind: str, path: str) -> int:
 
 def _origin(spec: Spec, source: SourceFile, remote: Remote | None) -> dict[str, t.Any]:
     """What the image was made of, for the question whether that is still what is declared."""
+    entry = {"entry": spec.entry} if spec.entry is not None else {}
     if remote is None:
         digest = source_file.digest_of(source.path)
-        return {"path": source.path, "size": source.size, "mtime_ns": source.mtime_ns, "digest": digest}
+        told = {"path": source.path, "size": source.size, "mtime_ns": source.mtime_ns, "digest": digest}
+        return {**told, **entry}
     is_known = remote.digest is not None and remote.digest.startswith("sha256:")
     digest = str(remote.digest) if is_known else source_file.digest_of(source.path)
     streams = {**streams_of(spec.simplestreams), "serial": remote.serial} if spec.simplestreams is not None else None
@@ -166,6 +174,7 @@ def _origin(spec: Spec, source: SourceFile, remote: Remote | None) -> dict[str, 
         "digest": digest,
         "size": source.size,
         "validator": remote.validator,
+        **entry,
     }
 
 

@@ -14,6 +14,7 @@ from .._core.options import NEVER_PERMITTED
 from .._core.plan import Plan
 from .._core.units import MIB, show_size
 from . import checksum
+from .presets import GROUP, Presets
 from .spec import OPTIONS, Build, Spec, Streams, with_create_defaults
 from .state import Remote, State
 
@@ -50,10 +51,16 @@ def _plan_creation(draft: Draft, wanted: Spec, state: State) -> None:
     if wanted.simplestreams is not None:
         for key, value in streams_of(wanted.simplestreams).items():
             draft.compare(f"simplestreams.{key}", value, None)
+    _plan_presets(draft, wanted, Presets())
     if state.remote is not None:
         _plan_download(draft, wanted, state, state.remote)
     if wanted.path is not None and state.source is None:
         draft.plan.assumed.append(f"file {wanted.path}")
+
+
+def _plan_presets(draft: Draft, spec: Spec, before: Presets) -> None:
+    for key in Presets._fields:
+        draft.compare(f"{GROUP}.{key}", spec.presets.get(key), getattr(before, key))
 
 
 def streams_of(streams: Streams) -> dict[str, str | None]:
@@ -89,6 +96,7 @@ def _compare(draft: Draft, spec: Spec, state: State) -> None:
     if spec.kind is not None and spec.kind != kind:
         reason = f"kind: the image {spec.name} is of kind {kind}; one of kind {spec.kind} is another image. Give it another name"
         draft.add("kind", kind, spec.kind, permit=NEVER_PERMITTED, reason=reason)
+    _plan_presets(draft, spec, state.image.presets if state.image else Presets())
     stale = declared_otherwise(spec, state)
     if stale:
         draft.plan.warnings.append(

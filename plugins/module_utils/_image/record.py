@@ -12,6 +12,8 @@ import typing as t
 from .._core.value import Value
 from .._storage import volume as volumes
 from .._storage.volume import Volume
+from . import presets as told
+from .presets import Presets
 
 Data = t.Mapping[str, t.Any]
 
@@ -22,7 +24,8 @@ class ImageRecord(Value):
     *is_building* from before the first write until the image stands. *kind* is of which guests it is, *format* and *path* its file in the
     store, *size_bytes* what it takes unpacked or the size of the disk, *digest* that of the file, *largest_id* the largest uid or gid in it.
     *origin* is what it was made of, see ``state.State``; *download* the file that it was fetched into, by its name among the downloads.
-    *copies* were begun in pools, by the name of the pool, whether or not they stand. ``None`` where nothing is known.
+    *copies* were begun in pools, by the name of the pool, whether or not they stand. *presets* are what a machine that is made of it gets
+    where its user writes nothing. ``None`` where nothing is known.
     """
 
     __slots__ = (
@@ -35,6 +38,7 @@ class ImageRecord(Value):
         "largest_id",
         "origin",
         "path",
+        "presets",
         "size_bytes",
     )
 
@@ -51,6 +55,7 @@ class ImageRecord(Value):
         origin: Data | None = None,
         download: str | None = None,
         copies: t.Mapping[str, Volume] | None = None,
+        presets: Presets | None = None,
     ) -> None:
         self.is_building = is_building
         self.kind = kind
@@ -62,6 +67,7 @@ class ImageRecord(Value):
         self.origin: Data = origin or {}
         self.download = download
         self.copies: t.Mapping[str, Volume] = copies or {}
+        self.presets = presets or Presets()
 
     @classmethod
     def load(cls, data: Data) -> t.Self:
@@ -77,6 +83,7 @@ class ImageRecord(Value):
             origin=data.get("origin"),
             download=data.get("download"),
             copies={pool: volumes.from_record(copy) for pool, copy in (data.get("copies") or {}).items()},
+            presets=told.from_record(data.get("presets") or {}),
         )
 
     def dump(self) -> dict[str, t.Any]:
@@ -92,4 +99,5 @@ class ImageRecord(Value):
             "origin": dict(self.origin) or None,
             "download": self.download,
             "copies": {pool: volumes.to_record(copy) for pool, copy in self.copies.items()} or None,
+            "presets": self.presets.known() or None,
         }

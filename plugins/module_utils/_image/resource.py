@@ -15,6 +15,7 @@ from .._core.units import show_size
 from .._host.snapshot import IMAGE, Host
 from .observe import observe
 from .plan import plan_image, stale_paths
+from .presets import shown
 from .spec import Spec, parse
 from .state import State
 
@@ -63,6 +64,8 @@ class Image:
                 "digest": image.digest if image else None,
                 "serial": (state.origin.get("simplestreams") or {}).get("serial") if image else None,
                 "pools": sorted(copy.pool for copy in state.copies),
+                "entry": state.origin.get("entry") if image else None,
+                "presets": shown(image.presets) if image and image.kind != "container" else None,
                 "stale": stale_paths(spec, state),
             }
         }

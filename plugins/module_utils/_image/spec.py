@@ -28,7 +28,7 @@ from .._core.options import (
     size,
 )
 from .._core.units import GIB, MIB, TIB, show_size
-from . import address, checksum, simplestreams
+from . import address, checksum, presets, simplestreams
 
 STATES = ("present", "absent")
 # An ISO goes into the drive of a virtual machine, and no guest is made of it.
@@ -46,6 +46,7 @@ _PACKAGE = matching(
     ("git", "vim"),
 )
 SIGNED = ("checksum", "file", "content")
+CATALOGUE = "catalogue"
 _WORD = matching(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,62}", "letters, digits, '_', '.', ':', '+' and '-'", ("a", "b"))
 # Amounts that no image of a homelab has; what is above is a mistake or a bomb.
 _SIZE_LIMIT = 64 * GIB
@@ -70,6 +71,9 @@ OPTIONS = Options(
     Option("name", check=NAME, home=TASK, required=True),
     Option("state", home=TASK, choices=STATES, default="present"),
     Option("kind", home=RECORD, choices=KINDS, live=always, loss=fixed),
+    Option("from", home=TASK, choices=(CATALOGUE,)),
+    Option("entry", check=NAME, home=TASK),
+    Option("version", check=_WORD, home=TASK),
     Option("build.suite", home=CREATION, choices=SUITES, required=True, live=always, note=_ONCE),
     Option("build.packages", "list", each(_PACKAGE, sorts=True), home=CREATION, live=always, show=listed, note=_ONCE),
     Option("build.firmware", home=CREATION, choices=FIRMWARE, live=always, note=_ONCE),
@@ -86,6 +90,7 @@ OPTIONS = Options(
     Option("simplestreams.arch", check=_WORD, home=CREATION, live=always, note=_ONCE),
     Option("simplestreams.variant", check=_WORD, home=CREATION, live=always, note=_ONCE),
     Option("simplestreams.serial", check=_WORD, home=CREATION, live=always, note=_ONCE),
+    *presets.ROWS,
     Option("mirrors[]", "item", address.HOST, home=TASK),
     Option("mirrors[].url", check=address.URL, home=TASK),
     Option(
@@ -130,7 +135,9 @@ class Signature(t.NamedTuple):
 
 
 class Spec(t.NamedTuple):
-    """An image as declared. ``None`` is not written. *mirrors* has the address that stands in for a host, by its name."""
+    """An image as declared. ``None`` is not written. *entry* is that of the catalogue whose values are in the others, *presets* are
+    by key, in canonical form. *mirrors* has the address that stands in for a host, by its name.
+    """
 
     name: str
     state: str = "present"
@@ -141,6 +148,8 @@ class Spec(t.NamedTuple):
     checksum: str | None = None
     signature: Signature | None = None
     simplestreams: Streams | None = None
+    entry: str | None = None
+    presets: t.Mapping[str, t.Any] = {}
     mirrors: t.Mapping[str, str] = {}
     size_limit: int = _SIZE_LIMIT
     ask_upstream: bool = False
@@ -157,7 +166,9 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
     """
     declared = OPTIONS.parse(params)
     values = declared.values
-    groups = {group: _taken(values, group) for group in ("build", "signature", "simplestreams")}
+    groups = {group: _taken(values, group) for group in ("build", "signature", "simplestreams", presets.GROUP)}
+    for path in ("from", "version"):
+        values.pop(path, None)  # what the control node made of it lies in the others
     for group, needed in (("build", ("suite",)), ("signature", ("key",)), ("simplestreams", _STREAMS_NEEDED)):
         for key in needed:
             if params.get(group) is not None and key not in groups[group]:
@@ -177,6 +188,7 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
         mirrors=mirrors,
         build=Build(**groups["build"]) if groups["build"] else None,
         simplestreams=_streams(groups["simplestreams"]),
+        presets=groups[presets.GROUP],
     )
     spec = spec._replace(signature=_signature(groups["signature"], spec))
     _check_sources(spec)
@@ -220,6 +232,8 @@ def _signature(written: t.Mapping[str, t.Any], spec: Spec) -> Signature | None:
 
 
 def _check_sources(spec: Spec) -> None:
+    if spec.presets and spec.kind == "container":
+        raise SpecError("presets: belong to what virtual machines are made of", key="presets")
     written = [name for name in SOURCES if getattr(spec, name) is not None]
     if len(written) > 1:
         raise SpecError(f"{', '.join(written)}: an image comes from one of them. Write one of them", key=written[0])

@@ -11,6 +11,7 @@ import typing as t
 
 from .._core.claims import Space
 from .._storage.volume import BLOCK, FILESYSTEM, Volume
+from .presets import Presets
 
 # No guest is cloned from an ISO.
 VOLUME_KINDS = {"container": FILESYSTEM, "vm": BLOCK}
@@ -22,7 +23,7 @@ class StoredImage(t.NamedTuple):
     *path* is its file: a root file system (``tar.zst``, numeric owners, extended attributes) of a container, a disk
     (``qcow2`` without a backing file) of a VM, which a linked disk may stand on, or an ``iso`` that drives read.
     *size_bytes* is what it takes unpacked, or the size of the disk or ISO, *largest_id* the largest uid or gid of an owner in it.
-    *digest* is ``sha256:`` and the hexadecimal digest of the file.
+    *digest* is ``sha256:`` and the hexadecimal digest of the file. *presets* are what is known of the system in it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class StoredImage(t.NamedTuple):
     size_bytes: int
     digest: str
     largest_id: int = 0
+    presets: Presets = Presets()
 
 
 def space_of(copy: Volume, size_bytes: int) -> Space:

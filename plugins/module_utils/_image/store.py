@@ -47,6 +47,7 @@ def stored(image: record.Record) -> StoredImage | None:
         t.cast(int, its.size_bytes),
         t.cast(str, its.digest),
         largest_id=its.largest_id or 0,
+        presets=its.presets,
     )
 
 

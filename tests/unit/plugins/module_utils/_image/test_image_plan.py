@@ -9,6 +9,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.options import CREATION
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import How
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.plan import plan_image, stale_paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._image.presets import Presets
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.spec import Spec, parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.state import SourceFile, State, StoredImage
 from tools import apply_cells
@@ -181,8 +182,12 @@ def test_packages_have_the_characters_that_debian_gives_them():
 def test_the_table_of_apply_paths_says_what_the_plan_answers(row, way):
     before, after = apply_cells.directions(row)[way]
     told, permit = apply_cells.outcome(row, before, after, apply_cells.power_of("image", apply_cells.STOPPED))
-    there = built()._replace(image=STORED._replace(**{row.path: before}))
-    change = plan_image(Spec("debian", **{row.path: after}), there).get(row.path)
+    group, dummy, key = row.path.rpartition(".")
+    image, spec = (
+        ({"presets": Presets(**{key: before})}, {"presets": {key: after}}) if group else ({key: before}, {key: after})
+    )
+    there = built()._replace(image=STORED._replace(**image))
+    change = plan_image(Spec("debian", **spec), there).get(row.path)
     assert change is not None and (change.how.value, permit) == (told, None)
 
 
