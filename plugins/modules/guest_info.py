@@ -115,6 +115,11 @@ guests:
       type: list
       elements: dict
       returned: always
+    cdroms:
+      description: Its CD-ROM drives, with their name, their C(bus) and the C(path) of their medium. That is null for an empty drive.
+      type: list
+      elements: dict
+      returned: for virtual machines
     mounts:
       description: What is mounted into it, each with C(name), C(source), C(path), C(readonly), C(mapped) and C(map_ids).
       type: list

@@ -236,7 +236,7 @@ options:
         type: bool
       readonly:
         description:
-          - Whether the guest may only read. True for a new disk whose O(disks[].source) ends in C(.iso).
+          - Whether the guest may only read. On SATA only a CD-ROM drive can be so, see O(cdroms).
           - 'B(In short:) for the next boot. C(unset) sets it to no.'
         type: bool
       limits:
@@ -274,6 +274,43 @@ options:
               - Bytes that are written.
               - 'B(In short:) live. C(unset) sets it to nothing. Allowed: bytes a second, as a number or such as 50MiB.'
             type: str
+  cdroms:
+    description:
+      - The CD-ROM drives, by name. A drive that is not listed is left and named in RV(unmanaged), unless O(exact) says otherwise.
+      - The name is none of a disk or of a network card, as O(boot.order) names all of them.
+      - 'B(In short:) live.'
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - The name of the drive. The drives of a machine that was made by hand are called C(cdrom0), C(cdrom1) and so on until they
+            get a name here by their medium, which they keep.
+        type: str
+        required: true
+      state:
+        description:
+          - V(absent) unplugs the drive. The file of its medium stays, and is named in RV(kept).
+        type: str
+        choices: [present, absent]
+        default: present
+      source:
+        description:
+          - The medium, an ISO or another file or block device of the host, which is never deleted. A new drive without one is empty.
+          - It is inserted, changed and ejected while the machine runs. Empty text, or C(unset), ejects it.
+          - A medium that the guest holds, as while it is mounted, stays until the machine starts anew, and is named in
+            RV(restart_required). With O(allow=eject) it is taken out at once. The same holds with libvirt 9.0 of Debian 12 for a
+            drive that was plugged in while the machine ran.
+          - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an absolute path other than /, without ''..'', or empty text for an empty
+            drive.'
+        type: str
+      bus:
+        description:
+          - How the drive is plugged in. A new drive is V(sata). V(ide) is only on a machine of the type C(pc).
+          - The kernel C(linux-image-cloud-amd64) of Debian has no driver for V(sata), V(ide) and V(usb). It sees a drive on V(scsi).
+          - 'B(In short:) for the next boot. A new one has V(sata).'
+        type: str
+        choices: [sata, scsi, ide, usb]
   networks:
     description:
       - The network cards, by name. A card that is not listed is left and named in RV(unmanaged), unless O(exact) says otherwise.
@@ -399,8 +436,8 @@ options:
     suboptions:
       order:
         description:
-          - Names of disks and network cards, the first to try first.
-          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: names of disks and networks, each once.'
+          - Names of disks, CD-ROM drives and network cards, the first to try first.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: names of disks, cdroms and networks, each once.'
         type: list
         elements: str
       kernel:
@@ -447,10 +484,11 @@ options:
       - The losses that are permitted in this run.
       - V(adopt) lets a new disk take a volume that is there already, kept of an earlier guest of this name or made by somebody else. It
         belongs to this guest then, and O(delete) can delete it.
+      - V(eject) takes a medium out of a drive also while the guest holds it. What reads from it there gets errors.
       - V(replace_disk) lets a disk get another O(disks[].source).
     type: list
     elements: str
-    choices: [adopt, replace_disk]
+    choices: [adopt, eject, replace_disk]
     default: []
   delete:
     description:
@@ -467,7 +505,7 @@ options:
       - The lists that are complete. What such a list does not name is unplugged. Nothing is deleted by that.
     type: list
     elements: str
-    choices: [disks, networks]
+    choices: [disks, cdroms, networks]
     default: []
 seealso:
   - module: homelab.hybrid.lxc_container
@@ -519,9 +557,9 @@ EXAMPLES = r"""
       - name: root
         pool: main
         size: 32GiB
+    cdroms:
       - name: installer
         source: /srv/iso/appliance.iso
-        bus: sata
     boot:
       order: [root, installer]
     graphics: vnc
@@ -531,13 +569,12 @@ EXAMPLES = r"""
       - name: lan
         bridge: br0
 
-- name: Unplug the installer again, and restart for what needs it
+- name: Take the installer out again while the machine runs
   homelab.hybrid.kvm_vm:
     name: appliance
-    disks:
+    cdroms:
       - name: installer
-        state: absent
-    restart_policy: if_needed
+        source: ""
 
 - name: Pull the cable of a machine
   homelab.hybrid.kvm_vm:
@@ -602,7 +639,7 @@ kept:
   elements: str
   sample: [/srv/guests/builder.data.qcow2]
 unmanaged:
-  description: Disks and network cards that are there and not in a list that is written.
+  description: Disks, CD-ROM drives and network cards that are there and not in a list that is written.
   returned: always
   type: list
   elements: str
@@ -669,6 +706,11 @@ guest:
       returned: always
     disks:
       description: Its disks, each with its name, pool, path, size_bytes and size.
+      type: list
+      elements: dict
+      returned: always
+    cdroms:
+      description: Its CD-ROM drives, each with its name, its bus and the path of its medium. That is null for an empty drive.
       type: list
       elements: dict
       returned: always

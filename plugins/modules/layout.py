@@ -994,7 +994,7 @@ options:
             type: bool
           readonly:
             description:
-              - Whether the guest may only read. True for a new disk whose O(vms[].disks[].source) ends in C(.iso).
+              - Whether the guest may only read. On SATA only a CD-ROM drive can be so, see O(vms[].cdroms).
               - B(In short:) for the next boot. C(unset) sets it to no.
             type: bool
           limits:
@@ -1033,6 +1033,52 @@ options:
                   - Bytes that are written.
                   - 'B(In short:) live. C(unset) sets it to nothing. Allowed: bytes a second, as a number or such as 50MiB.'
                 type: str
+      cdroms:
+        description:
+          - The CD-ROM drives, by name. A drive that is not listed is left and named in RV(ignore:unmanaged), unless O(vms[].exact)
+            says otherwise.
+          - The name is none of a disk or of a network card, as O(vms[].boot.order) names all of them.
+          - B(In short:) live.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - The name of the drive. The drives of a machine that was made by hand are called C(cdrom0), C(cdrom1) and so
+                on until they get a name here by their medium, which they keep.
+            type: str
+            required: true
+          state:
+            description:
+              - V(absent) unplugs the drive. The file of its medium stays, and is named in RV(ignore:kept).
+            type: str
+            choices:
+              - present
+              - absent
+            default: present
+          source:
+            description:
+              - The medium, an ISO or another file or block device of the host, which is never deleted. A new drive without
+                one is empty.
+              - It is inserted, changed and ejected while the machine runs. Empty text, or C(unset), ejects it.
+              - A medium that the guest holds, as while it is mounted, stays until the machine starts anew, and is named in
+                RV(ignore:restart_required). With O(vms[].allow=eject) it is taken out at once. The same holds with libvirt
+                9.0 of Debian 12 for a drive that was plugged in while the machine ran.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an absolute path other than /, without ''..'', or
+                empty text for an empty drive.'
+            type: str
+          bus:
+            description:
+              - How the drive is plugged in. A new drive is V(sata). V(ide) is only on a machine of the type C(pc).
+              - The kernel C(linux-image-cloud-amd64) of Debian has no driver for V(sata), V(ide) and V(usb). It sees a drive
+                on V(scsi).
+              - B(In short:) for the next boot. A new one has V(sata).
+            type: str
+            choices:
+              - sata
+              - scsi
+              - ide
+              - usb
       networks:
         description:
           - The network cards, by name. A card that is not listed is left and named in RV(ignore:unmanaged), unless O(vms[].exact)
@@ -1174,8 +1220,9 @@ options:
         suboptions:
           order:
             description:
-              - Names of disks and network cards, the first to try first.
-              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: names of disks and networks, each once.'
+              - Names of disks, CD-ROM drives and network cards, the first to try first.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: names of disks, cdroms and networks,
+                each once.'
             type: list
             elements: str
           kernel:
@@ -1230,11 +1277,13 @@ options:
           - The losses that are permitted in this run.
           - V(adopt) lets a new disk take a volume that is there already, kept of an earlier guest of this name or made by
             somebody else. It belongs to this guest then, and O(vms[].delete) can delete it.
+          - V(eject) takes a medium out of a drive also while the guest holds it. What reads from it there gets errors.
           - V(replace_disk) lets a disk get another O(vms[].disks[].source).
         type: list
         elements: str
         choices:
           - adopt
+          - eject
           - replace_disk
         default: []
       delete:
@@ -1257,6 +1306,7 @@ options:
         elements: str
         choices:
           - disks
+          - cdroms
           - networks
         default: []
       name:

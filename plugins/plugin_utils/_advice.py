@@ -120,6 +120,7 @@ def against_vm(needs: t.Sequence[str], options: Options) -> t.Iterator[str]:
     # An ISO or a disk of somebody else's, a kernel that is named, a screen: somebody has a reason.
     is_special = (
         any(disk.get("source") for disk in disks)
+        or options.get("cdroms")
         or (options.get("boot") or {}).get("kernel")
         or options.get("graphics") not in (None, "none")
         or options.get("devices")

@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import seed
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, unchanged
@@ -43,6 +44,7 @@ def guest() -> t.Iterator[dict[str, t.Any]]:
                 "cmdline": f"{tiny.cmdline} tiny.ip={ADDRESS}/24",
             },
             "disks": [{"name": "data", "pool": POOL, "size": "8M"}],
+            "cdroms": [{"name": "cd", "bus": "scsi"}],
             "networks": [{"name": "lan", "bridge": BRIDGES[0]}, {"name": "two", "bridge": BRIDGES[1]}],
             "wait_for": ["agent", "ip", "ssh"],
             "wait_timeout": 120,
@@ -192,6 +194,62 @@ def test_the_guest_lets_devices_go_and_takes_others(guest: dict[str, t.Any]) -> 
     check_run_again(VM, new, ["disks[more]", "networks[third]"])
     mac = device(running(NAME), "interface", "third").find("mac").get("address")
     assert in_time(lambda: mac in [card.get("hardware-address") for card in agent("guest-network-get-interfaces")])
+
+
+def medium(guest: dict[str, t.Any], word: str) -> str:
+    path = Path(guest["disks"][0]["path"]).parent / f"{NAME}-{word}.iso"
+    path.write_bytes(seed.build({"user-data": word}))
+    path.chmod(0o644)
+    return str(path)
+
+
+def drive(name: str, source: str, **more: t.Any) -> dict[str, t.Any]:
+    return {"name": NAME, "cdroms": [{"name": name, "source": source, "bus": "scsi"}], **more}
+
+
+def has_in(name: str) -> str | None:
+    """The medium that libvirt sees in a drive."""
+    return machines.attribute(device(running(NAME), "disk", name), "source", "file")
+
+
+def reads(device: str, word: str) -> bool:
+    script = f"mkdir -p /cd && mount -t iso9660 -o ro {device} /cd && grep {word} /cd/user-data"
+    return in_time(lambda: runs_inside(script))
+
+
+def test_a_medium_is_mounted_and_only_taken_from_who_holds_it_where_that_is_permitted(guest: dict[str, t.Any]) -> None:
+    first, second = medium(guest, "first"), medium(guest, "second")
+    path = "cdroms[cd].source"
+    run = check_run_again(VM, drive("cd", first), [path])
+    assert run.plan.restart_required == [] and reads("/dev/sr0", "first")
+    for wanted in (second, ""):
+        run = check_run_again(VM, drive("cd", wanted), [path])
+        assert (run.plan.restart_required, len(run.plan.warnings), has_in("cd")) == ([path], 1, first)
+        assert len(unchanged(VM, drive("cd", wanted)).plan.warnings) == 1
+        check_run_again(VM, drive("cd", first), [path])
+    assert runs_inside("echo 3 > /proc/sys/vm/drop_caches; grep first /cd/user-data")
+    run = check_run_again(VM, drive("cd", second, allow=["eject"]), [path])
+    assert (run.plan.restart_required, run.plan.warnings, has_in("cd")) == ([], [], second)
+    assert runs_inside("umount -l /cd") and reads("/dev/sr0", "second") and runs_inside("umount /cd")
+    run = check_run_again(VM, drive("cd", ""), [path])
+    assert (run.plan.restart_required, has_in("cd")) == ([], None)
+    assert runs_inside("! mount -t iso9660 -o ro /dev/sr0 /cd")
+
+
+def test_a_drive_that_comes_while_the_guest_runs_is_read_and_goes(guest: dict[str, t.Any]) -> None:
+    first, second = medium(guest, "first"), medium(guest, "second")
+    path = "cdroms[dvd].source"
+    check_run_again(VM, drive("dvd", first), ["cdroms[dvd]"])
+    assert reads("/dev/sr1", "first") and runs_inside("umount /cd")
+    run = check_run_again(VM, drive("dvd", second), [path])
+    # libvirt 9.0 opens no tray of it.
+    assert (run.plan.restart_required, has_in("dvd")) in (([], second), ([path], first))
+    run = check_run_again(VM, drive("dvd", second, allow=["eject"]), [path] if run.plan.restart_required else [])
+    assert (run.plan.restart_required, has_in("dvd")) == ([], second)
+    assert reads("/dev/sr1", "second") and runs_inside("umount /cd")
+    check_run_again(VM, {"name": NAME, "cdroms": [{"name": "dvd", "state": "absent"}]}, ["cdroms[dvd]"])
+    assert device(running(NAME), "disk", "dvd") is None
+    assert in_time(lambda: runs_inside("! test -e /dev/sr1"))
 
 
 def test_the_guest_shuts_down_when_it_is_asked(guest: dict[str, t.Any]) -> None:

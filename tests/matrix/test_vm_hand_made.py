@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import typing as t
 from pathlib import Path
 
@@ -123,14 +121,6 @@ def test_a_card_of_another_kind_comes_to_a_bridge_with_the_next_boot(folder: Pat
     assert machines.taps(BRIDGES[1])
 
 
-def test_a_medium_is_put_into_an_empty_drive_and_not_replaced_without_permission(folder: Path) -> None:
-    make("<disk type='file' device='cdrom'><target dev='hdc' bus='ide'/><readonly/></disk>")
-    first, second = ({"name": "disk0", "source": str(image(folder / f"{name}.iso"))} for name in ("first", "second"))
-    check_run_again(VM, {**PLAIN, "disks": [first]}, ["disks[disk0].source"])
-    assert attribute(definition(NAME), "devices/disk/source", "file") == first["source"]
-    refuse(VM, {**PLAIN, "disks": [second]}, "allow: [replace_disk]")
-
-
 def test_a_disk_of_which_no_path_is_known_is_not_replaced_without_permission(folder: Path) -> None:
     make(f"<disk type='network' device='disk'>{NBD}<target dev='vda' bus='virtio'/></disk>")
     new = {"name": "disk0", "source": str(image(folder / "other.img"))}
@@ -152,20 +142,6 @@ def test_what_is_no_file_is_not_made_larger_and_refused_in_the_plan(folder: Path
     finally:
         machines.remove_machines()
         machines.command("losetup", "-d", device)
-
-
-def test_a_machine_with_a_drive_of_the_host_that_cannot_be_read_is_changed(folder: Path) -> None:
-    device = folder / "no-driver"
-    os.mknod(device, 0o600 | stat.S_IFBLK, os.makedev(250, 0))
-    try:
-        make(
-            f"<disk type='block' device='cdrom'><source dev='{device}'/><target dev='hda' bus='ide'/><readonly/></disk>"
-        )
-        params = {**PLAIN, "description": "changed", "disks": [{"name": "disk0", "source": str(device)}]}
-        check_run_again(VM, params, ["description"])
-        check_run_again(VM, {**PLAIN, "state": "absent"}, ["state"])
-    finally:
-        device.unlink()
 
 
 def test_memory_that_is_the_sum_of_numa_cells_is_not_made_more_and_refused_in_the_plan(folder: Path) -> None:

@@ -110,28 +110,12 @@ def test_a_topology_is_fitted_and_said_or_the_number_refused(folder: Path) -> No
 # ---- drives ------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bus", ["sata", "scsi", "virtio"])
-def test_an_iso_is_a_cd_rom_on_sata_and_a_read_only_disk_elsewhere(folder: Path, bus: str) -> None:
-    iso = {"name": "iso", "source": str(image(folder / f"{NAME}.iso")), "bus": bus}
-    check_run_again(VM, {**PLAIN, "memory": "64", "state": "started", "disks": [iso]})
-    (node,) = running(NAME).iterfind("devices/disk")
-    assert node.get("device") == ("cdrom" if bus == "sata" else "disk") and node.find("readonly") is not None
-
-
-def test_a_read_only_disk_that_comes_to_sata_is_a_cd_rom(folder: Path) -> None:
-    iso = {"name": "iso", "source": str(image(folder / f"{NAME}.iso"))}
-    check_run_again(VM, {**PLAIN, "memory": "64", "disks": [iso]})
-    check_run_again(VM, {**PLAIN, "disks": [{"name": "iso", "bus": "sata"}]}, ["disks[iso].bus"])
-    assert [node.get("device") for node in definition(NAME).iterfind("devices/disk")] == ["cdrom"]
-
-
-def test_what_a_drive_cannot_be_is_refused_in_the_plan(folder: Path) -> None:
-    drive = "<disk type='file' device='cdrom'><target dev='sdb' bus='sata'/><readonly/></disk>"
-    make(NAME, disk(image(folder / f"{NAME}.img"), "sda", "sata") + drive + "<controller type='sata'/>")
+def test_a_read_only_disk_does_not_come_to_sata(folder: Path) -> None:
+    make(NAME, disk(image(folder / f"{NAME}.img"), "sda", "sata") + "<controller type='sata'/>")
     refuse(VM, {**PLAIN, "disks": [{"name": "disk0", "readonly": True}]}, "only a CD-ROM is read-only")
-    refuse(VM, {**PLAIN, "disks": [{"name": "disk1", "readonly": False}]}, "always read-only")
-    refuse(VM, {**PLAIN, "unset": ["disks[disk1].readonly"]}, "always read-only")
-    refuse(VM, {**PLAIN, "disks": [{"name": "disk1", "bus": "virtio"}]}, "virtio does not have")
+    machines.remove_machines()
+    make(NAME, disk(image(folder / f"{NAME}-2.img"), rest="<readonly/>"))
+    refuse(VM, {**PLAIN, "disks": [{"name": "disk0", "bus": "sata"}]}, "on SATA only a CD-ROM is")
 
 
 def test_a_disk_past_the_cache_of_the_host_gets_no_cache_and_a_card_beside_a_bridge_no_mtu(folder: Path) -> None:
@@ -143,16 +127,6 @@ def test_a_disk_past_the_cache_of_the_host_gets_no_cache_and_a_card_beside_a_bri
     refuse(VM, {**PLAIN, "networks": [{"name": "net0", "mtu": 1400}]}, "of the type user")
     moved = {"name": "net0", "mtu": 1400, "bridge": BRIDGES[0]}
     check_run_again(VM, {**PLAIN, "networks": [moved]}, ["networks[net0].bridge", "networks[net0].mtu"])
-
-
-def test_a_drive_without_a_medium_is_limited_with_the_next_boot(folder: Path) -> None:
-    make(NAME, "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/><readonly/></disk>", machine="q35")
-    virsh("start", NAME)
-    limited = {**PLAIN, "disks": [{"name": "disk0", "limits": {"read_iops": 10}}]}
-    run = check_run_again(VM, limited, ["disks[disk0].limits.read_iops"])
-    assert run.plan.restart_required == ["disks[disk0].limits.read_iops"]
-    check_run_again(VM, {**limited, "restart_policy": "if_needed"}, ["disks[disk0].limits.read_iops"])
-    assert running(NAME).findtext("devices/disk/iotune/read_iops_sec") == "10"
 
 
 # ---- the screen --------------------------------------------------------------------------------------------------------------

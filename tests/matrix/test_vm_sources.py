@@ -123,9 +123,9 @@ def test_a_disk_of_another_machine_is_not_given_to_a_second_one(folder: Path, ho
 
 
 def test_machines_share_what_they_only_read(folder: Path) -> None:
-    iso = {"name": "iso", "source": str(image(folder / f"{NAME}.iso")), "bus": "sata"}
+    shown = {"name": "shown", "source": str(image(folder / f"{NAME}.img")), "readonly": True}
     for name in (NAME, OTHER):
-        check_run_again(VM, disks(iso, name=name, memory="64", state="started"))
+        check_run_again(VM, disks(shown, name=name, memory="64", state="started"))
 
 
 def test_a_disk_that_a_snapshot_stands_on_is_neither_deleted_nor_taken(folder: Path) -> None:

@@ -39,8 +39,8 @@ class Named(Thing, t.Protocol):
         """What is its own: its MAC, its source, its serial."""
 
     @property
-    def hints(self) -> t.Collection[str]:
-        """What it may share with others: its bridge."""
+    def hints(self) -> t.Collection[t.Hashable]:
+        """What it may share with others, or part with: its bridge, the medium of a drive."""
 
     def is_known_by(self, ident: str) -> bool:
         """Whether a record means it by *ident*."""
@@ -49,7 +49,7 @@ class Named(Thing, t.Protocol):
 ThingT = t.TypeVar("ThingT", bound=Named)
 # By the name of an item: its marks, the weightiest first, each with what the user wrote; and its hints.
 Marks = t.Mapping[str, t.Mapping[t.Hashable, str]]
-Hints = t.Mapping[str, t.Collection[str]]
+Hints = t.Mapping[str, t.Collection[t.Hashable]]
 
 # A name of a thing that went is nobody else's: the same declaration would take the next one away with each run.
 _GONE = "gone:"

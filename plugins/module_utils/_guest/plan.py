@@ -68,6 +68,10 @@ class Kind(keyed.Rules):
         """Paths that could be changed live by their rows, and cannot on this guest as it runs."""
         return set()
 
+    def is_asked_again(self, path: str) -> bool:
+        """Whether the guest, which has declined a change of *path*, may give in to it in this run."""
+        return False
+
     def value(self, side: Side, path: str) -> t.Any:
         """The value of an option in the light of what is declared."""
         return side.values.get(path)
@@ -171,7 +175,7 @@ def plan_guest(kind: Kind) -> Plan:
         power_of(spec, state),
         allow=spec.allow,
         unset=spec.unset if state.exists else (),
-        declined={*state.declined, *(kind.beyond_live() if state.exists and state.live else ())},
+        declined=_declined(kind) if state.exists and state.live else state.declined,
     )
     if state.other_kind:
         reason = f"name: {spec.name} is the name of a {state.other_kind} on this host; guests share one namespace"
@@ -192,6 +196,10 @@ def plan_guest(kind: Kind) -> Plan:
     is_held = state.power in ("paused", "suspended") and spec.state in ("present", state.power)
     is_restart = spec.state == "restarted" and state.exists
     return draft.finish(restart=is_restart, restart_if_needed=spec.restart_policy == "if_needed" and not is_held)
+
+
+def _declined(kind: Kind) -> set[str]:
+    return kind.beyond_live() | {path for path in kind.state.declined if not kind.is_asked_again(path)}
 
 
 def power_of(spec: GuestSpec, state: GuestState) -> Power:

@@ -14,7 +14,7 @@ import uuid
 
 from .._core import atomic, libraries, lock
 from .._core.converge import Work
-from .._core.errors import ApplyError, WaitTimeout
+from .._core.errors import ApplyError, MissingRequirement, WaitTimeout
 from .._core.options import DEFINITION, Item, pattern, split
 from .._core.plan import Change, How, Plan, Step
 from .._core.waiting import wait_until
@@ -36,10 +36,10 @@ from . import backup, power, process, seed, stillness, storage
 from .firmware import NVRAM, own_nvram
 from .naming import noted_names
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
-from .plan import VmKind
+from .plan import VmKind, held_medium
 from .spec import Spec, new_item
 from .state import State
-from .xml import boot, channel, controller, disk, nic
+from .xml import boot, cdrom, channel, controller, disk, nic
 from .xml import domain as domain_xml
 from .xml.node import Node, name_of, set_name
 
@@ -47,7 +47,7 @@ from .xml.node import Node, name_of, set_name
 _DETACH_SECONDS = 1.0
 _BALLOON_SECONDS = 2.0
 # What a device without a name of its own is known by. Where that becomes another, it bears its name from then on.
-_KNOWN_BY = ("disks[].bus", "networks[].mac")
+_KNOWN_BY = ("disks[].bus", "cdroms[].bus", "networks[].mac")
 # Debian's cloud kernel has no driver for a SATA drive: a seed there is never seen.
 _SEED_VALUES = {"format": "raw", "bus": "virtio", "readonly": True}
 
@@ -56,9 +56,12 @@ def apply_vm(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
     """Carry out *plan*, yielding each change that stands.
 
     :raises ApplyError: when libvirt or the guest refuses a step.
-    :raises MissingRequirement: when what it is cloned from does not exist; nothing was written then.
+    :raises MissingRequirement: when what it is cloned from, or a medium, does not exist; nothing was written then.
     """
     check_origin(spec, state)
+    if state.missing_media:
+        names = ", ".join(state.missing_media)
+        raise MissingRequirement(f"there is no {names} on this host", missing=[f"file {names}"])
     with errors_of(f"change {spec.name}", ApplyError):
         wanted = spec if state.exists or spec.state == "absent" else VmKind(spec, state).created()
         yield from Run(VmBackend(wanted, state, plan, work), wanted, state, plan).steps()
@@ -101,7 +104,10 @@ class VmBackend:
         return wanted_value(OPTIONS, self.spec, path)
 
     def _taken_targets(self) -> list[str]:
-        return [device.target for device in self.state.live.disks.values()] if self.state.live else []
+        live = self.state.live
+        if live is None:
+            return []
+        return [its.target for its in live.disks.values()] + [its.target for its in live.cdroms.values()]
 
     def defined(self, area: str) -> t.Mapping[str, t.Any]:
         """The devices of the machine by name; those of a half-made one are none."""
@@ -252,6 +258,12 @@ class VmBackend:
         if run is not None:
             self.own.save(run=run.noting(declined=tuple(sorted({*run.declined, path}))))
 
+    def _note_given_in(self, path: str) -> None:
+        """What the guest declined before it does no more."""
+        run = self._run_now()
+        if run is not None and path in run.declined:
+            self.own.save(run=run.noting(declined=tuple(its for its in run.declined if its != path)))
+
     def _run_now(self) -> t.Any:
         """This run of the machine, with what was noted of it so far."""
         run, noted = process.find_run(self.spec.name), self.own.record.run
@@ -265,7 +277,7 @@ class VmBackend:
         node = self._nodes(root)[area, name]
         try:
             with errors_of(f"attach {change.path} to {self.spec.name}", ApplyError):
-                if area == "disks" and disk.read(node).bus == "scsi":
+                if area != "networks" and disk.read(node).bus == "scsi":
                     self._attach_scsi_controller()
                 self._attach_where_it_fits(node, area, name)
         except ApplyError:
@@ -325,6 +337,65 @@ class VmBackend:
         nic.WRITE[key](node, value)
         if domain_xml.to_text(node) != before:
             self.domain.updateDeviceFlags(domain_xml.to_text(node), libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
+
+    def _change_medium(self, device: cdrom.Cdrom, path: str) -> None:
+        """Put the medium at *path* into a drive, or none. One that does not come out stays, unless that is permitted."""
+        library = libraries.libvirt()
+        name = next(name for name, other in self._running("cdroms").items() if other is device)
+        option = f"cdroms[{name}].source"
+        try:
+            is_in = self._takes_medium(device, path) or ("eject" in self.spec.allow and self._gets_medium(device, path))
+        except library.libvirtError:
+            # What QEMU cannot read now it could not read at the next start either: the machine would start no more.
+            self._write_back(option, self.state.persistent.cdroms[name].value("source"))
+            raise
+        if is_in:
+            self._note_given_in(option)
+            return
+        self._note_declined(option)
+        self.plan.warnings.append(held_medium(option))
+
+    def _takes_medium(self, device: cdrom.Cdrom, path: str, force: int = 0) -> bool:
+        """Whether the drive has the medium then. libvirt waits 5 seconds for a guest that holds another one."""
+        library = libraries.libvirt()
+        try:
+            node = self._drive_with(device, path)
+            self.domain.updateDeviceFlags(domain_xml.to_text(node), library.VIR_DOMAIN_AFFECT_LIVE | force)
+        except library.libvirtError as exc:
+            is_held = exc.get_error_code() in (library.VIR_ERR_OPERATION_FAILED, library.VIR_ERR_OPERATION_TIMEOUT)
+            # libvirt 9.0 does not know that a drive has a tray which was plugged in while the machine ran, and does not open it.
+            if not is_held and "Tray of device" not in exc.get_error_message():
+                raise
+            return False
+        return True
+
+    def _gets_medium(self, device: cdrom.Cdrom, path: str) -> bool:
+        """The same for a guest that is not asked: where its tray cannot be opened the drive itself goes, and comes again."""
+        library = libraries.libvirt()
+        if self._takes_medium(device, path, library.VIR_DOMAIN_DEVICE_MODIFY_FORCE):
+            return True
+        node = self._drive_with(device, path)
+        if not self._lets_go("cdroms", device.ident):
+            return False
+        self.domain.attachDeviceFlags(domain_xml.to_text(node), library.VIR_DOMAIN_AFFECT_LIVE)
+        return True
+
+    def _drive_with(self, device: cdrom.Cdrom, path: str) -> Node:
+        """The drive as it runs, with another medium."""
+        node = self._live_node("cdroms", device.ident)
+        if node is None:
+            raise ApplyError(f"the drive {device.ident} of {self.spec.name} is gone by now. Run it again")
+        cdrom.WRITE["source"](node, path)
+        return node
+
+    def _write_back(self, path: str, value: t.Any) -> None:
+        """Give the definition the value again that it had."""
+        area, name, dummy = split(path)
+        root = domain_xml.parse(self._lasting_xml())
+        node = self._nodes(root).get((area, name))
+        if node is not None:
+            WRITE[pattern(path)](self, node, value)
+            self._define(domain_xml.to_text(root))
 
     def _update_vlan(self, device: t.Any, value: int) -> None:
         self._update_nic(device, "vlan", value)
@@ -558,7 +629,7 @@ class VmBackend:
         return t.cast(str, self.domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE | library.VIR_DOMAIN_XML_SECURE))
 
     def _new_definition(self) -> Node:
-        count = len(self.spec.wanted("disks")) + len(self.spec.wanted("networks"))
+        count = sum(len(self.spec.wanted(area)) for area in VmKind.areas)
         root = domain_xml.new(self.spec.name, self._uuid, self.state.accelerator, count + 5)
         source, origin = self.state.source, self.own.record.origin
         if source is not None and source.beside and origin is not None:
@@ -603,6 +674,8 @@ class VmBackend:
             if area == "networks":
                 tap = link_name(self.spec.name, name, self.work.host.links)
                 domain_xml.add_nic(root, name, {**full.values, "mac": change.after["mac"]}, tap)
+            elif area == "cdroms":
+                domain_xml.add_cdrom(root, name, full.values, self.taken)
             else:
                 self._add_disk(root, full)
 
@@ -677,12 +750,13 @@ class VmBackend:
 
 
 def _named_nodes(root: Node) -> dict[tuple[str, str], Node]:
-    """The disks and cards that bear a name of their own, by list and name."""
+    """The disks, drives and cards that bear a name of their own, by list and name."""
     found = {}
-    for area, tag in (("disks", "disk"), ("networks", "interface")):
+    for tag in ("disk", "interface"):
         for node in root.iterfind(f"devices/{tag}"):
             name = name_of(node)
             if name is not None:
+                area = "networks" if tag == "interface" else "cdroms" if cdrom.is_drive(node) else "disks"
                 found[area, name] = node
     return found
 
@@ -702,8 +776,10 @@ def _on_node(write: t.Callable[[Node, t.Any], None]) -> t.Callable[[VmBackend, N
 WRITE: dict[str, t.Callable[[VmBackend, Node, t.Any], None]] = {
     **{path: _on_node(write) for path, write in domain_xml.WRITE.items()},
     **{f"disks[].{key}": _on_node(write) for key, write in disk.WRITE.items()},
+    **{f"cdroms[].{key}": _on_node(write) for key, write in cdrom.WRITE.items()},
     **{f"networks[].{key}": _on_node(write) for key, write in nic.WRITE.items()},
     "disks[].bus": VmBackend._write_bus,
+    "cdroms[].bus": VmBackend._write_bus,
     "boot.order": VmBackend._write_boot_order,
 }
 # Each flag that libvirt keeps beside the definition.
@@ -718,6 +794,7 @@ LIVE: dict[str, t.Callable[[VmBackend, t.Any, t.Any], None]] = {
     "networks[].rate_limit.in": lambda backend, device, bits: backend._set_rate(device, "rate_limit.in", bits),
     "networks[].rate_limit.out": lambda backend, device, bits: backend._set_rate(device, "rate_limit.out", bits),
     **{f"disks[].{key}": lambda backend, device, value: backend._set_limits(device) for key in disk.LIMITS},
+    "cdroms[].source": lambda backend, device, path: backend._change_medium(device, path),
     "networks[].bridge": lambda backend, device, bridge: backend._update_nic(device, "bridge", bridge),
     "networks[].link": lambda backend, device, link: backend._update_nic(device, "link", link),
     "networks[].vlan": lambda backend, device, vlan: backend._update_vlan(device, vlan),

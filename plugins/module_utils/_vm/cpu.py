@@ -77,6 +77,4 @@ def as_started(live: VmSide, spec: Spec, domain: t.Any, host: Host) -> VmSide:
     if kind == model and policies.keys() <= features.keys():
         kind = cpu.HOST_MODEL
         features = {name: policy for name, policy in features.items() if policies.get(name) != policy}
-    return VmSide(
-        {**live.values, "cpu.type": kind, "cpu.flags": cpu.as_flags(features)}, live.disks, live.nics, live.domain
-    )
+    return live.but(values={**live.values, "cpu.type": kind, "cpu.flags": cpu.as_flags(features)})

@@ -31,7 +31,7 @@ def guest_facts(name: str, host: Host) -> dict[str, t.Any]:
 def facts_of(name: str, state: State) -> dict[str, t.Any]:
     """The facts of what was observed."""
     if not state.exists:
-        return {**facts.nothing(name, "vm"), "managed": state.is_managed}
+        return {**facts.nothing(name, "vm"), "cdroms": [], "managed": state.is_managed}
     side = state.live or state.persistent
     return {
         **facts.common(name, "vm", OPTIONS, state),
@@ -40,6 +40,9 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
         "memory": show_memory_kib(side.values["memory"]),
         "networks": _networks(side, state),
         "disks": _disks(side),
+        "cdroms": [
+            {"name": name, "path": drive.source or None, "bus": drive.bus} for name, drive in side.cdroms.items()
+        ],
         "addresses": [address for its in state.addresses.values() for address in its],
         "uptime_seconds": uptime_seconds(state.run) if state.run else None,
         "pid": state.run.pid if state.run else None,

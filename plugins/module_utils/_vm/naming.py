@@ -10,15 +10,20 @@ from __future__ import annotations
 import typing as t
 
 from .._core.keyed import claim_names, free_place, gone, is_place, without_gone
+from .xml.cdrom import Cdrom
 from .xml.disk import Disk
 from .xml.nic import Nic
 
-PLACES = {"disks": "disk", "networks": "net"}
-DeviceT = t.TypeVar("DeviceT", Disk, Nic)
+PLACES = {"disks": "disk", "cdroms": "cdrom", "networks": "net"}
+DeviceT = t.TypeVar("DeviceT", Disk, Cdrom, Nic)
 # A card's source is a bridge, which many share; a disk's is a file of its own, also after it moved to another bus.
 # What another device may have after it.
 _PLACES_OF = ("address", "source")
-_SAME_BY = {"disks": ("alias", "ident", "address", "source"), "networks": ("alias", "ident", "address")}
+_SAME_BY = {
+    "disks": ("alias", "ident", "address", "source"),
+    "cdroms": ("alias", "ident", "address", "source"),
+    "networks": ("alias", "ident", "address"),
+}
 
 
 def name_live_devices(

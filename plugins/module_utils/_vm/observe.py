@@ -38,6 +38,7 @@ from .spec import Spec, reads_only
 from .state import FoundVolume, State, VmSide, seed_values
 from .volumes import Drivers, place_of, read_volume, recorded_places, volume_of
 from .xml import domain as domain_xml
+from .xml.cdrom import Cdrom
 from .xml.disk import Disk, serial_mark
 from .xml.domain import Domain
 from .xml.nic import Nic
@@ -71,6 +72,7 @@ def observe(spec: Spec, host: Host) -> State:
         rate_obstacle=rate_obstacle(spec, *QUEUES),
         source_obstacles=_source_obstacles(spec, state, host),
         obstacles=_obstacles(spec, state, host),
+        missing_media=_missing_media(spec),
     )
     return state.replace(foreign_seed=_foreign_seed(spec, state, drivers))
 
@@ -85,7 +87,7 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
         record=record,
         other_kind="container" if is_container else None,
         bridges={its.name: bridge for its in host.networks.values() if (bridge := its.bridge or its.lent_bridge)},
-        places={path: place.identity(path) for item in spec.items("disks") if (path := item.text("source"))},
+        places={path: place.identity(path) for path in _declared_sources(spec)},
         formats={name: driver.formats for name, driver in drivers.items()},
         other_pools={name: pool.type for name, pool in host.pools.items() if name not in drivers},
         owned=owned,
@@ -100,6 +102,17 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
         machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
         taken_macs=taken_macs(host, spec.name) if needs_macs else {},
     )
+
+
+def _declared_sources(spec: Spec) -> list[str]:
+    items = (*spec.items("disks"), *spec.items("cdroms"))
+    return [path for item in items if (path := item.text("source"))]
+
+
+def _missing_media(spec: Spec) -> list[str]:
+    """The media of drives that are declared and not there."""
+    media = [item.text("source") for item in spec.wanted("cdroms")]
+    return [path for path in dict.fromkeys(media) if path and not os.path.exists(path)]
 
 
 def _own_nvram(record: GuestRecord) -> dict[str, str]:
@@ -121,17 +134,17 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
     drivers = drivers_of(host)
     named = _name_devices(spec, state, model, drivers)
     disks: t.Mapping[str, Disk] = named.disks.things
-    nics: t.Mapping[str, Nic] = named.nics.things
+    devices = Devices(disks, named.cdroms.things, named.nics.things)
     seed_path = disks[SEED_DISK].source if SEED_DISK in disks else None
     lasting = read_seed(_read_file(seed_path), spec.name)
-    persistent = _side(model, disks, nics, {**flags, **seed_values(lasting)}, state, sizes, drivers)
+    persistent = _side(model, devices, {**flags, **seed_values(lasting)}, state, sizes, drivers)
     live, found_addresses = None, {}
     live_xml = _live_xml(spec.name, domain, power, host)
     if live_xml is not None:
         model = _read_model(live_xml, host)
-        disks, nics = _name_live_devices(state, model, persistent)
+        devices = _name_live_devices(state, model, persistent)
         seeds = _live_seed(run, seed_path, lasting, spec.name)
-        live = _side(model, disks, nics, {**flags, **seeds}, state, sizes, drivers)
+        live = _side(model, devices, {**flags, **seeds}, state, sizes, drivers)
         live = _with_port_vlans(_with_requested_memory(live, notes), spec, host)
         if run is not None:
             live = cpu.as_started(live, spec, domain, host)
@@ -148,7 +161,11 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
         libvirt_snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
         run=run,
         addresses=found_addresses,
-        mistaken={"disks": named.disks.mistaken, "networks": named.nics.mistaken},
+        mistaken={
+            "disks": named.disks.mistaken,
+            "cdroms": named.cdroms.mistaken,
+            "networks": named.nics.mistaken,
+        },
         foreign=_foreign(persistent, state),
     )
 
@@ -156,7 +173,8 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
 def _foreign(persistent: VmSide, state: State) -> tuple[str, ...]:
     """What is kept of it though we did not make it: disks of others, and what its UEFI and its TPM remember."""
     ours = set(state.owned.values())
-    sources = [disk.source for disk in persistent.disks.values() if disk.source and disk.source not in ours]
+    named = [its.source for its in persistent.disks.values()] + [its.source for its in persistent.cdroms.values()]
+    sources = [path for path in named if path and path not in ours]
     domain = persistent.domain
     remembered = (domain.nvram, firmware.tpm_folder(domain.uuid) if domain.has_tpm else "")
     return (
@@ -203,22 +221,32 @@ class _Named(t.NamedTuple):
     """The devices of a domain by name."""
 
     disks: Naming[Disk]
+    cdroms: Naming[Cdrom]
     nics: Naming[Nic]
 
 
-Devices = tuple[t.Mapping[str, Disk], t.Mapping[str, Nic]]
+class Devices(t.NamedTuple):
+    """The devices of one side under the names that they have there."""
+
+    disks: t.Mapping[str, Disk]
+    cdroms: t.Mapping[str, Cdrom]
+    nics: t.Mapping[str, Nic]
+
+
+_OnSourceT = t.TypeVar("_OnSourceT", Disk, Cdrom)
 
 
 def _read_model(xml: str, host: Host) -> Domain:
     """The model of *xml*, each disk with what its source leads to; of one on a volume of a pool libvirt knows the path."""
     model = domain_xml.read(domain_xml.parse(xml))
     model.disks = tuple(_located(disk, host) for disk in model.disks)
+    model.cdroms = tuple(_located(drive, host) for drive in model.cdroms)
     return model
 
 
-def _located(disk: Disk, host: Host) -> Disk:
-    path = disk.source or (_path_of_volume(host, *disk.volume) if disk.volume else "")
-    return disk.standing_on(path, place.identity(path)) if path else disk
+def _located(device: _OnSourceT, host: Host) -> _OnSourceT:
+    path = device.source or (_path_of_volume(host, *device.volume) if device.volume else "")
+    return device.standing_on(path, place.identity(path)) if path else device
 
 
 def _path_of_volume(host: Host, pool: str, name: str) -> str:
@@ -232,7 +260,7 @@ def _path_of_volume(host: Host, pool: str, name: str) -> str:
 
 def _name_devices(spec: Spec, state: State, domain: Domain, drivers: Drivers) -> _Named:
     recorded = state.record.names
-    disks, nics = spec.items("disks"), spec.items("networks")
+    disks, cdroms, nics = spec.items("disks"), spec.items("cdroms"), spec.items("networks")
     return _Named(
         claim_names(
             domain.disks,
@@ -240,6 +268,13 @@ def _name_devices(spec: Spec, state: State, domain: Domain, drivers: Drivers) ->
             recorded=recorded.get("disks"),
             declared=[item.name for item in disks],
             marks={item.name: _marks_of_disk(spec, item, state, drivers) for item in disks},
+        ),
+        claim_names(
+            domain.cdroms,
+            PLACES["cdroms"],
+            recorded=recorded.get("cdroms"),
+            declared=[item.name for item in cdroms],
+            hints={item.name: [state.places[path]] for item in cdroms if (path := item.text("source"))},
         ),
         claim_names(
             domain.nics,
@@ -273,23 +308,24 @@ def _networks_of(item: Item, state: State) -> list[str]:
 
 def _name_live_devices(state: State, domain: Domain, persistent: VmSide) -> Devices:
     recorded = state.record.names
-    return (
+    return Devices(
         name_live_devices("disks", domain.disks, persistent.disks, recorded.get("disks", {})),
+        name_live_devices("cdroms", domain.cdroms, persistent.cdroms, recorded.get("cdroms", {})),
         name_live_devices("networks", domain.nics, persistent.nics, recorded.get("networks", {})),
     )
 
 
 def _side(
     domain: Domain,
-    disks: t.Mapping[str, Disk],
-    nics: t.Mapping[str, Nic],
+    devices: Devices,
     more: t.Mapping[str, t.Any],
     state: State,
     sizes: t.Mapping[str, int],
     drivers: Drivers,
 ) -> VmSide:
     """One side with what only the host knows of its devices: the bridge of a card, the pool and the size of a disk."""
-    numbers = [(device.boot_order, name) for its in (disks, nics) for name, device in its.items()]
+    disks, cdroms, nics = devices
+    numbers = [(device.boot_order, name) for its in devices for name, device in its.items()]
     ordered = tuple(name for number, name in sorted(numbers) if number)
     order = ordered or tuple(f"class:{word}" for word in domain.boot_classes)
 
@@ -304,6 +340,7 @@ def _side(
         {name: disk.with_values(pool=pool_with(disk), size=sizes.get(disk.source)) for name, disk in disks.items()},
         {name: nic.with_values(bridge=bridge_of(nic)) for name, nic in nics.items()},
         domain,
+        cdroms,
     )
 
 
@@ -314,7 +351,7 @@ def _with_requested_memory(live: VmSide, notes: Run | None) -> VmSide:
     requested, before = notes.balloon
     if not min(requested, before) <= live.values["memory"] <= max(requested, before):
         return live
-    return VmSide({**live.values, "memory": requested}, live.disks, live.nics, live.domain)
+    return live.but(values={**live.values, "memory": requested})
 
 
 def _with_port_vlans(live: VmSide, spec: Spec, host: Host) -> VmSide:
@@ -323,8 +360,7 @@ def _with_port_vlans(live: VmSide, spec: Spec, host: Host) -> VmSide:
     is_unset = any(path.endswith("].vlan") for path in spec.unset)
     if not (is_declared or is_unset or any(nic.value("vlan") for nic in live.nics.values())):
         return live
-    ports = {name: _with_port_vlan(nic, host) for name, nic in live.nics.items()}
-    return VmSide(live.values, live.disks, ports, live.domain)
+    return live.but(nics={name: _with_port_vlan(nic, host) for name, nic in live.nics.items()})
 
 
 def _with_port_vlan(nic: Nic, host: Host) -> Nic:
@@ -385,7 +421,7 @@ def _find_volumes(spec: Spec, state: State, drivers: Drivers, host: Host) -> dic
 
 
 def _source_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
-    """Why the new sources of disks cannot be used. What is only read, such as an ISO, others may have too."""
+    """Why the new sources of disks cannot be used. What is only read others may have too."""
     plugged = state.persistent.disks if state.exists else {}
     found = {}
     for item in spec.wanted("disks"):

@@ -39,12 +39,13 @@ from .._core.units import show_memory_kib, show_size
 from .._guest import options as guest
 from .xml.cpu import TOPOLOGY
 
-ALLOW = ("adopt", "replace_disk")
+ALLOW = ("adopt", "eject", "replace_disk")
 DELETE = ("disks", "seed", "snapshots")
-EXACT = ("disks", "networks")
+EXACT = ("disks", "cdroms", "networks")
 WAITS = ("agent", "ip", "ssh")
 FORMATS = ("qcow2", "raw")
 BUSES = ("virtio", "scsi", "sata")
+DRIVE_BUSES = ("sata", "scsi", "ide", "usb")
 CACHES = ("default", "none", "writeback", "writethrough", "directsync", "unsafe")
 NIC_MODELS = ("virtio", "e1000", "e1000e", "rtl8139")
 GRAPHICS = ("none", "vnc")
@@ -97,7 +98,12 @@ CPU_TYPE_NAME = matching(
 CPU_TYPE = Check(_parse_cpu_type, CPU_TYPE_NAME.allowed, CPU_TYPE_NAME.samples)
 CPU_FLAG = matching(r"[+-][a-z0-9][a-z0-9_.-]{0,31}", "features of CPUs after a + or a -, such as +aes and -vmx")
 CPU_FLAGS = Check(_parse_flags, CPU_FLAG.allowed, (["+aes"], ["+aes", "-vmx"]))
-ORDER = Check(_parse_order, "names of disks and networks, each once", (["root"], ["lan", "root"]))
+ORDER = Check(_parse_order, "names of disks, cdroms and networks, each once", (["root"], ["lan", "root"]))
+MEDIUM = Check(
+    lambda key, path: path and PATH.parse(key, path),
+    f"{PATH.allowed}, or empty text for an empty drive",
+    PATH.samples,
+)
 RENDERED = Check(_parse_rendered, "YAML as text", ("version: 1", "version: 2"))
 USER = matching(r"[a-z_][a-z0-9_-]{0,31}", "a Unix user name: 1 to 32 lower case letters, digits, '_' and '-'")
 PACKAGE = matching(r"[a-z0-9][a-z0-9+.:~=-]{0,127}", "names of packages", ("htop", "vim"))
@@ -164,6 +170,16 @@ OPTIONS = Options(
     Option("disks[].discard", "bool", off=False),
     Option("disks[].readonly", "bool", off=False),
     *_limits(),
+    Option("cdroms[]", "item", live=always, note="sata and ide wait for a restart"),
+    Option(
+        "cdroms[].source",
+        check=MEDIUM,
+        off="",
+        live=always,
+        show=or_none,
+        note="a medium that the guest holds stays in until a restart, or until allow: [eject]",
+    ),
+    Option("cdroms[].bus", choices=DRIVE_BUSES, create="sata", note="ide is only on a machine of the type pc"),
     guest.NETWORK.but(note="what the guest does not let go waits for a restart"),
     guest.BRIDGE.but(note="a card that is on no bridge waits for a restart"),
     guest.NETWORK_VLAN.but(note="the bridge has to know VLANs, and libvirt to be 11.0 or newer"),

@@ -22,7 +22,9 @@ from .firmware import NVRAM, TPM
 from .naming import has_new_name
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .spec import (
+    DEVICES,
     TOPOLOGY_PATHS,
+    WORDS,
     Spec,
     acts_early,
     check_limits,
@@ -34,10 +36,9 @@ from .spec import (
     with_source,
 )
 from .state import State
+from .xml.cdrom import Cdrom
 from .xml.disk import LIMITS, Disk, plugs_live
 from .xml.nic import Nic
-
-_OTHER_AREA = {"disks": "networks", "networks": "disks"}
 
 
 def plan_vm(spec: Spec, state: State) -> Plan:
@@ -53,7 +54,7 @@ class VmKind(Kind):
 
     word = "vm"
     options = OPTIONS
-    areas = ("disks", "networks")
+    areas = DEVICES
     # QEMU's own range.
     mac_prefix = "52:54:00"
     spec: Spec
@@ -101,9 +102,10 @@ class VmKind(Kind):
             )
 
     def details(self, draft: Draft, area: str, item: Item, *, is_live: bool) -> Show | None:
-        if self.state.exists and item.name in self.state.persistent.things(_OTHER_AREA[area]):
-            raise SpecError(shared_name(item.name), key=f"{area}[{item.name}]")
-        if area == "networks":
+        other = self._other_area_with(item.name)
+        if other is not None:
+            raise SpecError(shared_name(area, item.name, other), key=f"{area}[{item.name}]")
+        if area != "disks":
             return super().details(draft, area, item, is_live=is_live)
         full = new_item(area, item, self.state.formats)
         if "source" in full.values:
@@ -112,6 +114,11 @@ class VmKind(Kind):
             return None
         self._plan_copy(draft, full)
         return self._volume_details(full)
+
+    def _other_area_with(self, name: str) -> str | None:
+        """The list in which another device stands by the name of a new one."""
+        persistent = self.state.persistent if self.state.exists else None
+        return next((area for area in self.areas if persistent and name in persistent.things(area)), None)
 
     def _plan_copy(self, draft: Draft, item: Item) -> None:
         """The copy of its image that the disk is cloned from, where this guest is the first that needs it."""
@@ -208,6 +215,7 @@ class VmKind(Kind):
         if not live.domain.has_channels:
             beyond.add("agent")
         beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if not disk.plugs_live}
+        beyond |= {f"cdroms[{name}]" for name, drive in live.cdroms.items() if not drive.plugs_live}
         # QEMU limits no drive without a medium while it runs.
         empty = [name for name, disk in live.disks.items() if disk.value("source") is None]
         beyond |= {f"disks[{name}].{key}" for name in empty for key in LIMITS}
@@ -227,8 +235,8 @@ class VmKind(Kind):
         for area, item in new:
             if item.name in live.things(area):
                 continue
-            bus = self._bus_of(item) if area == "disks" else "virtio"
-            if not plugs_live(bus):
+            bus = "virtio" if area == "networks" else self._bus_of(area, item)
+            if not plugs_live(bus) or (bus == "usb" and not live.domain.has_usb):
                 beyond.add(f"{area}[{item.name}]")
             elif bus != "usb" and not (bus == "scsi" and live.domain.has_scsi) and ports is not None:
                 ports -= 1
@@ -236,9 +244,16 @@ class VmKind(Kind):
                     beyond.add(f"{area}[{item.name}]")
         return beyond
 
-    def _bus_of(self, item: Item) -> str:
-        defined = self.state.persistent.disks.get(item.name)
-        return item.text("bus") or (defined.bus if defined else "virtio")
+    def _bus_of(self, area: str, item: Item) -> str:
+        defined = self.state.persistent.things(area).get(item.name)
+        bus = item.text("bus") or (defined.value("bus") if defined else OPTIONS[f"{area}[].bus"].create)
+        return t.cast(str, bus)
+
+    def is_asked_again(self, path: str) -> bool:
+        """A medium that the guest held goes where that is permitted now, or the guest has opened the tray since."""
+        area, name, key = split(path)
+        drive = self.state.live.cdroms.get(name) if self.state.live and (area, key) == ("cdroms", "source") else None
+        return drive is not None and (drive.is_open or "eject" in self.spec.allow)
 
     def may_have(self, draft: Draft, path: str, declared: t.Any) -> bool:
         reason = self.state.obstacles.get(path)
@@ -256,6 +271,7 @@ class VmKind(Kind):
             self._check_balloon(draft)
             self._check_cpus(draft)
             self._note_names(draft)
+            self._tell_held_media(draft)
         self._check_boot_order()
         self._check_place_of_seed(draft)
 
@@ -267,6 +283,14 @@ class VmKind(Kind):
                 device: t.Any = self.state.persistent.things(area).get(item.name)
                 if device is not None and has_new_name(area, item.name, recorded, device):
                     draft.plan.notes.append(f"{area}[{item.name}]")
+
+    def _tell_held_media(self, draft: Draft) -> None:
+        for item in self.spec.wanted("cdroms"):
+            path = f"cdroms[{item.name}].source"
+            drive = self.state.live.cdroms.get(item.name) if self.state.live else None
+            wanted = "" if path in draft.unset else item.get("source")
+            if path in draft.declined and drive is not None and wanted is not None and not self._is_on(drive, wanted):
+                draft.plan.warnings.append(held_medium(path))
 
     def _check_limits(self) -> None:
         for path, limit in (("memory", "memory_max"), (self.spec.cores_path, "cpu.max_cores")):
@@ -337,7 +361,7 @@ class VmKind(Kind):
         if unknown:
             there = ", ".join(sorted(known)) or "none"
             raise SpecError(
-                f"boot.order: there is no disk or network card {', '.join(unknown)}. There are: {there}",
+                f"boot.order: there is no disk, CD-ROM drive or network card {', '.join(unknown)}. There are: {there}",
                 key="boot.order",
             )
 
@@ -360,7 +384,18 @@ class VmKind(Kind):
         return name != SEED_DISK
 
     def mistake(self, area: str, item: Item) -> str | None:
+        drive = self._drive_of(item) if area == "disks" else None
+        if drive is not None:
+            return f"{drive} is {WORDS['cdroms']}. Write it under cdroms"
         return self.state.mistaken.get(area, {}).get(item.name) or self._same_as_another(area, item)
+
+    def _drive_of(self, item: Item) -> str | None:
+        """The drive that the name or the source of a disk stands for."""
+        drives = self.state.persistent.cdroms if self.state.exists else {}
+        source = item.text("source")
+        return next(
+            (name for name, its in drives.items() if name == item.name or (source and self._is_on(its, source))), None
+        )
 
     def _same_as_another(self, area: str, item: Item) -> str | None:
         source = item.text("source") if area == "disks" and item.is_wanted else None
@@ -376,21 +411,25 @@ class VmKind(Kind):
 
     def declared_value(self, area: str, key: str, item: Item, before: Thing) -> t.Any:
         declared = super().declared_value(area, key, item, before)
-        if key == "source" and isinstance(before, Disk) and declared and self._is_on(before, declared):
+        if key == "source" and isinstance(before, (Disk, Cdrom)) and declared and self._is_on(before, declared):
             return before.value(key)
         return declared
 
-    def _is_on(self, disk: Disk, path: str) -> bool:
-        """Whether *path* leads to what the disk stands on, whatever it is called."""
-        return path == disk.source or (disk.place is not None and self.state.places.get(path) == disk.place)
+    def _is_on(self, device: Disk | Cdrom, path: str) -> bool:
+        """Whether *path* leads to what the disk stands on, or to the medium of the drive, whatever it is called."""
+        return path == device.source or (device.place is not None and self.state.places.get(path) == device.place)
 
     def shown(self, area: str, thing: Thing) -> Show:
         if area == "disks":
             return {key: thing.value(key) for key in ("source", "size", "format", "bus")}
+        if area == "cdroms":
+            return {key: thing.value(key) for key in ("source", "bus")}
         keys = ("bridge", "mac", "model", *(("vlan",) if thing.value("vlan") else ()))
         return {key: thing.value(key) for key in keys}
 
     def check(self, draft: Draft, area: str, item: Item, before: Thing | None) -> bool:
+        if area == "cdroms":
+            return self._check_drive(draft, item, before)
         obstacle = self.state.source_obstacles.get(item.name) if area == "disks" else None
         if obstacle is not None:
             path, source = f"disks[{item.name}].source", item.text("source")
@@ -408,10 +447,20 @@ class VmKind(Kind):
         refuse(draft, path, None, before.source, reason)
         return False
 
+    def _check_drive(self, draft: Draft, item: Item, before: Thing | None) -> bool:
+        source = item.text("source")
+        if source in self.state.missing_media:
+            draft.plan.assumed.append(f"file {source}")
+        has_ide = self.state.exists and self.state.persistent.domain.has_ide
+        if item.get("bus") != "ide" or has_ide:
+            return True
+        path, now = f"cdroms[{item.name}].bus", before.value("bus") if before is not None else None
+        refuse(draft, path, now, "ide", f"{path}: {self.spec.name} is a machine without IDE. Write sata or scsi")
+        return False
+
     def _is_lost(self, item: Item, disk: Disk) -> bool:
         """Whether nothing is left of a disk that shall stay what it is. A running machine may still have open what is gone."""
-        is_drive = disk.device == "cdrom" and disk.type == "block"
-        if not disk.source or disk.source in self.state.sources or is_drive:
+        if not disk.source or disk.source in self.state.sources:
             return False
         return self._is_on(disk, item.get("source", disk.source))
 
@@ -455,7 +504,7 @@ class VmKind(Kind):
         return None
 
     def removed(self, draft: Draft, area: str, name: str, thing: Thing) -> None:
-        if isinstance(thing, Disk) and thing.source:
+        if isinstance(thing, (Disk, Cdrom)) and thing.source:
             draft.plan.kept.append(thing.source)
 
     # -- removal
@@ -480,19 +529,24 @@ def _told(value: t.Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def held_medium(path: str) -> str:
+    """That the medium of a drive did not come out, as a sentence."""
+    return (
+        f"{path}: the medium did not come out while the machine runs: the guest holds it, as while it is mounted, or libvirt is older "
+        "than 9.1 and the drive was plugged in while it ran. It goes with the next boot, or with allow: [eject]"
+    )
+
+
 def _obstacle_of_disk(key: str, declared: t.Any, disk: Disk) -> str | None:
-    """Why a CD-ROM, a disk on SATA, or one that QEMU reads past the host's cache cannot get the value of a key."""
-    is_drive = disk.device == "cdrom"
+    """Why a disk on SATA, or one that QEMU reads past the host's cache, cannot get the value of a key."""
     if key == "cache" and disk.is_native and declared not in ("none", "directsync"):
         return f"{disk.target} has io='native', which needs the cache none or directsync. Change that"
-    if key == "readonly" and is_drive and not declared:
-        return f"{disk.target} is a CD-ROM, and always read-only"
     if key == "readonly" and declared and disk.bus == "sata":
         return (
             f"{disk.target} is on SATA, where only a CD-ROM is read-only. Give a new disk another bus, or another name"
         )
-    if key == "bus" and is_drive and declared == "virtio":
-        return f"{disk.target} is a CD-ROM, which virtio does not have"
+    if key == "bus" and declared == "sata" and disk.value("readonly"):
+        return f"{disk.target} is read-only, and on SATA only a CD-ROM is. Take that off in a run before"
     return None
 
 

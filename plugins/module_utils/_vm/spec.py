@@ -23,7 +23,9 @@ from .xml.cpu import TOPOLOGY
 from .xml.disk import LIMITS
 
 TOPOLOGY_PATHS = tuple(f"cpu.topology.{key}" for key in TOPOLOGY)
-
+# The lists of devices, and what an item of each is called.
+WORDS = {"disks": "a disk", "cdroms": "a CD-ROM drive", "networks": "a network card"}
+DEVICES = tuple(WORDS)
 _LIBVIRT_NAME = re.compile(r"[^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,99}")
 
 
@@ -53,10 +55,17 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
         raise SpecError(
             f"unset: {taken_off[0]}: how the cores lie together goes as a whole. Write cpu.topology", key="unset"
         )
-    both = {item.name for item in spec.items("disks")} & {item.name for item in spec.items("networks")}
-    if both:
-        raise SpecError(shared_name(sorted(both)[0]), key="networks")
+    _check_names(spec)
     return spec
+
+
+def _check_names(spec: Spec) -> None:
+    """Disks, drives and cards share their names, as ``boot.order`` names all of them."""
+    areas: dict[str, str] = {}
+    for area in DEVICES:
+        for item in spec.items(area):
+            if areas.setdefault(item.name, area) != area:
+                raise SpecError(shared_name(area, item.name, areas[item.name]), key=area)
 
 
 def cpus_of(topology: t.Mapping[str, int]) -> int:
@@ -102,6 +111,10 @@ def _check_disk(item: Item) -> None:
     key = f"disks[{item.name}]"
     if item.name == SEED_DISK:
         raise SpecError(f"{key}: this name belongs to the disk that cloud_init makes", key=key)
+    if (item.text("source") or "").lower().endswith(".iso"):
+        raise SpecError(
+            f"{key}.source: {item.text('source')} is a medium of a CD-ROM drive. Write it under cdroms", key=key
+        )
     if "source" in item.values and any(option in item.values for option in ("pool", "image", "size")):
         raise SpecError(
             f"{key}: source is a file that is there already; pool, image and size belong to disks that are made",
@@ -129,14 +142,14 @@ def check_limits(item: Item, before: Thing | None = None, unset: t.Collection[st
 
 
 def reads_only(item: Item, before: Thing | None) -> bool:
-    """Whether a disk on a source is never written to: a new one on an ISO is not."""
-    default = before.value("readonly") if before is not None else (item.text("source") or "").endswith(".iso")
-    return bool(item.get("readonly", default))
+    """Whether a disk on a source is never written to."""
+    return bool(item.get("readonly", before is not None and before.value("readonly")))
 
 
-def shared_name(name: str) -> str:
-    """Why a disk and a network card cannot have the same name."""
-    return f"networks: {name!r} is the name of a disk too. boot.order names both, so that each needs a name of its own"
+def shared_name(area: str, name: str, other: str) -> str:
+    """Why a device of the list *area* cannot have the *name* of one of the list *other*."""
+    why = f"boot.order names {WORDS[other]} and {WORDS[area]} alike, so that each needs a name of its own"
+    return f"{area}: {name!r} is the name of {WORDS[other]} too. {why}"
 
 
 def with_source(spec: Spec, source: Source | None) -> Spec:
@@ -189,17 +202,17 @@ def _with_image(image: str, disks: tuple[Item, ...]) -> tuple[Item, ...]:
 
 
 def new_item(area: str, item: Item, formats: Formats = NO_FORMATS) -> Item:
-    """What a new disk or network card gets where the user wrote nothing. A MAC is derived by the plan.
+    """What a new disk, CD-ROM drive or network card gets where the user wrote nothing. A MAC is derived by the plan.
 
     *formats* are those that the disks of each pool can have; a new one gets the first.
 
     :raises SpecError: for a disk that nothing says where it comes from, and for a card without a bridge.
     """
     created = OPTIONS.created_item(area, item)
-    if area == "networks":
-        if "bridge" not in item.values:
-            key = f"networks[{item.name}]"
-            raise SpecError(f"{key}.bridge: is needed to add the network card", key=key)
+    if area == "networks" and "bridge" not in item.values:
+        key = f"networks[{item.name}]"
+        raise SpecError(f"{key}.bridge: is needed to add the network card", key=key)
+    if area != "disks":
         return created
     source = item.text("source")
     if source is not None:
@@ -209,4 +222,9 @@ def new_item(area: str, item: Item, formats: Formats = NO_FORMATS) -> Item:
     else:
         key = f"disks[{item.name}]"
         raise SpecError(f"{key}: a new disk needs a pool to be made in, or a source that is there", key=key)
+    if created.get("bus") == "sata" and created.get("readonly"):
+        key = f"disks[{item.name}].readonly"
+        raise SpecError(
+            f"{key}: on SATA only a CD-ROM is read-only. Write another bus, or write it under cdroms", key=key
+        )
     return created.with_values({"discard": source is None, **found, **created.values})

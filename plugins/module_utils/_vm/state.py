@@ -14,6 +14,7 @@ from .._guest.state import GuestState, Side
 from .._storage.volume import Volume
 from .options import CLOUD_INIT, OPTIONS
 from .spec import Spec
+from .xml.cdrom import Cdrom
 from .xml.disk import Disk
 from .xml.domain import Domain
 from .xml.nic import Nic
@@ -38,15 +39,26 @@ class FoundVolume:
 class VmSide(Side):
     """The definition, or the running domain, with what *domain* says beyond its options."""
 
-    __slots__ = ("disks", "domain", "nics")
+    __slots__ = ("cdroms", "disks", "domain", "nics")
 
     def __init__(
-        self, values: t.Mapping[str, t.Any], disks: t.Mapping[str, Disk], nics: t.Mapping[str, Nic], domain: Domain
+        self,
+        values: t.Mapping[str, t.Any],
+        disks: t.Mapping[str, Disk],
+        nics: t.Mapping[str, Nic],
+        domain: Domain,
+        cdroms: t.Mapping[str, Cdrom] | None = None,
     ) -> None:
-        super().__init__(values, {"disks": disks, "networks": nics})
         self.disks = disks
+        self.cdroms: t.Mapping[str, Cdrom] = cdroms or {}
         self.nics = nics
         self.domain = domain
+        super().__init__(values, {"disks": disks, "cdroms": self.cdroms, "networks": nics})
+
+    def but(self, **changes: t.Any) -> VmSide:
+        """The same side with other *values*, *nics* and the like."""
+        names = ("values", "disks", "nics", "domain", "cdroms")
+        return VmSide(**{name: changes.get(name, getattr(self, name)) for name in names})
 
 
 class State(GuestState):
@@ -58,7 +70,7 @@ class State(GuestState):
     disk would be made, *image_sizes* in bytes. *seed_path* is where its seed lies, *foreign_seed* a file of somebody else where
     it would be made. *run* is the process behind it. *places* are what declared sources lead to, *mistaken* says by list and item
     why nobody can tell which device is meant, *obstacles* by option path why its declared value cannot be had, *source_obstacles* by
-    disk why its new source cannot be used.
+    disk why its new source cannot be used, *missing_media* are the declared media of CD-ROM drives that are not there.
     """
 
     __slots__ = (
@@ -72,6 +84,7 @@ class State(GuestState):
         "image_sizes",
         "libvirt_snapshots",
         "missing_copies",
+        "missing_media",
         "mistaken",
         "obstacles",
         "other_pools",
@@ -104,6 +117,7 @@ class State(GuestState):
         mistaken: t.Mapping[str, t.Mapping[str, str]] | None = None,
         source_obstacles: t.Mapping[str, str] | None = None,
         obstacles: t.Mapping[str, str] | None = None,
+        missing_media: t.Collection[str] = (),
         addresses: t.Mapping[str, tuple[str, ...]] | None = None,
         **common: t.Any,
     ) -> None:
@@ -124,6 +138,7 @@ class State(GuestState):
         self.places: t.Mapping[str, t.Hashable] = places or {}
         self.mistaken: t.Mapping[str, t.Mapping[str, str]] = mistaken or {}
         self.obstacles: t.Mapping[str, str] = obstacles or {}
+        self.missing_media = missing_media
         self.source_obstacles: t.Mapping[str, str] = source_obstacles or {}
         self.addresses: t.Mapping[str, tuple[str, ...]] = addresses or {}
 

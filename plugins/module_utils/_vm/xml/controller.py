@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from .node import Node, make
+from .node import Node, make, remove
 
 
 def free_ports(root: Node) -> int | None:
@@ -34,6 +34,31 @@ def plugs_pci_live(root: Node) -> bool:
 
 def has_scsi(root: Node) -> bool:
     return any(node.get("type") == "scsi" for node in root.iterfind("devices/controller"))
+
+
+def has_usb(root: Node) -> bool:
+    """Whether there is a USB controller; libvirt adds one by itself where nothing is said of any."""
+    return any(
+        node.get("type") == "usb" and node.get("model") != "none" for node in root.iterfind("devices/controller")
+    )
+
+
+def has_ide(root: Node) -> bool:
+    """Whether the machine has IDE: that of the type ``pc`` has, and no other."""
+    system = root.find("os/type")
+    machine = "" if system is None else str(system.get("machine", ""))
+    return machine == "pc" or machine.startswith("pc-i440fx")
+
+
+def add_for(bus: str, root: Node) -> None:
+    """Plug in the controller that disks on *bus* need, where there is none. What libvirt adds itself it chooses well, but for SCSI."""
+    devices = root.find("devices")
+    if bus == "scsi" and not has_scsi(root):
+        devices.append(build_scsi())
+    elif bus == "usb" and not has_usb(root):
+        for node in devices.findall("controller[@type='usb']"):
+            remove(node)
+        devices.append(make("controller", type="usb", model="qemu-xhci"))
 
 
 def has_channels(root: Node) -> bool:

@@ -126,11 +126,6 @@ def serial_mark(serial: str) -> t.Hashable:
     return "serial", serial
 
 
-def is_cdrom(bus: str, is_readonly: bool) -> bool:
-    """Whether a disk is a CD-ROM: on SATA nothing else can be read-only."""
-    return bus == "sata" and is_readonly
-
-
 def plugs_live(bus: str) -> bool:
     """Whether QEMU plugs and unplugs disks on *bus* while the guest runs: it does not on ``sata``, ``ide`` and ``fdc``."""
     return bus in ("virtio", "scsi", "usb")
@@ -147,7 +142,8 @@ def _read_source(node: Node) -> str | None:
     return None if not path and node.get("type", "file") in ("file", "block") else path
 
 
-def _write_source(node: Node, path: str) -> None:
+def write_source(node: Node, path: str) -> None:
+    """Let the disk be the file or the block device at *path*."""
     is_block = path.startswith("/dev/")
     node.set("type", "block" if is_block else "file")
     remove(node.find("source"))
@@ -196,7 +192,7 @@ READ: dict[str, t.Callable[[Node], t.Any]] = {
     **{key: _read_limit(word) for key, word in LIMITS.items()},
 }
 WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
-    "source": _write_source,
+    "source": write_source,
     "format": lambda node, value: set_attribute(node, "driver", "type", value),
     "serial": lambda node, value: set_text(node, "serial", value),
     "cache": lambda node, value: set_attribute(node, "driver", "cache", "" if value == "default" else value),
@@ -216,22 +212,22 @@ def read(node: Node) -> Disk:
         device=node.get("device", "disk"),
         boot_order=boot_order(node),
         address=address_of(node),
-        volume=_read_volume(node),
+        volume=read_volume(node),
         is_native=attribute(node, "driver", "io") == "native",
     )
 
 
-def _read_volume(node: Node) -> tuple[str, str] | None:
+def read_volume(node: Node) -> tuple[str, str] | None:
+    """The pool and the name of the volume that it stands on; ``None`` where libvirt is told of none."""
     pool, volume = attribute(node, "source", "pool"), attribute(node, "source", "volume")
     return (pool, volume) if pool and volume else None
 
 
 def build(name: str, source: str, target: str, values: t.Mapping[str, t.Any]) -> Node:
     """A new disk called *name* on *source*, plugged in as *target* (``vda``)."""
-    kind = "cdrom" if is_cdrom(values["bus"], bool(values.get("readonly"))) else "disk"
-    node = make("disk", type="file", device=kind)
+    node = make("disk", type="file", device="disk")
     node.append(make("driver", name="qemu", type=values["format"]))
-    _write_source(node, source)
+    write_source(node, source)
     node.append(make("target", dev=target, bus=values["bus"]))
     for key in ("serial", "cache", "discard", "readonly", *LIMITS):
         if key in values:
@@ -246,8 +242,7 @@ def write_bus(node: Node, bus: str, taken: t.Collection[str]) -> None:
     *taken* are targets of the running domain.
     """
     devices = node.getparent()
-    if bus == "scsi" and not controller.has_scsi(devices.getparent()):
-        devices.append(controller.build_scsi())
+    controller.add_for(bus, devices.getparent())
     driver, place = node.find("driver"), node.find("target")
     for word in _OF_VIRTIO if driver is not None and bus != "virtio" else ():
         driver.attrib.pop(word, None)
@@ -256,8 +251,6 @@ def write_bus(node: Node, bus: str, taken: t.Collection[str]) -> None:
         place.attrib.pop("rotation_rate", None)
     set_attribute(node, "target", "dev", free_target(bus, {*taken, *targets(devices)}))
     set_attribute(node, "target", "bus", bus)
-    if is_cdrom(bus, is_set(node, "readonly")):
-        node.set("device", "cdrom")
     remove(node.find("address"))
 
 

@@ -12,7 +12,8 @@ import functools
 import typing as t
 
 from ..._core.libraries import etree
-from . import boot, channel, controller, cpu, disk, graphics, memory, metadata, nic, node, serial, vcpu
+from . import boot, cdrom, channel, controller, cpu, disk, graphics, memory, metadata, nic, node, serial, vcpu
+from .cdrom import Cdrom
 from .disk import Disk
 from .nic import Nic
 from .node import Node
@@ -70,6 +71,7 @@ class Domain:
 
     __slots__ = (
         "boot_classes",
+        "cdroms",
         "clusters",
         "disks",
         "fitting_topology",
@@ -77,8 +79,10 @@ class Domain:
         "has_balloon",
         "has_cells",
         "has_channels",
+        "has_ide",
         "has_scsi",
         "has_tpm",
+        "has_usb",
         "highest_named_cpu",
         "is_agent_connected",
         "machine",
@@ -95,13 +99,17 @@ class Domain:
         self.type = str(root.get("type", ""))
         self.machine = node.attribute(root, "os/type", "machine")
         self.values: t.Mapping[str, t.Any] = {path: read(root) for path, read in READ.items()}
-        self.disks: tuple[Disk, ...] = tuple(disk.read(item) for item in root.iterfind("devices/disk"))
+        drives = [(item, cdrom.is_drive(item)) for item in root.iterfind("devices/disk")]
+        self.disks: tuple[Disk, ...] = tuple(disk.read(item) for item, is_drive in drives if not is_drive)
+        self.cdroms: tuple[Cdrom, ...] = tuple(cdrom.read(item) for item, is_drive in drives if is_drive)
         self.nics: tuple[Nic, ...] = read_nics(root)
         self.boot_classes = boot.read_classes(root)
         self.free_ports = controller.free_ports(root)
         self.has_balloon = memory.has_balloon(root)
         self.plugs_pci_live = controller.plugs_pci_live(root)
         self.has_scsi = controller.has_scsi(root)
+        self.has_usb = controller.has_usb(root)
+        self.has_ide = controller.has_ide(root)
         self.has_channels = controller.has_channels(root)
         self.has_cells = memory.has_cells(root)
         self.is_agent_connected = channel.is_connected(root)
@@ -127,6 +135,7 @@ def read(root: Node) -> Domain:
 
 
 def find_disk(root: Node, target: str) -> Node | None:
+    """The disk or the CD-ROM drive that is plugged in as *target*: they share these names."""
     return next(
         (item for item in root.iterfind("devices/disk") if node.attribute(item, "target", "dev") == target), None
     )
@@ -145,18 +154,33 @@ def find_nic(root: Node, ident: str) -> Node | None:
 
 
 # The node of a device by its list and by what its model calls ``ident``.
-FIND: dict[str, t.Callable[[Node, str], Node | None]] = {"disks": find_disk, "networks": find_nic}
+FIND: dict[str, t.Callable[[Node, str], Node | None]] = {
+    "disks": find_disk,
+    "cdroms": find_disk,
+    "networks": find_nic,
+}
 
 
 def add_disk(root: Node, name: str, source: str, values: t.Mapping[str, t.Any], taken: t.Collection[str] = ()) -> Node:
     """Plug in a new disk, with the SCSI controller that it may need. *taken* are targets of the running domain."""
-    devices = root.find("devices")
-    if values["bus"] == "scsi" and not controller.has_scsi(root):
-        devices.append(controller.build_scsi())
-    target = disk.free_target(values["bus"], {*taken, *disk.targets(devices)})
+    target = _target_on(root, values["bus"], taken)
     added = disk.build(name, source, target, values)
-    _append(devices, added, "disk")
+    _append(root.find("devices"), added, "disk")
     return added
+
+
+def add_cdrom(root: Node, name: str, values: t.Mapping[str, t.Any], taken: t.Collection[str] = ()) -> Node:
+    """Plug in a new CD-ROM drive, likewise."""
+    added = cdrom.build(name, _target_on(root, values["bus"], taken), values)
+    _append(root.find("devices"), added, "disk")
+    return added
+
+
+def _target_on(root: Node, bus: str, taken: t.Collection[str]) -> str:
+    """A free target on *bus*, which has its controller then."""
+    devices = root.find("devices")
+    controller.add_for(bus, root)
+    return disk.free_target(bus, {*taken, *disk.targets(devices)})
 
 
 def add_nic(root: Node, name: str, values: t.Mapping[str, t.Any], tap: str) -> Node:

@@ -85,7 +85,8 @@ def test_a_small_debian_machine_is_told_of() -> None:
         {"image": None},
         {"graphics": "vnc"},
         {"boot": {"kernel": "/boot/vmlinuz"}},
-        {"disks": [{"name": "root", "pool": "main"}, {"name": "iso", "source": "/srv/a.iso"}]},
+        {"disks": [{"name": "root", "pool": "main"}, {"name": "data", "source": "/srv/a.img"}]},
+        {"cdroms": [{"name": "installer", "source": "/srv/a.iso"}]},
         {"memory": "much"},
     ],
 )

@@ -75,7 +75,7 @@ def test_what_is_hardly_meant_is_warned_of(spec: dict[str, t.Any], kind: str, sa
             {
                 "disks": [
                     {"name": "root", "pool": "main", "image": "debian-vm"},
-                    {"name": "iso", "source": "/srv/x.iso"},
+                    {"name": "data", "source": "/srv/x.img"},
                 ]
             },
             "vm",

@@ -16,6 +16,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._vm.plan import VmK
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import Spec, parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import FoundVolume, State, VmSide, seed_values
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.cdrom import Cdrom
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.disk import Disk
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.nic import Nic
 from tools import apply_cells
@@ -49,11 +50,15 @@ def nic(alias="lan", **values):
     return Nic(alias, "br0", {**NIC_VALUES, **values})
 
 
-DISK, NIC = disk(), nic()
+def cdrom(alias="cd", target="sda", source="/iso/a.iso", *, bus="scsi", **more):
+    return Cdrom(alias, target, {"source": source, "bus": bus}, source=source, **more)
+
+
+DISK, NIC, CDROM = disk(), nic(), cdrom()
 OTHERS = {"boot.order": (), "autostart": False, **seed_values(None)}
 
 
-def side(disks=(DISK,), nics=(NIC,), free_ports=None, **values):
+def side(disks=(DISK,), nics=(NIC,), free_ports=None, cdroms=(), **values):
     root = domain_xml.new("vm", "u", "tcg", 0)
     for path, value in {
         "memory_max": 2 << 20,
@@ -68,7 +73,8 @@ def side(disks=(DISK,), nics=(NIC,), free_ports=None, **values):
     known = {**domain.values, **OTHERS, **{path.replace("__", "."): value for path, value in values.items()}}
     if "cpu.cores" in known:
         known["vcpus"] = known["cpu.cores"]
-    return VmSide(known, {disk.alias: disk for disk in disks}, {nic.alias: nic for nic in nics}, domain)
+    named = [{device.alias: device for device in devices} for devices in (disks, nics, cdroms)]
+    return VmSide(known, named[0], named[1], domain, named[2])
 
 
 def stopped(persistent=None, **keys):
@@ -412,20 +418,26 @@ def test_the_table_of_apply_paths_says_what_the_plan_answers(row, way, power):
     before, after = apply_cells.directions(row)[way]
     told, permit = apply_cells.outcome(row, before, after, POWERS[power])
     area, dummy, key = row.path.partition("[]")
-    thing = "root" if area == "disks" else "lan"
+    thing = {"disks": "root", "cdroms": "cd"}.get(area, "lan")
     path = row.path.replace("[]", f"[{thing}]")
     if row.type == "item":
-        values = {"disks": {"pool": "main", "size": 4 << 30}, "networks": {"bridge": "br0"}}[area]
-        lists = {area: (Item(thing, after, values if after else {}),)}
+        values = {"disks": {"pool": "main", "size": 4 << 30}, "cdroms": {"bus": "scsi"}, "networks": {"bridge": "br0"}}
+        lists = {area: (Item(thing, after, values[area] if after else {}),)}
         stands = side(
-            disks=(DISK,) if before or area != "disks" else (), nics=(NIC,) if before or area == "disks" else ()
+            disks=(DISK,) if before or area != "disks" else (),
+            nics=(NIC,) if before or area != "networks" else (),
+            cdroms=(CDROM,) if before or area != "cdroms" else (),
         )
         spec = Spec("vm", lists=lists)
     elif key:
         key = key.lstrip(".")
         spec = Spec("vm", lists={area: (Item(thing, True, {key: after}),)})
         changed = {"source": before} if key == "source" else {key: before}
-        stands = side(disks=(disk(**changed),)) if area == "disks" else side(nics=(nic(**changed),))
+        stands = {
+            "disks": lambda: side(disks=(disk(**changed),)),
+            "cdroms": lambda: side(cdroms=(cdrom(**changed),)),
+            "networks": lambda: side(nics=(nic(**changed),)),
+        }[area]()
     else:
         spec = Spec("vm", values={row.path: after})
         stands = side(**{row.path.replace(".", "__"): before})

@@ -15,7 +15,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.options impor
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import backend, seed
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.options import OPTIONS
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import seed_values
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import disk, domain, nic
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import cdrom, disk, domain, nic
 
 DEFINED = {row.path for row in OPTIONS if row.home == DEFINITION and row.type != "item"}
 # What a side has of all devices together, and what the definition does not say of one of them.
@@ -23,7 +23,9 @@ OF_ALL_DEVICES = {"boot.order"}
 
 
 def test_every_option_of_the_definition_is_read() -> None:
-    items = {f"disks[].{key}" for key in disk.READ} | {f"networks[].{key}" for key in nic.READ}
+    items = {
+        f"{area}[].{key}" for area, its in {"disks": disk, "cdroms": cdrom, "networks": nic}.items() for key in its.READ
+    }
     assert {*domain.READ} | items | OF_ALL_DEVICES == DEFINED
 
 

@@ -10,7 +10,7 @@ import types
 
 import pytest
 from unit.plugins.module_utils._guest.fake import File
-from unit.plugins.module_utils._vm.test_plan import disk, nic, running, side, stopped
+from unit.plugins.module_utils._vm.test_plan import cdrom, disk, nic, running, side, stopped
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import libraries
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import ApplyError, WaitTimeout
@@ -37,7 +37,7 @@ class LibvirtError(Exception):
         self.code = code
 
     def get_error_message(self):
-        return "no"
+        return str(self)
 
     def get_error_code(self):
         return self.code
@@ -130,7 +130,10 @@ class Domain:
             self.live = domain_xml.to_text(root)
 
     def updateDeviceFlags(self, text, flags):  # noqa: N802  # libvirt's name
-        self.tell(f"update {domain_xml.parse(text).find('source').get('bridge')}")
+        node, forced = domain_xml.parse(text), "forced" if "DEVICE_MODIFY_FORCE" in self.library.names(flags) else ""
+        source = node.find("source")
+        told = "" if source is None else source.get("bridge") or source.get("file")
+        self.tell(" ".join(filter(None, ("update", told, forced))))
 
     def setMemoryFlags(self, kib, flags):  # noqa: N802  # libvirt's name
         self.tell(f"balloon {kib}")
@@ -289,6 +292,78 @@ def test_what_the_guest_was_asked_for_is_noted_with_what_it_declined(monkeypatch
     machine.domain.obeys = False
     machine.converge(memory="512")
     assert (machine.record.run.balloon, machine.record.run.declined) == ((512 << 10, 1 << 20), ("memory",))
+
+
+CD = '<disk type="file" device="cdrom"><source file="/iso/a.iso"/><target dev="sda" bus="scsi"/><readonly/><alias name="ua-cd"/></disk>'
+HELD, UNREADABLE = "VIR_ERR_OPERATION_FAILED", "VIR_ERR_SYSTEM_ERROR"
+
+
+def with_drive(monkeypatch, refused, drive=None):
+    """A running machine whose drive has a medium; *refused* says with which errors libvirt answers updates, by their beginnings."""
+    drive = drive or cdrom()
+    state = recorded(running(side(cdroms=(cdrom(),)), side(cdroms=(drive,))))
+    machine = Machine(monkeypatch, state, RECORD, text=xml().replace("</devices>", f"{CD}</devices>"))
+    machine.domain.refused = {what: LibvirtError(getattr(machine.library, code)) for what, code in refused.items()}
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("refused", "wish", "told", "declined"),
+    [
+        ({}, {}, ["define", "update /iso/b.iso"], False),
+        ({"update": HELD}, {}, ["define", "update /iso/b.iso"], True),
+        ({}, {"allow": ["eject"]}, ["define", "update /iso/b.iso"], False),
+        ({"update": HELD}, {"allow": ["eject"]}, ["define", "update /iso/b.iso", "update /iso/b.iso forced"], False),
+    ],
+)
+def test_a_medium_that_the_guest_holds_is_only_taken_where_that_is_permitted(
+    monkeypatch, refused, wish, told, declined
+):
+    machine = with_drive(monkeypatch, refused)
+    assert machine.converge(cdroms=[{"name": "cd", "source": "/iso/b.iso"}], **wish) == told
+    run = machine.record.run
+    assert (run is not None and run.declined == ("cdroms[cd].source",)) is declined
+    assert bool(machine.plan.warnings) is declined
+    assert machine.lasting().find("devices/disk[@device='cdrom']/source").get("file") == "/iso/b.iso"
+
+
+def test_a_drive_whose_tray_libvirt_does_not_open_is_plugged_in_again_where_that_is_permitted(monkeypatch):
+    machine = with_drive(monkeypatch, {})
+    stuck = LibvirtError()
+    stuck.args = ("Tray of device 'ua-cd' is not open",)
+    machine.domain.refused = {"update /iso/b.iso forced": stuck, "update": stuck}
+    told = machine.converge(cdroms=[{"name": "cd", "source": "/iso/b.iso"}], allow=["eject"])
+    assert told == ["define", "update /iso/b.iso", "update /iso/b.iso forced", "detach disk", "attach disk"]
+    assert machine.record.run is None and not machine.plan.warnings
+
+
+def test_a_medium_that_the_guest_held_once_is_forgotten_when_it_goes(monkeypatch):
+    machine = with_drive(monkeypatch, {}, cdrom(is_open=True))
+    machine.file.data = {
+        **RECORD,
+        "run": {"pid": 7, "start": 8, "declined": ["cdroms[cd].source", "memory"], "balloon": None},
+    }
+    machine.converge(cdroms=[{"name": "cd", "source": "/iso/b.iso"}])
+    assert machine.record.run.declined == ("memory",)
+
+
+def test_a_medium_that_qemu_cannot_read_leaves_the_definition_as_it_was(monkeypatch):
+    machine = with_drive(monkeypatch, {"update": UNREADABLE})
+    told = machine.converge(cdroms=[{"name": "cd", "source": "/iso/b.iso"}])
+    assert told[:3] == ["define", "update /iso/b.iso", "define"] and told[3].startswith("failed")
+    assert machine.lasting().find("devices/disk[@device='cdrom']/source").get("file") == "/iso/a.iso"
+
+
+@pytest.mark.parametrize(
+    ("more", "wish", "how"), [({}, {}, None), ({"is_open": True}, {}, "live"), ({}, {"allow": ["eject"]}, "live")]
+)
+def test_a_held_medium_is_asked_for_again_where_the_guest_may_give_in(more, wish, how):
+    persistent, live = side(cdroms=(cdrom(source=""),)), side(cdroms=(cdrom(**more),))
+    state = running(persistent, live, declined=("cdroms[cd].source",))
+    found = plan_vm(parse({"name": "vm", "cdroms": [{"name": "cd", "source": ""}], **wish}), state)
+    change = found.get("cdroms[cd].source")
+    assert (change.how.value if change else None) == how
+    assert bool(found.warnings) is (how is None) and (found.restart_required == ["cdroms[cd].source"]) is (how is None)
 
 
 def test_flags_are_kept_beside_the_definition(monkeypatch):

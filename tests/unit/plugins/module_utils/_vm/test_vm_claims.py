@@ -74,7 +74,7 @@ def test_it_is_promised_the_most_that_it_can_have(state, params, expected):
     [
         (NEW, {"disks": [{"name": "root", "pool": "main", "size": "9G"}]}, [("root", 9 * GIB)]),
         (NEW, {"image": "debian", "disks": [{"name": "root", "pool": "main"}]}, [("root", 3 * GIB)]),
-        (NEW, {"disks": [{"name": "cd", "source": "/iso/a.iso"}]}, []),
+        (NEW, {"cdroms": [{"name": "cd", "source": "/iso/a.iso"}]}, []),
         (THERE, {"disks": [{"name": "root", "size": "6G"}]}, [("root", 2 * GIB)]),
         (THERE, {"disks": [{"name": "root", "size": "4G"}]}, []),
         (THERE, {"disks": [{"name": "data", "pool": "main", "size": "1G"}]}, [("data", GIB)]),
@@ -134,6 +134,10 @@ def test_all_that_stand_are_told_by_one_listing_and_which_of_them_were_made_here
 
 
 def test_it_claims_the_sources_that_it_writes():
-    sources = [{"name": "data", "source": "/srv/data.img"}, {"name": "iso", "source": "/srv/a.iso"}]
-    sources += [{"name": "shown", "source": "/srv/shown.img", "readonly": True}]
-    assert claims(NEW, disks=sources).disks == {"/srv/data.img": "/srv/data.img"}
+    sources = [
+        {"name": "data", "source": "/srv/data.img"},
+        {"name": "shown", "source": "/srv/shown.img", "readonly": True},
+    ]
+    assert claims(NEW, disks=sources, cdroms=[{"name": "cd", "source": "/srv/a.iso"}]).disks == {
+        "/srv/data.img": "/srv/data.img"
+    }
