@@ -203,6 +203,10 @@ ubuntu: host ## Build a root of Ubuntu from a mirror that this host names, where
 clones: host ## Clone a running Debian 13 that is frozen by its agent, and show that the clone is another system
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/clones.py
 
+.PHONY: appliances
+appliances: host ## Boot whole systems on machines of other kinds: Debian 13 with secure boot and a TPM
+	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/appliances
+
 .PHONY: wire
 wire: host ## Change the network of a host that is reached by it alone: confirmed over a new connection, or taken back, whatever is killed
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/wire

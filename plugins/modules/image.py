@@ -98,8 +98,9 @@ options:
       firmware:
         description:
           - The firmware that the disk of a virtual machine boots with. V(bios) unless another is written.
+          - V(uefi) is a disk that boots by UEFI, with secure boot too, and by BIOS as well. It is some 70 MiB larger.
         type: str
-        choices: [bios]
+        choices: [bios, uefi]
   path:
     description:
       - Take the image from this file of the managed host, an absolute path. It is copied (as a reflink where the file system can).

@@ -116,6 +116,59 @@ options:
       - Up to where O(memory) can grow while the machine runs. A new machine has no more than O(memory).
       - 'B(In short:) for the next boot. Allowed: whole MiB, 16 MiB to 64 TiB.'
     type: str
+  machine:
+    description:
+      - The type of the machine, its chipset and how QEMU's devices behave. V(q35) has PCI Express, and is what a new machine is. V(pc) is
+        the i440FX with PCI alone, for systems that are older than that.
+      - With a version such as V(pc-q35-9.0) its devices behave as in that version of QEMU, which Windows asks for at times. Without one it
+        gets the newest when it is made and stays with that; the word then stands for each version, so that a newer QEMU is no change.
+      - A machine that stands does not become the other of the two, as its devices would be in other places.
+      - 'B(In short:) for the next boot. A new one has V(q35). Allowed: q35, pc, or one of a version such as pc-q35-9.0.'
+    type: str
+  firmware:
+    description:
+      - By what the machine starts. The file of the firmware, and what it needs, libvirt chooses by the descriptors of the host.
+      - The variables of UEFI lie in a file of their own for each of the three ways to start by it, as those of one would switch the
+        secure boot of another off. Where the firmware becomes another the file stays, is named in RV(kept), and is taken up again
+        where the machine comes back to it. What is kept of an earlier machine of that name a new one takes with O(allow=adopt) alone.
+    type: dict
+    suboptions:
+      type:
+        description:
+          - V(bios) is SeaBIOS. V(uefi) is OVMF, of the Debian package C(ovmf). A new machine has V(bios) where nothing here is written.
+          - 'B(In short:) for the next boot. C(unset) sets it to V(bios).'
+        type: str
+        choices: [bios, uefi]
+      secure_boot:
+        description:
+          - Whether UEFI can refuse what is not signed. It takes a O(machine) of V(q35), and means O(firmware.type=uefi).
+          - 'B(In short:) for the next boot. C(unset) sets it to no.'
+        type: bool
+      enrolled_keys:
+        description:
+          - Whether the variables begin with Microsoft's keys, by which Windows and the signed shim of the distributions start. Secure boot
+            that is new has them where nothing else is written. With V(false) everything starts until somebody enrolls keys in the guest.
+          - 'B(In short:) for the next boot. C(unset) sets it to no.'
+        type: bool
+  tpm:
+    description:
+      - A TPM, emulated by C(swtpm). The secrets in it lie in a folder that libvirt names after the UUID of the machine.
+      - Where it is taken off (C(unset=[tpm])) that folder stays, is named in RV(kept), and is taken up again with the next TPM of this
+        machine. What is kept of an earlier machine of that name a new one takes, with its UUID, with O(allow=adopt) alone.
+    type: dict
+    suboptions:
+      version:
+        description:
+          - V(2.0) is what Windows 11 asks for, and what a new TPM is where only O(tpm.model) is written. Each version has secrets of its own.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing.'
+        type: str
+        choices: ['1.2', '2.0']
+      model:
+        description:
+          - How the guest sees it. A new TPM 2.0 is V(crb), one of 1.2 is V(tis).
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing.'
+        type: str
+        choices: [crb, tis]
   image:
     description:
       - The image (see M(homelab.hybrid.image), kind C(vm)) of the first disk that has neither an image nor a source of its own.
@@ -133,7 +186,7 @@ options:
       - It has a UUID, MAC addresses and a seed of its own, so that cloud-init sees another instance and makes its host name, ssh host keys
         and C(/etc/machine-id) anew at its first start, before it asks for an address. Where O(cloud_init.user_data) may need the network
         before cloud-init's last stages, or O(cloud_init.meta_data) is written, that is when the network is up.
-      - Of a machine that starts by UEFI the clone has the variables, in a file of its own that goes with C(delete=[disks]). A TPM
+      - It is a machine of the same O(machine) and starts as its origin does. Of UEFI it has the variables, in a file of its own. A TPM
         it gets with nothing in it, as a TPM says who a machine is. What it opens disks with (BitLocker, systemd-cryptenroll) stays
         with the origin, and the clone asks for its recovery key.
       - What lies inside its disks nobody opens. Where it has no seed, leave C(/etc/machine-id) and the ssh host keys out of its origin, or
@@ -483,7 +536,7 @@ options:
     description:
       - The losses that are permitted in this run.
       - V(adopt) lets a new disk take a volume that is there already, kept of an earlier guest of this name or made by somebody else. It
-        belongs to this guest then, and O(delete) can delete it.
+        belongs to this guest then, and O(delete) can delete it. So it is with UEFI variables and a TPM that a new machine finds.
       - V(eject) takes a medium out of a drive also while the guest holds it. What reads from it there gets errors.
       - V(replace_disk) lets a disk get another O(disks[].source).
     type: list
@@ -492,13 +545,13 @@ options:
     default: []
   delete:
     description:
-      - What O(state=absent) deletes of what this module made, V(disks) for the volumes and the UEFI variables of a clone, V(seed) for the
-        disk of O(cloud_init).
+      - What O(state=absent) deletes of what this module made, V(disks) for the volumes, V(seed) for the disk of O(cloud_init), V(nvram)
+        for the variables of UEFI, V(tpm) for the secrets of a TPM, without which nobody opens what is sealed by them.
       - V(snapshots) are those that M(homelab.hybrid.guest_snapshot) made of it, which are kept with its disks otherwise, and those that libvirt keeps
         itself, with which it is not taken away otherwise.
     type: list
     elements: str
-    choices: [disks, seed, snapshots]
+    choices: [disks, nvram, seed, snapshots, tpm]
     default: []
   exact:
     description:

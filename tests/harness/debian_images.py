@@ -29,6 +29,11 @@ def vm_disk(suite: str, packages: t.Sequence[str] = (), cache: Path = CACHE) -> 
     return _cached("vm", suite, packages, cache, "disk.qcow2", build.build_vm_disk)
 
 
+def uefi_disk(suite: str, packages: t.Sequence[str] = (), cache: Path = CACHE) -> Path:
+    """The same, which starts by UEFI too, and with secure boot."""
+    return _cached("uefi", suite, packages, cache, "disk.qcow2", build.build_vm_disk)
+
+
 def bare_root(suite: str, packages: t.Sequence[str] = (), cache: Path = CACHE) -> Path:
     """A Debian as its installer leaves it, with git and make: no Python, no SSH, nothing of this collection."""
     return _cached("bare", suite, packages, cache, "root.tar.zst", _build_bare_root)
@@ -61,7 +66,8 @@ def _cached(
     folder = cache / f"{kind}-{suite}-{hashlib.sha256(code + recipe).hexdigest()[:12]}"
 
     def build_in(work: Path) -> None:
-        for dummy in make(build.Recipe(suite, tuple(packages)), str(work / name), ()):
+        firmware = "uefi" if kind == "uefi" else "bios"
+        for dummy in make(build.Recipe(suite, tuple(packages), firmware), str(work / name), ()):
             pass
 
     return built_once(folder, build_in) / name
@@ -69,7 +75,13 @@ def _cached(
 
 def main() -> int:
     """Build one and say where it is."""
-    makers = {"container": container_root, "hypervisor": container_root, "bare": bare_root, "vm": vm_disk}
+    makers = {
+        "container": container_root,
+        "hypervisor": container_root,
+        "bare": bare_root,
+        "vm": vm_disk,
+        "uefi": uefi_disk,
+    }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=makers)
     parser.add_argument("suite")

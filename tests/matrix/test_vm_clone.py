@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 import typing as t
 from pathlib import Path
@@ -211,11 +210,12 @@ def test_a_clone_has_the_uefi_variables_of_its_origin_and_a_tpm_of_its_own(
     unchanged(VM, {**FROM, "state": "started"})
     outcome = converge_now(VM, {"name": CLONE, **PAPER, "state": "absent"})
     assert outcome.error is None and outcome.plan.kept.count(str(OWN_NVRAM)) == 1 and OWN_NVRAM.exists()
-    gone = {"name": CLONE, **PAPER, "state": "absent", "delete": ["disks"]}
+    gone = {"name": CLONE, **PAPER, "state": "absent", "delete": ["disks", "nvram"]}
     check_run_again(VM, gone, ["disks[root]", "disks[data]", "nvram"])
     assert not OWN_NVRAM.exists() and first_bytes(firmware["nvram"]) == b"first" and firmware["tpm"].exists()
-    assert (place / "tpm2" / "tpm2-00.permall").is_file()  # what a TPM has sealed stays with any word
-    shutil.rmtree(place)
+    assert (place / "tpm2" / "tpm2-00.permall").is_file()  # what a TPM has sealed stays with any other word
+    check_run_again(VM, {**gone, "delete": ["tpm"]}, ["tpm"])
+    assert not place.exists()
 
 
 @needs_firmware
@@ -235,11 +235,11 @@ def test_a_clone_of_a_snapshot_has_the_uefi_variables_of_then(
     check_run_again(VM, FROM)
     assert first_bytes(OWN_NVRAM) == b"later"
     check_run_again(VM, gone, ["state"])
-    check_run_again(VM, {**gone, "delete": ["disks"]}, ["disks[root]", "disks[data]", "nvram"])
+    check_run_again(VM, {**gone, "delete": ["disks", "nvram"]}, ["disks[root]", "disks[data]", "nvram"])
 
 
 @pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
-def test_uefi_of_an_older_type_of_machine_is_not_cloned(pool: str, pool_folder: Path) -> None:
+def test_a_clone_is_a_machine_of_the_type_of_its_origin_and_starts_as_that_does(pool: str, pool_folder: Path) -> None:
     make(pool)
     source = f"<driver name='qemu' type='qcow2'/><source file='{path_of(pool, pool_folder, 'root')}'/>"
     disk = f"<disk type='file' device='disk'>{source}<target dev='vda'/></disk>"
@@ -249,7 +249,13 @@ def test_uefi_of_an_older_type_of_machine_is_not_cloned(pool: str, pool_folder: 
     rest = f"<memory>65536</memory>{system}<features><acpi/></features><devices>{disk}</devices>"
     file.write_text(f"<domain type='qemu'><name>{NAME}</name><uuid>{uuid}</uuid>{rest}</domain>", encoding="utf-8")
     virsh("define", str(file))
-    refuse(VM, FROM, "and what homelab.hybrid.kvm_vm makes is a q35")
+    refuse(VM, {**FROM, "firmware": {"type": "bios"}}, f"firmware.type: a clone starts as {NAME} does")
+    outcome = check_run_again(VM, FROM)
+    assert [change.after for change in outcome.plan.changes if change.path == "machine"] == ["pc"]
+    root = definition(CLONE)
+    assert root.find("os/type").get("machine") == definition(NAME).find("os/type").get("machine")  # type: ignore[union-attr]  # there is one
+    assert root.findtext("os/loader") == f"{pool_folder}/code"
+    check_run_again(VM, {"name": CLONE, "state": "absent", "delete": ["disks", "nvram"]})
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,7 @@ def _guard_data(draft: Draft, kind: Kind) -> None:
     declared = False if "template" in draft.unset else spec.get("template")
     is_template = was_template if declared is None else declared
     if was_template and not is_template and state.clones:
-        _stop(draft, "template", f"{stand_on(name, state.clones)}. Take them away first")
+        stop(draft, "template", f"{stand_on(name, state.clones)}. Take them away first")
     if not (is_template or state.clones):
         return
     why = stand_on(name, state.clones) if state.clones else f"{name} is a template, from which guests are cloned"
@@ -343,13 +343,13 @@ def _guard_data(draft: Draft, kind: Kind) -> None:
     if draft.power.will_run or _starts(draft):
         way = f"{why}, and it is not started. Clone it{out}"
         if draft.plan.has("state") and _starts(draft):
-            _stop(draft, "state", way)
+            stop(draft, "state", way)
         elif draft.plan.has("template"):
-            _stop(draft, "template", f"{name} runs, and a template does not. Stop it first (state: stopped)")
+            stop(draft, "template", f"{name} runs, and a template does not. Stop it first (state: stopped)")
     if was_template or state.clones:
         for change in draft.plan.changes:
             if kind.touches_data(change.path):
-                _stop(draft, change.path, f"{why}, and what it holds is not changed{out}")
+                stop(draft, change.path, f"{why}, and what it holds is not changed{out}")
 
 
 def _starts(draft: Draft) -> bool:
@@ -357,7 +357,7 @@ def _starts(draft: Draft) -> bool:
     return change is not None and change.after not in ("stopped", "absent")
 
 
-def _stop(draft: Draft, path: str, reason: str) -> None:
+def stop(draft: Draft, path: str, reason: str) -> None:
     """Refuse the change of *path* that *draft* has."""
     change = draft.plan.get(path)
     if change is not None and change.how is not How.REFUSED:

@@ -42,7 +42,7 @@ class RecordedVolume:
 
 
 class RecordedFile(t.NamedTuple):
-    """A file that we made beside the volumes. *is_fresh* as of a volume."""
+    """A file or folder that we made beside the volumes. *is_fresh* as of a volume."""
 
     path: str
     is_fresh: bool = False
@@ -123,7 +123,8 @@ class GuestRecord:
     that. *snapshots* are ours, by name; *reverting* is a revert that has not come to its end. *origin* is what it was cloned
     from; *addresses* and *addresses6* are those that were taken for cards that leave the choice to the host (``ip``, ``ip6``), with the
     length of the prefix, by card;
-    *holds* is the guest that is held still by us while it is. *nvram* is the file of a machine's UEFI variables that we made.
+    *holds* is the guest that is held still by us while it is. *files* are what a machine remembers beside its disks and we made, by
+    its name (``_vm.firmware``).
     """
 
     __slots__ = (
@@ -131,6 +132,7 @@ class GuestRecord:
         "addresses6",
         "due_power",
         "exists",
+        "files",
         "holds",
         "idmap",
         "image",
@@ -138,7 +140,6 @@ class GuestRecord:
         "kind",
         "macs",
         "names",
-        "nvram",
         "options",
         "origin",
         "reverting",
@@ -171,7 +172,7 @@ class GuestRecord:
         reverting: Revert | None = None,
         origin: Origin | None = None,
         holds: str | None = None,
-        nvram: RecordedFile | None = None,
+        files: t.Mapping[str, RecordedFile] | None = None,
         addresses: t.Mapping[str, str] | None = None,
         addresses6: t.Mapping[str, str] | None = None,
     ) -> None:
@@ -195,7 +196,7 @@ class GuestRecord:
         self.reverting = reverting
         self.origin = origin
         self.holds = holds
-        self.nvram = nvram
+        self.files: t.Mapping[str, RecordedFile] = files or {}
 
     def replace(self, **changes: t.Any) -> GuestRecord:
         return GuestRecord(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
@@ -247,11 +248,11 @@ _FOLDERS = (
     "snapshots",
     "reverting",
     "origin",
-    "nvram",
+    "files",
 )
 _LISTS = ("ssh_keys", "tags")
 _KEYS = frozenset(
-    "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds nvram schema "
+    "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds files schema "
     "addresses addresses6".split()
 )
 
@@ -276,7 +277,7 @@ def _check_kind(key: str, value: t.Any, kind: type) -> None:
 
 
 def _load(data: Data, exists: bool) -> GuestRecord:
-    run, reverting, origin, nvram = data.get("run"), data.get("reverting"), data.get("origin"), data.get("nvram")
+    run, reverting, origin = data.get("run"), data.get("reverting"), data.get("origin")
     return GuestRecord(
         exists=exists,
         kind=data.get("kind") or "",
@@ -299,7 +300,10 @@ def _load(data: Data, exists: bool) -> GuestRecord:
         reverting=Revert(str(reverting["target"]), str(reverting["aside"])) if reverting else None,
         origin=load_origin(origin) if origin else None,
         holds=data.get("holds"),
-        nvram=RecordedFile(str(nvram["path"]), bool(nvram.get("fresh"))) if nvram else None,
+        files={
+            name: RecordedFile(str(its["path"]), bool(its.get("fresh")))
+            for name, its in (data.get("files") or {}).items()
+        },
         addresses=data.get("addresses"),
         addresses6=data.get("addresses6"),
     )
@@ -353,7 +357,7 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "reverting": record.reverting._asdict() if record.reverting else None,
         "origin": _dump_origin(record.origin) if record.origin else None,
         "holds": record.holds,
-        "nvram": _dump_file(record.nvram) if record.nvram else None,
+        "files": {name: _dump_file(its) for name, its in record.files.items()} or None,
         **record.options,
     }
 

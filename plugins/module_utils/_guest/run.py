@@ -228,8 +228,8 @@ class Run:
         record = self.own.record
         macs = {**record.macs, **self._changed_macs()}
         volumes = {name: volume.settled() for name, volume in record.volumes.items()}
-        nvram = record.nvram.settled() if record.nvram else None
-        settled = record.replace(is_building=False, volumes=volumes, macs=macs, nvram=nvram)
+        files = {name: file.settled() for name, file in record.files.items()}
+        settled = record.replace(is_building=False, volumes=volumes, macs=macs, files=files)
         if self.own.save(settled.replace(**self.backend.claims(is_final=True))):
             yield Step("record complete")
 
@@ -387,7 +387,7 @@ class Run:
                 volumes=kept,
                 idmap=record.idmap,
                 snapshots=snapshots,
-                nvram=record.nvram if record.nvram and record.nvram.path in self.state.owned.values() else None,
+                files={name: file for name, file in record.files.items() if name in self.state.owned},
             )
             self._save_what_is_left(left)
             yield removal
@@ -402,7 +402,8 @@ class Run:
                 self.backend.remove_volume(name)
                 record = self.own.record
                 volumes = {other: volume for other, volume in record.volumes.items() if other != name}
-                self._save_what_is_left(record.replace(volumes=volumes))
+                files = {other: file for other, file in record.files.items() if other != name}
+                self._save_what_is_left(record.replace(volumes=volumes, files=files))
                 yield change
 
     def _snapshots_left(self, but: str = "") -> dict[str, Snapshot]:
@@ -412,7 +413,7 @@ class Run:
 
     def _save_what_is_left(self, record: GuestRecord) -> None:
         """The record goes with the last that is kept."""
-        if record.volumes or record.snapshots or record.nvram:
+        if record.volumes or record.snapshots or record.files:
             self.own.save(record)
         else:
             self.own.remove()

@@ -26,6 +26,16 @@ class Capabilities:
         found = self._root.find(f"{path}/enum[@name='{enum}']")
         return None if found is None else tuple(value.text or "" for value in found.iterfind("value"))
 
+    @property
+    def machine(self) -> str:
+        """The type that was asked for, with its version."""
+        return self._root.findtext("machine", "")
+
+    @property
+    def loaders(self) -> tuple[str, ...]:
+        """The files of firmware that such a machine can start by."""
+        return tuple(its.text or "" for its in self._root.iterfind("os/loader/value"))
+
     def has_cpu_mode(self, mode: str) -> bool:
         found = self._root.find(f"cpu/mode[@name='{mode}']")
         return found is not None and found.get("supported") == "yes"

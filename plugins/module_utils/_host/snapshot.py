@@ -13,7 +13,7 @@ import typing as t
 from .._core import record
 from .._core.errors import HybridError, MissingLibrary
 from .._core.reference import Reference, ReferenceKind
-from . import capabilities, libvirt, links, lxc, mounts, probe, rates, vlans
+from . import capabilities, descriptors, libvirt, links, lxc, mounts, probe, rates, vlans
 from .pool_record import PoolRecord
 
 Derived = t.TypeVar("Derived")
@@ -133,6 +133,11 @@ class Host:
     @functools.cached_property
     def _offers(self) -> dict[tuple[str, str], capabilities.Capabilities]:
         return {}
+
+    @functools.cached_property
+    def descriptors(self) -> list[t.Any]:
+        """The descriptors of firmware, see ``descriptors.read``."""
+        return descriptors.read()
 
     @functools.cached_property
     def disk_sizes(self) -> dict[str, dict[str, int]]:

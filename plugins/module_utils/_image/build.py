@@ -63,6 +63,8 @@ VM_PACKAGES = (
     "systemd-resolved",
     "udev",
 )
+# What starts a disk by UEFI, with secure boot too: all of it is signed, the kernel above as well.
+UEFI_PACKAGES = ("grub-efi-amd64-bin", "grub-efi-amd64-signed", "shim-signed")
 # Manuals and translations are half of the files of a small root, and nobody reads them in a guest.
 _DPKG_OPTIONS = (
     "path-exclude=/usr/share/man/*",
@@ -136,11 +138,19 @@ chroot "$root" grub-mkimage -O i386-pc -p /boot/grub -c /boot/grub/early.cfg -o 
 
 _SECTOR = 512
 _MIB = 1024 * 1024
-# GPT types: BIOS boot partition, Linux root (x86-64). Numbered as in Debian's cloud images; the root is last, so it can grow.
+# GPT types: BIOS boot and EFI system partition, Linux root (x86-64). Numbered as in Debian's cloud images; the root is last, so it can grow.
 _BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
+_EFI_SYSTEM = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 _LINUX_ROOT = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
 _BOOT_START = 2048
 _ROOT_START = 8192
+_EFI_SECTORS = 131072
+# What a firmware without boot entries starts from a disk, and the names by which shim goes on.
+_EFI_FILES = {
+    "usr/lib/shim/shimx64.efi.signed": "BOOTX64.EFI",
+    "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed": "grubx64.efi",
+    "usr/lib/shim/mmx64.efi.signed": "mmx64.efi",
+}
 _LEAST_DISK = 2048 * _MIB
 
 
@@ -171,7 +181,7 @@ def build_container_root(recipe: Recipe, target: str, keep_fds: t.Sequence[int])
 
 
 def build_vm_disk(recipe: Recipe, target: str, keep_fds: t.Sequence[int]) -> t.Iterator[Step]:
-    """Write a bootable disk (qcow2, GPT, BIOS) to the new file *target*.
+    """Write a bootable disk (qcow2, GPT) to the new file *target*. Each starts by BIOS, one for UEFI by both.
 
     Everything temporary lies beside *target*, whose folder belongs to this attempt alone.
 
@@ -184,9 +194,12 @@ def build_vm_disk(recipe: Recipe, target: str, keep_fds: t.Sequence[int]) -> t.I
     files = _write_files(folder, {**_COMMON_FILES, **_VM_FILES, **_boot_files(root_id)})
     script = _write_script(folder, _FINISH + _FINISH_VM)
     yield Step("build prepared")
-    _debootstrap(recipe, VM_PACKAGES, root, script, files, keep_fds)
+    has_uefi = recipe.firmware == "uefi"
+    packages = (*VM_PACKAGES, *UEFI_PACKAGES) if has_uefi else VM_PACKAGES
+    _debootstrap(recipe, packages, root, script, files, keep_fds)
     yield Step("root built")
-    _write_disk(root, root_id, disk, keep_fds)
+    efi = _write_efi_system(recipe, root, root_id, keep_fds) if has_uefi else None
+    _write_disk(root, root_id, disk, efi, keep_fds)
     yield Step("disk written")
     command.run(["qemu-img", "convert", "-q", "-O", "qcow2", disk, target], keep_fds=keep_fds)
     os.unlink(disk)
@@ -261,21 +274,46 @@ def _boot_files(root_id: str) -> dict[str, str]:
     }
 
 
-def _write_disk(root: str, root_id: str, disk: str, keep_fds: t.Sequence[int]) -> None:
+def _write_efi_system(recipe: Recipe, root: str, root_id: str, keep_fds: t.Sequence[int]) -> str:
+    """The EFI system partition as a file beside *root*: the signed shim, the signed GRUB, and the way to the menu in the root."""
+    image = os.path.join(os.path.dirname(root), "efi.fat")
+    with open(image, "wb") as stream:
+        stream.truncate(_EFI_SECTORS * _SECTOR)
+    # The signed GRUB looks in the folder of its distribution alone.
+    name = sources.archive_of(recipe.suite).name.lower()
+    menu = os.path.join(os.path.dirname(root), "efi.cfg")
+    atomic.write_file(menu, _boot_files(root_id)["boot/grub/early.cfg"])
+    command.run(["mkfs.vfat", "-n", "ESP", image], keep_fds=keep_fds)
+    command.run(["mmd", "-i", image, "::/EFI", "::/EFI/BOOT", f"::/EFI/{name}"], keep_fds=keep_fds)
+    for path, target in _EFI_FILES.items():
+        command.run(["mcopy", "-i", image, os.path.join(root, path), f"::/EFI/BOOT/{target}"], keep_fds=keep_fds)
+    command.run(["mcopy", "-i", image, menu, f"::/EFI/{name}/grub.cfg"], keep_fds=keep_fds)
+    os.unlink(menu)
+    return image
+
+
+def _write_disk(root: str, root_id: str, disk: str, efi: str | None, keep_fds: t.Sequence[int]) -> None:
     size = disk_size(tree_size(root))
     with open(disk, "wb") as stream:
         stream.truncate(size)
+    # The EFI system partition lies where the root does without one.
+    start = _ROOT_START + (_EFI_SECTORS if efi else 0)
+    system = f"15: start={_ROOT_START}, size={_EFI_SECTORS}, type={_EFI_SYSTEM}, name=esp\n" if efi else ""
     table = (
-        f"label: gpt\n14: start={_BOOT_START}, size={_ROOT_START - _BOOT_START}, type={_BIOS_BOOT}, name=bios\n"
-        f"1: start={_ROOT_START}, type={_LINUX_ROOT}, name=root\n"
+        f"label: gpt\n14: start={_BOOT_START}, size={_ROOT_START - _BOOT_START}, type={_BIOS_BOOT}, name=bios\n{system}"
+        f"1: start={start}, type={_LINUX_ROOT}, name=root\n"
     )
     command.run(["sfdisk", "--quiet", disk], input=table, keep_fds=keep_fds)
     # The last MiB is the partition table's, for its copy.
-    blocks = f"{(size - _ROOT_START * _SECTOR) // 1024 - 1024}k"
+    blocks = f"{(size - start * _SECTOR) // 1024 - 1024}k"
     # GRUB 2.06 of Debian 12 reads neither feature; newer mke2fs would switch them on.
     form = ("-t", "ext4", "-O", "^orphan_file,^metadata_csum_seed", "-U", root_id, "-L", "root", "-d", root)
-    extended = f"offset={_ROOT_START * _SECTOR},lazy_itable_init=0,lazy_journal_init=0"
+    extended = f"offset={start * _SECTOR},lazy_itable_init=0,lazy_journal_init=0"
     command.run(["mke2fs", "-q", *form, "-E", extended, disk, blocks], keep_fds=keep_fds)
+    if efi:
+        whole = [f"if={efi}", f"of={disk}", "bs=1M", f"seek={_ROOT_START * _SECTOR // _MIB}", "conv=notrunc,sparse"]
+        command.run(["dd", "status=none", *whole], keep_fds=keep_fds)
+        os.unlink(efi)
     grub = os.path.join(root, "usr/lib/grub/i386-pc/boot.img")
     _write_boot_loader(disk, grub, os.path.join(root, "boot/grub/i386-pc/core.img"))
 

@@ -36,7 +36,7 @@ KINDS = ("container", "vm", "iso")
 # Of Ubuntu, whose mirror a host has to name, roots of containers alone.
 UBUNTU_SUITES = ("jammy", "noble", "resolute")
 SUITES = ("bookworm", "trixie", *UBUNTU_SUITES)
-FIRMWARE = ("bios",)
+FIRMWARE = ("bios", "uefi")
 
 _ONCE = "a difference is reported in stale: give the new image another name"
 # A trailing minus would make apt remove the package.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import typing as t
 import uuid
 
@@ -17,6 +18,7 @@ from .._core.converge import Work
 from .._core.errors import ApplyError, MissingRequirement, WaitTimeout
 from .._core.options import DEFINITION, Item, pattern, split
 from .._core.plan import Change, How, Plan, Step
+from .._core.removal import remove_tree
 from .._core.waiting import wait_until
 from .._guest import beside, port
 from .._guest.content import Source, copied_by_itself
@@ -33,14 +35,16 @@ from .._storage.choice import drivers_of
 from .._storage.driver import Attempt, DiskSource, Driver, Snapshotting
 from .._storage.volume import Volume
 from . import backup, power, process, seed, stillness, storage
-from .firmware import NVRAM, own_nvram
+from .firmware import NVRAM, PATHS, TPM, nvram_of, own_nvram, recorded_as, tpm_folder, uuid_of_tpm, way_of, word_of
 from .naming import noted_names
+from .observe import firmwares
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
-from .plan import VmKind, held_medium
+from .plan import VmKind, held_medium, kept_tpm, way_after
 from .spec import Spec, new_item
 from .state import State
-from .xml import boot, cdrom, channel, controller, disk, nic
+from .xml import boot, cdrom, channel, controller, disk, machine, nic
 from .xml import domain as domain_xml
+from .xml import firmware as firmware_xml
 from .xml.node import Node, name_of, set_name
 
 # libvirt itself has waited 5 seconds by then.
@@ -151,16 +155,38 @@ class VmBackend:
             return {"names": self._names(removed=self._removed())} if self.state.exists else {}
         known = self.own.record.volumes_with({**self.adopted, **self.made})
         if self.state.exists:
-            return {"volumes": known, "names": self._names()}
-        return {"volumes": known, "names": {}, "uuid": self._uuid, "nvram": self._nvram}
+            return {"volumes": known, "names": self._names(), "files": self._files()}
+        return {"volumes": known, "names": {}, "uuid": self._uuid, "files": self._files()}
+
+    def _files(self) -> dict[str, RecordedFile]:
+        """What the machine remembers beside its disks and is ours, with what this run gives it."""
+        files = dict(self.own.record.files)
+        new = {NVRAM: self._new_nvram(), TPM: self._new_tpm()}
+        for word, path in new.items():
+            known = {name: its.path for name, its in files.items()}
+            is_there = path in self.state.remembered
+            # What somebody else has left where the TPM of this machine has its place stays theirs.
+            if path and path not in known.values() and not (self.state.exists and is_there):
+                is_fresh = not (self.state.exists or is_there)
+                files[recorded_as(word, path, known)] = RecordedFile(path, is_fresh=is_fresh)
+        return files
+
+    def _new_nvram(self) -> str:
+        """The UEFI variables that a new machine gets, or one that starts by another firmware; empty where there are none."""
+        if not self.state.exists and self._cloned_nvram:
+            return self._cloned_nvram
+        way = way_after(self.spec, self.state)
+        return nvram_of(self.spec.name, way) if way.is_uefi and self.plan.has(*PATHS) else ""
 
     @property
-    def _nvram(self) -> RecordedFile | None:
-        """The UEFI variables of a new machine; those that are kept of an earlier one are used again."""
-        kept, source = self.own.record.nvram, self.state.source
-        if kept is not None or source is None or NVRAM not in source.beside:
-            return kept
-        return RecordedFile(own_nvram(self.spec.name, source.beside[NVRAM]), is_fresh=True)
+    def _cloned_nvram(self) -> str:
+        """Where a clone has UEFI variables."""
+        beside = self.state.source.beside if self.state.source else {}
+        return own_nvram(self.spec.name, beside[NVRAM]) if NVRAM in beside else ""
+
+    def _new_tpm(self) -> str:
+        is_wanted = self.plan.has("tpm.version") and bool(self.wanted("tpm.version"))
+        return tpm_folder(self.state.persistent.domain.uuid if self.state.exists else self._uuid) if is_wanted else ""
 
     def _removed(self) -> set[tuple[str, str]]:
         """The devices that this run has taken away, by list and name."""
@@ -169,7 +195,9 @@ class VmBackend:
 
     @functools.cached_property
     def _uuid(self) -> str:
-        return str(uuid.uuid4())
+        # libvirt keeps the state of a TPM by it.
+        kept = kept_tpm(self.state) if self.plan.has(TPM) else None
+        return uuid_of_tpm(kept) if kept else str(uuid.uuid4())
 
     def _names(self, removed: t.Collection[tuple[str, str]] = ()) -> dict[str, dict[str, str]]:
         """The names of devices that do not bear one themselves, in the lists that are declared.
@@ -201,11 +229,10 @@ class VmBackend:
         known = dict(self.own.record.volumes)
         for name in [name for name, recorded in known.items() if recorded.is_fresh]:
             self._remove(known.pop(name).volume)
-        nvram = self.own.record.nvram
-        if nvram is not None and nvram.is_fresh:
-            atomic.remove_file(nvram.path)
-            nvram = None
-        self.own.save(volumes=known, nvram=nvram)
+        files = dict(self.own.record.files)
+        for name in [name for name, recorded in files.items() if recorded.is_fresh]:
+            _remove_file(name, files.pop(name).path)
+        self.own.save(volumes=known, files=files)
         yield Step("half-made volumes removed")
 
     # -- power
@@ -486,8 +513,8 @@ class VmBackend:
                         if name not in attempts:
                             attempts[name] = self._begin_clone(name, volume, items[name], is_linked=origin.is_linked)
                             yield Step(f"{name} cloned")
-                    if (file := self.own.record.nvram) is not None and (place := source.beside.get(NVRAM)):
-                        beside.keep(place, file.path)
+                    if place := source.beside.get(NVRAM):
+                        beside.keep(place, self._cloned_nvram)
                         yield Step("nvram copied")
                 if copies:
                     yield Step("copies begun")
@@ -630,12 +657,12 @@ class VmBackend:
 
     def _new_definition(self) -> Node:
         count = sum(len(self.spec.wanted(area)) for area in VmKind.areas)
-        root = domain_xml.new(self.spec.name, self._uuid, self.state.accelerator, count + 5)
+        kind = self.spec.get("machine")
+        root = domain_xml.new(self.spec.name, self._uuid, self.state.accelerator, count + 5, kind)
         source, origin = self.state.source, self.own.record.origin
         if source is not None and source.beside and origin is not None:
-            nvram = self.own.record.nvram
             like = domain_xml.parse(self.work.host.definition(origin.guest).xml)
-            domain_xml.take_firmware(root, like, nvram.path if nvram else "")
+            domain_xml.take_firmware(root, like, self._cloned_nvram)
         self._edit(root)
         return root
 
@@ -698,6 +725,15 @@ class VmBackend:
                     found[area, name] = node
         return {**found, **_named_nodes(root)}
 
+    def _write_firmware(self, root: Node, dummy: t.Any) -> None:
+        """All that says by what the machine starts. A clone has it of its origin."""
+        if not self.state.exists and self._cloned_nvram:
+            return
+        way = way_after(self.spec, self.state)
+        now = way_of(firmware_xml.read(root), machine.read(root), self.work.host.derived(firmwares))
+        if now != way:
+            firmware_xml.write(root, way, nvram_of(self.spec.name, way))
+
     def _write_bus(self, node: Node, bus: str) -> None:
         disk.write_bus(node, bus, self.taken)
 
@@ -733,9 +769,8 @@ class VmBackend:
             domain.undefineFlags(flags | library.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | library.VIR_DOMAIN_UNDEFINE_KEEP_TPM)
 
     def remove_volume(self, name: str) -> None:
-        if name == NVRAM and self.own.record.nvram is not None:
-            atomic.remove_file(self.own.record.nvram.path)
-            self.own.save(nvram=None)
+        if name in self.own.record.files:
+            _remove_file(name, self.own.record.files[name].path)
             return
         volume = self.own.record.volumes[name].volume
         self._remove(volume)
@@ -747,6 +782,14 @@ class VmBackend:
             self._remove(volume)
         beside.remove(self.spec.name, name)
         self.plan.warnings += storage.refresh(self.work, {volume.pool for volume in volumes})
+
+
+def _remove_file(name: str, path: str) -> None:
+    """Delete what a record calls *name*: the folder of a TPM, or a file."""
+    if word_of(name) != TPM:
+        atomic.remove_file(path)
+    elif os.path.isdir(path):
+        remove_tree(path)
 
 
 def _named_nodes(root: Node) -> dict[tuple[str, str], Node]:
@@ -778,6 +821,7 @@ WRITE: dict[str, t.Callable[[VmBackend, Node, t.Any], None]] = {
     **{f"disks[].{key}": _on_node(write) for key, write in disk.WRITE.items()},
     **{f"cdroms[].{key}": _on_node(write) for key, write in cdrom.WRITE.items()},
     **{f"networks[].{key}": _on_node(write) for key, write in nic.WRITE.items()},
+    **dict.fromkeys(PATHS, VmBackend._write_firmware),
     "disks[].bus": VmBackend._write_bus,
     "cdroms[].bus": VmBackend._write_bus,
     "boot.order": VmBackend._write_boot_order,

@@ -32,18 +32,25 @@ from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
 from . import addresses, cpu, firmware, process, seed
+from .firmware import Firmware
 from .naming import PLACES, name_live_devices
-from .options import SEED_DISK
+from .offer import Offer
+from .options import OPTIONS, SEED_DISK
 from .spec import Spec, reads_only
 from .state import FoundVolume, State, VmSide, seed_values
 from .volumes import Drivers, place_of, read_volume, recorded_places, volume_of
 from .xml import domain as domain_xml
+from .xml import machine
 from .xml.cdrom import Cdrom
 from .xml.disk import Disk, serial_mark
 from .xml.domain import Domain
 from .xml.nic import Nic
 
 LEAST_LIBVIRT_FOR_VLANS = 11_000_000
+
+_FIRMWARE = {*firmware.PATHS, "tpm.version", "tpm.model"}
+# What not every host has.
+_OFFERED = (*firmware.PATHS, "tpm.version", "tpm.model", "machine")
 
 # What libvirt limits a card with: fair queues for what it gets, and dropping what it sends too fast.
 QUEUES = ("htb", "sfq", "police")
@@ -71,10 +78,55 @@ def observe(spec: Spec, host: Host) -> State:
         vlan_obstacles=_vlan_obstacles(spec, state, host),
         rate_obstacle=rate_obstacle(spec, *QUEUES),
         source_obstacles=_source_obstacles(spec, state, host),
-        obstacles=_obstacles(spec, state, host),
         missing_media=_missing_media(spec),
+        remembered=_remembered(spec, state),
     )
+    offer = _offer(spec, state, host)
+    state = state.replace(offer=offer, obstacles=_obstacles(spec, state, host, offer))
     return state.replace(foreign_seed=_foreign_seed(spec, state, drivers))
+
+
+def firmwares(host: Host) -> tuple[Firmware, ...]:
+    """The firmware of the host that UEFI machines can start by, the first to choose first."""
+    found = (firmware.of_descriptor(data) for data in host.descriptors)
+    return tuple(its for its in found if its is not None)
+
+
+def _remembered(spec: Spec, state: State) -> frozenset[str]:
+    """What is there of UEFI variables and of a TPM where the machine has its own, or would get them."""
+    if not _FIRMWARE & {*spec.values, *spec.unset}:
+        return frozenset()
+    known = [its.path for its in state.record.files.values()]
+    now = state.persistent.domain if state.exists else None
+    places = [*now.places.values(), firmware.tpm_folder(now.uuid)] if now else []
+    ways = {firmware.nvram_of(spec.name, way) for way in firmware.WAYS}
+    return frozenset(path for path in {*known, *places, *ways} if path and os.path.lexists(path))
+
+
+def _offer(spec: Spec, state: State, host: Host) -> Offer | None:
+    """What the host offers, asked where something of it may be new; ``None`` where nothing is, or nobody can say it yet."""
+    declared = {path: spec.get(path) for path in _OFFERED if path in spec.values}
+    now = dict(state.persistent.values) if state.exists else {}
+    if declared.get("machine") == machine.family(now.get("machine", "")):
+        now["machine"] = declared.get("machine")
+    if all(now.get(path) == value for path, value in declared.items()) or host.missing(SERVICE_LIBVIRT):
+        return None
+    place = _place(spec, state)
+    try:
+        told = host.offers(*place)
+    except ObserveError as exc:
+        return Offer(place[1], obstacle=exc.message)
+    is_emulated = "emulator" in (told.offered("devices/tpm", "backendModel") or ())
+    versions = (told.offered("devices/tpm", "backendVersion") or ()) if is_emulated else ()
+    models = told.offered("devices/tpm", "model") or ()
+    return Offer(told.machine, None, told.loaders, host.derived(firmwares), versions, models)
+
+
+def _place(spec: Spec, state: State) -> tuple[str, str]:
+    """What runs the machine, and its type, once *spec* stands."""
+    its = state.persistent.domain if state.exists else None
+    kind = its.type if its else "kvm" if state.accelerator == "kvm" else "qemu"
+    return kind, spec.get("machine") or (its.machine if its else OPTIONS["machine"].create)
 
 
 def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
@@ -82,7 +134,7 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
     is_container = spec.name in host.containers or record.kind == "container"
     record = GuestRecord() if is_container else record
     drivers = drivers_of(host)
-    owned = {**recorded_places(record, drivers), **_own_nvram(record)}
+    owned = {**recorded_places(record, drivers), **_own_files(record)}
     state = State(
         record=record,
         other_kind="container" if is_container else None,
@@ -115,10 +167,10 @@ def _missing_media(spec: Spec) -> list[str]:
     return [path for path in dict.fromkeys(media) if path and not os.path.exists(path)]
 
 
-def _own_nvram(record: GuestRecord) -> dict[str, str]:
-    """The UEFI variables that are ours, once there is a machine that has them, or was one."""
-    file = record.nvram
-    return {firmware.NVRAM: file.path} if file is not None and not file.is_fresh and os.path.exists(file.path) else {}
+def _own_files(record: GuestRecord) -> dict[str, str]:
+    """What a machine remembers and is ours, once there is one that has it, or was one."""
+    files = record.files.items()
+    return {name: its.path for name, its in files if not its.is_fresh and os.path.lexists(its.path)}
 
 
 def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
@@ -137,14 +189,17 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
     devices = Devices(disks, named.cdroms.things, named.nics.things)
     seed_path = disks[SEED_DISK].source if SEED_DISK in disks else None
     lasting = read_seed(_read_file(seed_path), spec.name)
-    persistent = _side(model, devices, {**flags, **seed_values(lasting)}, state, sizes, drivers)
+    is_asked = not _FIRMWARE.isdisjoint({*spec.values, *spec.unset})
+    ways = _way_values(model, host) if is_asked else {}
+    persistent = _side(model, devices, {**flags, **seed_values(lasting), **ways}, state, sizes, drivers)
     live, found_addresses = None, {}
     live_xml = _live_xml(spec.name, domain, power, host)
     if live_xml is not None:
         model = _read_model(live_xml, host)
         devices = _name_live_devices(state, model, persistent)
         seeds = _live_seed(run, seed_path, lasting, spec.name)
-        live = _side(model, devices, {**flags, **seeds}, state, sizes, drivers)
+        ways = _way_values(model, host) if is_asked else {}
+        live = _side(model, devices, {**flags, **seeds, **ways}, state, sizes, drivers)
         live = _with_port_vlans(_with_requested_memory(live, notes), spec, host)
         if run is not None:
             live = cpu.as_started(live, spec, domain, host)
@@ -170,13 +225,18 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
     )
 
 
+def _way_values(domain: Domain, host: Host) -> dict[str, t.Any]:
+    """By what it starts, by option path; without what no descriptor tells."""
+    way = firmware.way_of(domain.firmware, domain.values["machine"], host.derived(firmwares))
+    return way.values if way else {}
+
+
 def _foreign(persistent: VmSide, state: State) -> tuple[str, ...]:
     """What is kept of it though we did not make it: disks of others, and what its UEFI and its TPM remember."""
     ours = set(state.owned.values())
     named = [its.source for its in persistent.disks.values()] + [its.source for its in persistent.cdroms.values()]
     sources = [path for path in named if path and path not in ours]
-    domain = persistent.domain
-    remembered = (domain.nvram, firmware.tpm_folder(domain.uuid) if domain.has_tpm else "")
+    remembered = persistent.domain.places.values()
     return (
         *(f"{path} (not made by this collection)" for path in sources),
         *(path for path in remembered if path not in ours and os.path.exists(path)),
@@ -434,14 +494,11 @@ def _source_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
     return found
 
 
-def _obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
+def _obstacles(spec: Spec, state: State, host: Host, offer: Offer | None) -> dict[str, str]:
     """Why declared values cannot be had on this host, by option path; nothing is known where libvirt is not there yet."""
-    if host.missing(SERVICE_LIBVIRT):
+    if host.missing(SERVICE_LIBVIRT) or (offer is not None and offer.obstacle):
         return {}
-    its = state.persistent.domain if state.exists else None
-    kind = its.type if its else "kvm" if state.accelerator == "kvm" else "qemu"
-    place = (kind, its.machine if its else domain_xml.MACHINE)
-    return cpu.obstacles(spec, state, host, place)
+    return cpu.obstacles(spec, state, host, _place(spec, state))
 
 
 def _image_sizes(spec: Spec, host: Host) -> dict[str, int]:

@@ -40,7 +40,7 @@ from .._guest import options as guest
 from .xml.cpu import TOPOLOGY
 
 ALLOW = ("adopt", "eject", "replace_disk")
-DELETE = ("disks", "seed", "snapshots")
+DELETE = ("disks", "nvram", "seed", "snapshots", "tpm")
 EXACT = ("disks", "cdroms", "networks")
 WAITS = ("agent", "ip", "ssh")
 FORMATS = ("qcow2", "raw")
@@ -50,6 +50,9 @@ CACHES = ("default", "none", "writeback", "writethrough", "directsync", "unsafe"
 NIC_MODELS = ("virtio", "e1000", "e1000e", "rtl8139")
 GRAPHICS = ("none", "vnc")
 CPU_SYNONYMS = {"host": "host-passthrough", "max": "maximum"}
+FIRMWARE = ("bios", "uefi")
+TPM_VERSIONS = ("1.2", "2.0")
+TPM_MODELS = ("crb", "tis")
 # The disk that cloud_init makes.
 SEED_DISK = "seed"
 
@@ -107,6 +110,11 @@ MEDIUM = Check(
 RENDERED = Check(_parse_rendered, "YAML as text", ("version: 1", "version: 2"))
 USER = matching(r"[a-z_][a-z0-9_-]{0,31}", "a Unix user name: 1 to 32 lower case letters, digits, '_' and '-'")
 PACKAGE = matching(r"[a-z0-9][a-z0-9+.:~=-]{0,127}", "names of packages", ("htop", "vim"))
+MACHINE = matching(
+    r"(q35|pc)|pc-(q35|i440fx)-[A-Za-z0-9.+-]{1,32}",
+    "q35, pc, or one of a version such as pc-q35-9.0",
+    ("pc-q35-7.1", "pc-q35-7.2"),
+)
 SERIAL = matching(r"[A-Za-z0-9 _.+-]{1,20}", "1 to 20 letters, digits, blanks, '_', '.', '+' and '-'")
 DISK_SIZE = size(_SECTOR, 1 << 60, step=_SECTOR, allowed="whole sectors of 512 bytes")
 CORES = number(1, 710)
@@ -146,6 +154,12 @@ OPTIONS = Options(
     ),
     guest.MEMORY.but(create=1 << 20, note="through the balloon, up to memory_max; more waits for a restart"),
     Option("memory_max", check=guest.MEMORY_SIZE, show=show_memory_kib),
+    Option("machine", check=MACHINE, create="q35", note="q35 does not become pc, nor pc q35"),
+    Option("firmware.type", choices=FIRMWARE, off="bios"),
+    Option("firmware.secure_boot", "bool", off=False),
+    Option("firmware.enrolled_keys", "bool", off=False),
+    Option("tpm.version", choices=TPM_VERSIONS, off="", show=or_none),
+    Option("tpm.model", choices=TPM_MODELS, off="", show=or_none),
     guest.IMAGE,
     *guest.CLONE_FROM,
     Option("disks[]", "item", live=always, note="sata waits for a restart, and so does what the guest does not let go"),

@@ -23,11 +23,14 @@ from .._storage.choice import drivers_of
 from .._storage.volume import BLOCK
 from . import firmware
 from .content import copied_by_qemu, look
-from .observe import read_seed
+from .observe import firmwares, read_seed
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .spec import Spec
 from .volumes import Drivers, read_volume
 from .xml import domain as domain_xml
+from .xml import firmware as firmware_xml
+from .xml import machine as machine_xml
+from .xml import tpm as tpm_xml
 
 # Of the seed of its origin. Its meta data has the name of the instance, and its network the MACs of the cards.
 _INHERITED = tuple(path for path in CLOUD_INIT if path not in ("cloud_init.meta_data", "cloud_init.network_config"))
@@ -53,7 +56,7 @@ def observe_source(spec: Spec, host: Host) -> Source | None:
         return source
     root = host.definition(name).root
     beside = _beside(root, name, spec.get("clone_from.snapshot"))
-    obstacle = _obstacle_to_firmware(spec.name, name, root, beside, host)
+    obstacle = _obstacle_to_firmware(spec.name, beside, host)
     if obstacle is not None:
         return source._replace(obstacle=obstacle)
     parts = {item: _as_copied(part, source, drivers) for item, part in source.parts.items() if _is_wanted(item, spec)}
@@ -61,7 +64,7 @@ def observe_source(spec: Spec, host: Host) -> Source | None:
     source = source._replace(
         parts=parts,
         sizes={item: size for item, (size, dummy) in disks.items()},
-        values=_seed_of(name, record, drivers),
+        values={**_hardware_of(root, host), **_seed_of(name, record, drivers)},
         beside=beside,
     )
     origin, buses = origin_of(spec, source), _buses(name, record, host, drivers)
@@ -80,7 +83,7 @@ def _beside(root: ElementTree.Element, name: str, snapshot: str | None) -> dict[
     """See ``Source.beside``. No two machines have the same TPM: it says who they are, as virt-clone and libvirt see it too."""
     places = firmware.places(root)
     found = {}
-    if firmware.starts_by_uefi(root):
+    if firmware_xml.read_type(root) == "uefi":
         place = places.get(firmware.NVRAM, "")
         kept = place if snapshot is None else os.path.join(paths.snapshot_folder(name, snapshot), firmware.NVRAM)
         found[firmware.NVRAM] = kept if os.path.isfile(kept) else ""
@@ -89,20 +92,25 @@ def _beside(root: ElementTree.Element, name: str, snapshot: str | None) -> dict[
     return found
 
 
-def _obstacle_to_firmware(
-    clone: str, name: str, root: ElementTree.Element, beside: t.Mapping[str, str], host: Host
-) -> str | None:
-    """Why no machine of ours can start from the disks of one with that firmware."""
-    system = root.find("os/type")
-    kind = system.get("machine", "") if system is not None else ""
-    if beside and "q35" not in kind:
-        held = " and ".join(firmware.WORDS[word] for word in beside)
-        return f"{name} has {held} on a machine of the type {kind}, and what homelab.hybrid.kvm_vm makes is a q35"
-    own, recorded = (
-        firmware.own_nvram(clone, beside.get(firmware.NVRAM, "")),
-        load_file(host.record("guests", clone)).nvram,
-    )
-    if firmware.NVRAM in beside and os.path.lexists(own) and (recorded is None or recorded.path != own):
+def _hardware_of(root: ElementTree.Element, host: Host) -> dict[str, t.Any]:
+    """What its disks expect of a machine: the chipset, by what it starts where it is known, and a TPM."""
+    kind, version = machine_xml.read(root), tpm_xml.read_version(root)
+    way = firmware.way_of(firmware_xml.read(root), kind, host.derived(firmwares))
+    found: dict[str, t.Any] = {}
+    if machine_xml.family(kind) in ("q35", "pc"):
+        found["machine"] = machine_xml.family(kind)
+    if way is not None and way.is_uefi:
+        found |= way.values
+    if version in OPTIONS["tpm.version"].choices:
+        found |= {"tpm.version": version, "tpm.model": tpm_xml.read_model(root)}
+    return found
+
+
+def _obstacle_to_firmware(clone: str, beside: t.Mapping[str, str], host: Host) -> str | None:
+    """Why no clone can have UEFI variables."""
+    own = firmware.own_nvram(clone, beside.get(firmware.NVRAM, ""))
+    recorded = {its.path for its in load_file(host.record("guests", clone)).files.values()}
+    if firmware.NVRAM in beside and os.path.lexists(own) and own not in recorded:
         return f"{own} is there already, and was not made for this guest. Move it away"
     return None
 

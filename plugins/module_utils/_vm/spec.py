@@ -18,6 +18,9 @@ from .._core.keyed import Thing
 from .._core.options import Item
 from .._guest.content import Source
 from .._guest.spec import GuestSpec, parse_guest
+from . import firmware
+from .firmware import PATHS, Way, wanted_way
+from .offer import default_tpm
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .xml.cpu import TOPOLOGY
 from .xml.disk import LIMITS
@@ -48,6 +51,8 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
     for least, most in (("memory", "memory_max"), (spec.cores_path, "cpu.max_cores")):
         if least in spec.values and most in spec.values and spec.values[least] > spec.values[most]:
             raise SpecError(f"{most}: is less than {least}", key=most)
+    _check_firmware(spec)
+    _check_tpm(spec)
     for item in spec.items("disks"):
         _check_disk(item)
     taken_off = [path for path in TOPOLOGY_PATHS if path in spec.unset]
@@ -71,6 +76,22 @@ def _check_names(spec: Spec) -> None:
 def cpus_of(topology: t.Mapping[str, int]) -> int:
     """How many CPUs there are where sockets, dies, cores and threads lie together as in *topology*, by option path."""
     return math.prod(topology.get(path) or 1 for path in TOPOLOGY_PATHS)
+
+
+def _check_firmware(spec: Spec) -> None:
+    kind, secure, enrolled = (OPTIONS[path].off if path in spec.unset else spec.get(path) for path in PATHS)
+    if kind == "bios" and (secure or enrolled):
+        path = PATHS[1] if secure else PATHS[2]
+        raise SpecError(f"{path}: a BIOS has no secure boot. Write firmware.type: uefi", key=path)
+    if enrolled and secure is False:
+        raise SpecError(f"{PATHS[2]}: the keys are those of secure boot. Write {PATHS[1]}: true", key=PATHS[2])
+
+
+def _check_tpm(spec: Spec) -> None:
+    if spec.get("tpm.model") == "crb" and spec.get("tpm.version") == "1.2":
+        raise SpecError("tpm.model: crb is a TPM 2.0. Write tis for 1.2", key="tpm.model")
+    if ("tpm.version" in spec.unset) != ("tpm.model" in spec.unset):
+        raise SpecError("unset: a TPM is taken off as a whole. Write unset: [tpm]", key="unset")
 
 
 def check_guest_name(key: str, name: t.Any) -> str:
@@ -109,6 +130,8 @@ def acts_early(values: t.Mapping[str, t.Any]) -> bool:
 
 def _check_disk(item: Item) -> None:
     key = f"disks[{item.name}]"
+    if item.name in firmware.WORDS:
+        raise SpecError(f"{key}: this name belongs to the {firmware.WORDS[item.name]}", key=key)
     if item.name == SEED_DISK:
         raise SpecError(f"{key}: this name belongs to the disk that cloud_init makes", key=key)
     if (item.text("source") or "").lower().endswith(".iso"):
@@ -177,7 +200,10 @@ def with_create_defaults(spec: Spec, formats: Formats = NO_FORMATS) -> Spec:
     :raises SpecError: for a name that a new guest cannot have, and for an image without a disk to stand on.
     """
     check_name("name", spec.name)
-    values = OPTIONS.created(spec.values)
+    declared = {**spec.values, **default_tpm(spec.values)}
+    if any(path in declared for path in PATHS):
+        declared |= wanted_way(declared, Way()).values
+    values = OPTIONS.created(declared)
     whole = cpus_of(values)
     values.setdefault(spec.cores_path, min(whole, values.get("cpu.max_cores", whole)))
     has_topology = any(path in values for path in TOPOLOGY_PATHS)

@@ -12,6 +12,7 @@ import typing as t
 from .._guest.record import Run
 from .._guest.state import GuestState, Side
 from .._storage.volume import Volume
+from .offer import Offer
 from .options import CLOUD_INIT, OPTIONS
 from .spec import Spec
 from .xml.cdrom import Cdrom
@@ -70,7 +71,8 @@ class State(GuestState):
     disk would be made, *image_sizes* in bytes. *seed_path* is where its seed lies, *foreign_seed* a file of somebody else where
     it would be made. *run* is the process behind it. *places* are what declared sources lead to, *mistaken* says by list and item
     why nobody can tell which device is meant, *obstacles* by option path why its declared value cannot be had, *source_obstacles* by
-    disk why its new source cannot be used, *missing_media* are the declared media of CD-ROM drives that are not there.
+    disk why its new source cannot be used, *missing_media* are the declared media of CD-ROM drives that are not there. *offer* is what
+    the host offers where that matters, *remembered* are the paths of UEFI variables and of TPMs that are there.
     """
 
     __slots__ = (
@@ -87,8 +89,10 @@ class State(GuestState):
         "missing_media",
         "mistaken",
         "obstacles",
+        "offer",
         "other_pools",
         "places",
+        "remembered",
         "run",
         "seed_path",
         "source_obstacles",
@@ -119,6 +123,8 @@ class State(GuestState):
         obstacles: t.Mapping[str, str] | None = None,
         missing_media: t.Collection[str] = (),
         addresses: t.Mapping[str, tuple[str, ...]] | None = None,
+        offer: Offer | None = None,
+        remembered: t.Collection[str] = (),
         **common: t.Any,
     ) -> None:
         super().__init__(**common)
@@ -141,6 +147,8 @@ class State(GuestState):
         self.missing_media = missing_media
         self.source_obstacles: t.Mapping[str, str] = source_obstacles or {}
         self.addresses: t.Mapping[str, tuple[str, ...]] = addresses or {}
+        self.offer = offer
+        self.remembered = remembered
 
     def seed_pool(self, spec: Spec) -> str | None:
         """The pool of the first disk, beside which the seed lies; ``None`` for a machine without a disk in one."""

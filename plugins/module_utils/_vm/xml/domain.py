@@ -12,15 +12,31 @@ import functools
 import typing as t
 
 from ..._core.libraries import etree
-from . import boot, cdrom, channel, controller, cpu, disk, graphics, memory, metadata, nic, node, serial, vcpu
+from .. import firmware as remembered
+from . import (
+    boot,
+    cdrom,
+    channel,
+    controller,
+    cpu,
+    disk,
+    firmware,
+    graphics,
+    machine,
+    memory,
+    metadata,
+    nic,
+    node,
+    serial,
+    tpm,
+    vcpu,
+)
 from .cdrom import Cdrom
 from .disk import Disk
 from .nic import Nic
 from .node import Node
 
 SPARE_PORTS = 8
-# What a new machine is.
-MACHINE = "q35"
 
 
 def _writer_of_topology(key: str) -> t.Callable[[Node, int], None]:
@@ -37,6 +53,10 @@ READ: dict[str, t.Callable[[Node], t.Any]] = {
     **{f"cpu.topology.{key}": functools.partial(cpu.read_topology, key=key) for key in cpu.TOPOLOGY},
     "memory": memory.read_current,
     "memory_max": memory.read_maximum,
+    "machine": machine.read,
+    "firmware.type": firmware.read_type,
+    "tpm.version": tpm.read_version,
+    "tpm.model": tpm.read_model,
     "boot.kernel": lambda root: boot.read_file(root, "kernel"),
     "boot.initrd": lambda root: boot.read_file(root, "initrd"),
     "boot.cmdline": lambda root: boot.read_file(root, "cmdline"),
@@ -54,6 +74,9 @@ WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
     **{f"cpu.topology.{key}": _writer_of_topology(key) for key in cpu.TOPOLOGY},
     "memory": memory.write_current,
     "memory_max": memory.write_maximum,
+    "machine": machine.write,
+    "tpm.version": tpm.write_version,
+    "tpm.model": tpm.write_model,
     "boot.kernel": lambda root, value: boot.write_file(root, "kernel", value),
     "boot.initrd": lambda root, value: boot.write_file(root, "initrd", value),
     "boot.cmdline": lambda root, value: boot.write_file(root, "cmdline", value),
@@ -74,6 +97,7 @@ class Domain:
         "cdroms",
         "clusters",
         "disks",
+        "firmware",
         "fitting_topology",
         "free_ports",
         "has_balloon",
@@ -81,13 +105,12 @@ class Domain:
         "has_channels",
         "has_ide",
         "has_scsi",
-        "has_tpm",
         "has_usb",
         "highest_named_cpu",
         "is_agent_connected",
         "machine",
         "nics",
-        "nvram",
+        "places",
         "plugs_pci_live",
         "type",
         "uuid",
@@ -113,11 +136,11 @@ class Domain:
         self.has_channels = controller.has_channels(root)
         self.has_cells = memory.has_cells(root)
         self.is_agent_connected = channel.is_connected(root)
-        self.nvram = node.text_of(root, "os/nvram")
+        self.firmware = firmware.read(root)
+        self.places: t.Mapping[str, str] = remembered.places(root)
         self.highest_named_cpu = vcpu.highest_named(root)
         self.clusters = int(node.attribute(root, "cpu/topology", "clusters", "1"))
         self.fitting_topology = functools.partial(vcpu.fitting_topology, root)
-        self.has_tpm = node.is_set(root, "devices/tpm")
 
 
 def parse(xml: str) -> Node:
@@ -199,13 +222,13 @@ def _append(devices: Node, added: Node, tag: str) -> None:
         devices.append(added)
 
 
-def new(name: str, uuid: str, accelerator: str, ports: int) -> Node:
-    """The definition of an empty machine: q35, with *ports* ports for devices beside the spare ones."""
+def new(name: str, uuid: str, accelerator: str, ports: int, kind: str = "q35") -> Node:
+    """The definition of an empty machine of the type *kind*. A q35 has *ports* ports for devices beside the spare ones."""
     root = node.make("domain", type="kvm" if accelerator == "kvm" else "qemu")
     root.append(node.make("name", name))
     root.append(node.make("uuid", uuid))
     system = node.child(root, "os")
-    system.append(node.make("type", "hvm", arch="x86_64", machine=MACHINE))
+    system.append(node.make("type", "hvm", arch="x86_64", machine=kind))
     features = node.child(root, "features")
     features.extend([node.make("acpi"), node.make("apic")])
     root.append(cpu.build_default(accelerator))
@@ -215,7 +238,8 @@ def new(name: str, uuid: str, accelerator: str, ports: int) -> Node:
     clock.append(node.make("timer", name="hpet", present="no"))
     root.append(clock)
     devices = node.child(root, "devices")
-    devices.extend(controller.build_ports(ports + SPARE_PORTS))
+    if machine.family(kind) == "q35":
+        devices.extend(controller.build_ports(ports + SPARE_PORTS))
     devices.append(node.make("memballoon", model="virtio"))
     random = node.make("rng", model="virtio")
     random.append(node.make("backend", "/dev/urandom", model="random"))

@@ -151,7 +151,7 @@ def test_a_new_image_needs_a_kind_and_a_source(params, sentence):
         ),
         ({"build": {}}, "build.suite: is needed"),
         ({"kind": "vm", "build": {"suite": "noble"}}, "For a vm fetch its cloud image"),
-        ({"build": {"suite": "trixie", "firmware": "uefi"}}, "build.firmware: 'uefi' is not allowed"),
+        ({"build": {"suite": "trixie", "firmware": "coreboot"}}, "build.firmware: 'coreboot' is not allowed"),
         ({"kind": "container", "build": {"suite": "trixie", "firmware": "bios"}}, "belongs to an image of kind vm"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import firmware
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import firmware as firmware_xml
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import nic as nic_
 
 BY_HAND = """<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -263,7 +264,7 @@ def test_a_machine_with_a_tpm_alone_starts_as_any_other():
     ],
 )
 def test_what_starts_by_uefi(system, does):
-    assert firmware.starts_by_uefi(ElementTree.fromstring(f"<domain>{system}</domain>")) is does
+    assert (firmware_xml.read_type(ElementTree.fromstring(f"<domain>{system}</domain>")) == "uefi") is does
 
 
 def test_uefi_variables_of_its_own_are_of_the_same_format():

@@ -55,7 +55,13 @@ def cdrom(alias="cd", target="sda", source="/iso/a.iso", *, bus="scsi", **more):
 
 
 DISK, NIC, CDROM = disk(), nic(), cdrom()
-OTHERS = {"boot.order": (), "autostart": False, **seed_values(None)}
+OTHERS = {
+    "boot.order": (),
+    "autostart": False,
+    "firmware.secure_boot": False,
+    "firmware.enrolled_keys": False,
+    **seed_values(None),
+}
 
 
 def side(disks=(DISK,), nics=(NIC,), free_ports=None, cdroms=(), **values):
