@@ -117,11 +117,15 @@ options:
           - With O(bridges[].mode=routed) it lies in a prefix that the router of the network beyond sends to this host.
           - Refused with O(bridges[].mode=nat) and O(bridges[].mode=routed) while a router tells this host its own IPv6 routes
             and C(net.ipv6.conf.LINK.accept_ra) is not C(2). The kernel would drop them as soon as it forwards.
-          - With O(bridges[].mode=ports) it is the address of this host, and V(dhcp) can be written too, but not V(auto).
-            Beside it, or alone where nothing is written, the host takes what a router announces (SLAAC), as C(systemd-networkd)
-            and the kernel do by themselves.
+          - With O(bridges[].mode=ports) it is the address of this host, V(dhcp), or V(slaac), and not V(auto). With V(slaac)
+            the host gives itself an address of what a router announces, and takes its way out from there, also while it forwards
+            for other bridges (C(IPv6AcceptRA=yes) of systemd-networkd, C(inet6 auto) with C(accept_ra 2) of ifupdown). A
+            fixed address that is written later stands beside it.
+          - Where nothing is written there, the kernel and systemd-networkd decide. The kernel takes announcements unless
+            it forwards, and newer versions of C(systemd-networkd) take none on bridges. A bridge that takes over a card which
+            has its IPv6 from a router gets V(slaac).
           - 'B(In short:) with nat, routed, isolated: by a restart of the bridge, with ports: live. C(unset) sets it to nothing.
-            Allowed: an IPv6 address with the length of its prefix, such as fd00:20::1/64, auto, dhcp or none.'
+            Allowed: an IPv6 address with the length of its prefix, such as fd00:20::1/64, auto, slaac, dhcp or none.'
         type: str
       nat6:
         description:

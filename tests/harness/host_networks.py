@@ -104,8 +104,8 @@ def files() -> dict[str, str]:
     return {str(path): path.read_text() for path in found if "/if-" not in str(path)}
 
 
-def boot_networkd() -> dict[str, str]:
-    """What systemd-networkd makes of its files, from its start until it has done with every link; then it ends.
+def boot_networkd(is_done: t.Callable[[], bool] = lambda: True) -> dict[str, str]:
+    """What systemd-networkd makes of its files, from its start until it has done with every link, and *is_done*; then it ends.
 
     Returns the .network file that it has for each link.
     """
@@ -114,7 +114,10 @@ def boot_networkd() -> dict[str, str]:
     with subprocess.Popen([NETWORKD_PROGRAM], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
         try:
             wait_until(
-                "systemd-networkd to have done with all links", _is_settled, timeout_seconds=20, every_seconds=0.02
+                "systemd-networkd to have done with all links",
+                lambda: _is_settled() and is_done(),
+                timeout_seconds=20,
+                every_seconds=0.02,
             )
             return _files_of_links()
         finally:

@@ -45,6 +45,18 @@ def remove_host(prefix: str, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_bridges(prefix: str) -> None:
+    """The networks of libvirt of that *prefix*, all links that have it, and the records of bridges; first the machines that hang on them."""
+    connection = libvirt.open("qemu:///system")
+    _undefine(connection.listAllDomains(), prefix)
+    _undefine(connection.listAllNetworks(), prefix)
+    connection.close()
+    for link in Path("/sys/class/net").glob(f"{prefix}*"):
+        # The other end of a cable goes with the first.
+        subprocess.run(["ip", "link", "delete", link.name], capture_output=True, check=False)
+    _forget("bridges", prefix)
+
+
 def remove_downloads() -> None:
     """What was fetched for images whose records are gone."""
     known = "".join(record.read_text() for record in Path(paths.record_folder("images")).glob("*.json"))

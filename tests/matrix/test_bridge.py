@@ -28,6 +28,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.command impor
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.hostile import HostileCase, assert_harmless, hostile_cases
 from ansible_collections.homelab.hybrid.tests.harness.kill import at_once, survive_kills
+from ansible_collections.homelab.hybrid.tests.harness.leftovers import remove_bridges
 
 PREFIX = "hlbr"
 NAME = f"{PREFIX}0"
@@ -65,23 +66,7 @@ def host() -> t.Iterator[None]:
 
 
 def clean() -> None:
-    connection = libvirt.open("qemu:///system")
-    for domain in connection.listAllDomains():
-        if domain.name().startswith(PREFIX):
-            if domain.isActive():
-                domain.destroy()
-            domain.undefine()
-    for network in connection.listAllNetworks():
-        if network.name().startswith(PREFIX):
-            if network.isActive():
-                network.destroy()
-            network.undefine()
-    connection.close()
-    for name in links():
-        if name.startswith(PREFIX):
-            subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)
-    for record in Path(paths.record_folder("bridges")).glob(f"{PREFIX}*"):
-        record.unlink()
+    remove_bridges(PREFIX)
     shutil.rmtree(CONTAINER, ignore_errors=True)
 
 

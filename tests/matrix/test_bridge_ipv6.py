@@ -17,8 +17,8 @@ import libvirt
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
-from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.leftovers import remove_bridges
 
 PREFIX = "hlb6"
 NAME, OTHER, HAND = f"{PREFIX}0", f"{PREFIX}1", f"{PREFIX}-hand"
@@ -44,19 +44,8 @@ def host() -> t.Iterator[None]:
 
 
 def clean() -> None:
-    connection = libvirt.open("qemu:///system")
-    for network in connection.listAllNetworks():
-        if network.name().startswith(PREFIX):
-            if network.isActive():
-                network.destroy()
-            network.undefine()
-    connection.close()
     subprocess.run(["ip", "netns", "del", PREFIX], capture_output=True, check=False)
-    for name in links():
-        if name.startswith(PREFIX):
-            subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)
-    for record in Path(paths.record_folder("bridges")).glob(f"{PREFIX}*"):
-        record.unlink()
+    remove_bridges(PREFIX)
 
 
 def run(*argv: str) -> str:
@@ -222,6 +211,23 @@ def test_the_way_out_that_a_router_told_is_not_lost(told_route):
     assert "fe80::1" in way_out()
     run("sysctl", "-qw", f"net.ipv6.conf.{UPLINK}.accept_ra=2")
     check_run_again(BRIDGE, {**PLAIN, "address6": "fd00:2162::1/64"}, ["address6", "nat6"])
+    assert FORWARDING.read_text() == "1\n"
+    assert "fe80::1" in way_out()
+
+
+def test_the_way_out_that_a_program_takes_of_a_router_is_its_own_business(told_route):
+    FORWARDING.write_text("0\n")
+    run("sysctl", "-qw", f"net.ipv6.conf.{UPLINK}.accept_ra=0")
+    refuse(BRIDGE, SIX, "where systemd-networkd keeps")
+    run("sysctl", "-qw", "net.ipv6.conf.all.accept_ra=2")
+    try:
+        # The kernel itself would still lose what it has learned.
+        run("sysctl", "-qw", f"net.ipv6.conf.{UPLINK}.accept_ra=1")
+        refuse(BRIDGE, SIX, f"net.ipv6.conf.{UPLINK}.accept_ra is 2")
+        run("sysctl", "-qw", f"net.ipv6.conf.{UPLINK}.accept_ra=0")
+        check_run_again(BRIDGE, SIX, ["state", "mode", "address", "address6", "nat6", "autostart"])
+    finally:
+        run("sysctl", "-qw", "net.ipv6.conf.all.accept_ra=1")
     assert FORWARDING.read_text() == "1\n"
     assert "fe80::1" in way_out()
 

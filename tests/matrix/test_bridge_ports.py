@@ -17,11 +17,13 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import ARGUMENTS
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.host_networks import (
     HOSTS_INTERFACES,
     INTERFACES,
     NETWORKD,
+    boot_networkd,
     files,
     gateways,
     links,
@@ -292,6 +294,78 @@ def test_a_router_that_announces_itself_is_no_gateway_of_the_bridge(backend: str
         Path(path).write_text(text.replace("Gateway=fd00:214::fe\n", "").replace("    gateway fd00:214::fe\n", ""))
     unchanged(BRIDGE, {"name": NAME, "unset": ["gateway6"]})
     assert gateways() == {(NAME, "fe80::99")}
+
+
+ROUTER = """
+import socket, struct, time
+option = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 1800, 0) + socket.inet_pton(socket.AF_INET6, "fd00:2140::")
+with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as router:
+    router.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+    while True:
+        try:
+            to = ("ff02::1", 0, 0, socket.if_nametoindex("eth0"))
+            router.sendto(struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + option, to)
+        except OSError:
+            pass  # its own address is not ready yet
+        time.sleep(0.2)
+"""
+FORWARDING = Path("/proc/sys/net/ipv6/conf/all/forwarding")
+
+
+@pytest.fixture
+def router(links_of_the_test: None) -> t.Iterator[None]:
+    """The first peer announces a network and itself, and this host forwards, as it does with a nat bridge."""
+    FORWARDING.write_text("1")
+    with subprocess.Popen(["ip", "netns", "exec", PEERS[0], sys.executable, "-c", ROUTER]) as program:
+        try:
+            yield
+        finally:
+            program.terminate()
+            FORWARDING.write_text("0")
+
+
+def is_told() -> bool:
+    """Whether the bridge has an address and a way out of what the router announces."""
+    found = [it for it in addresses() if it.startswith("fd00:2140:")]
+    return bool(found) and any(link == NAME and gateway.startswith("fe80:") for link, gateway in gateways())
+
+
+def forget_router(accepts: str) -> None:
+    """The bridge has no way out by it then, and may be changed without fear."""
+    Path(f"/proc/sys/net/ipv6/conf/{NAME}/accept_ra").write_text(accepts)
+    command("ip", "-6", "route", "flush", "default")
+    command("ip", "-6", "address", "flush", "dev", NAME, "scope", "global", "dynamic")
+
+
+def wait_until_told() -> None:
+    wait_until("the bridge to have what the router announces", is_told, timeout_seconds=20)
+
+
+@pytest.mark.usefixtures("router")
+def test_the_host_takes_what_a_router_announces_also_while_it_forwards(backend: str) -> None:
+    check_run_again(
+        BRIDGE, {**PLAIN, "address6": "slaac"}, ["state", "mode", "address6", "autostart", f"ports[{PORTS[0]}]"]
+    )
+    wait_until_told()
+    unchanged(BRIDGE, {**PLAIN, "address6": "slaac"})
+    # As it is without the word: the kernel takes nothing more of it while it forwards.
+    forget_router("1")
+    check_run_again(BRIDGE, {"name": NAME, "address6": "slaac"}, ["address6"])
+    wait_until_told()
+    # An address of its own comes beside it.
+    forget_router("0")
+    check_run_again(BRIDGE, {"name": NAME, "address6": "fd00:214::1/64"}, ["address6"])
+    # At the next start the files alone bring both back.
+    command("ip", "link", "delete", NAME)
+    if backend == "ifupdown":
+        command("ifup", "--force", NAME)
+        wait_until_told()
+    else:
+        boot_networkd(is_told)
+    assert "fd00:214::1/64" in addresses()
+    forget_router("0")
+    check_run_again(BRIDGE, {"name": NAME, "unset": ["address6"]}, ["address6"])
+    assert not any("AcceptRA" in text or "inet6" in text for text in files().values())
 
 
 def test_what_somebody_changed_in_the_kernel_is_repaired(backend: str) -> None:

@@ -39,7 +39,12 @@ NEVER_WITH_PORTS = ("dhcp", "dns", "nat6")
 
 # Not written ("") and leased addresses beside fixed ones.
 DHCP = "dhcp"
+# The host gives itself an address from what a router announces, also while it forwards.
+SLAAC = "slaac"
+# What is no address of its own, and brings its own way out.
+WORDS = (DHCP, SLAAC)
 _NO_FIXED_ADDRESS = {DHCP: DHCP, "none": ""}
+_NO_FIXED_ADDRESS6 = {**_NO_FIXED_ADDRESS, SLAAC: SLAAC}
 # A subnet of its own, of those that nobody else has (RFC 4193).
 AUTO = "auto"
 _VIDS = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", re.ASCII)
@@ -47,7 +52,7 @@ _VIDS = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", re.ASCII)
 _HOST_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ADDRESS = "an IPv4 address with the length of its prefix, /8 to /30, such as 10.20.0.1/24, dhcp or none"
-_ADDRESS6 = "an IPv6 address with the length of its prefix, such as fd00:20::1/64, auto, dhcp or none"
+_ADDRESS6 = "an IPv6 address with the length of its prefix, such as fd00:20::1/64, auto, slaac, dhcp or none"
 _GATEWAY6 = "an IPv6 address, such as fd00:20::1 or fe80::1"
 _IP = "an IPv4 address, such as 10.20.0.10"
 _IP6 = "an IPv6 address that others reach too, such as fd00:20::10"
@@ -135,14 +140,14 @@ def check_address(key: str, value: str) -> str:
 
 
 def check_address6(key: str, value: str) -> str:
-    """The IPv6 address of the bridge with its prefix, auto, dhcp, or none, which becomes "".
+    """The IPv6 address of the bridge with its prefix, auto, slaac, dhcp, or none, which becomes "".
 
     :raises SpecError:
     """
     if value == AUTO:
         return AUTO
-    if value in _NO_FIXED_ADDRESS:
-        return _NO_FIXED_ADDRESS[value]
+    if value in _NO_FIXED_ADDRESS6:
+        return _NO_FIXED_ADDRESS6[value]
     try:
         interface = ipaddress.IPv6Interface(value)
     except ValueError:

@@ -13,7 +13,7 @@ import typing as t
 
 from .._core.errors import SpecError, bad_value
 from .._core.options import Item
-from .options import AUTO, DHCP, NEVER_WITH_PORTS, ONLY_WITH_PORTS, OPTIONS, PORTS_MODE, area
+from .options import AUTO, DHCP, NEVER_WITH_PORTS, ONLY_WITH_PORTS, OPTIONS, PORTS_MODE, SLAAC, WORDS, area
 from .subnet import Range, StaticHost, check_fits
 
 ARGUMENTS = OPTIONS.arguments()
@@ -152,14 +152,15 @@ def check_options(spec: Spec, mode: str) -> None:
     if has_ports and spec.get("autostart") is False:
         raise SpecError(f"autostart: a bridge with mode {mode} always starts with the host", key="autostart")
     for key in () if has_ports else ("address", "address6"):
-        if spec.get(key) == DHCP:
+        if spec.get(key) in WORDS:
             raise SpecError(
-                f"{key}: {DHCP} is for mode {PORTS_MODE}. A bridge with mode {mode} gives addresses itself", key=key
+                f"{key}: {spec.get(key)} is for mode {PORTS_MODE}. A bridge with mode {mode} gives addresses itself",
+                key=key,
             )
     if has_ports and spec.get("address6") == AUTO:
         raise SpecError(
-            f"address6: {AUTO} is a subnet of its own, and a bridge with mode {mode} is in one that others have. Write {DHCP}, an address, "
-            "or nothing, for what a router announces",
+            f"address6: {AUTO} is a subnet of its own, and a bridge with mode {mode} is in one that others have. Write {SLAAC}, for "
+            f"what a router announces, {DHCP}, or an address",
             key="address6",
         )
     if mode != "nat" and spec.get("nat6"):
@@ -167,8 +168,9 @@ def check_options(spec: Spec, mode: str) -> None:
     if has_ports and spec.get("address") == "" and spec.get("gateway"):
         raise SpecError("gateway: needs an address of the bridge", key="gateway")
     for key, address in (("gateway", "address"), ("gateway6", "address6")):
-        if spec.get(key) and spec.get(address) == DHCP:
-            raise SpecError(f"{key}: comes by DHCP. Write it with a fixed address only", key=key)
+        if spec.get(key) and spec.get(address) in WORDS:
+            source = "by DHCP" if spec.get(address) == DHCP else "with what a router announces"
+            raise SpecError(f"{key}: comes {source}. Write it with a fixed address only", key=key)
 
 
 def _check_range(start: str | None, end: str | None) -> None:

@@ -17,7 +17,7 @@ from .routes import Connection, DefaultRoute, Outer
 Link = routes.Link
 # What a way out of the host covers, also one that a tunnel lays in two halves over the default route.
 _WIDE = {4: "0.0.0.0/1", 6: "2000::/3"}
-_ACCEPT_RA = "/proc/sys/net/ipv6/conf/{}/accept_ra"
+_ACCEPT_RA, _FORWARDS = "/proc/sys/net/ipv6/conf/{}/accept_ra", "/proc/sys/net/ipv6/conf/{}/forwarding"
 
 
 def read_links() -> dict[str, Link]:
@@ -65,10 +65,27 @@ def read_default_routes() -> list[DefaultRoute]:
 
 
 def read_told_links() -> list[str]:
-    """The links with routes of IPv6 that a router told, without those that keep them where the kernel forwards (accept_ra is 2)."""
+    """The links with routes of IPv6 that a router told."""
     told = json.loads(command.run(["ip", "-j", "-6", "route", "show", "table", "all", "proto", "ra"]) or "[]")
     found = {str(hop.get("dev", "")) for route in told for hop in route.get("nexthops") or [route]}
-    return sorted(link for link in found if (atomic.read_text(_ACCEPT_RA.format(link)) or "").strip() != "2")
+    return sorted(found)
+
+
+def read_lost_links() -> list[str]:
+    """Those of them that may lose these routes where the kernel forwards, as libvirt sees it (virNetDevIPCheckIPv6Forwarding).
+
+    It asks for 2 of the link, or of all. Of all the kernel itself takes no notice: there it serves a link whose announcements a
+    program takes, which lets the kernel have 0 of it (systemd-networkd).
+    """
+    accepts = {name: (atomic.read_text(_ACCEPT_RA.format(name)) or "").strip() for name in ("all", *read_told_links())}
+    is_kept = {"2", "0"} if accepts.pop("all") == "2" else {"2"}
+    return [link for link, its in accepts.items() if its not in is_kept]
+
+
+def takes_announcements(link: str) -> bool:
+    """Whether a host that is to take what routers announce there does. Of a link that another program listens at (networkd) the kernel says 0."""
+    accepts = (atomic.read_text(_ACCEPT_RA.format(link)) or "").strip()
+    return accepts != "1" or (atomic.read_text(_FORWARDS.format(link)) or "").strip() != "1"
 
 
 def read_vlans() -> dict[str, list[dict[str, t.Any]]]:

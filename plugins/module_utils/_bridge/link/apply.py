@@ -19,7 +19,7 @@ from ..._core.converge import Work
 from ..._core.errors import ApplyError
 from ..._core.plan import Change, How, Plan, Step
 from ..._core.record import Owned
-from ..options import DHCP, PORTS_MODE
+from ..options import DHCP, PORTS_MODE, SLAAC
 from ..record import BridgeRecord
 from ..spec import Spec
 from ..switch.read import read_switch
@@ -167,13 +167,16 @@ def _bring_up(
     turn = iproute.Turn(spec.name, live, target, record.content.ports, wanted.mtu)
     started = [path for path, (old, new) in leases.items() if new and not old]
     links, vlans = iproute.link_lines(turn), iproute.vlan_lines(turn)
-    at_the_end = {"state", "mode", *started}
+    is_told = SLAAC in before.addresses6, SLAAC in wanted.addresses6
+    at_the_end = {"state", "mode", *started, *(["address6"] if is_told[0] != is_told[1] else [])}
     if state.moved is not None:
         # networkd may have done so already; what it did not give to the port itself it leaves there.
         _run("ip", [f"address flush dev {state.moved.port}"])
     with _promoted(spec.name):
         yield from _batch("ip", links, left, {*at_the_end, *_paths(vlans)})
     yield from _batch("bridge", vlans, left, at_the_end)
+    if is_told[0] != is_told[1]:
+        manager.listen(backend, spec.name, is_on=is_told[1])
     manager.finish(backend, spec.name, starts_client=bool(started) and not is_moved_by_ifup)
     yield Step("bridge up")
 

@@ -13,7 +13,7 @@ import posixpath
 import re
 import typing as t
 
-from ..options import DHCP, show_vids
+from ..options import DHCP, SLAAC, show_vids
 from .interfaces_file import InterfacesFile, Stanza
 from .moved import Moved
 from .settings import DEFAULT_PVID, FIELDS, LinkSettings, Port
@@ -26,8 +26,10 @@ DIRECTORY_NAMES = re.compile(r"[A-Za-z0-9_-]+")
 _YES = ("on", "yes", "true", "1")
 _PATTERNS = ("all", "regex", "noregex")
 _ALL = ("eth.*", "em.*", "en.*", "p[0-9].*")
-# What the option address can say of; the others (auto, tunnel and so on) are somebody's own.
+# What the options address and address6 can say of, by family; the others (tunnel and so on) are somebody's own.
 _METHODS = ("manual", "static", "dhcp")
+_METHODS_OF = {"inet": _METHODS, "inet6": (*_METHODS, "auto")}
+_METHOD_OF = {"": "manual", DHCP: DHCP, SLAAC: "auto"}
 # Words of ifupdown2 (ifupdown-addons-interfaces(5)); the first one has a port in that VLAN alone.
 _VLAN_WORDS = ("bridge_access", "bridge_pvid", "bridge_vids")
 _SCRIPTS = ("pre_up", "up", "post_up", "pre_down", "down", "post_down")
@@ -410,6 +412,8 @@ def _address(stanza: Stanza) -> str:
     method = stanza.words[3]
     if method == "dhcp":
         return DHCP
+    if method == "auto" and stanza.words[2] == "inet6":
+        return SLAAC
     address, mask = stanza.value("address"), stanza.value("netmask")
     if method != "static" or not address:
         return ""
@@ -469,7 +473,7 @@ def _set_addresses(models: t.Sequence[InterfacesFile], bridge: str, family: str,
         for stanza in model.ifaces(bridge, family):
             if stanza.words[3:4] and _address(stanza) in left:
                 left.remove(_address(stanza))
-            elif stanza.words[3:4] and stanza.words[3] in _METHODS:
+            elif stanza.words[3:4] and stanza.words[3] in _METHODS_OF.get(family, ()):
                 loose.append((model, stanza))
     for model, stanza in loose:
         if left:
@@ -482,17 +486,25 @@ def _set_addresses(models: t.Sequence[InterfacesFile], bridge: str, family: str,
         model = models[0]
         stanza = model.append("iface", bridge, family, "manual", parted=False)
         model.stanzas.remove(stanza)
-        model.stanzas.insert(model.stanzas.index(model.ifaces(bridge)[-1]) + 1, stanza)
+        last = model.ifaces(bridge)[-1]
+        # A static stanza of IPv6 switches off what the one before it switched on: inet6 auto comes last.
+        is_before = family == "inet6" and last.words[2:4] == ("inet6", "auto")
+        model.stanzas.insert(model.stanzas.index(last) + (0 if is_before else 1), stanza)
         _give(stanza, address)
 
 
 def _give(stanza: Stanza, address: str) -> None:
-    method = "manual" if not address else DHCP if address == DHCP else "static"
+    method = _METHOD_OF.get(address, "static")
     if stanza.words[3] != method:
         stanza.set_words(*stanza.words[:3], method, *stanza.words[4:])
     for option in ("netmask", "broadcast", "network", *(() if method == "static" else ("gateway",))):
         stanza.set(option, [])
     _put_first(stanza, "address", [address] if method == "static" else [])
+    if address == SLAAC:
+        # As a router the kernel takes what others announce only with 2.
+        stanza.set("accept_ra", ["2"])
+    elif method != DHCP:
+        stanza.set("accept_ra", [])
 
 
 def _put_first(stanza: Stanza, option: str, values: list[str]) -> None:
@@ -539,8 +551,9 @@ class _Definition(t.NamedTuple):
 
 def _read_addresses(family: str) -> t.Callable[[t.Sequence[Stanza]], tuple[str, ...]]:
     def read(stanzas: t.Sequence[Stanza]) -> tuple[str, ...]:
-        found = (_address(stanza) for stanza in stanzas if stanza.words[2] == family)
-        return tuple(address for address in found if address)
+        found = [_address(stanza) for stanza in stanzas if stanza.words[2] == family]
+        fixed = [address for address in found if address not in ("", SLAAC)]
+        return (*fixed, *([SLAAC] if SLAAC in found else []))
 
     return read
 

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import typing as t
 
-from ..options import DHCP, show_vids
+from ..options import DHCP, WORDS, show_vids
 from .settings import LinkSettings, Port
 
 DEFAULT_MTU = 1500
@@ -135,12 +135,12 @@ def _set_up(turn: Turn) -> Lines:
 
 def _gone(turn: Turn, field: str) -> list[str]:
     """The addresses that are taken off. What a DHCP client has leased goes with the client."""
-    return [address for address in getattr(turn.before, field) if address not in (*getattr(turn.wanted, field), DHCP)]
+    return [address for address in getattr(turn.before, field) if address not in (*getattr(turn.wanted, field), *WORDS)]
 
 
 def _set_addresses(path: str, field: str, turn: Turn) -> Lines:
     gone, old = _gone(turn, field), getattr(turn.before, field)
-    wanted = [address for address in getattr(turn.wanted, field) if address != DHCP]
+    wanted = [address for address in getattr(turn.wanted, field) if address not in WORDS]
     # With the last address the kernel drops all routes of the link, those of others included: what is new comes first.
     lines = [f"address replace {address} dev {turn.name}" for address in wanted if address not in old]
     lines += [f"address delete {address} dev {turn.name}" for address in gone]

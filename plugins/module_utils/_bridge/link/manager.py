@@ -7,9 +7,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
+import socket
 import time
 import typing as t
 
@@ -25,6 +27,8 @@ from .state import Backend
 _SETTLE_SECONDS, _LEASE_SECONDS = 20.0, 5.0
 # networkd notes a new state a moment after it has begun: one look is not enough.
 _FINAL_LOOKS, _LOOK_SECONDS = 6, 0.1
+# RFC 4861: what routers are asked with, and only from the same link.
+_SOLICITATION, _HOPS = bytes((133, 0, 0, 0, 0, 0, 0, 0)), 255
 _FINAL = ("ADMIN_STATE=configured", "ADMIN_STATE=unmanaged", "ADMIN_STATE=failed")
 
 
@@ -105,6 +109,27 @@ def _ifup(*argv: str) -> None:
     switch = offered(os.environ)
     scope = ["systemd-run", "--quiet", "--collect", "--scope", f"--unit={program.IFUP}-{switch}-{time.monotonic_ns()}"]
     command.run([*(scope if switch else ()), "ifup", *argv], timeout=120)
+
+
+def listen(backend: Backend, bridge: str, *, is_on: bool) -> None:
+    """Let the kernel take what routers announce at *bridge*, as ifup does, and ask them; or let it do what it does by itself.
+
+    networkd listens itself, and keeps the kernel from it.
+    """
+    if not isinstance(backend, Ifupdown) and is_networkd_running():
+        return
+    folder = "/proc/sys/net/ipv6/conf"
+    value = "2" if is_on else (atomic.read_text(f"{folder}/default/accept_ra") or "1").strip()
+    with open(f"{folder}/{bridge}/accept_ra", "w", encoding="ascii") as setting:
+        setting.write(value)
+    if is_on:
+        # The kernel asks when a link comes up, and an answer may be minutes away otherwise. Without an address of the link nobody is asked.
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as ask,
+        ):
+            ask.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _HOPS)
+            ask.sendto(_SOLICITATION, ("ff02::2", 0, 0, socket.if_nametoindex(bridge)))
 
 
 def forget(backend: Backend, bridge: str) -> None:

@@ -22,6 +22,7 @@ _NEEDS = {"gateway": "address", "gateway6": "address6"}
 class Moved:
     """The link *port* and what it has for itself. *iaid* is the number by which a DHCP server knows it, ``None`` where it has no lease.
 
+    *is_told*: it has its routes of IPv6 from a router, though nothing need say so: of a bridge systemd takes them only where it does.
     *client* is what dhcpcd is to call itself so that the server knows it under another name of the link, "" where it would anyway.
     """
 
@@ -29,6 +30,7 @@ class Moved:
     settings: LinkSettings
     iaid: int | None = None
     client: str = ""
+    is_told: bool = False
 
 
 def filled(spec: Spec, moved: Moved | None) -> Spec:

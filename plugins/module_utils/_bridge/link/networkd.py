@@ -11,7 +11,7 @@ import ipaddress
 import posixpath
 import typing as t
 
-from ..options import DHCP, show_vids
+from ..options import DHCP, SLAAC, WORDS, show_vids
 from .match import Holds, Known, is_alone, matches, named, nobody_tells, stands_here, unknown_keys
 from .moved import Moved
 from .settings import DEFAULT_PVID, FIELDS, LinkSettings, Port
@@ -34,6 +34,7 @@ _DHCP = {
     (False, True): "ipv6",
     (False, False): "no",
 }
+_ACCEPTS = "IPv6AcceptRA"
 _EVERYTHING = {"0.0.0.0/0", "::/0"}
 # What is known of a bridge before it is there.
 BRIDGE = {"type": "bridge", "kind": "bridge", "driver": "bridge"}
@@ -361,6 +362,8 @@ class Networkd:
         if moved.iaid is not None and has_lease and not unit.value("DHCPv4", "IAID"):
             # The server knows the lease by it, and another link would have another.
             unit.set("DHCPv4", "IAID", [str(moved.iaid)])
+        if moved.is_told and not unit.value("Network", _ACCEPTS):
+            unit.set("Network", _ACCEPTS, ["yes"])
         return unit
 
     def _plug_in(self, bridge: str, port: Port, mtu: int, before: LinkSettings, moved: Moved | None) -> Edits:
@@ -423,7 +426,9 @@ def _of_family(version: int, values: t.Iterable[t.Any]) -> t.Iterator[str]:
 def _read_addresses(version: int) -> t.Callable[[_Units], tuple[str, ...]]:
     def read(units: _Units) -> tuple[str, ...]:
         found = _of_family(version, map(_interface, _addresses(units.network)))
-        return _with_dhcp(_dhcp(units.network)[version == 6], found)
+        has_dhcp = _dhcp(units.network)[version == 6]
+        is_told = version == 6 and not has_dhcp and _accepts(units.network)
+        return (*_with_dhcp(has_dhcp, found), *([SLAAC] if is_told else []))
 
     return read
 
@@ -503,6 +508,12 @@ def _dhcp(network: UnitFile) -> tuple[bool, bool]:
     return is_both or value in ("ipv4", "v4"), is_both or value in ("ipv6", "v6")
 
 
+def _accepts(network: UnitFile) -> bool:
+    """Whether it says that the link takes what a router announces. Where nothing says it systemd decides: of a bridge, or while
+    the host forwards, the newer ones take nothing."""
+    return network.value("Network", _ACCEPTS).lower() in _YES
+
+
 def _default_routes(network: UnitFile) -> list[Section]:
     return [
         section
@@ -533,7 +544,7 @@ def _routes_of(settings: LinkSettings) -> tuple[t.Any, ...]:
 
 def _set_addresses(network: UnitFile, wanted: LinkSettings) -> None:
     """Those that stay keep their place and their spelling."""
-    left = [address for address in (*wanted.addresses, *wanted.addresses6) if address != DHCP]
+    left = [address for address in (*wanted.addresses, *wanted.addresses6) if address not in WORDS]
     for section in network.named("Address"):
         values = [str(_interface(value)) for value in section.values("Address")]
         if values and not set(values) & set(left):
@@ -544,6 +555,9 @@ def _set_addresses(network: UnitFile, wanted: LinkSettings) -> None:
     has_dhcp = (DHCP in wanted.addresses, DHCP in wanted.addresses6)
     if _dhcp(network) != has_dhcp:
         network.set("Network", "DHCP", [_DHCP[has_dhcp]])
+    # A lease of IPv6 needs what is announced for its way out.
+    if not has_dhcp[1] and _accepts(network) != (SLAAC in wanted.addresses6):
+        network.set("Network", _ACCEPTS, ["yes"] if SLAAC in wanted.addresses6 else [])
 
 
 def _set_gateways(network: UnitFile, wanted: LinkSettings) -> None:

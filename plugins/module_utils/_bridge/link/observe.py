@@ -14,7 +14,7 @@ from ..._host import links, probe
 from ..._host.links import Link
 from ..._host.snapshot import Host, bridge_users, vlan_users
 from ..lifeline import NOT_SWITCHED, find_lifelines
-from ..options import DHCP
+from ..options import DHCP, SLAAC, WORDS
 from ..record import BridgeRecord
 from ..spec import Spec
 from ..switch.read import read_switch
@@ -130,6 +130,8 @@ def read_live(name: str, host: Host, persistent: LinkSettings | None, record: Br
         # A lease comes and goes by itself: what is up is what is defined, unless something fixed stands in its place.
         addresses = _with_lease(addresses, persistent.addresses)
         addresses6 = _with_lease(addresses6, persistent.addresses6)
+        if SLAAC in persistent.addresses6 and links.takes_announcements(name):
+            addresses6 = (*addresses6, SLAAC)
     # What a router announces comes and goes by itself, as a lease does.
     routes = [
         route for route in links.read_default_routes() if route.link == name and route.is_main and not route.is_told
@@ -238,9 +240,12 @@ def _moved(spec: Spec, host: Host, state: LinkState, new_ports: t.Sequence[str])
     if not fixed <= {*settings.addresses, *settings.addresses6}:
         return None
     own = dataclasses.replace(settings, mac=str(link.get("address", "")))
+    is_told = new_ports[0] in links.read_told_links()
+    if is_told and isinstance(backend, Networkd) and not {*own.addresses6} & {*WORDS}:
+        own = dataclasses.replace(own, addresses6=(*own.addresses6, SLAAC))
     if isinstance(backend, Ifupdown):
         return Moved(new_ports[0], own, client=backends.read_client(new_ports[0], spec.name, own.mac))
-    return Moved(new_ports[0], own, backends.read_iaid(link))
+    return Moved(new_ports[0], own, backends.read_iaid(link), is_told=is_told)
 
 
 def _kind(link: Link) -> str:

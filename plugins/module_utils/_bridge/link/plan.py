@@ -15,7 +15,7 @@ from ..._core.errors import SpecError
 from ..._core.options import NEVER_PERMITTED, Item
 from ..._core.plan import Change, How, Plan
 from ..lifeline import NOT_SWITCHED, refuse_cuts, refuse_taken_route
-from ..options import DHCP, LINK, PORTS_MODE, area, show_vids
+from ..options import DHCP, LINK, PORTS_MODE, WORDS, area, show_vids
 from ..spec import Spec, check_options
 from ..subnet import check_mtu6, network_of, overlapping
 from .moved import filled, wanted_of
@@ -155,7 +155,7 @@ def _check_fits(spec: Spec, wanted: LinkSettings, before: LinkSettings) -> None:
         # What stands by hand may know more, such as a gateway on the link.
         if not gateway or is_as_before or ipaddress.ip_address(gateway).is_link_local:
             continue
-        interfaces = [ipaddress.ip_interface(address) for address in addresses if address != DHCP]
+        interfaces = [ipaddress.ip_interface(address) for address in addresses if address not in WORDS]
         if not any(ipaddress.ip_address(gateway) in interface.network for interface in interfaces):
             raise SpecError(
                 f"{key}: {gateway} is in no subnet of the bridge ({', '.join(addresses)}). Write a gateway that is",
@@ -196,7 +196,7 @@ def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: LinkState, want
             draft.add("mtu", before.mtu or None, wanted.mtu, permit=NEVER_PERMITTED, reason=reason)
     live = state.live or NOTHING
     for key, address in (("address", spec.get("address")), ("address6", spec.get("address6"))):
-        if not address or address == DHCP or address in (*live.addresses, *live.addresses6):
+        if not address or address in WORDS or address in (*live.addresses, *live.addresses6):
             continue
         for link, other in overlapping(address, state.subnets):
             reason = (
@@ -212,7 +212,7 @@ def _refuse_what_the_host_lacks(draft: Draft, spec: Spec, state: LinkState, want
 def _refuse_another_way_out(
     draft: Draft, spec: Spec, state: LinkState, wanted: LinkSettings, before: LinkSettings
 ) -> None:
-    """A lease brings a way out along. A bridge that comes up brings all that is defined, ports that are used otherwise included."""
+    """A lease and a router's word bring a way out. A bridge that comes up brings all that is defined, ports that are used otherwise included."""
     comes_up = state.live is None and (not state.is_defined or spec.state == "started")
     for key, path, version in (("gateway", "address", 4), ("gateway6", "address6", 6)):
         own = (spec.name, state.moved.port if state.moved is not None else spec.name)
@@ -220,11 +220,11 @@ def _refuse_another_way_out(
         addresses = "addresses6" if version == 6 else "addresses"
         for brings, old, new in (
             (key, getattr(before, key), getattr(wanted, key)),
-            (path, DHCP in getattr(before, addresses), DHCP in getattr(wanted, addresses)),
+            (path, *(next((it for it in getattr(side, addresses) if it in WORDS), "") for side in (before, wanted))),
         ):
             if others and new and (comes_up or new != old):
                 reason = f"{brings}: the default route of this host goes through {others[0]}. {NOT_SWITCHED}"
-                draft.add(brings, None, DHCP if new is True else new, permit=NEVER_PERMITTED, reason=reason)
+                draft.add(brings, None, new, permit=NEVER_PERMITTED, reason=reason)
     for port in wanted.ports if comes_up and state.is_defined else ():
         if port.name in state.lifelines:
             path = f"ports[{port.name}]"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ..options import DHCP
+from ..options import DHCP, SLAAC, WORDS
 from ..spec import Spec
 
 # The VLAN of what comes without a tag, unless the port says otherwise: the kernel's own default.
@@ -44,7 +44,7 @@ class Port:
 
 @dataclasses.dataclass(frozen=True)
 class LinkSettings:
-    """A Linux bridge with ports. Addresses are in CIDR form, or ``dhcp``; *mtu* 0 and *mac* "" are left to the kernel."""
+    """A Linux bridge with ports. Addresses are in CIDR form, ``dhcp``, or last ``slaac``; *mtu* 0 and *mac* "" are left to the kernel."""
 
     addresses: tuple[str, ...] = ()
     addresses6: tuple[str, ...] = ()
@@ -64,7 +64,9 @@ def chosen(addresses: tuple[str, ...], wanted: str | None) -> str:
     """The address that is compared with *wanted*: the same one where it is there, else the first; "" for none."""
     if wanted and wanted in addresses:
         return wanted
-    return addresses[0] if addresses else ""
+    # What a router announces stands beside a fixed address, and gives way to none.
+    is_fixed = wanted is not None and wanted not in ("", *WORDS)
+    return next((address for address in addresses if not (is_fixed and address == SLAAC)), "")
 
 
 def chosen_live(live: tuple[str, ...], wanted: str | None, defined: tuple[str, ...]) -> str:
@@ -86,8 +88,10 @@ def _merge_addresses(
         return ()
     if wanted is None or (wanted in addresses and wanted in defined):
         return addresses
-    gone = (_replaced(addresses, wanted, defined), wanted)
-    return (wanted, *(address for address in addresses if address not in gone and DHCP not in (address, wanted)))
+    if wanted in WORDS:
+        return (wanted,)
+    gone = (_replaced(addresses, wanted, defined), wanted, DHCP)
+    return (wanted, *(address for address in addresses if address not in gone))
 
 
 def merge(settings: LinkSettings, spec: Spec, defined: LinkSettings | None = None) -> LinkSettings:

@@ -51,7 +51,7 @@ def observe_network(spec: Spec, host: Host) -> NetworkState:
             has_ports=has_ports,
             subnets=subnets,
             ula=ula,
-            told_links=tuple(links.read_told_links()) if spec.get("address6") else (),
+            lost_links=tuple(links.read_lost_links()) if spec.get("address6") else (),
             peers=peers,
             obstacle=_OF_PORTS.format(name=spec.name) if has_ports else _obstacle(spec.name, host),
         )
@@ -72,7 +72,7 @@ def observe_network(spec: Spec, host: Host) -> NetworkState:
         ports=host.ports_of(spec.name),
         subnets=subnets,
         ula=ula,
-        told_links=tuple(links.read_told_links()) if spec.get("address6") or persistent.address6 else (),
+        lost_links=tuple(links.read_lost_links()) if spec.get("address6") or persistent.address6 else (),
         users=bridge_users(host, {spec.name, network.name}),
         lifelines=(
             find_lifelines(host.links, links.read_default_routes(), connections, links.read_outer(host.links))

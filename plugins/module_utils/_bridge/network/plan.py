@@ -147,10 +147,11 @@ def _refuse_overlap(draft: Draft, key: str, address: str, state: NetworkState) -
 
 def _refuse_lost_routes(draft: Draft, wanted: NetworkSettings, state: NetworkState) -> None:
     """libvirt starts no network that forwards IPv6 where the kernel would drop what it has from a router then."""
-    for link in state.told_links if wanted.address6 and wanted.mode != "isolated" else ():
+    for link in state.lost_links if wanted.address6 and wanted.mode != "isolated" else ():
         reason = (
             f"address6: a router tells this host its IPv6 routes on {link}, and the kernel drops them when it forwards, unless "
-            f"net.ipv6.conf.{link}.accept_ra is 2. Set that with sysctl and in /etc/sysctl.d first"
+            f"net.ipv6.conf.{link}.accept_ra is 2. Set that with sysctl and in /etc/sysctl.d first; where systemd-networkd keeps {link}, which "
+            "sets it to 0, net.ipv6.conf.all.accept_ra"
         )
         draft.add("address6", None, wanted.address6, permit=NEVER_PERMITTED, reason=reason)
 

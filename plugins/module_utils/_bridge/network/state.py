@@ -22,7 +22,7 @@ class NetworkState:
     *is_recorded*: there is an ownership record, also where the network is gone. *has_ports*: it says that libvirt does not
     carry the bridge. *is_restarting*: a restart of it was
     interrupted. *persistent* is what is defined, *live* what runs. *ports* are the links that are plugged in. *subnets*
-    are the addresses of all other links, as (link, CIDR). *ula* is the address that a subnet of its own would give it. *told_links* are
+    are the addresses of all other links, as (link, CIDR). *ula* is the address that a subnet of its own would give it. *lost_links* are
     the links with routes that a router told, and that would lose them if the kernel forwarded IPv6. *lifelines* are the links that
     carry the connection to this host or its way out, each with a word for which; *peers* the addresses from which it is
     reached. *obstacle* says why the bridge cannot be made.
@@ -42,7 +42,7 @@ class NetworkState:
     ports: tuple[str, ...] = ()
     subnets: tuple[tuple[str, str], ...] = ()
     ula: str = ""
-    told_links: tuple[str, ...] = ()
+    lost_links: tuple[str, ...] = ()
     users: t.Mapping[str, bool] = dataclasses.field(default_factory=dict)
     lifelines: Lifelines = dataclasses.field(default_factory=dict)
     peers: tuple[str, ...] = ()

@@ -145,6 +145,12 @@ PORTS = {"mode": "ports"}
         ({**PORTS, "address": "none", "gateway": "10.0.0.1"}, "gateway: needs an address of the bridge"),
         ({**PORTS, "address": "dhcp", "gateway": "10.0.0.1"}, "gateway: comes by DHCP"),
         ({**PORTS, "address6": "dhcp", "gateway6": "fe80::1"}, "gateway6: comes by DHCP"),
+        (
+            {**PORTS, "address6": "slaac", "gateway6": "fe80::1"},
+            "gateway6: comes with what a router announces. Write it with a fixed address only",
+        ),
+        ({**PORTS, "address": "slaac"}, "address: 'slaac' is not allowed"),
+        ({"mode": "nat", "address6": "slaac"}, "address6: slaac is for mode ports"),
         ({**PORTS, "dhcp": {"hosts": []}}, "dhcp: a bridge with mode ports does not have it"),
         ({**PORTS, "unset": ["dns.domain"]}, "dns: a bridge with mode ports does not have it"),
         ({**PORTS, "state": "stopped"}, "state: a bridge with mode ports is up as long as it is there"),

@@ -224,13 +224,50 @@ def test_a_bridge_by_hand_gets_no_options_that_nobody_wrote():
 
 
 @pytest.mark.parametrize(
-    ("addresses6", "more"), [(("fd00:20::11/64",), ["iface vmbr0 inet6 static", "\taddress fd00:20::11/64"]), ((), [])]
+    ("addresses6", "more"),
+    [
+        (("fd00:20::11/64", "slaac"), ["iface vmbr0 inet6 static", "\taddress fd00:20::11/64"]),
+        (("slaac",), []),
+    ],
 )
 def test_what_takes_its_addresses_from_routers_goes_on_to(addresses6, more):
     text = INTERFACES.replace("# the last word", "iface vmbr0 inet6 auto\n\tprivext 2\n# the last word")
     edits = ifupdown(text).define("vmbr0", dataclasses.replace(FULL, addresses6=addresses6, gateway6=""))
     assert "iface vmbr0 inet6 auto\n\tprivext 2\n" in edits[MAIN]
     assert [line for line in edits[MAIN].splitlines() if "inet6 static" in line or "fd00" in line] == more
+
+
+def test_what_a_router_announces_is_taken_also_while_the_host_forwards():
+    text = "auto vmbr0\niface vmbr0 inet manual\n    bridge_ports eth1\n"
+    told = LinkSettings(addresses6=("slaac",), ports=(ETH1,))
+    edits = ifupdown(text).define("vmbr0", told)
+    assert edits == {MAIN: text + "iface vmbr0 inet6 auto\n    accept_ra 2\n"}
+    assert ifupdown(edits[MAIN]).read("vmbr0") == told
+    fixed = dataclasses.replace(told, addresses6=("fd00:20::11/64",))
+    assert ifupdown(edits[MAIN]).define("vmbr0", fixed) == {
+        MAIN: text + "iface vmbr0 inet6 static\n    address fd00:20::11/64\n"
+    }
+    assert ifupdown(edits[MAIN]).define("vmbr0", dataclasses.replace(told, addresses6=())) == {MAIN: text}
+    # The stanza that comes later has the last word of what the kernel takes.
+    both = dataclasses.replace(told, addresses6=("fd00:20::11/64", "slaac"))
+    assert ifupdown(edits[MAIN]).define("vmbr0", both) == {
+        MAIN: f"{text}iface vmbr0 inet6 static\n    address fd00:20::11/64\niface vmbr0 inet6 auto\n    accept_ra 2\n"
+    }
+
+
+def test_networkd_is_told_to_take_what_a_router_announces():
+    path = f"{ETC}/10-vmbr0.network"
+    edits = networkd().define("vmbr0", dataclasses.replace(FULL, addresses6=("slaac",), gateway6=""))
+    assert "IPv6AcceptRA=yes\n" in edits[path] and "fd00" not in edits[path]
+    assert networkd({**UNITS, **edits}).read("vmbr0").addresses6 == ("slaac",)
+    back = networkd({**UNITS, **edits}).define("vmbr0", FULL)
+    assert "IPv6AcceptRA" not in back[path]
+    # What somebody wrote beside a lease or an address of his own stays: both need it for their way out.
+    for word in ("DHCP=ipv6", "Address=fd00:20::10/64"):
+        text = f"[Match]\nName=vmbr0\n\n[Network]\n{word}\nIPv6AcceptRA=true\n"
+        known = networkd({**UNITS, path: text}).read("vmbr0")
+        edits = networkd({**UNITS, path: text}).define("vmbr0", dataclasses.replace(known, gateway="192.0.2.1"))
+        assert "IPv6AcceptRA=true\n" in edits[path]
 
 
 def test_a_bridge_in_two_files_is_edited_in_both():

@@ -13,6 +13,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.settin
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.link.state import LinkState
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.routes import DefaultRoute
 
 AWARE = LinkSettings(vlan_aware=True)
 
@@ -51,3 +52,37 @@ def test_a_vlan_of_a_port_is_not_at_once_with_and_without_a_tag():
     spec = parse({"name": "vmbr0", "mode": "ports", "ports": [{"name": "bond0", "vids": ["10", "20"]}]})
     with pytest.raises(SpecError, match=r"ports\[bond0\].vids: 10 is the VLAN of what comes without a tag"):
         plan_link(spec, ON_TRUNK)
+
+
+@pytest.mark.parametrize(
+    ("defined", "wanted", "expected"),
+    [
+        ((), "slaac", ("slaac",)),
+        (("fd00::1/64",), "slaac", ("slaac",)),
+        (("dhcp",), "slaac", ("slaac",)),
+        (("fd00::1/64", "slaac"), "slaac", ("fd00::1/64", "slaac")),
+        # A fixed address stands beside what a router announces.
+        (("slaac",), "fd00::1/64", ("fd00::1/64", "slaac")),
+        (("fd00::1/64", "slaac"), "fd00::2/64", ("fd00::2/64", "slaac")),
+        (("fd00::1/64", "slaac"), "", ()),
+        (("slaac",), None, ("slaac",)),
+    ],
+)
+def test_what_a_router_announces_is_an_address_of_its_own_kind(defined, wanted, expected):
+    spec = parse({"name": "vmbr0", "mode": "ports", **({"address6": wanted or "none"} if wanted is not None else {})})
+    assert merge(LinkSettings(addresses6=defined), spec).addresses6 == expected
+
+
+def test_an_address_beside_what_a_router_announces_comes_and_does_not_replace_it():
+    before = dataclasses.replace(TRUNK, addresses6=("slaac",), gateway6="")
+    state = dataclasses.replace(ON_TRUNK, persistent=before, live=before)
+    plan = plan_link(parse({"name": "vmbr0", "address6": "fd00::1/64"}), state)
+    assert [(it.path, it.before, it.after) for it in plan.changes] == [("address6", None, "fd00::1/64")]
+    plan = plan_link(parse({"name": "vmbr0", "unset": ["address6"]}), state)
+    assert [(it.path, it.before, it.after) for it in plan.changes] == [("address6", "slaac", None)]
+
+
+def test_what_a_router_announces_would_be_a_second_way_out():
+    state = dataclasses.replace(ON_TRUNK, default_routes=(DefaultRoute(6, "eth9", "fe80::1"),))
+    (refused,) = plan_link(parse({"name": "vmbr0", "address6": "slaac"}), state).refused
+    assert refused.reason.startswith("address6: the default route of this host goes through eth9")

@@ -100,6 +100,19 @@ def test_a_file_of_many_links_stays_and_the_lease_keeps_its_number() -> None:
     assert "DHCP=yes" in (edits[NEW] or "") and "[DHCPv4]\nIAID=7\n" in (edits[NEW] or "")
 
 
+def test_a_bridge_takes_what_a_router_told_its_port_though_no_file_says_so() -> None:
+    # systemd has it on for a card, and in its newer versions off for a bridge.
+    backend = Networkd({ANY: "[Match]\nType=ether\n\n[Network]\nDHCP=yes\n"}, LINKS)
+    moved = Moved("eth0", dataclasses.replace(LEASED, addresses6=("dhcp",)), is_told=True)
+    edits = backend.define("vmbr0", wanted_of(parse(BRIDGE), LinkSettings(), moved), moved=moved)
+    assert "DHCP=yes\nIPv6AcceptRA=yes\n" in (edits[NEW] or "")
+    backend = Networkd({OWN: "[Match]\nName=eth0\n\n[Network]\nAddress=192.0.2.10/24\n"}, LINKS)
+    moved = Moved("eth0", LinkSettings(addresses=("192.0.2.10/24",), addresses6=("slaac",)), is_told=True)
+    wanted = wanted_of(parse(BRIDGE), LinkSettings(), moved)
+    assert wanted.addresses6 == ("slaac",)
+    assert "IPv6AcceptRA=yes\n" in (backend.define("vmbr0", wanted, moved=moved)[NEW] or "")
+
+
 def test_a_client_that_tells_its_mac_address_has_no_number() -> None:
     backend = Networkd({ANY: "[Match]\nType=ether\n\n[Network]\nDHCP=yes\n\n[DHCPv4]\nClientIdentifier=mac\n"}, LINKS)
     moved = Moved("eth0", LEASED, iaid=7)

@@ -76,7 +76,7 @@ def test_a_lease_is_asked_for_by_the_bridge_under_the_name_of_before() -> None:
     assert "iface vmbr0 inet dhcp\n    client ff:65:6e:6f:31:00:04\n" in text
     assert "# This is an autoconfigured IPv6 interface\niface vmbr0 inet6 auto\n" in text
     after = Ifupdown({MAIN: text}, ["eno1", "vmbr0"]).read("vmbr0")
-    assert after == LinkSettings(addresses=("dhcp",), mac=MAC, ports=(Port("eno1"),))
+    assert after == LinkSettings(addresses=("dhcp",), addresses6=("slaac",), mac=MAC, ports=(Port("eno1"),))
     assert backend.text_without_client("eno1").startswith("iface eno1 inet manual\n")
 
 

@@ -420,13 +420,13 @@ def test_ipv6_comes_and_goes_with_what_belongs_to_it(state, params, expected):
 @pytest.mark.parametrize(
     ("state", "params", "is_refused"),
     [
-        (NetworkState(told_links=("eth0",)), {"address6": "fd00::1/64"}, True),
-        (NetworkState(told_links=("eth0",)), {"address6": "fd00::1/64", "state": "stopped"}, False),
-        (NetworkState(told_links=("eth0",)), {"address6": "fd00::1/64", "mode": "isolated"}, False),
-        (stopped(SIX, told_links=("eth0",)), {"state": "started"}, True),
-        (standing(SIX, told_links=("eth0",)), {"mtu": 1400}, True),
-        (standing(SIX, told_links=("eth0",)), {"autostart": False}, False),
-        (standing(PLAIN, told_links=("eth0",)), {"mtu": 1400}, False),
+        (NetworkState(lost_links=("eth0",)), {"address6": "fd00::1/64"}, True),
+        (NetworkState(lost_links=("eth0",)), {"address6": "fd00::1/64", "state": "stopped"}, False),
+        (NetworkState(lost_links=("eth0",)), {"address6": "fd00::1/64", "mode": "isolated"}, False),
+        (stopped(SIX, lost_links=("eth0",)), {"state": "started"}, True),
+        (standing(SIX, lost_links=("eth0",)), {"mtu": 1400}, True),
+        (standing(SIX, lost_links=("eth0",)), {"autostart": False}, False),
+        (standing(PLAIN, lost_links=("eth0",)), {"mtu": 1400}, False),
     ],
 )
 def test_no_start_takes_the_routes_that_a_router_told(state, params, is_refused):
