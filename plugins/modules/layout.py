@@ -116,7 +116,8 @@ options:
             and O(bridges[].mode=routed) itself as their router. With another length they need addresses that are written.
           - With O(bridges[].mode=routed) it lies in a prefix that the router of the network beyond sends to this host.
           - Refused with O(bridges[].mode=nat) and O(bridges[].mode=routed) while a router tells this host its own IPv6 routes
-            and C(net.ipv6.conf.LINK.accept_ra) is not C(2). The kernel would drop them as soon as it forwards.
+            and C(net.ipv6.conf.LINK.accept_ra) is not C(2). The kernel would drop them as soon as it forwards. Where systemd-networkd
+            keeps the link it sets that to C(0), and C(net.ipv6.conf.all.accept_ra) is to be C(2) in its place.
           - With O(bridges[].mode=ports) it is the address of this host, V(dhcp), or V(slaac), and not V(auto). With V(slaac)
             the host gives itself an address of what a router announces, and takes its way out from there, also while it forwards
             for other bridges (C(IPv6AcceptRA=yes) of systemd-networkd, C(inet6 auto) with C(accept_ra 2) of ifupdown). A

@@ -27,7 +27,8 @@ READ = {
     "hypervisor_": (
         "hypervisor_allow hypervisor_bridges hypervisor_default_bridge hypervisor_default_image hypervisor_default_pool "
         "hypervisor_image_catalogue hypervisor_image_mirrors "
-        "hypervisor_images hypervisor_networks hypervisor_overcommit hypervisor_parallel hypervisor_storage_pools"
+        "hypervisor_images hypervisor_networks hypervisor_overcommit hypervisor_parallel "
+        "hypervisor_prefix6 hypervisor_storage_pools"
     ).split(),
 }
 # How much a name must look like another to be taken for a slip of it; a name of somebody's own seldom does.

@@ -12,7 +12,7 @@ from ansible.errors import AnsibleFilterError
 
 from ._catalogue import CatalogueError, resolved, with_mirrors
 from ._guest_options import GIVEN_FOR_A_RUN, not_in_inventory, permitted, read_guest, variables_of
-from ._networks import NetworkError, networks_of, with_domains
+from ._networks import NetworkError, bridges_of, networks_of, with_domains
 from ._profiles import dictionaries
 from ._recommended import missing_images
 
@@ -29,7 +29,7 @@ def host_options(
     """The list *kind* (``bridges``, ``storage_pools``, ``images``) of a hypervisor, each item with what this run permits.
 
     Of its *guests* those with services bring the images of Debian along that they need and that are not listed. Bridges get the domains of
-    their networks, images what the catalogue says of them and the mirrors of their host.
+    their networks and their addresses of the prefix of IPv6, images what the catalogue says of them and the mirrors of their host.
 
     :raises AnsibleFilterError: for a permission that the inventory keeps, for a network that is none, and for what no catalogue has.
     """
@@ -41,7 +41,7 @@ def host_options(
         items = [_image_of(name, item, variables) for item in items]
     if kind == "bridges" and isinstance(items, (list, tuple)):
         try:
-            items = with_domains(items, networks_of(name, variables))
+            items = with_domains(bridges_of(name, variables), networks_of(name, variables))
         except NetworkError as exc:
             raise AnsibleFilterError(str(exc)) from exc
     given: dict[str, list[str]] = {}

@@ -14,6 +14,7 @@ import typing as t
 
 from ..module_utils._guest.auto_address import AUTO
 from ._conflicts import hiding_bridges
+from ._prefix import PrefixError, is_of_prefix, subnet_of, with_subnets
 from ._profiles import dictionaries, form
 from ._recommended import answers_names
 
@@ -87,7 +88,8 @@ def networks_of(hypervisor: str, variables: Variables) -> list[Network]:
     if written is not None and not isinstance(written, (list, tuple)):
         raise NetworkError(f"hypervisor_networks of {hypervisor}: must be a list of networks, not {form(written)}")
     items = written or ()
-    bridges = {str(bridge.get("name")): bridge for bridge in dictionaries(variables.get("hypervisor_bridges"))}
+    prefix = variables.get("hypervisor_prefix6")
+    bridges = {str(bridge.get("name")): bridge for bridge in dictionaries(bridges_of(hypervisor, variables))}
     hidden = hiding_bridges({hypervisor: variables}, hypervisor) if items else frozenset[str]()
     found: list[Network] = []
     for item in items:
@@ -96,8 +98,32 @@ def networks_of(hypervisor: str, variables: Variables) -> list[Network]:
             raise NetworkError(f"hypervisor_networks of {hypervisor}: each network needs a name of its own")
         if any(other.name == name for other in found):
             raise NetworkError(f"hypervisor_networks of {hypervisor}: {name} is there twice")
-        found.append(_network(hypervisor, name, item, bridges, hidden))
+        found.append(_network(hypervisor, name, _of_prefix(hypervisor, name, item, prefix), bridges, hidden))
     return found
+
+
+def bridges_of(hypervisor: str, variables: Variables) -> t.Any:
+    """The bridges that the *variables* of a *hypervisor* declare, with the addresses that they have of its prefix of IPv6.
+
+    :raises NetworkError:
+    """
+    written = variables.get("hypervisor_bridges") or []
+    if not isinstance(written, (list, tuple)):
+        return written
+    try:
+        return with_subnets(hypervisor, written, variables.get("hypervisor_prefix6"))
+    except PrefixError as exc:
+        raise NetworkError(str(exc)) from exc
+
+
+def _of_prefix(hypervisor: str, name: str, item: Options, prefix: t.Any) -> Options:
+    if not is_of_prefix(item.get("subnet")):
+        return item
+    try:
+        subnet = subnet_of(f"hypervisor_networks[{name}] of {hypervisor}: subnet", item["subnet"], prefix)
+    except PrefixError as exc:
+        raise NetworkError(str(exc)) from exc
+    return {**item, "subnet": str(subnet)}
 
 
 def _network(

@@ -32,6 +32,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource 
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import options_of
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._networks import bridges_of
 from ansible_collections.homelab.hybrid.tests.harness import hand_made, host_networks, tiny_root
 from ansible_collections.homelab.hybrid.tests.harness.cases import AnyResource, converge_now, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.machines import command, virsh
@@ -84,6 +85,7 @@ ELSEWHERE = {
     "hybrid_is_disposable": "tests/playbooks/demo.sh",
     "hypervisor_overcommit": "tests/matrix/test_layout.py",
     "hypervisor_networks": "tests/matrix/test_site.py",
+    "hypervisor_prefix6": "tests/matrix/test_site.py",
     # Profiles are part of the guests that name them.
     "guest_profiles": "tests/matrix/test_examples.py",
     "guest_profile_catalog": "tests/matrix/test_examples.py",
@@ -181,8 +183,9 @@ def examples_of(source: str, guest: str | None, found: t.Any) -> t.Iterator[Exam
                 if module in (*RESOURCES, *ASKING, "layout"):
                     yield Example(source, module, params or {})
         return
+    lists = {**found, "hypervisor_bridges": bridges_of("example", found)}
     for variable, module in LISTS.items():
-        yield from (Example(source, module, item) for item in found.get(variable, ()))
+        yield from (Example(source, module, item) for item in lists.get(variable, ()))
     if "guest_spec" in found and guest is not None:
         module = "kvm_vm" if guest in OF_MACHINES else "lxc_container"
         profiles = {**catalog(), **found.get("guest_profile_catalog", {})}

@@ -286,19 +286,25 @@ def test_networks_that_do_not_agree_are_refused_before_any_host_is_touched(inven
 
 
 def test_guests_that_leave_their_address_to_the_host_take_one_each_and_keep_it(inventory: Inventory) -> None:
-    """The slice has three, one of which the inventory gives to the machine's reservation."""
+    """The slice of IPv4 has three, one of which the inventory gives to the machine's reservation; that of IPv6 is of the host's prefix."""
     alpha = inventory["all"]["children"]["hypervisors"]["hosts"][f"{PREFIX}-alpha"]
     network = {"name": "lab", "bridge": BRIDGE, "subnet": "10.91.12.0/24", "gateway": "10.91.12.1"}
-    alpha["hypervisor_networks"] = [{**network, "slice": "10.91.12.20-10.91.12.22"}]
+    six = {"name": "lab6", "bridge": BRIDGE, "subnet": "prefix:12", "slice": "2001:db8:91:12::20-2001:db8:91:12::21"}
+    alpha["hypervisor_networks"] = [{**network, "slice": "10.91.12.20-10.91.12.22"}, six]
+    alpha["hypervisor_prefix6"] = "2001:db8:91::/56"
+    alpha["hypervisor_bridges"][0]["address6"] = "prefix:12"
     kept = {"name": VM, "mac": "52:54:00:12:00:09", "ip": "10.91.12.21"}
     alpha["hypervisor_bridges"][0]["dhcp"] = {"hosts": [kept]}
     for name in (ONE, TWO):
         spec = guest(inventory, name)["guest_spec"]
-        guest(inventory, name)["guest_spec"] = {**spec, "networks": [{**LAN, "ip": "auto"}]}
+        guest(inventory, name)["guest_spec"] = {**spec, "networks": [{**LAN, "ip": "auto", "ip6": "auto"}]}
     converge(inventory)
     configs = {name: (LXC / name / "config").read_text() for name in (ONE, TWO)}
     addresses = {re.findall(r"ipv4\.address = (\S+)", text)[0] for text in configs.values()}
     assert addresses == {"10.91.12.20/24", "10.91.12.22/24"}
+    addresses = {re.findall(r"ipv6\.address = (\S+)", text)[0] for text in configs.values()}
+    assert addresses == {"2001:db8:91:12::20/64", "2001:db8:91:12::21/64"}
+    assert "2001:db8:91:12::1/64" in subprocess.run(["ip", "-br", "address"], capture_output=True, text=True).stdout
     assert all("ipv4.gateway = 10.91.12.1\n" in text for text in configs.values())
     assert set(converge(inventory).changed().values()) == {0}
     assert {name: (LXC / name / "config").read_text() for name in (ONE, TWO)} == configs

@@ -32,6 +32,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import H
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.spec import ALLOW as OF_POOLS
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import options_of
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._inventory import parse_sources
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._networks import bridges_of
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._profiles import ALLOW, DELETE
 
 README = ROOT / "README.md"
@@ -144,8 +145,9 @@ def specification(options: dict[str, t.Any]) -> dict[str, t.Any]:
 def check_variables(variables: dict[str, t.Any], file: str | None) -> None:
     """Variables of hypervisors, of guests or of a group."""
     assert variables.keys() - known_variables() == set(), "no playbook, role or filter reads them"
+    lists = {**variables, "hypervisor_bridges": bridges_of("example", variables)}
     for variable, module in LISTS.items():
-        for item in variables.get(variable, ()):
+        for item in lists.get(variable, ()):
             assert_accepted(module_file(module), item, variable)
     for name, profile in variables.get("guest_profile_catalog", {}).items():
         check_guest({"guest_spec": profile}, name)
