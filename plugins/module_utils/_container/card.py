@@ -15,10 +15,10 @@ from .._core.decide import SAME
 from .._core.options import Item
 from .._core.value import Value
 from .._guest.identity import link_name
+from .._guest.options import DHCP, NO_ADDRESS, is_fixed
 from .._host import vlans
 from .config import ADDRESSES, Config
-from .options import DHCP, NO_ADDRESS
-from .spec import is_fixed, takes_ip6
+from .spec import takes_ip6
 
 Net = t.Mapping[str, str]
 Values = t.Mapping[str, t.Any]

@@ -17,9 +17,9 @@ from .._core.errors import ApplyError
 from .._core.options import split
 from .._core.plan import Change
 from .._core.removal import remove_tree
+from .._guest.options import DHCP, NO_ADDRESS
 from . import guest_files
 from .card import ADDRESSING
-from .options import DHCP, NO_ADDRESS
 from .tree import Tree, network_manager
 from .wanted import Wanted
 

@@ -34,7 +34,7 @@ from .._core.options import (
     size,
 )
 from .._core.units import GIB, KIB, MIB, TIB, parse_size, show_memory_kib, show_size
-from .._guest.auto_address import AUTO, is_auto, is_of_ipv6, read_offer
+from .._guest.auto_address import AUTO, is_auto, is_of_ipv6
 from .._guest.options import (
     AUTOSTART,
     BRIDGE,
@@ -42,8 +42,10 @@ from .._guest.options import (
     CPU_CORES,
     DESCRIPTION,
     DEVICES,
+    DHCP,
     FORCE_STOP,
     IMAGE,
+    IP,
     LINK,
     MEMORY,
     NAMED,
@@ -64,6 +66,8 @@ from .._guest.options import (
     UNSET,
     VCPUS,
     WAIT_TIMEOUT,
+    parse_ip,
+    show_ip,
     words,
 )
 from . import cpuset
@@ -77,11 +81,9 @@ FEATURES = ("fuse", "tun", "docker", "keyctl", "mknod")
 
 UNLIMITED_SWAP = -1
 EVERYBODYS_WEIGHT = 100
-DHCP, NO_ADDRESS = "dhcp", "none"
 # The guest gives itself an address from what a router announces, as the kernel does unless it is told otherwise.
 SLAAC = "slaac"
 
-_IP = "dhcp, none, auto, or an address with its prefix length such as 192.0.2.10/24"
 _IP6 = "an IPv6 address with its prefix length such as 2001:db8::10/64, slaac, or auto"
 _GATEWAY6 = "an IPv6 address, such as 2001:db8::1 or fe80::1"
 _SWAP = "0, or whole MiB, 64 TiB at most"
@@ -146,43 +148,15 @@ def _parse_gateway(key: str, value: t.Any) -> str:
     return found
 
 
-def _parse_ip(key: str, value: str) -> str:
-    if value in (DHCP, NO_ADDRESS):
-        return value
-    try:
-        if is_auto(value):
-            read_offer(value)
-            return value
-        interface = ipaddress.ip_interface(value if "/" in value else "")
-    except ValueError:
-        raise bad_value(key, value, _IP) from None
-    address = interface.ip
-    network = interface.network
-    is_all = network.version == 4 and network.prefixlen < 31 and address in (network[0], network[-1])
-    if (
-        is_all
-        or address.is_multicast
-        or address.is_unspecified
-        or address.is_loopback
-        or getattr(interface, "scope_id", None)
-    ):
-        raise bad_value(key, value, _IP)
-    return interface.with_prefixlen
-
-
-def _show_ip(ip: str | None) -> str | None:
-    return AUTO if is_auto(ip) else ip
-
-
 def _show_ip6(ip6: str | None) -> str | None:
-    return t.cast("str | None", or_none(_show_ip(ip6)))
+    return t.cast("str | None", or_none(show_ip(ip6)))
 
 
 def _parse_ip6(key: str, value: str) -> str:
     """An address beside one of IPv4; slaac, which leaves it to the guest and its router, becomes ""."""
     if value == SLAAC:
         return ""
-    address = _parse_ip(key, value)
+    address = parse_ip(key, value)
     if address == AUTO:
         return AUTO
     if not is_of_ipv6(address) or (not is_auto(address) and ipaddress.ip_interface(address).is_link_local):
@@ -233,7 +207,6 @@ PIN = Check(_parse_pin, "CPU numbers and ranges of them such as 0-1,3", ("0", "0
 HOSTNAME = Check(_parse_hostname, "labels of letters, digits and '-' between dots, 64 characters at most")
 ADDRESS = Check(_parse_address, "an IPv4 or IPv6 address", ("192.0.2.1", "192.0.2.2"))
 GATEWAY = Check(_parse_gateway, ADDRESS.allowed, ADDRESS.samples)
-IP = Check(_parse_ip, _IP, ("192.0.2.10/24", "192.0.2.11/24"))
 IP6 = Check(_parse_ip6, _IP6, ("2001:db8::10/64", "2001:db8::11/64"))
 GATEWAY6 = Check(_parse_gateway6, _GATEWAY6, ("2001:db8::1", "2001:db8::2"))
 IDS = Check(
@@ -256,7 +229,7 @@ OPTIONS = Options(
     BRIDGE,
     NETWORK_VLAN,
     NETWORK_MAC,
-    Option("networks[].ip", check=IP, create=DHCP, live=always, show=_show_ip),
+    Option("networks[].ip", check=IP, create=DHCP, live=always, show=show_ip),
     Option("networks[].gateway", check=GATEWAY, off="", live=always, show=or_none, note="of a fixed address"),
     Option("networks[].ip6", check=IP6, off="", live=always, show=_show_ip6),
     Option("networks[].gateway6", check=GATEWAY6, off="", live=always, show=or_none, note="of a fixed address"),

@@ -16,6 +16,7 @@ from .._core.plan import How, Plan
 from .._core.units import MIB, show_memory_kib, show_size
 from .._guest.auto_address import fits, is_auto, is_empty, none_is_free
 from .._guest.device import KNOWN_BY, NODE, Target, target_of
+from .._guest.options import DHCP, is_fixed
 from .._guest.plan import Kind, plan_guest, refuse
 from .._guest.spec import GuestSpec
 from .._guest.state import Side
@@ -29,12 +30,11 @@ from .config import Config, MountEntry
 from .device import Device, Node
 from .guest_files import FILES
 from .mount import Mounted
-from .options import DHCP, OPTIONS
+from .options import OPTIONS
 from .spec import (
     NEEDS_IP6,
     NOTHING,
     WITHOUT_IPV4,
-    is_fixed,
     is_reachable,
     takes_ip6,
     with_create_defaults,

@@ -16,12 +16,12 @@ import typing as t
 from .._core import atomic, command
 from .._core.errors import ApplyError
 from .._guest import port
+from .._guest.options import is_fixed
 from . import cgroup, mounting, plugging, rate
 from .card import NO_MTU, Card, Nic
 from .definition import LIMITS, Items
 from .live import attach
 from .namespaces import in_namespaces
-from .spec import is_fixed
 from .state import Live
 from .wanted import Wanted
 

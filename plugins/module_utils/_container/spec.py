@@ -16,8 +16,9 @@ from .._core.errors import SpecError, bad_value
 from .._core.options import Item
 from .._guest.auto_address import is_auto, is_of_ipv6
 from .._guest.device import KNOWN_BY, NODE
+from .._guest.options import DHCP, is_fixed
 from .._guest.spec import GuestSpec, parse_guest
-from .options import DHCP, NO_ADDRESS, OPTIONS
+from .options import OPTIONS
 
 NOTHING: t.Mapping[str, t.Any] = types.MappingProxyType({})
 # Why there is no ip6, or no gateway6.
@@ -139,11 +140,6 @@ def _check_gateway6(key: str, gateway: str, address: str) -> None:
 def takes_ip6(address: str) -> bool:
     """Whether ``networks[].ip6`` stands beside that ``networks[].ip``, which is IPv4 then."""
     return address == DHCP or (is_fixed(address) and not is_of_ipv6(address))
-
-
-def is_fixed(address: str) -> bool:
-    """Whether ``networks[].ip`` is an address, and neither ``dhcp`` nor ``none``."""
-    return address not in (DHCP, NO_ADDRESS)
 
 
 def is_reachable(gateway: str, address: str) -> bool:

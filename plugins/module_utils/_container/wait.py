@@ -9,13 +9,13 @@ from __future__ import annotations
 from .._core import command
 from .._core.errors import ObserveError, WaitTimeout
 from .._core.waiting import wait_until
+from .._guest.options import NO_ADDRESS
 from .._guest.spec import GuestSpec
 from .._host import firewall
 from .._host.snapshot import Host
 from . import live
 from .card import has_its_address
 from .observe import observe_guest
-from .options import NO_ADDRESS
 
 # What `systemctl is-system-running` says when the boot is over: a failed unit does not make it go on.
 _BOOTED = ("running", "degraded")

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import posixpath
 import re
 import typing as t
@@ -36,6 +37,7 @@ from .._core.options import (
     or_none,
 )
 from .._core.units import KIB, MIB, RATES_ALLOWED, parse_rate, parse_size, show_memory_kib, show_rate
+from .auto_address import AUTO, is_auto, read_offer
 from .device import NODE, SERIAL, USB
 
 STATES = ("present", "started", "running", "stopped", "shutdown", "restarted", "paused", "absent")
@@ -44,6 +46,8 @@ RESTART_POLICIES = ("never", "if_needed")
 LINKS = ("up", "down")
 CLONE_MODES = ("linked", "full")
 NO_ORDER = -1
+# What a card has in the place of an address: one that it asks for, and none that anybody gives it.
+DHCP, NO_ADDRESS = "dhcp", "none"
 
 _ENDS = re.compile("\r\n?")
 _KEY = re.compile(r"(^|\s)(ssh-|ecdsa-|sk-)\S+ AAAA\S*")
@@ -93,6 +97,43 @@ def _parse_group(key: str, value: t.Any) -> str | int:
     return text
 
 
+def parse_ip(key: str, value: str) -> str:
+    """How a card comes to its address: a word, or the address with the length of its prefix.
+
+    :raises SpecError:
+    """
+    if value in (DHCP, NO_ADDRESS):
+        return value
+    try:
+        if is_auto(value):
+            read_offer(value)
+            return value
+        interface = ipaddress.ip_interface(value if "/" in value else "")
+    except ValueError:
+        raise bad_value(key, value, IP.allowed) from None
+    address = interface.ip
+    network = interface.network
+    is_all = network.version == 4 and network.prefixlen < 31 and address in (network[0], network[-1])
+    if (
+        is_all
+        or address.is_multicast
+        or address.is_unspecified
+        or address.is_loopback
+        or getattr(interface, "scope_id", None)
+    ):
+        raise bad_value(key, value, IP.allowed)
+    return interface.with_prefixlen
+
+
+def show_ip(ip: str | None) -> str | None:
+    return AUTO if ip is not None and is_auto(ip) else ip
+
+
+def is_fixed(address: str) -> bool:
+    """Whether ``networks[].ip`` is an address, and neither ``dhcp`` nor ``none``."""
+    return address not in (DHCP, NO_ADDRESS)
+
+
 def _show_order(order: int | None) -> int | None:
     return None if order == NO_ORDER else order
 
@@ -106,6 +147,11 @@ SSH_KEY = Check(
 )
 RATE = Check(parse_rate, RATES_ALLOWED, ("50Mbit", "100Mbit"))
 CORES = number(1, 710)
+IP = Check(
+    parse_ip,
+    "dhcp, none, auto, or an address with its prefix length such as 192.0.2.10/24",
+    ("192.0.2.10/24", "192.0.2.11/24"),
+)
 DEVICE_PATH = Check(
     _parse_device_path,
     "a path below /dev of letters, digits and _.:@+#=/-, and none that every guest has of its own",
