@@ -1200,6 +1200,20 @@ options:
             type: str
             aliases:
               - hwaddr
+          ip:
+            description:
+              - V(dhcp), V(none), V(auto), or an IPv4 address with its prefix length.
+              - On a bridge with a DHCP server of this host (O(homelab.hybrid.bridge#module:dhcp)) the server keeps the address
+                for the MAC address of the card, under the name of the machine, as long as the card has it. An address that
+                it keeps or has leased for another is refused, and so is one that somebody on the bridge answers to (ARP).
+              - V(auto) takes a free address of the bridge's network once and keeps it. V(auto:10.20.0.65-10.20.0.126/24)
+                takes one of these.
+              - V(dhcp) and V(none) both mean that nothing is kept for the card.
+              - Of a running machine another address is listed in RV(ignore:restart_required) until it has it. One that asks
+                again before, as DHCP clients do after half of their lease, gets it then.
+              - 'B(In short:) for the next boot. C(unset) sets it to V(dhcp). Allowed: dhcp, none, auto, or an address with
+                its prefix length such as 192.0.2.10/24.'
+            type: str
           model:
             description:
               - What the guest sees. A new card is V(virtio).

@@ -416,7 +416,7 @@ def test_every_option_has_a_case() -> None:
         "disks[].format",
         "networks[].mac",
     }
-    elsewhere |= {"networks[].vlan", "networks[].rate_limit.in", "networks[].rate_limit.out"}
+    elsewhere |= {"networks[].ip", "networks[].vlan", "networks[].rate_limit.in", "networks[].rate_limit.out"}
     compared = {option.path for option in OPTIONS if option.is_compared}
     whole = {path for path in compared if path.startswith(("cloud_init.", "startup."))}
     covered = {pattern(case.path) for case in CASES}

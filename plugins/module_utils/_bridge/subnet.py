@@ -15,6 +15,8 @@ import typing as t
 from .._core.errors import SpecError
 
 Range = tuple[str, str]
+# A MAC and the address that is kept for it.
+Place = tuple["str | None", "str | None"]
 # RFC 8200: a link with a smaller one has no IPv6.
 LEAST_MTU6 = 1280
 
@@ -31,6 +33,11 @@ class StaticHost:
     def label(self) -> str:
         """How it is named in a path: by its name, else by its MAC address."""
         return self.name or self.mac or str(self.ip)
+
+    @property
+    def place(self) -> Place:
+        """What is kept for whom, whatever it is called."""
+        return self.mac, self.ip
 
     def shown(self) -> dict[str, str]:
         return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}

@@ -18,6 +18,8 @@ from .._core.converge import Work
 from .._core.errors import ApplyError, MissingRequirement
 from .._core.options import split
 from .._core.plan import Change, Plan, Step
+from .._guest.addressing import Wish, take
+from .._guest.auto_address import AUTO
 from .._guest.content import Source
 from .._guest.ownership import Ownership
 from .._guest.plan import power_of
@@ -25,6 +27,7 @@ from .._guest.record import Origin, RecordedVolume
 from .._guest.run import Run, Steps, check_origin
 from .._guest.spec import GuestSpec
 from .._host.lxc import config_path, read_container
+from .._host.snapshot import Host
 from .._image import copier, copies, store
 from .._image.plan import copy_path
 from .._storage import cloning
@@ -47,11 +50,11 @@ from . import (
     rootfs,
     running,
 )
-from .addressing import with_taken
 from .config import HOOK, Config
 from .device import write_device
 from .observe import KIND, free_ids
 from .options import OPTIONS
+from .plan import waiting_keys, with_addresses
 from .running import Running
 from .state import ROOTFS, State
 from .tree import Tree
@@ -73,9 +76,22 @@ def apply_container(spec: GuestSpec, state: State, plan: Plan, work: Work) -> St
         raise MissingRequirement(f"there is no {', '.join(missing)}, which a mount needs", missing=missing)
     check_origin(spec, state)
     if spec.state != "absent":
-        state = with_taken(spec, state, work.host)
+        state = _with_taken(spec, state, work.host)
         wanted = wanted_of(spec, state)
     yield from Run(ContainerBackend(wanted, plan, work), wanted.spec, state, plan).steps()
+
+
+def _with_taken(spec: GuestSpec, state: State, host: Host) -> State:
+    """*state* with an address in the record for each that *spec* leaves to the host and that is not there yet."""
+    wishes = []
+    for item in with_addresses(spec, state).wanted("networks"):
+        card = state.cards.get(item.name)
+        bridge = item.get("bridge") or (card.text("bridge") if card else "")
+        vlan = item.get("vlan", card["vlan"] if card else 0)
+        wishes += [Wish(item.name, key, item.text(key) or AUTO, bridge, vlan) for key in waiting_keys(item)]
+    if not wishes:
+        return state
+    return state.replace(record=take(spec.name, wishes, host, kind=KIND, is_building=not state.exists))
 
 
 class ContainerBackend:
@@ -468,7 +484,15 @@ class ContainerBackend:
     def set_flag(self, change: Change) -> None:
         raise ApplyError(f"{change.path}: LXC keeps all flags in the configuration")
 
+    def settle_addresses(self) -> Steps:
+        """Its own configuration has them."""
+        yield from ()
+
     # -- removal
+
+    def free_addresses(self) -> Steps:
+        """They went with its configuration."""
+        yield from ()
 
     def stop_for_good(self) -> None:
         if self.state.is_building:

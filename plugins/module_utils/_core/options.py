@@ -37,6 +37,8 @@ NEVER_PERMITTED = "nothing permits it"
 # Where the value of an option lives. A backend has a function for each path of its definition, flags and live values.
 DEFINITION, RECORD, FLAG, SEED = "definition", "record", "flag", "seed"
 VOLUME, INSIDE, LIVE_ONLY = "volume", "inside", "live only"
+# With what a network card is plugged into.
+NETWORK = "network"
 # Used when the resource is made, and never compared afterwards; and what says how a run goes.
 CREATION, TASK = "creation", "task"
 

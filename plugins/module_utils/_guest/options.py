@@ -202,6 +202,7 @@ NETWORK_VLAN = Option(
 )
 NETWORK_MAC = Option("networks[].mac", check=MAC, live=never, aliases=("hwaddr",))
 NETWORK_MTU = Option("networks[].mtu", "int", MTU, off=0, show=or_none)
+NETWORK_IP = Option("networks[].ip", check=IP, show=show_ip)
 LINK = Option("networks[].link", choices=LINKS, create="up", off="up", live=always)
 
 # As the guest sees them: what it gets, and what it sends.

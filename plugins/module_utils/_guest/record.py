@@ -106,6 +106,14 @@ class Origin(t.NamedTuple):
         return self.guest if self.snapshot is None else f"{self.guest}@{self.snapshot}"
 
 
+class Reserved(t.NamedTuple):
+    """An address that the network of *bridge* keeps for the card with *mac*, since we told it to."""
+
+    bridge: str
+    mac: str
+    ip: str
+
+
 class Revert(t.NamedTuple):
     """A revert that has begun: to the snapshot *target*, what was there before becomes the snapshot *aside*."""
 
@@ -122,9 +130,9 @@ class GuestRecord:
     options (home ``RECORD``), as JSON. *due_power* is ``started`` or ``paused`` while a run that was killed may not have come to
     that. *snapshots* are ours, by name; *reverting* is a revert that has not come to its end. *origin* is what it was cloned
     from; *addresses* and *addresses6* are those that were taken for cards that leave the choice to the host (``ip``, ``ip6``), with the
-    length of the prefix, by card;
-    *holds* is the guest that is held still by us while it is. *files* are what a machine remembers beside its disks and we made, by
-    its name (``_vm.firmware``).
+    length of the prefix, by card, of a machine all that its cards were given; *reservations* are what networks keep for it since we told
+    them to; *holds* is the guest that is held still by us while it is. *files* are what a machine remembers beside its disks and we made,
+    by its name (``_vm.firmware``).
     """
 
     __slots__ = (
@@ -142,6 +150,7 @@ class GuestRecord:
         "names",
         "options",
         "origin",
+        "reservations",
         "reverting",
         "run",
         "snapshots",
@@ -175,7 +184,9 @@ class GuestRecord:
         files: t.Mapping[str, RecordedFile] | None = None,
         addresses: t.Mapping[str, str] | None = None,
         addresses6: t.Mapping[str, str] | None = None,
+        reservations: tuple[Reserved, ...] = (),
     ) -> None:
+        self.reservations = reservations
         self.addresses: t.Mapping[str, str] = addresses or {}
         self.addresses6: t.Mapping[str, str] = addresses6 or {}
         self.exists = exists
@@ -250,10 +261,10 @@ _FOLDERS = (
     "origin",
     "files",
 )
-_LISTS = ("ssh_keys", "tags")
+_LISTS = ("ssh_keys", "tags", "reservations")
 _KEYS = frozenset(
     "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds files schema "
-    "addresses addresses6".split()
+    "addresses addresses6 reservations".split()
 )
 
 
@@ -306,6 +317,9 @@ def _load(data: Data, exists: bool) -> GuestRecord:
         },
         addresses=data.get("addresses"),
         addresses6=data.get("addresses6"),
+        reservations=tuple(
+            Reserved(str(its["bridge"]), str(its["mac"]), str(its["ip"])) for its in data.get("reservations") or ()
+        ),
     )
 
 
@@ -347,6 +361,7 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "macs": dict(record.macs) or None,
         "addresses": dict(record.addresses) or None,
         "addresses6": dict(record.addresses6) or None,
+        "reservations": [its._asdict() for its in record.reservations] or None,
         "names": {area: dict(its) for area, its in record.names.items() if its} or None,
         "unplugged": dict(record.unplugged) or None,
         "idmap": _dump_idmap(record.idmap),

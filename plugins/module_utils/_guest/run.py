@@ -17,6 +17,7 @@ from .._core.options import (
     FLAG,
     INSIDE,
     LIVE_ONLY,
+    NETWORK,
     RECORD,
     SEED,
     VOLUME,
@@ -109,7 +110,13 @@ class Backend(t.Protocol):
     def set_flag(self, change: Change) -> None:
         """Set a flag that the hypervisor keeps beside the definition."""
 
+    def settle_addresses(self) -> Steps:
+        """Have the networks keep the addresses that its cards have once the run is over, and no others for it."""
+
     # -- removal
+
+    def free_addresses(self) -> Steps:
+        """Have no network keep an address for it any more."""
 
     def stop_for_good(self) -> None:
         """Switch the guest off before it is taken away."""
@@ -151,6 +158,7 @@ class Run:
             return
         if not self.plan.changed:
             yield from self._write_record()
+            yield from self.backend.settle_addresses()
             return
         if not self.state.exists:
             yield from self.backend.clear()
@@ -284,7 +292,10 @@ class Run:
             # Of a run that is killed here the next one begins anew: a new guest stands with its flags, or not at all.
             for change in flags:
                 self.backend.set_flag(change)
+        # Before a card is plugged in that asks for its address.
+        yield from self.backend.settle_addresses()
         yield from self._complete_record()
+        yield from self._changes(NETWORK, how=(*_WAITING, How.LIVE))
         if not self.state.exists:
             yield from self._changes(RECORD, VOLUME)
             yield from self._taken_over()
@@ -375,6 +386,7 @@ class Run:
                     self.backend.protect(is_read_only=False)
                 self.backend.undefine()
                 yield Step("definition removed")
+            yield from self.backend.free_addresses()
             yield from self.backend.clear()
             record = self.own.record
             # What is needed to delete later what is kept, or to use it again.

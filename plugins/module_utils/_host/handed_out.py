@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""The addresses of a bridge that are not free: those of the host itself, and what the DHCP server of its network hands out."""
+"""What the DHCP servers of this host hand out, and the addresses of a bridge that are not free."""
 
 from __future__ import annotations
 
@@ -12,7 +12,40 @@ import typing as t
 from xml.etree import ElementTree
 
 from .._core import libraries
+from .dhcp import Place, Server, read_server
 from .snapshot import Host
+
+
+def servers(host: Host) -> dict[str, Server]:
+    """The DHCP servers of the networks of this host, by bridge."""
+    known = owners(host)
+    found = {
+        network.bridge: read_server(network.bridge, network.xml, network.live_xml, known, host.gone)
+        for network in host.networks.values()
+        if network.bridge
+    }
+    return {bridge: server for bridge, server in found.items() if server is not None}
+
+
+def owners(host: Host) -> dict[Place, str]:
+    """The guests that have addresses kept for them, by what the network keeps."""
+    return {
+        (str(kept.get("bridge")), str(kept.get("mac")), str(kept.get("ip"))): name
+        for name, record in host.guest_records.items()
+        for kept in record.data.get("reservations") or ()
+        if isinstance(kept, dict)
+    }
+
+
+def leases(host: Host, bridge: str) -> dict[str, str]:
+    """The MACs that have addresses of *bridge* now, by address."""
+    found = {}
+    for network in host.networks.values():
+        if network.bridge == bridge and network.is_active:
+            with contextlib.suppress(libraries.libvirt().libvirtError):  # a network that has just gone leases nothing
+                for lease in network.handle.DHCPLeases(None, 0):
+                    found[str(lease.get("ipaddr"))] = str(lease.get("mac")).lower()
+    return found
 
 
 def spans(host: Host, bridge: str, version: int) -> t.Iterator[tuple[int, int]]:
@@ -42,7 +75,5 @@ def _found(host: Host, bridge: str) -> t.Iterator[tuple[str, str]]:
                 )
                 if first and last:
                     yield first, last
-        with contextlib.suppress(libraries.libvirt().libvirtError):  # a network that has just gone leases nothing
-            for lease in network.handle.DHCPLeases(None, 0) if network.is_active else ():
-                if lease.get("ipaddr"):
-                    yield lease["ipaddr"], lease["ipaddr"]
+    for address in leases(host, bridge):
+        yield address, address

@@ -13,6 +13,7 @@ import stat
 import typing as t
 
 from .._core import libraries
+from .._core.claims import addresses_in
 from .._core.errors import MissingLibrary
 
 _GLOBAL = "/etc/lxc/lxc.conf"
@@ -26,6 +27,7 @@ _MOST_BYTES = 1 << 20
 _LINK = re.compile(r"^\s*lxc\.(?:net\.(\d+)|network(?:\.\d+)?)\.link\s*=\s*(\S+)\s*$", re.MULTILINE)
 _VLAN = re.compile(r"^\s*lxc\.net\.(\d+)\.veth\.vlan\.(?:tagged\.)?id\s*=\s*\d", re.MULTILINE)
 _MAC = re.compile(r"^\s*lxc\.(?:net\.\d+|network(?:\.\d+)?)\.hwaddr\s*=\s*([0-9A-Fa-f:]+)\s*$", re.MULTILINE)
+_ADDRESS = re.compile(r"^\s*lxc\.net\.\d+\.ipv[46]\.address\s*=\s*(\S+)", re.MULTILINE)
 # A value may stand in quotes.
 _INCLUDE = re.compile(r"""^\s*lxc\.include\s*=\s*(["']?)(\S.*?)\1\s*$""", re.MULTILINE)
 _TABLE = re.compile(r"""^\s*lxc\.mount(?:\.fstab)?\s*=\s*(["']?)(\S.*?)\1\s*$""", re.MULTILINE)
@@ -104,6 +106,11 @@ class Container:
     def macs(self) -> list[str]:
         """The MACs that the configuration gives to its interfaces; LXC makes a digit by chance of each x, which is none."""
         return [mac.lower() for mac in _MAC.findall(self._effective)]
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses that the configuration gives to its interfaces."""
+        return addresses_in(*_ADDRESS.findall(self._effective))
 
     @property
     def vlan_bridges(self) -> set[str]:

@@ -226,6 +226,11 @@ class Host:
     def _derived(self) -> dict[t.Any, t.Any]:
         return {}
 
+    @property
+    def gone(self) -> t.Collection[str]:
+        """The guests that are counted as no more; see ``without``."""
+        return ()
+
     def missing(self, reference: Reference) -> str | None:
         """Why *reference* cannot be used, as a sentence; ``None`` when it can."""
         question = reference.kind.missing, reference.name
@@ -272,6 +277,10 @@ class _HostWithout(Host):
         self._forgotten = {name for name, its in gone.items() if its.is_forgotten}
         self._links = {link for its in gone.values() for link in its.links}
         self._paths = {path for its in gone.values() for path in its.paths}
+
+    @property
+    def gone(self) -> t.Collection[str]:
+        return self._gone.keys()
 
     connection = _shared("connection")
     expected = _shared("expected")

@@ -21,6 +21,8 @@ from .._core.plan import Change, How, Plan, Step
 from .._core.removal import remove_tree
 from .._core.waiting import wait_until
 from .._guest import beside, port
+from .._guest.addressing import Wish, take
+from .._guest.auto_address import is_auto
 from .._guest.content import Source, copied_by_itself
 from .._guest.identity import link_name
 from .._guest.ownership import Ownership
@@ -28,13 +30,15 @@ from .._guest.plan import is_half_made, wanted_value
 from .._guest.record import Origin, RecordedFile, RecordedVolume
 from .._guest.run import Run, Steps, check_origin
 from .._host.libvirt import errors_of
+from .._host.snapshot import Host
 from .._image.plan import COPIES
 from .._storage import cloning
 from .._storage import volume as volumes
 from .._storage.choice import drivers_of
 from .._storage.driver import Attempt, DiskSource, Driver, Snapshotting
 from .._storage.volume import Volume
-from . import backup, power, process, seed, stillness, storage
+from . import backup, power, process, reserving, seed, stillness, storage
+from .addressing import Given, given, own_reservations, with_addresses
 from .firmware import NVRAM, PATHS, TPM, nvram_of, own_nvram, recorded_as, tpm_folder, uuid_of_tpm, way_of, word_of
 from .naming import noted_names
 from .observe import firmwares
@@ -67,8 +71,24 @@ def apply_vm(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
         names = ", ".join(state.missing_media)
         raise MissingRequirement(f"there is no {names} on this host", missing=[f"file {names}"])
     with errors_of(f"change {spec.name}", ApplyError):
+        if spec.state != "absent":
+            state = _with_taken(spec, state, work.host)
+            spec = with_addresses(spec, state.record)
         wanted = spec if state.exists or spec.state == "absent" else VmKind(spec, state).created()
         yield from Run(VmBackend(wanted, state, plan, work), wanted, state, plan).steps()
+
+
+def _with_taken(spec: Spec, state: State, host: Host) -> State:
+    """*state* with an address in the record for each card that leaves the choice to the host and has none yet."""
+    wishes = []
+    for item in with_addresses(spec, state.record).wanted("networks"):
+        nic, ip = state.persistent.things("networks").get(item.name) if state.exists else None, item.text("ip")
+        if ip is not None and is_auto(ip):
+            bridge = item.text("bridge") or (nic.value("bridge") if nic else "")
+            wishes.append(Wish(item.name, "ip", ip, bridge, item.get("vlan", nic.value("vlan") if nic else 0)))
+    if not wishes:
+        return state
+    return state.replace(record=take(spec.name, wishes, host, kind=VmBackend.word, is_building=not state.exists))
 
 
 class VmBackend:
@@ -152,11 +172,46 @@ class VmBackend:
 
     def claims(self, *, is_final: bool) -> dict[str, t.Any]:
         if is_final:
-            return {"names": self._names(removed=self._removed())} if self.state.exists else {}
+            names = {"names": self._names(removed=self._removed())} if self.state.exists else {}
+            return {**names, **self._addresses}
         known = self.own.record.volumes_with({**self.adopted, **self.made})
+        kept = dict.fromkeys((*self.own.record.reservations, *own_reservations(self.given, self.state)))
+        claims = {"volumes": known, "reservations": tuple(kept)}
         if self.state.exists:
-            return {"volumes": known, "names": self._names(), "files": self._files()}
-        return {"volumes": known, "names": {}, "uuid": self._uuid, "files": self._files()}
+            return {**claims, "names": self._names(), "files": self._files()}
+        return {**claims, "names": {}, "uuid": self._uuid, "files": self._files()}
+
+    @functools.cached_property
+    def given(self) -> dict[str, Given]:
+        """The cards that have a fixed address once the run is over, by name."""
+        return given(self.spec, self.state, self.plan)
+
+    @property
+    def _addresses(self) -> dict[str, t.Any]:
+        return {"addresses": {name: its.address for name, its in self.given.items()}}
+
+    def settle_addresses(self) -> Steps:
+        wanted = own_reservations(self.given, self.state)
+        names = {its.kept: name for name, its in self.given.items() if its.kept}
+        for kept in self.own.record.reservations:
+            if kept not in wanted and reserving.give_up(self.work.host, kept):
+                yield Step(f"{kept.ip} on {kept.bridge} given up")
+        for kept in wanted:
+            if reserving.keep(self.work.host, kept, self.spec.name, names[kept]):
+                yield Step(f"{kept.ip} on {kept.bridge} kept")
+        self.own.save(reservations=wanted, **self._addresses)
+        for name in self.given if self.state.live else ():
+            path = f"networks[{name}].ip"
+            change = self.plan.get(path)
+            if change is not None and change.how is How.NEXT_BOOT:
+                self._note_declined(path)
+
+    def free_addresses(self) -> Steps:
+        for kept in self.own.record.reservations:
+            if reserving.give_up(self.work.host, kept):
+                yield Step(f"{kept.ip} on {kept.bridge} given up")
+        if self.own.record.reservations:
+            self.own.save(reservations=())
 
     def _files(self) -> dict[str, RecordedFile]:
         """What the machine remembers beside its disks and is ours, with what this run gives it."""

@@ -15,21 +15,26 @@ from .._core.errors import SpecError
 from .._core.options import Item
 from .._guest.claims import CardClaim, as_it_is, once_it_stands, when_it_goes
 from .._image.state import space_of
+from .addressing import is_address, with_addresses
 from .plan import VmKind
 from .spec import Spec, reads_only, with_create_defaults, with_source
 from .state import State
+from .xml.nic import Nic
 
 
 def claims_of(spec: Spec | None, state: State) -> Claims:
     """Once *spec* stands; as it is where there is none. What goes claims the volumes that are kept of it."""
     nics = state.persistent.nics if state.exists else {}
-    cards = {name: CardClaim(nic.mac, nic.value("bridge"), nic.value("vlan") or 0) for name, nic in nics.items()}
+    cards = {
+        name: CardClaim(nic.mac, nic.value("bridge"), nic.value("vlan") or 0, _addresses(nic))
+        for name, nic in nics.items()
+    }
     if spec is None:
         live = state.live.nics if state.live else {}
         return as_it_is(state, cards, memory_kib=_memory_before(state), links=[nic.tap for nic in live.values()])
     if spec.state == "absent":
         return when_it_goes(VmKind(spec, state))
-    wanted = spec
+    spec = wanted = with_addresses(spec, state.record)
     if not state.exists:
         # What it lacks its own plan says.
         with contextlib.suppress(SpecError):
@@ -39,6 +44,11 @@ def claims_of(spec: Spec | None, state: State) -> Claims:
     copies = state.missing_copies.items()
     space += [space_of(copy, state.image_sizes.get(image, 0)) for (dummy, image), copy in copies]
     return once_it_stands(spec, cards, memory_kib=memory, space=space, disks=_written_disks(wanted, state))
+
+
+def _addresses(nic: Nic) -> tuple[str, ...]:
+    ip = nic.value("ip")
+    return (ip,) if is_address(ip) else ()
 
 
 def _written_disks(spec: Spec, state: State) -> dict[t.Hashable, str]:

@@ -11,11 +11,13 @@ import typing as t
 from .._core.units import show_memory_kib, show_size
 from .._guest import facts
 from .._host.snapshot import Host
+from .addressing import is_address
 from .observe import observe
 from .options import OPTIONS, SEED_DISK
 from .process import uptime_seconds
 from .spec import Spec
 from .state import State, VmSide
+from .xml.nic import Nic
 
 
 def guest_facts(name: str, host: Host) -> dict[str, t.Any]:
@@ -33,17 +35,18 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
     if not state.exists:
         return {**facts.nothing(name, "vm"), "cdroms": [], "managed": state.is_managed}
     side = state.live or state.persistent
+    networks = _networks(side, state)
     return {
         **facts.common(name, "vm", OPTIONS, state),
         "vcpus": side.values["vcpus"],
         "memory_kib": side.values["memory"],
         "memory": show_memory_kib(side.values["memory"]),
-        "networks": _networks(side, state),
+        "networks": networks,
         "disks": _disks(side),
         "cdroms": [
             {"name": name, "path": drive.source or None, "bus": drive.bus} for name, drive in side.cdroms.items()
         ],
-        "addresses": [address for its in state.addresses.values() for address in its],
+        "addresses": [address for net in networks for address in net["addresses"]],
         "uptime_seconds": uptime_seconds(state.run) if state.run else None,
         "pid": state.run.pid if state.run else None,
     }
@@ -56,11 +59,26 @@ def _networks(side: VmSide, state: State) -> list[dict[str, t.Any]]:
             "bridge": nic.value("bridge"),
             "vlan": nic.value("vlan") or None,
             "mac": nic.mac,
-            "addresses": list(state.addresses.get(nic.mac, ())),
+            "ip": nic.value("ip"),
+            "addresses": _addresses(nic, state),
             "link": nic.value("link"),
         }
         for name, nic in side.nics.items()
     ]
+
+
+def _addresses(nic: Nic, state: State) -> list[str]:
+    """Those that it has while it runs, else the one that it will have."""
+    if state.live is not None:
+        return list(state.addresses.get(nic.mac, ()))
+    ip = nic.value("ip")
+    return [ip.partition("/")[0]] if is_address(ip) else []
+
+
+def knows_addresses(facts: t.Mapping[str, t.Any]) -> bool:
+    """Whether each card that has a fixed address has it by now; where none has, whether there is any."""
+    fixed = [net for net in facts["networks"] if is_address(net["ip"]) and net["link"] == "up"]
+    return all(net["ip"].partition("/")[0] in net["addresses"] for net in fixed) and bool(facts["addresses"])
 
 
 def _disks(side: VmSide) -> list[dict[str, t.Any]]:

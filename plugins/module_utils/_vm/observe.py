@@ -15,13 +15,14 @@ from .._core.errors import ObserveError
 from .._core.keyed import Naming, claim_names
 from .._core.options import Item
 from .._core.reference import Reference
+from .._guest import options as guest_options
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
 from .._guest.clones import linked_clones
 from .._guest.record import GuestRecord, Run
 from .._guest.recorded import load_file
 from .._guest.removal import kept_snapshots
-from .._host import accelerator, place, vlans
+from .._host import accelerator, handed_out, neighbours, place, vlans
 from .._host.libvirt import Listings, dotted, errors_of
 from .._host.snapshot import IMAGE, SERVICE_LIBVIRT, Host
 from .._host.uses import obstacle
@@ -32,6 +33,7 @@ from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
 from . import addresses, cpu, firmware, process, seed
+from .addressing import is_address, kept_ip, with_addresses
 from .firmware import Firmware
 from .naming import PLACES, name_live_devices
 from .offer import Offer
@@ -63,7 +65,9 @@ def observe(spec: Spec, host: Host) -> State:
     """
     record = host.record("guests", spec.name)
     domain = host.domains.get(spec.name)
-    state = _read_surroundings(spec, host, load_file(record))
+    known = load_file(record)
+    spec = with_addresses(spec, known)
+    state = _read_surroundings(spec, host, known)
     if domain is not None and not state.other_kind:
         with errors_of(f"read the domain {spec.name}", ObserveError):
             state = _read_domain(spec, host, domain, state)
@@ -73,7 +77,11 @@ def observe(spec: Spec, host: Host) -> State:
         found = accelerator.probe()
         state = state.replace(accelerator=found.kind, accelerator_reason=found.reason)
     drivers = drivers_of(host)
+    leases, answering = _who_has_addresses(spec, state, host)
     state = state.replace(
+        leases=leases,
+        answering=answering,
+        taken_macs=state.taken_macs or (taken_macs(host, spec.name) if answering else {}),
         found=_find_volumes(spec, state, drivers, host),
         vlan_obstacles=_vlan_obstacles(spec, state, host),
         rate_obstacle=rate_obstacle(spec, *QUEUES),
@@ -139,6 +147,8 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
         record=record,
         other_kind="container" if is_container else None,
         bridges={its.name: bridge for its in host.networks.values() if (bridge := its.bridge or its.lent_bridge)},
+        servers=host.derived(handed_out.servers),
+        bridges_there=_bridges_there(spec, host),
         places={path: place.identity(path) for path in _declared_sources(spec)},
         formats={name: driver.formats for name, driver in drivers.items()},
         other_pools={name: pool.type for name, pool in host.pools.items() if name not in drivers},
@@ -205,7 +215,7 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
             live = cpu.as_started(live, spec, domain, host)
             is_connected = model.is_agent_connected
             found_addresses = addresses.read(host, domain, list(live.nics.values()), is_agent_connected=is_connected)
-    return state.replace(
+    state = state.replace(
         power=power,
         exists=not is_half_made,
         persistent=persistent,
@@ -223,6 +233,37 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
         },
         foreign=_foreign(persistent, state),
     )
+    return _with_ips(spec, state)
+
+
+def _with_ips(spec: Spec, state: State) -> State:
+    """*state* with what each card has as ``networks[].ip``: a running guest that was given another address has it from its next start on."""
+    lasting, running = {}, {}
+    for name, nic in state.persistent.nics.items():
+        item = spec.item("networks", name)
+        bridge = (item and item.text("bridge")) or nic.value("bridge")
+        mac = (item and item.text("mac")) or nic.mac
+        server, declared = state.servers.get(bridge), item.text("ip") if item else None
+        declared = guest_options.DHCP if f"networks[{name}].ip" in spec.unset else declared
+        lasting[name] = kept_ip(server, mac, declared)
+        running[name] = _running_ip(name, nic, lasting[name], state)
+    persistent, live = state.persistent, state.live
+    nics = {name: nic.with_values(ip=lasting[name]) for name, nic in persistent.nics.items()}
+    persistent = persistent.but(nics=nics)
+    if live is not None:
+        nics = {name: nic.with_values(ip=running.get(name, guest_options.DHCP)) for name, nic in live.nics.items()}
+        live = live.but(nics=nics)
+    # What was noted of addresses is in the values of the cards now: it keeps nobody from asking for any address again.
+    declined = tuple(path for path in state.declined if not path.endswith("].ip"))
+    return state.replace(persistent=persistent, live=live, declined=declined)
+
+
+def _running_ip(name: str, nic: Nic, lasting: str, state: State) -> str:
+    seen, address = state.addresses.get(nic.mac, ()), lasting.partition("/")[0]
+    if f"networks[{name}].ip" not in state.declined or not is_address(lasting) or address in seen:
+        return lasting
+    length = lasting.partition("/")[2]
+    return next((f"{other}/{length}" for other in seen if "." in other), guest_options.NO_ADDRESS)
 
 
 def _way_values(domain: Domain, host: Host) -> dict[str, t.Any]:
@@ -586,6 +627,31 @@ def _needs_mac(spec: Spec, record: GuestRecord) -> bool:
     known = record.macs
     cards = spec.wanted("networks")
     return any(known.get(item.name) != item.values.get("mac", known.get(item.name, "")) for item in cards)
+
+
+def _bridges_there(spec: Spec, host: Host) -> frozenset[str]:
+    made = {network.bridge for network in host.networks.values()}
+    named = (item.text("bridge") for item in spec.wanted("networks"))
+    return frozenset(name for name in named if name and (name in made or name in host.link_names))
+
+
+def _who_has_addresses(spec: Spec, state: State, host: Host) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """The leases of bridges of which a card is to get an address, and who answers on them to one that a card is to get."""
+    nics = state.persistent.nics if state.exists else {}
+    own = {nic.mac for nic in nics.values()} | {*state.record.macs.values()}
+    own |= {item.text("mac") or "" for item in spec.wanted("networks")}
+    leases: dict[str, dict[str, str]] = {}
+    found: dict[str, str] = {}
+    for item in spec.wanted("networks"):
+        nic, ip = nics.get(item.name), item.text("ip")
+        bridge = item.text("bridge") or (nic.value("bridge") if nic else "")
+        vlan = item.get("vlan", nic.value("vlan") if nic else 0) or 0
+        is_there = nic is not None and nic.value("ip") == ip and nic.value("bridge") == bridge
+        if ip is None or not is_address(ip) or is_there or bridge not in host.link_names:
+            continue
+        leases[bridge] = handed_out.leases(host, bridge)
+        found.update(neighbours.who_answers(bridge, [ip.partition("/")[0]], vlan if isinstance(vlan, int) else 0))
+    return leases, {address: mac for address, mac in found.items() if mac not in own}
 
 
 def _vlan_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:

@@ -15,6 +15,7 @@ from .._core.errors import SpecError
 from .._core.options import (
     CREATION,
     NAME,
+    NETWORK,
     PATH,
     SECRET,
     SEED,
@@ -63,6 +64,11 @@ _GROWS = "growing beyond cpu.max_cores waits for a restart"
 def _replaces_disk(before: t.Any, after: t.Any) -> str | None:
     """Another source is another disk."""
     return "replace_disk" if before is not None and before != after else None
+
+
+def _leaves_it(live: t.Any, declared: t.Any) -> bool:
+    """A running guest keeps the address that it has until it starts again, or asks again, unless any will do."""
+    return not guest.is_fixed(declared)
 
 
 def _parse_order(key: str, names: t.Sequence[str]) -> tuple[str, ...]:
@@ -199,6 +205,12 @@ OPTIONS = Options(
     guest.NETWORK_VLAN.but(note="the bridge has to know VLANs, and libvirt to be 11.0 or newer"),
     guest.NETWORK_MAC,
     Option("networks[].model", choices=NIC_MODELS, create="virtio"),
+    guest.NETWORK_IP.but(
+        home=NETWORK,
+        off=guest.DHCP,
+        live=_leaves_it,
+        note="the bridge keeps it at once, a running guest has it from its next start on",
+    ),
     guest.LINK,
     *guest.NETWORK_RATES,
     guest.NETWORK_MTU,

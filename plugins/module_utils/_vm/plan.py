@@ -16,9 +16,12 @@ from .._core.keyed import Show, Thing
 from .._core.options import CREATION, Item, split
 from .._core.plan import UNKNOWN, How, Plan
 from .._core.units import show_size
+from .._guest.auto_address import AUTO, is_empty, none_is_free
+from .._guest.options import is_fixed
 from .._guest.plan import Kind, is_half_made, plan_guest, refuse, stop
 from .._guest.state import Side
 from .._image.plan import copy_path
+from .addressing import is_address, is_unsettled, misfit, owner_of_ip, owner_of_mac, with_addresses
 from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, tpm_folder, wanted_way, word_of
 from .naming import has_new_name
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
@@ -64,7 +67,11 @@ def plan_vm(spec: Spec, state: State) -> Plan:
 
     :raises SpecError: where something is missing that a new guest, disk or network card needs.
     """
-    return plan_guest(VmKind(spec, state))
+    kind = VmKind(spec, state)
+    plan = plan_guest(kind)
+    if spec.state != "absent" and not state.other_kind and is_unsettled(kind.spec, state, plan):
+        plan.notes.append("networks")
+    return plan
 
 
 class VmKind(Kind):
@@ -77,6 +84,9 @@ class VmKind(Kind):
     mac_prefix = "52:54:00"
     spec: Spec
     state: State
+
+    def __init__(self, spec: Spec, state: State) -> None:
+        super().__init__(with_addresses(spec, state.record), state)
 
     # -- a new guest and its items
 
@@ -575,7 +585,7 @@ class VmKind(Kind):
             refuse(draft, path, now, source, f"{path}: {source} cannot be used, as {obstacle}")
             return False
         if not isinstance(before, Disk):
-            return super().check(draft, area, item, before)
+            return self._can_have_address(draft, item, before) and super().check(draft, area, item, before)
         if not self._is_lost(item, before):
             check_limits(item, before, draft.unset)
             return True
@@ -595,6 +605,62 @@ class VmKind(Kind):
         path, now = f"cdroms[{item.name}].bus", before.value("bus") if before is not None else None
         refuse(draft, path, now, "ide", f"{path}: {self.spec.name} is a machine without IDE. Write sata or scsi")
         return False
+
+    def _can_have_address(self, draft: Draft, item: Item, before: Thing | None) -> bool:
+        ip, now = item.text("ip"), before.value("ip") if before is not None else None
+        bridge = item.text("bridge") or (before.value("bridge") if before is not None else "")
+        server, is_there = self.state.servers.get(bridge), before is not None and before.value("bridge") == bridge
+        if ip is None or not is_fixed(ip) or (is_there and ip == now):
+            return True
+        path = f"networks[{item.name}].ip"
+        if not is_address(ip):
+            return self._can_take_one(draft, path, ip, bridge)
+        reason = self._obstacle_to_address(item, ip, before, bridge) if server else self._without_server(bridge)
+        if reason is not None:
+            refuse(draft, path, now, ip, f"{path}: {reason}")
+        return reason is None
+
+    def _can_take_one(self, draft: Draft, path: str, ip: str, bridge: str) -> bool:
+        """Whether the host can choose an address of *bridge*: what that offers has one, and somebody tells the guest which."""
+        reason = None if bridge in self.state.servers else self._without_server(bridge)
+        if is_empty(ip):
+            reason = none_is_free(ip, bridge)
+        if reason is None:
+            draft.plan.assumed.append(f"a free address on {bridge}")
+        else:
+            refuse(draft, path, None, AUTO, f"{path}: {reason}")
+        return reason is None
+
+    def _without_server(self, bridge: str) -> str | None:
+        """Why nothing tells a card on a bridge without a DHCP server its address; a bridge that is not there yet may get one."""
+        if bridge not in self.state.bridges_there:
+            return None
+        return (
+            f"the bridge {bridge} has no DHCP server of this host that would tell {self.spec.name} its address. Configure it inside, or "
+            "write it into cloud_init.network_config"
+        )
+
+    def _obstacle_to_address(self, item: Item, cidr: str, before: Thing | None, bridge: str) -> str | None:
+        server, address, own = self.state.servers[bridge], cidr.partition("/")[0], self.spec.name
+        why = misfit(server, bridge, cidr)
+        if why is not None:
+            return why
+        mac = item.text("mac") or (before.value("mac") if before is not None else self.mac_of(item))
+        other = owner_of_ip(server, address)
+        if other is not None and other.mac != mac and other.owner != own:
+            return f"{address} is kept for {other.label}, by {bridge}. Choose another, or take it off there"
+        its = owner_of_mac(server, mac)
+        if its is not None and its.ip != address and its.owner != own:
+            return f"{bridge} keeps {its.ip} for this card, {mac}, by {its.label}. Change it there"
+        own_macs = {mac, *(card.value("mac") for card in self.state.persistent.things("networks").values())}
+        lessee, who = self.state.leases.get(bridge, {}).get(address), self.state.answering.get(address)
+        if lessee is not None and lessee not in own_macs:
+            return (
+                f"{bridge} has leased {address} to {lessee}. Choose another, or give it this one when the lease is over"
+            )
+        if who is not None and who not in own_macs | self.state.taken_macs.keys():
+            return f"{address} answers on {bridge} already, from {who}. Choose another, or take it off there"
+        return None
 
     def _is_lost(self, item: Item, disk: Disk) -> bool:
         """Whether nothing is left of a disk that shall stay what it is. A running machine may still have open what is gone."""

@@ -14,7 +14,7 @@ from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._guest.waits import has_to_wait
 from .._host.snapshot import BRIDGE, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LIBVIRT, Host
-from .facts import facts_of, guest_facts
+from .facts import facts_of, guest_facts, knows_addresses
 from .observe import observe
 from .plan import plan_vm
 from .source import observe_source
@@ -82,8 +82,7 @@ class KvmVm:
         return {}
 
     def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
-        knows_addresses = bool(facts["guest"]["addresses"])
-        is_due = has_to_wait(spec, facts, knows_addresses=knows_addresses)
+        is_due = has_to_wait(spec, facts, knows_addresses=knows_addresses(facts["guest"]))
         return functools.partial(self._wait, spec) if is_due else None
 
     def _wait(self, spec: Spec, host: Host) -> dict[str, t.Any]:

@@ -16,6 +16,7 @@ from .._core.declared import check_line, check_name
 from .._core.errors import SpecError, bad_value
 from .._core.keyed import Thing
 from .._core.options import Item
+from .._guest.auto_address import is_auto
 from .._guest.content import Source
 from .._guest.spec import GuestSpec, parse_guest
 from . import firmware
@@ -60,6 +61,12 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
         raise SpecError(
             f"unset: {taken_off[0]}: how the cores lie together goes as a whole. Write cpu.topology", key="unset"
         )
+    for item in spec.wanted("networks"):
+        if ":" in (ip := item.text("ip") or "") and not is_auto(ip):
+            raise SpecError(f"networks[{item.name}].ip: must be an address of IPv4, not {ip}", key="networks")
+    places = [(item.get("bridge"), ip) for item in spec.wanted("networks") if "/" in (ip := item.text("ip") or "")]
+    if len(set(places)) != len(places):
+        raise SpecError("networks: an ip is there twice on one bridge", key="networks")
     _check_names(spec)
     return spec
 

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
-from .._core.claims import Claims
+import typing as t
+
+from .._core.claims import Address, Claims
 from .._core.errors import ObserveError
+from .._host import handed_out
 from .._host.libvirt import Definition, errors_of
 from .._host.snapshot import Host
 
@@ -19,9 +22,12 @@ def standing(host: Host) -> dict[str, Claims]:
     """
     records = {name: record for name, record in host.guest_records.items() if record.data.get("kind") == "vm"}
     definitions = _definitions(host)
+    kept: dict[str, list[Address]] = {}
+    for (bridge, dummy, ip), guest in handed_out.owners(host).items():
+        kept.setdefault(guest, []).append((bridge, ip))
     # Only a creation writes a UUID: a record of a machine that somebody else made has none.
     made = {name for name, record in records.items() if record.is_building or "uuid" in record.data}
-    found = {name: _claims(its, is_made=name in made) for name, its in definitions.items()}
+    found = {name: _claims(its, kept.get(name, ()), is_made=name in made) for name, its in definitions.items()}
     return {**{name: Claims(is_made=True) for name, record in records.items() if record.is_building}, **found}
 
 
@@ -32,7 +38,7 @@ def _definitions(host: Host) -> dict[str, Definition]:
         return host.definitions
 
 
-def _claims(definition: Definition, *, is_made: bool) -> Claims:
+def _claims(definition: Definition, addresses: t.Sequence[Address], *, is_made: bool) -> Claims:
     # Libvirt writes memory in KiB, whatever unit it was defined in.
     memory = int(definition.root.findtext("memory", "0"))
-    return Claims(macs=definition.macs, memory_kib=memory, is_made=is_made)
+    return Claims(macs=definition.macs, addresses=addresses, memory_kib=memory, is_made=is_made)

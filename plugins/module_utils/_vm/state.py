@@ -11,6 +11,7 @@ import typing as t
 
 from .._guest.record import Run
 from .._guest.state import GuestState, Side
+from .._host.dhcp import Server
 from .._storage.volume import Volume
 from .offer import Offer
 from .options import CLOUD_INIT, OPTIONS
@@ -72,7 +73,9 @@ class State(GuestState):
     it would be made. *run* is the process behind it. *places* are what declared sources lead to, *mistaken* says by list and item
     why nobody can tell which device is meant, *obstacles* by option path why its declared value cannot be had, *source_obstacles* by
     disk why its new source cannot be used, *missing_media* are the declared media of CD-ROM drives that are not there. *offer* is what
-    the host offers where that matters, *remembered* are the paths of UEFI variables and of TPMs that are there.
+    the host offers where that matters, *remembered* are the paths of UEFI variables and of TPMs that are there. *bridges_there* are those
+    of declared cards that are there, *servers* the DHCP servers of bridges, *leases* the MACs that have addresses of them now, by bridge
+    and address.
     """
 
     __slots__ = (
@@ -80,10 +83,12 @@ class State(GuestState):
         "accelerator_reason",
         "addresses",
         "bridges",
+        "bridges_there",
         "foreign_seed",
         "formats",
         "found",
         "image_sizes",
+        "leases",
         "libvirt_snapshots",
         "missing_copies",
         "missing_media",
@@ -95,6 +100,7 @@ class State(GuestState):
         "remembered",
         "run",
         "seed_path",
+        "servers",
         "source_obstacles",
         "sources",
     )
@@ -125,6 +131,9 @@ class State(GuestState):
         addresses: t.Mapping[str, tuple[str, ...]] | None = None,
         offer: Offer | None = None,
         remembered: t.Collection[str] = (),
+        servers: t.Mapping[str, Server] | None = None,
+        leases: t.Mapping[str, t.Mapping[str, str]] | None = None,
+        bridges_there: t.Collection[str] = (),
         **common: t.Any,
     ) -> None:
         super().__init__(**common)
@@ -149,6 +158,9 @@ class State(GuestState):
         self.addresses: t.Mapping[str, tuple[str, ...]] = addresses or {}
         self.offer = offer
         self.remembered = remembered
+        self.servers: t.Mapping[str, Server] = servers or {}
+        self.bridges_there = bridges_there
+        self.leases: t.Mapping[str, t.Mapping[str, str]] = leases or {}
 
     def seed_pool(self, spec: Spec) -> str | None:
         """The pool of the first disk, beside which the seed lies; ``None`` for a machine without a disk in one."""

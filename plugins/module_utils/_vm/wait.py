@@ -14,6 +14,7 @@ from .._core.errors import WaitTimeout
 from .._core.waiting import wait_until
 from .._host import firewall
 from .._host.snapshot import Host
+from .facts import facts_of, knows_addresses
 from .observe import observe
 from .spec import Spec
 
@@ -29,7 +30,7 @@ def wait_for(spec: Spec, host: Host) -> None:
     """
     conditions: dict[str, tuple[str, t.Callable[[], t.Any]]] = {
         "agent": (f"the agent in {spec.name} to answer", lambda: answers(host.domains[spec.name])),
-        "ip": (f"an address of {spec.name}", lambda: addresses(spec, host)),
+        "ip": (f"an address of {spec.name}", lambda: has_addresses(spec, host)),
         "ssh": (f"ssh in {spec.name} to answer", lambda: any(greets(address) for address in addresses(spec, host))),
     }
     for name in spec.wait_for:
@@ -51,6 +52,12 @@ def answers(domain: t.Any) -> bool:
         # What libvirt makes of an error that the agent itself sent.
         return bool(exc.get_error_code() == library.VIR_ERR_INTERNAL_ERROR)
     return True
+
+
+def has_addresses(spec: Spec, host: Host) -> bool:
+    """Whether each card that has a fixed one has it; where none has, whether there is any."""
+    host.drop()
+    return knows_addresses(facts_of(spec.name, observe(Spec(spec.name), host)))
 
 
 def addresses(spec: Spec, host: Host) -> list[str]:

@@ -69,7 +69,7 @@ def _change(
     spec: Spec, state: NetworkState, plan: Plan, work: Work, record: Owned[BridgeRecord], network: Network
 ) -> t.Iterator[Change | Step]:
     power = plan.get("state")
-    definition = network_xml.edit(network.xml, merge(network_xml.read(network.xml), spec))
+    definition = network_xml.edit(network.xml, merge(network_xml.read(network.xml), spec, state.reserved))
     defined = [change for change in plan.changes if change.path not in _POWER]
     if power is not None and power.after == "stopped":
         _stop(spec.name, network.handle)
@@ -88,7 +88,7 @@ def _change(
         yield from _restart(spec.name, work, network, record)
         yield from running
     elif network.live_xml is not None:
-        wanted = network_xml.edit(network.live_xml, merge(network_xml.read(network.live_xml), spec))
+        wanted = network_xml.edit(network.live_xml, merge(network_xml.read(network.live_xml), spec, state.reserved))
         yield from _update(spec.name, network, wanted, running)
     if power is not None and power.after == "started":
         _start(spec.name, network.handle, record)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from ..._core import atomic
-from ..._host import links
+from ..._host import handed_out, links
 from ..._host.libvirt import Network
 from ..._host.snapshot import Host, bridge_users
 from ..lifeline import find_lifelines
@@ -80,6 +80,9 @@ def observe_network(spec: Spec, host: Host) -> NetworkState:
             else {}
         ),
         peers=peers,
+        reserved={
+            (mac, ip): guest for (bridge, mac, ip), guest in handed_out.owners(host).items() if bridge == spec.name
+        },
     )
 
 

@@ -15,7 +15,7 @@ from ..lifeline import refuse_cuts, refuse_taken_route
 from ..options import NETWORK
 from ..spec import Spec, check_options, match_mac, with_create_defaults
 from ..subnet import StaticHost, check_fits, check_mtu6, network_of, overlapping
-from .settings import NetworkSettings, merge, settled, wanted_addresses
+from .settings import NetworkSettings, Reserved, merge, settled, wanted_addresses
 from .state import NetworkState
 
 NOTHING = NetworkSettings(mode="")
@@ -75,14 +75,15 @@ def _plan_change(spec: Spec, state: NetworkState, persistent: NetworkSettings) -
     will_run = spec.state == "started" or state.is_restarting or (state.is_active and spec.state != "stopped")
     draft = Draft(NETWORK, Power(state.is_active, will_run), unset=spec.unset)
     spec = settled(spec, persistent, state.ula)
-    wanted, live = merge(persistent, spec), state.live or persistent
+    wanted, live = merge(persistent, spec, state.reserved), state.live or persistent
+    _check_reserved(spec, state.reserved)
     check_fits(wanted.address, wanted.ranges, wanted.hosts)
     _check_fits6(spec, wanted, persistent)
     _check_address_needed(spec, wanted, persistent)
     draft.compare("mode", spec.mode, persistent.mode, live.mode)
     for key in ("address", "address6", "nat6"):
         draft.compare(key, spec.get(key), getattr(persistent, key), getattr(live, key))
-    _compare_dhcp(draft, spec, persistent, live)
+    _compare_dhcp(draft, spec, persistent, live, state.reserved)
     draft.compare("dns.domain", spec.get("dns.domain"), persistent.domain, live.domain)
     _compare_dns(draft, spec, persistent, live)
     draft.compare("dns.forwarders", spec.get("dns.forwarders"), persistent.forwarders, live.forwarders)
@@ -156,8 +157,28 @@ def _refuse_lost_routes(draft: Draft, wanted: NetworkSettings, state: NetworkSta
         draft.add("address6", None, wanted.address6, permit=NEVER_PERMITTED, reason=reason)
 
 
-def _compare_dhcp(draft: Draft, spec: Spec, persistent: NetworkSettings, live: NetworkSettings) -> None:
+def _check_reserved(spec: Spec, reserved: Reserved) -> None:
+    """:raises SpecError: where an address is declared for another than the guest that has it."""
+    for item in spec.items("dhcp.hosts"):
+        mac, ip = item.get("mac"), item.get("ip")
+        guest = next((guest for (its, address), guest in reserved.items() if address == ip and its != mac), None)
+        if item.is_wanted and guest is not None:
+            path = f"dhcp.hosts[{item.name}].ip"
+            raise SpecError(
+                f"{path}: {ip} is kept for the guest {guest} (networks[].ip). Choose another, or take it off there",
+                key=path,
+            )
+
+
+def _compare_dhcp(
+    draft: Draft, spec: Spec, persistent: NetworkSettings, live: NetworkSettings, reserved: Reserved
+) -> None:
     if "dhcp" in spec.unset:
+        if reserved:
+            told = f"addresses are kept for guests: {', '.join(sorted(set(reserved.values())))}"
+            reason = f"dhcp: {told} (networks[].ip). Take these off first"
+            draft.add("dhcp", "on", None, permit=NEVER_PERMITTED, reason=reason)
+            return
         draft.compare("dhcp", None, _dhcp_of(persistent), _dhcp_of(live))
         return
     if spec.range is not None:
@@ -169,10 +190,14 @@ def _compare_dhcp(draft: Draft, spec: Spec, persistent: NetworkSettings, live: N
     declared: set[StaticHost | None] = set()
     for item in spec.items("dhcp.hosts"):
         known, running_one = _known(spec, item, persistent), _known(spec, item, live)
+        guest = next((reserved[its.place] for its in (known, running_one) if its and its.place in reserved), None)
+        if guest is not None:
+            _leave_to_guest(draft, item, known or running_one, guest)
+            continue
         _compare_host(draft, item, known, running_one)
         declared |= {known, running_one}
     for host in dict.fromkeys((*persistent.hosts, *live.hosts)):
-        if host in declared or "dhcp.hosts" not in spec.lists:
+        if host in declared or "dhcp.hosts" not in spec.lists or host.place in reserved:
             continue
         if "dhcp.hosts" in spec.exact:
             draft.item(
@@ -180,6 +205,15 @@ def _compare_dhcp(draft: Draft, spec: Spec, persistent: NetworkSettings, live: N
             )
         else:
             draft.plan.unmanaged.append(f"dhcp.hosts[{host.label}]")
+
+
+def _leave_to_guest(draft: Draft, item: Item, known: StaticHost | None, guest: str) -> None:
+    """What a guest has kept for its card is not declared here, unless it is the same."""
+    if known is None or (item.is_wanted and (item.get("mac"), item.get("ip")) == known.place):
+        return
+    path = f"dhcp.hosts[{item.name}]"
+    reason = f"{path}: {known.ip} is kept for {known.mac} of the guest {guest} (networks[].ip). Change it there"
+    draft.add(path, known.shown(), None, permit=NEVER_PERMITTED, reason=reason)
 
 
 def _dhcp_of(settings: NetworkSettings) -> tuple[object, ...]:

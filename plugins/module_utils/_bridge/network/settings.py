@@ -8,14 +8,18 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing as t
 
 from ..._core.options import Item
 from ..options import AUTO
 from ..spec import Spec, match_mac
-from ..subnet import Range, StaticHost
+from ..subnet import Place, Range, StaticHost
 
 DnsHost = tuple[str, str]
+# The guests that have addresses kept for their cards, by what is kept.
+Reserved = t.Mapping[Place, str]
+NOBODY: Reserved = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +81,8 @@ def settled(spec: Spec, before: NetworkSettings, ula: str) -> Spec:
     return Spec(spec.name, spec.state, values, spec.lists, spec.exact, spec.unset, spec.given)
 
 
-def merge(settings: NetworkSettings, spec: Spec) -> NetworkSettings:
-    """*settings* with what *spec* declares or takes off; everything else stays."""
+def merge(settings: NetworkSettings, spec: Spec, reserved: Reserved = NOBODY) -> NetworkSettings:
+    """*settings* with what *spec* declares or takes off; everything else stays, and so does what is *reserved* for guests."""
 
     def value(key: str, off: t.Any) -> t.Any:
         wanted = spec.get(key)
@@ -86,7 +90,7 @@ def merge(settings: NetworkSettings, spec: Spec) -> NetworkSettings:
 
     takes_dhcp_off = "dhcp" in spec.unset
     ranges = () if takes_dhcp_off else _merge_ranges(settings, spec.range)
-    hosts = () if takes_dhcp_off else _merge_hosts(settings, spec)
+    hosts = () if takes_dhcp_off else _merge_hosts(settings, spec, reserved)
     domain = "" if "dns.domain" in spec.unset else spec.get("dns.domain")
     forwarders = () if "dns.forwarders" in spec.unset else spec.get("dns.forwarders")
     return NetworkSettings(
@@ -109,11 +113,13 @@ def _merge_ranges(settings: NetworkSettings, wanted: Range | None) -> tuple[Rang
     return (wanted, *settings.ranges[1:])
 
 
-def _merge_hosts(settings: NetworkSettings, spec: Spec) -> tuple[StaticHost, ...]:
+def _merge_hosts(settings: NetworkSettings, spec: Spec, reserved: Reserved) -> tuple[StaticHost, ...]:
     merged = list(settings.hosts)
     claimed = set()
     for item in spec.items("dhcp.hosts"):
         known = settings.host(item.name, match_mac(item), spec.host_names)
+        if known is not None and known.place in reserved:
+            continue
         if not item.is_wanted:
             merged = [host for host in merged if host is not known]
             continue
@@ -124,7 +130,7 @@ def _merge_hosts(settings: NetworkSettings, spec: Spec) -> tuple[StaticHost, ...
         else:
             merged[merged.index(known)] = wanted
     if "dhcp.hosts" in spec.exact:
-        merged = [host for host in merged if host in claimed]
+        merged = [host for host in merged if host in claimed or host.place in reserved]
     return tuple(merged)
 
 

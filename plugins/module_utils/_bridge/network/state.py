@@ -11,7 +11,7 @@ import dataclasses
 import typing as t
 
 from ..lifeline import Lifelines
-from .settings import NetworkSettings
+from .settings import NetworkSettings, Reserved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class NetworkState:
     are the addresses of all other links, as (link, CIDR). *ula* is the address that a subnet of its own would give it. *lost_links* are
     the links with routes that a router told, and that would lose them if the kernel forwarded IPv6. *lifelines* are the links that
     carry the connection to this host or its way out, each with a word for which; *peers* the addresses from which it is
-    reached. *obstacle* says why the bridge cannot be made.
+    reached. *reserved* are the guests that have addresses kept for their cards. *obstacle* says why the bridge cannot be made.
     """
 
     network: str | None = None
@@ -47,6 +47,7 @@ class NetworkState:
     lifelines: Lifelines = dataclasses.field(default_factory=dict)
     peers: tuple[str, ...] = ()
     obstacle: str | None = None
+    reserved: Reserved = dataclasses.field(default_factory=dict)
 
 
 def network_facts(name: str, state: NetworkState) -> dict[str, t.Any]:

@@ -190,6 +190,12 @@ class PaperBackend:
     def set_flag(self, change: Change) -> None:
         self._ask(f"flag {change.path}")
 
+    def settle_addresses(self) -> t.Iterator[Step]:
+        yield from ()
+
+    def free_addresses(self) -> t.Iterator[Step]:
+        yield from ()
+
     def stop_for_good(self) -> None:
         self._ask("stop for good")
 

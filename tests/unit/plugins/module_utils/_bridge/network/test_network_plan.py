@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.plan import plan_network
-from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.settings import NetworkSettings
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.settings import NetworkSettings, merge
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.network.state import NetworkState
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.subnet import StaticHost
@@ -432,3 +432,34 @@ def test_ipv6_comes_and_goes_with_what_belongs_to_it(state, params, expected):
 def test_no_start_takes_the_routes_that_a_router_told(state, params, is_refused):
     refused = [change.path for change in plan(state, **params).changes if change.how is How.REFUSED]
     assert refused == (["address6"] if is_refused else [])
+
+
+OF_GUEST = {ALPHA.place: "web"}
+
+
+def test_what_a_guest_has_kept_is_no_drift_of_an_exact_list():
+    exact = {"dhcp": {"hosts": []}, "exact": ["dhcp.hosts"]}
+    assert steps(standing(reserved=OF_GUEST), **exact) == [("dhcp.hosts[beta]", BETA.shown(), None, "live")]
+    assert plan(standing(reserved=OF_GUEST), dhcp={"hosts": [host(BETA)]}).unmanaged == []
+    assert merge(FULL, parse({"name": "lab0", **exact}), OF_GUEST).hosts == (ALPHA,)
+    same = {"dhcp": {"hosts": [host(ALPHA, name="other"), host(BETA)]}, "exact": ["dhcp.hosts"]}
+    assert steps(standing(reserved=OF_GUEST), **same) == []
+    assert merge(FULL, parse({"name": "lab0", **same}), OF_GUEST).hosts == (ALPHA, BETA)
+
+
+@pytest.mark.parametrize(
+    ("params", "why"),
+    [
+        ({"dhcp": {"hosts": [host(ALPHA, ip="10.20.0.13")]}}, "is kept for 52:54:00:00:00:01 of the guest web"),
+        ({"dhcp": {"hosts": [{"name": "alpha", "state": "absent"}]}}, "is kept for 52:54:00:00:00:01 of the guest web"),
+        ({"unset": ["dhcp"]}, "dhcp: addresses are kept for guests: web (networks[].ip). Take these off first"),
+    ],
+)
+def test_what_a_guest_has_kept_is_changed_there(params, why):
+    (change,) = plan(standing(reserved=OF_GUEST), **params).refused
+    assert why in change.reason
+
+
+def test_an_address_that_a_guest_has_kept_is_declared_for_nobody_else():
+    with pytest.raises(SpecError, match=r"dhcp.hosts\[tv\].ip: 10.20.0.10 is kept for the guest web"):
+        plan(standing(reserved=OF_GUEST), dhcp={"hosts": [host(NAMELESS, name="tv", ip="10.20.0.10")]})

@@ -1,0 +1,135 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the cards of a virtual machine are given, and what of it the network keeps for us."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from unit.plugins.module_utils._vm.test_plan import nic, side
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Plan
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import GuestRecord, Reserved, dump, load
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.dhcp import Reservation, Server
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import addressing
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.plan import plan_vm
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import parse
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import State
+
+MAC, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:02"
+OURS = Reserved("br0", MAC, "10.0.0.5")
+KEPT = Reservation(MAC, "10.0.0.5", "vm", "vm")
+
+
+def spec_of(ip: str | None = None, unset: tuple[str, ...] = (), **keys: t.Any) -> t.Any:
+    card = {"name": "lan", "ip": ip, **keys}
+    return parse({"name": "vm", "networks": [card], "unset": list(unset)})
+
+
+def state_of(*kept: Reservation, ip: str = "dhcp", server: bool = True, **keys: t.Any) -> State:
+    servers = {"br0": Server("10.0.0.1/24", kept)} if server else {}
+    return State(
+        exists=True,
+        power="stopped",
+        persistent=side(nics=(nic(ip=ip),)),
+        servers=servers,
+        bridges_there={"br0"},
+        **keys,
+    )
+
+
+@pytest.mark.parametrize(
+    ("running", "declared", "told"),
+    [
+        ((KEPT,), "10.0.0.5/24", "10.0.0.5/24"),
+        ((), "10.0.0.5/24", "dhcp"),
+        ((), "dhcp", "10.0.0.5/24"),
+        ((), "none", "10.0.0.5/24"),
+        (None, None, "10.0.0.5/24"),
+    ],
+)
+def test_where_the_definition_and_what_runs_differ_what_is_not_as_declared_is_told(
+    running: t.Any, declared: t.Any, told: str
+) -> None:
+    assert addressing.kept_ip(Server("10.0.0.1/24", (KEPT,), running), MAC, declared) == told
+
+
+def test_no_address_and_any_address_are_the_same_to_a_server() -> None:
+    assert [addressing.kept_ip(Server("10.0.0.1/24"), MAC, word) for word in ("none", "dhcp", None)] == [
+        "none",
+        "dhcp",
+        "dhcp",
+    ]
+
+
+def test_the_name_of_the_guest_is_taken_once() -> None:
+    assert addressing.host_name("my_vm", "lan", []) == "my-vm"
+    assert addressing.host_name("vm", "lan", ["vm"]) == "vm-lan"
+    assert addressing.host_name("0vm", "lan", []) == ""
+
+
+def test_what_the_bridge_itself_keeps_for_a_card_is_not_ours() -> None:
+    cards = addressing.given(spec_of("10.0.0.5/24"), state_of(), Plan())
+    assert addressing.own_reservations(cards, state_of()) == (OURS,)
+    assert addressing.own_reservations(cards, state_of(Reservation(MAC, "10.0.0.5", "x"))) == ()
+    mine = state_of(KEPT, record=GuestRecord(reservations=(OURS,)))
+    assert addressing.own_reservations(cards, mine) == (OURS,)
+
+
+def test_a_recorded_address_goes_along_with_the_card_but_to_no_other_network() -> None:
+    recorded = {"record": GuestRecord(addresses={"lan": "10.0.0.5/24"})}
+    assert addressing.given(spec_of(mac=OTHER), state_of(**recorded), Plan())["lan"].kept == Reserved(
+        "br0", OTHER, "10.0.0.5"
+    )
+    assert addressing.given(spec_of(bridge="br1"), state_of(**recorded), Plan()) == {}
+    assert addressing.given(spec_of(unset=("networks[lan].ip",)), state_of(**recorded), Plan()) == {}
+
+
+@pytest.mark.parametrize(
+    ("state", "ip", "why"),
+    [
+        (state_of(server=False), "10.0.0.5/24", "the bridge br0 has no DHCP server of this host"),
+        (state_of(server=False), "auto", "the bridge br0 has no DHCP server of this host"),
+        (state_of(), "10.0.1.5/24", "10.0.1.5/24 is not in 10.0.0.0/24, the subnet of the bridge br0"),
+        (state_of(), "10.0.0.1/24", "10.0.0.1 is the address of the bridge br0 itself"),
+        (state_of(Reservation(OTHER, "10.0.0.5", "tv")), "10.0.0.5/24", "10.0.0.5 is kept for dhcp.hosts[tv] of the bridge, by br0"),
+        (state_of(Reservation(MAC, "10.0.0.9", "tv")), "10.0.0.5/24", "br0 keeps 10.0.0.9 for this card, 52:54:00:00:00:01"),
+        (state_of(leases={"br0": {"10.0.0.5": OTHER}}), "10.0.0.5/24", "br0 has leased 10.0.0.5 to 52:54:00:00:00:02"),
+        (state_of(answering={"10.0.0.5": OTHER}), "10.0.0.5/24", "10.0.0.5 answers on br0 already, from 52:54:00:00:00:02"),
+        (state_of(), "auto:10.0.0.0-10.0.0.0/24", "no address of 10.0.0.0/24 that may be taken on br0 is free"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_why(state: State, ip: str, why: str) -> None:
+    (change,) = plan_vm(spec_of(ip), state).refused
+    assert change.path == "networks[lan].ip" and f"networks[lan].ip: {why}" in str(change.reason)
+
+
+def test_what_a_killed_run_left_in_the_record_is_settled_by_the_next() -> None:
+    state = state_of(
+        KEPT, ip="10.0.0.5/24", record=GuestRecord(exists=True, reservations=(OURS, Reserved("br0", MAC, "10.0.0.6")))
+    )
+    plan = plan_vm(spec_of("10.0.0.5/24"), state)
+    assert not plan.changed and plan.notes == ["networks"]
+
+
+def test_a_record_keeps_the_reservations() -> None:
+    record = load(dump(GuestRecord(reservations=(OURS,))), exists=True)
+    assert record.reservations == (OURS,) and record.options == {}
+
+
+@pytest.mark.parametrize(
+    ("networks", "why"),
+    [
+        ([{"name": "lan", "ip": "2001:db8::5/64"}], r"networks\[lan\]\.ip: must be an address of IPv4"),
+        (
+            [{"name": "a", "bridge": "br0", "ip": "10.0.0.5/24"}, {"name": "b", "bridge": "br0", "ip": "10.0.0.5/24"}],
+            "is there twice",
+        ),
+    ],
+)
+def test_bad_input_is_refused(networks: list[dict[str, str]], why: str) -> None:
+    with pytest.raises(SpecError, match=why):
+        parse({"name": "vm", "networks": networks})
