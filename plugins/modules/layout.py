@@ -770,6 +770,24 @@ options:
           - suspended
           - absent
         default: present
+      os_variant:
+        description:
+          - The system inside. It says what a new machine, disk and network card gets where nothing else is written. It is
+            kept in the definition in the words of libosinfo, as virt-manager and virt-install have it.
+          - V(linux) and V(freebsd) get virtio throughout.
+          - V(windows) gets disks on V(ignore:sata), cards of the model V(ignore:e1000e), a screen (VNC) and no virtio-rng,
+            as it has no driver for virtio until somebody installs one; its clock is in local time, and where KVM works it
+            finds what it knows of Microsoft's own hypervisor (Hyper-V), as far as libvirt says that the host has it.
+          - V(other) gets what most systems know, disks on V(ignore:sata), V(ignore:e1000) and a screen.
+          - Of a machine that stands it changes the clock and what is found of Hyper-V, and what is added later. Its disks
+            and cards stay what they are.
+          - B(In short:) for the next boot. C(unset) sets it to V(linux).
+        type: str
+        choices:
+          - linux
+          - windows
+          - freebsd
+          - other
       vcpus:
         description:
           - How many virtual CPUs the machine has. A new one has 1. More come live up to O(vms[].cpu.max_cores), fewer with
@@ -1331,17 +1349,103 @@ options:
             type: str
       graphics:
         description:
-          - The screen. V(vnc) listens on 127.0.0.1 of the host; V(none) is a machine without a screen, as a new one is.
+          - The screen, as somebody sees it who connects to the host.
+        type: dict
+        suboptions:
+          type:
+            description:
+              - V(vnc), V(spice), or V(none) for a machine without a screen. A new one has V(none), and V(vnc) where O(vms[].os_variant)
+                is V(windows) or V(other).
+              - B(In short:) for the next boot. C(unset) sets it to V(none).
+            type: str
+            choices:
+              - none
+              - vnc
+              - spice
+          listen:
+            description:
+              - The address of the host on which it listens. Without it only programs of the host itself reach the screen;
+                C(ssh -L) or virt-viewer bring it to another place.
+              - Neither VNC nor SPICE encrypts here what it sends.
+              - 'B(In short:) for the next boot. C(unset) sets it to V(127.0.0.1). Allowed: an IPv4 or IPv6 address.'
+            type: str
+          port:
+            description:
+              - The TCP port on which it listens. Without it libvirt takes a free one at each start, from 5900 on.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 5900 to 65535.'
+            type: int
+          password:
+            description:
+              - What the viewer asks for. VNC knows exactly 8 characters of it, as shorter ones are refused here and longer
+                ones by libvirt; SPICE knows longer ones.
+              - It is compared with the one that the definition has.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: text of at least 8 characters.'
+            type: str
+      video:
+        description:
+          - The video card. A screen that comes to a machine without one brings V(virtio) where O(vms[].os_variant) is V(linux),
+            and V(vga) elsewhere.
+          - What QEMU of the host does not have is refused, with the package that has it.
           - B(In short:) for the next boot. C(unset) sets it to V(none).
         type: str
         choices:
           - none
-          - vnc
+          - virtio
+          - vga
+          - qxl
+          - bochs
+          - cirrus
+      tablet:
+        description:
+          - Whether the pointer is where the mouse of the viewer is (a tablet on USB), and is not moved by it. A new machine
+            with a screen has one.
+          - B(In short:) on is live, off is for the next boot. C(unset) sets it to no.
+        type: bool
       serial:
         description:
           - Whether there is a serial console (C(virsh console)). A new machine has one.
           - B(In short:) for the next boot. C(unset) sets it to no. A new one has V(true).
         type: bool
+      rng:
+        description:
+          - Whether the host lends the guest randomness (virtio-rng). A new machine has it, unless O(vms[].os_variant) is
+            V(windows) or V(other).
+          - B(In short:) on is live, off is for the next boot. C(unset) sets it to no. A new one has V(true).
+        type: bool
+      watchdog:
+        description:
+          - A watchdog, which does something to a guest that hangs. The guest has to run a program that answers it (systemd
+            does with C(RuntimeWatchdogSec)).
+          - Removed with C(unset=[watchdog]). The one that a q35 has by itself is left alone.
+        type: dict
+        suboptions:
+          model:
+            description:
+              - What the guest has a driver for. It is a PCI card, for which a machine that runs has no slot.
+              - B(In short:) . C(unset) sets it to nothing.
+            type: str
+            choices:
+              - i6300esb
+          action:
+            description:
+              - What is done to a guest that does not answer. A new watchdog does V(reset).
+              - B(In short:) for the next boot. C(unset) sets it to V(reset).
+            type: str
+            choices:
+              - reset
+              - shutdown
+              - poweroff
+              - pause
+              - none
+              - dump
+              - inject-nmi
+      vsock:
+        description:
+          - A socket between the guest and the host that needs no network. V(auto), or the number (CID) of the guest, which
+            no other has.
+          - It needs C(/dev/vhost-vsock) on the host.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: auto, or a number from 3 to 4294967294.'
+        type: str
       agent:
         description:
           - Whether there is a channel for the QEMU guest agent. A new machine has one.

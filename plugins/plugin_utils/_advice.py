@@ -122,7 +122,7 @@ def against_vm(needs: t.Sequence[str], options: Options) -> t.Iterator[str]:
         any(disk.get("source") for disk in disks)
         or options.get("cdroms")
         or (options.get("boot") or {}).get("kernel")
-        or options.get("graphics") not in (None, "none")
+        or (options.get("graphics") or {}).get("type", "none") != "none"
         or options.get("devices")
         or options.get("xml_overrides")
     )

@@ -118,6 +118,14 @@ def policy(feature: str) -> Proof:
     return lambda root: attribute(root, f"cpu/feature[@name='{feature}']", "policy")
 
 
+def screen(name: str) -> Proof:
+    return lambda root: attribute(root, "devices/graphics", name)
+
+
+def watchdog(name: str) -> Proof:
+    return lambda root: attribute(root, "devices/watchdog[@model='i6300esb']", name)
+
+
 def topology(key: str) -> Proof:
     return lambda root: attribute(root, "cpu/topology", key)
 
@@ -156,8 +164,24 @@ CASES = [
     Case("boot.order", plain(boot={"order": ["lan", "root"]}), "next_boot", of("disk", "root", "boot", "order"), "2"),
     Case("boot.order", plain(boot={"order": ["root"]}), "next_boot", of("disk", "root", "boot", "order"), "1"),
     Case("boot.order", plain(unset=["boot.order"]), "next_boot", of("disk", "root", "boot", "order"), None),
-    Case("graphics", plain(graphics="vnc"), "next_boot", lambda root: attribute(root, "devices/graphics", "listen"), "127.0.0.1"),
-    Case("graphics", plain(graphics="none"), "next_boot", lambda root: root.find("devices/video") is None, True),
+    Case("graphics.type", plain(graphics={"type": "vnc"}), "next_boot", lambda root: attribute(root, "devices/graphics", "listen"), "127.0.0.1"),
+    Case("graphics.type", plain(graphics={"type": "none"}), "next_boot", lambda root: root.find("devices/video") is None, True),
+    Case("os_variant", plain(os_variant="windows"), "next_boot", lambda root: attribute(root, "clock", "offset"), "localtime"),
+    Case("os_variant", plain(unset=["os_variant"]), "next_boot", lambda root: attribute(root, "clock", "offset"), "utc"),
+    Case("graphics.type", plain(graphics={"type": "vnc", "password": "12345678"}), "next_boot", screen("type"), "vnc"),
+    Case("graphics.listen", plain(graphics={"listen": "127.0.0.2"}), "next_boot", screen("listen"), "127.0.0.2"),
+    Case("graphics.port", plain(graphics={"port": 5990}), "next_boot", screen("port"), "5990"),
+    Case("graphics.password", plain(graphics={"password": "87654321"}), "next_boot", screen("passwd"), "87654321"),
+    Case("video", plain(video="bochs"), "next_boot", lambda root: attribute(root, "devices/video/model", "type"), "bochs"),
+    Case("video", plain(unset=["video"]), "next_boot", lambda root: attribute(root, "devices/video/model", "type") or "none", "none"),
+    Case("graphics.port", plain(unset=["graphics"]), "next_boot", screen("port"), None),
+    Case("tablet", plain(tablet=True), "live", lambda root: root.find("devices/input[@type='tablet']") is not None, True),
+    Case("tablet", plain(tablet=False), "next_boot", lambda root: root.find("devices/input[@type='tablet']") is not None, False),
+    Case("rng", plain(unset=["rng"]), "next_boot", lambda root: root.find("devices/rng") is None, True),
+    Case("rng", plain(rng=True), "live", lambda root: attribute(root, "devices/rng", "model"), "virtio"),
+    Case("watchdog.model", plain(watchdog={"model": "i6300esb"}), "next_boot", watchdog("model"), "i6300esb"),
+    Case("watchdog.action", plain(watchdog={"action": "poweroff"}), "next_boot", watchdog("action"), "poweroff"),
+    Case("watchdog.model", plain(unset=["watchdog"]), "next_boot", watchdog("model"), None),
     Case("serial", plain(serial=False), "next_boot", lambda root: root.find("devices/serial") is None, True),
     Case("serial", plain(serial=True), "next_boot", lambda root: attribute(root, "devices/serial", "type"), "pty"),
     Case("agent", plain(agent=False), "next_boot", lambda root: root.find("devices/channel") is None, True),
@@ -405,12 +429,18 @@ def test_if_needed_restarts_once_for_what_waits(folder: Path) -> None:
     assert running(RUNNING).findtext("memory") == str(512 * 1024)
 
 
+# What other files are about.
+WHOLE = ("cloud_init.", "startup.", "cdroms[]", "firmware.", "tpm.")
+
+
 def test_every_option_has_a_case() -> None:
     elsewhere = {
         "tags",
         "protection",
         "autostart",
         "template",
+        "vsock",
+        "machine",
         "disks[].size",
         "disks[].pool",
         "disks[].format",
@@ -418,6 +448,6 @@ def test_every_option_has_a_case() -> None:
     }
     elsewhere |= {"networks[].ip", "networks[].vlan", "networks[].rate_limit.in", "networks[].rate_limit.out"}
     compared = {option.path for option in OPTIONS if option.is_compared}
-    whole = {path for path in compared if path.startswith(("cloud_init.", "startup."))}
+    whole = {path for path in compared if path.startswith(WHOLE)}
     covered = {pattern(case.path) for case in CASES}
     assert compared - covered == elsewhere | whole

@@ -63,7 +63,7 @@ CHANGES = (
     Change({"boot": {"order": ["disk0"]}}, r"<boot "),
     Change({"boot": {"cmdline": "quiet"}}, r"<cmdline>"),
     Change(
-        {"graphics": "vnc"},
+        {"graphics": {"type": "vnc"}},
         rf"graphics|<listen|<image|<mouse|</?video|<model type=|spice|<audio|<redirdev|{_PLACE}|</channel",
     ),
     Change({"networks": [{"name": "net0", "link": "down"}]}, r"<link "),

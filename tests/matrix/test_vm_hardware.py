@@ -145,5 +145,5 @@ SPICE = (
 @pytest.mark.parametrize("kind", ["vnc", "none"])
 def test_a_machine_with_all_of_spice_starts_with_another_screen(folder: Path, kind: str) -> None:
     make(NAME, SPICE, machine="q35")
-    check_run_again(VM, {**PLAIN, "graphics": kind, "state": "started"}, ["graphics", "state"])
+    check_run_again(VM, {**PLAIN, "graphics": {"type": kind}, "state": "started"}, ["graphics.type", "state"])
     assert "spice" not in virsh("dumpxml", NAME)

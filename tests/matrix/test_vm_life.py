@@ -198,7 +198,7 @@ def test_what_a_saved_machine_holds_is_not_thrown_away_by_a_stop(folder: Path) -
 def test_a_machine_that_is_held_or_saved_waits_for_its_restart(folder: Path, state: str) -> None:
     made(state="started")
     made(state=state)
-    change = {"name": NAME, "graphics": "vnc", "restart_policy": "if_needed"}
+    change = {"name": NAME, "graphics": {"type": "vnc"}, "restart_policy": "if_needed"}
     for params in ({**change, "state": state}, change):
         run = check_run_again(VM, {**params, "serial": "state" in params}, None)
         assert run.plan.restart_required and not run.plan.has("state")

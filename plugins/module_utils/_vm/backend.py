@@ -46,7 +46,7 @@ from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .plan import VmKind, held_medium, kept_tpm, way_after
 from .spec import Spec, new_item
 from .state import State
-from .xml import boot, cdrom, channel, controller, disk, machine, nic
+from .xml import boot, cdrom, channel, controller, disk, graphics, machine, nic, tablet, variant
 from .xml import domain as domain_xml
 from .xml import firmware as firmware_xml
 from .xml.node import Node, name_of, set_name
@@ -126,6 +126,10 @@ class VmBackend:
     def wanted(self, path: str) -> t.Any:
         """What *path* is to become, in canonical form."""
         return wanted_value(OPTIONS, self.spec, path)
+
+    @property
+    def _variant(self) -> str:
+        return self.state.variant(self.spec)
 
     def _taken_targets(self) -> list[str]:
         live = self.state.live
@@ -361,7 +365,7 @@ class VmBackend:
             with errors_of(f"attach {change.path} to {self.spec.name}", ApplyError):
                 if area != "networks" and disk.read(node).bus == "scsi":
                     self._attach_scsi_controller()
-                self._attach_where_it_fits(node, area, name)
+                self._attach_where_it_fits(node, lambda: (area, name) in _named_nodes(self._live_root()))
         except ApplyError:
             # What QEMU does not take now it would not take at the next start either: the machine would start no more.
             self._take_back(area, name)
@@ -375,7 +379,7 @@ class VmBackend:
             node.getparent().remove(node)
             self._define(domain_xml.to_text(root))
 
-    def _attach_where_it_fits(self, node: Node, area: str, name: str) -> None:
+    def _attach_where_it_fits(self, node: Node, is_there: t.Callable[[], bool]) -> None:
         """Plug the device in where the definition has it: the guest names a card by its place."""
         library = libraries.libvirt()
         try:
@@ -383,7 +387,7 @@ class VmBackend:
             return
         except library.libvirtError:
             # libvirt goes on with what a run that was killed had asked for.
-            if (area, name) in _named_nodes(self._live_root()):
+            if is_there():
                 return
             place = node.find("address")
             if place is None or place.get("type") != "pci":
@@ -518,12 +522,23 @@ class VmBackend:
     def _add_agent(self) -> None:
         self.domain.attachDeviceFlags(domain_xml.to_text(channel.build()), libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
 
+    def _set_password(self, password: str) -> None:
+        root = self._live_root()
+        graphics.write_password(root, password)
+        xml = domain_xml.to_text(root.find("devices/graphics"))
+        self.domain.updateDeviceFlags(xml, libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
+
+    def _plug_in(self, path: str) -> None:
+        """Plug in the device at *path* of the definition, of which there is one."""
+        node = domain_xml.parse(self._lasting_xml()).find(path)
+        self._attach_where_it_fits(node, lambda: self._live_root().find(path) is not None)
+
     # -- what lasts
 
     def make_volumes(self) -> Steps:
         new = {**self.made, **self.adopted}
-        formats = self.state.formats
-        items = {item.name: new_item("disks", item, formats) for item in self.spec.wanted("disks") if item.name in new}
+        wanted = [item for item in self.spec.wanted("disks") if item.name in new]
+        items = {item.name: new_item("disks", item, self.state.formats, self._variant) for item in wanted}
         cloned = {name: its.volume for name, its in self.made.items() if name in self._cloned}
         if cloned:
             yield from self._clone_disks(cloned, items)
@@ -752,7 +767,7 @@ class VmBackend:
             item = self.spec.item(area, name)
             if item is None:
                 raise ApplyError(f"{area}[{name}] of {self.spec.name} is planned and not declared")
-            full = new_item(area, item, self.state.formats)
+            full = new_item(area, item, self.state.formats, self._variant)
             if area == "networks":
                 tap = link_name(self.spec.name, name, self.work.host.links)
                 domain_xml.add_nic(root, name, {**full.values, "mac": change.after["mac"]}, tap)
@@ -791,6 +806,9 @@ class VmBackend:
 
     def _write_bus(self, node: Node, bus: str) -> None:
         disk.write_bus(node, bus, self.taken)
+
+    def _write_variant(self, root: Node, value: str) -> None:
+        variant.write(root, value, self.state.hyperv)
 
     def _write_boot_order(self, root: Node, names: t.Sequence[str]) -> None:
         nodes = {name: node for (dummy, name), node in self._nodes(root).items()}
@@ -880,6 +898,7 @@ WRITE: dict[str, t.Callable[[VmBackend, Node, t.Any], None]] = {
     "disks[].bus": VmBackend._write_bus,
     "cdroms[].bus": VmBackend._write_bus,
     "boot.order": VmBackend._write_boot_order,
+    "os_variant": VmBackend._write_variant,
 }
 # Each flag that libvirt keeps beside the definition.
 FLAGS: dict[str, t.Callable[[VmBackend, t.Any], None]] = {"autostart": VmBackend._set_autostart}
@@ -890,6 +909,10 @@ LIVE: dict[str, t.Callable[[VmBackend, t.Any, t.Any], None]] = {
     "cpu.cores": lambda backend, device, count: backend._set_cores(count),
     "memory": lambda backend, device, memory_kib: backend._set_balloon(memory_kib),
     "agent": lambda backend, device, value: backend._add_agent(),
+    "graphics.password": lambda backend, device, password: backend._set_password(password),
+    "rng": lambda backend, device, value: backend._plug_in("devices/rng"),
+    "tablet": lambda backend, device, value: backend._plug_in(tablet.PATH),
+    "vsock": lambda backend, device, value: backend._plug_in("devices/vsock"),
     "networks[].rate_limit.in": lambda backend, device, bits: backend._set_rate(device, "rate_limit.in", bits),
     "networks[].rate_limit.out": lambda backend, device, bits: backend._set_rate(device, "rate_limit.out", bits),
     **{f"disks[].{key}": lambda backend, device, value: backend._set_limits(device) for key in disk.LIMITS},

@@ -32,7 +32,7 @@ from .._storage import volume as volumes
 from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
-from . import addresses, cpu, firmware, process, seed
+from . import addresses, cpu, firmware, obstacles, process, seed
 from .addressing import is_address, kept_ip, with_addresses
 from .firmware import Firmware
 from .naming import PLACES, name_live_devices
@@ -90,7 +90,9 @@ def observe(spec: Spec, host: Host) -> State:
         remembered=_remembered(spec, state),
     )
     offer = _offer(spec, state, host)
-    state = state.replace(offer=offer, obstacles=_obstacles(spec, state, host, offer))
+    state = state.replace(offer=offer)
+    if not host.missing(SERVICE_LIBVIRT) and not (offer is not None and offer.obstacle):
+        state = state.replace(**obstacles.observe(spec, state, host, _place(spec, state)))
     return state.replace(foreign_seed=_foreign_seed(spec, state, drivers))
 
 
@@ -533,13 +535,6 @@ def _source_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
         if why is not None:
             found[item.name] = why
     return found
-
-
-def _obstacles(spec: Spec, state: State, host: Host, offer: Offer | None) -> dict[str, str]:
-    """Why declared values cannot be had on this host, by option path; nothing is known where libvirt is not there yet."""
-    if host.missing(SERVICE_LIBVIRT) or (offer is not None and offer.obstacle):
-        return {}
-    return cpu.obstacles(spec, state, host, _place(spec, state))
 
 
 def _image_sizes(spec: Spec, host: Host) -> dict[str, int]:

@@ -7,11 +7,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 
 from .._core import options as core
 from .._core.declared import check_name, check_text
-from .._core.errors import SpecError
+from .._core.errors import SpecError, bad_value
 from .._core.options import (
     CREATION,
     NAME,
@@ -39,6 +40,10 @@ from .._core.options import (
 from .._core.units import show_memory_kib, show_size
 from .._guest import options as guest
 from .xml.cpu import TOPOLOGY
+from .xml.graphics import LOOPBACK
+from .xml.variant import LINUX, PRESETS
+from .xml.vsock import AUTO
+from .xml.watchdog import DEFAULT_ACTION
 
 ALLOW = ("adopt", "eject", "replace_disk")
 DELETE = ("disks", "nvram", "seed", "snapshots", "tpm")
@@ -49,7 +54,10 @@ BUSES = ("virtio", "scsi", "sata")
 DRIVE_BUSES = ("sata", "scsi", "ide", "usb")
 CACHES = ("default", "none", "writeback", "writethrough", "directsync", "unsafe")
 NIC_MODELS = ("virtio", "e1000", "e1000e", "rtl8139")
-GRAPHICS = ("none", "vnc")
+GRAPHICS = ("none", "vnc", "spice")
+VIDEOS = ("none", "virtio", "vga", "qxl", "bochs", "cirrus")
+WATCHDOGS = ("i6300esb",)
+WATCHDOG_ACTIONS = ("reset", "shutdown", "poweroff", "pause", "none", "dump", "inject-nmi")
 CPU_SYNONYMS = {"host": "host-passthrough", "max": "maximum"}
 FIRMWARE = ("bios", "uefi")
 TPM_VERSIONS = ("1.2", "2.0")
@@ -58,6 +66,8 @@ TPM_MODELS = ("crb", "tis")
 SEED_DISK = "seed"
 
 _SECTOR = 512
+# The numbers below are the host's own.
+_LEAST_CID, _MOST_CID = 3, (1 << 32) - 2
 _GROWS = "growing beyond cpu.max_cores waits for a restart"
 
 
@@ -87,6 +97,26 @@ def _parse_rendered(key: str, text: str) -> str:
     return t.cast(str, check_text(key, text))
 
 
+def _parse_address(key: str, value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError as exc:
+        raise bad_value(key, value, ADDRESS.allowed) from exc
+
+
+def _parse_vsock(key: str, value: str) -> str | int:
+    if value == AUTO:
+        return value
+    if not value.isdecimal() or not _LEAST_CID <= int(value) <= _MOST_CID:
+        raise bad_value(key, value, VSOCK.allowed)
+    return int(value)
+
+
+def _is_replaced(live: t.Any, declared: t.Any) -> bool:
+    """One value takes the place of another while it runs; none comes or goes."""
+    return bool(live) and bool(declared)
+
+
 def _parse_cpu_type(key: str, value: str) -> str:
     return t.cast(str, CPU_TYPE_NAME.parse(key, CPU_SYNONYMS.get(value, value)))
 
@@ -107,6 +137,8 @@ CPU_TYPE_NAME = matching(
 CPU_TYPE = Check(_parse_cpu_type, CPU_TYPE_NAME.allowed, CPU_TYPE_NAME.samples)
 CPU_FLAG = matching(r"[+-][a-z0-9][a-z0-9_.-]{0,31}", "features of CPUs after a + or a -, such as +aes and -vmx")
 CPU_FLAGS = Check(_parse_flags, CPU_FLAG.allowed, (["+aes"], ["+aes", "-vmx"]))
+ADDRESS = Check(_parse_address, "an IPv4 or IPv6 address", ("127.0.0.1", "::1"))
+VSOCK = Check(_parse_vsock, f"auto, or a number from {_LEAST_CID} to {_MOST_CID}", ("3", "4"))
 ORDER = Check(_parse_order, "names of disks, cdroms and networks, each once", (["root"], ["lan", "root"]))
 MEDIUM = Check(
     lambda key, path: path and PATH.parse(key, path),
@@ -149,6 +181,7 @@ OPTIONS = Options(
     guest.TEMPLATE,
     guest.AUTOSTART,
     *guest.STARTUP,
+    Option("os_variant", choices=tuple(PRESETS), create=LINUX, off=LINUX),
     guest.VCPUS.but(live=grows, note=_GROWS),
     guest.CPU_CORES.but(live=grows, note=_GROWS),
     Option("cpu.max_cores", "int", CORES),
@@ -224,8 +257,24 @@ OPTIONS = Options(
     Option("boot.kernel", check=PATH, off=""),
     Option("boot.initrd", check=PATH, off=""),
     Option("boot.cmdline", check=core.LINE, off=""),
-    Option("graphics", choices=GRAPHICS, create="none", off="none"),
+    Option("graphics.type", choices=GRAPHICS, create="none", off="none"),
+    Option("graphics.listen", check=ADDRESS, off=LOOPBACK),
+    Option("graphics.port", "int", number(5900, 65535), off=0, show=or_none),
+    Option(
+        "graphics.password",
+        check=SECRET,
+        off="",
+        live=_is_replaced,
+        secret=True,
+        note="live where the machine started with one",
+    ),
+    Option("video", choices=VIDEOS, off="none"),
+    Option("tablet", "bool", off=False, live=is_added),
     Option("serial", "bool", create=True, off=False),
+    Option("rng", "bool", create=True, off=False, live=is_added, note="live where a port is free"),
+    Option("watchdog.model", choices=WATCHDOGS, off="", show=or_none),
+    Option("watchdog.action", choices=WATCHDOG_ACTIONS, off=DEFAULT_ACTION),
+    Option("vsock", check=VSOCK, off=0, live=is_added, show=or_none, note="a first one is live where a port is free"),
     Option("agent", "bool", create=True, off=False, live=is_added, note="live where it has a virtio-serial controller"),
     guest.words("wait_for", WAITS),
     guest.WAIT_TIMEOUT,

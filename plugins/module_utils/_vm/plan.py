@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 
 from .._core import keyed
@@ -33,6 +34,7 @@ from .spec import (
     acts_early,
     check_limits,
     cpus_of,
+    default_of,
     new_item,
     shared_name,
     topology_error,
@@ -44,8 +46,12 @@ from .xml import machine, tpm
 from .xml.cdrom import Cdrom
 from .xml.disk import LIMITS, Disk, plugs_live
 from .xml.nic import Nic
+from .xml.watchdog import DEFAULT_ACTION
 
 _TPM = ("tpm.version", "tpm.model")
+# What takes a port of its own.
+_CARDS = {"rng", "vsock"}
+_VNC_PASSWORD = 8
 
 
 def way_after(spec: Spec, state: State) -> Way:
@@ -94,7 +100,7 @@ class VmKind(Kind):
         return with_create_defaults(with_source(self.spec, self.state.source), self.state.formats)
 
     def created_item(self, area: str, item: Item) -> Item:
-        return new_item(area, item, self.state.formats)
+        return new_item(area, item, self.state.formats, self.state.variant(self.spec))
 
     def plan_creation(self, draft: Draft) -> None:
         if self.state.accelerator != "kvm" and self.state.accelerator_reason:
@@ -156,7 +162,7 @@ class VmKind(Kind):
             raise SpecError(shared_name(area, item.name, other), key=f"{area}[{item.name}]")
         if area != "disks":
             return super().details(draft, area, item, is_live=is_live)
-        full = new_item(area, item, self.state.formats)
+        full = self.created_item(area, item)
         if "source" in full.values:
             return full.values
         if not self._can_be_made(draft, full):
@@ -268,7 +274,13 @@ class VmKind(Kind):
         # QEMU limits no drive without a medium while it runs.
         empty = [name for name, disk in live.disks.items() if disk.value("source") is None]
         beyond |= {f"disks[{name}].{key}" for name in empty for key in LIMITS}
+        screen = self.spec.get("graphics.type", self.state.persistent.values.get("graphics.type"))
+        if screen != live.values.get("graphics.type"):
+            beyond.add("graphics.password")
+        if not live.domain.has_usb:
+            beyond.add("tablet")
         if not live.domain.plugs_pci_live:
+            beyond |= _CARDS
             beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if disk.bus == "virtio"}
             beyond |= {f"networks[{name}]" for name in live.nics}
         beyond |= {f"networks[{name}].bridge" for name, nic in live.nics.items() if not nic.is_on_bridge}
@@ -280,6 +292,10 @@ class VmKind(Kind):
         if live is None:
             return set()
         beyond, ports = set(), live.domain.free_ports
+        cards = [path for path in sorted(_CARDS) if self.spec.get(path) and not live.values[path]]
+        if ports is not None:
+            beyond |= set(cards[ports:])
+            ports = max(ports - len(cards), 0)
         new = [(area, item) for area in self.areas for item in self.spec.wanted(area)]
         for area, item in new:
             if item.name in live.things(area):
@@ -295,7 +311,8 @@ class VmKind(Kind):
 
     def _bus_of(self, area: str, item: Item) -> str:
         defined = self.state.persistent.things(area).get(item.name)
-        bus = item.text("bus") or (defined.value("bus") if defined else OPTIONS[f"{area}[].bus"].create)
+        variant = self.state.variant(self.spec)
+        bus = item.text("bus") or (defined.value("bus") if defined else default_of(variant, f"{area}[].bus"))
         return t.cast(str, bus)
 
     def is_asked_again(self, path: str) -> bool:
@@ -422,6 +439,8 @@ class VmKind(Kind):
             self._tell_held_media(draft)
         self._check_boot_order()
         self._check_place_of_seed(draft)
+        self._check_screen(draft)
+        self._check_parts(draft)
 
     def _note_names(self, draft: Draft) -> None:
         """Devices that bear no name are known by the declared one from now on, whatever is said of them later."""
@@ -512,6 +531,39 @@ class VmKind(Kind):
                 f"boot.order: there is no disk, CD-ROM drive or network card {', '.join(unknown)}. There are: {there}",
                 key="boot.order",
             )
+
+    def _effective(self, draft: Draft, path: str) -> t.Any:
+        """What the option is once the plan is carried out."""
+        now = self.state.persistent.values.get(path) if self.state.exists else None
+        return (
+            OPTIONS[path].off if path in draft.unset else self.spec.get(path, OPTIONS[path].off if now is None else now)
+        )
+
+    def _check_screen(self, draft: Draft) -> None:
+        kind, password = (self._effective(draft, f"graphics.{key}") for key in ("type", "password"))
+        for path in ("graphics.listen", "graphics.port", "graphics.password", "video"):
+            if kind == "none" and self.spec.get(path) not in (None, OPTIONS[path].off):
+                raise SpecError(f"{path}: {self.spec.name} has no screen. Write graphics.type too", key=path)
+        # libvirt takes none that VNC would cut off.
+        if kind == "vnc" and len(password.encode()) > _VNC_PASSWORD:
+            reason = f"VNC knows only {_VNC_PASSWORD} characters of a password. Take one of {_VNC_PASSWORD}, or graphics.type: spice"
+            raise SpecError(f"graphics.password: {reason}", key="graphics.password")
+        listen = self._effective(draft, "graphics.listen")
+        is_changed = draft.plan.has("graphics.type", "graphics.listen", "graphics.password")
+        if is_changed and kind != "none" and not password and _is_reachable(listen):
+            draft.plan.warnings.append(
+                f"graphics.listen: everybody who reaches {listen} can use the screen of {self.spec.name}. Write graphics.password too"
+            )
+
+    def _check_parts(self, draft: Draft) -> None:
+        if self.spec.get("watchdog.action") not in (None, DEFAULT_ACTION) and not self._effective(
+            draft, "watchdog.model"
+        ):
+            raise SpecError(
+                f"watchdog.action: {self.spec.name} has no watchdog. Write watchdog.model too", key="watchdog.action"
+            )
+        if self.spec.get("tablet") and self.state.exists and not self.state.persistent.domain.has_usb:
+            raise SpecError(f"tablet: the definition of {self.spec.name} says that it has no USB", key="tablet")
 
     def _check_place_of_seed(self, draft: Draft) -> None:
         is_new = self.state.seed_path is None or not self.state.exists
@@ -727,6 +779,14 @@ class VmKind(Kind):
 
     def deleted_by(self, name: str) -> tuple[str, ...]:
         return ("seed",) if name == SEED_DISK else (word_of(name) or "disks",)
+
+
+def _is_reachable(place: str) -> bool:
+    """Whether others reach what listens there: it is an address, and not the host's loopback."""
+    try:
+        return not ipaddress.ip_address(place).is_loopback
+    except ValueError:
+        return False
 
 
 def _told(value: t.Any) -> str:

@@ -31,6 +31,7 @@ from .xml import domain as domain_xml
 from .xml import firmware as firmware_xml
 from .xml import machine as machine_xml
 from .xml import tpm as tpm_xml
+from .xml import variant
 
 # Of the seed of its origin. Its meta data has the name of the instance, and its network the MACs of the cards.
 _INHERITED = tuple(path for path in CLOUD_INIT if path not in ("cloud_init.meta_data", "cloud_init.network_config"))
@@ -64,7 +65,7 @@ def observe_source(spec: Spec, host: Host) -> Source | None:
     source = source._replace(
         parts=parts,
         sizes={item: size for item, (size, dummy) in disks.items()},
-        values={**_hardware_of(root, host), **_seed_of(name, record, drivers)},
+        values={**_hardware_of(root, host), **_seed_of(name, record, drivers), "os_variant": _variant(name, host)},
         beside=beside,
     )
     origin, buses = origin_of(spec, source), _buses(name, record, host, drivers)
@@ -140,6 +141,10 @@ def _seed_of(name: str, record: GuestRecord, drivers: Drivers) -> dict[str, t.An
     with open(driver.location(recorded.volume), "rb") as stream:
         told = read_seed(stream.read(), name) or {}
     return {path: told[path] for path in _INHERITED if told.get(path, OPTIONS[path].off) != OPTIONS[path].off}
+
+
+def _variant(name: str, host: Host) -> str:
+    return variant.read(domain_xml.parse(host.definition(name).xml))
 
 
 def _buses(name: str, record: GuestRecord, host: Host, drivers: Drivers) -> dict[str, str]:

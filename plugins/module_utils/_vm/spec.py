@@ -25,6 +25,7 @@ from .offer import default_tpm
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .xml.cpu import TOPOLOGY
 from .xml.disk import LIMITS
+from .xml.variant import LINUX, PRESETS
 
 TOPOLOGY_PATHS = tuple(f"cpu.topology.{key}" for key in TOPOLOGY)
 # The lists of devices, and what an item of each is called.
@@ -207,10 +208,13 @@ def with_create_defaults(spec: Spec, formats: Formats = NO_FORMATS) -> Spec:
     :raises SpecError: for a name that a new guest cannot have, and for an image without a disk to stand on.
     """
     check_name("name", spec.name)
-    declared = {**spec.values, **default_tpm(spec.values)}
+    variant = spec.get("os_variant", LINUX)
+    declared = {**_preset(variant), **spec.values, **default_tpm(spec.values)}
     if any(path in declared for path in PATHS):
         declared |= wanted_way(declared, Way()).values
     values = OPTIONS.created(declared)
+    if values["graphics.type"] != "none":
+        values.setdefault("tablet", True)
     whole = cpus_of(values)
     values.setdefault(spec.cores_path, min(whole, values.get("cpu.max_cores", whole)))
     has_topology = any(path in values for path in TOPOLOGY_PATHS)
@@ -220,7 +224,7 @@ def with_create_defaults(spec: Spec, formats: Formats = NO_FORMATS) -> Spec:
     values.setdefault("memory_max", values["memory"])
     if values["memory"] > values["memory_max"]:
         raise SpecError("memory_max: is less than memory", key="memory_max")
-    lists = {area: tuple(new_item(area, item, formats) for item in spec.wanted(area)) for area in spec.lists}
+    lists = {area: tuple(new_item(area, item, formats, variant) for item in spec.wanted(area)) for area in spec.lists}
     if spec.image is not None:
         lists["disks"] = _with_image(spec.image, lists.get("disks", ()))
     return spec.replace(values=values, lists=lists)
@@ -234,14 +238,30 @@ def _with_image(image: str, disks: tuple[Item, ...]) -> tuple[Item, ...]:
     raise SpecError("image: needs a disk to stand on, such as disks: [{name: root, pool: main}]", key="image")
 
 
-def new_item(area: str, item: Item, formats: Formats = NO_FORMATS) -> Item:
+def _preset(variant: str, area: str = "") -> dict[str, t.Any]:
+    """What suits the system inside, of options or of the keys of an item of *area*."""
+    beginning = f"{area}[]." if area else ""
+    own = PRESETS[variant].items()
+    return {
+        path[len(beginning) :]: value
+        for path, value in own
+        if path.startswith(beginning) and bool(area) == ("[]" in path)
+    }
+
+
+def default_of(variant: str, path: str) -> t.Any:
+    """What a new machine or item gets that suits the system inside."""
+    return PRESETS[variant].get(path, OPTIONS[path].create)
+
+
+def new_item(area: str, item: Item, formats: Formats = NO_FORMATS, variant: str = LINUX) -> Item:
     """What a new disk, CD-ROM drive or network card gets where the user wrote nothing. A MAC is derived by the plan.
 
-    *formats* are those that the disks of each pool can have; a new one gets the first.
+    *formats* are those that the disks of each pool can have; a new one gets the first. *variant* is the system inside.
 
     :raises SpecError: for a disk that nothing says where it comes from, and for a card without a bridge.
     """
-    created = OPTIONS.created_item(area, item)
+    created = OPTIONS.created_item(area, item.with_values({**_preset(variant, area), **item.values}))
     if area == "networks" and "bridge" not in item.values:
         key = f"networks[{item.name}]"
         raise SpecError(f"{key}.bridge: is needed to add the network card", key=key)

@@ -20,6 +20,7 @@ from .xml.cdrom import Cdrom
 from .xml.disk import Disk
 from .xml.domain import Domain
 from .xml.nic import Nic
+from .xml.variant import LINUX
 
 
 class FoundVolume:
@@ -71,11 +72,11 @@ class State(GuestState):
     are none yet, by pool and image. *sources* are the paths of disks that are there, *found* the files that stand where a declared
     disk would be made, *image_sizes* in bytes. *seed_path* is where its seed lies, *foreign_seed* a file of somebody else where
     it would be made. *run* is the process behind it. *places* are what declared sources lead to, *mistaken* says by list and item
-    why nobody can tell which device is meant, *obstacles* by option path why its declared value cannot be had, *source_obstacles* by
-    disk why its new source cannot be used, *missing_media* are the declared media of CD-ROM drives that are not there. *offer* is what
-    the host offers where that matters, *remembered* are the paths of UEFI variables and of TPMs that are there. *bridges_there* are those
-    of declared cards that are there, *servers* the DHCP servers of bridges, *leases* the MACs that have addresses of them now, by bridge
-    and address.
+    why nobody can tell which device is meant, *obstacles* by option path why its declared value cannot be had, *hyperv* what
+    Windows could find of Microsoft's hypervisor, *source_obstacles* by disk why its new source cannot be used, *missing_media* are
+    the declared media of CD-ROM drives that are not there. *offer* is what the host offers where that matters, *remembered* are the
+    paths of UEFI variables and of TPMs that are there. *bridges_there* are those of declared cards that are there, *servers* the DHCP
+    servers of bridges, *leases* the MACs that have addresses of them now, by bridge and address.
     """
 
     __slots__ = (
@@ -87,6 +88,7 @@ class State(GuestState):
         "foreign_seed",
         "formats",
         "found",
+        "hyperv",
         "image_sizes",
         "leases",
         "libvirt_snapshots",
@@ -128,6 +130,7 @@ class State(GuestState):
         source_obstacles: t.Mapping[str, str] | None = None,
         obstacles: t.Mapping[str, str] | None = None,
         missing_media: t.Collection[str] = (),
+        hyperv: t.Collection[str] = (),
         addresses: t.Mapping[str, tuple[str, ...]] | None = None,
         offer: Offer | None = None,
         remembered: t.Collection[str] = (),
@@ -152,6 +155,7 @@ class State(GuestState):
         self.run = run
         self.places: t.Mapping[str, t.Hashable] = places or {}
         self.mistaken: t.Mapping[str, t.Mapping[str, str]] = mistaken or {}
+        self.hyperv = hyperv
         self.obstacles: t.Mapping[str, str] = obstacles or {}
         self.missing_media = missing_media
         self.source_obstacles: t.Mapping[str, str] = source_obstacles or {}
@@ -161,6 +165,11 @@ class State(GuestState):
         self.servers: t.Mapping[str, Server] = servers or {}
         self.bridges_there = bridges_there
         self.leases: t.Mapping[str, t.Mapping[str, str]] = leases or {}
+
+    def variant(self, spec: Spec) -> str:
+        """The system inside, as it is declared or else as it stands."""
+        now = self.persistent.values.get("os_variant", LINUX) if self.exists else LINUX
+        return t.cast(str, spec.get("os_variant", now))
 
     def seed_pool(self, spec: Spec) -> str | None:
         """The pool of the first disk, beside which the seed lies; ``None`` for a machine without a disk in one."""

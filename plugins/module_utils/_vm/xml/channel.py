@@ -26,8 +26,17 @@ def is_connected(root: Node) -> bool:
 
 
 def build() -> Node:
-    node = make("channel", type="unix")
-    node.append(make("target", type="virtio", name=AGENT))
+    return _build("unix", AGENT)
+
+
+def build_spice() -> Node:
+    """That of SPICE's own agent: the clipboard, and a screen of the window's size."""
+    return _build("spicevmc", "com.redhat.spice.0")
+
+
+def _build(kind: str, name: str) -> Node:
+    node = make("channel", type=kind)
+    node.append(make("target", type="virtio", name=name))
     return node
 
 

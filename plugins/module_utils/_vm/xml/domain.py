@@ -27,9 +27,14 @@ from . import (
     metadata,
     nic,
     node,
+    rng,
     serial,
+    tablet,
     tpm,
+    variant,
     vcpu,
+    vsock,
+    watchdog,
 )
 from .cdrom import Cdrom
 from .disk import Disk
@@ -60,8 +65,18 @@ READ: dict[str, t.Callable[[Node], t.Any]] = {
     "boot.kernel": lambda root: boot.read_file(root, "kernel"),
     "boot.initrd": lambda root: boot.read_file(root, "initrd"),
     "boot.cmdline": lambda root: boot.read_file(root, "cmdline"),
-    "graphics": graphics.read,
+    "os_variant": variant.read,
+    "graphics.type": graphics.read,
+    "graphics.listen": graphics.read_listen,
+    "graphics.port": graphics.read_port,
+    "graphics.password": graphics.read_password,
+    "video": graphics.read_video,
+    "tablet": tablet.read,
     "serial": serial.read,
+    "rng": rng.read,
+    "watchdog.model": watchdog.read_model,
+    "watchdog.action": watchdog.read_action,
+    "vsock": vsock.read,
     "agent": lambda root: channel.find(root) is not None,
 }
 WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
@@ -80,8 +95,18 @@ WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
     "boot.kernel": lambda root, value: boot.write_file(root, "kernel", value),
     "boot.initrd": lambda root, value: boot.write_file(root, "initrd", value),
     "boot.cmdline": lambda root, value: boot.write_file(root, "cmdline", value),
-    "graphics": graphics.write,
+    "os_variant": lambda root, value: variant.write(root, value, ()),
+    "graphics.type": lambda root, kind: graphics.write(root, kind, variant.video_of(root)),
+    "graphics.listen": graphics.write_listen,
+    "graphics.port": graphics.write_port,
+    "graphics.password": graphics.write_password,
+    "video": graphics.write_video,
+    "tablet": tablet.write,
     "serial": serial.write,
+    "rng": rng.write,
+    "watchdog.model": watchdog.write_model,
+    "watchdog.action": watchdog.write_action,
+    "vsock": vsock.write,
     "agent": channel.write,
 }
 
@@ -241,9 +266,6 @@ def new(name: str, uuid: str, accelerator: str, ports: int, kind: str = "q35") -
     if machine.family(kind) == "q35":
         devices.extend(controller.build_ports(ports + SPARE_PORTS))
     devices.append(node.make("memballoon", model="virtio"))
-    random = node.make("rng", model="virtio")
-    random.append(node.make("backend", "/dev/urandom", model="random"))
-    devices.append(random)
     return root
 
 

@@ -83,7 +83,7 @@ def test_a_small_debian_machine_is_told_of() -> None:
         {"memory": "4GiB"},
         {"memory_max": "8GiB"},
         {"image": None},
-        {"graphics": "vnc"},
+        {"graphics": {"type": "vnc"}},
         {"boot": {"kernel": "/boot/vmlinuz"}},
         {"disks": [{"name": "root", "pool": "main"}, {"name": "data", "source": "/srv/a.img"}]},
         {"cdroms": [{"name": "installer", "source": "/srv/a.iso"}]},

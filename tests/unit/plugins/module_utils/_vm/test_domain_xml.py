@@ -52,9 +52,26 @@ SCALARS = {
     "boot.kernel": "/k",
     "boot.initrd": "/i",
     "boot.cmdline": "a 'b' \"c\" <d>",
-    "graphics": "vnc",
+    "os_variant": "windows",
+    "graphics.type": "vnc",
+    "graphics.listen": "192.0.2.1",
+    "graphics.port": 5999,
+    "graphics.password": "<b>&\"'x",
+    "video": "bochs",
+    "tablet": True,
+    "rng": True,
+    "watchdog.model": "i6300esb",
+    "watchdog.action": "pause",
+    "vsock": 77,
     "serial": True,
     "agent": True,
+}
+
+
+# What each is a part of.
+WHOLE = {
+    **dict.fromkeys(("graphics.listen", "graphics.port", "graphics.password"), ("graphics.type", "vnc")),
+    "watchdog.action": ("watchdog.model", "i6300esb"),
 }
 
 
@@ -69,6 +86,9 @@ def fresh():
 @pytest.mark.parametrize("path", SCALARS)
 def test_what_is_written_is_read_back(source, path):
     root = domain_xml.parse(source)
+    if path in WHOLE:
+        whole, value = WHOLE[path]
+        domain_xml.WRITE[whole](root, value)
     domain_xml.WRITE[path](root, SCALARS[path])
     again = domain_xml.read(domain_xml.parse(domain_xml.to_text(root)))
     assert again.values[path] == SCALARS[path]
@@ -83,7 +103,7 @@ def test_what_is_written_twice_changes_nothing(path):
     assert domain_xml.to_text(root) == once
 
 
-@pytest.mark.parametrize("path", [path for path in SCALARS if path != "graphics"])
+@pytest.mark.parametrize("path", [path for path in SCALARS if path not in ("graphics.type", "os_variant")])
 def test_an_edit_keeps_everything_else(path):
     root = domain_xml.parse(BY_HAND)
     before = domain_xml.read(root)
@@ -128,7 +148,7 @@ def test_a_definition_is_read_in_canonical_form():
 
 def test_no_screen_takes_off_what_needs_one():
     root = domain_xml.parse(BY_HAND)
-    domain_xml.WRITE["graphics"](root, "none")
+    domain_xml.WRITE["graphics.type"](root, "none")
     assert [node.tag for node in root.find("devices") if node.tag in ("graphics", "channel", "video")] == []
 
 

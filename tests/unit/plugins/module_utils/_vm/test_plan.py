@@ -123,7 +123,7 @@ TABLE = [
     ({"startup": {"order": None}, "unset": ["startup"]}, {}),
     ({"boot": {"kernel": "/k"}}, {"boot.kernel": "next_boot"}),
     ({"boot": {"order": ["lan", "root"]}}, {"boot.order": "next_boot"}),
-    ({"graphics": "vnc"}, {"graphics": "next_boot"}),
+    ({"graphics": {"type": "vnc"}}, {"graphics.type": "next_boot"}),
     ({"agent": True}, {"agent": "live"}),
     ({"serial": False}, {"serial": "next_boot"}),
     ({"disks": [{"name": "root", "size": "8"}]}, {"disks[root].size": "live"}),
@@ -144,8 +144,8 @@ TABLE = [
     ({"cloud_init": {"user": "joe"}}, {"cloud_init.user": "next_boot"}),
     ({"state": "paused"}, {"state": "live"}),
     ({"state": "restarted"}, {"state": "restart"}),
-    ({"graphics": "vnc", "restart_policy": "if_needed"}, {"graphics": "restart"}),
-    ({"graphics": "vnc", "state": "stopped"}, {"graphics": "offline", "state": "live"}),
+    ({"graphics": {"type": "vnc"}, "restart_policy": "if_needed"}, {"graphics.type": "restart"}),
+    ({"graphics": {"type": "vnc"}, "state": "stopped"}, {"graphics.type": "offline", "state": "live"}),
     ({"state": "absent"}, {"state": "live"}),
 ]  # fmt: skip
 STATELESS = [(params, expected) for params, expected in TABLE if "state" not in params]
@@ -163,11 +163,11 @@ def test_on_a_machine_that_is_stopped(params, expected):
 
 
 def test_what_waits_stays_pending():
-    waiting = running(side(graphics="vnc"), side())
-    assert plan(waiting, graphics="vnc").changes == []
-    assert plan(waiting, graphics="vnc").restart_required == ["graphics"]
-    assert hows(waiting, graphics="vnc", restart_policy="if_needed") == {"graphics": "restart"}
-    assert hows(waiting, graphics="none") == {"graphics": "live"}
+    waiting = running(side(graphics__type="vnc"), side())
+    assert plan(waiting, graphics={"type": "vnc"}).changes == []
+    assert plan(waiting, graphics={"type": "vnc"}).restart_required == ["graphics.type"]
+    assert hows(waiting, graphics={"type": "vnc"}, restart_policy="if_needed") == {"graphics.type": "restart"}
+    assert hows(waiting, graphics={"type": "none"}) == {"graphics.type": "live"}
 
 
 def test_what_the_guest_declined_is_pending_until_its_run_ends():
@@ -389,11 +389,11 @@ def test_a_disk_is_unplugged_live_where_its_bus_lets_it_go(bus, how):
 @pytest.mark.parametrize("power", ["paused", "suspended"])
 def test_a_machine_that_is_held_or_saved_is_not_restarted_unless_it_goes_on(power):
     actual = running(power=power)
-    change = {"graphics": "vnc", "restart_policy": "if_needed"}
+    change = {"graphics": {"type": "vnc"}, "restart_policy": "if_needed"}
     for state in ("present", power):
-        assert hows(actual, **change, state=state) == {"graphics": "next_boot"}
+        assert hows(actual, **change, state=state) == {"graphics.type": "next_boot"}
     for state in ("started", "restarted"):
-        assert hows(actual, **change, state=state)["graphics"] == "restart"
+        assert hows(actual, **change, state=state)["graphics.type"] == "restart"
 
 
 def test_a_disk_is_limited_as_a_whole_or_in_its_parts():
@@ -409,7 +409,10 @@ def test_a_disk_is_limited_as_a_whole_or_in_its_parts():
 POWERS = {"running": apply_cells.RUNNING, "stopped": apply_cells.STOPPED}
 # What another thing than the option decides: the machine's own maximum, the devices that there are, who stands on its disks.
 TOPOLOGY = {f"cpu.topology.{key}" for key in ("sockets", "dies", "cores", "threads")}
-ELSEWHERE = TOPOLOGY | {"vcpus", "cpu.cores", "cpu.max_cores", "memory", "memory_max", "boot.order", "template"}
+SCREEN = {"graphics.listen", "graphics.port", "graphics.password", "video", "tablet", "watchdog.action"}
+ELSEWHERE = (
+    TOPOLOGY | SCREEN | {"vcpus", "cpu.cores", "cpu.max_cores", "memory", "memory_max", "boot.order", "template"}
+)
 CELLS = [
     pytest.param(row, way, power, id=f"{row.path} {way} {power}")
     for row in apply_cells.rows("kvm_vm")

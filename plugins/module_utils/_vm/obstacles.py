@@ -1,0 +1,62 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""Why declared values cannot be had on this host, and what Windows finds on it."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .._core.errors import ObserveError
+from .._host.libvirt import errors_of
+from .._host.snapshot import Host
+from . import cpu
+from .spec import Spec
+from .state import State
+from .xml.variant import WINDOWS
+from .xml.vsock import AUTO
+
+VSOCK_DEVICE = "/dev/vhost-vsock"
+# Where libvirt lists what QEMU has, and Debian's package of what may be missing.
+_LISTED = {"graphics.type": ("devices/graphics", "type"), "video": ("devices/video", "modelType")}
+_APART = {"spice": "qemu-system-modules-spice", "qxl": "qemu-system-modules-spice"}
+
+
+def observe(spec: Spec, state: State, host: Host, place: tuple[str, str]) -> dict[str, t.Any]:
+    """What ``State`` keeps of it; nothing is asked of what stands as declared. *place* is what runs the machine, and its type."""
+    found = cpu.obstacles(spec, state, host, place)
+    for path, (where, enum) in _LISTED.items():
+        value = _changed(spec, state, path)
+        offered = None if value in (None, "none") else host.offers(*place).offered(where, enum)
+        if offered is not None and value not in offered:
+            package = f". The package {_APART[value]} has it where Debian ships it apart" if value in _APART else ""
+            found[path] = f"QEMU of this host has no {value}{package}"
+    number = _changed(spec, state, "vsock")
+    why = _obstacle_to_vsock(spec.name, number, host) if number else None
+    if why is not None:
+        found["vsock"] = why
+    is_windows = _changed(spec, state, "os_variant") == WINDOWS and place[0] == "kvm"
+    hyperv = host.offers(*place).offered("features/hyperv", "features") if is_windows else None
+    return {"obstacles": found, "hyperv": hyperv or ()}
+
+
+def _changed(spec: Spec, state: State, path: str) -> t.Any:
+    """The declared value where it is another one than what stands."""
+    declared = spec.get(path)
+    return None if state.exists and state.persistent.values.get(path) == declared else declared
+
+
+def _obstacle_to_vsock(name: str, number: t.Any, host: Host) -> str | None:
+    if not os.path.exists(VSOCK_DEVICE):
+        return f"there is no {VSOCK_DEVICE} on this host. The kernel module vhost_vsock makes it (modprobe vhost_vsock)"
+    if number == AUTO:
+        return None
+    with errors_of("read the domains", ObserveError):
+        definitions = host.definitions
+    for other, its in definitions.items():
+        socket = its.root.find("devices/vsock/cid")
+        if other != name and socket is not None and socket.get("address") == str(number):
+            return f"it is the number of {other}. Take another one, or auto"
+    return None
