@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import descriptors
+from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import hand_made, machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
@@ -195,6 +196,23 @@ def test_what_the_host_does_not_have_is_refused_with_its_package(monkeypatch: py
     refuse(VM, {**MADE, "firmware": {"type": "uefi"}}, "Install the package ovmf")
     refuse(VM, {**MADE, "firmware": {"type": "bios", "secure_boot": True}}, "a BIOS has no secure boot")
     refuse(VM, {**MADE, "firmware": {"enrolled_keys": True, "secure_boot": False}}, "Write firmware.secure_boot: true")
+
+
+def test_a_snapshot_of_another_firmware_comes_back_to_that_alone() -> None:
+    disk = {"disks": [{"name": "root", "pool": machines.POOL, "size": "1M"}]}
+    plain, secure = {"firmware": {"type": "uefi", "secure_boot": False}}, {"firmware": {"secure_boot": True}}
+    off = {"name": NAME, **PAPER, "state": "stopped"}
+    assert converge_now(VM, {**MADE, **disk, **plain}).error is None
+    assert converge_now(VM, off).error is None
+    assert converge_now(GuestSnapshot(), {"guest": NAME, "name": "before"}).error is None
+    check_run_again(VM, {**off, **secure}, PATHS[1:])
+    back = {"guest": NAME, "name": "before", "state": "reverted", "allow": ["revert"]}
+    refuse(GuestSnapshot(), back, f"UEFI variables of another firmware ({variables('plain')})")
+    clone = {"name": f"{NAME}-2", "clone_from": {"guest": NAME, "snapshot": "before"}}
+    refuse(VM, clone, "its snapshot has the UEFI variables of another firmware")
+    check_run_again(VM, {**off, **plain}, PATHS[1:])
+    check_run_again(GuestSnapshot(), back)
+    check_run_again(VM, {**GONE, "delete": ["disks", "nvram", "snapshots"]})
 
 
 # ---- machine -----------------------------------------------------------------------------------------------------------------

@@ -83,7 +83,8 @@ class Snapshot(t.NamedTuple):
 
     *consistency* is ``clean`` (it did not run), ``frozen`` (its file systems were), ``live`` (its memory is kept too) or ``crash``
     (as after a power cut). *idmap* is that of the guest then. *is_building*: it was begun, or is being deleted, and is not whole.
-    *is_held*: the guest is held for it, by us. *beside* names what of a machine is kept with its volumes.
+    *is_held*: the guest is held for it, by us. *beside* names what of a machine is kept with its volumes, *nvram* is the file in which
+    its UEFI variables were then.
     """
 
     created: float
@@ -93,6 +94,7 @@ class Snapshot(t.NamedTuple):
     is_building: bool = False
     is_held: bool = False
     beside: tuple[str, ...] = ()
+    nvram: str = ""
 
 
 class Origin(t.NamedTuple):
@@ -341,6 +343,7 @@ def _load_snapshot(data: Data) -> Snapshot:
         is_building=bool(data.get("building")),
         is_held=bool(data.get("held")),
         beside=tuple(data.get("beside") or ()),
+        nvram=str(data.get("nvram") or ""),
     )
 
 
@@ -398,6 +401,7 @@ def _dump_snapshot(snapshot: Snapshot) -> dict[str, t.Any]:
         "building": snapshot.is_building,
         "held": snapshot.is_held,
         "beside": list(snapshot.beside),
+        "nvram": snapshot.nvram,
     }
     return {key: value for key, value in told.items() if value}
 

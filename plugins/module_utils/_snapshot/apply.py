@@ -24,6 +24,7 @@ from .._guest.record import Revert, Snapshot
 from .._storage.choice import drivers_of
 from .._storage.driver import Attempt, Driver, Snapshotting
 from .._storage.volume import FILESYSTEM, Volume
+from .._vm.firmware import NVRAM
 from .._vm.volumes import read_volume
 from .hands import Container, Hands, Machine
 from .plan import MEMORY, stands_still
@@ -105,6 +106,7 @@ class _Run:
             is_building=True,
             is_held=holds or was_held,
             beside=tuple(self.state.beside),
+            nvram=self._nvram,
         )
         if old is not None:
             self._give_up(name, old)
@@ -158,6 +160,11 @@ class _Run:
             attempt = driver.create(volume.snapshot(name), size=size, format=source.format, keep_fds=self.fds)
             found[item] = copies[source.path] = attempt
         return found, copies
+
+    @property
+    def _nvram(self) -> str:
+        """Where the guest has its UEFI variables; empty where there are none."""
+        return self.state.beside[NVRAM].place if NVRAM in self.state.beside else ""
 
     def _beside(self, name: str, word: str) -> str:
         return os.path.join(paths.snapshot_folder(self.spec.guest, name), word)
@@ -224,7 +231,9 @@ class _Run:
                 beside.make_folder(self.spec.guest, aside)
             self._note(
                 aside,
-                Snapshot(round(time.time(), 3), volumes, consistency, record.idmap, beside=kept_beside),
+                Snapshot(
+                    round(time.time(), 3), volumes, consistency, record.idmap, beside=kept_beside, nvram=self._nvram
+                ),
                 reverting=Revert(name, aside),
             )
             yield Step("record written")

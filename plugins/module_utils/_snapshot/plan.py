@@ -16,6 +16,7 @@ from .._guest.content import Part, copied_by_itself, is_held, show_copied
 from .._guest.options import TEMPLATE
 from .._guest.plan import snapshot_path, stand_on
 from .._guest.record import GuestRecord, Snapshot
+from .._vm.firmware import NVRAM
 from .spec import OPTIONS, Spec, series_of
 from .state import State
 
@@ -208,6 +209,12 @@ def _obstacle_to_revert(spec: Spec, state: State, its: Snapshot | None) -> str |
     gone = next((word for word, kept in state.beside.items() if word != MEMORY and not kept.place), None)
     if gone is not None:
         return f"the snapshot {spec.name} has the {gone} of {spec.guest}, which has none of its own now"
+    place = state.beside[NVRAM].place if NVRAM in state.beside else ""
+    if its.nvram and place and its.nvram != place:
+        return (
+            f"the snapshot {spec.name} has the UEFI variables of another firmware ({its.nvram}) than {spec.guest} starts by now ({place}). "
+            "Let it start by that one first (homelab.hybrid.kvm_vm, firmware)"
+        )
     if state.lost:
         return f"the snapshot {spec.name} is not whole: {', '.join(state.lost)}"
     if state.obstacle is not None and reverting is None:

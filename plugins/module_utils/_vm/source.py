@@ -57,7 +57,7 @@ def observe_source(spec: Spec, host: Host) -> Source | None:
         return source
     root = host.definition(name).root
     beside = _beside(root, name, spec.get("clone_from.snapshot"))
-    obstacle = _obstacle_to_firmware(spec.name, beside, host)
+    obstacle = _obstacle_to_firmware(spec.name, beside, host) or _other_firmware(spec, root, record)
     if obstacle is not None:
         return source._replace(obstacle=obstacle)
     parts = {item: _as_copied(part, source, drivers) for item, part in source.parts.items() if _is_wanted(item, spec)}
@@ -114,6 +114,17 @@ def _obstacle_to_firmware(clone: str, beside: t.Mapping[str, str], host: Host) -
     if firmware.NVRAM in beside and os.path.lexists(own) and own not in recorded:
         return f"{own} is there already, and was not made for this guest. Move it away"
     return None
+
+
+def _other_firmware(spec: Spec, root: ElementTree.Element, record: GuestRecord) -> str | None:
+    """Why the UEFI variables of a snapshot are none for what its guest starts by now."""
+    snapshot = record.snapshots.get(spec.get("clone_from.snapshot") or "")
+    place = firmware.places(root).get(firmware.NVRAM, "")
+    if snapshot is None or not snapshot.nvram or snapshot.nvram == place:
+        return None
+    return (
+        f"its snapshot has the UEFI variables of another firmware ({snapshot.nvram}) than {spec.origin} starts by now"
+    )
 
 
 def _stands(name: str, host: Host) -> bool:

@@ -429,6 +429,33 @@ def test_a_built_disk_is_alone_in_its_folder_and_boots_from_its_partitions(
     ]
 
 
+def test_a_disk_for_uefi_has_a_system_partition_before_its_root(built: list[list[str]], tmp_path: Path) -> None:
+    list(build.build_vm_disk(build.Recipe("trixie", firmware="uefi"), str(tmp_path / "attempt" / "disk.qcow2"), ()))
+    assert os.listdir(tmp_path / "attempt") == ["disk.qcow2"]
+    programs = [
+        "mmdebstrap",
+        "mkfs.vfat",
+        "mmd",
+        "mcopy",
+        "mcopy",
+        "mcopy",
+        "mcopy",
+        "sfdisk",
+        "mke2fs",
+        "dd",
+        "qemu-img",
+    ]
+    assert [next(name for name in argv if name in programs) for argv in built] == programs
+    include = next(each for each in built[0] if each.startswith("--include="))
+    assert "shim-signed" in include and "grub-efi-amd64-signed" in include
+    assert built[2][-3:] == ["::/EFI", "::/EFI/BOOT", "::/EFI/debian"]
+    assert [argv[-1] for argv in built[3:7]] == [
+        *("::/EFI/BOOT/BOOTX64.EFI", "::/EFI/BOOT/grubx64.efi", "::/EFI/BOOT/mmx64.efi", "::/EFI/debian/grub.cfg")
+    ]
+    start = build._ROOT_START + build._EFI_SECTORS
+    assert f"offset={start * 512}" in " ".join(built[8]) and f"seek={build._ROOT_START // 2048}" in built[9]
+
+
 def test_the_boot_loader_reads_its_rest_from_a_hard_disk(tmp_path: Path) -> None:
     for name, data in (("boot", b"B" * 512), ("core", b"C" * 600), ("disk", bytes(2 * MIB))):
         (tmp_path / name).write_bytes(data)

@@ -136,6 +136,11 @@ def test_memory_is_asked_for_where_there_can_be_some() -> None:
         plan(state(), state="absent", memory=True)
     back = {"state": "reverted", "allow": ["revert"]}
     assert "has no memory. Bring its disks back" in refusal(plan(state(record("before")), memory=True, **back))
+    other = record(snapshots={"before": made("before", beside=("nvram",), nvram="/vars.plain")})
+    assert load(dump(other), exists=True).snapshots["before"].nvram == "/vars.plain"
+    elsewhere = state(other, beside={"nvram": Beside("/vars.secure")})
+    assert "of another firmware (/vars.plain) than web starts by now (/vars.secure)" in refusal(plan(elsewhere, **back))
+    assert not plan(state(other, beside={"nvram": Beside("/vars.plain")}), **back).refused
     tpm = record(snapshots={"before": made("before", beside=("tpm",))})
     now = state(tpm, beside={"tpm": Beside()})
     assert "has the tpm of web, which has none of its own now" in refusal(plan(now, **back))
