@@ -467,6 +467,105 @@ options:
           - The MTU of the card.
           - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 576 to 65535.'
         type: int
+  devices:
+    description:
+      - PCI and USB devices of the host that the machine has for itself. Those that are not listed are left as they are, and named in RV(unmanaged),
+        unless O(exact) says otherwise.
+      - A PCI device is taken from the host's driver when the machine starts with it or gets it, and is given back after (C(managed) of libvirt).
+        That needs an IOMMU, and goes only for all devices of an IOMMU group at once.
+      - What the host itself needs is refused, and named - the card of its default route or of the connection to it, a port of a bridge, a disk
+        that is mounted or that something stands on. So is what another machine runs with.
+      - A machine with a PCI device is not saved to disk (O(state=suspended)).
+      - 'B(In short:) live.'
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - A name for the device. Those of a machine that was made by hand are called C(device0), C(device1) and so on until they get a name here by
+            what they are known by, which they keep.
+        type: str
+        required: true
+      state:
+        description:
+          - V(absent) takes the device away from the machine.
+        type: str
+        choices: [present, absent]
+        default: present
+      type:
+        description:
+          - What kind of device it is. Needed beside O(devices[].id); an address is that of a PCI device, and a port one of USB.
+          - 'B(In short:) live.'
+        type: str
+        choices: [pci, usb]
+      address:
+        description:
+          - The PCI device by its address, as C(lspci -D) shows it.
+          - 'B(In short:) live. Allowed: the address of a PCI device as lspci shows it, such as 0000:03:00.0.'
+        type: str
+      id:
+        description:
+          - The device by vendor and product, as C(lspci -nn) and C(lsusb) show them. Where the host has two such devices it is refused, with the list of
+            them. A USB device can have its serial behind it.
+          - With a serial libvirt knows the device by the number that it has until it is pulled out. Each run gives it anew where that has changed.
+          - 'B(In short:) live. Allowed: vendor:product as lspci -nn and lsusb show it, such as 8086:1533, and of a USB device also
+            vendor:product:serial.'
+        type: str
+      port:
+        description:
+          - The USB device by where it is plugged in, as the kernel names it in C(/sys/bus/usb/devices).
+          - libvirt knows it by the number that it has until it is pulled out. Each run gives the machine what is plugged in there now. A machine that
+            starts with its host is better given an O(devices[].id).
+          - 'B(In short:) live. Allowed: the bus and the port of a USB device as the kernel names them, such as 1-2 or 1-2.4.'
+        type: str
+      optional:
+        description:
+          - Whether the machine starts without the USB device. It gets the device with a run that finds it.
+          - 'B(In short:) live. C(unset) sets it to no.'
+        type: bool
+  shares:
+    description:
+      - Folders of the host that the machine shares with it by virtiofs. Their content is never touched.
+      - The guest mounts one by its name, as in C(mount -t virtiofs media /srv/media). Owners are the same on both sides.
+      - Those that are not listed are left as they are, and named in RV(unmanaged), unless O(exact) says otherwise.
+      - With its first share a machine gets memory that the server of the share sees too (C(memfd)), from its next start on. After that shares come
+        and go while it runs.
+      - The host needs C(virtiofsd), which the role P(homelab.hybrid.hypervisor#role) installs. A machine with a share is not saved to disk
+        (O(state=suspended)).
+      - 'B(In short:) live.'
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - The name of the share, which is its tag in the guest. It has at most 36 characters.
+          - A share of a machine that was made by hand has its tag as its name where that is declared. Others are called C(share0), C(share1) and so on
+            until they get a name here by their source, which they keep; their tag stays.
+        type: str
+        required: true
+      state:
+        description:
+          - V(absent) takes the share away from the machine.
+        type: str
+        choices: [present, absent]
+        default: present
+      source:
+        description:
+          - The folder of the host. It has to exist. Needed for a new share.
+          - 'B(In short:) for the next boot. Allowed: an absolute path other than /, without ''..''.'
+        type: str
+      readonly:
+        description:
+          - Whether the guest may not write to it. Needs libvirt 11.0 or newer, as Debian 13 has it, and is refused before.
+          - 'B(In short:) for the next boot. C(unset) sets it to no.'
+        type: bool
+      cache:
+        description:
+          - What the guest keeps of the files in its memory. V(auto) leaves that to the server, V(none) sees at once what others write,
+            V(always) is for a folder that nobody else writes to.
+          - 'B(In short:) for the next boot. C(unset) sets it to V(auto).'
+        type: str
+        choices: [auto, none, always]
   cloud_init:
     description:
       - What cloud-init in the guest finds on its first boot, on a small read-only disk (NoCloud) that lies beside the first disk.
@@ -650,7 +749,7 @@ options:
       - The lists that are complete. What such a list does not name is unplugged. Nothing is deleted by that.
     type: list
     elements: str
-    choices: [disks, cdroms, networks]
+    choices: [disks, cdroms, networks, devices, shares]
     default: []
 seealso:
   - module: homelab.hybrid.lxc_container
@@ -721,6 +820,24 @@ EXAMPLES = r"""
     cdroms:
       - name: installer
         source: ""
+
+- name: Give a machine a card of the host by its address, and a stick wherever it is plugged in
+  homelab.hybrid.kvm_vm:
+    name: appliance
+    devices:
+      - name: wan
+        address: "0000:03:00.0"
+      - name: zigbee
+        type: usb
+        id: 10c4:ea60
+        optional: true
+
+- name: Share a folder of the host with a machine, which mounts it by its name (mount -t virtiofs media /srv/media)
+  homelab.hybrid.kvm_vm:
+    name: builder
+    shares:
+      - name: media
+        source: /srv/media
 
 - name: Pull the cable of a machine
   homelab.hybrid.kvm_vm:

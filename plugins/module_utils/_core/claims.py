@@ -51,12 +51,14 @@ class Claims:
     *macs* are lower case, *addresses* and *reservations* fixed. *memory_kib* is what it may take at most, 0 for a resource
     that has no limit. *space* is what a run makes, *room* what a pool offers. *folders* may be those of one resource only.
     *paths* and *links* are its own on the host, and go or stay with it. *users* are the guests that stand on it, by name.
-    *disks* are files and devices that it alone may write, by what they lead to with how they are written.
+    *disks* are files and devices that it alone may write, by what they lead to with how they are written, *devices* those of the
+    host that it alone has.
     *is_made*: this collection made it.
     """
 
     __slots__ = (
         "addresses",
+        "devices",
         "disks",
         "folders",
         "is_made",
@@ -83,6 +85,7 @@ class Claims:
         room: Room | None = None,
         folders: t.Iterable[str] = (),
         disks: t.Mapping[t.Hashable, str] | None = None,
+        devices: t.Mapping[t.Hashable, str] | None = None,
         paths: t.Iterable[str] = (),
         links: t.Iterable[str] = (),
         users: t.Iterable[str] = (),
@@ -97,6 +100,7 @@ class Claims:
         self.room = room
         self.folders = frozenset(folders)
         self.disks: t.Mapping[t.Hashable, str] = disks or {}
+        self.devices: t.Mapping[t.Hashable, str] = devices or {}
         self.paths = frozenset(paths)
         self.links = frozenset(links)
         self.users = frozenset(users)

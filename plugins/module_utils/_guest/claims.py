@@ -53,10 +53,18 @@ def once_it_stands(
     memory_kib: int,
     space: t.Sequence[Space],
     disks: t.Mapping[t.Hashable, str] | None = None,
+    devices: t.Mapping[t.Hashable, str] | None = None,
 ) -> Claims:
     """What it has once *spec* stands, where it has *cards* now."""
     after = cards_after(cards, spec.items("networks"), is_exact="networks" in spec.exact, unset=spec.unset).values()
-    return Claims(macs=macs_of(after), addresses=addresses_of(after), memory_kib=memory_kib, space=space, disks=disks)
+    return Claims(
+        macs=macs_of(after),
+        addresses=addresses_of(after),
+        memory_kib=memory_kib,
+        space=space,
+        disks=disks,
+        devices=devices,
+    )
 
 
 def cards_after(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from .._core.options import Item
 from .._core.value import Value
 
-NODE, SERIAL, USB = "node", "serial", "usb"
+NODE, SERIAL, USB, PCI = "node", "serial", "usb", "pci"
 # By which option a device of each type is known.
 KNOWN_BY = {NODE: "path", SERIAL: "id", USB: "id"}
 BY_ID = "/dev/serial/by-id"

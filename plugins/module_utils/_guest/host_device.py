@@ -11,10 +11,8 @@ import grp
 import os
 import stat
 
-from .._core import atomic
+from .._host.hardware import read_usb
 from .device import BY_ID, SERIAL, USB, HostDevice, Target
-
-_USB = "/sys/bus/usb/devices"
 
 
 def find_device(target: Target) -> HostDevice | str:
@@ -50,18 +48,5 @@ def _absence(what: str) -> str:
 
 def _usb_nodes(ref: str) -> list[str]:
     """The nodes of the USB devices with this ``vendor:product`` or ``vendor:product:serial``."""
-    vendor, dummy, rest = ref.partition(":")
-    product, dummy, serial = rest.partition(":")
-    found = []
-    for name in sorted(os.listdir(_USB)) if os.path.isdir(_USB) else ():
-        device = os.path.join(_USB, name)
-        if (_text(device, "idVendor"), _text(device, "idProduct")) == (vendor, product) and serial in (
-            "",
-            _text(device, "serial"),
-        ):
-            found.append(f"/dev/bus/usb/{int(_text(device, 'busnum')):03}/{int(_text(device, 'devnum')):03}")
-    return found
-
-
-def _text(device: str, name: str) -> str:
-    return (atomic.read_text(os.path.join(device, name)) or "").strip()
+    found = [its for its in read_usb() if ref in (its.id, f"{its.id}:{its.serial}")]
+    return [f"/dev/bus/usb/{its.bus:03}/{its.number:03}" for its in found]

@@ -218,14 +218,18 @@ NETWORK_RATES = tuple(
     for way in ("in", "out")
 )
 
+DEVICE = Option("devices[]", "item", live=always)
+DEVICE_TYPE = Option("devices[].type", choices=(NODE, SERIAL, USB), create=NODE, live=always)
+DEVICE_REF = Option("devices[].id", check=DEVICE_ID, live=always)
+DEVICE_OPTIONAL = Option("devices[].optional", "bool", create=False, off=False, live=always)
 DEVICES = (
-    Option("devices[]", "item", live=always),
-    Option("devices[].type", choices=(NODE, SERIAL, USB), create=NODE, live=always),
+    DEVICE,
+    DEVICE_TYPE,
     Option("devices[].path", check=DEVICE_PATH, live=always),
-    Option("devices[].id", check=DEVICE_ID, live=always),
+    DEVICE_REF,
     Option("devices[].mode", check=DEVICE_MODE, live=always),
     Option("devices[].gid", check=GROUP, live=always),
-    Option("devices[].optional", "bool", create=False, off=False, live=always),
+    DEVICE_OPTIONAL,
 )
 
 SSH_KEYS = Option("ssh_keys", "list", each(SSH_KEY), off=(), show=listed, no_log=False)

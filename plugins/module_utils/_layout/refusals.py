@@ -43,6 +43,7 @@ def check_claims(
         *check_subnets(claimants),
         *check_folders(claimants),
         *check_disks(claimants),
+        *check_devices(claimants),
         *check_doubles(claimants),
         *check_memory(claimants, host_kib, memory_overcommit),
         *check_storage(claimants, rooms, storage_overcommit),
@@ -75,6 +76,16 @@ def check_disks(claimants: t.Sequence[Claimant]) -> list[str]:
         for one, other in itertools.combinations([it for it in claimants if it.is_listed], 2)
         for place in one.after.disks
         if place in other.after.disks
+    ]
+
+
+def check_devices(claimants: t.Sequence[Claimant]) -> list[str]:
+    """Two of the layout that get one device of the host. What runs with it already, each guest refuses for itself."""
+    return [
+        f"{one.label} and {other.label} have both the device {one.after.devices[mark]}"
+        for one, other in itertools.combinations([it for it in claimants if it.is_listed], 2)
+        for mark in one.after.devices
+        if mark in other.after.devices
     ]
 
 

@@ -44,9 +44,22 @@ from .naming import noted_names
 from .observe import firmwares
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .plan import VmKind, held_medium, kept_tpm, way_after
-from .spec import Spec, new_item
+from .spec import DEVICE_REFS, Spec, new_item
 from .state import State
-from .xml import boot, cdrom, channel, controller, disk, graphics, machine, nic, tablet, variant
+from .xml import (
+    boot,
+    cdrom,
+    channel,
+    controller,
+    disk,
+    filesystem,
+    graphics,
+    hostdev,
+    machine,
+    nic,
+    tablet,
+    variant,
+)
 from .xml import domain as domain_xml
 from .xml import firmware as firmware_xml
 from .xml.node import Node, name_of, set_name
@@ -55,7 +68,12 @@ from .xml.node import Node, name_of, set_name
 _DETACH_SECONDS = 1.0
 _BALLOON_SECONDS = 2.0
 # What a device without a name of its own is known by. Where that becomes another, it bears its name from then on.
-_KNOWN_BY = ("disks[].bus", "cdroms[].bus", "networks[].mac")
+_KNOWN_BY = (
+    "disks[].bus",
+    "cdroms[].bus",
+    "networks[].mac",
+    *(f"devices[].{key}" for key in ("type", *DEVICE_REFS)),
+)
 # Debian's cloud kernel has no driver for a SATA drive: a seed there is never seen.
 _SEED_VALUES = {"format": "raw", "bus": "virtio", "readonly": True}
 
@@ -70,6 +88,7 @@ def apply_vm(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
     if state.missing_media:
         names = ", ".join(state.missing_media)
         raise MissingRequirement(f"there is no {names} on this host", missing=[f"file {names}"])
+    _check_folders(state)
     with errors_of(f"change {spec.name}", ApplyError):
         if spec.state != "absent":
             state = _with_taken(spec, state, work.host)
@@ -89,6 +108,16 @@ def _with_taken(spec: Spec, state: State, host: Host) -> State:
     if not wishes:
         return state
     return state.replace(record=take(spec.name, wishes, host, kind=VmBackend.word, is_building=not state.exists))
+
+
+def _check_folders(state: State) -> None:
+    """Whether the folders are there that are to be shared: what would have made them came before.
+
+    :raises MissingRequirement:
+    """
+    missing = [f"path {path}" for path in state.missing_folders]
+    if missing:
+        raise MissingRequirement(f"there is no {', '.join(missing)}, which a share needs", missing=missing)
 
 
 class VmBackend:
@@ -413,6 +442,20 @@ class VmBackend:
         if now != value:
             with errors_of(f"change {change.path} of {self.spec.name}", ApplyError):
                 LIVE[pattern(change.path)](self, device, value)
+
+    def _exchange(self, device: hostdev.Hostdev) -> None:
+        """Let the running machine have the device of the definition in place of *device*."""
+        name = next(name for name, other in self._running("devices").items() if other is device)
+        if device.source.is_of(self._device_source(name)) and not device.value("is_unplugged"):
+            return  # of what it is known by in the definition the running machine tells nothing
+        if self._live_node("devices", device.ident) is not None and not self._lets_go("devices", device.ident):
+            paths = [path for path in (f"devices[{name}].{key}" for key in DEVICE_REFS) if self.plan.has(path)]
+            for path in paths:
+                self._note_declined(path)
+            return
+        if ("devices", name) not in _named_nodes(self._live_root()):
+            node = self._nodes(domain_xml.parse(self._lasting_xml()))["devices", name]
+            self._attach_where_it_fits(node, "devices", name)
 
     def _update_nic(self, device: t.Any, key: str, value: t.Any) -> None:
         """Bring one key of a card that is plugged in to its value."""
@@ -773,8 +816,19 @@ class VmBackend:
                 domain_xml.add_nic(root, name, {**full.values, "mac": change.after["mac"]}, tap)
             elif area == "cdroms":
                 domain_xml.add_cdrom(root, name, full.values, self.taken)
+            elif area == "shares":
+                domain_xml.add_share(root, name, full.values)
+            elif area == "devices":
+                domain_xml.add_device(root, name, self._device_source(name), full.values)
             else:
                 self._add_disk(root, full)
+
+    def _device_source(self, name: str) -> hostdev.Source:
+        return self.state.device_sources[name]
+
+    def _write_device(self, node: Node, dummy: t.Any) -> None:
+        """All that says which device of the host it is."""
+        hostdev.write_source(node, self._device_source(t.cast(str, name_of(node))))
 
     def _add_disk(self, root: Node, item: Item) -> None:
         source = item.text("source")
@@ -866,14 +920,13 @@ def _remove_file(name: str, path: str) -> None:
 
 
 def _named_nodes(root: Node) -> dict[tuple[str, str], Node]:
-    """The disks, drives and cards that bear a name of their own, by list and name."""
+    """The devices that bear a name of their own, by list and name."""
     found = {}
-    for tag in ("disk", "interface"):
+    for tag, area in domain_xml.TAGS.items():
         for node in root.iterfind(f"devices/{tag}"):
             name = name_of(node)
             if name is not None:
-                area = "networks" if tag == "interface" else "cdroms" if cdrom.is_drive(node) else "disks"
-                found[area, name] = node
+                found["cdroms" if tag == "disk" and cdrom.is_drive(node) else area, name] = node
     return found
 
 
@@ -897,6 +950,9 @@ WRITE: dict[str, t.Callable[[VmBackend, Node, t.Any], None]] = {
     **dict.fromkeys(PATHS, VmBackend._write_firmware),
     "disks[].bus": VmBackend._write_bus,
     "cdroms[].bus": VmBackend._write_bus,
+    **{f"shares[].{key}": _on_node(write) for key, write in filesystem.WRITE.items()},
+    **{f"devices[].{key}": VmBackend._write_device for key in ("type", *DEVICE_REFS)},
+    "devices[].optional": _on_node(hostdev.write_optional),
     "boot.order": VmBackend._write_boot_order,
     "os_variant": VmBackend._write_variant,
 }
@@ -920,4 +976,5 @@ LIVE: dict[str, t.Callable[[VmBackend, t.Any, t.Any], None]] = {
     "networks[].bridge": lambda backend, device, bridge: backend._update_nic(device, "bridge", bridge),
     "networks[].link": lambda backend, device, link: backend._update_nic(device, "link", link),
     "networks[].vlan": lambda backend, device, vlan: backend._update_vlan(device, vlan),
+    **{f"devices[].{key}": lambda backend, device, value: backend._exchange(device) for key in ("type", *DEVICE_REFS)},
 }

@@ -17,8 +17,9 @@ from .._guest.claims import CardClaim, as_it_is, once_it_stands, when_it_goes
 from .._image.state import space_of
 from .addressing import is_address, with_addresses
 from .plan import VmKind
-from .spec import Spec, reads_only, with_create_defaults, with_source
+from .spec import DEVICE_REFS, Spec, reads_only, with_create_defaults, with_source
 from .state import State
+from .xml.hostdev import marks_of
 from .xml.nic import Nic
 
 
@@ -43,7 +44,19 @@ def claims_of(spec: Spec | None, state: State) -> Claims:
     space = [space for item in wanted.wanted("disks") if (space := _space(item, state))]
     copies = state.missing_copies.items()
     space += [space_of(copy, state.image_sizes.get(image, 0)) for (dummy, image), copy in copies]
-    return once_it_stands(spec, cards, memory_kib=memory, space=space, disks=_written_disks(wanted, state))
+    disks, devices = _written_disks(wanted, state), _devices(wanted, state)
+    return once_it_stands(spec, cards, memory_kib=memory, space=space, disks=disks, devices=devices)
+
+
+def _devices(spec: Spec, state: State) -> dict[t.Hashable, str]:
+    """The devices of the host that are declared, as they are written."""
+    found: dict[t.Hashable, str] = {}
+    for item in spec.wanted("devices"):
+        source = state.device_sources.get(item.name)
+        if source is not None:
+            told = next(text for word in DEVICE_REFS if (text := item.text(word)) is not None)
+            found.update(dict.fromkeys(marks_of(source)[:1], told))
+    return found
 
 
 def _addresses(nic: Nic) -> tuple[str, ...]:

@@ -12,10 +12,12 @@ import typing as t
 from .._core.keyed import claim_names, free_place, gone, is_place, without_gone
 from .xml.cdrom import Cdrom
 from .xml.disk import Disk
+from .xml.filesystem import Share
+from .xml.hostdev import Hostdev
 from .xml.nic import Nic
 
-PLACES = {"disks": "disk", "cdroms": "cdrom", "networks": "net"}
-DeviceT = t.TypeVar("DeviceT", Disk, Cdrom, Nic)
+PLACES = {"disks": "disk", "cdroms": "cdrom", "networks": "net", "devices": "device", "shares": "share"}
+DeviceT = t.TypeVar("DeviceT", Disk, Cdrom, Nic, Hostdev, Share)
 # A card's source is a bridge, which many share; a disk's is a file of its own, also after it moved to another bus.
 # What another device may have after it.
 _PLACES_OF = ("address", "source")
@@ -23,6 +25,8 @@ _SAME_BY = {
     "disks": ("alias", "ident", "address", "source"),
     "cdroms": ("alias", "ident", "address", "source"),
     "networks": ("alias", "ident", "address"),
+    "devices": ("alias", "ident", "address"),
+    "shares": ("alias", "ident", "address"),
 }
 
 

@@ -32,13 +32,13 @@ from .._storage import volume as volumes
 from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
-from . import addresses, cpu, firmware, obstacles, process, seed
+from . import addresses, cpu, firmware, obstacles, passthrough, process, seed, sharing
 from .addressing import is_address, kept_ip, with_addresses
 from .firmware import Firmware
 from .naming import PLACES, name_live_devices
 from .offer import Offer
 from .options import OPTIONS, SEED_DISK
-from .spec import Spec, reads_only
+from .spec import DEVICE_REFS, Spec, reads_only
 from .state import FoundVolume, State, VmSide, seed_values
 from .volumes import Drivers, place_of, read_volume, recorded_places, volume_of
 from .xml import domain as domain_xml
@@ -46,6 +46,8 @@ from .xml import machine
 from .xml.cdrom import Cdrom
 from .xml.disk import Disk, serial_mark
 from .xml.domain import Domain
+from .xml.filesystem import Share, tag_mark
+from .xml.hostdev import Hostdev, marks_of
 from .xml.nic import Nic
 
 LEAST_LIBVIRT_FOR_VLANS = 11_000_000
@@ -87,12 +89,15 @@ def observe(spec: Spec, host: Host) -> State:
         rate_obstacle=rate_obstacle(spec, *QUEUES),
         source_obstacles=_source_obstacles(spec, state, host),
         missing_media=_missing_media(spec),
+        missing_folders=sharing.missing_folders(spec),
+        device_groups=passthrough.shared_groups(spec, host, state.device_sources),
         remembered=_remembered(spec, state),
     )
     offer = _offer(spec, state, host)
     state = state.replace(offer=offer)
     if not host.missing(SERVICE_LIBVIRT) and not (offer is not None and offer.obstacle):
         state = state.replace(**obstacles.observe(spec, state, host, _place(spec, state)))
+    state = state.replace(obstacles={**state.obstacles, **_device_obstacles(spec, state, host)})
     return state.replace(foreign_seed=_foreign_seed(spec, state, drivers))
 
 
@@ -157,6 +162,9 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
         owned=owned,
         clones=linked_clones(host, spec.name) if record.exists else (),
     )
+    if spec.state != "absent":
+        sources, missing = passthrough.sources_of(spec, host)
+        state = state.replace(device_sources=sources, missing_devices=missing)
     if spec.state == "absent":
         return state.replace(**_out_of_reach(spec.name, state, host, _used(host, spec.name, owned)))
     needs_macs = _needs_mac(spec, record)
@@ -198,12 +206,12 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
     drivers = drivers_of(host)
     named = _name_devices(spec, state, model, drivers)
     disks: t.Mapping[str, Disk] = named.disks.things
-    devices = Devices(disks, named.cdroms.things, named.nics.things)
+    devices = Devices(disks, named.cdroms.things, named.nics.things, named.devices.things, named.shares.things)
     seed_path = disks[SEED_DISK].source if SEED_DISK in disks else None
     lasting = read_seed(_read_file(seed_path), spec.name)
     is_asked = not _FIRMWARE.isdisjoint({*spec.values, *spec.unset})
     ways = _way_values(model, host) if is_asked else {}
-    persistent = _side(model, devices, {**flags, **seed_values(lasting), **ways}, state, sizes, drivers)
+    persistent = _side(model, devices, {**flags, **seed_values(lasting), **ways}, state, sizes, host)
     live, found_addresses = None, {}
     live_xml = _live_xml(spec.name, domain, power, host)
     if live_xml is not None:
@@ -211,7 +219,7 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
         devices = _name_live_devices(state, model, persistent)
         seeds = _live_seed(run, seed_path, lasting, spec.name)
         ways = _way_values(model, host) if is_asked else {}
-        live = _side(model, devices, {**flags, **seeds, **ways}, state, sizes, drivers)
+        live = _side(model, devices, {**flags, **seeds, **ways}, state, sizes, host)
         live = _with_port_vlans(_with_requested_memory(live, notes), spec, host)
         if run is not None:
             live = cpu.as_started(live, spec, domain, host)
@@ -232,6 +240,8 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
             "disks": named.disks.mistaken,
             "cdroms": named.cdroms.mistaken,
             "networks": named.nics.mistaken,
+            "devices": named.devices.mistaken,
+            "shares": named.shares.mistaken,
         },
         foreign=_foreign(persistent, state),
     )
@@ -326,6 +336,8 @@ class _Named(t.NamedTuple):
     disks: Naming[Disk]
     cdroms: Naming[Cdrom]
     nics: Naming[Nic]
+    devices: Naming[Hostdev]
+    shares: Naming[Share]
 
 
 class Devices(t.NamedTuple):
@@ -334,6 +346,8 @@ class Devices(t.NamedTuple):
     disks: t.Mapping[str, Disk]
     cdroms: t.Mapping[str, Cdrom]
     nics: t.Mapping[str, Nic]
+    devices: t.Mapping[str, Hostdev]
+    shares: t.Mapping[str, Share]
 
 
 _OnSourceT = t.TypeVar("_OnSourceT", Disk, Cdrom)
@@ -388,7 +402,32 @@ def _name_devices(spec: Spec, state: State, domain: Domain, drivers: Drivers) ->
             hints={item.name: _networks_of(item, state) for item in nics},
             can_exchange=True,
         ),
+        claim_names(
+            domain.devices,
+            PLACES["devices"],
+            recorded=recorded.get("devices"),
+            declared=[item.name for item in spec.items("devices")],
+            marks={name: dict.fromkeys(marks_of(its), _told(spec, name)) for name, its in state.device_sources.items()},
+        ),
+        claim_names(
+            domain.shares,
+            PLACES["shares"],
+            recorded=recorded.get("shares"),
+            declared=[item.name for item in spec.items("shares")],
+            marks={
+                item.name: {tag_mark(item.name): f"the tag {item.name}"}
+                for item in spec.items("shares")
+                if any(its.tag == item.name for its in domain.shares)
+            },
+            hints={item.name: [source] for item in spec.items("shares") if (source := item.text("source"))},
+        ),
     )
+
+
+def _told(spec: Spec, name: str) -> str:
+    """What is written of which device of the host *name* is."""
+    item = t.cast(Item, spec.item("devices", name))
+    return next(text for word in DEVICE_REFS if (text := item.text(word)) is not None)
 
 
 def _marks_of_disk(spec: Spec, item: Item, state: State, drivers: Drivers) -> dict[t.Hashable, str]:
@@ -415,6 +454,8 @@ def _name_live_devices(state: State, domain: Domain, persistent: VmSide) -> Devi
         name_live_devices("disks", domain.disks, persistent.disks, recorded.get("disks", {})),
         name_live_devices("cdroms", domain.cdroms, persistent.cdroms, recorded.get("cdroms", {})),
         name_live_devices("networks", domain.nics, persistent.nics, recorded.get("networks", {})),
+        name_live_devices("devices", domain.devices, persistent.devices, recorded.get("devices", {})),
+        name_live_devices("shares", domain.shares, persistent.shares, recorded.get("shares", {})),
     )
 
 
@@ -424,11 +465,12 @@ def _side(
     more: t.Mapping[str, t.Any],
     state: State,
     sizes: t.Mapping[str, int],
-    drivers: Drivers,
+    host: Host,
 ) -> VmSide:
     """One side with what only the host knows of its devices: the bridge of a card, the pool and the size of a disk."""
-    disks, cdroms, nics = devices
-    numbers = [(device.boot_order, name) for its in devices for name, device in its.items()]
+    disks, cdroms, nics, hostdevs, shares = devices
+    drivers = drivers_of(host)
+    numbers = [(device.boot_order, name) for its in (disks, cdroms, nics) for name, device in its.items()]
     ordered = tuple(name for number, name in sorted(numbers) if number)
     order = ordered or tuple(f"class:{word}" for word in domain.boot_classes)
 
@@ -444,6 +486,8 @@ def _side(
         {name: nic.with_values(bridge=bridge_of(nic)) for name, nic in nics.items()},
         domain,
         cdroms,
+        {name: passthrough.described(device, host) for name, device in hostdevs.items()},
+        shares,
     )
 
 
@@ -535,6 +579,18 @@ def _source_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
         if why is not None:
             found[item.name] = why
     return found
+
+
+def _device_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
+    """Why devices and shares that the machine does not have yet cannot go to it, by option path."""
+    defined = state.persistent if state.exists else None
+    running = state.live.devices if state.live is not None else None
+    given = passthrough.obstacles(spec, host, state.device_sources, defined.devices if defined else {}, running)
+    shared = sharing.obstacles(spec, host, defined.shares if defined else {})
+    return {
+        **{f"devices[{name}]": why for name, why in {**given, **state.missing_devices}.items()},
+        **shared,
+    }
 
 
 def _image_sizes(spec: Spec, host: Host) -> dict[str, int]:

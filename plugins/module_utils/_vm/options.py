@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import typing as t
 
 from .._core import options as core
@@ -25,6 +26,7 @@ from .._core.options import (
     Option,
     Options,
     always,
+    as_written,
     each,
     fixed,
     grows,
@@ -39,6 +41,7 @@ from .._core.options import (
 )
 from .._core.units import show_memory_kib, show_size
 from .._guest import options as guest
+from .._guest.device import PCI, USB
 from .xml.cpu import TOPOLOGY
 from .xml.graphics import LOOPBACK
 from .xml.variant import LINUX, PRESETS
@@ -47,7 +50,8 @@ from .xml.watchdog import DEFAULT_ACTION
 
 ALLOW = ("adopt", "eject", "replace_disk")
 DELETE = ("disks", "nvram", "seed", "snapshots", "tpm")
-EXACT = ("disks", "cdroms", "networks")
+EXACT = ("disks", "cdroms", "networks", "devices", "shares")
+SHARE_CACHES = ("auto", "none", "always")
 WAITS = ("agent", "ip", "ssh")
 FORMATS = ("qcow2", "raw")
 BUSES = ("virtio", "scsi", "sata")
@@ -163,6 +167,40 @@ IOPS = number(1, 1_000_000_000)
 BYTES = size(1, _MOST_A_SECOND, unit=1, allowed="bytes a second, as a number or such as 50MiB")
 
 
+def _parse_pci_address(key: str, text: str) -> str:
+    match = _PCI_ADDRESS.fullmatch(text.lower()) if isinstance(text, str) else None
+    if match is None:
+        raise bad_value(key, text, PCI_ADDRESS.allowed)
+    return f"{match[1] or '0000'}:{match[2]}"
+
+
+def _parse_device_id(key: str, text: str) -> str:
+    vendor, dummy, rest = text.partition(":")
+    product, colon, serial = rest.partition(":")
+    if not _USB_ID.fullmatch(text):
+        raise bad_value(key, text, DEVICE_ID.allowed)
+    return f"{vendor}:{product}".lower() + colon + serial
+
+
+_PCI_ADDRESS = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}:[01][0-9a-f]\.[0-7])")
+_USB_ID = re.compile(r"(?!0000)[0-9A-Fa-f]{4}:(?!0000)[0-9A-Fa-f]{4}(?::[A-Za-z0-9_.:@+#=-]{1,126})?")
+PCI_ADDRESS = Check(
+    _parse_pci_address,
+    "the address of a PCI device as lspci shows it, such as 0000:03:00.0",
+    ("03:00.0", "0000:03:00.1"),
+)
+DEVICE_ID = Check(
+    _parse_device_id,
+    "vendor:product as lspci -nn and lsusb show it, such as 8086:1533, and of a USB device also vendor:product:serial",
+    ("10c4:ea60", "10c4:ea60:0001"),
+)
+USB_PORT = matching(
+    r"[1-9][0-9]{0,2}-[1-9][0-9]{0,2}(?:\.[1-9][0-9]{0,2}){0,5}",
+    "the bus and the port of a USB device as the kernel names them, such as 1-2 or 1-2.4",
+    ("1-2", "1-2.4"),
+)
+
+
 def _limits() -> t.Iterator[Option]:
     """What a disk may read and write in a second: all of it together, or reads and writes each."""
     for way in ("", "read_", "write_"):
@@ -247,6 +285,23 @@ OPTIONS = Options(
     guest.LINK,
     *guest.NETWORK_RATES,
     guest.NETWORK_MTU,
+    guest.DEVICE.but(
+        note="what the guest does not let go waits for a restart, and so does a device for which it has no free port"
+    ),
+    guest.DEVICE_TYPE.but(choices=(PCI, USB), create=None),
+    Option("devices[].address", check=PCI_ADDRESS, live=always),
+    guest.DEVICE_REF.but(check=DEVICE_ID),
+    Option("devices[].port", check=USB_PORT, live=always),
+    guest.DEVICE_OPTIONAL.but(live=as_written, note="it counts at the next start"),
+    Option(
+        "shares[]",
+        "item",
+        live=always,
+        note="a machine whose memory is not shared yet, or without a free port, gets it with the next start",
+    ),
+    Option("shares[].source", check=PATH),
+    Option("shares[].readonly", "bool", create=False, off=False),
+    Option("shares[].cache", choices=SHARE_CACHES, off="auto"),
     Option("cloud_init.user", check=USER, home=SEED, off=""),
     guest.SSH_KEYS.but(path="cloud_init.ssh_keys", home=SEED, live=never),
     Option("cloud_init.packages", "list", each(PACKAGE), home=SEED, off=(), show=listed),

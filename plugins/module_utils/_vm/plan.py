@@ -18,6 +18,7 @@ from .._core.options import CREATION, Item, split
 from .._core.plan import UNKNOWN, How, Plan
 from .._core.units import show_size
 from .._guest.auto_address import AUTO, is_empty, none_is_free
+from .._guest.device import USB
 from .._guest.options import is_fixed
 from .._guest.plan import Kind, is_half_made, plan_guest, refuse, stop
 from .._guest.state import Side
@@ -27,6 +28,7 @@ from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, tpm_folder, w
 from .naming import has_new_name
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .spec import (
+    DEVICE_REFS,
     DEVICES,
     TOPOLOGY_PATHS,
     WORDS,
@@ -45,9 +47,11 @@ from .state import State
 from .xml import machine, tpm
 from .xml.cdrom import Cdrom
 from .xml.disk import LIMITS, Disk, plugs_live
+from .xml.hostdev import Hostdev, marks_of
 from .xml.nic import Nic
 from .xml.watchdog import DEFAULT_ACTION
 
+BOOT_AREAS = ("disks", "cdroms", "networks")
 _TPM = ("tpm.version", "tpm.model")
 # What takes a port of its own.
 _CARDS = {"rng", "vsock"}
@@ -160,6 +164,8 @@ class VmKind(Kind):
         other = self._other_area_with(item.name)
         if other is not None:
             raise SpecError(shared_name(area, item.name, other), key=f"{area}[{item.name}]")
+        if area == "devices":
+            return self._device_details(new_item(area, item))
         if area != "disks":
             return super().details(draft, area, item, is_live=is_live)
         full = self.created_item(area, item)
@@ -174,6 +180,11 @@ class VmKind(Kind):
         """The list in which another device stands by the name of a new one."""
         persistent = self.state.persistent if self.state.exists else None
         return next((area for area in self.areas if persistent and name in persistent.things(area)), None)
+
+    def _device_details(self, item: Item) -> Show:
+        source = self.state.device_sources.get(item.name)
+        place = {"address": source.address} if source is not None and source.address else {}
+        return {**item.values, **place}
 
     def _plan_copy(self, draft: Draft, item: Item) -> None:
         """The copy of its image that the disk is cloned from, where this guest is the first that needs it."""
@@ -283,6 +294,8 @@ class VmKind(Kind):
             beyond |= _CARDS
             beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if disk.bus == "virtio"}
             beyond |= {f"networks[{name}]" for name in live.nics}
+        if not live.domain.has_shared_memory:
+            beyond |= {f"shares[{item.name}]" for item in self.spec.wanted("shares")}
         beyond |= {f"networks[{name}].bridge" for name, nic in live.nics.items() if not nic.is_on_bridge}
         return beyond | self._beyond_ports()
 
@@ -300,8 +313,12 @@ class VmKind(Kind):
         for area, item in new:
             if item.name in live.things(area):
                 continue
-            bus = "virtio" if area == "networks" else self._bus_of(area, item)
-            if not plugs_live(bus) or (bus == "usb" and not live.domain.has_usb):
+            bus = self._bus_of(area, item)
+            if (
+                not plugs_live(bus)
+                or (bus == "usb" and not live.domain.has_usb)
+                or (area == "devices" and item.name in self.state.device_groups)
+            ):
                 beyond.add(f"{area}[{item.name}]")
             elif bus != "usb" and not (bus == "scsi" and live.domain.has_scsi) and ports is not None:
                 ports -= 1
@@ -310,10 +327,15 @@ class VmKind(Kind):
         return beyond
 
     def _bus_of(self, area: str, item: Item) -> str:
-        defined = self.state.persistent.things(area).get(item.name)
-        variant = self.state.variant(self.spec)
-        bus = item.text("bus") or (defined.value("bus") if defined else default_of(variant, f"{area}[].bus"))
-        return t.cast(str, bus)
+        """What an item is plugged into. What is on PCI needs a port as a disk on virtio does."""
+        if area in ("networks", "shares"):
+            return "virtio"
+        key = "type" if area == "devices" else "bus"
+        defined: t.Any = self.state.persistent.things(area).get(item.name)
+        written = item.text(key) or (defined.value(key) if defined else None)
+        if area == "devices":
+            return USB if written == USB else "virtio"
+        return t.cast(str, written or default_of(self.state.variant(self.spec), f"{area}[].bus"))
 
     def is_asked_again(self, path: str) -> bool:
         """A medium that the guest held goes where that is permitted now, or the guest has opened the tray since."""
@@ -521,9 +543,9 @@ class VmKind(Kind):
         order = self.spec.get("boot.order")
         if order is None:
             return
-        known = {item.name for area in self.areas for item in self.spec.wanted(area)}
+        known = {item.name for area in BOOT_AREAS for item in self.spec.wanted(area)}
         if self.state.exists:
-            known |= {name for area in self.areas for name in self.state.persistent.things(area)}
+            known |= {name for area in BOOT_AREAS for name in self.state.persistent.things(area)}
         unknown = [name for name in order if name not in known]
         if unknown:
             there = ", ".join(sorted(known)) or "none"
@@ -598,6 +620,8 @@ class VmKind(Kind):
         )
 
     def _same_as_another(self, area: str, item: Item) -> str | None:
+        if area == "devices":
+            return self._same_device(item)
         source = item.text("source") if area == "disks" and item.is_wanted else None
         if source is None:
             return None
@@ -608,6 +632,31 @@ class VmKind(Kind):
             if its is not None and self.state.places.get(its) == self.state.places.get(source):
                 return f"{source} is the source of {other.name} too. A disk is plugged in once"
         return None
+
+    def _same_device(self, item: Item) -> str | None:
+        meant = self.state.device_sources
+        if item.name not in meant:
+            return None
+        for other in self.spec.wanted("devices"):
+            if other is item:
+                return None
+            if other.name in meant and set(marks_of(meant[other.name])) & set(marks_of(meant[item.name])):
+                return f"it is the same device of this host as {other.name}. A device is given once"
+        return None
+
+    def live_value(self, area: str, key: str, item: Item, before: Thing, now: Thing) -> t.Any:
+        if isinstance(now, Hostdev):
+            return self._live_value_of_device(key, item, before, now)
+        return super().live_value(area, key, item, before, now)
+
+    def _live_value_of_device(self, key: str, item: Item, before: Thing, now: Hostdev) -> t.Any:
+        """A running machine has a USB device by its number alone; one that was pulled out stays away until it is given anew."""
+        if key in ("optional", "type"):
+            return SAME
+        if now.value("is_unplugged") and item.name not in self.state.device_sources:
+            return before.value(key)
+        declared, its = item.text(key), now.text(key)
+        return declared if declared and its and f"{its}:".startswith(f"{declared}:") else its
 
     def declared_value(self, area: str, key: str, item: Item, before: Thing) -> t.Any:
         declared = super().declared_value(area, key, item, before)
@@ -624,12 +673,20 @@ class VmKind(Kind):
             return {key: thing.value(key) for key in ("source", "size", "format", "bus")}
         if area == "cdroms":
             return {key: thing.value(key) for key in ("source", "bus")}
+        if area == "shares":
+            return {key: thing.value(key) for key in ("source", "readonly")}
+        if area == "devices":
+            return {key: thing.value(key) for key in ("type", *DEVICE_REFS) if thing.value(key)}
         keys = ("bridge", "mac", "model", *(("vlan",) if thing.value("vlan") else ()))
         return {key: thing.value(key) for key in keys}
 
     def check(self, draft: Draft, area: str, item: Item, before: Thing | None) -> bool:
         if area == "cdroms":
             return self._check_drive(draft, item, before)
+        if area == "devices":
+            return self._can_be_given(draft, item, before)
+        if area == "shares":
+            return self._can_be_shared(draft, item)
         obstacle = self.state.source_obstacles.get(item.name) if area == "disks" else None
         if obstacle is not None:
             path, source = f"disks[{item.name}].source", item.text("source")
@@ -713,6 +770,35 @@ class VmKind(Kind):
         if who is not None and who not in own_macs | self.state.taken_macs.keys():
             return f"{address} answers on {bridge} already, from {who}. Choose another, or take it off there"
         return None
+
+    def _can_be_shared(self, draft: Draft, item: Item) -> bool:
+        source, path = item.text("source"), f"shares[{item.name}]"
+        if source in self.state.missing_folders:
+            draft.plan.assumed.append(f"path {source}")
+        for place, value in ((path, source), (f"{path}.readonly", True)):
+            if place in self.state.obstacles:
+                refuse(draft, place, None, value, f"{place}: {self.state.obstacles[place]}")
+                return False
+        return True
+
+    def _can_be_given(self, draft: Draft, item: Item, before: Thing | None) -> bool:
+        """Whether the machine can have a device of the host that it does not have yet."""
+        path, name = f"devices[{item.name}]", item.name
+        live = self.state.live.devices.get(name) if self.state.live is not None else before
+        has_it = before is not None and all(
+            before.value(key) == item.values[key] for key in DEVICE_REFS if key in item.values
+        )
+        is_left = (
+            has_it
+            and (live is None or not live.value("is_unplugged"))
+            and (self.state.live is None or live is not None)
+        )
+        why = None if is_left else self.state.obstacles.get(path)
+        if why is not None:
+            key = next((key for key in DEVICE_REFS if key in item.values), "type")
+            now = before.value(key) if before is not None else None
+            refuse(draft, f"{path}.{key}", now, item.get(key), f"{path}: {why}")
+        return why is None
 
     def _is_lost(self, item: Item, disk: Disk) -> bool:
         """Whether nothing is left of a disk that shall stay what it is. A running machine may still have open what is gone."""

@@ -18,6 +18,7 @@ from .._core.keyed import Thing
 from .._core.options import Item
 from .._guest.auto_address import is_auto
 from .._guest.content import Source
+from .._guest.device import PCI, USB
 from .._guest.spec import GuestSpec, parse_guest
 from . import firmware
 from .firmware import PATHS, Way, wanted_way
@@ -29,8 +30,18 @@ from .xml.variant import LINUX, PRESETS
 
 TOPOLOGY_PATHS = tuple(f"cpu.topology.{key}" for key in TOPOLOGY)
 # The lists of devices, and what an item of each is called.
-WORDS = {"disks": "a disk", "cdroms": "a CD-ROM drive", "networks": "a network card"}
+WORDS = {
+    "disks": "a disk",
+    "cdroms": "a CD-ROM drive",
+    "networks": "a network card",
+    "devices": "a device of the host",
+    "shares": "a share",
+}
 DEVICES = tuple(WORDS)
+# By which a device of the host is known.
+DEVICE_REFS = ("address", "id", "port")
+# The tag of virtio-fs has 36 bytes.
+_LONGEST_TAG = 36
 _LIBVIRT_NAME = re.compile(r"[^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,99}")
 
 
@@ -69,7 +80,41 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
     if len(set(places)) != len(places):
         raise SpecError("networks: an ip is there twice on one bridge", key="networks")
     _check_names(spec)
-    return spec
+    for item in spec.wanted("shares"):
+        if len(item.name) > _LONGEST_TAG:
+            raise SpecError(
+                f"shares[{item.name}]: a name has at most {_LONGEST_TAG} characters, as virtio-fs has it", key="shares"
+            )
+    return _with_types(spec)
+
+
+def _with_types(spec: Spec) -> Spec:
+    """*spec* with the type of each device that says it by how it is known.
+
+    :raises SpecError:
+    """
+    items = tuple(_with_type(item) if item.is_wanted else item for item in spec.items("devices"))
+    return spec.replace(lists={**spec.lists, "devices": items}) if items else spec
+
+
+def _with_type(item: Item) -> Item:
+    key = f"devices[{item.name}]"
+    known_by = [word for word in DEVICE_REFS if word in item.values]
+    if len(known_by) > 1:
+        raise SpecError(f"{key}: {' and '.join(known_by)} each say which device it is. Write one of them", key=key)
+    if not known_by:
+        return item
+    meant = {"address": PCI, "port": USB}.get(known_by[0], item.text("type"))
+    if meant is None:
+        raise SpecError(f"{key}.type: write pci or usb, as both have an id", key=f"{key}.type")
+    if item.get("type", meant) != meant:
+        what = "a PCI device has an address" if meant == PCI else "a USB device has a port"
+        raise SpecError(f"{key}.{known_by[0]}: {what}, and its type is {item.get('type')}", key=f"{key}.type")
+    if meant == PCI and item.get("optional"):
+        raise SpecError(f"{key}.optional: no machine starts without its PCI device", key=f"{key}.optional")
+    if meant == PCI and (item.text("id") or "").count(":") > 1:
+        raise SpecError(f"{key}.id: only USB devices have a serial: write vendor:product", key=f"{key}.id")
+    return item.with_values({**item.values, "type": meant})
 
 
 def _check_names(spec: Spec) -> None:
@@ -179,7 +224,7 @@ def reads_only(item: Item, before: Thing | None) -> bool:
 
 def shared_name(area: str, name: str, other: str) -> str:
     """Why a device of the list *area* cannot have the *name* of one of the list *other*."""
-    why = f"boot.order names {WORDS[other]} and {WORDS[area]} alike, so that each needs a name of its own"
+    why = "libvirt and boot.order know all of them by their names, so that each needs one of its own"
     return f"{area}: {name!r} is the name of {WORDS[other]} too. {why}"
 
 
@@ -255,16 +300,22 @@ def default_of(variant: str, path: str) -> t.Any:
 
 
 def new_item(area: str, item: Item, formats: Formats = NO_FORMATS, variant: str = LINUX) -> Item:
-    """What a new disk, CD-ROM drive or network card gets where the user wrote nothing. A MAC is derived by the plan.
+    """What a new disk, drive, network card, device or share gets where the user wrote nothing. A MAC is derived by the plan.
 
     *formats* are those that the disks of each pool can have; a new one gets the first. *variant* is the system inside.
 
-    :raises SpecError: for a disk that nothing says where it comes from, and for a card without a bridge.
+    :raises SpecError: for a disk that nothing says where it comes from, for a card without a bridge, for a device that is none.
     """
     created = OPTIONS.created_item(area, item.with_values({**_preset(variant, area), **item.values}))
     if area == "networks" and "bridge" not in item.values:
         key = f"networks[{item.name}]"
         raise SpecError(f"{key}.bridge: is needed to add the network card", key=key)
+    if area == "devices" and not any(word in item.values for word in DEVICE_REFS):
+        key = f"devices[{item.name}]"
+        raise SpecError(f"{key}: write which one it is: an address or an id (PCI), an id or a port (USB)", key=key)
+    if area == "shares" and "source" not in item.values:
+        key = f"shares[{item.name}].source"
+        raise SpecError(f"{key}: is needed to share a folder", key=key)
     if area != "disks":
         return created
     source = item.text("source")

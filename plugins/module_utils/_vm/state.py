@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from .._guest.record import Run
-from .._guest.state import GuestState, Side
+from .._guest.state import GuestState, Side, Things
 from .._host.dhcp import Server
 from .._storage.volume import Volume
 from .offer import Offer
@@ -19,6 +19,8 @@ from .spec import Spec
 from .xml.cdrom import Cdrom
 from .xml.disk import Disk
 from .xml.domain import Domain
+from .xml.filesystem import Share
+from .xml.hostdev import Hostdev, Source
 from .xml.nic import Nic
 from .xml.variant import LINUX
 
@@ -42,7 +44,7 @@ class FoundVolume:
 class VmSide(Side):
     """The definition, or the running domain, with what *domain* says beyond its options."""
 
-    __slots__ = ("cdroms", "disks", "domain", "nics")
+    __slots__ = ("cdroms", "devices", "disks", "domain", "nics", "shares")
 
     def __init__(
         self,
@@ -51,16 +53,21 @@ class VmSide(Side):
         nics: t.Mapping[str, Nic],
         domain: Domain,
         cdroms: t.Mapping[str, Cdrom] | None = None,
+        devices: t.Mapping[str, Hostdev] | None = None,
+        shares: t.Mapping[str, Share] | None = None,
     ) -> None:
         self.disks = disks
         self.cdroms: t.Mapping[str, Cdrom] = cdroms or {}
         self.nics = nics
+        self.devices: t.Mapping[str, Hostdev] = devices or {}
         self.domain = domain
-        super().__init__(values, {"disks": disks, "cdroms": self.cdroms, "networks": nics})
+        self.shares: t.Mapping[str, Share] = shares or {}
+        items: dict[str, Things] = {"disks": disks, "cdroms": self.cdroms, "networks": nics}
+        super().__init__(values, {**items, "devices": self.devices, "shares": self.shares})
 
     def but(self, **changes: t.Any) -> VmSide:
         """The same side with other *values*, *nics* and the like."""
-        names = ("values", "disks", "nics", "domain", "cdroms")
+        names = ("values", *VmSide.__slots__)
         return VmSide(**{name: changes.get(name, getattr(self, name)) for name in names})
 
 
@@ -74,9 +81,11 @@ class State(GuestState):
     it would be made. *run* is the process behind it. *places* are what declared sources lead to, *mistaken* says by list and item
     why nobody can tell which device is meant, *obstacles* by option path why its declared value cannot be had, *hyperv* what
     Windows could find of Microsoft's hypervisor, *source_obstacles* by disk why its new source cannot be used, *missing_media* are
-    the declared media of CD-ROM drives that are not there. *offer* is what the host offers where that matters, *remembered* are the
-    paths of UEFI variables and of TPMs that are there. *bridges_there* are those of declared cards that are there, *servers* the DHCP
-    servers of bridges, *leases* the MACs that have addresses of them now, by bridge and address.
+    the declared media of CD-ROM drives that are not there, *missing_folders* those that are to be shared. *offer* is what the host
+    offers where that matters, *remembered* are the paths of UEFI variables and of TPMs that are there. *bridges_there* are those of
+    declared cards that are there, *servers* the DHCP servers of bridges, *leases* the MACs that have addresses of them now, by bridge
+    and address. *device_sources* are the devices of the host that are declared, by item, *missing_devices* say why there is none,
+    *device_groups* are those that only go together with another one.
     """
 
     __slots__ = (
@@ -85,6 +94,8 @@ class State(GuestState):
         "addresses",
         "bridges",
         "bridges_there",
+        "device_groups",
+        "device_sources",
         "foreign_seed",
         "formats",
         "found",
@@ -93,6 +104,8 @@ class State(GuestState):
         "leases",
         "libvirt_snapshots",
         "missing_copies",
+        "missing_devices",
+        "missing_folders",
         "missing_media",
         "mistaken",
         "obstacles",
@@ -137,6 +150,10 @@ class State(GuestState):
         servers: t.Mapping[str, Server] | None = None,
         leases: t.Mapping[str, t.Mapping[str, str]] | None = None,
         bridges_there: t.Collection[str] = (),
+        device_sources: t.Mapping[str, Source] | None = None,
+        missing_devices: t.Mapping[str, str] | None = None,
+        device_groups: t.Collection[str] = (),
+        missing_folders: tuple[str, ...] = (),
         **common: t.Any,
     ) -> None:
         super().__init__(**common)
@@ -165,6 +182,11 @@ class State(GuestState):
         self.servers: t.Mapping[str, Server] = servers or {}
         self.bridges_there = bridges_there
         self.leases: t.Mapping[str, t.Mapping[str, str]] = leases or {}
+
+        self.device_sources: t.Mapping[str, Source] = device_sources or {}
+        self.missing_devices: t.Mapping[str, str] = missing_devices or {}
+        self.device_groups = device_groups
+        self.missing_folders = missing_folders
 
     def variant(self, spec: Spec) -> str:
         """The system inside, as it is declared or else as it stands."""

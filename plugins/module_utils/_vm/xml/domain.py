@@ -12,6 +12,7 @@ import functools
 import typing as t
 
 from ..._core.libraries import etree
+from ..._guest.device import USB
 from .. import firmware as remembered
 from . import (
     boot,
@@ -20,8 +21,10 @@ from . import (
     controller,
     cpu,
     disk,
+    filesystem,
     firmware,
     graphics,
+    hostdev,
     machine,
     memory,
     metadata,
@@ -38,6 +41,8 @@ from . import (
 )
 from .cdrom import Cdrom
 from .disk import Disk
+from .filesystem import Share
+from .hostdev import Hostdev
 from .nic import Nic
 from .node import Node
 
@@ -121,6 +126,7 @@ class Domain:
         "boot_classes",
         "cdroms",
         "clusters",
+        "devices",
         "disks",
         "firmware",
         "fitting_topology",
@@ -130,6 +136,7 @@ class Domain:
         "has_channels",
         "has_ide",
         "has_scsi",
+        "has_shared_memory",
         "has_usb",
         "highest_named_cpu",
         "is_agent_connected",
@@ -137,6 +144,7 @@ class Domain:
         "nics",
         "places",
         "plugs_pci_live",
+        "shares",
         "type",
         "uuid",
         "values",
@@ -151,6 +159,9 @@ class Domain:
         self.disks: tuple[Disk, ...] = tuple(disk.read(item) for item, is_drive in drives if not is_drive)
         self.cdroms: tuple[Cdrom, ...] = tuple(cdrom.read(item) for item, is_drive in drives if is_drive)
         self.nics: tuple[Nic, ...] = read_nics(root)
+        self.devices: tuple[Hostdev, ...] = hostdev.read_all(root)
+        self.shares: tuple[Share, ...] = filesystem.read_all(root)
+        self.has_shared_memory = filesystem.has_shared_memory(root)
         self.boot_classes = boot.read_classes(root)
         self.free_ports = controller.free_ports(root)
         self.has_balloon = memory.has_balloon(root)
@@ -206,7 +217,11 @@ FIND: dict[str, t.Callable[[Node, str], Node | None]] = {
     "disks": find_disk,
     "cdroms": find_disk,
     "networks": find_nic,
+    "devices": hostdev.find,
+    "shares": filesystem.find,
 }
+# What libvirt calls the devices of the lists; drives are disks too.
+TAGS = {"disk": "disks", "interface": "networks", "hostdev": "devices", "filesystem": "shares"}
 
 
 def add_disk(root: Node, name: str, source: str, values: t.Mapping[str, t.Any], taken: t.Collection[str] = ()) -> Node:
@@ -235,6 +250,23 @@ def add_nic(root: Node, name: str, values: t.Mapping[str, t.Any], tap: str) -> N
     """Plug in a new card; its end on the host is called *tap*."""
     added = nic.build(name, values, tap)
     _append(root.find("devices"), added, "interface")
+    return added
+
+
+def add_device(root: Node, name: str, source: hostdev.Source, values: t.Mapping[str, t.Any]) -> Node:
+    """Plug in a device of the host."""
+    if source.type == USB:
+        controller.add_for(USB, root)
+    added = hostdev.build(name, source, values)
+    _append(root.find("devices"), added, "hostdev")
+    return added
+
+
+def add_share(root: Node, name: str, values: t.Mapping[str, t.Any]) -> Node:
+    """Share a folder of the host, and with it the memory that it is served through."""
+    filesystem.share_memory(root)
+    added = filesystem.build(name, values)
+    _append(root.find("devices"), added, "filesystem")
     return added
 
 

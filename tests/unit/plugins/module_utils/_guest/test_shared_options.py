@@ -106,6 +106,8 @@ BAD_SSH_KEYS = [["one"], ["two words"], [f"{KEY}\n{KEY}"], ["ssh-ed25519 BBBB x"
 CASES = [(path, value) for table in (GOOD, BAD) for path, values in table.items() for value in values]
 # Each kind has words of its own for these; so the sentences differ in the list of words alone.
 OF_EACH_KIND = {"name", "state", "wait_for", "allow", "delete", "exact", "unset"}
+# A machine gets other types of devices than a container, which are known by other ids.
+OF_EACH_KIND |= {"devices", "devices[].type", "devices[].id"}
 
 
 def params_of(path: str, value: t.Any) -> dict[str, t.Any]:

@@ -18,6 +18,8 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import Fo
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.cdrom import Cdrom
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.disk import Disk
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.filesystem import Share
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.hostdev import Hostdev, Source
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.nic import Nic
 from tools import apply_cells
 
@@ -50,6 +52,18 @@ def nic(alias="lan", **values):
     return Nic(alias, "br0", {**NIC_VALUES, **values})
 
 
+USB_SOURCE = Source("usb", id="10c4:ea60")
+
+
+def device(alias="stick", source=USB_SOURCE, **values):
+    told = {"type": source.type, "optional": False, "address": source.address or None, "id": source.id or None}
+    return Hostdev(alias, source, values={**told, "port": None, **values})
+
+
+def share(alias="media", **values):
+    return Share(alias, alias, {"source": "/srv/a", "readonly": False, "cache": "auto", **values})
+
+
 def cdrom(alias="cd", target="sda", source="/iso/a.iso", *, bus="scsi", **more):
     return Cdrom(alias, target, {"source": source, "bus": bus}, source=source, **more)
 
@@ -64,7 +78,7 @@ OTHERS = {
 }
 
 
-def side(disks=(DISK,), nics=(NIC,), free_ports=None, cdroms=(), **values):
+def side(disks=(DISK,), nics=(NIC,), free_ports=None, cdroms=(), devices=(), shares=(), **values):
     root = domain_xml.new("vm", "u", "tcg", 0)
     for path, value in {
         "memory_max": 2 << 20,
@@ -75,12 +89,13 @@ def side(disks=(DISK,), nics=(NIC,), free_ports=None, cdroms=(), **values):
     }.items():
         domain_xml.WRITE[path](root, value)
     domain = domain_xml.read(root)
+    domain.has_shared_memory = domain.has_usb = True
     domain.has_channels, domain.free_ports = True, free_ports if free_ports is not None else domain.free_ports
     known = {**domain.values, **OTHERS, **{path.replace("__", "."): value for path, value in values.items()}}
     if "cpu.cores" in known:
         known["vcpus"] = known["cpu.cores"]
-    named = [{device.alias: device for device in devices} for devices in (disks, nics, cdroms)]
-    return VmSide(known, named[0], named[1], domain, named[2])
+    named = [{its.alias: its for its in devices_} for devices_ in (disks, nics, cdroms, devices, shares)]
+    return VmSide(known, named[0], named[1], domain, *named[2:])
 
 
 def stopped(persistent=None, **keys):
@@ -427,15 +442,23 @@ def test_the_table_of_apply_paths_says_what_the_plan_answers(row, way, power):
     before, after = apply_cells.directions(row)[way]
     told, permit = apply_cells.outcome(row, before, after, POWERS[power])
     area, dummy, key = row.path.partition("[]")
-    thing = {"disks": "root", "cdroms": "cd"}.get(area, "lan")
+    thing = {"disks": "root", "cdroms": "cd", "devices": "stick", "shares": "media"}.get(area, "lan")
     path = row.path.replace("[]", f"[{thing}]")
     if row.type == "item":
-        values = {"disks": {"pool": "main", "size": 4 << 30}, "cdroms": {"bus": "scsi"}, "networks": {"bridge": "br0"}}
+        values = {
+            "disks": {"pool": "main", "size": 4 << 30},
+            "cdroms": {"bus": "scsi"},
+            "networks": {"bridge": "br0"},
+            "devices": {"type": "usb", "id": "10c4:ea60"},
+            "shares": {"source": "/srv/a"},
+        }
         lists = {area: (Item(thing, after, values[area] if after else {}),)}
         stands = side(
             disks=(DISK,) if before or area != "disks" else (),
             nics=(NIC,) if before or area != "networks" else (),
             cdroms=(CDROM,) if before or area != "cdroms" else (),
+            devices=(device(),) if before and area == "devices" else (),
+            shares=(share(),) if before and area == "shares" else (),
         )
         spec = Spec("vm", lists=lists)
     elif key:
@@ -446,6 +469,8 @@ def test_the_table_of_apply_paths_says_what_the_plan_answers(row, way, power):
             "disks": lambda: side(disks=(disk(**changed),)),
             "cdroms": lambda: side(cdroms=(cdrom(**changed),)),
             "networks": lambda: side(nics=(nic(**changed),)),
+            "devices": lambda: side(devices=(device(**changed),)),
+            "shares": lambda: side(shares=(share(**changed),)),
         }[area]()
     else:
         spec = Spec("vm", values={row.path: after})

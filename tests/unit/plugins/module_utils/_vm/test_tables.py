@@ -10,12 +10,13 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.options impor
     FLAG,
     SEED,
     VOLUME,
+    as_written,
     never,
 )
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm import backend, seed
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import backend, passthrough, seed
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.options import OPTIONS
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import seed_values
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import cdrom, disk, domain, nic
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import cdrom, disk, domain, filesystem, nic
 
 DEFINED = {row.path for row in OPTIONS if row.home == DEFINITION and row.type != "item"}
 # What a side has of all devices together, and what the definition does not say of one of them.
@@ -25,9 +26,9 @@ OF_DESCRIPTORS = {"firmware.secure_boot", "firmware.enrolled_keys"}
 
 
 def test_every_option_of_the_definition_is_read() -> None:
-    items = {
-        f"{area}[].{key}" for area, its in {"disks": disk, "cdroms": cdrom, "networks": nic}.items() for key in its.READ
-    }
+    its = {"disks": disk, "cdroms": cdrom, "networks": nic, "shares": filesystem}
+    items = {f"{area}[].{key}" for area, xml in its.items() for key in xml.READ}
+    items |= {f"devices[].{key}" for key in passthrough.KEYS}
     assert {*domain.READ} | items | OF_ALL_DEVICES | OF_DESCRIPTORS == DEFINED
 
 
@@ -36,7 +37,7 @@ def test_every_option_of_the_definition_is_written() -> None:
 
 
 def test_every_option_that_changes_live_has_a_writer_and_no_other_has() -> None:
-    assert {*backend.LIVE} == {path for path in DEFINED if OPTIONS[path].live is not never}
+    assert {*backend.LIVE} == {path for path in DEFINED if OPTIONS[path].live not in (never, as_written)}
 
 
 def test_every_flag_is_set() -> None:
