@@ -347,7 +347,11 @@ class VmBackend:
         area, name, dummy = split(change.path)
         device = self._running(area).get(name)
         if device is not None and not self._lets_go(area, device.ident):
-            self._note_declined(change.path)
+            self._note_held(change.path)
+
+    def _note_held(self, path: str) -> None:
+        self._note_declined(path)
+        self.plan.warnings.append(f"{path}: the guest did not let it go, and has it until its next start")
 
     def _lets_go(self, area: str, ident: str) -> bool:
         """Ask the guest to let go of a device. Returns whether it did: it is asked, and free to ignore it."""
@@ -392,7 +396,7 @@ class VmBackend:
         node = self._nodes(root)[area, name]
         try:
             with errors_of(f"attach {change.path} to {self.spec.name}", ApplyError):
-                if area != "networks" and disk.read(node).bus == "scsi":
+                if area in ("disks", "cdroms") and disk.read(node).bus == "scsi":
                     self._attach_scsi_controller()
                 self._attach_where_it_fits(node, lambda: (area, name) in _named_nodes(self._live_root()))
         except ApplyError:
@@ -451,11 +455,11 @@ class VmBackend:
         if self._live_node("devices", device.ident) is not None and not self._lets_go("devices", device.ident):
             paths = [path for path in (f"devices[{name}].{key}" for key in DEVICE_REFS) if self.plan.has(path)]
             for path in paths:
-                self._note_declined(path)
+                self._note_held(path)
             return
         if ("devices", name) not in _named_nodes(self._live_root()):
             node = self._nodes(domain_xml.parse(self._lasting_xml()))["devices", name]
-            self._attach_where_it_fits(node, "devices", name)
+            self._attach_where_it_fits(node, lambda: ("devices", name) in _named_nodes(self._live_root()))
 
     def _update_nic(self, device: t.Any, key: str, value: t.Any) -> None:
         """Bring one key of a card that is plugged in to its value."""
@@ -769,14 +773,13 @@ class VmBackend:
         return t.cast(str, self.domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE | library.VIR_DOMAIN_XML_SECURE))
 
     def _new_definition(self) -> Node:
-        count = sum(len(self.spec.wanted(area)) for area in VmKind.areas)
-        kind = self.spec.get("machine")
-        root = domain_xml.new(self.spec.name, self._uuid, self.state.accelerator, count + 5, kind)
+        root = domain_xml.new(self.spec.name, self._uuid, self.state.accelerator, self.spec.get("machine"))
         source, origin = self.state.source, self.own.record.origin
         if source is not None and source.beside and origin is not None:
             like = domain_xml.parse(self.work.host.definition(origin.guest).xml)
             domain_xml.take_firmware(root, like, self._cloned_nvram)
         self._edit(root)
+        domain_xml.add_ports(root)
         return root
 
     def _edit(self, root: Node) -> None:

@@ -58,6 +58,8 @@ BUSES = ("virtio", "scsi", "sata")
 DRIVE_BUSES = ("sata", "scsi", "ide", "usb")
 CACHES = ("default", "none", "writeback", "writethrough", "directsync", "unsafe")
 NIC_MODELS = ("virtio", "e1000", "e1000e", "rtl8139")
+# Those that are no cards of PCI Express.
+PCI_MODELS = ("e1000", "rtl8139")
 GRAPHICS = ("none", "vnc", "spice")
 VIDEOS = ("none", "virtio", "vga", "qxl", "bochs", "cirrus")
 WATCHDOGS = ("i6300esb",)

@@ -18,7 +18,7 @@ from .._core.options import CREATION, Item, split
 from .._core.plan import UNKNOWN, How, Plan
 from .._core.units import show_size
 from .._guest.auto_address import AUTO, is_empty, none_is_free
-from .._guest.device import USB
+from .._guest.device import PCI, USB
 from .._guest.options import is_fixed
 from .._guest.plan import Kind, is_half_made, plan_guest, refuse, stop
 from .._guest.state import Side
@@ -26,7 +26,7 @@ from .._image.plan import copy_path
 from .addressing import is_address, is_unsettled, misfit, owner_of_ip, owner_of_mac, with_addresses
 from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, tpm_folder, wanted_way, word_of
 from .naming import has_new_name
-from .options import CLOUD_INIT, OPTIONS, SEED_DISK
+from .options import CLOUD_INIT, OPTIONS, PCI_MODELS, SEED_DISK
 from .spec import (
     DEVICE_REFS,
     DEVICES,
@@ -43,7 +43,7 @@ from .spec import (
     with_create_defaults,
     with_source,
 )
-from .state import State
+from .state import State, VmSide
 from .xml import machine, tpm
 from .xml.cdrom import Cdrom
 from .xml.disk import LIMITS, Disk, plugs_live
@@ -51,6 +51,7 @@ from .xml.hostdev import Hostdev, marks_of
 from .xml.nic import Nic
 from .xml.watchdog import DEFAULT_ACTION
 
+_NO_PORT = "none of its PCI Express ports is free"
 BOOT_AREAS = ("disks", "cdroms", "networks")
 _TPM = ("tpm.version", "tpm.model")
 # What takes a port of its own.
@@ -81,6 +82,9 @@ def plan_vm(spec: Spec, state: State) -> Plan:
     plan = plan_guest(kind)
     if spec.state != "absent" and not state.other_kind and is_unsettled(kind.spec, state, plan):
         plan.notes.append("networks")
+    for change in plan.changes:
+        if change.how is How.NEXT_BOOT and change.path in kind.waiting:
+            plan.warnings.append(f"{change.path}: it comes with the next start, as {kind.waiting[change.path]}")
     return plan
 
 
@@ -97,6 +101,8 @@ class VmKind(Kind):
 
     def __init__(self, spec: Spec, state: State) -> None:
         super().__init__(with_addresses(spec, state.record), state)
+        # What cannot be plugged in while it runs, by path, with why.
+        self.waiting: dict[str, str] = {}
 
     # -- a new guest and its items
 
@@ -293,38 +299,41 @@ class VmKind(Kind):
         if not live.domain.plugs_pci_live:
             beyond |= _CARDS
             beyond |= {f"disks[{name}]" for name, disk in live.disks.items() if disk.bus == "virtio"}
-            beyond |= {f"networks[{name}]" for name in live.nics}
-        if not live.domain.has_shared_memory:
-            beyond |= {f"shares[{item.name}]" for item in self.spec.wanted("shares")}
+            beyond |= {f"networks[{name}]" for name in live.nics} | {f"shares[{name}]" for name in live.shares}
+            beyond |= {f"devices[{name}]" for name, its in live.devices.items() if its.value("type") == PCI}
         beyond |= {f"networks[{name}].bridge" for name, nic in live.nics.items() if not nic.is_on_bridge}
-        return beyond | self._beyond_ports()
+        self.waiting = self._waiting_items(live)
+        return beyond | set(self.waiting)
 
-    def _beyond_ports(self) -> set[str]:
-        """The new items for which no port is left, and disks on a bus that takes none while it runs."""
-        live = self.state.live
-        if live is None:
-            return set()
-        beyond, ports = set(), live.domain.free_ports
+    def _waiting_items(self, live: VmSide) -> dict[str, str]:
+        """What is new and cannot be plugged in while it runs, by path, each with why, as a part of a sentence."""
+        waiting: dict[str, str] = {}
+        domain, ports, has_scsi = live.domain, live.domain.free_ports, live.domain.has_scsi
         cards = [path for path in sorted(_CARDS) if self.spec.get(path) and not live.values[path]]
         if ports is not None:
-            beyond |= set(cards[ports:])
+            waiting.update(dict.fromkeys(cards[ports:], _NO_PORT))
             ports = max(ports - len(cards), 0)
         new = [(area, item) for area in self.areas for item in self.spec.wanted(area)]
         for area, item in new:
             if item.name in live.things(area):
                 continue
-            bus = self._bus_of(area, item)
-            if (
-                not plugs_live(bus)
-                or (bus == "usb" and not live.domain.has_usb)
-                or (area == "devices" and item.name in self.state.device_groups)
-            ):
-                beyond.add(f"{area}[{item.name}]")
-            elif bus != "usb" and not (bus == "scsi" and live.domain.has_scsi) and ports is not None:
+            bus, path = self._bus_of(area, item), f"{area}[{item.name}]"
+            if not plugs_live(bus):
+                waiting[path] = f"nothing is plugged into {bus} while a machine runs"
+            elif bus == "usb":
+                waiting.update({} if domain.has_usb else {path: "it has no USB controller"})
+            elif area == "shares" and not domain.has_shared_memory:
+                waiting[path] = "its memory is not shared yet"
+            elif area == "devices" and item.name in self.state.device_groups:
+                waiting[path] = "the devices of an IOMMU group go to a machine together"
+            elif area == "networks" and item.get("model") in PCI_MODELS and not domain.has_pci_slots:
+                waiting[path] = f"it has no slot for a card such as {item.get('model')}"
+            elif ports is not None and not (bus == "scsi" and has_scsi):
                 ports -= 1
+                has_scsi = has_scsi or bus == "scsi"
                 if ports < 0:
-                    beyond.add(f"{area}[{item.name}]")
-        return beyond
+                    waiting[path] = _NO_PORT
+        return waiting
 
     def _bus_of(self, area: str, item: Item) -> str:
         """What an item is plugged into. What is on PCI needs a port as a disk on virtio does."""

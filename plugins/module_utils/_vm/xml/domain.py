@@ -46,8 +46,6 @@ from .hostdev import Hostdev
 from .nic import Nic
 from .node import Node
 
-SPARE_PORTS = 8
-
 
 def _writer_of_topology(key: str) -> t.Callable[[Node, int], None]:
     return lambda root, count: cpu.write_topology(root, key, count)
@@ -135,6 +133,7 @@ class Domain:
         "has_cells",
         "has_channels",
         "has_ide",
+        "has_pci_slots",
         "has_scsi",
         "has_shared_memory",
         "has_usb",
@@ -168,6 +167,7 @@ class Domain:
         self.plugs_pci_live = controller.plugs_pci_live(root)
         self.has_scsi = controller.has_scsi(root)
         self.has_usb = controller.has_usb(root)
+        self.has_pci_slots = controller.has_pci_slots(root)
         self.has_ide = controller.has_ide(root)
         self.has_channels = controller.has_channels(root)
         self.has_cells = memory.has_cells(root)
@@ -279,8 +279,8 @@ def _append(devices: Node, added: Node, tag: str) -> None:
         devices.append(added)
 
 
-def new(name: str, uuid: str, accelerator: str, ports: int, kind: str = "q35") -> Node:
-    """The definition of an empty machine of the type *kind*. A q35 has *ports* ports for devices beside the spare ones."""
+def new(name: str, uuid: str, accelerator: str, kind: str = "q35") -> Node:
+    """The definition of an empty machine of the type *kind*. What it gets says how many ports it needs: see ``add_ports``."""
     root = node.make("domain", type="kvm" if accelerator == "kvm" else "qemu")
     root.append(node.make("name", name))
     root.append(node.make("uuid", uuid))
@@ -295,10 +295,14 @@ def new(name: str, uuid: str, accelerator: str, ports: int, kind: str = "q35") -
     clock.append(node.make("timer", name="hpet", present="no"))
     root.append(clock)
     devices = node.child(root, "devices")
-    if machine.family(kind) == "q35":
-        devices.extend(controller.build_ports(ports + SPARE_PORTS))
     devices.append(node.make("memballoon", model="virtio"))
     return root
+
+
+def add_ports(root: Node) -> None:
+    """Give a new machine the ports that its devices take, and some for those that come while it runs."""
+    if machine.family(node.attribute(root, "os/type", "machine")) == "q35":
+        controller.add_ports(root)
 
 
 def take_firmware(root: Node, like: Node, nvram: str) -> None:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import firmware
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import controller
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import firmware as firmware_xml
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import nic as nic_
@@ -76,7 +77,7 @@ WHOLE = {
 
 
 def fresh():
-    root = domain_xml.new("vm", "5830dfdb-37ea-4c1c-9731-790ac404b5ba", "tcg", 2)
+    root = domain_xml.new("vm", "5830dfdb-37ea-4c1c-9731-790ac404b5ba", "tcg")
     domain_xml.WRITE["memory_max"](root, 262144)
     domain_xml.WRITE["memory"](root, 262144)
     return root
@@ -162,12 +163,28 @@ def test_the_maximum_follows_and_the_topology_fits():
     assert domain_xml.read(root).values["memory_max"] == 8 * 1024**2
 
 
+def ports_of(root):
+    return [node for node in root.iterfind("devices/controller") if node.get("model") == "pcie-root-port"]
+
+
 def test_a_new_machine_has_spare_ports():
     root = fresh()
-    ports = [node for node in root.iterfind("devices/controller") if node.get("model") == "pcie-root-port"]
-    assert len(ports) == 2 + domain_xml.SPARE_PORTS and domain_xml.read(root).free_ports == len(ports)
     assert root.find("cpu/model").text == "Nehalem"
-    assert domain_xml.new("a", "b", "kvm", 0).find("cpu").get("mode") == "host-passthrough"
+    assert domain_xml.new("a", "b", "kvm").find("cpu").get("mode") == "host-passthrough"
+    controller.add_ports(root)
+    assert len(ports_of(root)) == 14 and domain_xml.read(root).free_ports == 14
+
+
+def test_a_machine_with_many_devices_has_a_port_for_each_and_some_more():
+    root = fresh()
+    keys = {"format": "raw", "readonly": False}
+    for number in range(12):
+        domain_xml.add_disk(root, f"v{number}", f"/p/v{number}", {**keys, "bus": "virtio"})
+        domain_xml.add_disk(root, f"s{number}", f"/p/s{number}", {**keys, "bus": "scsi"})
+    domain_xml.WRITE["agent"](root, True)
+    controller.add_ports(root)
+    # Disks on virtio, SCSI, channels, USB and the balloon; and four more.
+    assert len(ports_of(root)) == 12 + 4 + 4
 
 
 def test_devices_bear_their_names_and_find_free_targets():
@@ -252,7 +269,7 @@ SECURE = """<domain><name>win</name><uuid>5830dfdb-37ea-4c1c-9731-790ac404b5ba</
     ],
 )
 def test_a_clone_starts_by_the_firmware_of_its_origin_and_has_nothing_that_is_only_that_ones(nvram, place):
-    root = domain_xml.new("new", "9830dfdb-37ea-4c1c-9731-790ac404b5ba", "kvm", 1)
+    root = domain_xml.new("new", "9830dfdb-37ea-4c1c-9731-790ac404b5ba", "kvm")
     domain_xml.take_firmware(root, domain_xml.parse(SECURE % nvram), "/own")
     text = domain_xml.to_text(root)
     assert root.xpath(place) == ("/own" if nvram else "") and "/old" not in text and "alias" not in text
@@ -263,7 +280,7 @@ def test_a_clone_starts_by_the_firmware_of_its_origin_and_has_nothing_that_is_on
 
 
 def test_a_machine_with_a_tpm_alone_starts_as_any_other():
-    root, like = domain_xml.new("new", "9830dfdb-37ea-4c1c-9731-790ac404b5ba", "kvm", 1), domain_xml.parse(SECURE % "")
+    root, like = domain_xml.new("new", "9830dfdb-37ea-4c1c-9731-790ac404b5ba", "kvm"), domain_xml.parse(SECURE % "")
     for path in ("os/loader", "os/firmware", "features/smm"):
         like.find(path).getparent().remove(like.find(path))
     del like.find("os").attrib["firmware"]

@@ -279,18 +279,18 @@ def test_files_have_names_of_their_own_in_a_record():
 
 @pytest.mark.parametrize("way", [PLAIN, SECURE, ENROLLED])
 def test_the_firmware_is_left_to_libvirt_and_the_variables_are_named(way):
-    root = domain_xml.new("vm", UUID, "tcg", 1)
+    root = domain_xml.new("vm", UUID, "tcg")
     for each in (ENROLLED, way):
         firmware_xml.write(root, each, "/vars")
     its = firmware_xml.read(domain_xml.parse(domain_xml.to_text(root)))
     assert its == Seen(True, "", "", way.secure_boot, way.enrolled_keys)
     assert root.findtext("os/nvram") == "/vars" and len(root.findall("os/firmware")) == 1
     firmware_xml.write(root, Way(), "")
-    assert domain_xml.to_text(root) == domain_xml.to_text(domain_xml.new("vm", UUID, "tcg", 1))
+    assert domain_xml.to_text(root) == domain_xml.to_text(domain_xml.new("vm", UUID, "tcg"))
 
 
 def test_a_tpm_is_written_with_the_model_of_its_version():
-    root = domain_xml.new("vm", UUID, "tcg", 1)
+    root = domain_xml.new("vm", UUID, "tcg")
     before = domain_xml.to_text(root)
     tpm.write_version(root, "2.0")
     assert (tpm.read_version(root), tpm.read_model(root)) == ("2.0", "crb")
@@ -305,7 +305,8 @@ def test_a_tpm_is_written_with_the_model_of_its_version():
 
 
 def test_an_older_machine_has_no_ports_of_pci_express():
-    root = domain_xml.new("vm", UUID, "tcg", 1, "pc")
+    root = domain_xml.new("vm", UUID, "tcg", "pc")
+    domain_xml.add_ports(root)
     assert root.find("devices/controller") is None and machine.read(root) == "pc"
     machine.write(root, PC)
     assert machine.read(root) == PC

@@ -15,6 +15,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._vm.naming import n
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.plan import VmKind, plan_vm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import Spec, parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import FoundVolume, State, VmSide, seed_values
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import controller
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.cdrom import Cdrom
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.disk import Disk
@@ -79,7 +80,7 @@ OTHERS = {
 
 
 def side(disks=(DISK,), nics=(NIC,), free_ports=None, cdroms=(), devices=(), shares=(), **values):
-    root = domain_xml.new("vm", "u", "tcg", 0)
+    root = domain_xml.new("vm", "u", "tcg")
     for path, value in {
         "memory_max": 2 << 20,
         "memory": 1 << 20,
@@ -88,6 +89,7 @@ def side(disks=(DISK,), nics=(NIC,), free_ports=None, cdroms=(), devices=(), sha
         "serial": True,
     }.items():
         domain_xml.WRITE[path](root, value)
+    controller.add_ports(root)
     domain = domain_xml.read(root)
     domain.has_shared_memory = domain.has_usb = True
     domain.has_channels, domain.free_ports = True, free_ports if free_ports is not None else domain.free_ports

@@ -24,6 +24,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._vm import backend,
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.plan import plan_vm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import Spec, parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import FoundVolume, State
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import controller
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
 
 ROOT = Volume("main", "vm.root", "block")
@@ -59,7 +60,7 @@ class Library:
 
 
 def xml(*disks, cards=("lan",)):
-    root = domain_xml.new("vm", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "tcg", 4)
+    root = domain_xml.new("vm", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "tcg")
     taken = []
     for path, value in {"memory_max": 2 << 20, "memory": 1 << 20, "cpu.max_cores": 4, "cpu.cores": 2}.items():
         domain_xml.WRITE[path](root, value)
@@ -69,6 +70,7 @@ def xml(*disks, cards=("lan",)):
         domain_xml.add_nic(
             root, name, {"bridge": "br0", "mac": f"52:54:00:00:00:0{number + 1}", "model": "virtio"}, f"tap{number}"
         )
+    controller.add_ports(root)
     return domain_xml.to_text(root)
 
 

@@ -29,7 +29,7 @@ SIDE = VmSide(
     {"memory_max": 2 << 20, "memory": 1 << 20},
     {"root": ROOT},
     {"lan": NIC},
-    domain_xml.read(domain_xml.new("vm", "u", "tcg", 0)),
+    domain_xml.read(domain_xml.new("vm", "u", "tcg")),
 )
 THERE = State(
     power="started",
