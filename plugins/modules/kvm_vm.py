@@ -41,12 +41,12 @@ options:
     default: present
   os_variant:
     description:
-      - The system inside. It says what a new machine, disk and network card gets where nothing else is written. It is kept in the definition in the words of libosinfo,
-        as virt-manager and virt-install have it.
+      - The system inside. It says what a new machine, disk and network card gets where nothing else is written. It is kept in the definition in the words of
+        libosinfo, as virt-manager and virt-install have it.
       - V(linux) and V(freebsd) get virtio throughout.
       - V(windows) gets disks on V(ignore:sata), cards of the model V(ignore:e1000e), a screen (VNC) and no virtio-rng, as it has no driver for
-        virtio until somebody installs one; its clock is in local time, and where KVM works it finds what it knows of Microsoft's own hypervisor (Hyper-V), as far as
-        libvirt says that the host has it.
+        virtio until somebody installs one; its clock is in local time, and where KVM works it finds what it knows of Microsoft's own hypervisor (Hyper-V),
+        as far as libvirt says that the host has it.
       - V(other) gets what most systems know, disks on V(ignore:sata), V(ignore:e1000) and a screen.
       - Of a machine that stands it changes the clock and what is found of Hyper-V, and what is added later. Its disks and cards stay what they are.
       - 'B(In short:) for the next boot. C(unset) sets it to V(linux).'
@@ -659,7 +659,8 @@ options:
         type: int
       password:
         description:
-          - What the viewer asks for. VNC knows exactly 8 characters of it, as shorter ones are refused here and longer ones by libvirt; SPICE knows longer ones.
+          - What the viewer asks for. VNC knows exactly 8 characters of it, as shorter ones are refused here and longer ones by libvirt; SPICE knows longer
+            ones.
           - It is compared with the one that the definition has.
           - 'B(In short:) live. C(unset) sets it to nothing. Allowed: text of at least 8 characters.'
         type: str
