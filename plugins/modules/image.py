@@ -213,9 +213,10 @@ options:
         choices: [bios, uefi]
       os_variant:
         description:
-          - Which system it is, by the short name that osinfo gives it.
-          - 'B(In short:) live. Allowed: a short name of osinfo''s, such as debian13.'
+          - Which system it is.
+          - 'B(In short:) live.'
         type: str
+        choices: [linux, windows, freebsd, other]
       seed:
         description:
           - What in it reads the seed that C(cloud_init) of a machine makes. V(cloud-init), V(nuageinit) of FreeBSD, V(cloudbase-init)

@@ -569,7 +569,11 @@ options:
   cloud_init:
     description:
       - What cloud-init in the guest finds on its first boot, on a small read-only disk (NoCloud) that lies beside the first disk.
-      - A change is written at once, reaches the guest with its next boot, and is done there as far as cloud-init does things again.
+      - A change is written at once, reaches the guest with its next boot, and is done there as far as cloud-init does things again, unless
+        O(cloud_init.on_change) says otherwise.
+      - Of an image whose presets say so (M(homelab.hybrid.image)) it is FreeBSD's nuageinit or Windows' cloudbase-init that reads the seed.
+        What these do not understand of it is refused. nuageinit reads it at the first boot alone, and neither reads anything beside
+        O(cloud_init.user_data).
     type: dict
     suboptions:
       user:
@@ -593,7 +597,7 @@ options:
         elements: str
       user_data:
         description:
-          - The user data as text, of any kind that cloud-init knows. The shortcuts above are vendor data beside it, which it overrides.
+          - The user data as text, of any kind that what reads it knows. The shortcuts above are vendor data beside it, which it overrides.
           - May hold secrets, and is never shown. At least 8 characters.
           - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: text of at least 8 characters.'
         type: str
@@ -607,6 +611,14 @@ options:
           - The network configuration as YAML text (version 1 or 2). Otherwise every card that the machine is made with asks by DHCP.
           - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: YAML as text.'
         type: str
+      on_change:
+        description:
+          - What another seed does to a machine that stands. V(next_boot) has it read at the next boot as of the same instance, so that
+            cloud-init does what it does at every boot. V(new_instance) makes it that of another instance, for which cloud-init does all
+            of it again, with new ssh host keys. V(ignore) leaves the seed as it is, and compares nothing of it.
+          - V(next_boot) unless another is written.
+        type: str
+        choices: [ignore, next_boot, new_instance]
   boot:
     description:
       - Where the machine boots from.

@@ -664,9 +664,14 @@ options:
               - uefi
           os_variant:
             description:
-              - Which system it is, by the short name that osinfo gives it.
-              - 'B(In short:) live. Allowed: a short name of osinfo''s, such as debian13.'
+              - Which system it is.
+              - B(In short:) live.
             type: str
+            choices:
+              - linux
+              - windows
+              - freebsd
+              - other
           seed:
             description:
               - What in it reads the seed that C(cloud_init) of a machine makes. V(cloud-init), V(nuageinit) of FreeBSD, V(cloudbase-init)
@@ -1390,7 +1395,10 @@ options:
           - What cloud-init in the guest finds on its first boot, on a small read-only disk (NoCloud) that lies beside the
             first disk.
           - A change is written at once, reaches the guest with its next boot, and is done there as far as cloud-init does
-            things again.
+            things again, unless O(vms[].cloud_init.on_change) says otherwise.
+          - Of an image whose presets say so (M(homelab.hybrid.image)) it is FreeBSD's nuageinit or Windows' cloudbase-init
+            that reads the seed. What these do not understand of it is refused. nuageinit reads it at the first boot alone,
+            and neither reads anything beside O(vms[].cloud_init.user_data).
         type: dict
         suboptions:
           user:
@@ -1414,8 +1422,8 @@ options:
             elements: str
           user_data:
             description:
-              - The user data as text, of any kind that cloud-init knows. The shortcuts above are vendor data beside it, which
-                it overrides.
+              - The user data as text, of any kind that what reads it knows. The shortcuts above are vendor data beside it,
+                which it overrides.
               - May hold secrets, and is never shown. At least 8 characters.
               - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: text of at least 8 characters.'
             type: str
@@ -1430,6 +1438,18 @@ options:
                 asks by DHCP.
               - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: YAML as text.'
             type: str
+          on_change:
+            description:
+              - What another seed does to a machine that stands. V(next_boot) has it read at the next boot as of the same
+                instance, so that cloud-init does what it does at every boot. V(new_instance) makes it that of another instance,
+                for which cloud-init does all of it again, with new ssh host keys. V(ignore) leaves the seed as it is, and
+                compares nothing of it.
+              - V(next_boot) unless another is written.
+            type: str
+            choices:
+              - ignore
+              - next_boot
+              - new_instance
       boot:
         description:
           - Where the machine boots from.

@@ -451,7 +451,7 @@ def test_an_iso_is_kept_as_it_is(folder, name):
 
 PRESETS = {
     "presets.firmware": ("bios", "uefi"),
-    "presets.os_variant": ("debian12", "debian13"),
+    "presets.os_variant": ("linux", "freebsd"),
     "presets.seed": ("cloud-init", "none"),
     "presets.bus": ("virtio", "scsi"),
     "presets.user": ("debian", "root"),

@@ -11,6 +11,7 @@ import typing as t
 
 from .._core.errors import ObserveError
 from .._core.options import Option
+from .._image.presets import Presets, from_record
 from .._storage import volume as volumes
 from .._storage.volume import Volume
 
@@ -133,7 +134,8 @@ class GuestRecord:
     that. *snapshots* are ours, by name; *reverting* is a revert that has not come to its end. *origin* is what it was cloned
     from; *addresses* and *addresses6* are those that were taken for cards that leave the choice to the host (``ip``, ``ip6``), with the
     length of the prefix, by card, of a machine all that its cards were given; *reservations* are what networks keep for it since we told
-    them to; *holds* is the guest that is held still by us while it is. *files* are what a machine remembers beside its disks and we made,
+    them to; *presets* is what was known of the system in its image; *holds* is the guest that is held still by us while it is.
+    *files* are what a machine remembers beside its disks and we made,
     by its name (``_vm.firmware``).
     """
 
@@ -152,6 +154,7 @@ class GuestRecord:
         "names",
         "options",
         "origin",
+        "presets",
         "reservations",
         "reverting",
         "run",
@@ -187,6 +190,7 @@ class GuestRecord:
         addresses: t.Mapping[str, str] | None = None,
         addresses6: t.Mapping[str, str] | None = None,
         reservations: tuple[Reserved, ...] = (),
+        presets: Presets | None = None,
     ) -> None:
         self.reservations = reservations
         self.addresses: t.Mapping[str, str] = addresses or {}
@@ -210,6 +214,7 @@ class GuestRecord:
         self.origin = origin
         self.holds = holds
         self.files: t.Mapping[str, RecordedFile] = files or {}
+        self.presets = presets or Presets()
 
     def replace(self, **changes: t.Any) -> GuestRecord:
         return GuestRecord(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
@@ -262,11 +267,12 @@ _FOLDERS = (
     "reverting",
     "origin",
     "files",
+    "presets",
 )
 _LISTS = ("ssh_keys", "tags", "reservations")
 _KEYS = frozenset(
     "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds files schema "
-    "addresses addresses6 reservations".split()
+    "addresses addresses6 presets reservations".split()
 )
 
 
@@ -322,6 +328,7 @@ def _load(data: Data, exists: bool) -> GuestRecord:
         reservations=tuple(
             Reserved(str(its["bridge"]), str(its["mac"]), str(its["ip"])) for its in data.get("reservations") or ()
         ),
+        presets=from_record(data.get("presets") or {}),
     )
 
 
@@ -376,6 +383,7 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "origin": _dump_origin(record.origin) if record.origin else None,
         "holds": record.holds,
         "files": {name: _dump_file(its) for name, its in record.files.items()} or None,
+        "presets": record.presets.known() or None,
         **record.options,
     }
 

@@ -81,7 +81,8 @@ class Image:
         return {}
 
     def promises(self, spec: Spec) -> dict[str, t.Any]:
-        return {"kind": spec.kind} if spec.kind is not None else {}
+        told = {"kind": spec.kind, "presets": dict(spec.presets) or None}
+        return {path: value for path, value in told.items() if value is not None}
 
     def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> None:
         """An image is there when apply ends."""

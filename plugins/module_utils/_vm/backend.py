@@ -42,7 +42,7 @@ from .addressing import Given, given, own_reservations, with_addresses
 from .firmware import NVRAM, PATHS, TPM, nvram_of, own_nvram, recorded_as, tpm_folder, uuid_of_tpm, way_of, word_of
 from .naming import noted_names
 from .observe import firmwares
-from .options import CLOUD_INIT, OPTIONS, SEED_DISK
+from .options import CLOUD_INIT, NEW_INSTANCE, OPTIONS, SEED_DISK
 from .plan import VmKind, held_medium, kept_tpm, way_after
 from .spec import DEVICE_REFS, Spec, new_item
 from .state import State
@@ -75,7 +75,7 @@ _KNOWN_BY = (
     *(f"devices[].{key}" for key in ("type", *DEVICE_REFS)),
 )
 # Debian's cloud kernel has no driver for a SATA drive: a seed there is never seen.
-_SEED_VALUES = {"format": "raw", "bus": "virtio", "readonly": True}
+_SEED_BUS = "virtio"
 
 
 def apply_vm(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
@@ -212,7 +212,7 @@ class VmBackend:
         claims = {"volumes": known, "reservations": tuple(kept)}
         if self.state.exists:
             return {**claims, "names": self._names(), "files": self._files()}
-        return {**claims, "names": {}, "uuid": self._uuid, "files": self._files()}
+        return {**claims, "names": {}, "uuid": self._uuid, "files": self._files(), "presets": self.state.presets}
 
     @functools.cached_property
     def given(self) -> dict[str, Given]:
@@ -585,7 +585,10 @@ class VmBackend:
     def make_volumes(self) -> Steps:
         new = {**self.made, **self.adopted}
         wanted = [item for item in self.spec.wanted("disks") if item.name in new]
-        items = {item.name: new_item("disks", item, self.state.formats, self._variant) for item in wanted}
+        items = {
+            item.name: new_item("disks", item, self.state.formats, self._variant, self.state.image_presets)
+            for item in wanted
+        }
         cloned = {name: its.volume for name, its in self.made.items() if name in self._cloned}
         if cloned:
             yield from self._clone_disks(cloned, items)
@@ -733,8 +736,10 @@ class VmBackend:
         values = seed.merged(
             self.spec.values, {key: lasting[key] for key in CLOUD_INIT if key in lasting}, self.spec.unset
         )
-        is_clone = self.own.record.origin is not None
-        data = seed.build(seed.render(self.spec.name, values, self._macs(), is_clone=is_clone))
+        files = self._seed_files(values, self.state.seed_instance)
+        if self.spec.get("cloud_init.on_change") == NEW_INSTANCE and self.state.exists and self.state.seed_path:
+            files = self._seed_files(values, seed.another_instance(self.spec.name, files, self.state.seed_instance))
+        data = seed.build(files)
         if SEED_DISK in self.made or self._is_ours(SEED_DISK, self.state.seed_path):
             volume = self.own.record.volumes[SEED_DISK].volume
             self._driver(volume).write(volume, data)
@@ -742,6 +747,10 @@ class VmBackend:
         else:
             atomic.write_file(str(self.state.seed_path), data, mode=0o600)
         yield Step("seed made")
+
+    def _seed_files(self, values: t.Mapping[str, t.Any], instance: str | None) -> dict[str, str]:
+        is_clone, reader = self.own.record.origin is not None, self.state.presets.seed
+        return seed.render(self.spec.name, values, self._macs(), is_clone=is_clone, reader=reader, instance=instance)
 
     def has_files_plugged_in(self) -> bool:
         return SEED_DISK not in self.made
@@ -801,9 +810,17 @@ class VmBackend:
         if SEED_DISK in self.made:
             volume = self.made[SEED_DISK].volume
             place = self._driver(volume).disk_source(volume).path
-            domain_xml.add_disk(root, SEED_DISK, place, _SEED_VALUES, self.taken)
+            self._add_seed(root, place)
         if self.plan.has("boot.order"):
             WRITE["boot.order"](self, root, self.wanted("boot.order"))
+
+    def _add_seed(self, root: Node, place: str) -> None:
+        bus = self.state.presets.bus or _SEED_BUS
+        if bus == "sata":
+            # A disk there cannot be read-only.
+            domain_xml.add_cdrom(root, SEED_DISK, {"bus": bus, "source": place}, self.taken)
+        else:
+            domain_xml.add_disk(root, SEED_DISK, place, {"format": "raw", "bus": bus, "readonly": True}, self.taken)
 
     def _edit_item(self, root: Node, area: str, name: str, node: Node | None, change: Change) -> None:
         if change.after is None:
@@ -813,7 +830,7 @@ class VmBackend:
             item = self.spec.item(area, name)
             if item is None:
                 raise ApplyError(f"{area}[{name}] of {self.spec.name} is planned and not declared")
-            full = new_item(area, item, self.state.formats, self._variant)
+            full = new_item(area, item, self.state.formats, self._variant, self.state.image_presets)
             if area == "networks":
                 tap = link_name(self.spec.name, name, self.work.host.links)
                 domain_xml.add_nic(root, name, {**full.values, "mac": change.after["mac"]}, tap)

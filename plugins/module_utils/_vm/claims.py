@@ -17,7 +17,7 @@ from .._guest.claims import CardClaim, as_it_is, once_it_stands, when_it_goes
 from .._image.state import space_of
 from .addressing import is_address, with_addresses
 from .plan import VmKind
-from .spec import DEVICE_REFS, Spec, reads_only, with_create_defaults, with_source
+from .spec import DEVICE_REFS, Spec, reads_only, with_create_defaults, with_presets, with_source
 from .state import State
 from .xml.hostdev import marks_of
 from .xml.nic import Nic
@@ -39,7 +39,9 @@ def claims_of(spec: Spec | None, state: State) -> Claims:
     if not state.exists:
         # What it lacks its own plan says.
         with contextlib.suppress(SpecError):
-            wanted = with_create_defaults(with_source(spec, state.source))
+            wanted = with_create_defaults(
+                with_presets(with_source(spec, state.source), state.presets), presets=state.image_presets
+            )
     memory = wanted.get("memory_max") or max(_memory_before(state), wanted.get("memory", 0))
     space = [space for item in wanted.wanted("disks") if (space := _space(item, state))]
     copies = state.missing_copies.items()

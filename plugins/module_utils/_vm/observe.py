@@ -27,6 +27,7 @@ from .._host.libvirt import Listings, dotted, errors_of
 from .._host.snapshot import IMAGE, SERVICE_LIBVIRT, Host
 from .._host.uses import obstacle
 from .._image import copies
+from .._image.presets import Presets
 from .._image.store import stored
 from .._storage import volume as volumes
 from .._storage.choice import absence, drivers_of, pool_of
@@ -38,7 +39,8 @@ from .firmware import Firmware
 from .naming import PLACES, name_live_devices
 from .offer import Offer
 from .options import OPTIONS, SEED_DISK
-from .spec import DEVICE_REFS, Spec, reads_only
+from .seed import INSTANCE
+from .spec import DEVICE_REFS, Spec, reads_only, root_image, with_presets
 from .state import FoundVolume, State, VmSide, seed_values
 from .volumes import Drivers, place_of, read_volume, recorded_places, volume_of
 from .xml import domain as domain_xml
@@ -91,12 +93,14 @@ def observe(spec: Spec, host: Host) -> State:
         missing_media=_missing_media(spec),
         missing_folders=sharing.missing_folders(spec),
         device_groups=passthrough.shared_groups(spec, host, state.device_sources),
-        remembered=_remembered(spec, state),
+        presets=_presets(spec, state, host),
     )
-    offer = _offer(spec, state, host)
+    asked = spec if state.exists else with_presets(spec, state.presets)
+    state = state.replace(remembered=_remembered(asked, state))
+    offer = _offer(asked, state, host)
     state = state.replace(offer=offer)
     if not host.missing(SERVICE_LIBVIRT) and not (offer is not None and offer.obstacle):
-        state = state.replace(**obstacles.observe(spec, state, host, _place(spec, state)))
+        state = state.replace(**obstacles.observe(asked, state, host, _place(asked, state)))
     state = state.replace(obstacles={**state.obstacles, **_device_obstacles(spec, state, host)})
     return state.replace(foreign_seed=_foreign_seed(spec, state, drivers))
 
@@ -169,7 +173,7 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
         return state.replace(**_out_of_reach(spec.name, state, host, _used(host, spec.name, owned)))
     needs_macs = _needs_mac(spec, record)
     return state.replace(
-        image_sizes=_image_sizes(spec, host),
+        **_images(spec, host),
         missing_copies=_missing_copies(spec, drivers),
         machine_id=(atomic.read_text("/etc/machine-id") or "").strip(),
         taken_macs=taken_macs(host, spec.name) if needs_macs else {},
@@ -232,6 +236,7 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
         live=live,
         declined=notes.declined if notes else (),
         seed_path=seed_path,
+        seed_instance=str((lasting or {}).get(INSTANCE) or "") or None,
         sources=frozenset(sizes),
         libvirt_snapshots=domain.snapshotNum(0) if spec.name in listed.with_snapshots else 0,
         run=run,
@@ -593,18 +598,33 @@ def _device_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
     }
 
 
-def _image_sizes(spec: Spec, host: Host) -> dict[str, int]:
+def _images(spec: Spec, host: Host) -> dict[str, t.Any]:
+    """The sizes of the images that are named, and what is known of the systems in them."""
     names = {spec.image, *(item.text("image") for item in spec.items("disks"))} - {None}
-    sizes = {}
+    sizes, presets = {}, {}
     for name in sorted(t.cast("set[str]", names)):
         image = stored(host.record("images", name))
         kind = image.kind if image else host.promised(Reference(IMAGE, name), "kind") or "vm"
         if kind != "vm":
             what = "an ISO" if kind == "iso" else "an image for containers"
             raise ObserveError(f"image: {name} is {what}; a virtual machine needs one of kind vm")
+        told = (image.presets if image else Presets())._replace(
+            **host.promised(Reference(IMAGE, name), "presets") or {}
+        )
         if image is not None:
             sizes[name] = image.size_bytes
-    return sizes
+            told = told._replace(disk=told.disk if (told.disk or 0) > image.size_bytes else None)
+        presets[name] = told
+    return {"image_sizes": sizes, "image_presets": presets}
+
+
+def _presets(spec: Spec, state: State, host: Host) -> Presets:
+    """What is known of the system in the machine: since it was made, or of what it is made of."""
+    if state.exists:
+        return state.record.presets
+    if spec.origin is not None:
+        return load_file(host.record("guests", spec.origin)).presets
+    return state.image_presets.get(root_image(spec) or "", Presets())
 
 
 def _used(host: Host, name: str, owned: t.Mapping[str, str]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from .._core.options import (
     PATH,
     SECRET,
     SEED,
+    TASK,
     VOLUME,
     Check,
     Option,
@@ -42,6 +43,7 @@ from .._core.options import (
 from .._core.units import show_memory_kib, show_size
 from .._guest import options as guest
 from .._guest.device import PCI, USB
+from .xml.cdrom import SEED_NAME
 from .xml.cpu import TOPOLOGY
 from .xml.graphics import LOOPBACK
 from .xml.variant import LINUX, PRESETS
@@ -68,8 +70,11 @@ CPU_SYNONYMS = {"host": "host-passthrough", "max": "maximum"}
 FIRMWARE = ("bios", "uefi")
 TPM_VERSIONS = ("1.2", "2.0")
 TPM_MODELS = ("crb", "tis")
+# What another seed does to a machine that stands: nothing, what is done at every start, or all of it again.
+IGNORE, NEXT_BOOT, NEW_INSTANCE = "ignore", "next_boot", "new_instance"
+ON_CHANGE = (IGNORE, NEXT_BOOT, NEW_INSTANCE)
 # The disk that cloud_init makes.
-SEED_DISK = "seed"
+SEED_DISK = SEED_NAME
 
 _SECTOR = 512
 # The numbers below are the host's own.
@@ -310,6 +315,7 @@ OPTIONS = Options(
     Option("cloud_init.user_data", check=SECRET, home=SEED, off="", secret=True),
     Option("cloud_init.meta_data", check=RENDERED, home=SEED, off=""),
     Option("cloud_init.network_config", check=RENDERED, home=SEED, off=""),
+    Option("cloud_init.on_change", home=TASK, choices=ON_CHANGE),
     Option("boot.order", "list", ORDER, off=(), show=listed),
     Option("boot.kernel", check=PATH, off=""),
     Option("boot.initrd", check=PATH, off=""),

@@ -26,7 +26,8 @@ from .._image.plan import copy_path
 from .addressing import is_address, is_unsettled, misfit, owner_of_ip, owner_of_mac, with_addresses
 from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, tpm_folder, wanted_way, word_of
 from .naming import has_new_name
-from .options import CLOUD_INIT, OPTIONS, PCI_MODELS, SEED_DISK
+from .options import CLOUD_INIT, IGNORE, NEW_INSTANCE, OPTIONS, PCI_MODELS, SEED_DISK
+from .readers import obstacles, reader_of
 from .spec import (
     DEVICE_REFS,
     DEVICES,
@@ -41,6 +42,7 @@ from .spec import (
     shared_name,
     topology_error,
     with_create_defaults,
+    with_presets,
     with_source,
 )
 from .state import State, VmSide
@@ -107,10 +109,11 @@ class VmKind(Kind):
     # -- a new guest and its items
 
     def created(self) -> Spec:
-        return with_create_defaults(with_source(self.spec, self.state.source), self.state.formats)
+        wanted = with_presets(with_source(self.spec, self.state.source), self.state.presets)
+        return with_create_defaults(wanted, self.state.formats, self.state.image_presets)
 
     def created_item(self, area: str, item: Item) -> Item:
-        return new_item(area, item, self.state.formats, self.state.variant(self.spec))
+        return new_item(area, item, self.state.formats, self.state.variant(self.spec), self.state.image_presets)
 
     def plan_creation(self, draft: Draft) -> None:
         if self.state.accelerator != "kvm" and self.state.accelerator_reason:
@@ -118,6 +121,13 @@ class VmKind(Kind):
         if self.state.source is not None and self.state.source.parts:
             self._say_what_stays(draft)
             self._plan_firmware(draft, self.state.source.beside)
+        self._check_memory(draft)
+
+    def _check_memory(self, draft: Draft) -> None:
+        least, memory = (self.state.presets.memory or 0) // 1024, self.spec.get("memory", 0)
+        if memory < least:
+            show = OPTIONS["memory"].show
+            draft.plan.warnings.append(f"memory: {show(memory)} is less than the {show(least)} that its image asks for")
 
     def _plan_firmware(self, draft: Draft, beside: t.Mapping[str, str]) -> None:
         origin, name = self.spec.origin, self.spec.name
@@ -153,7 +163,12 @@ class VmKind(Kind):
     def _say_what_stays(self, draft: Draft) -> None:
         """What identifies the origin inside its disks, which nobody opens here, and what its seed cannot make anew in time."""
         origin, name = self.spec.origin, self.spec.name
-        if not self.spec.has_seed:
+        reader = reader_of(self.state.presets.seed)
+        if self.spec.has_seed and reader is not None and not reader.has_vendor_data:
+            draft.plan.warnings.append(
+                f"{reader.name} does not make anew what identifies a system: what of that lies inside the disks of {name} is that of {origin}"
+            )
+        elif not self.spec.has_seed:
             draft.plan.warnings.append(
                 f"{name} has no seed (cloud_init). The host name, the ssh host keys and /etc/machine-id inside its disks stay what they are on "
                 f"{origin}: leave them empty there before it is cloned, or run virt-sysprep on the disks of {name}"
@@ -359,6 +374,8 @@ class VmKind(Kind):
         return declared if declared is not None and declared == machine.family(found) else found
 
     def may_have(self, draft: Draft, path: str, declared: t.Any) -> bool:
+        if path in CLOUD_INIT and self.state.exists and self.spec.get("cloud_init.on_change") == IGNORE:
+            return False
         wanted = OPTIONS[path].off if path in draft.unset else declared
         obstacle = self._obstacle_to_value(path, wanted) if self.state.exists else None
         if obstacle:
@@ -472,6 +489,7 @@ class VmKind(Kind):
         self._check_place_of_seed(draft)
         self._check_screen(draft)
         self._check_parts(draft)
+        self._check_reader_of_seed(draft)
 
     def _note_names(self, draft: Draft) -> None:
         """Devices that bear no name are known by the declared one from now on, whatever is said of them later."""
@@ -595,6 +613,40 @@ class VmKind(Kind):
             )
         if self.spec.get("tablet") and self.state.exists and not self.state.persistent.domain.has_usb:
             raise SpecError(f"tablet: the definition of {self.spec.name} says that it has no USB", key="tablet")
+
+    def _check_reader_of_seed(self, draft: Draft) -> None:
+        """Whether what reads the seed in the machine understands what is said to it."""
+        changed = [path for path in CLOUD_INIT if draft.plan.has(path)]
+        if not changed:
+            return
+        there = self.state.persistent.values if self.state.exists and self.state.seed_path else {}
+        said = {
+            **{path: there.get(path) for path in CLOUD_INIT},
+            **{path: self.spec.values[path] for path in CLOUD_INIT if path in self.spec.values},
+        }
+        said = {path: None if path in draft.unset else value for path, value in said.items()}
+        for path, why in obstacles(self.state.presets.seed, said).items():
+            shown = "(secret)" if OPTIONS[path].secret else OPTIONS[path].show(said[path])
+            refuse(draft, path, None, shown, f"{path}: {why}")
+        if not self.state.exists or not self.state.seed_path:
+            return
+        reader = reader_of(self.state.presets.seed)
+        is_new = self.spec.get("cloud_init.on_change") == NEW_INSTANCE
+        if is_new and said["cloud_init.meta_data"]:
+            reason = (
+                "cloud_init.on_change: the instance is the one that meta_data says. Write another instance-id there"
+            )
+            refuse(
+                draft,
+                "cloud_init.meta_data",
+                None,
+                OPTIONS["cloud_init.meta_data"].show(said["cloud_init.meta_data"]),
+                reason,
+            )
+        if reader is not None and not reader.reads_again:
+            draft.plan.warnings.append(
+                f"cloud_init: {reader.name} reads its seed at the first start alone: what is new in it does not reach {self.spec.name}"
+            )
 
     def _check_place_of_seed(self, draft: Draft) -> None:
         is_new = self.state.seed_path is None or not self.state.exists

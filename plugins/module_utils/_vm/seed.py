@@ -2,18 +2,21 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""The NoCloud seed of cloud-init: a small ISO, read back as what was declared."""
+"""The NoCloud seed, which cloud-init, FreeBSD's nuageinit and Windows' cloudbase-init read: a small ISO, read back as what was declared."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
+import re
 import typing as t
 
 from .._core import libraries
 from .._guest.identity import DBUS_MACHINE_ID, LEASES, MACHINE_ID, SECRETS
-from .options import CLOUD_INIT
+from .._image.presets import CLOUD_INIT, CLOUDBASE_INIT, NUAGEINIT
+from .options import CLOUD_INIT as PATHS
 from .spec import acts_early
 
 Values = t.Mapping[str, t.Any]
@@ -21,6 +24,8 @@ Values = t.Mapping[str, t.Any]
 Cards = t.Mapping[str, str]
 
 LABEL = "cidata"
+# What of a seed is no option: the instance that it tells.
+INSTANCE = "instance"
 _FILES = ("user-data", "meta-data", "network-config", "vendor-data")
 _HEAD = "#cloud-config\n"
 _ARCHIVE = "#cloud-config-archive\n"
@@ -40,24 +45,53 @@ else
   dbus-uuidgen --ensure={MACHINE_ID}
 fi'
 """
-_SHELL = "/bin/bash"
+# What each system calls who may become root, and a shell that it has.
+_ACCOUNTS: dict[str, dict[str, t.Any]] = {
+    CLOUD_INIT: {
+        "groups": ["sudo"],
+        "shell": "/bin/bash",
+        "sudo": "ALL=(ALL) NOPASSWD:ALL",
+        "lock_passwd": True,
+    },
+    # A locked account could not log in with a key either. Programs for sudo are packages.
+    NUAGEINIT: {"groups": "wheel", "shell": "/bin/sh", "sudo": "ALL=(ALL) NOPASSWD:ALL"},
+    CLOUDBASE_INIT: {"groups": "Administrators"},
+}
+_PUBLIC_KEYS = "public-keys"
+_INSTANCE_MARK = re.compile(r"-[0-9a-f]{8}")
 
 
-def render(guest: str, values: Values, cards: Cards, *, is_clone: bool = False) -> dict[str, str]:
-    """The files of the seed by name, the same text for the same input.
+def render(
+    guest: str,
+    values: Values,
+    cards: Cards,
+    *,
+    is_clone: bool = False,
+    reader: str | None = None,
+    instance: str | None = None,
+) -> dict[str, str]:
+    """The files of the seed by name, the same text for the same input. *reader* is what reads it, cloud-init where that is not known.
 
     The shortcuts (user, ssh_keys, packages) are the user data. Where user data is written too they become vendor data, which
     cloud-init merges below it. The seed of a clone also makes what identifies a system anew, once in its instance.
     """
-    own = _HEAD + _dump(_shortcuts(values))
+    reader = reader or CLOUD_INIT
+    own = _HEAD + _dump(_shortcuts(values, reader))
     user_data = _text(values, "user_data")
+    is_early = is_clone and reader == CLOUD_INIT and acts_early(values)
+    meta = _own_meta(guest, is_early=is_early, instance=instance)
+    if reader == CLOUDBASE_INIT and not _text(values, "user") and (keys := _list(values, "ssh_keys")):
+        meta[_PUBLIC_KEYS] = keys
     network = _text(values, "network_config") or _dump(_all_by_dhcp(cards))
     files = {
-        "meta-data": _text(values, "meta_data") or _dump(_own_meta(guest, is_early=is_clone and acts_early(values))),
+        "meta-data": _text(values, "meta_data") or _dump(meta),
         "network-config": network,
         "user-data": user_data or own,
     }
-    parts = [*([own] if user_data else []), *([_NEW_IDENTITY] if is_clone else [])]
+    if reader == CLOUDBASE_INIT and not _text(values, "network_config"):
+        del files["network-config"]  # Windows asks by DHCP itself, also with cards that nobody named
+    own_parts = [own] if user_data and reader == CLOUD_INIT else []
+    parts = [*own_parts, *([_NEW_IDENTITY] if is_clone and reader == CLOUD_INIT else [])]
     if parts:
         files["vendor-data"] = parts[0] if len(parts) == 1 else _ARCHIVE + _dump([{"content": part} for part in parts])
     return files
@@ -73,23 +107,34 @@ def read(files: t.Mapping[str, str], guest: str) -> dict[str, str | tuple[str, .
     users = said.get("users") or [{}]
     user = users[-1] if isinstance(users[-1], dict) else {}
     meta = files.get("meta-data", "")
+    own_meta = _read_own_meta(meta, guest)
     network = files.get("network-config", "")
     return {
         "cloud_init.user": str(user.get("name", "")),
-        "cloud_init.ssh_keys": tuple(user.get("ssh_authorized_keys") or said.get("ssh_authorized_keys") or ()),
+        "cloud_init.ssh_keys": tuple(
+            user.get("ssh_authorized_keys")
+            or said.get("ssh_authorized_keys")
+            or (own_meta or {}).get(_PUBLIC_KEYS)
+            or ()
+        ),
         "cloud_init.packages": tuple(said.get("packages") or ()),
         "cloud_init.user_data": user_data,
-        "cloud_init.meta_data": ""
-        if meta in [_dump(_own_meta(guest, is_early=is_early)) for is_early in (False, True)]
-        else meta,
+        "cloud_init.meta_data": "" if own_meta is not None else meta,
         "cloud_init.network_config": "" if _is_all_by_dhcp(network) else network,
+        INSTANCE: str((own_meta or {}).get("instance-id", "")),
     }
+
+
+def another_instance(guest: str, files: t.Mapping[str, str], now: str | None) -> str:
+    """The name of another instance of *guest* than *now*, for a seed of these *files*: the same for the same seed."""
+    text = "".join(f"{name}\0{content}\0" for name, content in sorted(files.items()))
+    return f"{guest}-{hashlib.sha256(f'{now}{text}'.encode()).hexdigest()[:8]}"
 
 
 def merged(values: Values, before: t.Mapping[str, str | tuple[str, ...]] | None, unset: t.Collection[str]) -> Values:
     """What the seed says after the change: what is declared over what was there."""
     result: dict[str, t.Any] = dict(before or {})
-    for path in CLOUD_INIT:
+    for path in PATHS:
         if path in values:
             result[path] = values[path]
         elif path in unset:
@@ -142,28 +187,42 @@ def _list(values: Values, key: str) -> list[str]:
     return list(value) if isinstance(value, tuple) else []
 
 
-def _shortcuts(values: Values) -> dict[str, t.Any]:
+def _shortcuts(values: Values, reader: str) -> dict[str, t.Any]:
     user, keys, packages = _text(values, "user"), _list(values, "ssh_keys"), _list(values, "packages")
     said: dict[str, t.Any] = {}
     if user:
-        account = {
-            "name": user,
-            "groups": ["sudo"],
-            "shell": _SHELL,
-            "sudo": "ALL=(ALL) NOPASSWD:ALL",
-            "lock_passwd": True,
-        }
-        said["users"] = [{**account, "ssh_authorized_keys": keys}]
-    elif keys:
+        said["users"] = [{"name": user, **_ACCOUNTS[reader], "ssh_authorized_keys": keys}]
+    elif keys and reader != CLOUDBASE_INIT:
         said["ssh_authorized_keys"] = keys
+    if reader == NUAGEINIT and (user or keys):
+        # The user of its images has a password that everybody knows.
+        said["ssh_pwauth"] = False
     if packages:
         said.update(package_update=True, packages=packages)
     return said
 
 
-def _own_meta(guest: str, *, is_early: bool) -> dict[str, str]:
+def _own_meta(guest: str, *, is_early: bool, instance: str | None) -> dict[str, t.Any]:
     # The mode local: all but the last stages before the network is up, and not right after.
-    return {"instance-id": guest, "local-hostname": guest, **({"dsmode": "local"} if is_early else {})}
+    return {"instance-id": instance or guest, "local-hostname": guest, **({"dsmode": "local"} if is_early else {})}
+
+
+def _read_own_meta(text: str, guest: str) -> dict[str, t.Any] | None:
+    """The meta data where ``render`` made it up itself."""
+    said = _load(text)
+    if said is None or said.get("local-hostname") != guest or text != _dump(said):
+        return None
+    instance, rest = (
+        str(said.get("instance-id")),
+        said.keys() - {"instance-id", "local-hostname", "dsmode", _PUBLIC_KEYS},
+    )
+    mark = instance.removeprefix(guest)
+    is_own = (
+        instance.startswith(guest)
+        and (not mark or _INSTANCE_MARK.fullmatch(mark))
+        and said.get("dsmode", "local") == "local"
+    )
+    return said if is_own and not rest else None
 
 
 def _parts(vendor_data: str) -> list[str]:

@@ -20,10 +20,11 @@ from .._guest.auto_address import is_auto
 from .._guest.content import Source
 from .._guest.device import PCI, USB
 from .._guest.spec import GuestSpec, parse_guest
+from .._image.presets import Presets
 from . import firmware
 from .firmware import PATHS, Way, wanted_way
 from .offer import default_tpm
-from .options import CLOUD_INIT, OPTIONS, SEED_DISK
+from .options import CLOUD_INIT, IGNORE, OPTIONS, SEED_DISK
 from .xml.cpu import TOPOLOGY
 from .xml.disk import LIMITS
 from .xml.variant import LINUX, PRESETS
@@ -79,6 +80,8 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
     places = [(item.get("bridge"), ip) for item in spec.wanted("networks") if "/" in (ip := item.text("ip") or "")]
     if len(set(places)) != len(places):
         raise SpecError("networks: an ip is there twice on one bridge", key="networks")
+    if spec.get("cloud_init.on_change") == IGNORE and (kept := [path for path in spec.unset if path in CLOUD_INIT]):
+        raise SpecError(f"unset: {kept[0]} is not taken off, as cloud_init.on_change says ignore", key="unset")
     _check_names(spec)
     for item in spec.wanted("shares"):
         if len(item.name) > _LONGEST_TAG:
@@ -122,6 +125,9 @@ def _check_names(spec: Spec) -> None:
     areas: dict[str, str] = {}
     for area in DEVICES:
         for item in spec.items(area):
+            if item.name == SEED_DISK:
+                key = f"{area}[{item.name}]"
+                raise SpecError(f"{key}: this name belongs to the disk that cloud_init makes", key=key)
             if areas.setdefault(item.name, area) != area:
                 raise SpecError(shared_name(area, item.name, areas[item.name]), key=area)
 
@@ -168,6 +174,8 @@ def topology_error(whole: int, most: int) -> SpecError:
 
 Formats = t.Mapping[str, tuple[str, ...]]
 NO_FORMATS: Formats = types.MappingProxyType({})
+ImagePresets = t.Mapping[str, Presets]
+NO_PRESETS: ImagePresets = types.MappingProxyType({})
 
 
 # What may ask the network for something before cloud-init's last stages, as cloud-init 24.4 itself sees it.
@@ -185,8 +193,6 @@ def _check_disk(item: Item) -> None:
     key = f"disks[{item.name}]"
     if item.name in firmware.WORDS:
         raise SpecError(f"{key}: this name belongs to the {firmware.WORDS[item.name]}", key=key)
-    if item.name == SEED_DISK:
-        raise SpecError(f"{key}: this name belongs to the disk that cloud_init makes", key=key)
     if (item.text("source") or "").lower().endswith(".iso"):
         raise SpecError(
             f"{key}.source: {item.text('source')} is a medium of a CD-ROM drive. Write it under cdroms", key=key
@@ -247,8 +253,26 @@ def _cloned(item: Item, values: t.Mapping[str, t.Any]) -> Item:
     return item if is_its_own else item.with_values({**values, **item.values})
 
 
-def with_create_defaults(spec: Spec, formats: Formats = NO_FORMATS) -> Spec:
+def root_image(spec: GuestSpec) -> str | None:
+    """The image that the system of a new machine is in: that of its first disk."""
+    images = (item.text("image") for item in spec.wanted("disks"))
+    return spec.image or next((image for image in images if image is not None), None)
+
+
+def with_presets(spec: Spec, presets: Presets) -> Spec:
+    """*spec* of a new machine with what suits the system in its image. A clone has that of its origin."""
+    if spec.origin is not None:
+        return spec
+    told = {"os_variant": presets.os_variant}
+    if presets.firmware == "uefi" and not any(path in spec.values for path in PATHS):
+        told[PATHS[0]] = presets.firmware
+    return spec.replace(values={**{path: value for path, value in told.items() if value is not None}, **spec.values})
+
+
+def with_create_defaults(spec: Spec, formats: Formats = NO_FORMATS, presets: ImagePresets = NO_PRESETS) -> Spec:
     """*spec* with what a new virtual machine gets where the user wrote nothing. The image goes to the first disk.
+
+    *presets* are those of images by name.
 
     :raises SpecError: for a name that a new guest cannot have, and for an image without a disk to stand on.
     """
@@ -260,6 +284,8 @@ def with_create_defaults(spec: Spec, formats: Formats = NO_FORMATS) -> Spec:
     values = OPTIONS.created(declared)
     if values["graphics.type"] != "none":
         values.setdefault("tablet", True)
+    if "memory" not in spec.values:
+        values["memory"] = max(values["memory"], (_presets_of(root_image(spec), presets).memory or 0) // 1024)
     whole = cpus_of(values)
     values.setdefault(spec.cores_path, min(whole, values.get("cpu.max_cores", whole)))
     has_topology = any(path in values for path in TOPOLOGY_PATHS)
@@ -269,9 +295,12 @@ def with_create_defaults(spec: Spec, formats: Formats = NO_FORMATS) -> Spec:
     values.setdefault("memory_max", values["memory"])
     if values["memory"] > values["memory_max"]:
         raise SpecError("memory_max: is less than memory", key="memory_max")
-    lists = {area: tuple(new_item(area, item, formats, variant) for item in spec.wanted(area)) for area in spec.lists}
+    lists = {area: tuple(spec.wanted(area)) for area in spec.lists}
     if spec.image is not None:
         lists["disks"] = _with_image(spec.image, lists.get("disks", ()))
+    lists = {
+        area: tuple(new_item(area, item, formats, variant, presets) for item in items) for area, items in lists.items()
+    }
     return spec.replace(values=values, lists=lists)
 
 
@@ -299,14 +328,23 @@ def default_of(variant: str, path: str) -> t.Any:
     return PRESETS[variant].get(path, OPTIONS[path].create)
 
 
-def new_item(area: str, item: Item, formats: Formats = NO_FORMATS, variant: str = LINUX) -> Item:
+def _presets_of(image: str | None, presets: ImagePresets) -> Presets:
+    return presets.get(image or "", Presets())
+
+
+def new_item(
+    area: str, item: Item, formats: Formats = NO_FORMATS, variant: str = LINUX, presets: ImagePresets = NO_PRESETS
+) -> Item:
     """What a new disk, drive, network card, device or share gets where the user wrote nothing. A MAC is derived by the plan.
 
-    *formats* are those that the disks of each pool can have; a new one gets the first. *variant* is the system inside.
+    *formats* are those that the disks of each pool can have; a new one gets the first. *variant* is the system inside, *presets* are those
+    of images by name.
 
     :raises SpecError: for a disk that nothing says where it comes from, for a card without a bridge, for a device that is none.
     """
-    created = OPTIONS.created_item(area, item.with_values({**_preset(variant, area), **item.values}))
+    known = _presets_of(item.text("image"), presets) if area == "disks" else Presets()
+    told = {key: value for key, value in (("bus", known.bus), ("size", known.disk)) if value is not None}
+    created = OPTIONS.created_item(area, item.with_values({**_preset(variant, area), **told, **item.values}))
     if area == "networks" and "bridge" not in item.values:
         key = f"networks[{item.name}]"
         raise SpecError(f"{key}.bridge: is needed to add the network card", key=key)

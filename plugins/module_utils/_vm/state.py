@@ -12,10 +12,11 @@ import typing as t
 from .._guest.record import Run
 from .._guest.state import GuestState, Side, Things
 from .._host.dhcp import Server
+from .._image.presets import Presets
 from .._storage.volume import Volume
 from .offer import Offer
 from .options import CLOUD_INIT, OPTIONS
-from .spec import Spec
+from .spec import NO_PRESETS, ImagePresets, Spec
 from .xml.cdrom import Cdrom
 from .xml.disk import Disk
 from .xml.domain import Domain
@@ -77,7 +78,8 @@ class State(GuestState):
     *bridges* are the bridges of virtual networks by name, *formats* those that the disks of each pool can have, *other_pools* the
     types of the pools that have no driver. *missing_copies* are the copies of images that new disks would be cloned from, where there
     are none yet, by pool and image. *sources* are the paths of disks that are there, *found* the files that stand where a declared
-    disk would be made, *image_sizes* in bytes. *seed_path* is where its seed lies, *foreign_seed* a file of somebody else where
+    disk would be made, *image_sizes* in bytes, *image_presets* of the images by name, *presets* of the system that is or will be in it.
+    *seed_instance* is the instance that its seed tells. *seed_path* is where its seed lies, *foreign_seed* a file of somebody else where
     it would be made. *run* is the process behind it. *places* are what declared sources lead to, *mistaken* says by list and item
     why nobody can tell which device is meant, *obstacles* by option path why its declared value cannot be had, *hyperv* what
     Windows could find of Microsoft's hypervisor, *source_obstacles* by disk why its new source cannot be used, *missing_media* are
@@ -100,6 +102,7 @@ class State(GuestState):
         "formats",
         "found",
         "hyperv",
+        "image_presets",
         "image_sizes",
         "leases",
         "libvirt_snapshots",
@@ -112,8 +115,10 @@ class State(GuestState):
         "offer",
         "other_pools",
         "places",
+        "presets",
         "remembered",
         "run",
+        "seed_instance",
         "seed_path",
         "servers",
         "source_obstacles",
@@ -126,6 +131,7 @@ class State(GuestState):
         self,
         *,
         seed_path: str | None = None,
+        seed_instance: str | None = None,
         foreign_seed: str | None = None,
         bridges: t.Mapping[str, str] | None = None,
         formats: t.Mapping[str, tuple[str, ...]] | None = None,
@@ -134,6 +140,8 @@ class State(GuestState):
         sources: t.Collection[str] = (),
         found: t.Mapping[str, FoundVolume] | None = None,
         image_sizes: t.Mapping[str, int] | None = None,
+        image_presets: ImagePresets = NO_PRESETS,
+        presets: Presets | None = None,
         accelerator: str = "tcg",
         accelerator_reason: str = "",
         libvirt_snapshots: int = 0,
@@ -158,6 +166,9 @@ class State(GuestState):
     ) -> None:
         super().__init__(**common)
         self.seed_path = seed_path
+        self.seed_instance = seed_instance
+        self.image_presets = image_presets
+        self.presets = presets or Presets()
         self.foreign_seed = foreign_seed
         self.bridges: t.Mapping[str, str] = bridges or {}
         self.formats: t.Mapping[str, tuple[str, ...]] = formats or {}

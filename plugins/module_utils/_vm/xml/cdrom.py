@@ -12,6 +12,9 @@ import typing as t
 from . import disk
 from .node import Node, address_of, attribute, boot_order, make, name_of, remove, set_attribute, set_name
 
+# The drive or disk that cloud_init makes, which no list has.
+SEED_NAME = "seed"
+
 
 class Cdrom:
     """A drive of a domain. *source* is the path of its medium, empty where it has none or nothing tells the path.
@@ -78,8 +81,8 @@ class Cdrom:
 
 
 def is_drive(node: Node) -> bool:
-    """Whether what libvirt calls a disk is a CD-ROM drive."""
-    return bool(node.get("device") == "cdrom")
+    """Whether what libvirt calls a disk is a CD-ROM drive. The seed counts as the disk that it is on every bus that knows read-only ones."""
+    return bool(node.get("device") == "cdrom") and name_of(node) != SEED_NAME
 
 
 def _read_source(node: Node) -> str | None:

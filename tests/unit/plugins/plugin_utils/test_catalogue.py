@@ -71,7 +71,7 @@ def test_what_an_entry_names_comes_over_tls_and_can_be_checked(name):
 def test_a_machine_gets_of_an_entry_what_it_needs(name):
     presets = entries()[name].get("presets")
     if entries()[name]["kind"] == "vm":
-        assert presets is not None and {"firmware", "seed", "bus", "memory", "disk"} <= presets.keys()
+        assert presets is not None and {"firmware", "os_variant", "seed", "bus", "memory", "disk"} <= presets.keys()
 
 
 def test_the_keys_are_those_of_who_signs():

@@ -24,18 +24,23 @@ FULL = {
 }
 
 
+def said(files):
+    """What a seed says of options."""
+    return {path: value for path, value in seed.read(files, "vm").items() if path != seed.INSTANCE}
+
+
 @pytest.mark.parametrize("left_out", [None, *FULL])
 @pytest.mark.parametrize("is_clone", [False, True])
 def test_a_seed_says_what_was_declared(left_out, is_clone):
     values = {path: value for path, value in FULL.items() if path != left_out}
     files = seed.render("vm", values, CARDS, is_clone=is_clone)
-    assert {path: value for path, value in seed.read(files, "vm").items() if value} == values
+    assert {path: value for path, value in said(files).items() if value} == values
     assert files == seed.render("vm", values, CARDS, is_clone=is_clone)
 
 
 @pytest.mark.parametrize("is_clone", [False, True])
 def test_nothing_declared_reads_as_nothing(is_clone):
-    assert not any(seed.read(seed.render("vm", {}, CARDS, is_clone=is_clone), "vm").values())
+    assert not any(said(seed.render("vm", {}, CARDS, is_clone=is_clone)).values())
 
 
 @pytest.mark.parametrize("user_data", ["", "#cloud-config\nruncmd: [ls]\n"])
@@ -84,3 +89,61 @@ def test_the_image_holds_the_files():
     files = seed.render("vm", FULL, CARDS)
     assert seed.unpack(seed.build(files)) == files
     assert seed.unpack(b"no image") is None
+
+
+SHORT = {path: FULL[path] for path in ("cloud_init.user", "cloud_init.ssh_keys", "cloud_init.packages")}
+
+
+@pytest.mark.parametrize("reader", ["nuageinit", "cloudbase-init"])
+@pytest.mark.parametrize("left_out", [None, "cloud_init.user", "cloud_init.ssh_keys"])
+def test_another_reader_is_told_the_same(reader, left_out):
+    values = {path: value for path, value in SHORT.items() if path != left_out}
+    files = seed.render("vm", values, CARDS, reader=reader)
+    assert {path: value for path, value in said(files).items() if value} == values
+    assert "vendor-data" not in seed.render("vm", FULL, CARDS, reader=reader, is_clone=True)
+
+
+def test_freebsd_is_told_of_a_user_as_nuageinit_reads_it():
+    files = seed.render("vm", SHORT, CARDS, reader="nuageinit")
+    told = json.loads(files["user-data"].removeprefix("#cloud-config\n"))
+    (user,) = told["users"]
+    assert (user["groups"], user["shell"], told["ssh_pwauth"]) == ("wheel", "/bin/sh", False)
+    assert "lock_passwd" not in user
+    card = json.loads(files["network-config"])["ethernets"]["lan"]
+    assert card == {"match": {"macaddress": CARDS["lan"]}, "dhcp4": True}
+
+
+def test_windows_is_told_of_keys_without_a_user_in_the_meta_data():
+    files = seed.render("vm", {"cloud_init.ssh_keys": SHORT["cloud_init.ssh_keys"]}, CARDS, reader="cloudbase-init")
+    assert json.loads(files["meta-data"])["public-keys"] == list(SHORT["cloud_init.ssh_keys"])
+    assert "network-config" not in files
+    user = seed.render("vm", SHORT, CARDS, reader="cloudbase-init")
+    assert json.loads(user["user-data"].removeprefix("#cloud-config\n"))["users"][0]["groups"] == "Administrators"
+    assert "public-keys" not in user["meta-data"]
+
+
+def test_another_instance_has_a_name_of_its_own():
+    files = seed.render("vm", SHORT, CARDS)
+    assert seed.read(files, "vm")[seed.INSTANCE] == "vm"
+    other = seed.another_instance("vm", files, "vm")
+    assert other == seed.another_instance("vm", files, "vm") != seed.another_instance("vm", files, other)
+    again = seed.render("vm", SHORT, CARDS, instance=other)
+    assert seed.read(again, "vm")[seed.INSTANCE] == other and said(again) == said(files)
+    assert {name for name in files if files[name] != again[name]} == {"meta-data"}
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        '{"instance-id": "other", "local-hostname": "vm"}',
+        '{"instance-id": "vm-1", "local-hostname": "vm"}',
+        '{"instance-id": "vm", "local-hostname": "vm", "more": 1}',
+        "instance-id: vm\nlocal-hostname: vm\n",
+    ],
+)
+def test_meta_data_of_the_user_is_read_as_such(meta):
+    files = seed.render("vm", {"cloud_init.meta_data": meta}, CARDS)
+    assert said(files)["cloud_init.meta_data"] == meta
+    if meta.startswith("{"):
+        text = json.dumps(json.loads(meta), indent=1, sort_keys=True) + "\n"
+        assert said(seed.render("vm", {"cloud_init.meta_data": text}, CARDS))["cloud_init.meta_data"] == text
