@@ -852,6 +852,23 @@ EXAMPLES = r"""
       - name: media
         source: /srv/media
 
+- name: Keep a machine for a system that asks for secure boot and a TPM
+  homelab.hybrid.kvm_vm:
+    name: desktop
+    memory: 4GiB
+    vcpus: 2
+    firmware:
+      secure_boot: true
+    tpm:
+      version: "2.0"
+    disks:
+      - name: root
+        pool: main
+        size: 64GiB
+    networks:
+      - name: lan
+        bridge: br0
+
 - name: Pull the cable of a machine
   homelab.hybrid.kvm_vm:
     name: builder

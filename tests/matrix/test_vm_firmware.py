@@ -65,8 +65,12 @@ def line_of_qemu() -> str:
 def by_hand(rest: str, before: str, after: str) -> None:
     """A q35 of somebody else, with *after* in the place of *before*."""
     hand_made.make(NAME, machine="q35", rest=rest)
+    define(virsh("dumpxml", NAME, "--inactive").replace(before, after))
+
+
+def define(xml: str) -> None:
     file = NVRAM / f"{NAME}.xml"
-    file.write_text(virsh("dumpxml", NAME, "--inactive").replace(before, after), encoding="utf-8")
+    file.write_text(xml, encoding="utf-8")
     virsh("define", str(file))
 
 
@@ -173,6 +177,23 @@ def test_what_libvirt_chose_for_a_machine_of_somebody_else_is_read() -> None:
     assert running(NAME).findtext("os/loader") == f"{OVMF}CODE_4M.ms.fd"
     outcome = check_run_again(VM, {**GONE}, ["state"])
     assert outcome.plan.kept == [str(NVRAM / f"{NAME}_VARS.fd")]
+
+
+def test_what_somebody_has_defined_meanwhile_comes_with_a_restart_as_it_is() -> None:
+    hand_made.make(NAME, machine="q35", rest=ACPI)
+    virsh("start", NAME)
+    own, folder = NVRAM / f"{NAME}.mine.fd", tpm_folder()
+    tpm = "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm></devices>"
+    loader = f"<loader readonly='yes' type='pflash'>{OVMF}CODE_4M.fd</loader><nvram>{own}</nvram>"
+    define(virsh("dumpxml", NAME, "--inactive").replace("hvm</type>", f"hvm</type>{loader}").replace("</devices>", tpm))
+    before = virsh("dumpxml", NAME, "--inactive")
+    wanted = {"name": NAME, **PAPER, "firmware": {"type": "uefi"}, "tpm": TPM}
+    assert sorted(unchanged(VM, wanted).plan.restart_required) == ["firmware.type", "tpm.version"]
+    check_run_again(VM, {**wanted, "restart_policy": "if_needed"}, ["firmware.type", "tpm.version"])
+    assert virsh("dumpxml", NAME, "--inactive") == before and str(own) in line_of_qemu()
+    gone = check_run_again(VM, {**GONE, "delete": ["nvram", "tpm"]}, ["state"])
+    assert sorted(gone.plan.kept) == sorted(map(str, (own, folder))) and own.exists() and folder.exists()
+    shutil.rmtree(folder)
 
 
 def test_a_firmware_that_no_descriptor_tells_of_is_left_alone() -> None:

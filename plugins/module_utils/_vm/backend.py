@@ -39,9 +39,8 @@ from .._storage.driver import Attempt, DiskSource, Driver, Snapshotting
 from .._storage.volume import Volume
 from . import backup, power, process, reserving, seed, stillness, storage
 from .addressing import Given, given, own_reservations, with_addresses
-from .firmware import NVRAM, PATHS, TPM, nvram_of, own_nvram, recorded_as, tpm_folder, uuid_of_tpm, way_of, word_of
+from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, recorded_as, tpm_folder, uuid_of_tpm, word_of
 from .naming import noted_names
-from .observe import firmwares
 from .options import CLOUD_INIT, NEW_INSTANCE, OPTIONS, SEED_DISK
 from .plan import VmKind, held_medium, kept_tpm, way_after
 from .spec import DEVICE_REFS, Spec, new_item
@@ -55,7 +54,6 @@ from .xml import (
     filesystem,
     graphics,
     hostdev,
-    machine,
     nic,
     tablet,
     variant,
@@ -263,8 +261,15 @@ class VmBackend:
         """The UEFI variables that a new machine gets, or one that starts by another firmware; empty where there are none."""
         if not self.state.exists and self._cloned_nvram:
             return self._cloned_nvram
-        way = way_after(self.spec, self.state)
-        return nvram_of(self.spec.name, way) if way.is_uefi and self.plan.has(*PATHS) else ""
+        way = self._new_way
+        return nvram_of(self.spec.name, way) if way is not None and way.is_uefi else ""
+
+    @property
+    def _new_way(self) -> Way | None:
+        """By what the machine starts from now on; ``None`` where its definition says so already, whatever waits for a restart."""
+        way, now = way_after(self.spec, self.state), self.state.persistent.values if self.state.exists else {}
+        is_same = all(now.get(path, Way().values[path]) == value for path, value in way.values.items())
+        return way if self.plan.has(*PATHS) and not is_same else None
 
     @property
     def _cloned_nvram(self) -> str:
@@ -273,8 +278,10 @@ class VmBackend:
         return own_nvram(self.spec.name, beside[NVRAM]) if NVRAM in beside else ""
 
     def _new_tpm(self) -> str:
-        is_wanted = self.plan.has("tpm.version") and bool(self.wanted("tpm.version"))
-        return tpm_folder(self.state.persistent.domain.uuid if self.state.exists else self._uuid) if is_wanted else ""
+        now = self.state.persistent.values["tpm.version"] if self.state.exists else ""
+        if now or not self.plan.has("tpm.version") or not self.wanted("tpm.version"):
+            return ""
+        return tpm_folder(self.state.persistent.domain.uuid if self.state.exists else self._uuid)
 
     def _removed(self) -> set[tuple[str, str]]:
         """The devices that this run has taken away, by list and name."""
@@ -873,9 +880,8 @@ class VmBackend:
         """All that says by what the machine starts. A clone has it of its origin."""
         if not self.state.exists and self._cloned_nvram:
             return
-        way = way_after(self.spec, self.state)
-        now = way_of(firmware_xml.read(root), machine.read(root), self.work.host.derived(firmwares))
-        if now != way:
+        way = self._new_way
+        if way is not None:
             firmware_xml.write(root, way, nvram_of(self.spec.name, way))
 
     def _write_bus(self, node: Node, bus: str) -> None:

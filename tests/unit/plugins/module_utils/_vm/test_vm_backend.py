@@ -17,10 +17,10 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import Change, How
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest import run as guest_run
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.ownership import Ownership
-from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import Run, load
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import RecordedFile, Run, load
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import Attempt, DiskSource
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Volume
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm import backend, power, storage
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import backend, firmware, power, storage
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.plan import plan_vm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import Spec, parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import FoundVolume, State
@@ -29,6 +29,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import doma
 
 ROOT = Volume("main", "vm.root", "block")
 RECORD = {"kind": "vm", "volumes": {"root": ROOT._asdict()}}
+PLAIN = firmware.nvram_of("vm", firmware.Way(True))
 PROCESS = Run(7, 8, (), None)
 
 
@@ -530,6 +531,56 @@ def test_what_a_creation_that_was_killed_has_made_goes_before_the_next(monkeypat
     told = machine.converge(**NEW)
     assert told[0] == "purge vm.root" and told[1] == "switch off" and told[2].startswith("undefine ")
     assert told[3:5] == ["retire vm.root", "purge vm.root"] and "create vm.root 1073741824 qcow2 (9,)" in told
+
+
+UEFI_AND_TPM = {"firmware": {"type": "uefi"}, "tpm": {"version": "2.0"}}
+
+
+def test_what_a_new_machine_remembers_is_ours_and_its_own(monkeypatch):
+    machine = Machine(monkeypatch, ABSENT)
+    machine.converge(**NEW, **UEFI_AND_TPM)
+    root, record = machine.lasting(), machine.record
+    folder = firmware.tpm_folder(record.uuid)
+    assert record.files == {"nvram": RecordedFile(PLAIN), "tpm": RecordedFile(folder)}
+    assert root.findtext("os/nvram") == PLAIN and root.findtext("uuid") == record.uuid
+    assert root.find("devices/tpm").get("model") == "tpm-crb"
+
+
+def test_what_is_kept_of_an_earlier_machine_is_taken_with_its_uuid(monkeypatch):
+    folder = firmware.tpm_folder("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+    data = {"kind": "vm", "files": {"nvram": {"path": PLAIN}, "tpm": {"path": folder}}}
+    state = ABSENT.replace(record=load(data, exists=True), remembered={PLAIN, folder})
+    machine = Machine(monkeypatch, state, data)
+    machine.converge(**NEW, **UEFI_AND_TPM, allow=["adopt"])
+    assert machine.record.files == {"nvram": RecordedFile(PLAIN), "tpm": RecordedFile(folder)}
+    assert machine.lasting().findtext("uuid") == firmware.uuid_of_tpm(folder)
+
+
+def test_what_a_machine_that_was_never_made_remembers_goes_and_nothing_else(monkeypatch, tmp_path):
+    ours, kept, tpm = tmp_path / "vars", tmp_path / "kept", tmp_path / "tpm"
+    for path in (ours, kept, tpm / "tpm2"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    files = {
+        "nvram": {"path": str(ours), "fresh": True},
+        "nvram@kept": {"path": str(kept)},
+        "tpm": {"path": str(tpm), "fresh": True},
+        "tpm@none": {"path": str(tmp_path / "none"), "fresh": True},
+    }
+    data = {"kind": "vm", "building": True, "files": files}
+    machine = Machine(monkeypatch, ABSENT.replace(record=load(data, exists=True)), data)
+    machine.converge(**NEW)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert machine.record.files == {"nvram@kept": RecordedFile(str(kept))}
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_the_tpm_that_a_machine_gets_is_ours_unless_something_is_in_its_place(monkeypatch, is_there):
+    state = recorded(stopped())
+    folder = firmware.tpm_folder(state.persistent.domain.uuid)
+    machine = Machine(monkeypatch, state.replace(remembered={folder} if is_there else ()), RECORD)
+    machine.converge(tpm={"version": "2.0"})
+    assert machine.record.files == ({} if is_there else {"tpm": RecordedFile(folder)})
 
 
 def test_a_disk_that_is_kept_of_an_earlier_machine_is_taken_and_grows(monkeypatch):
