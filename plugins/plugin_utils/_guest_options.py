@@ -19,6 +19,7 @@ from jinja2.exceptions import UndefinedError
 
 from . import _recommended
 from ._guest_services import services_of
+from ._mapped_devices import has_mapped, with_mapped
 from ._profiles import ALLOW, ARGUMENTS, DELETE, Layer, ProfileError, lay, mapping, pick, words_of
 
 GIVEN_FOR_A_RUN = {"allow": "guest_allow", "delete": "guest_delete"}
@@ -89,15 +90,20 @@ def options_of(name: str, variables: t.Mapping[str, t.Any], host: t.Mapping[str,
         startup=variables.get("guest_startup"),
         beneath=beneath,
     )
+    try:
+        options = with_mapped(options, f"guest_spec of {name}", str(variables.get("guest_hypervisor")), host)
+    except ProfileError as exc:
+        raise AnsibleFilterError(str(exc)) from exc
     return _recommended.settled(name, options, str(kind), host, size) if beneath is not None else options
 
 
 def host_of(variables: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
     """The variables of the hypervisor of a guest with these *variables*; none where it is not in the inventory.
 
-    Only a guest with services asks for them: Ansible makes the variables of a host anew for each question.
+    Only a guest with services, or with a device that each hypervisor knows by itself, asks for them: Ansible makes the variables of a
+    host anew for each question.
     """
-    if not variables.get("guest_services"):
+    if not variables.get("guest_services") and not has_mapped(variables):
         return {}
     hypervisor = variables.get("guest_hypervisor")
     return variables_of(str(hypervisor), hostvars) if hypervisor in hostvars else {}

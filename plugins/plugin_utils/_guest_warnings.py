@@ -26,7 +26,7 @@ READ = {
     ).split(),
     "hypervisor_": (
         "hypervisor_allow hypervisor_bridges hypervisor_default_bridge hypervisor_default_image hypervisor_default_pool "
-        "hypervisor_image_catalogue hypervisor_image_mirrors "
+        "hypervisor_devices hypervisor_image_catalogue hypervisor_image_mirrors "
         "hypervisor_images hypervisor_networks hypervisor_overcommit hypervisor_parallel "
         "hypervisor_prefix6 hypervisor_storage_pools"
     ).split(),
