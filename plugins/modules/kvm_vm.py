@@ -370,6 +370,12 @@ options:
           - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an absolute path other than /, without ''..'', or empty text for an empty
             drive.'
         type: str
+      image:
+        description:
+          - An image of the kind V(iso) in place of a O(cdroms[].source), as M(homelab.hybrid.image) keeps it. It is not taken away
+            while it is in a drive.
+          - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'', ''.'' and ''-'', the first a letter or digit.'
+        type: str
       bus:
         description:
           - How the drive is plugged in. A new drive is V(sata). V(ide) is only on a machine of the type C(pc).

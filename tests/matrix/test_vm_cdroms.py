@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
+from ansible_collections.homelab.hybrid.plugins.module_utils._image.store import file_of
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import seed
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.hand_made import disk, image, make
 from ansible_collections.homelab.hybrid.tests.harness.machines import BRIDGES, POOL, definition, running, virsh
 
-VM = KvmVm()
+VM, IMAGES = KvmVm(), Image()
 NAME = f"{machines.PREFIX}-cdroms"
 PLAIN: dict[str, t.Any] = {"name": NAME, "shutdown_timeout": 1, "force_stop": True}
 NEW = {**PLAIN, "memory": "64"}
@@ -219,6 +222,43 @@ def test_a_machine_boots_from_its_medium_behind_its_disk(folder: Path) -> None:
     assert orders == {"disk": "1", "cdrom": "2"}
     check_run_again(VM, {**PLAIN, "boot": {"order": ["cd"]}}, ["boot.order"])
     refuse(VM, {**PLAIN, "boot": {"order": ["dvd"]}}, "no disk, CD-ROM drive or network card dvd")
+
+
+# ---- media of the image store --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(folder: Path) -> t.Iterator[str]:
+    """An image of the kind iso."""
+    source = folder / f"{NAME}-kept.iso"
+    source.write_bytes(seed.build({"user-data": "kept"}))
+    name = f"{machines.PREFIX}-iso"
+    assert converge_now(IMAGES, {"name": name, "kind": "iso", "path": str(source)}).error is None
+    yield name
+    machines.remove_machines()
+    assert converge_now(IMAGES, {"name": name, "state": "absent"}).error is None
+
+
+@pytest.mark.parametrize("state", ["stopped", "started"])
+def test_an_image_of_the_kind_iso_is_a_medium_and_stays_while_it_is_in_a_drive(kept: str, state: str) -> None:
+    check_run_again(VM, cdroms({"name": "cd"}, memory="64", state=state))
+    check_run_again(VM, cdroms({"name": "cd", "image": kept}), ["cdroms[cd].source"])
+    ((dummy, path),) = media(definition(NAME))
+    assert path == file_of(kept, "iso")
+    if state == "started":
+        assert path in inserted(NAME)
+    refuse(IMAGES, {"name": kept, "state": "absent"}, NAME)
+    check_run_again(VM, cdroms({"name": "cd", "source": ""}), ["cdroms[cd].source"])
+
+
+def test_an_image_that_is_no_medium_or_missing_is_refused(folder: Path) -> None:
+    refuse(VM, cdroms({"name": "cd", "image": machines.IMAGE}, memory="64"), "a drive needs one of the kind iso")
+    wanted = cdroms({"name": "cd", "image": f"{machines.PREFIX}-none"}, memory="64")
+    assert f"image {machines.PREFIX}-none" in converge_now(VM, wanted, dry_run=True).plan.assumed
+    run = converge_now(VM, wanted)
+    assert run.error is not None and f"{machines.PREFIX}-none" in run.error.message and not run.changed
+    both = {"name": "cd", "image": machines.IMAGE, "source": "/srv/a.iso"}
+    refuse(VM, cdroms(both, memory="64"), "write one of the two")
 
 
 # ---- media that are not ours -----------------------------------------------------------------------------------------------------

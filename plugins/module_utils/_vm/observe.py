@@ -40,7 +40,7 @@ from .naming import PLACES, name_live_devices
 from .offer import Offer
 from .options import OPTIONS, SEED_DISK
 from .seed import INSTANCE
-from .spec import DEVICE_REFS, Spec, reads_only, root_image, with_presets
+from .spec import DEVICE_REFS, ISO, Spec, reads_only, root_image, with_presets
 from .state import FoundVolume, State, VmSide, seed_values
 from .volumes import Drivers, place_of, read_volume, recorded_places, volume_of
 from .xml import domain as domain_xml
@@ -172,6 +172,7 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
     if spec.state == "absent":
         return state.replace(**_out_of_reach(spec.name, state, host, _used(host, spec.name, owned)))
     needs_macs = _needs_mac(spec, record)
+    _check_media(spec, host)
     return state.replace(
         **_images(spec, host),
         missing_copies=_missing_copies(spec, drivers),
@@ -186,8 +187,8 @@ def _declared_sources(spec: Spec) -> list[str]:
 
 
 def _missing_media(spec: Spec) -> list[str]:
-    """The media of drives that are declared and not there."""
-    media = [item.text("source") for item in spec.wanted("cdroms")]
+    """The media of drives that are declared and not there. Those of images are required by their names."""
+    media = [item.text("source") for item in spec.wanted("cdroms") if "image" not in item.values]
     return [path for path in dict.fromkeys(media) if path and not os.path.exists(path)]
 
 
@@ -625,6 +626,17 @@ def _presets(spec: Spec, state: State, host: Host) -> Presets:
     if spec.origin is not None:
         return load_file(host.record("guests", spec.origin)).presets
     return state.image_presets.get(root_image(spec) or "", Presets())
+
+
+def _check_media(spec: Spec, host: Host) -> None:
+    for item in spec.wanted("cdroms"):
+        name = item.text("image")
+        image = stored(host.record("images", name)) if name else None
+        kind = image.kind if image else host.promised(Reference(IMAGE, name or ""), "kind") or ISO
+        if kind != ISO:
+            raise ObserveError(
+                f"cdroms[{item.name}].image: {name} is an image of the kind {kind}; a drive needs one of the kind {ISO}"
+            )
 
 
 def _used(host: Host, name: str, owned: t.Mapping[str, str]) -> dict[str, str]:

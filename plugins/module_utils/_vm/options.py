@@ -277,6 +277,9 @@ OPTIONS = Options(
         show=or_none,
         note="a medium that the guest holds stays in until a restart, or until allow: [eject]",
     ),
+    Option(
+        "cdroms[].image", check=NAME, home=TASK, note="the same as source, with the file of an image of the kind iso"
+    ),
     Option("cdroms[].bus", choices=DRIVE_BUSES, create="sata", note="ide is only on a machine of the type pc"),
     guest.NETWORK.but(note="what the guest does not let go waits for a restart"),
     guest.BRIDGE.but(note="a card that is on no bridge waits for a restart"),

@@ -15,10 +15,11 @@ from .._core.reference import Reference
 from .._guest.waits import has_to_wait
 from .._host.snapshot import BRIDGE, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LIBVIRT, Host
 from .facts import facts_of, guest_facts, knows_addresses
+from .._image.store import file_of
 from .observe import observe
 from .plan import plan_vm
 from .source import observe_source
-from .spec import Spec, parse, with_source
+from .spec import Spec, parse, with_media, with_source
 from .state import State
 
 if t.TYPE_CHECKING:
@@ -29,7 +30,7 @@ class KvmVm:
     """See ``_core.converge.Resource``."""
 
     def parse(self, params: t.Mapping[str, t.Any]) -> Spec:
-        return parse(params)
+        return with_media(parse(params), file_of)
 
     def requires(self, spec: Spec) -> tuple[Reference, ...]:
         if spec.state == "absent":
@@ -38,6 +39,7 @@ class KvmVm:
         for item in spec.items("disks"):
             if item.is_wanted:
                 named += [(POOL, item.text("pool")), (IMAGE, item.text("image"))]
+        named += [(IMAGE, item.text("image")) for item in spec.items("cdroms") if item.is_wanted]
         named += [(BRIDGE, item.text("bridge")) for item in spec.items("networks") if item.is_wanted]
         found = dict.fromkeys(Reference(kind, name) for kind, name in named if name is not None)
         return (SERVICE_LIBVIRT, *found)

@@ -43,6 +43,8 @@ DEVICES = tuple(WORDS)
 DEVICE_REFS = ("address", "id", "port")
 # The tag of virtio-fs has 36 bytes.
 _LONGEST_TAG = 36
+# The kind of an image that is a medium.
+ISO = "iso"
 _LIBVIRT_NAME = re.compile(r"[^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,99}")
 
 
@@ -82,6 +84,8 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
         raise SpecError("networks: an ip is there twice on one bridge", key="networks")
     if spec.get("cloud_init.on_change") == IGNORE and (kept := [path for path in spec.unset if path in CLOUD_INIT]):
         raise SpecError(f"unset: {kept[0]} is not taken off, as cloud_init.on_change says ignore", key="unset")
+    for item in spec.items("cdroms"):
+        _check_drive(item, spec.unset)
     _check_names(spec)
     for item in spec.wanted("shares"):
         if len(item.name) > _LONGEST_TAG:
@@ -118,6 +122,18 @@ def _with_type(item: Item) -> Item:
     if meant == PCI and (item.text("id") or "").count(":") > 1:
         raise SpecError(f"{key}.id: only USB devices have a serial: write vendor:product", key=f"{key}.id")
     return item.with_values({**item.values, "type": meant})
+
+
+def with_media(spec: Spec, file_of: t.Callable[[str, str], str]) -> Spec:
+    """*spec* with the files of images as the sources of drives. *file_of* says where the one of a name and a kind lies."""
+    items = spec.lists.get("cdroms")
+    if items is None:
+        return spec
+    named = [(item, item.text("image")) for item in items]
+    found = [
+        item.with_values({**item.values, "source": file_of(image, ISO)}) if image else item for item, image in named
+    ]
+    return spec.replace(lists={**spec.lists, "cdroms": tuple(found)})
 
 
 def _check_names(spec: Spec) -> None:
@@ -203,6 +219,12 @@ def _check_disk(item: Item) -> None:
             key=key,
         )
     check_limits(item)
+
+
+def _check_drive(item: Item, unset: t.Collection[str]) -> None:
+    path = f"cdroms[{item.name}].source"
+    if "image" in item.values and ("source" in item.values or path in unset):
+        raise SpecError(f"{path}: image is written too. A drive has one medium: write one of the two", key=path)
 
 
 def check_limits(item: Item, before: Thing | None = None, unset: t.Collection[str] = ()) -> None:
