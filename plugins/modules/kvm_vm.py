@@ -280,10 +280,10 @@ options:
         type: str
       bus:
         description:
-          - How the disk is plugged in. A new disk is V(virtio).
+          - How the disk is plugged in. A new disk is V(virtio). V(ide) is only on a machine of the type C(pc).
           - 'B(In short:) for the next boot. A new one has V(virtio).'
         type: str
-        choices: [virtio, scsi, sata]
+        choices: [virtio, scsi, sata, usb, ide]
       serial:
         description:
           - The serial number that the guest sees.
@@ -295,6 +295,19 @@ options:
           - 'B(In short:) for the next boot. C(unset) sets it to V(default).'
         type: str
         choices: [default, none, writeback, writethrough, directsync, unsafe]
+      io:
+        description:
+          - How QEMU reads and writes the disk, V(threads) by threads, V(native) by the kernel's asynchronous calls, V(io_uring) by its
+            rings. V(native) needs a O(disks[].cache) of V(ignore:none) or V(ignore:directsync), and is refused without.
+          - 'B(In short:) for the next boot. C(unset) sets it to V(default).'
+        type: str
+        choices: [default, threads, native, io_uring]
+      iothread:
+        description:
+          - The number of the thread that serves the disk beside the CPUs of the machine, which is made where there is none. Disks with
+            one number share it. Only a disk on V(ignore:virtio) has one.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 1 to 64.'
+        type: int
       discard:
         description:
           - Whether blocks that the guest frees are given back to the host. True for a new disk that is made in a pool.
@@ -302,9 +315,21 @@ options:
         type: bool
       readonly:
         description:
-          - Whether the guest may only read. On SATA only a CD-ROM drive can be so, see O(cdroms).
+          - Whether the guest may only read. On SATA and IDE only a CD-ROM drive can be so, see O(cdroms).
           - 'B(In short:) for the next boot. C(unset) sets it to no.'
         type: bool
+      shareable:
+        description:
+          - Whether other machines may have the disk too, where it is shareable in each of them. What is in it has to be made for that,
+            such as a file system of a cluster. It is C(raw), and should have the O(disks[].cache) V(ignore:none).
+          - 'B(In short:) for the next boot. C(unset) sets it to no.'
+        type: bool
+      rotation_rate:
+        description:
+          - How the disk turns, as the guest sees it, V(1) for one that does not (an SSD). On V(ignore:scsi), V(ignore:sata) and
+            V(ignore:ide).
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 1 for a disk that does not turn, or 1025 to 65534 turns a minute.'
+        type: int
       limits:
         description:
           - What the disk may read and write in a second. The limits of all together and those of reads and writes exclude each other.
@@ -378,7 +403,8 @@ options:
         type: str
       bus:
         description:
-          - How the drive is plugged in. A new drive is V(sata). V(ide) is only on a machine of the type C(pc).
+          - How the drive is plugged in. A new drive is V(sata). V(ide) is only on a machine of the type C(pc),
+            and a drive on V(usb) is never empty.
           - The kernel C(linux-image-cloud-amd64) of Debian has no driver for V(sata), V(ide) and V(usb). It sees a drive on V(scsi).
           - 'B(In short:) for the next boot. A new one has V(sata).'
         type: str
@@ -440,10 +466,16 @@ options:
         type: str
       model:
         description:
-          - What the guest sees. A new card is V(virtio).
+          - What the guest sees. A new card is V(virtio). V(igb) needs QEMU 8.0 and libvirt 9.3, which Debian 13 has.
           - 'B(In short:) for the next boot. A new one has V(virtio).'
         type: str
-        choices: [virtio, e1000, e1000e, rtl8139]
+        choices: [virtio, e1000, e1000e, igb, rtl8139, vmxnet3]
+      queues:
+        description:
+          - How many pairs of queues the card has, so that as many CPUs of the guest can send and receive at once. Only a V(ignore:virtio)
+            card has more than one.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: 1 to 256.'
+        type: int
       link:
         description:
           - Whether the cable is plugged in. Changed live.

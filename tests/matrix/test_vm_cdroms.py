@@ -109,6 +109,26 @@ def test_a_drive_comes_and_goes(folder: Path, bus: str, is_live: bool) -> None:
     assert media(running(NAME)) == [] and os.path.exists(iso)
 
 
+def test_an_empty_drive_comes_with_its_medium_or_the_next_boot(folder: Path) -> None:
+    (iso,) = isos(folder, "a")
+    assert converge_now(VM, {**NEW, "state": "started"}).error is None
+    for name in ("one", "two"):
+        run = check_run_again(VM, cdroms({"name": name, "bus": "scsi"}), [f"cdroms[{name}]"])
+        assert f"cdroms[{name}]" in run.plan.restart_required and media(running(NAME)) == []
+    check_run_again(VM, cdroms({"name": "one", "source": iso}), ["cdroms[one]", "cdroms[one].source"])
+    assert iso in inserted(NAME)
+    check_run_again(VM, cdroms({"name": "two"}, restart_policy="if_needed"), ["cdroms[two]"])
+    assert [path for dummy, path in media(running(NAME))] == [iso, None]
+
+
+def test_a_drive_on_usb_is_never_empty(folder: Path) -> None:
+    (iso,) = isos(folder, "a")
+    refuse(VM, cdroms({"name": "cd", "bus": "usb"}, memory="64"), "Write another bus")
+    check_run_again(VM, cdroms({"name": "cd", "bus": "usb", "source": iso}, memory="64", state="started"))
+    refuse(VM, cdroms({"name": "cd", "source": ""}), "take the drive away with state: absent")
+    refuse(VM, {**PLAIN, "unset": ["cdroms[cd].source"]}, "take the drive away with state: absent")
+
+
 def test_a_drive_moves_to_another_bus_with_the_next_boot(folder: Path) -> None:
     (iso,) = isos(folder, "a")
     assert converge_now(VM, cdroms({"name": "cd", "source": iso}, memory="64", state="started")).error is None

@@ -69,6 +69,7 @@ def given(folder: Path) -> dict[str, t.Any]:
             {"name": "old", "pool": POOL, "size": "1M"},
             {"name": "iso", "source": str(folder / "first.img")},
         ],
+        "cdroms": [{"name": "cd"}],
         "networks": [{"name": "lan", "bridge": BRIDGES[0]}, {"name": "two", "bridge": BRIDGES[0]}],
     }
 
@@ -106,6 +107,10 @@ def of(tag: str, name: str, path: str, attribute_: str) -> Proof:
     return read
 
 
+def has(name: str, tag: str) -> Proof:
+    return lambda root: device(root, "disk", name).find(tag) is not None
+
+
 def limit(name: str, word: str) -> Proof:
     return lambda root: device(root, "disk", name).findtext(f"iotune/{word}")
 
@@ -136,6 +141,10 @@ def file(path: str) -> Proof:
 
 def second_image(folder: Path) -> dict[str, t.Any]:
     return {"disks": [{"name": "iso", "source": str(folder / "second.img")}], "allow": ["replace_disk"]}
+
+
+def medium(file: str, name: str = "cd", **keys: str) -> t.Callable[[Path], dict[str, t.Any]]:
+    return lambda folder: {"cdroms": [{"name": name, "source": file and str(folder / file), **keys}]}
 
 
 CASES = [
@@ -205,9 +214,29 @@ CASES = [
     Case("disks[root].limits.write_bytes", disk("root", limits={"write_bytes": 512}), "live", limit("root", "write_bytes_sec"), "512"),
     Case("disks[limited]", disk("limited", pool=POOL, size="1M", limits={"iops": 5}), "live", limit("limited", "total_iops_sec"), "5"),
     Case("disks[root].discard", disk("root", discard=False), "next_boot", of("disk", "root", "driver", "discard"), None),
+    Case("disks[usb]", disk("usb", pool=POOL, size="1M", bus="usb"), "live", of("disk", "usb", "target", "bus"), "usb"),
+    Case("disks[threaded]", disk("threaded", pool=POOL, size="1M", iothread=3), "live", of("disk", "threaded", "driver", "iothread"), "3"),
+    Case("disks[root].iothread", disk("root", iothread=3), "next_boot", of("disk", "root", "driver", "iothread"), "3"),
+    Case("disks[root].iothread", disk("root", iothread=1), "next_boot", of("disk", "root", "driver", "iothread"), "1"),
+    Case("disks[root].iothread", plain(unset=["disks[root].iothread"]), "next_boot", of("disk", "root", "driver", "iothread"), None),
+    Case("disks[root].io", disk("root", io="native", cache="none"), "next_boot", of("disk", "root", "driver", "io"), "native"),
+    Case("disks[root].io", disk("root", io="threads"), "next_boot", of("disk", "root", "driver", "io"), "threads"),
+    Case("disks[root].io", plain(unset=["disks[root].io", "disks[root].cache"]), "next_boot", of("disk", "root", "driver", "io"), None),
+    Case("disks[raw].shareable", disk("raw", shareable=True, cache="none"), "next_boot", has("raw", "shareable"), True),
+    Case("disks[raw].shareable", plain(unset=["disks[raw].shareable"]), "next_boot", has("raw", "shareable"), False),
     Case("disks[raw].bus", disk("raw", bus="scsi"), "next_boot", of("disk", "raw", "target", "bus"), "scsi"),
+    Case("disks[raw].rotation_rate", disk("raw", rotation_rate=1), "next_boot", of("disk", "raw", "target", "rotation_rate"), "1"),
+    Case("disks[raw].rotation_rate", disk("raw", rotation_rate=7200), "next_boot", of("disk", "raw", "target", "rotation_rate"), "7200"),
+    Case("disks[raw].rotation_rate", plain(unset=["disks[raw].rotation_rate"]), "next_boot", of("disk", "raw", "target", "rotation_rate"), None),
     Case("disks[iso].readonly", disk("iso", readonly=True), "next_boot", lambda root: device(root, "disk", "iso").find("readonly") is not None, True),
     Case("disks[iso].source", second_image, "next_boot", of("disk", "iso", "source", "file"), "second.img"),
+    Case("cdroms[cd].source", medium("kernel"), "live", of("disk", "cd", "source", "file"), "kernel"),
+    Case("cdroms[cd].source", medium(""), "live", of("disk", "cd", "source", "file"), None),
+    Case("cdroms[cd].source", medium("kernel"), "live", of("disk", "cd", "source", "file"), "kernel"),
+    Case("cdroms[cd].source", plain(unset=["cdroms[cd].source"]), "live", of("disk", "cd", "source", "file"), None),
+    Case("cdroms[cd].bus", plain(cdroms=[{"name": "cd", "bus": "scsi"}]), "next_boot", of("disk", "cd", "target", "bus"), "scsi"),
+    Case("cdroms[dvd]", medium("kernel", name="dvd", bus="usb"), "live", of("disk", "dvd", "target", "bus"), "usb"),
+    Case("cdroms[late]", plain(cdroms=[{"name": "late"}]), "next_boot", of("disk", "late", "target", "bus"), "sata"),
     Case("networks[dmz]", network("dmz", bridge=BRIDGES[1], link="down", mtu=1400), "live", of("interface", "dmz", "link", "state"), "down"),
     Case("networks[dmz].link", network("dmz", link="up"), "live", of("interface", "dmz", "link", "state"), None),
     Case("networks[dmz].mtu", network("dmz", mtu=1300), "next_boot", of("interface", "dmz", "mtu", "size"), "1300"),
@@ -215,6 +244,10 @@ CASES = [
     Case("networks[lan].bridge", network("lan", bridge=BRIDGES[1]), "live", of("interface", "lan", "source", "bridge"), BRIDGES[1]),
     Case("networks[lan].link", network("lan", link="down"), "live", of("interface", "lan", "link", "state"), "down"),
     Case("networks[lan].link", plain(unset=["networks[lan].link"]), "live", of("interface", "lan", "link", "state"), None),
+    Case("networks[lan].queues", network("lan", queues=2), "next_boot", of("interface", "lan", "driver", "queues"), "2"),
+    Case("networks[lan].queues", plain(unset=["networks[lan].queues"]), "next_boot", of("interface", "lan", "driver", "queues"), None),
+    Case("networks[two].queues", network("two", queues=4), "next_boot", of("interface", "two", "driver", "queues"), "4"),
+    Case("networks[two].model", network("two", model="vmxnet3"), "next_boot", of("interface", "two", "model", "type"), "vmxnet3"),
     Case("networks[lan].model", network("lan", model="e1000e"), "next_boot", of("interface", "lan", "model", "type"), "e1000e"),
 ]  # fmt: skip
 

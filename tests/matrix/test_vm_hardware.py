@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 from pathlib import Path
 
+import libvirt
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
@@ -110,19 +111,150 @@ def test_a_topology_is_fitted_and_said_or_the_number_refused(folder: Path) -> No
 # ---- drives ------------------------------------------------------------------------------------------------------------------
 
 
+def command_line(name: str) -> str:
+    """What QEMU itself was started with."""
+    pid = Path(f"/run/libvirt/qemu/{name}.pid").read_text()
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
+def test_a_machine_starts_with_what_its_disks_and_cards_are_told(folder: Path) -> None:
+    params = {
+        **PLAIN,
+        "memory": "64",
+        "cpu": {"cores": 2},
+        "state": "started",
+        "disks": [
+            {"name": "own", "pool": POOL, "size": "1M", "iothread": 2, "io": "native", "cache": "none"},
+            {"name": "with", "pool": POOL, "size": "1M", "iothread": 2, "io": "io_uring"},
+            {"name": "turns", "pool": POOL, "size": "1M", "bus": "sata", "rotation_rate": 5400},
+            {"name": "ssd", "pool": POOL, "size": "1M", "bus": "scsi", "rotation_rate": 1, "io": "threads"},
+            {"name": "stick", "pool": POOL, "size": "1M", "bus": "usb"},
+        ],
+        "networks": [
+            {"name": "fast", "bridge": BRIDGES[0], "queues": 2},
+            {"name": "vmware", "bridge": BRIDGES[0], "model": "vmxnet3"},
+        ],
+    }
+    check_run_again(VM, params)
+    told = command_line(NAME)
+    assert told.count('"iothread":"iothread2"') == 2 and '"id":"iothread2"' in told and "iothread1" not in told
+    for word in ('"aio":"native"', '"aio":"io_uring"', '"rotation_rate":5400', '"rotation_rate":1', "usb-storage"):
+        assert word in told, word
+    assert "vmxnet3" in told and '"mq":true' in told
+    check_run_again(
+        VM, {**PLAIN, "disks": [{"name": "more", "pool": POOL, "size": "1M", "iothread": 5}]}, ["disks[more]"]
+    )
+    assert "iothread5" in virsh("qemu-monitor-command", NAME, "--hmp", "info iothreads")
+    assert virsh("iothreadinfo", NAME).split()[-4::2] == virsh("iothreadinfo", NAME, "--config").split()[-4::2]
+
+
+def test_a_disk_on_ide_is_only_where_the_machine_has_it(folder: Path) -> None:
+    old = {"name": "old", "pool": POOL, "size": "1M", "bus": "ide", "rotation_rate": 7200}
+    refuse(VM, {**PLAIN, "memory": "64", "disks": [old]}, "Write sata or scsi")
+    make(NAME, disk(image(folder / f"{NAME}.img")))
+    check_run_again(VM, {**PLAIN, "disks": [old]}, ["disks[old]"])
+    check_run_again(VM, {**PLAIN, "disks": [{"name": "disk0", "bus": "ide"}]}, ["disks[disk0].bus"])
+    refuse(VM, {**PLAIN, "disks": [{"name": "old", "readonly": True}]}, "on ide only a CD-ROM is read-only")
+    virsh("start", NAME)
+    assert command_line(NAME).count('"driver":"ide-hd"') == 2
+    run = check_run_again(VM, {**PLAIN, "disks": [{**old, "name": "late"}]}, ["disks[late]"])
+    assert run.plan.restart_required == ["disks[late]"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "saying"),
+    [
+        ({"io": "native"}, ".io: io native needs the cache none or directsync"),
+        ({"io": "native", "cache": "writeback"}, "not writeback"),
+        ({"bus": "scsi", "iothread": 1}, ".iothread: threads serve disks on virtio"),
+        ({"rotation_rate": 1}, ".rotation_rate: a disk on virtio"),
+        ({"rotation_rate": 100}, "1025 to 65534"),
+        ({"shareable": True}, ".shareable: machines share a disk of the format raw"),
+        ({"bus": "sata", "readonly": True}, ".readonly: on sata only a CD-ROM is read-only"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_the_plan(folder: Path, keys: dict[str, t.Any], saying: str) -> None:
+    params = {**PLAIN, "memory": "64", "disks": [{"name": "root", "pool": POOL, "size": "1M"}]}
+    refuse(VM, {**params, "disks": [{**params["disks"][0], **keys}]}, saying)
+    check_run_again(VM, params)
+    refuse(VM, {**PLAIN, "disks": [{"name": "root", **keys}]}, saying)
+
+
+def test_a_card_has_what_its_model_has(folder: Path) -> None:
+    check_run_again(
+        VM, {**PLAIN, "memory": "64", "networks": [{"name": "lan", "bridge": BRIDGES[0], "model": "e1000"}]}
+    )
+    refuse(VM, {**PLAIN, "networks": [{"name": "lan", "queues": 2}]}, ".queues: a card has several on virtio alone")
+    igb = {**PLAIN, "networks": [{"name": "lan", "model": "igb"}]}
+    if has_igb():
+        check_run_again(VM, {**igb, "state": "started"})
+        assert '"driver":"igb"' in command_line(NAME)
+    else:
+        refuse(VM, igb, "igb needs QEMU 8.0 and libvirt 9.3 or newer")
+
+
+def has_igb() -> bool:
+    connection = libvirt.open(machines.URI)
+    versions = connection.getLibVersion(), connection.getVersion()
+    connection.close()
+    return versions[0] >= 9_003_000 and versions[1] >= 8_000_000
+
+
+def test_machines_share_a_disk_that_each_of_them_shares(folder: Path) -> None:
+    other = f"{NAME}-2"
+    shared = {"name": "shared", "source": str(image(folder / f"{NAME}.img")), "shareable": True, "cache": "none"}
+    one, two = ({**PLAIN, "memory": "64", "name": name, "state": "started"} for name in (NAME, other))
+    check_run_again(VM, {**one, "disks": [shared]})
+    refuse(VM, {**two, "disks": [{**shared, "shareable": False}]}, f"{NAME} stands on it")
+    check_run_again(VM, {**two, "disks": [shared]})
+    assert '"share-rw":true' in command_line(other)
+    machines.remove_machines()
+    make(NAME, disk(folder / f"{NAME}.img"))
+    refuse(VM, {**two, "disks": [shared]}, f"{NAME} stands on it")
+
+
+FILTER = "<filterref filter='clean-traffic'><parameter name='IP' value='192.0.2.7'/></filterref>"
+
+
+@pytest.mark.parametrize("state", ["stopped", "started"])
+def test_the_filter_of_a_card_stays_through_every_edit(folder: Path, state: str) -> None:
+    made = f"<interface type='bridge'><mac address='{MAC}'/><source bridge='{BRIDGES[0]}'/><model type='virtio'/>{FILTER}</interface>"
+    make(NAME, made, rest="<features><acpi/></features>")
+    if state == "started":
+        virsh("start", NAME)
+    edits: list[dict[str, t.Any]] = [
+        {"link": "down"},
+        {"bridge": BRIDGES[1]},
+        {"mtu": 1400},
+        {"queues": 2},
+        {"model": "e1000"},
+        {"mac": MAC.replace("52:54:00", "52:54:01")},
+    ]
+    for keys in edits:
+        check_run_again(
+            VM, {**PLAIN, "networks": [{"name": "net0", **keys}]}, [f"networks[net0].{key}" for key in keys]
+        )
+        roots = [definition(NAME), *([running(NAME)] if state == "started" else [])]
+        for root in roots:
+            found = root.find("devices/interface/filterref")
+            assert found is not None and found.get("filter") == "clean-traffic", keys
+            assert machines.attribute(found, "parameter", "value") == "192.0.2.7"
+    assert definition(NAME).find("devices/interface/driver[@queues]") is None
+
+
 def test_a_read_only_disk_does_not_come_to_sata(folder: Path) -> None:
     make(NAME, disk(image(folder / f"{NAME}.img"), "sda", "sata") + "<controller type='sata'/>")
-    refuse(VM, {**PLAIN, "disks": [{"name": "disk0", "readonly": True}]}, "only a CD-ROM is read-only")
+    refuse(VM, {**PLAIN, "disks": [{"name": "disk0", "readonly": True}]}, "on sata only a CD-ROM is read-only")
     machines.remove_machines()
     make(NAME, disk(image(folder / f"{NAME}-2.img"), rest="<readonly/>"))
-    refuse(VM, {**PLAIN, "disks": [{"name": "disk0", "bus": "sata"}]}, "on SATA only a CD-ROM is")
+    refuse(VM, {**PLAIN, "disks": [{"name": "disk0", "bus": "sata"}]}, "on sata only a CD-ROM is read-only")
 
 
 def test_a_disk_past_the_cache_of_the_host_gets_no_cache_and_a_card_beside_a_bridge_no_mtu(folder: Path) -> None:
     native = disk(image(folder / f"{NAME}.img")).replace("type='raw'", "type='raw' cache='none' io='native'")
     make(NAME, native + f"<interface type='user'><mac address='{MAC}'/></interface>")
-    refuse(VM, {**PLAIN, "disks": [{"name": "disk0", "cache": "writeback"}]}, "io='native'")
-    refuse(VM, {**PLAIN, "unset": ["disks[disk0].cache"]}, "io='native'")
+    refuse(VM, {**PLAIN, "disks": [{"name": "disk0", "cache": "writeback"}]}, "io native needs")
+    refuse(VM, {**PLAIN, "unset": ["disks[disk0].cache"]}, "io native needs")
     check_run_again(VM, {**PLAIN, "disks": [{"name": "disk0", "cache": "directsync"}]}, ["disks[disk0].cache"])
     refuse(VM, {**PLAIN, "networks": [{"name": "net0", "mtu": 1400}]}, "of the type user")
     moved = {"name": "net0", "mtu": 1400, "bridge": BRIDGES[0]}

@@ -69,13 +69,18 @@ def uses(host: Host) -> Uses:
     return host.derived(_read)
 
 
-def obstacle(host: Host, guest: str, path: str, *, besides: t.Collection[str] = ()) -> str | None:
+def obstacle(
+    host: Host, guest: str, path: str, *, besides: t.Collection[str] = (), sharing: t.Collection[str] = ()
+) -> str | None:
     """Why *path*, which belongs to *guest*, can neither be deleted nor be taken by it, as a sentence; ``None`` where nothing is in the way.
 
     Others stand on it or on what is in it, or another file does: also one of this guest, but for those in *besides*, which go too.
+    With the guests in *sharing* it is shared.
     Errors of libvirt are raised as they are.
     """
     for use in [*uses(host).below(path), *uses(host).of(path)]:
+        if use.is_guest and use.who in sharing and not use.top:
+            continue
         if use.who != guest:
             where = "it" if place.same(use.path, path) else use.path
             return f"{use.who} stands on {where}" + (f" with {use.top}" if use.top else "")

@@ -56,6 +56,7 @@ from .xml import (
     hostdev,
     nic,
     tablet,
+    threads,
     variant,
 )
 from .xml import domain as domain_xml
@@ -403,8 +404,8 @@ class VmBackend:
         node = self._nodes(root)[area, name]
         try:
             with errors_of(f"attach {change.path} to {self.spec.name}", ApplyError):
-                if area in ("disks", "cdroms") and disk.read(node).bus == "scsi":
-                    self._attach_scsi_controller()
+                if area in ("disks", "cdroms"):
+                    self._attach_for(disk.read(node))
                 self._attach_where_it_fits(node, lambda: (area, name) in _named_nodes(self._live_root()))
         except ApplyError:
             # What QEMU does not take now it would not take at the next start either: the machine would start no more.
@@ -435,10 +436,15 @@ class VmBackend:
             node.remove(place)
         self.domain.attachDeviceFlags(domain_xml.to_text(node), library.VIR_DOMAIN_AFFECT_LIVE)
 
-    def _attach_scsi_controller(self) -> None:
-        if not controller.has_scsi(self._live_root()):
+    def _attach_for(self, device: disk.Disk) -> None:
+        """Plug in the controller that a disk or a drive needs, and begin the thread that serves it."""
+        root, library = self._live_root(), libraries.libvirt()
+        if device.bus == "scsi" and not controller.has_scsi(root):
             xml = domain_xml.to_text(controller.build_scsi())
-            self.domain.attachDeviceFlags(xml, libraries.libvirt().VIR_DOMAIN_AFFECT_LIVE)
+            self.domain.attachDeviceFlags(xml, library.VIR_DOMAIN_AFFECT_LIVE)
+        number = device.value("iothread")
+        if number and number not in threads.numbers(root):
+            self.domain.addIOThread(number, library.VIR_DOMAIN_AFFECT_LIVE)
 
     def change_live(self, change: Change) -> None:
         live = self.state.live

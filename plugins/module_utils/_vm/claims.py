@@ -17,7 +17,7 @@ from .._guest.claims import CardClaim, as_it_is, once_it_stands, when_it_goes
 from .._image.state import space_of
 from .addressing import is_address, with_addresses
 from .plan import VmKind
-from .spec import DEVICE_REFS, Spec, reads_only, with_create_defaults, with_presets, with_source
+from .spec import DEVICE_REFS, Spec, is_shared, reads_only, with_create_defaults, with_presets, with_source
 from .state import State
 from .xml.hostdev import marks_of
 from .xml.nic import Nic
@@ -67,12 +67,13 @@ def _addresses(nic: Nic) -> tuple[str, ...]:
 
 
 def _written_disks(spec: Spec, state: State) -> dict[t.Hashable, str]:
-    """The declared sources that it may write."""
+    """The declared sources that it alone may write."""
     there = state.persistent.things("disks") if state.exists else {}
     found: dict[t.Hashable, str] = {}
     for item in spec.wanted("disks"):
         source = item.text("source")
-        if source is not None and not reads_only(item, there.get(item.name)):
+        before = there.get(item.name)
+        if source is not None and not reads_only(item, before) and not is_shared(item, before):
             found[state.places.get(source, source)] = source
     return found
 

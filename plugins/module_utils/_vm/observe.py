@@ -40,7 +40,7 @@ from .naming import PLACES, name_live_devices
 from .offer import Offer
 from .options import OPTIONS, SEED_DISK
 from .seed import INSTANCE
-from .spec import DEVICE_REFS, ISO, Spec, reads_only, root_image, with_presets
+from .spec import DEVICE_REFS, ISO, Spec, is_shared, reads_only, root_image, with_presets
 from .state import FoundVolume, State, VmSide, seed_values
 from .volumes import Drivers, place_of, read_volume, recorded_places, volume_of
 from .xml import domain as domain_xml
@@ -581,7 +581,8 @@ def _source_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
         source, there = item.text("source"), plugged.get(item.name)
         if source is None or (there is not None and there.place == state.places.get(source)):
             continue
-        why = None if reads_only(item, there) else _obstacle(host, spec.name, source)
+        sharing = _sharing(host, source) if is_shared(item, there) else ()
+        why = None if reads_only(item, there) else _obstacle(host, spec.name, source, sharing=sharing)
         if why is not None:
             found[item.name] = why
     return found
@@ -646,13 +647,27 @@ def _used(host: Host, name: str, owned: t.Mapping[str, str]) -> dict[str, str]:
     return {item: why for item, why in found.items() if why}
 
 
-def _obstacle(host: Host, name: str, path: str, besides: t.Collection[str] = ()) -> str | None:
+def _sharing(host: Host, path: str) -> set[str]:
+    """The machines of which each disk that stands on *path* is shared too."""
+    wanted = place.identity(path)
+    found: set[str] = set()
+    others: set[str] = set()
+    for name, definition in host.definitions.items() if host.domains else ():
+        for node in definition.root.iterfind("devices/disk"):
+            source = node.find("source")
+            if source is not None and place.identity(source.get("file") or source.get("dev") or "") == wanted:
+                (others if node.find("shareable") is None else found).add(name)
+    return found - others
+
+
+def _obstacle(
+    host: Host, name: str, path: str, besides: t.Collection[str] = (), sharing: t.Collection[str] = ()
+) -> str | None:
     if not host.domains:
-        return obstacle(
-            host, name, path, besides=besides
-        )  # a bare host has not even the library whose errors would be read
-    with errors_of("read the domains", ObserveError):
+        # A bare host has not even the library whose errors would be read.
         return obstacle(host, name, path, besides=besides)
+    with errors_of("read the domains", ObserveError):
+        return obstacle(host, name, path, besides=besides, sharing=sharing)
 
 
 def _sizes(domain: t.Any, model: Domain, known: t.Mapping[str, int]) -> dict[str, int]:

@@ -10,7 +10,7 @@ import os
 import typing as t
 
 from .._core.errors import ObserveError
-from .._host.libvirt import errors_of
+from .._host.libvirt import dotted, errors_of
 from .._host.snapshot import Host
 from . import cpu
 from .spec import Spec
@@ -18,6 +18,7 @@ from .state import State
 from .xml.variant import WINDOWS
 from .xml.vsock import AUTO
 
+LEAST_LIBVIRT_FOR_IGB, LEAST_QEMU_FOR_IGB = 9_003_000, 8_000_000
 VSOCK_DEVICE = "/dev/vhost-vsock"
 # Where libvirt lists what QEMU has, and Debian's package of what may be missing.
 _LISTED = {"graphics.type": ("devices/graphics", "type"), "video": ("devices/video", "modelType")}
@@ -39,6 +40,7 @@ def observe(spec: Spec, state: State, host: Host, place: tuple[str, str]) -> dic
         found["vsock"] = why
     is_windows = _changed(spec, state, "os_variant") == WINDOWS and place[0] == "kvm"
     hyperv = host.offers(*place).offered("features/hyperv", "features") if is_windows else None
+    found |= _obstacles_to_models(spec, host)
     return {"obstacles": found, "hyperv": hyperv or ()}
 
 
@@ -46,6 +48,19 @@ def _changed(spec: Spec, state: State, path: str) -> t.Any:
     """The declared value where it is another one than what stands."""
     declared = spec.get(path)
     return None if state.exists and state.persistent.values.get(path) == declared else declared
+
+
+def _obstacles_to_models(spec: Spec, host: Host) -> dict[str, str]:
+    """Why cards cannot be of the model that is declared."""
+    paths = [f"networks[{item.name}].model" for item in spec.wanted("networks") if item.get("model") == "igb"]
+    if not paths:
+        return {}
+    with errors_of("ask libvirt for its version", ObserveError):
+        library, emulator = host.connection.getLibVersion(), host.connection.getVersion()
+    if library >= LEAST_LIBVIRT_FOR_IGB and emulator >= LEAST_QEMU_FOR_IGB:
+        return {}
+    has = f"this host has QEMU {dotted(emulator)} and libvirt {dotted(library)}"
+    return dict.fromkeys(paths, f"igb needs QEMU 8.0 and libvirt 9.3 or newer, and {has}")
 
 
 def _obstacle_to_vsock(name: str, number: t.Any, host: Host) -> str | None:

@@ -56,12 +56,13 @@ EXACT = ("disks", "cdroms", "networks", "devices", "shares")
 SHARE_CACHES = ("auto", "none", "always")
 WAITS = ("agent", "ip", "ssh")
 FORMATS = ("qcow2", "raw")
-BUSES = ("virtio", "scsi", "sata")
+BUSES = ("virtio", "scsi", "sata", "usb", "ide")
+IO_MODES = ("default", "threads", "native", "io_uring")
 DRIVE_BUSES = ("sata", "scsi", "ide", "usb")
 CACHES = ("default", "none", "writeback", "writethrough", "directsync", "unsafe")
-NIC_MODELS = ("virtio", "e1000", "e1000e", "rtl8139")
 # Those that are no cards of PCI Express.
 PCI_MODELS = ("e1000", "rtl8139")
+NIC_MODELS = ("virtio", "e1000", "e1000e", "igb", "rtl8139", "vmxnet3")
 GRAPHICS = ("none", "vnc", "spice")
 VIDEOS = ("none", "virtio", "vga", "qxl", "bochs", "cirrus")
 WATCHDOGS = ("i6300esb",)
@@ -98,6 +99,12 @@ def _parse_order(key: str, names: t.Sequence[str]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise SpecError(f"{key}: a name is there twice", key=key)
     return tuple(names)
+
+
+def _parse_rotation(key: str, value: t.Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not (value == 1 or 1025 <= value <= 65534):
+        raise bad_value(key, value, ROTATION.allowed)
+    return value
 
 
 def _parse_rendered(key: str, text: str) -> str:
@@ -167,6 +174,9 @@ MACHINE = matching(
 SERIAL = matching(r"[A-Za-z0-9 _.+-]{1,20}", "1 to 20 letters, digits, blanks, '_', '.', '+' and '-'")
 DISK_SIZE = size(_SECTOR, 1 << 60, step=_SECTOR, allowed="whole sectors of 512 bytes")
 CORES = number(1, 710)
+QUEUES = number(1, 256)
+IO_THREAD = number(1, 64)
+ROTATION = Check(_parse_rotation, "1 for a disk that does not turn, or 1025 to 65534 turns a minute", (1, 7200))
 
 # libvirt and QEMU take no more.
 _MOST_A_SECOND = 1_000_000_000_000_000
@@ -246,7 +256,12 @@ OPTIONS = Options(
     Option("tpm.model", choices=TPM_MODELS, off="", show=or_none),
     guest.IMAGE,
     *guest.CLONE_FROM,
-    Option("disks[]", "item", live=always, note="sata waits for a restart, and so does what the guest does not let go"),
+    Option(
+        "disks[]",
+        "item",
+        live=always,
+        note="sata and ide wait for a restart, and so does what the guest does not let go",
+    ),
     Option(
         "disks[].pool", check=NAME, home=VOLUME, loss=fixed, note="a disk is not moved: give the new disk another name"
     ),
@@ -262,13 +277,17 @@ OPTIONS = Options(
     Option("disks[].format", choices=FORMATS, loss=fixed),
     Option("disks[].image", check=NAME, home=CREATION),
     Option("disks[].source", check=PATH, loss=_replaces_disk),
-    Option("disks[].bus", choices=BUSES, create="virtio"),
+    Option("disks[].bus", choices=BUSES, create="virtio", note="ide is only on a machine of the type pc"),
     Option("disks[].serial", check=SERIAL, off=""),
     Option("disks[].cache", choices=CACHES, off="default"),
+    Option("disks[].io", choices=IO_MODES, off="default", note="native needs the cache none or directsync"),
+    Option("disks[].iothread", "int", IO_THREAD, off=0, show=or_none, note="only on virtio"),
     Option("disks[].discard", "bool", off=False),
     Option("disks[].readonly", "bool", off=False),
+    Option("disks[].shareable", "bool", off=False, note="only a disk of the format raw"),
+    Option("disks[].rotation_rate", "int", ROTATION, off=0, show=or_none, note="only on scsi, sata and ide"),
     *_limits(),
-    Option("cdroms[]", "item", live=always, note="sata and ide wait for a restart"),
+    Option("cdroms[]", "item", live=always, note="sata, ide and an empty drive wait for a restart"),
     Option(
         "cdroms[].source",
         check=MEDIUM,
@@ -280,12 +299,18 @@ OPTIONS = Options(
     Option(
         "cdroms[].image", check=NAME, home=TASK, note="the same as source, with the file of an image of the kind iso"
     ),
-    Option("cdroms[].bus", choices=DRIVE_BUSES, create="sata", note="ide is only on a machine of the type pc"),
+    Option(
+        "cdroms[].bus",
+        choices=DRIVE_BUSES,
+        create="sata",
+        note="ide is only on a machine of the type pc, and a drive on usb never empty",
+    ),
     guest.NETWORK.but(note="what the guest does not let go waits for a restart"),
     guest.BRIDGE.but(note="a card that is on no bridge waits for a restart"),
     guest.NETWORK_VLAN.but(note="the bridge has to know VLANs, and libvirt to be 11.0 or newer"),
     guest.NETWORK_MAC,
-    Option("networks[].model", choices=NIC_MODELS, create="virtio"),
+    Option("networks[].model", choices=NIC_MODELS, create="virtio", note="igb needs QEMU 8.0 and libvirt 9.3"),
+    Option("networks[].queues", "int", QUEUES, off=0, show=or_none, note="only on virtio"),
     guest.NETWORK_IP.but(
         home=NETWORK,
         off=guest.DHCP,

@@ -46,6 +46,7 @@ from .spec import (
     with_source,
 )
 from .state import State, VmSide
+from .together import ODD, values_of, written_keys
 from .xml import machine, tpm
 from .xml.cdrom import Cdrom
 from .xml.disk import LIMITS, Disk, plugs_live
@@ -335,6 +336,8 @@ class VmKind(Kind):
             bus, path = self._bus_of(area, item), f"{area}[{item.name}]"
             if not plugs_live(bus):
                 waiting[path] = f"nothing is plugged into {bus} while a machine runs"
+            elif area == "cdroms" and not self._has_medium(item):
+                waiting[path] = "libvirt plugs in no empty drive while a machine runs"
             elif bus == "usb":
                 waiting.update({} if domain.has_usb else {path: "it has no USB controller"})
             elif area == "shares" and not domain.has_shared_memory:
@@ -349,6 +352,11 @@ class VmKind(Kind):
                 if ports < 0:
                     waiting[path] = _NO_PORT
         return waiting
+
+    def _has_medium(self, item: Item) -> bool:
+        """Whether a drive has one: libvirt 9.0 plugs in no empty one."""
+        defined = self.state.persistent.cdroms.get(item.name)
+        return bool(item.get("source", defined.value("source") if defined else ""))
 
     def _bus_of(self, area: str, item: Item) -> str:
         """What an item is plugged into. What is on PCI needs a port as a disk on virtio does."""
@@ -754,25 +762,28 @@ class VmKind(Kind):
             now = before.value("source") if before is not None else None
             refuse(draft, path, now, source, f"{path}: {source} cannot be used, as {obstacle}")
             return False
-        if not isinstance(before, Disk):
-            return self._can_have_address(draft, item, before) and super().check(draft, area, item, before)
-        if not self._is_lost(item, before):
+        if isinstance(before, Disk) and self._is_lost(item, before):
+            path = f"disks[{item.name}]"
+            gone = f"its file {before.source} is gone or unreadable. Bring it back (is its file system mounted?)"
+            refuse(draft, path, None, before.source, f"{path}: {gone}, or take the disk away with state: absent")
+            return False
+        if not (self._goes_together(draft, area, item, before) and self._has_bus(draft, area, item, before)):
+            return False
+        if isinstance(before, Disk):
             check_limits(item, before, draft.unset)
-            return True
-        path = f"disks[{item.name}]"
-        gone = f"its file {before.source} is gone or unreadable. Bring it back (is its file system mounted?)"
-        reason = f"{path}: {gone}, or take the disk away with state: absent"
-        refuse(draft, path, None, before.source, reason)
-        return False
+        return self._can_have_address(draft, item, before) and super().check(draft, area, item, before)
 
     def _check_drive(self, draft: Draft, item: Item, before: Thing | None) -> bool:
         source = item.text("source")
         if source in self.state.missing_media:
             draft.plan.assumed.append(f"file {source}")
-        has_ide = self.state.exists and self.state.persistent.domain.has_ide
-        if item.get("bus") != "ide" or has_ide:
+        return self._goes_together(draft, "cdroms", item, before) and self._has_bus(draft, "cdroms", item, before)
+
+    def _has_bus(self, draft: Draft, area: str, item: Item, before: Thing | None) -> bool:
+        kind = self.state.persistent.domain.machine if self.state.exists else self.spec.get("machine", "")
+        if item.get("bus") != "ide" or machine.family(kind) == "pc":
             return True
-        path, now = f"cdroms[{item.name}].bus", before.value("bus") if before is not None else None
+        path, now = f"{area}[{item.name}].bus", before.value("bus") if before is not None else None
         refuse(draft, path, now, "ide", f"{path}: {self.spec.name} is a machine without IDE. Write sata or scsi")
         return False
 
@@ -861,6 +872,22 @@ class VmKind(Kind):
             refuse(draft, f"{path}.{key}", now, item.get(key), f"{path}: {why}")
         return why is None
 
+    def _goes_together(self, draft: Draft, area: str, item: Item, before: Thing | None) -> bool:
+        """Whether the values of a device can be together, and be had on this host at all."""
+        path = f"{area}[{item.name}]"
+        new = item if before is not None else self.created_item(area, item)
+        values, written = values_of(area, new, before, draft.unset), written_keys(area, item, draft.unset)
+        obstacle = next((key for key in sorted(written) if f"{path}.{key}" in self.state.obstacles), None)
+        odd = ODD[area](values, written)
+        if obstacle is not None:
+            odd = obstacle, self.state.obstacles[f"{path}.{obstacle}"]
+        if odd is None:
+            return True
+        key, why = odd
+        show, now = OPTIONS[f"{path}.{key}"].show, before.value(key) if before is not None else None
+        refuse(draft, f"{path}.{key}", show(now), show(values.get(key)), f"{path}.{key}: {why}")
+        return False
+
     def _is_lost(self, item: Item, disk: Disk) -> bool:
         """Whether nothing is left of a disk that shall stay what it is. A running machine may still have open what is gone."""
         if not disk.source or disk.source in self.state.sources:
@@ -887,8 +914,6 @@ class VmKind(Kind):
     def _obstacle_of_kind(self, path: str, declared: t.Any, before: Thing) -> str | None:
         """Why a device of its kind cannot get the value of a key."""
         key = keyed.key_of(path)
-        if isinstance(before, Disk):
-            return _obstacle_of_disk(key, declared, before)
         item = self.spec.item("networks", split(path)[1])
         comes_to_bridge = item is not None and item.get("bridge") not in (None, before.value("bridge"))
         if isinstance(before, Nic) and key == "mtu" and declared and not before.takes_mtu and not comes_to_bridge:
@@ -946,19 +971,6 @@ def held_medium(path: str) -> str:
         f"{path}: the medium did not come out while the machine runs: the guest holds it, as while it is mounted, or libvirt is older "
         "than 9.1 and the drive was plugged in while it ran. It goes with the next boot, or with allow: [eject]"
     )
-
-
-def _obstacle_of_disk(key: str, declared: t.Any, disk: Disk) -> str | None:
-    """Why a disk on SATA, or one that QEMU reads past the host's cache, cannot get the value of a key."""
-    if key == "cache" and disk.is_native and declared not in ("none", "directsync"):
-        return f"{disk.target} has io='native', which needs the cache none or directsync. Change that"
-    if key == "readonly" and declared and disk.bus == "sata":
-        return (
-            f"{disk.target} is on SATA, where only a CD-ROM is read-only. Give a new disk another bus, or another name"
-        )
-    if key == "bus" and declared == "sata" and disk.value("readonly"):
-        return f"{disk.target} is read-only, and on SATA only a CD-ROM is. Take that off in a run before"
-    return None
 
 
 def _obstacle_to_growth(disk: Disk) -> str | None:

@@ -14,8 +14,8 @@ from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._guest.waits import has_to_wait
 from .._host.snapshot import BRIDGE, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LIBVIRT, Host
-from .facts import facts_of, guest_facts, knows_addresses
 from .._image.store import file_of
+from .facts import facts_of, guest_facts, knows_addresses
 from .observe import observe
 from .plan import plan_vm
 from .source import observe_source

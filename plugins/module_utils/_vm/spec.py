@@ -250,6 +250,11 @@ def reads_only(item: Item, before: Thing | None) -> bool:
     return bool(item.get("readonly", before is not None and before.value("readonly")))
 
 
+def is_shared(item: Item, before: Thing | None) -> bool:
+    """Whether other machines may have the disk too."""
+    return bool(item.get("shareable", before is not None and before.value("shareable")))
+
+
 def shared_name(area: str, name: str, other: str) -> str:
     """Why a device of the list *area* cannot have the *name* of one of the list *other*."""
     why = "libvirt and boot.order know all of them by their names, so that each needs one of its own"
@@ -386,9 +391,4 @@ def new_item(
     else:
         key = f"disks[{item.name}]"
         raise SpecError(f"{key}: a new disk needs a pool to be made in, or a source that is there", key=key)
-    if created.get("bus") == "sata" and created.get("readonly"):
-        key = f"disks[{item.name}].readonly"
-        raise SpecError(
-            f"{key}: on SATA only a CD-ROM is read-only. Write another bus, or write it under cdroms", key=key
-        )
     return created.with_values({"discard": source is None, **found, **created.values})

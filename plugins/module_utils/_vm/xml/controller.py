@@ -43,13 +43,6 @@ def has_usb(root: Node) -> bool:
     )
 
 
-def has_ide(root: Node) -> bool:
-    """Whether the machine has IDE: that of the type ``pc`` has, and no other."""
-    system = root.find("os/type")
-    machine = "" if system is None else str(system.get("machine", ""))
-    return machine == "pc" or machine.startswith("pc-i440fx")
-
-
 def add_for(bus: str, root: Node) -> None:
     """Plug in the controller that disks on *bus* need, where there is none. What libvirt adds itself it chooses well, but for SCSI."""
     devices = root.find("devices")

@@ -11,7 +11,7 @@ import string
 import typing as t
 
 from ..._core.errors import ApplyError
-from . import controller
+from . import controller, threads
 from .node import (
     Node,
     address_of,
@@ -28,6 +28,7 @@ from .node import (
     text_of,
 )
 
+TURNING = ("scsi", "sata", "ide")
 # What libvirt refuses on other buses.
 _OF_VIRTIO = ("iothread", "queues", "queue_size", "ioeventfd", "event_idx", "packed", "iommu", "ats", "page_per_vq")
 _PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd", "ide": "hd", "usb": "sd"}
@@ -37,7 +38,6 @@ class Disk:
     """A disk of a domain. *alias* is the name that a user's alias carries, *values* has its options in canonical form.
 
     *volume* is the pool and the name of a disk of the type ``volume``; *place* is what its source leads to, whatever it is called.
-    *is_native*: QEMU reads and writes it by the kernel's own asynchronous calls.
     """
 
     __slots__ = (
@@ -45,7 +45,6 @@ class Disk:
         "alias",
         "boot_order",
         "device",
-        "is_native",
         "place",
         "source",
         "target",
@@ -67,7 +66,6 @@ class Disk:
         address: str = "",
         volume: tuple[str, str] | None = None,
         place: t.Hashable = None,
-        is_native: bool = False,
     ) -> None:
         self.alias = alias
         self.target = target
@@ -79,7 +77,6 @@ class Disk:
         self.address = address
         self.volume = volume
         self.place = place
-        self.is_native = is_native
 
     def value(self, key: str) -> t.Any:
         return self.values.get(key)
@@ -152,11 +149,22 @@ def write_source(node: Node, path: str) -> None:
     node.append(make("source", dev=path) if is_block else make("source", file=path))
 
 
-def _write_readonly(node: Node, value: bool) -> None:
-    if value:
-        child(node, "readonly")
-    else:
-        remove(node.find("readonly"))
+def _write_iothread(node: Node, number: int) -> None:
+    """Let the disk be served by the thread *number*, or by none of its own; a machine that it is plugged into has that thread then."""
+    set_attribute(node, "driver", "iothread", str(number or ""))
+    root = next(node.iterancestors("domain"), None)
+    if number and root is not None:
+        threads.add(root, number)
+
+
+def _write_flag(tag: str) -> t.Callable[[Node, bool], None]:
+    def write(node: Node, value: bool) -> None:
+        if value:
+            child(node, tag)
+        else:
+            remove(node.find(tag))
+
+    return write
 
 
 # What libvirt calls the limits of a disk, in its XML and in its API.
@@ -188,7 +196,11 @@ READ: dict[str, t.Callable[[Node], t.Any]] = {
     "serial": lambda node: text_of(node, "serial"),
     "cache": lambda node: attribute(node, "driver", "cache", "default"),
     "discard": lambda node: attribute(node, "driver", "discard") == "unmap",
+    "io": lambda node: attribute(node, "driver", "io", "default"),
+    "iothread": lambda node: int(attribute(node, "driver", "iothread", "0")),
     "readonly": lambda node: is_set(node, "readonly"),
+    "shareable": lambda node: is_set(node, "shareable"),
+    "rotation_rate": lambda node: int(attribute(node, "target", "rotation_rate", "0")),
     **{key: _read_limit(word) for key, word in LIMITS.items()},
 }
 WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
@@ -197,7 +209,11 @@ WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
     "serial": lambda node, value: set_text(node, "serial", value),
     "cache": lambda node, value: set_attribute(node, "driver", "cache", "" if value == "default" else value),
     "discard": lambda node, value: set_attribute(node, "driver", "discard", "unmap" if value else ""),
-    "readonly": _write_readonly,
+    "io": lambda node, value: set_attribute(node, "driver", "io", "" if value == "default" else value),
+    "iothread": _write_iothread,
+    "readonly": _write_flag("readonly"),
+    "shareable": _write_flag("shareable"),
+    "rotation_rate": lambda node, value: set_attribute(node, "target", "rotation_rate", str(value or "")),
     **{key: _write_limit(word) for key, word in LIMITS.items()},
 }
 
@@ -213,7 +229,6 @@ def read(node: Node) -> Disk:
         boot_order=boot_order(node),
         address=address_of(node),
         volume=read_volume(node),
-        is_native=attribute(node, "driver", "io") == "native",
     )
 
 
@@ -229,9 +244,9 @@ def build(name: str, source: str, target: str, values: t.Mapping[str, t.Any]) ->
     node.append(make("driver", name="qemu", type=values["format"]))
     write_source(node, source)
     node.append(make("target", dev=target, bus=values["bus"]))
-    for key in ("serial", "cache", "discard", "readonly", *LIMITS):
-        if key in values:
-            WRITE[key](node, values[key])
+    for key, write in WRITE.items():
+        if key in values and key not in ("source", "format"):
+            write(node, values[key])
     set_name(node, name)
     return node
 
@@ -247,7 +262,7 @@ def write_bus(node: Node, bus: str, taken: t.Collection[str]) -> None:
     for word in _OF_VIRTIO if driver is not None and bus != "virtio" else ():
         driver.attrib.pop(word, None)
     place.attrib.pop("removable", None)
-    if bus == "virtio":
+    if bus not in TURNING:
         place.attrib.pop("rotation_rate", None)
     set_attribute(node, "target", "dev", free_target(bus, {*taken, *targets(devices)}))
     set_attribute(node, "target", "bus", bus)

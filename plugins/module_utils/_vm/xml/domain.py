@@ -132,7 +132,6 @@ class Domain:
         "has_balloon",
         "has_cells",
         "has_channels",
-        "has_ide",
         "has_pci_slots",
         "has_scsi",
         "has_shared_memory",
@@ -168,7 +167,6 @@ class Domain:
         self.has_scsi = controller.has_scsi(root)
         self.has_usb = controller.has_usb(root)
         self.has_pci_slots = controller.has_pci_slots(root)
-        self.has_ide = controller.has_ide(root)
         self.has_channels = controller.has_channels(root)
         self.has_cells = memory.has_cells(root)
         self.is_agent_connected = channel.is_connected(root)
@@ -229,6 +227,7 @@ def add_disk(root: Node, name: str, source: str, values: t.Mapping[str, t.Any], 
     target = _target_on(root, values["bus"], taken)
     added = disk.build(name, source, target, values)
     _append(root.find("devices"), added, "disk")
+    disk.WRITE["iothread"](added, values.get("iothread", 0))
     return added
 
 

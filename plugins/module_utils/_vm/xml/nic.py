@@ -149,6 +149,24 @@ def _write_bridge(node: Node, bridge: str) -> None:
     source.set("bridge", bridge)
 
 
+# What libvirt refuses on another model.
+_OF_VIRTIO = ("queues", "rx_queue_size", "tx_queue_size", "ioeventfd", "event_idx", "txmode", "rss", "rss_hash_report")
+
+
+def _write_model(node: Node, model: str) -> None:
+    set_attribute(node, "model", "type", model)
+    driver = node.find("driver")
+    for word in _OF_VIRTIO if driver is not None and model != "virtio" else ():
+        driver.attrib.pop(word, None)
+
+
+def _write_queues(node: Node, count: int) -> None:
+    set_attribute(node, "driver", "queues", str(count or ""))
+    driver = node.find("driver")
+    if driver is not None and not driver.attrib and not len(driver):
+        remove(driver)
+
+
 def _write_mac(node: Node, mac: str) -> None:
     set_attribute(node, "mac", "address", mac)
 
@@ -185,6 +203,7 @@ READ: dict[str, t.Callable[[Node], t.Any]] = {
     "vlan": _read_vlan,
     "mac": lambda node: attribute(node, "mac", "address").lower(),
     "model": lambda node: attribute(node, "model", "type"),
+    "queues": lambda node: int(attribute(node, "driver", "queues", "0")),
     "link": lambda node: attribute(node, "link", "state", "up"),
     "mtu": lambda node: int(attribute(node, "mtu", "size", "0")),
     **{key: _read_rate(word) for key, word in RATES.items()},
@@ -193,7 +212,8 @@ WRITE: dict[str, t.Callable[[Node, t.Any], None]] = {
     "mac": _write_mac,
     "bridge": _write_bridge,
     "vlan": _write_vlan,
-    "model": lambda node, value: set_attribute(node, "model", "type", value),
+    "model": _write_model,
+    "queues": _write_queues,
     "mtu": _write_mtu,
     "link": _write_link,
     **{key: _write_rate(word) for key, word in RATES.items()},
