@@ -65,7 +65,7 @@ def test_a_new_machine_has_its_drive_and_the_medium_in_it(folder: Path, bus: str
 @pytest.mark.parametrize("state", ["stopped", "started"])
 def test_a_medium_is_inserted_changed_and_ejected(folder: Path, state: str) -> None:
     first, second = isos(folder, "first", "second")
-    check_run_again(VM, cdroms({"name": "cd"}, memory="64", state=state), ["state", *PATHS_OF_A_NEW_ONE])
+    assert check_run_again(VM, cdroms({"name": "cd"}, memory="64", state=state)).plan.has("cdroms[cd]")
     how = "live" if state == "started" else "offline"
     for path in (first, second, ""):
         run = check_run_again(VM, cdroms({"name": "cd", "source": path}), ["cdroms[cd].source"])
@@ -78,19 +78,6 @@ def test_a_medium_is_inserted_changed_and_ejected(folder: Path, state: str) -> N
     run = check_run_again(VM, {**PLAIN, "unset": ["cdroms[cd].source"]}, ["cdroms[cd].source"])
     assert (run.plan.changes[0].before, run.plan.changes[0].after) == (first, None)
     assert media(definition(NAME)) == [("sda", None)] and os.path.exists(first)
-
-
-PATHS_OF_A_NEW_ONE = [
-    "cdroms[cd]",
-    "memory",
-    "memory_max",
-    "cpu.cores",
-    "cpu.max_cores",
-    "serial",
-    "agent",
-    "graphics",
-    "autostart",
-]
 
 
 @pytest.mark.parametrize(("bus", "is_live"), [("sata", False), ("scsi", True), ("usb", True)])
@@ -143,6 +130,8 @@ def test_ide_is_only_where_the_machine_has_it(folder: Path) -> None:
     refuse(VM, cdroms({"name": "cd", "bus": "ide"}), "Write sata or scsi")
     machines.remove_machines()
     refuse(VM, cdroms({"name": "cd", "bus": "ide"}, memory="64"), "Write sata or scsi")
+    check_run_again(VM, cdroms({"name": "cd", "bus": "ide"}, memory="64", machine="pc", state="started"))
+    machines.remove_machines()
     make(NAME, disk(image(folder / f"{NAME}.img")))
     check_run_again(VM, cdroms({"name": "cd", "bus": "ide"}), ["cdroms[cd]"])
     assert media(definition(NAME)) == [("hda", None)]
