@@ -51,7 +51,10 @@ PARTS: dict[str, tuple[str, ...]] = {
     "numatune": ("<numatune><memory mode='preferred' nodeset='0'/></numatune>",),
     "blkiotune": ("<blkiotune><weight>500</weight></blkiotune>",),
     "resource": ("<resource><partition>/machine</partition></resource>",),
-    "sysinfo": ("<sysinfo type='smbios'><bios><entry name='vendor'>Someone</entry></bios></sysinfo>",),
+    "sysinfo": (
+        "<sysinfo type='smbios'><bios><entry name='vendor'>Someone</entry></bios></sysinfo>",
+        "<sysinfo type='fwcfg'><entry name='opt/com.example/name'>a value</entry></sysinfo>",
+    ),
     "features": (
         (
             "<features><acpi/><apic/><pae/><hyperv mode='custom'><relaxed state='on'/><vapic state='on'/>"
@@ -62,6 +65,13 @@ PARTS: dict[str, tuple[str, ...]] = {
             "</features>"
         ),
         "<features/>",
+        (
+            "<features><acpi/><apic/><hyperv mode='custom'><relaxed state='on'/><vapic state='on'/>"
+            "<spinlocks state='on' retries='4096'/><vpindex state='on'/><runtime state='on'/><synic state='on'/>"
+            "<stimer state='on'><direct state='on'/></stimer><reset state='on'/><vendor_id state='on' value='KVM Hv'/>"
+            "<frequencies state='on'/><reenlightenment state='on'/><tlbflush state='on'/><ipi state='on'/></hyperv>"
+            "<kvm><poll-control state='on'/></kvm><vmcoreinfo state='on'/><msrs unknown='ignore'/></features>"
+        ),
     ),
     "cpu": (
         (
@@ -70,6 +80,10 @@ PARTS: dict[str, tuple[str, ...]] = {
         ),
         "<cpu mode='host-model' check='none'><model fallback='forbid'/></cpu>",
         "<cpu mode='maximum'/>",
+        (
+            "<cpu mode='host-passthrough' check='none' migratable='off'><cache mode='passthrough'/>"
+            "<feature policy='disable' name='vmx'/></cpu>"
+        ),
     ),
     "clock": (
         (
@@ -78,6 +92,10 @@ PARTS: dict[str, tuple[str, ...]] = {
         ),
         "<clock offset='variable' adjustment='3600' basis='utc'/>",
         "<clock offset='timezone' timezone='Europe/Berlin'/>",
+        (
+            "<clock offset='localtime'><timer name='hpet' present='no'/><timer name='tsc' frequency='3504000000' mode='native'/>"
+            "<timer name='kvmclock' present='no'/></clock>"
+        ),
     ),
     "events": (
         "<on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot><on_crash>coredump-destroy</on_crash>",
@@ -98,6 +116,11 @@ OS_PARTS: tuple[str, ...] = (
     "<boot dev='network'/><boot dev='hd'/>",
     "<bootmenu enable='yes' timeout='3000'/>",
     "<bios rebootTimeout='0'/><smbios mode='host'/>",
+    (
+        "<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>"
+        "<nvram template='/usr/share/OVMF/OVMF_VARS_4M.fd'>/var/lib/libvirt/qemu/nvram/somebody_VARS.fd</nvram>"
+    ),
+    "<firmware><feature enabled='no' name='secure-boot'/><feature enabled='no' name='enrolled-keys'/></firmware>",
     "<kernel>/boot/none</kernel><initrd>/boot/none-too</initrd><cmdline>console=ttyS0 a=&quot;b&quot;</cmdline>",
 )
 
@@ -210,7 +233,11 @@ DEVICES: dict[str, tuple[str, ...]] = {
         "<video><model type='virtio' heads='2' primary='yes'><resolution x='800' y='600'/></model></video>",
         "<video><model type='none'/></video>",
     ),
-    "sound": ("<sound model='ich9'><codec type='micro'/></sound>",),
+    "sound": (
+        "<sound model='ich9'><codec type='micro'/></sound>",
+        "<sound model='ich6'><codec type='duplex'/><audio id='2'/></sound><sound model='ac97'/><audio id='2' type='none'/>",
+        "<sound model='usb'/>",
+    ),
     "serial": (
         (
             "<serial type='pty'><target type='isa-serial' port='0'/></serial><console type='pty'>"
@@ -227,20 +254,49 @@ DEVICES: dict[str, tuple[str, ...]] = {
         "<channel type='unix'><source mode='bind'/><target type='virtio' name='org.qemu.guest_agent.0'/></channel>",
         "<channel type='pty'><target type='virtio' name='other'/></channel>",
     ),
-    "input": ("<input type='tablet' bus='usb'/><input type='keyboard' bus='virtio'/>",),
-    "rng": ("<rng model='virtio'><rate period='2000' bytes='1234'/><backend model='builtin'/></rng>",),
-    "watchdog": ("<watchdog model='i6300esb' action='poweroff'/>",),
+    "input": (
+        "<input type='tablet' bus='usb'/><input type='keyboard' bus='virtio'/>",
+        "<input type='tablet' bus='virtio'/><input type='mouse' bus='usb'/>",
+        "<input type='evdev'><source dev='/dev/input/event1234' grab='all' repeat='on'/></input>",
+    ),
+    "rng": (
+        "<rng model='virtio'><rate period='2000' bytes='1234'/><backend model='builtin'/></rng>",
+        (
+            "<rng model='virtio'><backend model='egd' type='udp'><source mode='bind' service='1234'/>"
+            "<source mode='connect' host='127.0.0.1' service='1234'/></backend></rng>"
+        ),
+    ),
+    "watchdog": (
+        "<watchdog model='i6300esb' action='poweroff'/>",
+        "<watchdog model='ib700' action='inject-nmi'/>",
+        "<watchdog model='i6300esb'/>",
+    ),
+    "crypto": ("<crypto model='virtio' type='qemu'><backend model='builtin' queues='1'/></crypto>",),
     "balloon": (
         "<memballoon model='virtio' autodeflate='on' freePageReporting='on'><stats period='10'/></memballoon>",
         "<memballoon model='none'/>",
     ),
     "panic": ("<panic model='isa'/>",),
-    "vsock": ("<vsock model='virtio'><cid auto='yes'/></vsock>",),
-    "shmem": ("<shmem name='hlvm_shmem'><model type='ivshmem-plain'/><size unit='M'>4</size></shmem>",),
+    "vsock": (
+        "<vsock model='virtio'><cid auto='yes'/></vsock>",
+        "<vsock model='virtio-non-transitional'><cid auto='no' address='4711'/></vsock>",
+    ),
+    "shmem": (
+        "<shmem name='hlvm_shmem'><model type='ivshmem-plain'/><size unit='M'>4</size></shmem>",
+        (
+            "<shmem name='hlvm_shmem'><model type='ivshmem-doorbell'/><server path='/tmp/hlvm-shmem.socket'/>"
+            "<msi vectors='32' ioeventfd='on'/></shmem>"
+        ),
+    ),
     "filesystem": (
         (
             "<filesystem type='mount' accessmode='mapped'><source dir='/var/tmp'/><target dir='shared'/>"
             "<readonly/></filesystem>"
+        ),
+        (
+            "<filesystem type='mount' accessmode='passthrough'><driver type='virtiofs' queue='1024'/>"
+            "<binary path='/usr/lib/qemu/virtiofsd' xattr='on'><cache mode='always'/></binary>"
+            "<source dir='/var/tmp'/><target dir='tagged'/></filesystem>"
         ),
     ),
     "scsi": ("<controller type='scsi' index='0' model='virtio-scsi'><driver queues='2' iommu='off'/></controller>",),
@@ -260,9 +316,27 @@ DEVICES: dict[str, tuple[str, ...]] = {
             "<hostdev mode='subsystem' type='usb'><source startupPolicy='optional'><vendor id='0x1234'/>"
             "<product id='0xbeef'/></source></hostdev>"
         ),
+        (
+            "<hostdev mode='subsystem' type='pci' managed='yes'><driver name='vfio'/>"
+            "<source><address domain='0x0000' bus='0x77' slot='0x1f' function='0x7'/></source><rom bar='off'/></hostdev>"
+        ),
+        (
+            "<hostdev mode='subsystem' type='mdev' managed='no' model='vfio-pci' display='off'>"
+            "<source><address uuid='c2177883-f1bb-47f0-914d-32a22e3a8804'/></source></hostdev>"
+        ),
     ),
     "smartcard": ("<smartcard mode='host'/>",),
-    "tpm": ("<tpm model='tpm-tis'><backend type='passthrough'><device path='/dev/tpm0'/></backend></tpm>",),
+    "tpm": (
+        "<tpm model='tpm-tis'><backend type='passthrough'><device path='/dev/tpm0'/></backend></tpm>",
+        (
+            "<tpm model='tpm-crb'><backend type='emulator' version='2.0' persistent_state='yes'>"
+            "<active_pcr_banks><sha256/></active_pcr_banks></backend></tpm>"
+        ),
+        (
+            "<tpm model='tpm-tis'><backend type='external'>"
+            "<source type='unix' mode='connect' path='/tmp/hlvm-swtpm.sock'/></backend></tpm>"
+        ),
+    ),
 }
 
 
@@ -283,6 +357,15 @@ _ELSEWHERE = (
     "type='udp'",
     "backenddomain",
     "<kernel>",
+    "<loader",
+    "<firmware>",
+    "vpindex",
+    "host-passthrough",
+    "tsc",
+    "evdev",
+    "egd",
+    "doorbell",
+    "virtiofs",
     _NO_USB,
 )
 
@@ -322,6 +405,12 @@ def draw(
     if words.get("usb") == _NO_USB:
         words = {kind: text for kind, text in words.items() if text == _NO_USB or "usb" not in text}
     system = OS_PARTS[number % len(OS_PARTS)] if number % 2 and "boot order" not in str(words) else ""
+    if "virtiofs" in str(words):
+        # Its daemon reads the guest's memory.
+        words["backing"] = PARTS["backing"][0]
+    if "OVMF" in system or "<firmware>" in system:
+        # UEFI needs ACPI.
+        words["features"] = PARTS["features"][0]
     if can_start:
         words = {kind: text for kind, text in words.items() if not any(mark in text for mark in _ELSEWHERE)}
         system = "" if any(mark in system for mark in _ELSEWHERE) else system
@@ -338,7 +427,7 @@ def assemble(name: str, words: t.Mapping[str, str], system: str, machine: str) -
     vcpu = "" if "vcpu" in words else "<vcpu>1</vcpu>"
     xml = (
         f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory>{vcpu}"
-        f"<os>"
+        f"<os{' firmware=' + repr('efi') if '<firmware>' in system else ''}>"
         f"<type arch='x86_64' machine='{machine}'>hvm</type>{system}</os>{parts}<devices>{devices}</devices>"
         f"</domain>"
     )

@@ -26,7 +26,7 @@ from ansible_collections.homelab.hybrid.tests.harness.machines import BRIDGES, P
 
 VM = KvmVm()
 NAME = f"{machines.PREFIX}-corpus"
-MACHINES, RUNNING = 24, 6
+MACHINES, RUNNING = 36, 6
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,20 @@ CHANGES = (
         rf"</?disk|<driver|<source file|<target dev|<alias name='ua-new'|{_PLACE}",
     ),
     Change({"disks": [{"name": "disk0", "state": "absent"}]}, r"."),
+    Change({"cpu": {"type": "maximum"}}, r"<cpu |</?cpu>|<model fallback|<cache mode|<feature policy"),
+    Change({"cpu": {"flags": ["+avx", "-vme"]}}, r"<cpu |</?cpu>|<model fallback|<feature policy"),
+    Change({"os_variant": "windows"}, r"</?metadata>|libosinfo|</?clock|hypervclock"),
+    Change(
+        {"graphics": {"type": "spice"}},
+        rf"graphics|<listen|<image|<mouse|</?video|<model type=|spice|<audio|{_PLACE}|</channel",
+    ),
+    Change({"unset": ["graphics"]}, r"."),
+    Change({"tablet": True}, rf"</?input|{_PLACE}"),
+    Change({"rng": True}, rf"</?rng|<backend|<source |<rate |{_PLACE}"),
+    Change({"rng": False}, rf"</?rng|</?backend|<source |<rate |{_PLACE}"),
+    Change({"watchdog": {"model": "i6300esb", "action": "pause"}}, rf"watchdog|{_PLACE}"),
+    Change({"unset": ["watchdog"]}, rf"watchdog|{_PLACE}"),
+    Change({"unset": ["vsock"]}, rf"vsock|<cid|{_PLACE}"),
 )
 
 

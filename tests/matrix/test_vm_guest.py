@@ -38,6 +38,8 @@ def guest() -> t.Iterator[dict[str, t.Any]]:
             "state": "started",
             "memory": "256",
             "cpu": {"cores": 1, "max_cores": 2},
+            "rng": False,
+            "watchdog": {"model": "i6300esb", "action": "pause"},
             "boot": {
                 "kernel": str(tiny.kernel),
                 "initrd": str(tiny.initrd),
@@ -110,6 +112,28 @@ def test_the_guest_takes_a_cpu(guest: dict[str, t.Any]) -> None:
     run = check_run_again(VM, {"name": NAME, "vcpus": 2}, ["vcpus"])
     assert run.plan.changes[0].how.value == "live"
     assert in_time(lambda: len([cpu for cpu in agent("guest-get-vcpus") if cpu["online"]]) == 2)
+
+
+def test_the_guest_sees_an_x86_64_v2(guest: dict[str, t.Any]) -> None:
+    flags = "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3"
+    assert runs_inside(f"for flag in {flags}; do grep -qw $flag /proc/cpuinfo || exit 1; done")
+
+
+def test_the_guest_finds_randomness_that_is_plugged_in(guest: dict[str, t.Any]) -> None:
+    sees = "grep virtio /sys/class/misc/hw_random/rng_available"
+    assert not runs_inside(sees)
+    run = check_run_again(VM, {"name": NAME, "rng": True}, ["rng"])
+    assert run.plan.changes[0].how.value == "live"
+    assert in_time(lambda: runs_inside(sees))
+
+
+def test_a_guest_that_hangs_is_held_by_its_watchdog(guest: dict[str, t.Any]) -> None:
+    # The tiny guest loads the driver after its agent has answered.
+    assert in_time(lambda: runs_inside("test -c /dev/watchdog"))
+    assert runs_inside("watchdog -F -T 4 -t 1 /dev/watchdog >/dev/null 2>&1 & sleep 2; kill -9 $!")
+    assert in_time(lambda: virsh("domstate", NAME, "--reason") == "paused (watchdog)")
+    check_run_again(VM, {"name": NAME, "state": "started"}, ["state"])
+    assert in_time(lambda: runs_inside("true"))
 
 
 def test_a_snapshot_has_what_the_guest_has_not_written_out_yet(guest: dict[str, t.Any], tmp_path: Path) -> None:
