@@ -890,10 +890,14 @@ EXAMPLES = r"""
       - name: media
         source: /srv/media
 
-- name: Keep a machine for a system that asks for secure boot and a TPM
+- name: Keep a machine for Windows, which asks for secure boot and a TPM, and can be seen from another computer
   homelab.hybrid.kvm_vm:
     name: desktop
+    os_variant: windows
     memory: 4GiB
+    graphics:
+      listen: 192.0.2.10
+      password: eight888
     vcpus: 2
     firmware:
       secure_boot: true
