@@ -28,6 +28,8 @@ WIRE, CARD = f"{NAME}-wire", "card0"
 CONTROL, ADDRESS, MAC = "10.219.0.254", "10.219.0.10", "52:54:00:21:90:10"
 # What a machine behind the bridge has.
 GUEST = "10.219.0.77"
+# What a router of IPv6 on the wire announces.
+ANNOUNCED = "fd00:219:1::"
 LEASES = ("10.219.0.100", "10.219.0.200")
 SERVER = Path(f"/run/{NAME}-dhcp.pid")
 CONFIG = f"""\
@@ -147,10 +149,17 @@ class WiredHost:
             path.write_text(text)
 
     def start_dhcp(self) -> None:
-        words = [f"--interface={WIRE}", "--bind-interfaces", f"--dhcp-range={LEASES[0]},{LEASES[1]},10m", "--no-ping"]
-        words += [f"--dhcp-leasefile={self.folder}/leases", f"--dhcp-option=3,{CONTROL}", "--conf-file=/dev/null"]
+        self._serve(f"--dhcp-range={LEASES[0]},{LEASES[1]},10m", "--no-ping", f"--dhcp-option=3,{CONTROL}")
+
+    def start_router(self) -> None:
+        """Of IPv6: from now on the control node announces a network on the wire, and itself."""
+        command("ip", "address", "add", f"{ANNOUNCED}1/64", "dev", WIRE, "nodad")
+        self._serve(f"--dhcp-range={ANNOUNCED},ra-only", "--enable-ra", f"--ra-param={WIRE},4,600")
+
+    def _serve(self, *words: str) -> None:
+        place = (f"--interface={WIRE}", "--bind-interfaces", f"--dhcp-leasefile={self.folder}/leases")
         # It goes with the wire: remove() ends it by the file that it writes.
-        command("dnsmasq", "--port=0", "--user=root", f"--pid-file={SERVER}", *words)
+        command("dnsmasq", "--conf-file=/dev/null", "--port=0", "--user=root", f"--pid-file={SERVER}", *place, *words)
 
     def lease(self) -> str:
         """The address and the identifier of the one client that the server knows."""

@@ -118,3 +118,42 @@ def test_a_lease_that_does_not_come_is_taken_back(host: WiredHost) -> None:
     assert result["failed"] and "as it was" in result["msg"], result
     assert wired_host.network() == before and wired_host.leftovers() == []
     assert host.is_reached()
+
+
+def told(link: str) -> list[str]:
+    """What the host gave itself there of the router's announcements."""
+    return [it for it in wired_host.network()["links"][link][3] if it.startswith(wired_host.ANNOUNCED.rstrip(":"))]
+
+
+def test_what_a_router_told_the_card_it_tells_the_bridge_also_while_the_host_forwards(host: WiredHost) -> None:
+    # A static stanza of ifupdown has the kernel take no announcements.
+    static = f"iface {CARD} inet6 static\n    address {SIXTH}\n"
+    files = {name: text.replace(static, f"iface {CARD} inet6 auto\n") for name, text in FIXED[host.kind.name].items()}
+    host.build(files)
+    host.start_router()
+    (before,) = wait_until("the card to be told", lambda: told(CARD), timeout_seconds=60)
+    inside("sysctl", "-qw", f"net.ipv6.conf.{CARD}.accept_ra=2")
+    inside("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+    result = host.task({**BRIDGE, "verify": [CONTROL]})
+    assert result["changed"] and not result.get("failed"), result.get("msg", "")
+    assert wait_until("the bridge to be told", lambda: told("vmbr0"), timeout_seconds=60) == [before]
+    assert "via fe80" in inside("ip", "-6", "route", "show", "default")
+    assert not host.task({**BRIDGE, "address6": "slaac"})["changed"]
+    inside("systemctl", "reboot", check=False)
+    wait_until("the host to go down", lambda: not host.is_reached(), timeout_seconds=60)
+    wait_until("the host to come back", host.is_reached, timeout_seconds=180)
+    inside("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+    assert wait_until("the bridge to be told again", lambda: told("vmbr0"), timeout_seconds=60) == [before]
+
+
+def test_a_bridge_that_no_router_tells_anything_is_taken_back(host: WiredHost) -> None:
+    host.build(host.kind.bridge)
+    before = wired_host.network()
+    result = host.task({"name": "vmbr0", "mode": "ports", "address6": "slaac", "confirm_timeout": 20})
+    assert result["failed"] and "address6: no router announced a network on vmbr0" in result["msg"], result
+    assert wired_host.network() == before and wired_host.leftovers() == []
+    host.start_router()
+    result = host.task({"name": "vmbr0", "mode": "ports", "address6": "slaac", "confirm_timeout": 60})
+    assert result["changed"] and not result.get("failed"), result.get("msg", "")
+    assert told("vmbr0")
+    assert not host.task({"name": "vmbr0", "mode": "ports", "address6": "slaac"})["changed"]

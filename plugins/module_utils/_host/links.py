@@ -82,6 +82,14 @@ def read_lost_links() -> list[str]:
     return [link for link, its in accepts.items() if its not in is_kept]
 
 
+def is_told(entry: Link) -> bool:
+    """Whether the host did not write an address, as ``ip -j addr`` tells it, but was given it or gave it itself of an announcement.
+
+    Such an address has a lifetime, or it is one that temporary addresses may be made of: routers announce networks for ever too.
+    """
+    return bool(entry.get("dynamic") or entry.get("mngtmpaddr"))
+
+
 def takes_announcements(link: str) -> bool:
     """Whether a host that is to take what routers announce there does. Of a link that another program listens at (networkd) the kernel says 0."""
     accepts = (atomic.read_text(_ACCEPT_RA.format(link)) or "").strip()

@@ -157,7 +157,7 @@ def _addresses(link: Link, family: str) -> tuple[str, ...]:
     return tuple(
         f"{entry['local']}/{entry['prefixlen']}"
         for entry in link.get("addr_info", ())
-        if entry.get("family") == family and entry.get("scope") == "global" and not entry.get("dynamic")
+        if entry.get("family") == family and entry.get("scope") == "global" and not links.is_told(entry)
     )
 
 

@@ -64,7 +64,7 @@ def _first_fault(spec: Spec, silent: t.Collection[str]) -> str:
         entries = [it for it in told.get("addr_info", ()) if it.get("family") == family and it.get("scope") == "global"]
         if spec.get(key) == DHCP and not entries:
             return f"{key}: no DHCP server gave {name} an address"
-        if spec.get(key) == SLAAC and not any(it.get("dynamic") for it in entries):
+        if spec.get(key) == SLAAC and not any(map(links.is_told, entries)):
             return f"{key}: no router announced a network on {name}"
         if any(it.get("dadfailed") for it in entries):
             return f"{key}: another machine has an address of {name}"
