@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
+import shlex
 import shutil
+import tarfile
 import typing as t
 from pathlib import Path
 
@@ -26,6 +31,36 @@ PACKAGES = [
 CARD, GATEWAY = "eth0", "10.0.2.2"
 # Addresses of IPv6 come from the router of the network, in its own time.
 NETWORK = "ip -4 -br address | sort; bridge vlan | sort; ip -4 route | sort; cat /etc/systemd/network/*"
+# A bridge with a machine in VLAN 20 at one port, which sees no tags, and another one behind a port with tags.
+IN_VLAN_20 = """
+set -e
+ip link add asked0 type bridge vlan_filtering 1
+ip link set asked0 up
+ip netns add near
+ip link add near0 type veth peer name eth0 netns near
+ip link set near0 master asked0 up
+bridge vlan delete dev near0 vid 1
+bridge vlan add dev near0 vid 20 pvid untagged
+ip -n near address add 192.0.2.7/24 dev eth0
+ip -n near address add 2001:db8::7/64 dev eth0 nodad
+ip -n near link set eth0 up
+ip netns add far
+ip link add trunk0 type veth peer name eth0 netns far
+ip link set trunk0 master asked0 up
+bridge vlan add dev trunk0 vid 20
+ip -n far link add far0 type bridge vlan_filtering 1
+ip -n far link set eth0 master far0 up
+bridge -n far vlan add dev eth0 vid 20
+bridge -n far vlan add dev far0 vid 20 self pvid untagged
+ip -n far address add 192.0.2.8/24 dev far0
+ip -n far link set far0 up
+"""
+ASK = """
+import json
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.neighbours import who_answers
+asked = ["192.0.2.7", "192.0.2.8", "192.0.2.9", "2001:db8::7", "2001:db8::9"]
+print(json.dumps([who_answers("asked0", asked, vlan) for vlan in (20, 30, 0)]))
+"""
 BRIDGE: dict[str, t.Any] = {"name": "vmbr0", "mode": "ports"}
 # Under emulation each look of the host takes seconds.
 TIMEOUT = {"confirm_timeout": 180}
@@ -53,6 +88,25 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Machine]:
     finally:
         ordinary_vm.stop(folder / "machine")
         shutil.rmtree(folder / "machine", ignore_errors=True)
+
+
+def test_who_has_an_address_in_a_vlan_of_a_bridge_is_asked_there(machine: Machine) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for folder in ("_core", "_host"):
+            for path in (COLLECTION / "plugins/module_utils" / folder).glob("*.py"):
+                archive.add(path, path.relative_to(COLLECTION))
+    place = "/run/asked/ansible_collections/homelab/hybrid"
+    code = base64.b64encode(packed.getvalue()).decode()
+    machine.ask(f"mkdir -p {place} && echo {code} | base64 -d | tar xz -C {place}")
+    machine.ask(IN_VLAN_20)
+    told = machine.ask(f"PYTHONPATH=/run/asked python3 -c {shlex.quote(ASK)}")
+    near, far = (
+        machine.ask(f"ip netns exec {space} cat /sys/class/net/{link}/address")
+        for space, link in (("near", "eth0"), ("far", "far0"))
+    )
+    assert json.loads(told) == [{"192.0.2.7": near, "2001:db8::7": near, "192.0.2.8": far}, {}, {}]
+    machine.ask("ip netns delete near; ip netns delete far; ip link delete asked0")
 
 
 def test_what_only_a_machine_has_is_taken_back_too(machine: Machine) -> None:
