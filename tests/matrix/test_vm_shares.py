@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -92,6 +93,11 @@ def test_a_share_comes_and_goes_while_memory_is_shared(media: Path) -> None:
     assert converge_now(VM, shares(both[0], state="started")).error is None
     check_run_again(VM, shares(*both), ["shares[more]"])
     assert tags(running(NAME)) == ["media", "more"] == tags(definition(NAME))
+    refuse(VM, shares(state="suspended"), "shares[media], shares[more], and is not saved to disk")
+    saved = subprocess.run(
+        ["virsh", "-c", machines.URI, "managedsave", NAME], capture_output=True, text=True, check=False
+    )
+    assert "virtiofs" in saved.stderr or "vhost-user" in saved.stderr, saved
     run = check_run_again(VM, shares({"name": "more", "state": "absent"}), ["shares[more]"])
     # Firmware answers no request to let go.
     assert run.plan.restart_required in ([], ["shares[more]"]) and tags(definition(NAME)) == ["media"]

@@ -498,6 +498,18 @@ class VmKind(Kind):
         self._check_screen(draft)
         self._check_parts(draft)
         self._check_reader_of_seed(draft)
+        self._check_saving(draft)
+
+    def _check_saving(self, draft: Draft) -> None:
+        """Whether what it has of its host can be saved along with its memory."""
+        live, name = self.state.live, self.spec.name
+        if live is None or self.spec.state != "suspended" or self.state.power == "suspended":
+            return
+        held = [f"devices[{item}]" for item, its in live.devices.items() if its.value("type") == PCI]
+        held += [f"shares[{item}]" for item in live.shares]
+        if held:
+            reason = f"state: {name} runs with {', '.join(held)}, and is not saved to disk with that. Write paused, or stopped"
+            refuse(draft, "state", self.state.power, "suspended", reason)
 
     def _note_names(self, draft: Draft) -> None:
         """Devices that bear no name are known by the declared one from now on, whatever is said of them later."""
