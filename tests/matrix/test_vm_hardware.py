@@ -12,7 +12,7 @@ import libvirt
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
-from ansible_collections.homelab.hybrid.tests.harness import machines
+from ansible_collections.homelab.hybrid.tests.harness import machines, made_hardware
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse
 from ansible_collections.homelab.hybrid.tests.harness.hand_made import card, disk, image, make
 from ansible_collections.homelab.hybrid.tests.harness.machines import (
@@ -23,6 +23,7 @@ from ansible_collections.homelab.hybrid.tests.harness.machines import (
     running,
     virsh,
 )
+from ansible_collections.homelab.hybrid.tests.harness.made_hardware import CARDS
 
 VM = KvmVm()
 NAME = f"{machines.PREFIX}-hardware"
@@ -47,6 +48,52 @@ def test_without_acpi_devices_come_and_go_with_the_next_boot(folder: Path) -> No
     root = running(NAME)
     assert [node.get("bridge") for node in root.iterfind("devices/interface/source")] == [BRIDGES[1]]
     assert [attribute(node, "alias", "name") for node in root.iterfind("devices/disk")] == ["ua-data"]
+
+
+def free_ports() -> int:
+    """How many ports of the running machine no device has."""
+    root = running(NAME)
+    ports = {c.get("index") for c in root.iterfind("devices/controller") if c.get("model") == "pcie-root-port"}
+    taken = {str(int(str(a.get("bus", "0")), 16)) for a in root.iterfind("devices/*/address[@type='pci']")}
+    return len(ports - taken)
+
+
+NO_PORT, NO_SLOT = "none of its PCI Express ports is free", "it has no slot for a card such as e1000"
+WITHOUT_PORTS = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+NEEDS_A_PORT: dict[str, tuple[dict[str, t.Any], str]] = {
+    "disks": ({"name": "new", "pool": POOL, "size": "1M"}, NO_PORT),
+    "cdroms": ({"name": "new", "bus": "scsi", "source": "/etc/hostname"}, NO_PORT),
+    "networks": ({"name": "new", "bridge": BRIDGES[0]}, NO_PORT),
+    "networks of PCI": ({"name": "new", "bridge": BRIDGES[0], "model": "e1000"}, NO_SLOT),
+    "devices": ({"name": "new", "address": CARDS[0]}, NO_PORT),
+    "shares": ({"name": "new", "source": "/srv"}, NO_PORT),
+}
+
+
+@pytest.mark.parametrize("what", NEEDS_A_PORT)
+def test_what_finds_no_port_comes_with_the_next_start_and_says_so(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    made_hardware.put_in_place(tmp_path / "sys", monkeypatch)
+    make(NAME, card(MAC, BRIDGES[1]), machine="q35", rest=WITHOUT_PORTS)
+    virsh("start", NAME)
+    # libvirt makes a machine with a few more ports than it has devices.
+    for number in range(free_ports()):
+        virsh(
+            "attach-interface",
+            NAME,
+            "bridge",
+            BRIDGES[1],
+            "--mac",
+            f"52:54:00:ab:03:1{number}",
+            "--model",
+            "virtio",
+            "--live",
+        )
+    area, (item, why) = what.partition(" ")[0], NEEDS_A_PORT[what]
+    run = check_run_again(VM, {**PLAIN, area: [item]}, [f"{area}[new]"])
+    assert run.plan.restart_required == [f"{area}[new]"]
+    assert run.plan.warnings == [f"{area}[new]: it comes with the next start, as {why}"]
 
 
 def test_what_cannot_be_plugged_in_is_not_left_in_the_definition(folder: Path) -> None:

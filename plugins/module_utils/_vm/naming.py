@@ -51,6 +51,11 @@ def name_live_devices(
             same = [name for name, other in persistent.items() if getattr(other, attribute) == mark]
             # A device with a name of its own is never another one, even in the place that the other will have.
             own = device.alias or (by_record.get(index) if attribute in _PLACES_OF else None)
+            if attribute == "address":
+                # One that bears a name in the definition, and is not known to be this one, comes to this place with the next start.
+                same = [
+                    name for name in same if not _is_new_there(name, persistent[name], device, by_record.get(index))
+                ]
             free = [name for name in same if name not in named.values() and own in (None, name)]
             if len(free) == 1:
                 named[index] = free[0]
@@ -60,6 +65,11 @@ def name_live_devices(
         is_free = name not in result and (name not in persistent or device.alias is not None)
         result[name if is_free else free_place(PLACES[area], 0, [*result, *persistent])] = device
     return result
+
+
+def _is_new_there(name: str, defined: DeviceT, running: DeviceT, known: str | None) -> bool:
+    """Whether the device that a definition has in the place of a *running* one, which the record knows as *known*, is another one."""
+    return defined.alias is not None and running.alias is None and known != name
 
 
 def noted_names(

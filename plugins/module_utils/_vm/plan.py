@@ -329,10 +329,7 @@ class VmKind(Kind):
         if ports is not None:
             waiting.update(dict.fromkeys(cards[ports:], _NO_PORT))
             ports = max(ports - len(cards), 0)
-        new = [(area, item) for area in self.areas for item in self.spec.wanted(area)]
-        for area, item in new:
-            if item.name in live.things(area):
-                continue
+        for area, item in self._items_not_running(live):
             bus, path = self._bus_of(area, item), f"{area}[{item.name}]"
             if not plugs_live(bus):
                 waiting[path] = f"nothing is plugged into {bus} while a machine runs"
@@ -344,8 +341,8 @@ class VmKind(Kind):
                 waiting[path] = "its memory is not shared yet"
             elif area == "devices" and item.name in self.state.device_groups:
                 waiting[path] = "the devices of an IOMMU group go to a machine together"
-            elif area == "networks" and item.get("model") in PCI_MODELS and not domain.has_pci_slots:
-                waiting[path] = f"it has no slot for a card such as {item.get('model')}"
+            elif area == "networks" and (model := self._model_of(item)) in PCI_MODELS and not domain.has_pci_slots:
+                waiting[path] = f"it has no slot for a card such as {model}"
             elif ports is not None and not (bus == "scsi" and has_scsi):
                 ports -= 1
                 has_scsi = has_scsi or bus == "scsi"
@@ -357,6 +354,19 @@ class VmKind(Kind):
         """Whether a drive has one: libvirt 9.0 plugs in no empty one."""
         defined = self.state.persistent.cdroms.get(item.name)
         return bool(item.get("source", defined.value("source") if defined else ""))
+
+    def _model_of(self, item: Item) -> str | None:
+        defined = self.state.persistent.nics.get(item.name)
+        return item.text("model") or (defined.value("model") if defined else None)
+
+    def _items_not_running(self, live: VmSide) -> t.Iterator[tuple[str, Item]]:
+        """Those that are declared, and those of which only a key is taken off: what the running machine lacks comes back to it too."""
+        for area in self.areas:
+            declared = self.spec.items(area)
+            unset = [name for its, name, dummy in map(split, self.spec.unset) if its == area]
+            known = {*self.state.persistent.things(area)} - {item.name for item in declared}
+            items = [*declared, *(Item(name) for name in dict.fromkeys(unset) if name in known)]
+            yield from ((area, item) for item in items if item.is_wanted and item.name not in live.things(area))
 
     def _bus_of(self, area: str, item: Item) -> str:
         """What an item is plugged into. What is on PCI needs a port as a disk on virtio does."""
