@@ -147,6 +147,10 @@ guests:
       description: The process on the host that it is, or that its init is. Null while it does not run.
       type: int
       returned: always
+    installing:
+      description: Whether it has an installer that has not come to its end.
+      type: bool
+      returned: for a virtual machine
     image:
       description: The image that it was made from. Null where this collection did not make it of one.
       type: str

@@ -228,6 +228,84 @@ options:
           - Without it a clone of a template is linked where its pool can, and any other is full.
         type: str
         choices: [linked, full]
+  install:
+    description:
+      - The installer that makes the system of a new machine, in the place of O(image) and O(clone_from). The machine runs it once, from
+        its media and with its answer. Then these are taken away, and it starts as it is declared, or stays off as O(state) says.
+        It is not looked at once the system is there.
+      - The run waits for the end without holding a lock. Of a run that is killed the next one waits on. A machine that was cut off, as by
+        the host, begins anew with empty disks within O(install.timeout); later somebody may use what is on them, and it is refused
+        without V(adopt) or V(recreate) in O(allow).
+      - An installer writes to whatever disk it finds. Nothing is installed where the first disk has been there before, and beside one that has
+        it is refused.
+      - What the installer writes to the serial console is in the error when it does not end.
+      - A run without this option leaves a machine to its installer, and what it changes waits.
+    type: dict
+    suboptions:
+      media:
+        description:
+          - What the machine boots, an ISO on the host by its path, or an image of the kind V(iso) by its name (see M(homelab.hybrid.image)).
+          - 'B(In short:) Allowed: an absolute path on the host, or the name of an image.'
+        type: str
+      extra_media:
+        description:
+          - More media that are in drives meanwhile, such as one with drivers.
+          - 'B(In short:) Allowed: an absolute path on the host, or the name of an image.'
+        type: list
+        elements: str
+      kernel:
+        description:
+          - The kernel of an installer on the host that is booted directly, as of a netboot archive. O(install.media) may be there beside it.
+          - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
+        type: str
+      initrd:
+        description:
+          - Its initial RAM disk.
+          - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
+        type: str
+      cmdline:
+        description:
+          - More words for the command line of the kernel. What the kind of the answer needs and the serial console are on it already.
+          - 'B(In short:) Allowed: one line of text.'
+        type: str
+      answer:
+        description:
+          - What the text in O(install.answer_text) is. The installer finds it by itself.
+          - V(preseed) for Debian, C(/preseed.cfg) in its initial RAM disk. V(autoinstall) for Ubuntu, the C(user-data) on a medium with the
+            label C(cidata). V(kickstart) for Fedora and RHEL with what descends from it, C(ks.cfg) on one with the label C(OEMDRV). The kernel
+            is taken out of O(install.media) for these and booted directly, so that nobody is asked.
+          - V(autounattend) for Windows, C(autounattend.xml) on a medium. A key is pressed when the medium asks for one.
+          - V(config) for OPNsense, C(/conf/config.xml) on a medium, for its importer.
+        type: str
+        choices: [preseed, kickstart, autoinstall, autounattend, config]
+      answer_text:
+        description:
+          - The answer. It may hold passwords, and is never shown. On the host only QEMU reads it, until the installer has ended.
+          - 'B(In short:) Allowed: text of at least 8 characters.'
+        type: str
+      done_when:
+        description:
+          - How the end is seen. V(powered_off), as it is without this option, when the machine goes off, or restarts where that would begin
+            it again. V(agent) when the guest agent answers, V(port) when O(install.port) does, V(serial) when O(install.pattern) is on the
+            serial console. Then the machine is stopped, and starts without its media.
+          - An installer that goes off has ended in any case, but with V(serial) the pattern has to be there.
+        type: str
+        choices: [powered_off, agent, port, serial]
+      port:
+        description:
+          - The TCP port, at any address that the machine is known by.
+          - 'B(In short:) Allowed: 1 to 65535.'
+        type: int
+      pattern:
+        description:
+          - The regular expression for V(done_when=serial).
+          - 'B(In short:) Allowed: a regular expression of Python, in one line.'
+        type: str
+      timeout:
+        description:
+          - How many seconds it may take, 3600 where nothing is said.
+          - 'B(In short:) Allowed: 0 to 86400.'
+        type: int
   disks:
     description:
       - The disks, by name. A disk that is not listed is left and named in RV(unmanaged), unless O(exact) says otherwise.
@@ -778,12 +856,14 @@ options:
     description:
       - The losses that are permitted in this run.
       - V(adopt) lets a new disk take a volume that is there already, kept of an earlier guest of this name or made by somebody else. It
-        belongs to this guest then, and O(delete) can delete it. So it is with UEFI variables and a TPM that a new machine finds.
+        belongs to this guest then, and O(delete) can delete it. So it is with UEFI variables and a TPM that a new machine finds. Of a
+        machine whose O(install) was cut off long ago it takes the disks as they are.
       - V(eject) takes a medium out of a drive also while the guest holds it. What reads from it there gets errors.
+      - V(recreate) makes the disks of a machine anew whose O(install) was cut off long ago.
       - V(replace_disk) lets a disk get another O(disks[].source).
     type: list
     elements: str
-    choices: [adopt, eject, replace_disk]
+    choices: [adopt, eject, recreate, replace_disk]
     default: []
   delete:
     description:
@@ -910,6 +990,48 @@ EXAMPLES = r"""
     networks:
       - name: lan
         bridge: br0
+
+- name: Install Debian from its netinst medium, with an answer for every question
+  homelab.hybrid.kvm_vm:
+    name: metal
+    state: started
+    memory: 2GiB
+    disks:
+      - name: root
+        pool: main
+        size: 20GiB
+    networks:
+      - name: lan
+        bridge: br0
+    install:
+      media: /srv/iso/debian-13-netinst.iso
+      answer: preseed
+      answer_text: "{{ lookup('ansible.builtin.template', 'preseed.cfg.j2') }}"
+    wait_for: [ssh]
+
+- name: Install Windows, with its drivers on a second medium
+  homelab.hybrid.kvm_vm:
+    name: windows
+    state: started
+    memory: 8GiB
+    vcpus: 4
+    os_variant: windows
+    graphics:
+      type: vnc
+    disks:
+      - name: root
+        pool: main
+        size: 64GiB
+    networks:
+      - name: lan
+        bridge: br0
+    install:
+      media: /srv/iso/windows-server-2025.iso
+      extra_media: [/srv/iso/virtio-win.iso]
+      answer: autounattend
+      answer_text: "{{ lookup('ansible.builtin.template', 'autounattend.xml.j2') }}"
+      done_when: agent
+      timeout: 7200
 
 - name: Pull the cable of a machine
   homelab.hybrid.kvm_vm:
@@ -1061,6 +1183,10 @@ guest:
     pid:
       description: The process of QEMU.
       type: int
+      returned: always
+    installing:
+      description: Whether it has an installer (O(install)) that has not come to its end.
+      type: bool
       returned: always
     image:
       description: The image that it was made of.

@@ -129,6 +129,8 @@ def remove_machines(prefix: str = PREFIX) -> None:
     connection.close()
     for file in Path(paths.record_folder("guests")).glob(f"{prefix}*"):
         file.unlink()
+    for left in Path(paths.INSTALLERS).glob(f"{prefix}*"):
+        shutil.rmtree(left)
 
 
 def remove_surroundings() -> None:

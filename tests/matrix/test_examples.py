@@ -33,7 +33,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource i
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import options_of
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._networks import bridges_of
-from ansible_collections.homelab.hybrid.tests.harness import hand_made, host_networks, tiny_root
+from ansible_collections.homelab.hybrid.tests.harness import hand_made, host_networks, installers, tiny_root
 from ansible_collections.homelab.hybrid.tests.harness.cases import AnyResource, converge_now, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.machines import command, virsh
 from ansible_collections.homelab.hybrid.tests.unit.documents import DOCUMENTS, blocks
@@ -274,6 +274,11 @@ def files() -> t.Iterator[None]:
         folder.chmod(0o755)
     for name in ("appliance", "opnsense"):
         hand_made.image(made[3] / f"{name}.iso")
+    media = set(re.findall(r"/srv/iso/[\w.-]+\.iso", str([each.params.get("install") for each in ALL])))
+    for path in sorted(media):
+        if not (made[3] / "one").exists():
+            installers.kernel_iso(made[3] / "one")
+        os.link(made[3] / "one", path)
     for name in ("data", "web"):
         hand_made.image(made[4] / f"{name}.qcow2", form="qcow2")
     hand_made.image(made[5] / "appliance.qcow2", form="qcow2")

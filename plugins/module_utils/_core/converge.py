@@ -34,8 +34,8 @@ class Work:
         self.held = held
 
 
-# Waits on a host and returns the facts anew. Raises ``WaitTimeout``.
-Waiting = t.Callable[[t.Any], dict[str, t.Any]]
+# Waits on a host and returns the facts anew; ``None`` where there is more to do once that came true. Raises ``WaitTimeout``.
+Waiting = t.Callable[[t.Any], "dict[str, t.Any] | None"]
 
 
 class Resource(t.Protocol[SpecT, StateT]):
@@ -147,14 +147,20 @@ def converge(
         spec = resource.parse(params)
         if dry_run:
             return rehearse(resource, spec, host=host)
-        with lock.hold(resource.provides(spec), resource.requires(spec), wait_seconds=lock_seconds) as held:
-            _perform(resource, spec, Work(host, held), run)
-        waiting = resource.waiting(spec, run.facts)
-        if waiting is not None:
+        _perform_locked(resource, spec, host, run, lock_seconds)
+        while (waiting := resource.waiting(spec, run.facts)) is not None:
             if waits is not None:
                 waits()
             host.drop()
-            run.facts = waiting(host)
+            told = waiting(host)
+            if told is not None:
+                run.facts = told
+                break
+            before = run.plan
+            try:
+                _perform_locked(resource, spec, host, run, lock_seconds)
+            finally:
+                run.plan = before.followed_by(run.plan)
     except HybridError as exc:
         return Outcome(run.plan, run.has_written, run.facts, error=exc)
     return Outcome(run.plan, run.plan.changed, run.facts)
@@ -176,6 +182,11 @@ def _rehearse(resource: Resource[t.Any, t.Any], spec: t.Any, host: t.Any, run: _
     run.plan.assumed.extend(str(item) for item in resource.requires(spec) if host.missing(item))
     refuse(run.plan)
     run.facts = resource.facts(spec, state)
+
+
+def _perform_locked(resource: Resource[t.Any, t.Any], spec: t.Any, host: t.Any, run: _Run, lock_seconds: float) -> None:
+    with lock.hold(resource.provides(spec), resource.requires(spec), wait_seconds=lock_seconds) as held:
+        _perform(resource, spec, Work(host, held), run)
 
 
 def _perform(resource: Resource[t.Any, t.Any], spec: t.Any, work: Work, run: _Run) -> None:
@@ -240,7 +251,7 @@ def check_converged(again: Plan, applied: Plan) -> None:
     if left:
         told = ", ".join(f"{path} ({shorten(before)}, not {shorten(after)})" for path, (before, after) in left.items())
         raise NotConverged(f"applied, and yet these differ still: {told}", left=list(left))
-    undone = [change.path for change in applied.changes if not change.done]
+    undone = [change.path for change in applied.changes if not change.done and change.path not in applied.awaited]
     if undone:
         raise NotConverged(f"these changes were planned and never confirmed: {', '.join(undone)}", left=undone)
     known = {change.path for change in applied.changes if change.how is How.NEXT_BOOT} | {

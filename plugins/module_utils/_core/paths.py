@@ -21,6 +21,7 @@ PROGRAMS = STATE + "/programs"
 # The nodes that guests get: on the one file system that lets devices be opened on every host, and is empty after each boot.
 DEVICES = "/dev/homelab_hybrid"
 SNAPSHOTS = STATE + "/snapshots"
+INSTALLERS = STATE + "/installers"
 
 
 def record_folder(kind: str) -> str:
@@ -40,3 +41,13 @@ def volume_name(guest: str, item: str) -> str:
 def snapshot_folder(guest: str, name: str) -> str:
     """Where lies what the snapshot *name* of a guest has beside its volumes."""
     return posixpath.join(SNAPSHOTS, guest, name)
+
+
+def installer_folder(guest: str) -> str:
+    """Where lies what only the installer of a guest needs: its answer, and what it writes to the console."""
+    return posixpath.join(INSTALLERS, guest)
+
+
+def installer_console(guest: str) -> str:
+    """What the guest writes to its serial console while an installer is at work in it."""
+    return posixpath.join(installer_folder(guest), "console.log")

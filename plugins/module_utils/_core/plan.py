@@ -99,10 +99,11 @@ class Step(Value):
 class Plan(Value):
     """What is to do, what only a restart can do, and what is left as it stands.
 
-    *notes* are the paths of items of which only the record learns something, such as the name of what stands: no change.
+    *notes* are the paths of items of which only the record learns something, such as the name of what stands: no change. *awaited* are the
+    paths of changes that stand once something has come true that apply only begins.
     """
 
-    __slots__ = ("assumed", "changes", "kept", "notes", "pending", "unmanaged", "warnings")
+    __slots__ = ("assumed", "awaited", "changes", "kept", "notes", "pending", "unmanaged", "warnings")
     __hash__ = None  # type: ignore[assignment]  # its lists grow
 
     def __init__(
@@ -114,6 +115,7 @@ class Plan(Value):
         assumed: list[str] | None = None,
         warnings: list[str] | None = None,
         notes: list[str] | None = None,
+        awaited: list[str] | None = None,
     ) -> None:
         self.changes = changes if changes is not None else []
         self.pending = pending if pending is not None else []
@@ -122,6 +124,7 @@ class Plan(Value):
         self.assumed = assumed if assumed is not None else []
         self.warnings = warnings if warnings is not None else []
         self.notes = notes if notes is not None else []
+        self.awaited = awaited if awaited is not None else []
 
     @property
     def changed(self) -> bool:
@@ -136,6 +139,22 @@ class Plan(Value):
         """The paths that a restart would bring into force: those that wait for it and those that were pending before."""
         waiting = [change.path for change in self.changes if change.how is How.NEXT_BOOT]
         return waiting + [change.path for change in self.pending]
+
+    def followed_by(self, other: Plan) -> Plan:
+        """Both as one, where *other* was made when what this one began had come true: what both have is one change."""
+        known = {change.path for change in self.changes}
+        if all(change.done for change in other.changes):
+            for change in self.changes:
+                change.done = change.done or change.path in self.awaited
+        return Plan(
+            [*self.changes, *(change for change in other.changes if change.path not in known)],
+            other.pending,
+            [*self.kept, *(place for place in other.kept if place not in self.kept)],
+            other.unmanaged,
+            self.assumed or other.assumed,
+            [*self.warnings, *(warning for warning in other.warnings if warning not in self.warnings)],
+            awaited=other.awaited,
+        )
 
     def has(self, *paths: str) -> bool:
         return any(change.path in paths for change in self.changes)

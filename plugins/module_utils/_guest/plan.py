@@ -17,6 +17,7 @@ from .._core.options import INSIDE, NEVER_PERMITTED, RECORD, VOLUME, Item, Optio
 from .._core.plan import How, Plan
 from .content import Source, show_copied
 from .identity import derive_mac
+from .installing import INSTALL
 from .options import TEMPLATE
 from .record import Origin
 from .spec import GuestSpec, SpecT
@@ -190,12 +191,18 @@ def plan_guest(kind: Kind) -> Plan:
     for area in kind.areas:
         _compare_list(draft, kind, area)
     if state.exists:
-        _plan_power(draft, spec, state)
+        _plan_installation(draft, kind)
+        if not is_left_to_installer(spec, state):
+            _plan_power(draft, spec, state)
         _guard_data(draft, kind)
     # A restart would let go on what somebody holds or has saved.
-    is_held = state.power in ("paused", "suspended") and spec.state in ("present", state.power)
-    is_restart = spec.state == "restarted" and state.exists
-    return draft.finish(restart=is_restart, restart_if_needed=spec.restart_policy == "if_needed" and not is_held)
+    is_left = is_left_to_installer(spec, state)
+    is_held = is_left or (state.power in ("paused", "suspended") and spec.state in ("present", state.power))
+    is_restart = not is_left and state.exists and (spec.state == "restarted" or _runs_for_installer(state))
+    plan = draft.finish(restart=is_restart, restart_if_needed=spec.restart_policy == "if_needed" and not is_held)
+    if not state.exists and plan.has(INSTALL):
+        plan.awaited = [change.path for change in plan.changes]
+    return plan
 
 
 def _declined(kind: Kind) -> set[str]:
@@ -208,9 +215,25 @@ def power_of(spec: GuestSpec, state: GuestState) -> Power:
     One that is saved to disk takes none, until a run that wakes it up.
     """
     is_running = state.exists and state.power in RUNNING
+    if is_running and is_left_to_installer(spec, state):
+        return Power(is_running, will_run=True, takes_changes=False)
     will_run = is_running if spec.state == "present" else spec.state not in ("stopped", "absent")
     is_asleep = state.power == "suspended" and spec.state in ("present", "suspended")
-    return Power(is_running, will_run, takes_changes=not is_asleep)
+    return Power(is_running, will_run, takes_changes=not (is_asleep or _runs_for_installer(state)))
+
+
+def is_left_to_installer(spec: GuestSpec, state: GuestState) -> bool:
+    """Whether the guest runs, or does not, as its installer needs it: while that is at work, and for whoever does not write of it."""
+    its = state.installing
+    return state.exists and its is not None and (its.is_under_way or not _declares_installer(spec))
+
+
+def _declares_installer(spec: GuestSpec) -> bool:
+    return any(path.startswith(f"{INSTALL}.") for path in spec.values)
+
+
+def _runs_for_installer(state: GuestState) -> bool:
+    return state.installing is not None and state.installing.runs
 
 
 def with_due_power(spec: SpecT, state: GuestState) -> SpecT:
@@ -398,6 +421,27 @@ def _compare_list(draft: Draft, kind: Kind, area: str) -> None:
         rules=kind,
         is_exact=area in spec.exact,
     )
+
+
+def _plan_installation(draft: Draft, kind: Kind) -> None:
+    """What is left to do of an installation that was begun."""
+    its, name = kind.state.installing, kind.spec.name
+    if its is None:
+        return
+    if not _declares_installer(kind.spec):
+        draft.plan.warnings.append(
+            f"{name} is being installed from {its.source}, and is left as it runs. Its end is seen to by a run that says install"
+        )
+    elif its.is_lost and "adopt" not in draft.allow:
+        reason = (
+            f"install: the installation of {name} from {its.source} was cut off long ago, and somebody may use by now what is on its disks. "
+            "Take it as installed with allow: [adopt], or let its disks be made anew"
+        )
+        draft.add(INSTALL, "installing", its.source, permit="recreate", reason=reason)
+    else:
+        how = How.RESTART if its.is_over and its.runs and draft.power.will_run else How.LIVE
+        draft.add(INSTALL, "installing", its.source, how)
+        draft.plan.awaited += [INSTALL] if its.is_under_way else []
 
 
 def _plan_power(draft: Draft, spec: GuestSpec, state: GuestState) -> None:

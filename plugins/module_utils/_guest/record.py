@@ -14,6 +14,8 @@ from .._core.options import Option
 from .._image.presets import Presets, from_record
 from .._storage import volume as volumes
 from .._storage.volume import Volume
+from . import installing
+from .installing import Installation
 
 Data = t.Mapping[str, t.Any]
 Names = t.Mapping[str, t.Mapping[str, str]]
@@ -132,11 +134,10 @@ class GuestRecord:
     of interfaces whose link is down. *idmap* is start and count of the mapped ids. *options* are what the record holds of
     options (home ``RECORD``), as JSON. *due_power* is ``started`` or ``paused`` while a run that was killed may not have come to
     that. *snapshots* are ours, by name; *reverting* is a revert that has not come to its end. *origin* is what it was cloned
-    from; *addresses* and *addresses6* are those that were taken for cards that leave the choice to the host (``ip``, ``ip6``), with the
-    length of the prefix, by card, of a machine all that its cards were given; *reservations* are what networks keep for it since we told
-    them to; *presets* is what was known of the system in its image; *holds* is the guest that is held still by us while it is.
-    *files* are what a machine remembers beside its disks and we made,
-    by its name (``_vm.firmware``).
+    from, *install* how its system is or was installed; *addresses* and *addresses6* are those that were taken for cards that leave the choice
+    to the host (``ip``, ``ip6``), with the length of the prefix, by card, of a machine all that its cards were given; *reservations* are what
+    networks keep for it since we told them to; *presets* is what was known of the system in its image; *holds* is the guest that is held still
+    by us while it is. *files* are what a machine remembers beside its disks and we made, by its name (``_vm.firmware``).
     """
 
     __slots__ = (
@@ -148,6 +149,7 @@ class GuestRecord:
         "holds",
         "idmap",
         "image",
+        "install",
         "is_building",
         "kind",
         "macs",
@@ -191,8 +193,10 @@ class GuestRecord:
         addresses6: t.Mapping[str, str] | None = None,
         reservations: tuple[Reserved, ...] = (),
         presets: Presets | None = None,
+        install: Installation | None = None,
     ) -> None:
         self.reservations = reservations
+        self.install = install
         self.addresses: t.Mapping[str, str] = addresses or {}
         self.addresses6: t.Mapping[str, str] = addresses6 or {}
         self.exists = exists
@@ -268,11 +272,12 @@ _FOLDERS = (
     "origin",
     "files",
     "presets",
+    "install",
 )
 _LISTS = ("ssh_keys", "tags", "reservations")
 _KEYS = frozenset(
     "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds files schema "
-    "addresses addresses6 presets reservations".split()
+    "addresses addresses6 presets reservations install".split()
 )
 
 
@@ -296,7 +301,7 @@ def _check_kind(key: str, value: t.Any, kind: type) -> None:
 
 
 def _load(data: Data, exists: bool) -> GuestRecord:
-    run, reverting, origin = data.get("run"), data.get("reverting"), data.get("origin")
+    run, reverting, origin, install = data.get("run"), data.get("reverting"), data.get("origin"), data.get("install")
     return GuestRecord(
         exists=exists,
         kind=data.get("kind") or "",
@@ -329,6 +334,7 @@ def _load(data: Data, exists: bool) -> GuestRecord:
             Reserved(str(its["bridge"]), str(its["mac"]), str(its["ip"])) for its in data.get("reservations") or ()
         ),
         presets=from_record(data.get("presets") or {}),
+        install=installing.load(install) if install else None,
     )
 
 
@@ -384,6 +390,7 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "holds": record.holds,
         "files": {name: _dump_file(its) for name, its in record.files.items()} or None,
         "presets": record.presets.known() or None,
+        "install": installing.dump(record.install) if record.install else None,
         **record.options,
     }
 

@@ -28,9 +28,10 @@ from .._core.options import (
 )
 from .._core.plan import Change, How, Plan, Step
 from .allocation import check_macs
+from .installing import DONE, INSTALL, OVER
 from .options import TEMPLATE
 from .ownership import Ownership
-from .plan import noted_power, origin_of, power_of, wanted_value, with_due_power
+from .plan import is_left_to_installer, noted_power, origin_of, power_of, wanted_value, with_due_power
 from .record import GuestRecord, Origin, Snapshot
 from .spec import GuestSpec
 from .state import GuestState
@@ -131,6 +132,16 @@ class Backend(t.Protocol):
         """Delete the volumes of one of our snapshots."""
 
 
+class Installs(t.Protocol):
+    """How the kind of guest that an installer can make the system of is given to it."""
+
+    def begin_installation(self) -> None:
+        """Start a new guest for its installer."""
+
+    def end_installation(self) -> None:
+        """Remove what only the installer needed."""
+
+
 def check_origin(spec: GuestSpec, state: GuestState) -> None:
     """Whether what a new guest is cloned from is there.
 
@@ -143,16 +154,26 @@ def check_origin(spec: GuestSpec, state: GuestState) -> None:
 class Run:
     """One run on one guest."""
 
-    def __init__(self, backend: Backend, spec: GuestSpec, state: GuestState, plan: Plan) -> None:
+    def __init__(
+        self, backend: Backend, spec: GuestSpec, state: GuestState, plan: Plan, installs: Installs | None = None
+    ) -> None:
         self.backend = backend
+        self.installs = installs
         self.spec = with_due_power(spec, state)
         self.state = state
         self.plan = plan
         self.own = backend.own
         self.power = power_of(self.spec, state)
+        # Until its installer has come to its end a guest is not made.
+        self.is_unfinished = state.exists and state.installing is not None and state.record.is_building
 
     def steps(self) -> Steps:
         """Carry out the plan, yielding each change that stands."""
+        for step in self._steps():
+            # Until its installer has come to its end nothing of a new guest stands: a run that is killed may have to begin anew.
+            yield Step(f"{step.path} prepared") if isinstance(step, Change) and step.path in self.plan.awaited else step
+
+    def _steps(self) -> Steps:
         if self.spec.state == "absent":
             yield from self._remove()
             return
@@ -163,6 +184,7 @@ class Run:
         if not self.state.exists:
             yield from self.backend.clear()
         yield from self._write_record()
+        yield from self._end_installation()
         yield from self._power_down()
         yield from self._detach()
         yield from self._change_storage()
@@ -190,9 +212,12 @@ class Run:
             macs = self._added_macs()
             check_macs(self.spec.name, {**macs, **self._changed_macs()})
             macs = {**self.own.record.macs, **macs}
-            record = self.own.record.replace(kind=self.backend.word, is_building=is_new, macs=macs)
+            record = self.own.record.replace(
+                kind=self.backend.word, is_building=is_new or self.is_unfinished, macs=macs
+            )
             record = record.replace(**self.backend.claims(is_final=False))
-            record = record.replace(due_power=noted_power(self.spec, self.state))
+            if not is_left_to_installer(self.spec, self.state):
+                record = record.replace(due_power=noted_power(self.spec, self.state))
             if is_new:
                 record = record.replace(image=self.spec.image, origin=self._origin(), options={}, run=None)
             for change in self._changes(RECORD):
@@ -233,13 +258,44 @@ class Run:
 
     def _complete_record(self) -> Steps:
         """What the definition that stands now means."""
-        record = self.own.record
-        macs = {**record.macs, **self._changed_macs()}
-        volumes = {name: volume.settled() for name, volume in record.volumes.items()}
-        files = {name: file.settled() for name, file in record.files.items()}
-        settled = record.replace(is_building=False, volumes=volumes, macs=macs, files=files)
-        if self.own.save(settled.replace(**self.backend.claims(is_final=True))):
+        record = self.own.record.replace(macs={**self.own.record.macs, **self._changed_macs()})
+        if not (self.is_unfinished or self._is_to_be_installed()):
+            record = _settled(record)
+        if self.own.save(record.replace(**self.backend.claims(is_final=True))):
             yield Step("record complete")
+
+    # -- an installer
+
+    def _is_to_be_installed(self) -> bool:
+        return not self.state.exists and self.plan.has(INSTALL)
+
+    def _end_installation(self) -> Steps:
+        change, its = self.plan.get(INSTALL), self.state.installing
+        if change is None or its is None or self.installs is None or not self.state.exists:
+            return
+        if is_left_to_installer(self.spec, self.state):
+            return
+        # First of all: what is on the disks counts from now on, whatever ends the guest.
+        record = _settled(self.own.record)
+        install = record.install._replace(stage=OVER) if record.install else None
+        due = (
+            "paused"
+            if self.spec.state == "paused"
+            else "started"
+            if its.runs and self.power.will_run
+            else record.due_power
+        )
+        self.own.save(record.replace(install=install, due_power=due))
+        self.is_unfinished = False
+        yield Step("installed")
+        if its.runs:
+            self.backend.stop()
+            yield Step("stopped without the media of its installer")
+        self.installs.end_installation()
+        self.own.save(install=install._replace(stage=DONE) if install else None)
+        yield Step("media of the installer removed")
+        if change.how is not How.RESTART:
+            yield change
 
     # -- the order
 
@@ -310,7 +366,7 @@ class Run:
 
     def _taken_over(self) -> list[Change]:
         """Volumes that a new guest gets of an earlier one, where they are no items. A copy of its image was told when it was made."""
-        known = {"state", *self.backend.options.rows}
+        known = {"state", INSTALL, *self.backend.options.rows}
         changes = (change for change in self.plan.changes if not change.done)
         return [change for change in changes if "[" not in change.path and change.path not in known]
 
@@ -354,6 +410,11 @@ class Run:
             return
         target = str(change.after)
         now = self.state.power if self.state.exists else "stopped"
+        install = self.plan.get(INSTALL)
+        if install is not None and self.installs is not None and not self.state.exists:
+            self.installs.begin_installation()
+            yield Step("installer started")
+            return
         if now == "suspended" and self.power.takes_changes:
             now = "started"
         if target not in ("stopped", now):
@@ -387,6 +448,9 @@ class Run:
                 self.backend.undefine()
                 yield Step("definition removed")
             yield from self.backend.free_addresses()
+            if self.is_unfinished:
+                # Nobody knows what an installer has left on its disks: they are kept as those of any guest.
+                self.own.save(_settled(self.own.record))
             yield from self.backend.clear()
             record = self.own.record
             # What is needed to delete later what is kept, or to use it again.
@@ -429,3 +493,10 @@ class Run:
             self.own.save(record)
         else:
             self.own.remove()
+
+
+def _settled(record: GuestRecord) -> GuestRecord:
+    """The record of a guest that stands: nothing of it is fresh."""
+    volumes = {name: volume.settled() for name, volume in record.volumes.items()}
+    files = {name: file.settled() for name, file in record.files.items()}
+    return record.replace(is_building=False, volumes=volumes, files=files)

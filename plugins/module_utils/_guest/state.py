@@ -12,6 +12,7 @@ import typing as t
 from .._core.keyed import Thing
 from .._core.options import RECORD, Option
 from .content import Source
+from .installing import Installing
 from .record import GuestRecord
 
 Things = t.Mapping[str, Thing]
@@ -38,7 +39,8 @@ class GuestState:
     declined in this run of it. *other_kind* is the kind of the guest that has its name. *taken_macs* are those of all other
     guests. *vlan_obstacles* says of bridges why no card on them can be in a VLAN, *rate_obstacle* why no card can
     be limited. *answering* are fixed addresses that it is to get and that somebody else has, each with the MAC that says so.
-    *clones* are the guests whose volumes stand on its own, *source* is what a new one is cloned from.
+    *clones* are the guests whose volumes stand on its own, *source* is what a new one is cloned from, *installing* an installer that has not
+    come to its end.
 
     For its removal: *owned* are our volumes that are there, by item, as they are told; *used* says of them why they cannot be
     deleted now; *snapshots* are the places of each of our snapshots, by name, *foreign* is what is kept though it is not ours.
@@ -50,6 +52,7 @@ class GuestState:
         "declined",
         "exists",
         "foreign",
+        "installing",
         "live",
         "machine_id",
         "other_kind",
@@ -86,7 +89,9 @@ class GuestState:
         clones: tuple[str, ...] = (),
         source: Source | None = None,
         answering: t.Mapping[str, str] | None = None,
+        installing: Installing | None = None,
     ) -> None:
+        self.installing = installing
         self.answering: t.Mapping[str, str] = answering or {}
         self.power = power
         self.exists = exists
@@ -126,6 +131,11 @@ class GuestState:
     def is_building(self) -> bool:
         """Whether a creation of it was interrupted."""
         return self.record.is_building
+
+    @property
+    def is_left_to_installer(self) -> bool:
+        """Whether an installer is at work in it."""
+        return self.installing is not None and self.installing.is_under_way
 
     @property
     def is_managed(self) -> bool:

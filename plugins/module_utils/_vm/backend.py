@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import time
 import typing as t
 import uuid
 
@@ -25,6 +26,7 @@ from .._guest.addressing import Wish, take
 from .._guest.auto_address import is_auto
 from .._guest.content import Source, copied_by_itself
 from .._guest.identity import link_name
+from .._guest.installing import INSTALL
 from .._guest.ownership import Ownership
 from .._guest.plan import is_half_made, wanted_value
 from .._guest.record import Origin, RecordedFile, RecordedVolume
@@ -37,9 +39,10 @@ from .._storage import volume as volumes
 from .._storage.choice import drivers_of
 from .._storage.driver import Attempt, DiskSource, Driver, Snapshotting
 from .._storage.volume import Volume
-from . import backup, power, process, reserving, seed, stillness, storage
+from . import backup, installing, power, process, reserving, seed, stillness, storage
 from .addressing import Given, given, own_reservations, with_addresses
 from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, recorded_as, tpm_folder, uuid_of_tpm, word_of
+from .installer import Installer, installer_of
 from .naming import noted_names
 from .options import CLOUD_INIT, NEW_INSTANCE, OPTIONS, SEED_DISK
 from .plan import VmKind, held_medium, kept_tpm, way_after
@@ -93,7 +96,8 @@ def apply_vm(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
             state = _with_taken(spec, state, work.host)
             spec = with_addresses(spec, state.record)
         wanted = spec if state.exists or spec.state == "absent" else VmKind(spec, state).created()
-        yield from Run(VmBackend(wanted, state, plan, work), wanted, state, plan).steps()
+        backend = VmBackend(wanted, state, plan, work)
+        yield from Run(backend, wanted, state, plan, installs=backend).steps()
 
 
 def _with_taken(spec: Spec, state: State, host: Host) -> State:
@@ -106,7 +110,11 @@ def _with_taken(spec: Spec, state: State, host: Host) -> State:
             wishes.append(Wish(item.name, "ip", ip, bridge, item.get("vlan", nic.value("vlan") if nic else 0)))
     if not wishes:
         return state
-    return state.replace(record=take(spec.name, wishes, host, kind=VmBackend.word, is_building=not state.exists))
+    return state.replace(
+        record=take(
+            spec.name, wishes, host, kind=VmBackend.word, is_building=not state.exists or state.record.is_building
+        )
+    )
 
 
 def _check_folders(state: State) -> None:
@@ -211,7 +219,13 @@ class VmBackend:
         claims = {"volumes": known, "reservations": tuple(kept)}
         if self.state.exists:
             return {**claims, "names": self._names(), "files": self._files()}
-        return {**claims, "names": {}, "uuid": self._uuid, "files": self._files(), "presets": self.state.presets}
+        install = self._installer.begun(time.time()) if self.plan.has(INSTALL) else None
+        new = {"uuid": self._uuid, "presets": self.state.presets, "install": install}
+        return {**claims, **new, "names": {}, "files": self._files()}
+
+    @property
+    def _installer(self) -> Installer:
+        return t.cast(Installer, installer_of(self.spec.values))
 
     @functools.cached_property
     def given(self) -> dict[str, Given]:
@@ -328,7 +342,8 @@ class VmBackend:
         files = dict(self.own.record.files)
         for name in [name for name, recorded in files.items() if recorded.is_fresh]:
             _remove_file(name, files.pop(name).path)
-        self.own.save(volumes=known, files=files)
+        installing.clear(self.spec.name)
+        self.own.save(volumes=known, files=files, install=None)
         yield Step("half-made volumes removed")
 
     # -- power
@@ -907,14 +922,24 @@ class VmBackend:
     def _set_autostart(self, value: bool) -> None:
         self.domain.setAutostart(int(value))
 
+    # -- an installer
+
+    def begin_installation(self) -> None:
+        installing.begin(self.work.host, self.domain, self._installer)
+
+    def end_installation(self) -> None:
+        installing.clear(self.spec.name)
+
     # -- removal
 
     def stop_for_good(self) -> None:
         # Nothing is lost by a hard stop where the disks go as well, or where the guest never ran.
-        power.stop(self.domain, self.spec, self.own, hard="disks" in self.spec.delete or not self.state.exists)
+        is_lost = "disks" in self.spec.delete or not self.state.exists or self.state.is_left_to_installer
+        power.stop(self.domain, self.spec, self.own, hard=is_lost)
 
     def undefine(self) -> None:
         self._undefine(self.domain)
+        installing.clear(self.spec.name)
 
     def _undefine(self, domain: t.Any) -> None:
         library = libraries.libvirt()

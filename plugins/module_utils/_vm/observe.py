@@ -19,6 +19,7 @@ from .._guest import options as guest_options
 from .._guest.allocation import taken_macs
 from .._guest.cards import rate_obstacle
 from .._guest.clones import linked_clones
+from .._guest.installing import Installing
 from .._guest.record import GuestRecord, Run
 from .._guest.recorded import load_file
 from .._guest.removal import kept_snapshots
@@ -33,7 +34,7 @@ from .._storage import volume as volumes
 from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
-from . import addresses, cpu, firmware, obstacles, passthrough, process, seed, sharing
+from . import addresses, cpu, firmware, installation, media, obstacles, passthrough, process, seed, sharing
 from .addressing import is_address, kept_ip, with_addresses
 from .firmware import Firmware
 from .naming import PLACES, name_live_devices
@@ -94,6 +95,7 @@ def observe(spec: Spec, host: Host) -> State:
         missing_folders=sharing.missing_folders(spec),
         device_groups=passthrough.shared_groups(spec, host, state.device_sources),
         presets=_presets(spec, state, host),
+        installer_obstacle=None if state.exists else media.obstacle(spec.values, host),
     )
     asked = spec if state.exists else with_presets(spec, state.presets)
     state = state.replace(remembered=_remembered(asked, state))
@@ -201,10 +203,13 @@ def _own_files(record: GuestRecord) -> dict[str, str]:
 def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
     listed, record = host.listings, state.record
     power = read_power(domain, listed)
+    live_xml = _live_xml(spec.name, domain, power, host)
+    installing = installation.look(record, domain, live_xml=live_xml, host=host)
     run = process.find_run(spec.name) if power in ("started", "paused") else None
     notes = record.run if record.run is not None and record.run.is_of(run) else None
     # A domain that bears the name of one that we were making, and is another, is somebody else's.
     is_half_made = record.is_building and spec.name not in listed.active and record.uuid in (None, domain.UUIDString())
+    is_half_made = is_half_made and not _holds_system(spec, installing)
     model = _read_model(_persistent_xml(spec.name, domain, host), host)
     sizes = _sizes(domain, model, host.disk_sizes.get(spec.name, {}) if power == "stopped" else {})
     flags = {"autostart": spec.name in listed.autostarted}
@@ -218,8 +223,10 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
     ways = _way_values(model, host) if is_asked else {}
     persistent = _side(model, devices, {**flags, **seed_values(lasting), **ways}, state, sizes, host)
     live, found_addresses = None, {}
-    live_xml = _live_xml(spec.name, domain, power, host)
-    if live_xml is not None:
+    if installing is not None and installing.runs:
+        # What only this run has, and what it lacks, is no difference.
+        live = persistent
+    elif live_xml is not None:
         model = _read_model(live_xml, host)
         devices = _name_live_devices(state, model, persistent)
         seeds = _live_seed(run, seed_path, lasting, spec.name)
@@ -233,6 +240,7 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
     state = state.replace(
         power=power,
         exists=not is_half_made,
+        installing=None if is_half_made else installing,
         persistent=persistent,
         live=live,
         declined=notes.declined if notes else (),
@@ -288,6 +296,13 @@ def _way_values(domain: Domain, host: Host) -> dict[str, t.Any]:
     """By what it starts, by option path; without what no descriptor tells."""
     way = firmware.way_of(domain.firmware, domain.values["machine"], host.derived(firmwares))
     return way.values if way else {}
+
+
+def _holds_system(spec: Spec, installing: Installing | None) -> bool:
+    """Whether the disks of a machine whose installer is gone may hold a system."""
+    if installing is None:
+        return False
+    return installing.is_over or (installing.is_lost and "recreate" not in spec.allow)
 
 
 def _foreign(persistent: VmSide, state: State) -> tuple[str, ...]:

@@ -12,13 +12,14 @@ import re
 import typing as t
 
 from .._core import options as core
-from .._core.declared import check_name, check_text
+from .._core.declared import check_name, check_path, check_text
 from .._core.errors import SpecError, bad_value
 from .._core.options import (
     CREATION,
     NAME,
     NETWORK,
     PATH,
+    SECONDS,
     SECRET,
     SEED,
     TASK,
@@ -50,7 +51,7 @@ from .xml.variant import LINUX, PRESETS
 from .xml.vsock import AUTO
 from .xml.watchdog import DEFAULT_ACTION
 
-ALLOW = ("adopt", "eject", "replace_disk")
+ALLOW = ("adopt", "eject", "recreate", "replace_disk")
 DELETE = ("disks", "nvram", "seed", "snapshots", "tpm")
 EXACT = ("disks", "cdroms", "networks", "devices", "shares")
 SHARE_CACHES = ("auto", "none", "always")
@@ -74,6 +75,9 @@ TPM_MODELS = ("crb", "tis")
 # What another seed does to a machine that stands: nothing, what is done at every start, or all of it again.
 IGNORE, NEXT_BOOT, NEW_INSTANCE = "ignore", "next_boot", "new_instance"
 ON_CHANGE = (IGNORE, NEXT_BOOT, NEW_INSTANCE)
+# The answer to an installer, and how the end of one is seen.
+ANSWERS = ("preseed", "kickstart", "autoinstall", "autounattend", "config")
+ENDS = ("powered_off", "agent", "port", "serial")
 # The disk that cloud_init makes.
 SEED_DISK = SEED_NAME
 
@@ -147,6 +151,20 @@ def _parse_flags(key: str, flags: t.Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def _parse_install_medium(key: str, value: t.Any) -> str:
+    if isinstance(value, str) and value.startswith("/"):
+        return t.cast(str, check_path(key, value))
+    return t.cast(str, NAME.parse(key, value))
+
+
+def _parse_pattern(key: str, value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as exc:
+        raise SpecError(f"{key}: {value!r} is no regular expression of Python: {exc}", key=key) from None
+    return t.cast(str, core.LINE.parse(key, value))
+
+
 CPU_TYPE_NAME = matching(
     r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
     "host-passthrough (or host), host-model, maximum (or max), or a model that virsh cpu-models x86_64 names",
@@ -171,6 +189,11 @@ MACHINE = matching(
     "q35, pc, or one of a version such as pc-q35-9.0",
     ("pc-q35-7.1", "pc-q35-7.2"),
 )
+INSTALL_MEDIUM = Check(
+    _parse_install_medium, "an absolute path on the host, or the name of an image", ("/srv/iso/a.iso", "/srv/iso/b.iso")
+)
+PATTERN = Check(_parse_pattern, "a regular expression of Python, in one line")
+PORT = number(1, 65535)
 SERIAL = matching(r"[A-Za-z0-9 _.+-]{1,20}", "1 to 20 letters, digits, blanks, '_', '.', '+' and '-'")
 DISK_SIZE = size(_SECTOR, 1 << 60, step=_SECTOR, allowed="whole sectors of 512 bytes")
 CORES = number(1, 710)
@@ -256,6 +279,17 @@ OPTIONS = Options(
     Option("tpm.model", choices=TPM_MODELS, off="", show=or_none),
     guest.IMAGE,
     *guest.CLONE_FROM,
+    Option("install.media", check=INSTALL_MEDIUM, home=CREATION),
+    Option("install.extra_media", "list", each(INSTALL_MEDIUM), home=CREATION),
+    Option("install.kernel", check=PATH, home=CREATION),
+    Option("install.initrd", check=PATH, home=CREATION),
+    Option("install.cmdline", check=core.LINE, home=CREATION),
+    Option("install.answer", choices=ANSWERS, home=CREATION),
+    Option("install.answer_text", check=SECRET, home=CREATION, secret=True),
+    Option("install.done_when", choices=ENDS, home=CREATION),
+    Option("install.port", "int", PORT, home=CREATION),
+    Option("install.pattern", check=PATTERN, home=CREATION),
+    Option("install.timeout", "int", SECONDS, home=CREATION),
     Option(
         "disks[]",
         "item",

@@ -19,12 +19,14 @@ from .._core.plan import UNKNOWN, How, Plan
 from .._core.units import show_size
 from .._guest.auto_address import AUTO, is_empty, none_is_free
 from .._guest.device import PCI, USB
+from .._guest.installing import INSTALL
 from .._guest.options import is_fixed
 from .._guest.plan import Kind, is_half_made, plan_guest, refuse, stop
 from .._guest.state import Side
 from .._image.plan import copy_path
 from .addressing import is_address, is_unsettled, misfit, owner_of_ip, owner_of_mac, with_addresses
 from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, tpm_folder, wanted_way, word_of
+from .installer import installer_of
 from .naming import has_new_name
 from .options import CLOUD_INIT, IGNORE, NEW_INSTANCE, OPTIONS, PCI_MODELS, SEED_DISK
 from .readers import obstacles, reader_of
@@ -39,6 +41,7 @@ from .spec import (
     cpus_of,
     default_of,
     new_item,
+    reads_only,
     shared_name,
     topology_error,
     with_create_defaults,
@@ -123,6 +126,30 @@ class VmKind(Kind):
             self._say_what_stays(draft)
             self._plan_firmware(draft, self.state.source.beside)
         self._check_memory(draft)
+        self._plan_installer(draft)
+
+    def _plan_installer(self, draft: Draft) -> None:
+        """An installer writes to whatever disk it finds: it is begun where all of them are made for it."""
+        installer = installer_of(self.spec.values)
+        if installer is None:
+            return
+        disks = [item for item in self.spec.wanted("disks") if not ("source" in item.values and reads_only(item, None))]
+        if not disks:
+            raise SpecError("install: needs a disk that the system is installed on", key="install")
+        if installer.answer and not installer.text:
+            raise SpecError("install.answer_text: is needed for the answer", key="install.answer_text")
+        there = [item.name for item in disks if "source" in item.values or self._found(item) is not None]
+        if there and there[0] == disks[0].name:
+            draft.plan.warnings.append(
+                f"install: nothing is installed, as disks[{there[0]}] has been there before and is taken as it is"
+            )
+        elif there:
+            reason = f"install: disks[{there[0]}] has been there before, and an installer may write to any disk. Add it when the system is installed"
+            refuse(draft, INSTALL, None, installer.source, reason)
+        elif self.state.installer_obstacle is not None:
+            refuse(draft, INSTALL, None, installer.source, self.state.installer_obstacle)
+        else:
+            draft.add(INSTALL, None, installer.source, How.OFFLINE)
 
     def _check_memory(self, draft: Draft) -> None:
         least, memory = (self.state.presets.memory or 0) // 1024, self.spec.get("memory", 0)

@@ -15,7 +15,9 @@ from .._core.reference import Reference
 from .._guest.waits import has_to_wait
 from .._host.snapshot import BRIDGE, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LIBVIRT, Host
 from .._image.store import file_of
+from . import installation
 from .facts import facts_of, guest_facts, knows_addresses
+from .installer import installer_of, without_installer
 from .observe import observe
 from .plan import plan_vm
 from .source import observe_source
@@ -40,6 +42,9 @@ class KvmVm:
             if item.is_wanted:
                 named += [(POOL, item.text("pool")), (IMAGE, item.text("image"))]
         named += [(IMAGE, item.text("image")) for item in spec.items("cdroms") if item.is_wanted]
+        installer = installer_of(spec.values)
+        if installer is not None:
+            named += [(IMAGE, medium) for medium in installer.images]
         named += [(BRIDGE, item.text("bridge")) for item in spec.items("networks") if item.is_wanted]
         found = dict.fromkeys(Reference(kind, name) for kind, name in named if name is not None)
         return (SERVICE_LIBVIRT, *found)
@@ -64,6 +69,8 @@ class KvmVm:
         return apply_vm
 
     def settled(self, spec: Spec) -> Spec:
+        # An installer that was begun goes on, and what comes after it is planned when it has ended.
+        spec = spec.replace(values=without_installer(spec.values))
         return spec.replace(state="started") if spec.state == "restarted" else spec
 
     def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
@@ -84,8 +91,14 @@ class KvmVm:
         return {}
 
     def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
+        installer = installer_of(spec.values)
+        if installer is not None and facts["guest"].get("installing"):
+            return functools.partial(self._wait_for_installer, spec.name, installer.timeout)
         is_due = has_to_wait(spec, facts, knows_addresses=knows_addresses(facts["guest"]))
         return functools.partial(self._wait, spec) if is_due else None
+
+    def _wait_for_installer(self, name: str, timeout_seconds: int, host: Host) -> None:
+        installation.wait_for_end(name, host, timeout_seconds=timeout_seconds)
 
     def _wait(self, spec: Spec, host: Host) -> dict[str, t.Any]:
         from .wait import wait_for  # most runs wait for nothing

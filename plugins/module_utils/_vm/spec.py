@@ -23,6 +23,7 @@ from .._guest.spec import GuestSpec, parse_guest
 from .._image.presets import Presets
 from . import firmware
 from .firmware import PATHS, Way, wanted_way
+from .installer import check_installer
 from .offer import default_tpm
 from .options import CLOUD_INIT, IGNORE, OPTIONS, SEED_DISK
 from .xml.cpu import TOPOLOGY
@@ -71,6 +72,7 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
     _check_tpm(spec)
     for item in spec.items("disks"):
         _check_disk(item)
+    check_installer(spec.values)
     taken_off = [path for path in TOPOLOGY_PATHS if path in spec.unset]
     if taken_off and len(taken_off) < len(TOPOLOGY_PATHS):
         raise SpecError(

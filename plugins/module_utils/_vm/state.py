@@ -87,7 +87,8 @@ class State(GuestState):
     offers where that matters, *remembered* are the paths of UEFI variables and of TPMs that are there. *bridges_there* are those of
     declared cards that are there, *servers* the DHCP servers of bridges, *leases* the MACs that have addresses of them now, by bridge
     and address. *device_sources* are the devices of the host that are declared, by item, *missing_devices* say why there is none,
-    *device_groups* are those that only go together with another one.
+    *device_groups* are those that only go together with another one. *installer_obstacle* says why
+    nothing can be installed, as a sentence.
     """
 
     __slots__ = (
@@ -104,6 +105,7 @@ class State(GuestState):
         "hyperv",
         "image_presets",
         "image_sizes",
+        "installer_obstacle",
         "leases",
         "libvirt_snapshots",
         "missing_copies",
@@ -132,6 +134,7 @@ class State(GuestState):
         *,
         seed_path: str | None = None,
         seed_instance: str | None = None,
+        installer_obstacle: str | None = None,
         foreign_seed: str | None = None,
         bridges: t.Mapping[str, str] | None = None,
         formats: t.Mapping[str, tuple[str, ...]] | None = None,
@@ -169,6 +172,7 @@ class State(GuestState):
         self.seed_instance = seed_instance
         self.image_presets = image_presets
         self.presets = presets or Presets()
+        self.installer_obstacle = installer_obstacle
         self.foreign_seed = foreign_seed
         self.bridges: t.Mapping[str, str] = bridges or {}
         self.formats: t.Mapping[str, tuple[str, ...]] = formats or {}

@@ -6,20 +6,17 @@
 
 from __future__ import annotations
 
-import socket
 import typing as t
 
-from .._core import libraries
 from .._core.errors import WaitTimeout
 from .._core.waiting import wait_until
 from .._host import firewall
 from .._host.snapshot import Host
+from .answering import answers, greets
 from .facts import facts_of, knows_addresses
 from .observe import observe
 from .spec import Spec
 
-_SSH_PORT = 22
-_CONNECT_SECONDS = 2.0
 _EVERY_SECONDS = 0.5
 
 
@@ -43,17 +40,6 @@ def wait_for(spec: Spec, host: Host) -> None:
             raise firewall.explained(exc) from exc
 
 
-def answers(domain: t.Any) -> bool:
-    """Whether the guest agent answers; a command that it refuses is an answer too."""
-    library = libraries.libvirt()
-    try:
-        domain.hostname(library.VIR_DOMAIN_GET_HOSTNAME_AGENT)
-    except library.libvirtError as exc:
-        # What libvirt makes of an error that the agent itself sent.
-        return bool(exc.get_error_code() == library.VIR_ERR_INTERNAL_ERROR)
-    return True
-
-
 def has_addresses(spec: Spec, host: Host) -> bool:
     """Whether each card that has a fixed one has it; where none has, whether there is any."""
     host.drop()
@@ -65,12 +51,3 @@ def addresses(spec: Spec, host: Host) -> list[str]:
     host.drop()
     state = observe(Spec(spec.name), host)
     return [address for its in state.addresses.values() for address in its]
-
-
-def greets(address: str) -> bool:
-    """Whether something at *address* speaks ssh."""
-    try:
-        with socket.create_connection((address, _SSH_PORT), timeout=_CONNECT_SECONDS) as connection:
-            return connection.recv(4).startswith(b"SSH-")
-    except OSError:
-        return False
