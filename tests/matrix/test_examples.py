@@ -17,6 +17,7 @@ import subprocess
 import typing as t
 from pathlib import Path
 
+import pycdlib
 import pytest
 import yaml
 
@@ -31,6 +32,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read impor
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._catalogue import resolved
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import options_of
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._networks import bridges_of
 from ansible_collections.homelab.hybrid.tests.harness import hand_made, host_networks, installers, tiny_root
@@ -83,6 +85,7 @@ ELSEWHERE = {
     "unbound_domain": "tests/playbooks/demo.sh",
     "reverse_proxy_overview_title": "tests/playbooks/demo.sh",
     "hybrid_is_disposable": "tests/playbooks/demo.sh",
+    "hypervisor_image_catalogue": "tests/matrix/test_image_catalogue.py",
     "hypervisor_overcommit": "tests/matrix/test_layout.py",
     "hypervisor_networks": "tests/matrix/test_site.py",
     "hypervisor_prefix6": "tests/matrix/test_site.py",
@@ -97,6 +100,8 @@ VARIABLES = {
     "vault_builder_admin": "$6$a$b",
 }
 KEY = "ssh-ed25519 AAAA a"
+# The image of the catalogue that guests of the examples are made of.
+FETCHED = "fedora-44"
 # What a guest has that an example changes.
 BASE: dict[str, Params] = {
     "lxc_container": {
@@ -257,11 +262,17 @@ def images() -> t.Iterator[None]:
             tiny_root.store(f"debian-{release}", FOLDER / "tiny.tar.zst")
             data = {"kind": "vm", "format": "qcow2", "path": str(disk), "size_bytes": 1 << 20, "digest": "sha256:0"}
             record.load("images", f"debian-{release}-vm").save(**data)
+        record.load("images", FETCHED).save(**data)
+        medium = pycdlib.PyCdlib()
+        medium.new(vol_ident="MEDIUM")
+        medium.write(str(FOLDER / "media.iso"))
+        medium.close()
         yield
     finally:
         for release in (12, 13):
             for name in (f"debian-{release}", f"debian-{release}-vm"):
                 record.load("images", name).remove()
+        record.load("images", FETCHED).remove()
         shutil.rmtree(FOLDER)
 
 
@@ -396,12 +407,18 @@ def test_storage_pools(mounted_btrfs: None, source: str) -> None:
 
 @pytest.mark.parametrize("source", of("image"))
 def test_images(people: None, source: str) -> None:
-    for params in [each.params for each in ALL if each.source == source and each.module == "image"]:
+    own = [
+        entry
+        for *dummy, found in SHOWN
+        if isinstance(found, dict)
+        for entry in found.get("hypervisor_image_catalogue", ())
+    ]
+    for params in [resolved(each.params, own) for each in ALL if each.source == source and each.module == "image"]:
         # What a recipe builds is tested in test_image.py, what is fetched in test_image_fetch.py: it would take minutes.
-        files_of = {"container": "tiny.tar.zst", "vm": "disk.qcow2"}
-        its = {key: value for key, value in params.items() if key in ("kind", "path", "state")}
+        files_of = {"container": "tiny.tar.zst", "vm": "disk.qcow2", "iso": "media.iso"}
+        its = {key: value for key, value in params.items() if key in ("kind", "path", "presets", "state")}
         name = f"{params['name']}-example"
-        if "path" not in params and "kind" in params:
+        if ("path" not in params or params["kind"] == "iso") and "kind" in params:
             its["path"] = str(FOLDER / files_of[params["kind"]])
         run_example("image", {**its, "name": name})
         remove("image", name)

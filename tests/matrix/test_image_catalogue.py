@@ -12,6 +12,7 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 import typing as t
 import urllib.parse
 from pathlib import Path
@@ -232,4 +233,53 @@ def test_a_newer_build_of_an_entry_is_fetched_under_another_name(up, signer):
         IMAGE,
         {**params, "signature": {**params["signature"], "key": signer.key}},
         "Fedora-Cloud-44-1.8-x86_64-CHECKSUM: the server says 404",
+    )
+
+
+# ---- the control node -------------------------------------------------------------------------------------------------
+
+
+def task(module: str, options: Params, *more: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+    """One task on this host, as a user writes it."""
+    ansible = str(Path(sys.executable).with_name("ansible"))
+    given = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3", **variables}
+    argv = [
+        ansible,
+        "all",
+        "-i",
+        "alpha,",
+        "-m",
+        f"homelab.hybrid.{module}",
+        "-a",
+        json.dumps(options),
+        "-e",
+        json.dumps(given),
+    ]
+    return subprocess.run([*argv, *more], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("module", ["image", "layout"])
+def test_a_task_names_an_entry_and_the_host_gets_its_options(up, signer, module):
+    params = publish("ubuntu-24.04", up, signer)
+    image = {"name": NAME, "from": "catalogue", "entry": "ubuntu-24.04", "mirrors": params["mirrors"]}
+    options = image if module == "image" else {"images": [image]}
+    own = [{"name": "ubuntu-24.04", "signature": {"key": signer.key}, "presets": {"memory": "3GiB"}}]
+    check = task(module, options, "--check", hypervisor_image_catalogue=own)
+    assert check.returncode == 0 and "CHANGED" in check.stdout, check.stdout + check.stderr
+    assert not (Path(paths.IMAGES) / NAME).exists()
+    done = task(module, options, hypervisor_image_catalogue=own)
+    assert done.returncode == 0 and "CHANGED" in done.stdout, done.stdout + done.stderr
+    record = json.loads(Path(paths.record_path("images", NAME)).read_text())
+    assert record["origin"]["entry"] == "ubuntu-24.04" and record["origin"]["url"] == params["url"]
+    assert record["presets"]["memory"] == 3 << 30 and record["presets"]["user"] == "ubuntu"
+    again = task(module, options, hypervisor_image_catalogue=own)
+    assert again.returncode == 0 and "SUCCESS" in again.stdout, again.stdout + again.stderr
+
+
+def test_a_task_that_names_no_entry_is_refused_before_the_host_is_asked(up):
+    done = task("image", {"name": NAME, "from": "catalogue", "entry": "fedora-4"}, ansible_connection="ssh")
+    assert done.returncode != 0 and "entry: the catalogue has no fedora-4. Is fedora-4" in done.stdout, done.stdout
+    done = task("layout", {"images": [{"name": "windows-11", "from": "catalogue"}]}, ansible_connection="ssh")
+    assert done.returncode != 0 and "images[windows-11].entry: windows-11 has no file to fetch" in done.stdout, (
+        done.stdout
     )
