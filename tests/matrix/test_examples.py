@@ -100,8 +100,9 @@ VARIABLES = {
     "vault_builder_admin": "$6$a$b",
 }
 KEY = "ssh-ed25519 AAAA a"
-# The image of the catalogue that guests of the examples are made of.
+# The image of the catalogue that guests of the examples are made of, and those that lie in their drives.
 FETCHED = "fedora-44"
+MEDIA = ("virtio-win", "windows-server-2025")
 # What a guest has that an example changes.
 BASE: dict[str, Params] = {
     "lxc_container": {
@@ -267,12 +268,18 @@ def images() -> t.Iterator[None]:
         medium.new(vol_ident="MEDIUM")
         medium.write(str(FOLDER / "media.iso"))
         medium.close()
+        path = FOLDER / "media.iso"
+        path.chmod(0o644)
+        for name in MEDIA:
+            its = {"kind": "iso", "format": "iso", "path": str(path), "size_bytes": path.stat().st_size}
+            record.load("images", name).save(**its, digest="sha256:0")
         yield
     finally:
         for release in (12, 13):
             for name in (f"debian-{release}", f"debian-{release}-vm"):
                 record.load("images", name).remove()
-        record.load("images", FETCHED).remove()
+        for name in (FETCHED, *MEDIA):
+            record.load("images", name).remove()
         shutil.rmtree(FOLDER)
 
 
