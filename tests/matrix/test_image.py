@@ -533,6 +533,16 @@ def test_creation_of_a_disk_survives_every_kill(folder):
     survive_kills(IMAGE, from_path(source, "vm"), begin=clean, verify=verify)
 
 
+def test_creation_of_an_iso_survives_every_kill(folder):
+    source = make_medium(folder, "media.iso.xz")
+
+    def verify(outcome: t.Any) -> None:
+        assert (FOLDER / "media.iso").read_bytes() == (folder / "media.iso").read_bytes()
+        assert not left_overs()
+
+    survive_kills(IMAGE, {**from_path(source, "iso"), "presets": {"seed": "none"}}, begin=clean, verify=verify)
+
+
 def test_removal_survives_every_kill(folder):
     source = make_archive(folder)
 
