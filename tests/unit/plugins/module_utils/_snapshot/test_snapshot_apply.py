@@ -534,7 +534,7 @@ def test_memory_and_variables_are_kept_while_the_machine_stands_still(
         "stands state",
     ]
     its = Ownership(guest.file).record.snapshots["a"]
-    assert (its.consistency, its.beside) == ("live", (apply.MEMORY, "nvram"))
+    assert (its.consistency, its.beside, its.nvram) == ("live", (apply.MEMORY, "nvram"), "/var/nvram")
 
 
 def test_a_machine_that_a_run_that_was_killed_left_still_goes_on_before_its_memory_is_written_anew(
@@ -584,7 +584,8 @@ def test_a_revert_puts_back_what_was_beside_and_the_machine_wakes_up_where_it_wa
         "record a, old",
         "stands state",
     ]
-    assert Ownership(guest.file).record.snapshots["old"].beside == ("nvram",)
+    aside = Ownership(guest.file).record.snapshots["old"]
+    assert (aside.beside, aside.nvram) == (("nvram",), "/var/nvram")
 
 
 def test_memory_is_written_without_freezing_what_would_be_frozen_when_it_wakes_up(libvirt: None) -> None:
