@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import typing as t
@@ -19,13 +20,16 @@ LXC = Path("/var/lib/lxc")
 
 
 def remove_guests(prefix: str) -> None:
-    """Every guest whose name begins with *prefix*, and its record; its disks and its root stay in their pool."""
+    """Every guest whose name begins with *prefix*, its record, and what it remembers; its disks and its root stay in their pool."""
     for place in LXC.glob(f"{prefix}*"):
         subprocess.run(["lxc-stop", "-n", place.name, "-k"], capture_output=True, check=False)
         shutil.rmtree(place)
     connection = libvirt.open("qemu:///system")
     _undefine(connection.listAllDomains(), prefix)
     connection.close()
+    for record in Path(paths.record_folder("guests")).glob(f"{prefix}*.json"):
+        for file in json.loads(record.read_text()).get("files", {}).values():
+            subprocess.run(["rm", "-rf", file["path"]], check=True)
     _forget("guests", prefix)
 
 
@@ -70,7 +74,11 @@ def _undefine(things: t.Iterable[t.Any], prefix: str) -> None:
         if thing.name().startswith(prefix):
             if thing.isActive():
                 thing.destroy()
-            thing.undefine()
+            # With the variables of its UEFI a machine is not taken away without a word for them.
+            if isinstance(thing, libvirt.virDomain):
+                thing.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_TPM)
+            else:
+                thing.undefine()
 
 
 def _forget(kind: str, prefix: str) -> None:

@@ -39,6 +39,7 @@ CONTAINER, OTHER, VM, OTHER_VM = f"{PREFIX}-a", f"{PREFIX}-b", f"{PREFIX}-vm", f
 FOLDER = Path("/srv") / PREFIX
 ARCHIVE = FOLDER.with_name(f"{PREFIX}-archive") / "tiny.tar.zst"
 LXC = Path("/var/lib/lxc")
+NVRAM = Path("/var/lib/libvirt/qemu/nvram")
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 KILLS = int(os.environ.get("KILLS", "20"))
 
@@ -68,6 +69,8 @@ VM_ITEM: Params = {
     "name": VM,
     "state": "started",
     "memory": "64",
+    "firmware": {"type": "uefi"},
+    "tpm": {"version": "2.0"},
     "disks": [{"name": "root", "pool": POOL, "size": "2M"}],
     "networks": [LAN],
     **ENDING,
@@ -84,6 +87,7 @@ CONTAINER_CHANGE: Params = {
 VM_CHANGE: Params = {
     "name": VM,
     "description": "changed",
+    "firmware": {"secure_boot": True},
     "disks": [{"name": "root", "size": "3M"}, {"name": "data", "pool": POOL, "size": "1M"}],
     "networks": [{"name": "lan", "link": "down"}, {**LAN, "name": "more"}],
     **ENDING,
@@ -263,6 +267,7 @@ def things() -> list[str]:
     """All that stands on the host of what the scenarios make, by the host's own tools, and the form of our records."""
     found = [f"file {path}" for folder in (FOLDER / "pool", *LXC.glob(f"{PREFIX}*")) for path in folder.glob("*")]
     found += [f"file {path}" for path in (FOLDER / "pool").glob(".*")]
+    found += [f"file {path}" for path in NVRAM.glob(f"{PREFIX}*")]
     for pattern in (f"{PREFIX}*/*", f".attempts/{PREFIX}*"):
         found += [f"image {path}" for path in Path(paths.IMAGES).glob(pattern)]
     found += [f"download {path}" for path in Path(downloads.FOLDER).glob("*")]

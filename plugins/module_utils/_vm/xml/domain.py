@@ -307,7 +307,9 @@ def add_ports(root: Node) -> None:
 def take_firmware(root: Node, like: Node, nvram: str) -> None:
     """Let the machine *root* start by the firmware of *like*, with UEFI variables of its own in the file *nvram*, and with such a TPM."""
     system, theirs = node.child(root, "os"), like.find("os")
-    for tag in ("firmware", "loader", "nvram") if theirs is not None and nvram else ():
+    # Of what runs libvirt 9.0 says no more that it has chosen, and takes no features where it does not choose.
+    tags = ("firmware", "loader", "nvram") if theirs is not None and theirs.get("firmware") else ("loader", "nvram")
+    for tag in tags if theirs is not None and nvram else ():
         system.extend(copy.deepcopy(item) for item in theirs.findall(tag))
     if theirs is not None and theirs.get("firmware"):
         system.set("firmware", theirs.get("firmware"))

@@ -279,6 +279,13 @@ def test_a_clone_starts_by_the_firmware_of_its_origin_and_has_nothing_that_is_on
     assert root.find("devices/tpm/backend/encryption").get("secret") == "s"
 
 
+def test_a_clone_of_what_runs_starts_by_the_file_that_libvirt_chose():
+    root, like = domain_xml.new("new", "9830dfdb-37ea-4c1c-9731-790ac404b5ba", "kvm"), domain_xml.parse(SECURE % "")
+    del like.find("os").attrib["firmware"]
+    domain_xml.take_firmware(root, like, "/own")
+    assert root.findtext("os/loader") == "/code" and root.find("os/firmware") is None
+
+
 def test_a_machine_with_a_tpm_alone_starts_as_any_other():
     root, like = domain_xml.new("new", "9830dfdb-37ea-4c1c-9731-790ac404b5ba", "kvm"), domain_xml.parse(SECURE % "")
     for path in ("os/loader", "os/firmware", "features/smm"):
