@@ -14,7 +14,7 @@ from .node import Node, child, make, remove, text_of
 # Those that are no model: what the host has, as much of it as can migrate, or all that QEMU can do.
 HOST, HOST_MODEL, MAXIMUM = "host-passthrough", "host-model", "maximum"
 MODES = (HOST, HOST_MODEL, MAXIMUM)
-# The oldest that is an x86-64-v2, as Debian's successors and Windows 11 ask for it, and that QEMU emulates whole. Debian boots
+# The oldest that is an x86-64-v2, as RHEL 9 and Windows 11 24H2 ask for it, and that QEMU emulates whole. Debian boots
 # with it as fast as with the plain qemu64.
 EMULATED = "Nehalem"
 TOPOLOGY = ("sockets", "dies", "cores", "threads")
