@@ -14,7 +14,7 @@ description:
   - Makes the options of M(homelab.hybrid.kvm_vm) or M(homelab.hybrid.lxc_container) from the variable C(guest_spec) of a guest and from the
     profiles that it names.
   - The profiles are laid over each other in the order in which they are named, and C(guest_spec) over them. What comes later goes first.
-  - Dictionaries are merged key by key. The lists whose items have a C(name) (C(disks), C(networks), C(mounts)) are merged item by item,
+  - Dictionaries are merged key by key. The lists whose items have a C(name) (C(disks), C(networks), C(mounts), C(devices)) are merged item by item,
     by that name. Other lists, texts and numbers are replaced as a whole. V(null) takes away what a profile says, as if nobody had written it.
   - An option is one option by whichever of its names it is written; C(vcpus) and C(cpu.cores) are one too.
   - A dictionary in C(cloud_init.user_data), C(cloud_init.meta_data) and C(cloud_init.network_config) becomes YAML text here, on the control node,
