@@ -746,6 +746,13 @@ options:
           - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: names of disks, cdroms and networks, each once.'
         type: list
         elements: str
+      once:
+        description:
+          - The name of a disk, a CD-ROM drive or a network card that the machine boots from before all others when this run starts it,
+            such as a medium to rescue it. Its O(boot.order) counts again when it was switched off; until then a reboot inside of it
+            begins there too. A machine that this run does not start is left.
+          - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'' and ''-'', the first a letter or digit.'
+        type: str
       kernel:
         description:
           - A kernel on the host that is booted directly.

@@ -233,6 +233,38 @@ def test_a_machine_boots_from_its_medium_behind_its_disk(folder: Path) -> None:
     refuse(VM, {**PLAIN, "boot": {"order": ["dvd"]}}, "no disk, CD-ROM drive or network card dvd")
 
 
+def boots_from(root: machines.Element) -> dict[str | None, str | None]:
+    return {
+        (machines.attribute(its, "alias", "name") or "").removeprefix("ua-"): machines.attribute(its, "boot", "order")
+        for its in root.iterfind("devices/disk")
+    }
+
+
+@pytest.mark.parametrize("order", [["root", "cd"], []])
+@pytest.mark.parametrize("state", ["new", "stopped", "started"])
+def test_a_machine_is_started_from_its_medium_for_once(folder: Path, state: str, order: list[str]) -> None:
+    (iso,) = isos(folder, "a")
+    lasting = {"root": "1", "cd": "2"} if order else {"root": None, "cd": None}
+    whole = cdroms(
+        {"name": "cd", "source": iso},
+        memory="64",
+        disks=[{"name": "root", "pool": POOL, "size": "1M"}],
+        boot={"order": order},
+    )
+    once = {"boot": {"order": order, "once": "cd"}}
+    if state != "new":
+        assert converge_now(VM, {**whole, "state": state}).error is None
+    target = "restarted" if state == "started" else "started"
+    run = check_run_again(VM, {**whole, **once, "state": target})
+    assert boots_from(running(NAME)) == {"cd": "1", "root": "2"}
+    assert boots_from(definition(NAME)) == lasting and run.plan.restart_required == []
+    # It is started, and nothing is due: not even for who has what waits for a restart done at once.
+    unchanged(VM, {**whole, **once, "state": "started", "restart_policy": "if_needed"})
+    check_run_again(VM, {**PLAIN, "state": "restarted"})
+    assert boots_from(running(NAME)) == boots_from(definition(NAME)) == lasting
+    refuse(VM, {**PLAIN, "boot": {"once": "dvd"}}, "boot.once: there is no disk, CD-ROM drive or network card dvd")
+
+
 # ---- media of the image store --------------------------------------------------------------------------------------------------
 
 

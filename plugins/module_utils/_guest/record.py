@@ -59,22 +59,29 @@ class Run:
     """What was noted of one run of the guest: *declined* are the paths that it did not let go or take.
 
     The process is known by its *pid* and by the clock ticks of its *start*: a pid alone comes again. *balloon* is the memory
-    that was asked for, and the one before, in KiB.
+    that was asked for, and the one before, in KiB. *order* is what it boots from otherwise, where it was started from something
+    else for once.
     """
 
-    __slots__ = ("balloon", "declined", "pid", "start")
+    __slots__ = ("balloon", "declined", "order", "pid", "start")
 
     def __init__(
-        self, pid: int, start: int, declined: tuple[str, ...] = (), balloon: tuple[int, int] | None = None
+        self,
+        pid: int,
+        start: int,
+        declined: tuple[str, ...] = (),
+        balloon: tuple[int, int] | None = None,
+        order: tuple[str, ...] | None = None,
     ) -> None:
         self.pid = pid
         self.start = start
         self.declined = declined
         self.balloon = balloon
+        self.order = order
 
     def noting(self, **notes: t.Any) -> Run:
-        """The same run of the guest with other *notes* (``declined``, ``balloon``)."""
-        return Run(self.pid, self.start, notes.get("declined", self.declined), notes.get("balloon", self.balloon))
+        """The same run of the guest with other *notes* (``declined``, ``balloon``, ``order``)."""
+        return Run(**{name: notes.get(name, getattr(self, name)) for name in self.__slots__})
 
     def is_of(self, other: Run | None) -> bool:
         """Whether it is the same run of the guest."""
@@ -363,7 +370,14 @@ def _load_snapshot(data: Data) -> Snapshot:
 def _load_run(run: Data) -> Run:
     balloon = run.get("balloon")
     asked = (int(balloon["requested"]), int(balloon["before"])) if balloon else None
-    return Run(int(run["pid"]), int(run["start"]), tuple(run.get("declined") or ()), asked)
+    order = run.get("order")
+    return Run(
+        int(run["pid"]),
+        int(run["start"]),
+        tuple(run.get("declined") or ()),
+        asked,
+        None if order is None else tuple(map(str, order)),
+    )
 
 
 def dump(record: GuestRecord) -> dict[str, t.Any]:
@@ -432,4 +446,6 @@ def _dump_run(run: Run) -> dict[str, t.Any]:
         told["declined"] = list(run.declined)
     if run.balloon:
         told["balloon"] = {"requested": run.balloon[0], "before": run.balloon[1]}
+    if run.order is not None:
+        told["order"] = list(run.order)
     return told

@@ -352,13 +352,27 @@ class VmBackend:
         power.stop(self.domain, self.spec, self.own)
 
     def start(self) -> None:
-        power.start(self.domain, self.own)
+        power.start(self.domain, self.own, once=self._boots_once())
+
+    def _boots_once(self) -> tuple[str, tuple[str, ...]] | None:
+        """The definition with the device before all others that the machine boots from for once, and its own order."""
+        name = self.spec.get("boot.once")
+        if name is None:
+            return None
+        root = domain_xml.parse(self._lasting_xml())
+        lasting = self.state.persistent.values["boot.order"] if self.state.exists else ()
+        order: tuple[str, ...] = self.wanted("boot.order") if self.plan.has("boot.order") else lasting
+        # Without an order it boots from its first disk. In an order that names devices nothing else is booted from.
+        disks = [its for area, its in self._nodes(root) if area == "disks" and its != SEED_DISK]
+        rest = [its for its in order if not its.startswith("class:")] or disks[:1]
+        self._write_boot_order(root, list(dict.fromkeys((name, *rest))))
+        return domain_xml.to_text(root), order
 
     def switch(self, now: str, target: str) -> None:
         if target == "suspended":
             power.suspend(self.domain)
         elif now == "stopped":
-            power.start(self.domain, self.own, paused=target == "paused")
+            power.start(self.domain, self.own, paused=target == "paused", once=self._boots_once())
         elif target == "paused":
             power.pause(self.domain)
         else:

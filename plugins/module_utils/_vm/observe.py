@@ -232,7 +232,7 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
         seeds = _live_seed(run, seed_path, lasting, spec.name)
         ways = _way_values(model, host) if is_asked else {}
         live = _side(model, devices, {**flags, **seeds, **ways}, state, sizes, host)
-        live = _with_port_vlans(_with_requested_memory(live, notes), spec, host)
+        live = _with_port_vlans(_with_requested_memory(_with_own_order(live, notes), notes), spec, host)
         if run is not None:
             live = cpu.as_started(live, spec, domain, host)
             is_connected = model.is_agent_connected
@@ -510,6 +510,13 @@ def _side(
         {name: passthrough.described(device, host) for name, device in hostdevs.items()},
         shares,
     )
+
+
+def _with_own_order(live: VmSide, notes: Run | None) -> VmSide:
+    """What it boots from otherwise, of one that was started from something else for once: that needs no restart."""
+    if notes is None or notes.order is None:
+        return live
+    return live.but(values={**live.values, "boot.order": notes.order})
 
 
 def _with_requested_memory(live: VmSide, notes: Run | None) -> VmSide:

@@ -379,6 +379,7 @@ OPTIONS = Options(
     Option("cloud_init.network_config", check=RENDERED, home=SEED, off=""),
     Option("cloud_init.on_change", home=TASK, choices=ON_CHANGE),
     Option("boot.order", "list", ORDER, off=(), show=listed),
+    Option("boot.once", check=core.ITEM_NAME, home=TASK),
     Option("boot.kernel", check=PATH, off=""),
     Option("boot.initrd", check=PATH, off=""),
     Option("boot.cmdline", check=core.LINE, off=""),

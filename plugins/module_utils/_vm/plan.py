@@ -624,19 +624,18 @@ class VmKind(Kind):
         return bool(written)
 
     def _check_boot_order(self) -> None:
-        order = self.spec.get("boot.order")
-        if order is None:
-            return
+        once = self.spec.get("boot.once")
+        declared = {"boot.order": self.spec.get("boot.order") or (), "boot.once": (once,) if once else ()}
         known = {item.name for area in BOOT_AREAS for item in self.spec.wanted(area)}
         if self.state.exists:
             known |= {name for area in BOOT_AREAS for name in self.state.persistent.things(area)}
-        unknown = [name for name in order if name not in known]
-        if unknown:
-            there = ", ".join(sorted(known)) or "none"
-            raise SpecError(
-                f"boot.order: there is no disk, CD-ROM drive or network card {', '.join(unknown)}. There are: {there}",
-                key="boot.order",
-            )
+        for key, names in declared.items():
+            unknown = ", ".join(name for name in names if name not in known)
+            if unknown:
+                there = ", ".join(sorted(known)) or "none"
+                raise SpecError(
+                    f"{key}: there is no disk, CD-ROM drive or network card {unknown}. There are: {there}", key=key
+                )
 
     def _effective(self, draft: Draft, path: str) -> t.Any:
         """What the option is once the plan is carried out."""

@@ -22,19 +22,32 @@ from .xml import domain as domain_xml
 _ASK_AGAIN_SECONDS = 5.0
 
 
-def start(domain: t.Any, own: Ownership, *, paused: bool = False) -> None:
-    """Start the machine, or wake it up where it was saved to disk. What the balloon is asked for is noted."""
+def start(
+    domain: t.Any, own: Ownership, *, paused: bool = False, once: tuple[str, tuple[str, ...]] | None = None
+) -> None:
+    """Start the machine, or wake it up where it was saved to disk. What the balloon is asked for is noted.
+
+    *once* is the definition that it has for this start alone, and what it boots from otherwise: libvirt takes the lasting one again
+    when it is off.
+    """
     library = libraries.libvirt()
     is_fresh = not domain.hasManagedSaveImage()
     with errors_of(f"start {domain.name()}", ApplyError):
         flags = library.VIR_DOMAIN_START_PAUSED if paused else 0
-        _try(lambda: domain.createWithFlags(flags), lambda: bool(domain.isActive()))
+        if once is not None and is_fresh:
+            _try(lambda: domain.connect().createXML(once[0], flags), lambda: bool(domain.isActive()))
+        else:
+            _try(lambda: domain.createWithFlags(flags), lambda: bool(domain.isActive()))
         values = domain_xml.read(domain_xml.parse(domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE))).values
+    notes: dict[str, t.Any] = {}
     if is_fresh and values["memory"] != values["memory_max"]:
         # The driver in the guest hands the memory back as it boots; until then the machine seems to have more.
-        run = process.find_run(domain.name())
-        if run is not None:
-            own.save(run=run.noting(balloon=(values["memory"], values["memory_max"])))
+        notes["balloon"] = (values["memory"], values["memory_max"])
+    if is_fresh and once is not None:
+        notes["order"] = once[1]
+    run = process.find_run(domain.name()) if notes else None
+    if run is not None:
+        own.save(run=run.noting(**notes))
 
 
 def _try(act: t.Callable[[], t.Any], is_so: t.Callable[[], bool]) -> None:

@@ -729,7 +729,7 @@ def wish(**params):
 )
 def test_a_machine_is_switched_from_each_power_to_each_other(switched, now, target, told):
     def act(domain, own):
-        backend.VmBackend.switch(types.SimpleNamespace(domain=domain, own=own), now, target)
+        backend.VmBackend.switch(types.SimpleNamespace(domain=domain, own=own, _boots_once=lambda: None), now, target)
 
     found, dummy = switched(act)
     assert found == told
