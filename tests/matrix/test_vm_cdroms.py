@@ -215,10 +215,10 @@ def test_a_medium_among_the_disks_is_refused_with_the_place_for_it(folder: Path)
 def test_disks_drives_and_cards_share_their_names(folder: Path) -> None:
     card = {"name": "x", "bridge": BRIDGES[0]}
     root = {"name": "root", "pool": POOL, "size": "1M"}
-    refuse(VM, cdroms({"name": "x"}, memory="64", networks=[card]), "a name of its own")
-    refuse(VM, cdroms({"name": "root"}, memory="64", disks=[root]), "a name of its own")
+    refuse(VM, cdroms({"name": "x"}, memory="64", networks=[card]), "one of its own")
+    refuse(VM, cdroms({"name": "root"}, memory="64", disks=[root]), "one of its own")
     assert converge_now(VM, {**NEW, "disks": [root]}).error is None
-    refuse(VM, cdroms({"name": "root"}), "a name of its own")
+    refuse(VM, cdroms({"name": "root"}), "one of its own")
 
 
 def test_a_machine_boots_from_its_medium_behind_its_disk(folder: Path) -> None:
