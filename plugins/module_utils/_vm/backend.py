@@ -460,7 +460,7 @@ class VmBackend:
             if is_there():
                 return
             place = node.find("address")
-            if place is None or place.get("type") != "pci":
+            if place is None or place.get("type") not in ("pci", "usb"):
                 raise
             node.remove(place)
         self.domain.attachDeviceFlags(domain_xml.to_text(node), library.VIR_DOMAIN_AFFECT_LIVE)

@@ -423,6 +423,13 @@ def test_a_disk_is_limited_as_a_whole_or_in_its_parts():
     assert paths == ["disks[root].limits.iops", "disks[root].limits.read_iops"]
 
 
+def test_a_disk_that_waits_for_a_port_waits_also_where_only_a_key_of_it_is_taken_off():
+    state = running(side(disks=(disk(serial="x"),)), side(disks=(), free_ports=0))
+    found = plan(state, unset=["disks[root].serial"])
+    assert {change.path: change.how.value for change in found.changes} == {"disks[root].serial": "next_boot"}
+    assert found.restart_required == ["disks[root].serial", "disks[root]"]
+
+
 POWERS = {"running": apply_cells.RUNNING, "stopped": apply_cells.STOPPED}
 # What another thing than the option decides: the machine's own maximum, the devices that there are, who stands on its disks.
 TOPOLOGY = {f"cpu.topology.{key}" for key in ("sockets", "dies", "cores", "threads")}
