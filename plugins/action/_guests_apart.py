@@ -24,6 +24,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "guests": {"type": "list", "elements": "str", "required": True},
     "hypervisors": {"type": "list", "elements": "str", "default": []},
     "prune": {"type": "bool", "default": False},
+    "inventory": {"type": "list", "elements": "str", "default": []},
 }
 LOADED = (_lab, guest_options)
 
@@ -39,17 +40,23 @@ class ActionModule(ActionBase):
         result: Result = super().run(tmp, task_vars)
         dummy, arguments = self.validate_argument_spec(ARGUMENTS)
         hostvars = (task_vars or {})["hostvars"]
-        refused = reasons(arguments["guests"], hostvars, arguments["hypervisors"], prune=arguments["prune"])
+        others = [name for name in arguments["inventory"] if name not in {*arguments["guests"]}]
+        refused = reasons(arguments["guests"], hostvars, arguments["hypervisors"], others, prune=arguments["prune"])
         result.update({"failed": True, "msg": "; ".join(refused)} if refused else {"changed": False})
         return result
 
 
 def reasons(
-    names: t.Sequence[str], hostvars: t.Mapping[str, t.Any], hypervisors: t.Iterable[str] = (), *, prune: bool
+    names: t.Sequence[str],
+    hostvars: t.Mapping[str, t.Any],
+    hypervisors: t.Iterable[str] = (),
+    others: t.Sequence[str] = (),
+    *,
+    prune: bool,
 ) -> list[str]:
-    """Why the guests *names* cannot be together, and the networks of all *hypervisors*, as sentences.
+    """Why the guests *names* cannot be together, nor with the *others* of the inventory, and the networks of all *hypervisors*, as sentences.
 
-    A guest that does not say where it lives is with none.
+    What is wrong with one of the others alone is no business of this run. A guest that does not say where it lives is with none.
     """
     known = Once(hostvars)
     guests, lost = guests_by_hypervisor.sort_by_hypervisor(names, known)
@@ -57,5 +64,11 @@ def reasons(
     options = [options for options, error in read if error is None]
     # A guest that is in no layout would be taken for one that no inventory names.
     errors = [error for error in (*lost.values(), *(error for dummy, error in read)) if error is not None and prune]
-    conflicts = [*guest_conflicts(guests, known, options), *network_conflicts(guests, hypervisors, known, options)]
+    all_guests, all_lost = guests_by_hypervisor.sort_by_hypervisor([*names, *others], known)
+    away = [read_guest(name, known[name], host_of(known[name], known)) for name in others if name not in all_lost]
+    whole = [*options, *(options for options, error in away if error is None)]
+    conflicts = [
+        *guest_conflicts(all_guests, known, whole, {*others}),
+        *network_conflicts(guests, hypervisors, known, options),
+    ]
     return [*conflicts, *errors]

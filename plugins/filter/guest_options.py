@@ -49,8 +49,9 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils._guest_options import host_of, options_of
-from ..plugin_utils._networks import WAYS, Network, NetworkError, leaves_choice, networks_of, read_address, with_slice
+from ..plugin_utils._guest_options import host_of, options_of, read_guest
+from ..plugin_utils._named import Address, cards_of
+from ..plugin_utils._networks import Network, NetworkError, leaves_choice, networks_of, with_slice
 from ..plugin_utils._profiles import dictionaries
 
 KINDS = ("vm", "container")
@@ -73,14 +74,26 @@ def guest_options(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any], kind:
             found.append(options_of(name, variables, host_of(variables, hostvars)))
     if not any(leaves_choice(net) for its in found for net in dictionaries(its.get("networks"))):
         return found
-    # Whoever has a fixed address on the host, of whatever kind, keeps it.
-    others = [options_of(name, hostvars[name], host_of(hostvars[name], hostvars)) for name in names]
-    given = (read_address(net.get(key)) for its in others for net in dictionaries(its.get("networks")) for key in WAYS)
-    declared = {address for address in given if address is not None}
+    # Whoever has a fixed address on the host, of whatever kind, keeps it, and who is not in this run too.
+    hypervisors = {hostvars[name].get("guest_hypervisor") for name in names}
+    declared = declared_on(hypervisors, names, hostvars)
     try:
-        return [with_slice(its, networks_on(hostvars[its["name"]], hostvars), declared) for its in found]
+        return [with_slice(its, networks_on(hostvars[its["name"]], hostvars), declared, kind) for its in found]
     except NetworkError as exc:
         raise AnsibleFilterError(str(exc)) from exc
+
+
+def declared_on(
+    hypervisors: t.Collection[t.Any], names: t.Collection[str], hostvars: t.Mapping[str, t.Any]
+) -> set[Address]:
+    """The fixed addresses that guests of *hypervisors* declare, those with these *names* and all others of the inventory."""
+    found: set[Address] = set()
+    for name in dict.fromkeys((*names, *hostvars)):
+        variables = hostvars[name]
+        if name in names or (variables.get("guest_kind") in KINDS and variables.get("guest_hypervisor") in hypervisors):
+            options = read_guest(name, variables, host_of(variables, hostvars))[0]
+            found.update(address for card in cards_of(options) for address in card.addresses)
+    return found
 
 
 def networks_on(variables: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> list[Network]:

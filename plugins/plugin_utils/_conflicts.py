@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
 
+from ._named import cards_of
 from ._profiles import dictionaries
 
 HIDING_MODES = ("nat", "isolated")
@@ -16,18 +16,28 @@ Options = t.Mapping[str, t.Any]
 
 
 def guest_conflicts(
-    guests: t.Mapping[str, t.Iterable[str]], hostvars: t.Mapping[str, t.Any], options: t.Iterable[Options]
+    guests: t.Mapping[str, t.Iterable[str]],
+    hostvars: t.Mapping[str, t.Any],
+    options: t.Iterable[Options],
+    others: t.Collection[str] = (),
 ) -> list[str]:
-    """A sentence for each MAC address and each address that guests of different hypervisors would share."""
+    """A sentence for each MAC address and each address that guests of different hypervisors would share.
+
+    *others* are guests that are not in this run: they are compared with those of the run alone, on one hypervisor too, as no layout knows them
+    before they are made.
+    """
     hypervisors = {name: hypervisor for hypervisor, names in guests.items() for name in names}
     hidden = {hypervisor: hiding_bridges(hostvars, hypervisor) for hypervisor in guests}
     seen: dict[tuple[str, str], str] = {}
     found = []
     for guest in options:
         name = str(guest["name"])
-        for claim in claims(guest, hidden.get(hypervisors.get(name, ""), ())):
+        hypervisor = hypervisors.get(name, "")
+        for claim in claims(guest, hidden.get(hypervisor, ()), hypervisor):
             other = seen.setdefault(claim, name)
-            if hypervisors.get(other) != hypervisors.get(name):
+            are_apart = hypervisors.get(other) != hypervisors.get(name)
+            are_in_run = (other not in others) + (name not in others)
+            if other != name and are_in_run and (are_apart or are_in_run == 1):
                 found.append(
                     f"{other} on {hypervisors[other]} and {name} on {hypervisors[name]} have both the {' '.join(claim)}"
                 )
@@ -42,27 +52,11 @@ def hiding_bridges(hostvars: t.Mapping[str, t.Any], hypervisor: str) -> frozense
     return frozenset(str(bridge.get("name")) for bridge in bridges if bridge.get("mode", "nat") in HIDING_MODES)
 
 
-def claims(guest: Options, hidden: t.Collection[str]) -> t.Iterator[tuple[str, str]]:
-    """What the guest wants for itself alone, as the kind and the value."""
-    if guest.get("state") == "absent":
-        return
-    for net in dictionaries(guest.get("networks")):
-        if net.get("state") == "absent":
-            continue
-        mac = net.get("mac") or net.get("hwaddr")
-        if mac:
-            yield "MAC address", str(mac).lower().replace("-", ":")
-        for key in ("ip", "ip6"):
-            address = canonical(str(net.get(key) or "").partition("/")[0])
-            is_word = address in ("", "dhcp", "none", "slaac") or address.startswith("auto")
-            if not is_word and net.get("bridge") not in hidden:
-                vlan = net.get("vlan") or net.get("tag")
-                yield "address", f"{address} in VLAN {vlan}" if vlan else address
-
-
-def canonical(address: str) -> str:
-    """*address* as it is always written; what is none stays as it is, and is refused by the module."""
-    try:
-        return str(ipaddress.ip_address(address))
-    except ValueError:
-        return address
+def claims(guest: Options, hidden: t.Collection[str], hypervisor: str = "") -> t.Iterator[tuple[str, str]]:
+    """What the guest wants for itself alone, as the kind and the value: an address on a *hidden* bridge on its *hypervisor* alone."""
+    for card in cards_of(guest):
+        if card.mac:
+            yield "MAC address", card.mac
+        for address in card.addresses:
+            where = f" on {card.bridge} of {hypervisor}" if card.bridge in hidden else ""
+            yield "address", f"{address}{where}{f' in VLAN {card.vlan}' if card.vlan else ''}"

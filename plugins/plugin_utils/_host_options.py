@@ -12,6 +12,7 @@ from ansible.errors import AnsibleFilterError
 
 from ._catalogue import CatalogueError, resolved, with_mirrors
 from ._guest_options import GIVEN_FOR_A_RUN, not_in_inventory, permitted, read_guest, variables_of
+from ._named import with_names
 from ._networks import NetworkError, bridges_of, networks_of, with_domains
 from ._profiles import dictionaries
 from ._recommended import missing_images
@@ -29,7 +30,8 @@ def host_options(
     """The list *kind* (``bridges``, ``storage_pools``, ``images``) of a hypervisor, each item with what this run permits.
 
     Of its *guests* those with services bring the images of Debian along that they need and that are not listed. Bridges get the domains of
-    their networks and their addresses of the prefix of IPv6, images what the catalogue says of them and the mirrors of their host.
+    their networks, their addresses of the prefix of IPv6 and the names of the guests with fixed addresses, images what the catalogue says
+    of them and the mirrors of their host.
 
     :raises AnsibleFilterError: for a permission that the inventory keeps, for a network that is none, and for what no catalogue has.
     """
@@ -44,6 +46,10 @@ def host_options(
             items = with_domains(bridges_of(name, variables), networks_of(name, variables))
         except NetworkError as exc:
             raise AnsibleFilterError(str(exc)) from exc
+        if hostvars is not None:
+            # Names of guests with services may lead to a proxy of the lab, which gives them itself.
+            plain = [its for its in guests if not variables_of(its, hostvars).get("guest_services")]
+            items = with_names(items, guests_read(variables, plain, hostvars))
     given: dict[str, list[str]] = {}
     for option, extra in PERMITS.get(kind, {}).items():
         for item in dictionaries(items):
@@ -62,6 +68,14 @@ def _image_of(host: str, image: t.Any, variables: t.Mapping[str, t.Any]) -> t.An
     except CatalogueError as exc:
         raise AnsibleFilterError(f"hypervisor_images[{image.get('name')}] of {host}: {exc}") from exc
     return with_mirrors(found, variables.get("hypervisor_image_mirrors"))
+
+
+def guests_read(
+    host: t.Mapping[str, t.Any], guests: t.Iterable[str], hostvars: t.Mapping[str, t.Any]
+) -> list[dict[str, t.Any]]:
+    """The options of those of the *guests* of a *host* that can be read."""
+    read = (read_guest(name, variables_of(name, hostvars), host) for name in guests)
+    return [options for options, error in read if error is None]
 
 
 def images_of_guests(

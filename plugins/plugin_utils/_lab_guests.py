@@ -14,6 +14,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ._guest_services import PROXY, Service, first_port, is_secure, port_of, services_of
+from ._named import cards_of
 from ._profiles import dictionaries
 from ._recommended import answers_names
 
@@ -244,11 +245,7 @@ def bracketed(address: str) -> str:
 
 def declared_addresses(variables: Facts) -> list[str]:
     """The fixed addresses that the inventory gives the guest: its names outlive a hypervisor that does not answer."""
-    nets = (variables.get("guest_spec") or {}).get("networks") or []
-    given = [str(net.get(key) or "").partition("/")[0] for net in nets for key in ("ip", "ip6")]
-    return [
-        address for address in given if address not in ("", "dhcp", "none", "slaac") and not address.startswith("auto")
-    ]
+    return [str(address) for card in cards_of(variables.get("guest_spec") or {}) for address in card.addresses]
 
 
 def is_routable(address: str) -> bool:

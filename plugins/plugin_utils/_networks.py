@@ -14,6 +14,7 @@ import typing as t
 
 from ..module_utils._guest.auto_address import AUTO
 from ._conflicts import hiding_bridges
+from ._named import read_address
 from ._prefix import PrefixError, is_of_prefix, subnet_of, with_subnets
 from ._profiles import dictionaries, form
 from ._recommended import answers_names
@@ -197,14 +198,6 @@ def with_domains(bridges: t.Sequence[t.Any], networks: t.Iterable[Network]) -> l
     ]
 
 
-def read_address(written: t.Any) -> Address | None:
-    """The address in *written* (``10.20.0.1/24``); ``None`` where there is none."""
-    try:
-        return ipaddress.ip_address(str(written or "").partition("/")[0])
-    except ValueError:
-        return None
-
-
 def _address(what: str, written: t.Any) -> Address:
     found = read_address(written)
     if found is None or "/" in str(written):
@@ -265,10 +258,13 @@ def leaves_choice(net: Options) -> bool:
     return AUTO in (net.get("ip"), net.get("ip6"))
 
 
-def with_slice(options: Options, networks: t.Sequence[Network], declared: t.Collection[Address]) -> dict[str, t.Any]:
+def with_slice(
+    options: Options, networks: t.Sequence[Network], declared: t.Collection[Address], kind: str = "container"
+) -> dict[str, t.Any]:
     """The *options* of a guest, each card with ``auto`` with what it may take of the slice of its network, and with its gateway.
 
     Not what the bridge has or hands out, nor the addresses that guests *declared*. What the bridge keeps for a guest of this name it gets.
+    Who is told its address by the DHCP server of the bridge, as a virtual machine is, is told the gateway with it.
     """
     nets = options.get("networks")
     if not isinstance(nets, (list, tuple)) or not any(leaves_choice(net) for net in dictionaries(nets)):
@@ -281,7 +277,8 @@ def with_slice(options: Options, networks: t.Sequence[Network], declared: t.Coll
             if network is None:
                 continue
             free = ",".join(map(str, _free(network, str(options["name"]), declared)))
-            gateway = {} if has_gateway or network.gateway is None else {way: str(network.gateway)}
+            is_told = kind == "vm" and network.leased is not None
+            gateway = {} if has_gateway or is_told or network.gateway is None else {way: str(network.gateway)}
             has_gateway = has_gateway or bool(gateway)
             found[place] = {**net, key: f"{AUTO}:{free}/{network.subnet.prefixlen}", **gateway}
     return {**options, "networks": found}
@@ -359,8 +356,11 @@ def network_conflicts(
         for net in nets:
             here = places.get((hypervisor, str(net.get("bridge")), vlan_of(net)), ())
             if here and net.get("state") != "absent":
+                name = str(guest["name"])
+                # The DHCP server keeps the address of a virtual machine, and gives it to nobody else.
+                is_kept = name in hostvars and hostvars[name].get("guest_kind") == "vm"
                 sentences = [
-                    _misfit(str(guest["name"]), net, key, here, shared, is_alone=len(nets) == 1) for key in WAYS
+                    _misfit(name, net, key, here, shared, is_alone=len(nets) == 1, is_kept=is_kept) for key in WAYS
                 ]
                 found += [sentence for sentence in sentences if sentence]
     return found
@@ -407,10 +407,12 @@ def _misfit(
     shared: t.Mapping[str, t.Sequence[Network]],
     *,
     is_alone: bool,
+    is_kept: bool,
 ) -> str | None:
     """Why the fixed address (*key*) of a card of *guest* does not fit the networks of its bridge, of which there are some.
 
     *is_alone*: it is the only card, so that what is kept or said by the name of the guest is meant for it.
+    *is_kept*: the DHCP server of the bridge keeps it for the guest.
     """
     address = read_address(net.get(key))
     families = [network for network in here if address is not None and network.subnet.version == address.version]
@@ -440,6 +442,6 @@ def _misfit(
     for name, named in network.named if is_alone else ():
         if name in (guest, f"{guest}.{network.domain}") and named.version == address.version and named != address:
             return f"{told}, and dns.hosts of the bridge {network.bridge} says {named} of {name}. Write one of the two"
-    if network.leased is not None and address in network.leased:
+    if network.leased is not None and address in network.leased and not is_kept:
         return f"{told} is in the DHCP range {network.leased} of the bridge {network.bridge}, which gives it to whoever asks"
     return None

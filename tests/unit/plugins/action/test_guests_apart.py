@@ -43,3 +43,16 @@ def test_a_guest_that_lives_nowhere_stops_nobody_but_who_would_prune_it():
     assert reasons(["web", "lost"], hosts, prune=False) == []
     (sentence,) = reasons(["web", "lost"], hosts, prune=True)
     assert sentence == "lost: guest_hypervisor is 'gamma', it must be an inventory host"
+
+
+def test_a_limited_run_is_compared_with_all_guests_of_the_inventory():
+    hosts = {**HOSTS, "twin": guest("alpha", **on("10.0.0.7/24")), "lost": guest("gamma")}
+    assert reasons(["web"], hosts, [], ["mail", "odd", "lost"], prune=True) == []
+    assert reasons(["web"], hosts, [], ["db"], prune=False) == [
+        "web on alpha and db on beta have both the address 10.0.0.7"
+    ]
+    assert reasons(["web"], hosts, [], ["twin"], prune=False) == [
+        "web on alpha and twin on alpha have both the address 10.0.0.7"
+    ]
+    # What is wrong between two others is no business of this run.
+    assert reasons(["mail"], hosts, [], ["web", "db", "twin"], prune=False) == []

@@ -127,3 +127,52 @@ def test_a_guest_that_is_to_go_leaves_what_it_had_to_another() -> None:
 def test_one_address_is_one_however_it_is_written() -> None:
     found = conflicts(inventory(OPEN, OPEN, one={"ip": "2001:DB8:0::5/64"}, two={"ip": "2001:db8::5/64"}))
     assert found == ["one on alpha and two on beta have both the address 2001:db8::5"]
+
+
+def test_auto_takes_no_address_that_a_guest_declares_which_is_not_in_the_run() -> None:
+    network = {
+        "name": "lan",
+        "bridge": "lan0",
+        "subnet": "192.0.2.0/29",
+        "gateway": "192.0.2.1",
+        "slice": "192.0.2.2-192.0.2.4",
+    }
+    alpha = {
+        "hypervisor_networks": [network],
+        "hypervisor_bridges": [{"name": "lan0", "mode": "ports", "address": "none"}],
+    }
+
+    def its(address: str, kind: str = "container", on: str = "alpha") -> dict[str, t.Any]:
+        return {
+            "guest_kind": kind,
+            "guest_hypervisor": on,
+            "guest_spec": {"networks": [{"name": "lan", "bridge": "lan0", "ip": address}]},
+        }
+
+    hostvars: Vars = {
+        "alpha": alpha,
+        "beta": {},
+        "a": its("auto"),
+        "b": its("192.0.2.3/29", "vm"),
+        "c": its("192.0.2.2/29", on="beta"),
+    }
+    (options,) = guest_options(["a"], hostvars, "container")
+    assert options["networks"][0]["ip"] == "auto:192.0.2.2-192.0.2.2,192.0.2.4-192.0.2.4/29"
+    assert options["networks"][0]["gateway"] == "192.0.2.1"
+
+
+def test_who_is_told_its_address_by_the_server_of_the_bridge_is_told_the_gateway_too() -> None:
+    network = {"name": "lab", "bridge": "br0", "subnet": "10.20.0.0/24", "gateway": "10.20.0.1"}
+    bridge = {
+        "name": "br0",
+        "mode": "nat",
+        "address": "10.20.0.1/24",
+        "dhcp": {"start": "10.20.0.100", "end": "10.20.0.199"},
+    }
+    alpha = {"hypervisor_networks": [network], "hypervisor_bridges": [bridge]}
+    spec = {"networks": [{"name": "lan", "bridge": "br0", "ip": "auto"}]}
+    for kind, gateway in (("vm", None), ("container", "10.20.0.1")):
+        hostvars: Vars = {"alpha": alpha, "a": {"guest_kind": kind, "guest_hypervisor": "alpha", "guest_spec": spec}}
+        (options,) = guest_options(["a"], hostvars, kind)
+        assert options["networks"][0].get("gateway") == gateway
+        assert options["networks"][0]["ip"] == "auto:10.20.0.2-10.20.0.99,10.20.0.200-10.20.0.254/24"

@@ -163,6 +163,9 @@ def test_a_fixed_address_is_not_handed_out_by_dhcp_unless_it_is_kept_for_the_gue
     assert sentence == (
         "networks[net0].ip of web: 10.20.0.120 is in the DHCP range 10.20.0.100-10.20.0.199 of the bridge br0, which gives it to whoever asks"
     )
+    # The server keeps that of a virtual machine, and gives it to nobody else.
+    machine = {**hosts, "web": {"guest_kind": "vm"}}
+    assert network_conflicts({"alpha": ["web"]}, hosts, machine, [card("10.20.0.120/24", "br0")]) == []
     (sentence,) = conflicts(hosts, card("10.20.0.130/24", "br0"))
     assert sentence == "networks[net0].ip of web: 10.20.0.130 is kept for builder by dhcp.hosts of the bridge br0"
     assert conflicts(hosts, card("10.20.0.130/24", "br0", mac="52:54:00:20:00:30")) == []
