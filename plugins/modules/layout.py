@@ -1362,14 +1362,29 @@ options:
               - On a bridge with a DHCP server of this host (O(homelab.hybrid.bridge#module:dhcp)) the server keeps the address
                 for the MAC address of the card, under the name of the machine, as long as the card has it. An address that
                 it keeps or has leased for another is refused, and so is one that somebody on the bridge answers to (ARP).
+              - On any other bridge the seed of O(vms[].cloud_init) tells it, with O(vms[].networks[].gateway) and O(vms[].networks[].dns),
+                unless O(vms[].cloud_init.network_config) is written. Where there is no seed either it is refused. cloud-init
+                takes what a seed says of the network when it first meets an instance, and again with O(vms[].cloud_init.on_change=new_instance).
               - V(auto) takes a free address of the bridge's network once and keeps it. V(auto:10.20.0.65-10.20.0.126/24)
                 takes one of these.
-              - V(dhcp) and V(none) both mean that nothing is kept for the card.
+              - V(dhcp) and V(none) both mean that no server keeps an address for the card; with V(none) a seed lets the card
+                ask for none.
               - Of a running machine another address is listed in RV(ignore:restart_required) until it has it. One that asks
                 again before, as DHCP clients do after half of their lease, gets it then.
               - 'B(In short:) for the next boot. C(unset) sets it to V(dhcp). Allowed: dhcp, none, auto, or an address with
                 its prefix length such as 192.0.2.10/24.'
             type: str
+          gateway:
+            description:
+              - The default gateway of an address that the seed tells. A DHCP server tells its own.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: an IPv4 or IPv6 address.'
+            type: str
+          dns:
+            description:
+              - The DNS servers that the seed tells the card. A DHCP server tells its own.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: an IPv4 or IPv6 address.'
+            type: list
+            elements: str
           model:
             description:
               - What the guest sees. A new card is V(virtio). V(igb) needs QEMU 8.0 and libvirt 9.3, which Debian 13 has.
@@ -1575,8 +1590,8 @@ options:
             type: str
           network_config:
             description:
-              - The network configuration as YAML text (version 1 or 2). Otherwise every card that the machine is made with
-                asks by DHCP.
+              - The network configuration as YAML text (version 1 or 2). Otherwise each card asks by DHCP, unless O(vms[].networks[].ip)
+                says other.
               - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: YAML as text.'
             type: str
           on_change:

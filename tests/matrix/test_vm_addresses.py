@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
@@ -168,11 +169,64 @@ def test_an_address_of_another_is_refused_with_its_name(lan: None) -> None:
 
 def test_a_bridge_without_a_server_is_refused_with_why(lan: None) -> None:
     params = machine(networks=[{"name": "lan", "bridge": BRIDGES[0], "ip": "10.91.8.5/24"}])
-    refuse(VM, params, f"{PATH}: the bridge {BRIDGES[0]} has no DHCP server of this host")
+    refuse(
+        VM,
+        params,
+        f"{PATH}: the bridge {BRIDGES[0]} has no DHCP server of this host, and {NAME} has no seed (cloud_init)",
+    )
     for word in ("dhcp", "none"):
-        check_run_again(
-            VM, machine(networks=[{"name": "lan", "bridge": BRIDGES[0], "ip": word}]), [] if word == "none" else None
-        )
+        check_run_again(VM, machine(networks=[{"name": "lan", "bridge": BRIDGES[0], "ip": word}]))
+
+
+SEEDED: dict[str, t.Any] = {
+    "disks": [{"name": "root", "pool": machines.POOL, "size": "16M"}],
+    "cloud_init": {"user": "admin"},
+}
+
+
+def network_config(folder: Path) -> dict[str, t.Any]:
+    """What a guest would read: the file of the seed, by another program."""
+    (path,) = folder.glob(f"{NAME}.seed*")
+    text = machines.command("isoinfo", "-J", "-x", "/network-config", "-i", str(path))
+    return t.cast("dict[str, t.Any]", json.loads(text)["ethernets"])
+
+
+def plain_card(ip: str | None = None, **keys: t.Any) -> dict[str, t.Any]:
+    return {"networks": [{"name": "lan", "bridge": BRIDGES[0], **({"ip": ip} if ip else {}), **keys}]}
+
+
+@pytest.mark.parametrize("state", ["stopped", "started"])
+def test_without_a_server_the_seed_tells_the_address(lan: None, folder: Path, state: str) -> None:
+    keys = {"gateway": "192.0.2.1", "dns": ["192.0.2.53"]}
+    check_run_again(VM, machine(state, **SEEDED, **plain_card("192.0.2.5/24", **keys)))
+    told = network_config(folder)["lan"]
+    assert told["addresses"] == ["192.0.2.5/24"] and told["nameservers"] == {"addresses": ["192.0.2.53"]}
+    assert told["routes"] == [{"to": "0.0.0.0/0", "via": "192.0.2.1"}] and told["match"] == {"macaddress": mac_of()}
+    paths = [PATH, "networks[lan].gateway", "networks[lan].dns"]
+    other = plain_card("198.51.100.5/24", gateway="198.51.100.1", dns=["198.51.100.53"])
+    run = check_run_again(VM, {"name": NAME, **other}, paths)
+    assert {change.how.value for change in run.plan.changes} == {"next_boot" if state == "started" else "offline"}
+    assert network_config(folder)["lan"]["addresses"] == ["198.51.100.5/24"] and kept_in("--config") == []
+    # What else is written leaves the address alone.
+    check_run_again(VM, {"name": NAME, "cloud_init": {"user": "other"}}, ["cloud_init.user"])
+    assert network_config(folder)["lan"]["addresses"] == ["198.51.100.5/24"]
+    check_run_again(VM, {"name": NAME, "unset": paths}, paths)
+    assert network_config(folder)["lan"] == {"match": {"macaddress": mac_of()}, "dhcp4": True}
+    check_run_again(VM, {"name": NAME, **plain_card("none")}, [PATH])
+    assert network_config(folder)["lan"] == {"match": {"macaddress": mac_of()}, "dhcp4": False}
+    refuse(
+        VM,
+        {"name": NAME, "cloud_init": {"network_config": "version: 1"}, **plain_card("192.0.2.5/24")},
+        f"{PATH}: cloud_init.network_config says how {NAME} comes to its addresses",
+    )
+
+
+def test_a_card_that_moves_to_a_bridge_with_a_server_asks_it(lan: None, folder: Path) -> None:
+    check_run_again(VM, machine(**SEEDED, **plain_card("192.0.2.5/24")))
+    check_run_again(VM, {"name": NAME, **card("10.91.8.5/24")}, ["networks[lan].bridge", PATH])
+    assert kept() == "10.91.8.5" and network_config(folder)["lan"]["dhcp4"] is True
+    refuse(VM, {"name": NAME, **card(gateway="10.91.8.2")}, f"the DHCP server of {SERVED} tells its guests")
+    unchanged(VM, {"name": NAME, **card("10.91.8.5/24", gateway="10.91.8.1")})
 
 
 def test_the_bridge_leaves_what_guests_have_kept_to_them(lan: None) -> None:
@@ -218,6 +272,28 @@ def test_an_address_is_taken_once_and_kept(lan: None) -> None:
         {**machine(**card("auto:10.91.8.0-10.91.8.0/24")), "name": f"{OTHER}x"},
         f"{PATH}: no address of 10.91.8.0/24",
     )
+
+
+def test_an_address_that_another_guest_of_the_layout_declares_is_not_taken(lan: None) -> None:
+    two = "auto:10.91.8.20-10.91.8.21/24"
+    # The choice begins at a place that the name tells: one of them would take what the other declares.
+    for declared, left in (("10.91.8.20", "10.91.8.21"), ("10.91.8.21", "10.91.8.20")):
+        vms = [machine(**card(two)), {**machine(**card(f"{declared}/24")), "name": OTHER}]
+        for parallel in (1, 4):
+            outcome = converge_layout({"vms": vms, "parallel": parallel}, dry_run=False)
+            assert outcome.error is None, outcome.error
+            assert (kept(), kept(OTHER)) == (left, declared)
+            converge_layout(
+                {"vms": [{**machine(), "name": name, "state": "absent"} for name in (NAME, OTHER)]}, dry_run=False
+            )
+            nothing_is_kept()
+
+
+def test_a_bridge_without_an_address_offers_none(lan: None) -> None:
+    words = f"{PATH}: {BRIDGES[0]} has no IPv4 address that would tell the network. Write what may be taken"
+    refuse(VM, machine(**SEEDED, **plain_card("auto")), words)
+    check_run_again(VM, machine(**SEEDED, **plain_card("auto:192.0.2.5-192.0.2.5/24")))
+    assert recorded()["addresses"] == {"lan": "192.0.2.5/24"}
 
 
 def test_killed_anywhere_the_next_run_converges(lan: None) -> None:

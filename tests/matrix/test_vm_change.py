@@ -478,7 +478,14 @@ def test_every_option_has_a_case() -> None:
         "disks[].format",
         "networks[].mac",
     }
-    elsewhere |= {"networks[].ip", "networks[].vlan", "networks[].rate_limit.in", "networks[].rate_limit.out"}
+    elsewhere |= {
+        "networks[].ip",
+        "networks[].gateway",
+        "networks[].dns",
+        "networks[].vlan",
+        "networks[].rate_limit.in",
+        "networks[].rate_limit.out",
+    }
     compared = {option.path for option in OPTIONS if option.is_compared}
     # What comes of the host: see test_vm_passthrough.py and test_vm_shares.py.
     elsewhere |= {path for path in compared if path.startswith(("devices[]", "shares[]"))}

@@ -16,7 +16,7 @@ from .._core.decide import SAME
 from .._core.record import load_all
 from .._core.reference import Reference
 from .._guest.allocation import taken_macs
-from .._guest.cards import rate_obstacle
+from .._guest.cards import bare_bridges, rate_obstacle
 from .._guest.clones import linked_clones
 from .._guest.device import HostDevice, target_of
 from .._guest.host_device import find_device
@@ -400,6 +400,7 @@ def _observe_surroundings(
         "machine_id": there.machine_id,
         "taken_macs": taken_macs(host, name) if needs_macs or answering else {},
         "answering": answering,
+        "bare_bridges": bare_bridges(spec, host),
         **(_observe_image(spec.image, host) if spec.image and not exists else {}),
         "rate_obstacle": rate_obstacle(spec, *QUEUES),
         "vlan_obstacles": {bridge: why for bridge in bridges if (why := host.vlan_obstacle(bridge))},

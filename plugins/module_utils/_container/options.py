@@ -36,6 +36,7 @@ from .._core.options import (
 from .._core.units import GIB, KIB, MIB, TIB, parse_size, show_memory_kib, show_size
 from .._guest.auto_address import AUTO, is_auto, is_of_ipv6
 from .._guest.options import (
+    ADDRESS,
     AUTOSTART,
     BRIDGE,
     CLONE_FROM,
@@ -49,6 +50,7 @@ from .._guest.options import (
     MEMORY,
     NAMED,
     NETWORK,
+    NETWORK_GATEWAY,
     NETWORK_IP,
     NETWORK_MAC,
     NETWORK_MTU,
@@ -66,6 +68,7 @@ from .._guest.options import (
     UNSET,
     VCPUS,
     WAIT_TIMEOUT,
+    parse_gateway,
     parse_ip,
     show_ip,
     words,
@@ -89,7 +92,6 @@ _GATEWAY6 = "an IPv6 address, such as 2001:db8::1 or fe80::1"
 _SWAP = "0, or whole MiB, 64 TiB at most"
 _KINDS = {"uid": ("uid",), "gid": ("gid",), "both": ("gid", "uid")}
 _OWNER = re.compile(r"0|[1-9][0-9]{0,9}|[A-Za-z_][A-Za-z0-9_.-]{0,31}")
-_SCOPE = re.compile(r"[A-Za-z0-9_.-]{0,15}")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
@@ -130,24 +132,6 @@ def _parse_hostname(key: str, value: str) -> str:
     return value
 
 
-def _parse_address(key: str, value: t.Any) -> str:
-    try:
-        address = ipaddress.ip_address(str(value))
-    except ValueError:
-        raise bad_value(key, value, ADDRESS.allowed) from None
-    # Python takes anything behind the % for the name of a link, line ends too.
-    if not _SCOPE.fullmatch(getattr(address, "scope_id", None) or ""):
-        raise bad_value(key, value, ADDRESS.allowed)
-    return str(address)
-
-
-def _parse_gateway(key: str, value: t.Any) -> str:
-    found = _parse_address(key, value)
-    if "%" in found:
-        raise bad_value(key, value, ADDRESS.allowed)
-    return found
-
-
 def _show_ip6(ip6: str | None) -> str | None:
     return t.cast("str | None", or_none(show_ip(ip6)))
 
@@ -165,7 +149,7 @@ def _parse_ip6(key: str, value: str) -> str:
 
 
 def _parse_gateway6(key: str, value: t.Any) -> str:
-    found = _parse_gateway(key, value)
+    found = parse_gateway(key, value)
     if ":" not in found:
         raise bad_value(key, value, _GATEWAY6)
     return found
@@ -205,8 +189,6 @@ SWAP = Check(_parse_swap, _SWAP, ("512MiB", "1GiB"))
 LIMIT = Check(_parse_limit, "0.01 to 8192 CPUs", (0.5, 1.5))
 PIN = Check(_parse_pin, "CPU numbers and ranges of them such as 0-1,3", ("0", "0-1"))
 HOSTNAME = Check(_parse_hostname, "labels of letters, digits and '-' between dots, 64 characters at most")
-ADDRESS = Check(_parse_address, "an IPv4 or IPv6 address", ("192.0.2.1", "192.0.2.2"))
-GATEWAY = Check(_parse_gateway, ADDRESS.allowed, ADDRESS.samples)
 IP6 = Check(_parse_ip6, _IP6, ("2001:db8::10/64", "2001:db8::11/64"))
 GATEWAY6 = Check(_parse_gateway6, _GATEWAY6, ("2001:db8::1", "2001:db8::2"))
 IDS = Check(
@@ -230,7 +212,7 @@ OPTIONS = Options(
     NETWORK_VLAN,
     NETWORK_MAC,
     NETWORK_IP.but(create=DHCP, live=always),
-    Option("networks[].gateway", check=GATEWAY, off="", live=always, show=or_none, note="of a fixed address"),
+    NETWORK_GATEWAY.but(live=always),
     Option("networks[].ip6", check=IP6, off="", live=always, show=_show_ip6),
     Option("networks[].gateway6", check=GATEWAY6, off="", live=always, show=or_none, note="of a fixed address"),
     NETWORK_MTU.but(live=always),

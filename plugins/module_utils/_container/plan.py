@@ -14,9 +14,9 @@ from .._core.keyed import NEEDS_TWO_RUNS, Show, Thing, gives_up, key_of, show
 from .._core.options import NEVER_PERMITTED, VOLUME, Item, split
 from .._core.plan import How, Plan
 from .._core.units import MIB, show_memory_kib, show_size
-from .._guest.auto_address import fits, is_auto, is_empty, none_is_free
+from .._guest.auto_address import AUTO, fits, has_no_network, is_auto, is_empty, none_is_free
 from .._guest.device import KNOWN_BY, NODE, Target, target_of
-from .._guest.options import DHCP, is_fixed
+from .._guest.options import DHCP, is_fixed, is_reachable
 from .._guest.plan import Kind, plan_guest, refuse
 from .._guest.spec import GuestSpec
 from .._guest.state import Side
@@ -35,7 +35,6 @@ from .spec import (
     NEEDS_IP6,
     NOTHING,
     WITHOUT_IPV4,
-    is_reachable,
     takes_ip6,
     with_create_defaults,
     with_item_defaults,
@@ -536,6 +535,9 @@ class ContainerKind(Kind):
             mac = self.state.answering.get(address)
             if is_auto(ip) and is_empty(ip):
                 refuse(draft, path, (now and now[key]) or None, "auto", f"{path}: {none_is_free(ip, bridge)}")
+                return False
+            if ip == AUTO and key == "ip" and bridge in self.state.bare_bridges:
+                refuse(draft, path, (now and now[key]) or None, AUTO, f"{path}: {has_no_network(bridge)}")
                 return False
             if is_auto(ip):
                 draft.plan.assumed.append(f"a {kind} on {bridge}")

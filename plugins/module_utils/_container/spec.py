@@ -16,7 +16,7 @@ from .._core.errors import SpecError, bad_value
 from .._core.options import Item
 from .._guest.auto_address import is_auto, is_of_ipv6
 from .._guest.device import KNOWN_BY, NODE
-from .._guest.options import DHCP, is_fixed
+from .._guest.options import DHCP, is_fixed, is_reachable
 from .._guest.spec import GuestSpec, parse_guest
 from .options import OPTIONS
 
@@ -140,20 +140,6 @@ def _check_gateway6(key: str, gateway: str, address: str) -> None:
 def takes_ip6(address: str) -> bool:
     """Whether ``networks[].ip6`` stands beside that ``networks[].ip``, which is IPv4 then."""
     return address == DHCP or (is_fixed(address) and not is_of_ipv6(address))
-
-
-def is_reachable(gateway: str, address: str) -> bool:
-    """Whether *gateway* is in the network of *address*, or beside it on the link. What is no address can be anything."""
-    try:
-        there, interface = ipaddress.ip_address(gateway), ipaddress.ip_interface(address)
-        network = interface.network
-        if there == interface.ip or (
-            network.version == 4 and network.prefixlen < 31 and there in (network[0], network[-1])
-        ):
-            return False
-        return there in network or (there.version == network.version == 6 and there.is_link_local)
-    except ValueError:
-        return True
 
 
 def default_hostname(name: str) -> str:

@@ -92,10 +92,26 @@ def addresses(claimed: t.Iterable[Address], *, wait_seconds: float = WAIT_SECOND
     held = {}
     with contextlib.ExitStack() as stack:
         for segment, address in sorted(claimed):
-            path = os.path.join(paths.LOCKS, "address", f"{segment}+{address}.lock")
+            path = _address_path((segment, address))
             what = f"the address {address} on {segment}"
             held[segment, address] = stack.enter_context(_locked(path, fcntl.LOCK_EX, deadline, wait_seconds, what))
         yield held
+
+
+def is_claimed(address: Address) -> bool:
+    """Whether a layout that runs, such as the one that this run is a part of, brings *address* for a guest that may not be made yet."""
+    try:
+        descriptor = os.open(_address_path(address), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _address_path(address: Address) -> str:
+    return os.path.join(paths.LOCKS, "address", f"{address[0]}+{address[1]}.lock")
 
 
 @contextlib.contextmanager

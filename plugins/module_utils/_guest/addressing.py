@@ -18,6 +18,7 @@ from .._host import handed_out, neighbours
 from .._host.links import is_told
 from .._host.snapshot import Host
 from .auto_address import Offer, Span, candidates, none_is_free, offer_of, read_offer
+from .claims import CardClaim, segment
 from .ownership import Ownership
 from .record import GuestRecord
 from .recorded import load_others
@@ -54,7 +55,8 @@ def _take(guest: str, wish: Wish, host: Host, own: Ownership, marks: t.Mapping[s
     taken = [*handed_out.spans(host, wish.bridge, version), *_of_guests(guest, host, version)]
     for cidr in candidates(offer, taken, f"{guest}/{wish.card}"):
         address = cidr.partition("/")[0]
-        if neighbours.who_answers(wish.bridge, [address], wish.vlan):
+        place = segment(CardClaim(bridge=wish.bridge, vlan=wish.vlan))
+        if lock.is_claimed((place, address)) or neighbours.who_answers(wish.bridge, [address], wish.vlan):
             continue
         with lock.allocations():
             others = load_others(records.load_all("guests"))

@@ -86,6 +86,14 @@ def none_is_free(ip: str, bridge: str) -> str:
     return f"no address{'' if offer is None else f' of {offer.network}'} that may be taken on {bridge} is free"
 
 
+def has_no_network(bridge: str) -> str:
+    """The sentence for a card that takes any address of *bridge*, which has none itself."""
+    return (
+        f"{bridge} has no IPv4 address that would tell the network. Write what may be taken, such as auto:10.20.0.65-10.20.0.99/24, or an "
+        "address"
+    )
+
+
 def candidates(offer: Offer, taken: t.Collection[Span], seed: str) -> t.Iterator[str]:
     """The addresses of *offer* that are in none of the spans *taken*, with the length of the prefix.
 

@@ -52,6 +52,7 @@ DHCP, NO_ADDRESS = "dhcp", "none"
 _ENDS = re.compile("\r\n?")
 _KEY = re.compile(r"(^|\s)(ssh-|ecdsa-|sk-)\S+ AAAA\S*")
 _MEMORY = "whole MiB, 16 MiB to 64 TiB"
+_SCOPE = re.compile(r"[A-Za-z0-9_.-]{0,15}")
 # They become words of a shell's command line: liblxc runs a hook through one.
 _DEVICE_PATH = re.compile(r"/dev/[A-Za-z0-9_.:@+#=/-]{1,200}")
 _GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -97,6 +98,24 @@ def _parse_group(key: str, value: t.Any) -> str | int:
     return text
 
 
+def _parse_address(key: str, value: t.Any) -> str:
+    try:
+        address = ipaddress.ip_address(str(value))
+    except ValueError:
+        raise bad_value(key, value, ADDRESS.allowed) from None
+    # Python takes anything behind the % for the name of a link, line ends too.
+    if not _SCOPE.fullmatch(getattr(address, "scope_id", None) or ""):
+        raise bad_value(key, value, ADDRESS.allowed)
+    return str(address)
+
+
+def parse_gateway(key: str, value: t.Any) -> str:
+    found = _parse_address(key, value)
+    if "%" in found:
+        raise bad_value(key, value, ADDRESS.allowed)
+    return found
+
+
 def parse_ip(key: str, value: str) -> str:
     """How a card comes to its address: a word, or the address with the length of its prefix.
 
@@ -134,6 +153,20 @@ def is_fixed(address: str) -> bool:
     return address not in (DHCP, NO_ADDRESS)
 
 
+def is_reachable(gateway: str, address: str) -> bool:
+    """Whether *gateway* is in the network of *address*, or beside it on the link. What is no address can be anything."""
+    try:
+        there, interface = ipaddress.ip_address(gateway), ipaddress.ip_interface(address)
+        network = interface.network
+        if there == interface.ip or (
+            network.version == 4 and network.prefixlen < 31 and there in (network[0], network[-1])
+        ):
+            return False
+        return there in network or (there.version == network.version == 6 and there.is_link_local)
+    except ValueError:
+        return True
+
+
 def _show_order(order: int | None) -> int | None:
     return None if order == NO_ORDER else order
 
@@ -147,6 +180,8 @@ SSH_KEY = Check(
 )
 RATE = Check(parse_rate, RATES_ALLOWED, ("50Mbit", "100Mbit"))
 CORES = number(1, 710)
+ADDRESS = Check(_parse_address, "an IPv4 or IPv6 address", ("192.0.2.1", "192.0.2.2"))
+GATEWAY = Check(parse_gateway, ADDRESS.allowed, ADDRESS.samples)
 IP = Check(
     parse_ip,
     "dhcp, none, auto, or an address with its prefix length such as 192.0.2.10/24",
@@ -202,6 +237,7 @@ NETWORK_VLAN = Option(
 )
 NETWORK_MAC = Option("networks[].mac", check=MAC, live=never, aliases=("hwaddr",))
 NETWORK_MTU = Option("networks[].mtu", "int", MTU, off=0, show=or_none)
+NETWORK_GATEWAY = Option("networks[].gateway", check=GATEWAY, off="", show=or_none, note="of a fixed address")
 NETWORK_IP = Option("networks[].ip", check=IP, show=show_ip)
 LINK = Option("networks[].link", choices=LINKS, create="up", off="up", live=always)
 

@@ -17,6 +17,8 @@ from .._guest.auto_address import fits, is_auto
 from .._guest.options import DHCP, NO_ADDRESS
 from .._guest.record import GuestRecord, Reserved
 from .._host.dhcp import Reservation, Server
+from .options import OPTIONS
+from .seed_card import Card
 from .spec import Spec
 from .state import State
 from .xml.nic import Nic
@@ -50,12 +52,14 @@ def is_address(ip: str | None) -> bool:
     return ip is not None and ip[0].isdigit()
 
 
-def kept_ip(server: Server | None, mac: str, declared: str | None) -> str:
+def without(declared: str | None) -> str:
+    """What a card without an address of its own has: who asks without being known, and who asks for none, are the same to all but a seed."""
+    return NO_ADDRESS if declared == NO_ADDRESS else DHCP
+
+
+def kept_ip(server: Server, mac: str, declared: str | None) -> str:
     """What the card with *mac* gets of *server*, as ``networks[].ip`` says it: where its two sides differ, what is not as *declared*."""
-    # Who asks without being known, and who asks for none, are the same to a server.
-    word = NO_ADDRESS if declared == NO_ADDRESS else DHCP
-    if server is None:
-        return word
+    word = without(declared)
     found = [word if ip is None else f"{ip}/{server.network.prefixlen}" for ip in server.ips_for(mac)]
     return next((ip for ip in found if ip != declared), found[0])
 
@@ -90,15 +94,16 @@ def given(spec: Spec, state: State, plan: Plan) -> dict[str, Given]:
         bridge = item.text("bridge") or (nic.value("bridge") if nic else "")
         mac = item.text("mac") or (nic.mac if nic else "") or (change.after["mac"] if change else "")
         server, address = state.servers.get(bridge), _address_after(item, spec, state)
-        if address is None or (item.text("ip") is None and not _goes_along(address, server, bridge)):
+        stays = nic is not None and nic.value("bridge") == bridge and nic.value("ip") == address
+        if address is None or (item.text("ip") is None and not _goes_along(address, server, bridge, stays=stays)):
             continue
         found[name] = Given(address, Reserved(bridge, mac, address.partition("/")[0]) if server else None)
     return found
 
 
-def _goes_along(address: str, server: Server | None, bridge: str) -> bool:
-    """Whether what a card was given before can stay its own on *bridge*."""
-    return server is not None and misfit(server, bridge, address) is None
+def _goes_along(address: str, server: Server | None, bridge: str, *, stays: bool) -> bool:
+    """Whether what a card was given before can stay its own on *bridge*. *stays*: it is where it was, and has it."""
+    return stays if server is None else misfit(server, bridge, address) is None
 
 
 def _address_after(item: Item, spec: Spec, state: State) -> str | None:
@@ -107,6 +112,33 @@ def _address_after(item: Item, spec: Spec, state: State) -> str | None:
         return None
     address = state.record.addresses.get(item.name) if ip is None else ip
     return address if is_address(address) else None
+
+
+def seed_cards(spec: Spec, state: State, plan: Plan) -> dict[str, Card]:
+    """What the seed tells the cards that there are once *plan* is carried out: what a DHCP server keeps, the card asks for."""
+    found = {}
+    nics: t.Mapping[str, Nic] = state.persistent.nics if state.exists else {}
+    for name in dict.fromkeys((*nics, *(item.name for item in spec.wanted("networks")))):
+        change, nic = plan.get(f"networks[{name}]"), nics.get(name)
+        if change is not None and change.after is None:
+            continue
+        item = spec.item("networks", name) or Item(name)
+        mac = item.text("mac") or (nic.mac if nic else "") or (change.after["mac"] if change else "")
+        bridge = item.text("bridge") or (nic.value("bridge") if nic else "")
+
+        def value(key: str, item: Item = item, nic: Nic | None = nic) -> t.Any:
+            off = OPTIONS[f"networks[].{key}"].off
+            if f"networks[{item.name}].{key}" in spec.unset:
+                return off
+            known = nic.value(key) if nic is not None else None
+            return item.get(key, off if known is None else known)
+
+        ip = value("ip")
+        if bridge in state.servers:
+            found[name] = Card(mac, NO_ADDRESS if ip == NO_ADDRESS else DHCP)
+        else:
+            found[name] = Card(mac, ip, value("gateway") if is_address(ip) else "", tuple(value("dns")))
+    return found
 
 
 def own_reservations(cards: t.Mapping[str, Given], state: State) -> tuple[Reserved, ...]:

@@ -27,6 +27,7 @@ from .._guest.auto_address import is_auto
 from .._guest.content import Source, copied_by_itself
 from .._guest.identity import link_name
 from .._guest.installing import INSTALL
+from .._guest.options import DHCP
 from .._guest.ownership import Ownership
 from .._guest.plan import is_half_made, wanted_value
 from .._guest.record import Origin, RecordedFile, RecordedVolume
@@ -40,7 +41,7 @@ from .._storage.choice import drivers_of
 from .._storage.driver import Attempt, DiskSource, Driver, Snapshotting
 from .._storage.volume import Volume
 from . import backup, installing, power, process, reserving, seed, stillness, storage
-from .addressing import Given, given, own_reservations, with_addresses
+from .addressing import Given, given, own_reservations, seed_cards, with_addresses
 from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, recorded_as, tpm_folder, uuid_of_tpm, word_of
 from .installer import Installer, installer_of
 from .naming import noted_names
@@ -772,7 +773,7 @@ class VmBackend:
                 driver.protect(recorded.volume, is_read_only=is_read_only)
 
     def write_files(self, changes: t.Sequence[Change]) -> Steps:
-        if not changes:
+        if not changes and not self._tells_addresses:
             return
         lasting = self.state.persistent.values if self.state.exists and self.state.seed_path else {}
         values = seed.merged(
@@ -792,17 +793,24 @@ class VmBackend:
 
     def _seed_files(self, values: t.Mapping[str, t.Any], instance: str | None) -> dict[str, str]:
         is_clone, reader = self.own.record.origin is not None, self.state.presets.seed
-        return seed.render(self.spec.name, values, self._macs(), is_clone=is_clone, reader=reader, instance=instance)
+        cards = seed_cards(self.spec, self.state, self.plan)
+        return seed.render(self.spec.name, values, cards, is_clone=is_clone, reader=reader, instance=instance)
 
     def has_files_plugged_in(self) -> bool:
         return SEED_DISK not in self.made
 
-    def _macs(self) -> dict[str, str]:
-        """The MACs of the cards that the definition has: of a new machine, those that it gets."""
-        if self.state.exists:
-            return {name: card.mac for name, card in self.state.persistent.nics.items()}
-        changes = {item.name: self.plan.get(f"networks[{item.name}]") for item in self.spec.wanted("networks")}
-        return {name: change.after["mac"] for name, change in changes.items() if change is not None}
+    @property
+    def _tells_addresses(self) -> bool:
+        """Whether the plan changes what the seed that is there tells the cards."""
+        if not self.state.exists or self.state.seed_path is None:
+            return False
+        keys = [split(change.path) for change in self.plan.changes]
+        names = {name for area, name, key in keys if area == "networks" and key in ("", "ip", "mac", "bridge")}
+        cards, nics = seed_cards(self.spec, self.state, self.plan), self.state.persistent.nics
+        # One that asks by DHCP, and was told so, finds its way with an older seed too.
+        before = {name: nics[name].value("told") for name in names if name in nics}
+        asks = {(cards[name].ip, before.get(name, DHCP)) == (DHCP, DHCP) for name in names if name in cards}
+        return False in asks
 
     def write_definition(self) -> bool:
         if not self.state.exists:

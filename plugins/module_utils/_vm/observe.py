@@ -13,11 +13,11 @@ import typing as t
 from .._core import atomic, libraries
 from .._core.errors import ObserveError
 from .._core.keyed import Naming, claim_names
-from .._core.options import Item
+from .._core.options import Item, split
 from .._core.reference import Reference
 from .._guest import options as guest_options
 from .._guest.allocation import taken_macs
-from .._guest.cards import rate_obstacle
+from .._guest.cards import bare_bridges, rate_obstacle
 from .._guest.clones import linked_clones
 from .._guest.installing import Installing
 from .._guest.record import GuestRecord, Run
@@ -35,12 +35,13 @@ from .._storage.choice import absence, drivers_of, pool_of
 from .._storage.driver import Driver
 from .._storage.volume import Volume
 from . import addresses, cpu, firmware, installation, media, obstacles, passthrough, process, seed, sharing
-from .addressing import is_address, kept_ip, with_addresses
+from .addressing import is_address, kept_ip, with_addresses, without
 from .firmware import Firmware
 from .naming import PLACES, name_live_devices
 from .offer import Offer
-from .options import OPTIONS, SEED_DISK
+from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .seed import INSTANCE
+from .seed_card import Card
 from .spec import DEVICE_REFS, ISO, Spec, is_shared, reads_only, root_image, with_presets
 from .state import FoundVolume, State, VmSide, seed_values
 from .volumes import Drivers, place_of, read_volume, recorded_places, volume_of
@@ -86,6 +87,7 @@ def observe(spec: Spec, host: Host) -> State:
     state = state.replace(
         leases=leases,
         answering=answering,
+        bare_bridges=bare_bridges(spec, host),
         taken_macs=state.taken_macs or (taken_macs(host, spec.name) if answering else {}),
         found=_find_volumes(spec, state, drivers, host),
         vlan_obstacles=_vlan_obstacles(spec, state, host),
@@ -264,24 +266,60 @@ def _read_domain(spec: Spec, host: Host, domain: t.Any, state: State) -> State:
 
 def _with_ips(spec: Spec, state: State) -> State:
     """*state* with what each card has as ``networks[].ip``: a running guest that was given another address has it from its next start on."""
-    lasting, running = {}, {}
+    lasting: dict[str, dict[str, t.Any]] = {}
+    running: dict[str, dict[str, t.Any]] = {}
+    seeds = _seed_cards(spec, state)
     for name, nic in state.persistent.nics.items():
         item = spec.item("networks", name)
         bridge = (item and item.text("bridge")) or nic.value("bridge")
         mac = (item and item.text("mac")) or nic.mac
         server, declared = state.servers.get(bridge), item.text("ip") if item else None
         declared = guest_options.DHCP if f"networks[{name}].ip" in spec.unset else declared
-        lasting[name] = kept_ip(server, mac, declared)
-        running[name] = _running_ip(name, nic, lasting[name], state)
+        if server is None:
+            lasting[name], running[name] = (_told_by_seed(cards, nic, declared) for cards in seeds)
+            continue
+        ip, address = kept_ip(server, mac, declared), server.address.partition("/")[0]
+        # The server tells its own address as the gateway.
+        gateway = address if item is not None and item.get("gateway") == address else ""
+        lasting[name] = {"ip": ip, "gateway": gateway, "dns": ()}
+        running[name] = {**lasting[name], "ip": _running_ip(name, nic, ip, state)}
     persistent, live = state.persistent, state.live
-    nics = {name: nic.with_values(ip=lasting[name]) for name, nic in persistent.nics.items()}
+    told = {name: _told_by_seed(seeds[0], nic, None)["ip"] for name, nic in persistent.nics.items()}
+    nics = {name: nic.with_values(**lasting[name], told=told[name]) for name, nic in persistent.nics.items()}
     persistent = persistent.but(nics=nics)
     if live is not None:
-        nics = {name: nic.with_values(ip=running.get(name, guest_options.DHCP)) for name, nic in live.nics.items()}
+        unknown = {"ip": guest_options.DHCP, "gateway": "", "dns": ()}
+        nics = {name: nic.with_values(**running.get(name, unknown)) for name, nic in live.nics.items()}
         live = live.but(nics=nics)
     # What was noted of addresses is in the values of the cards now: it keeps nobody from asking for any address again.
     declined = tuple(path for path in state.declined if not path.endswith("].ip"))
     return state.replace(persistent=persistent, live=live, declined=declined)
+
+
+def _seed_cards(spec: Spec, state: State) -> tuple[t.Mapping[str, Card] | None, t.Mapping[str, Card] | None]:
+    """What the seed tells the cards, by their MACs, as it lies there and as the running machine read it; ``None`` where it tells none."""
+    keys = {"ip", "gateway", "dns"}
+    unset = any(split(path)[0] == "networks" and split(path)[2] in keys for path in spec.unset)
+    is_asked = unset or any(keys & item.values.keys() for item in spec.items("networks"))
+    is_written = spec.has_seed or any(path in CLOUD_INIT for path in spec.unset)
+    if state.seed_path is None or not (is_asked or is_written or state.record.addresses):
+        return None, None
+    lasting = _cards_in(_read_file(state.seed_path))
+    if state.run is None:
+        return lasting, lasting
+    return lasting, _cards_in(process.read_open_file(state.run, state.seed_path))
+
+
+def _cards_in(data: bytes | None) -> t.Mapping[str, Card] | None:
+    files = None if data is None else seed.unpack(data)
+    return None if files is None else seed.read_cards(files)
+
+
+def _told_by_seed(cards: t.Mapping[str, Card] | None, nic: Nic, declared: str | None) -> dict[str, t.Any]:
+    card = None if cards is None else cards.get(nic.mac)
+    if card is None:
+        return {"ip": without(declared), "gateway": "", "dns": ()}
+    return {"ip": card.ip, "gateway": card.gateway, "dns": card.dns}
 
 
 def _running_ip(name: str, nic: Nic, lasting: str, state: State) -> str:

@@ -351,6 +351,8 @@ OPTIONS = Options(
         live=_leaves_it,
         note="the bridge keeps it at once, a running guest has it from its next start on",
     ),
+    guest.NETWORK_GATEWAY.but(home=SEED),
+    Option("networks[].dns", "list", each(guest.ADDRESS), home=SEED, off=(), show=listed),
     guest.LINK,
     *guest.NETWORK_RATES,
     guest.NETWORK_MTU,

@@ -17,12 +17,13 @@ from .._core.keyed import Show, Thing
 from .._core.options import CREATION, Item, split
 from .._core.plan import UNKNOWN, How, Plan
 from .._core.units import show_size
-from .._guest.auto_address import AUTO, is_empty, none_is_free
+from .._guest.auto_address import AUTO, has_no_network, is_empty, none_is_free
 from .._guest.device import PCI, USB
 from .._guest.installing import INSTALL
 from .._guest.options import is_fixed
 from .._guest.plan import Kind, is_half_made, plan_guest, refuse, stop
 from .._guest.state import Side
+from .._image import presets
 from .._image.plan import copy_path
 from .addressing import is_address, is_unsettled, misfit, owner_of_ip, owner_of_mac, with_addresses
 from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, tpm_folder, wanted_way, word_of
@@ -345,6 +346,13 @@ class VmKind(Kind):
             beyond |= {f"networks[{name}]" for name in live.nics} | {f"shares[{name}]" for name in live.shares}
             beyond |= {f"devices[{name}]" for name, its in live.devices.items() if its.value("type") == PCI}
         beyond |= {f"networks[{name}].bridge" for name, nic in live.nics.items() if not nic.is_on_bridge}
+        # A seed is read at the start, a DHCP server says the same to whoever asks.
+        is_told = self.state.seed_path is not None
+        beyond |= {
+            f"networks[{name}].ip"
+            for name, nic in live.nics.items()
+            if is_told and nic.value("bridge") not in self.state.servers
+        }
         self.waiting = self._waiting_items(live)
         return beyond | set(self.waiting)
 
@@ -819,7 +827,8 @@ class VmKind(Kind):
             return False
         if isinstance(before, Disk):
             check_limits(item, before, draft.unset)
-        return self._can_have_address(draft, item, before) and super().check(draft, area, item, before)
+        can = self._can_have_address(draft, item, before) and self._can_be_told(draft, item, before)
+        return can and super().check(draft, area, item, before)
 
     def _check_drive(self, draft: Draft, item: Item, before: Thing | None) -> bool:
         source = item.text("source")
@@ -843,31 +852,56 @@ class VmKind(Kind):
             return True
         path = f"networks[{item.name}].ip"
         if not is_address(ip):
-            return self._can_take_one(draft, path, ip, bridge)
-        reason = self._obstacle_to_address(item, ip, before, bridge) if server else self._without_server(bridge)
+            return self._can_take_one(draft, item, before)
+        reason = (
+            self._obstacle_to_address(item, ip, before, bridge) if server else self._without_server(item, ip, before)
+        )
         if reason is not None:
             refuse(draft, path, now, ip, f"{path}: {reason}")
         return reason is None
 
-    def _can_take_one(self, draft: Draft, path: str, ip: str, bridge: str) -> bool:
-        """Whether the host can choose an address of *bridge*: what that offers has one, and somebody tells the guest which."""
-        reason = None if bridge in self.state.servers else self._without_server(bridge)
+    def _can_take_one(self, draft: Draft, item: Item, before: Thing | None) -> bool:
+        """Whether the host can choose an address of the bridge: what that offers has one, and somebody tells the guest which."""
+        ip, path = item.text("ip") or AUTO, f"networks[{item.name}].ip"
+        bridge = item.text("bridge") or (before.value("bridge") if before is not None else "")
+        reason = None if bridge in self.state.servers else self._without_server(item, "", before)
         if is_empty(ip):
             reason = none_is_free(ip, bridge)
+        elif reason is None and ip == AUTO and bridge in self.state.bare_bridges:
+            reason = has_no_network(bridge)
         if reason is None:
             draft.plan.assumed.append(f"a free address on {bridge}")
         else:
             refuse(draft, path, None, AUTO, f"{path}: {reason}")
         return reason is None
 
-    def _without_server(self, bridge: str) -> str | None:
+    def _without_server(self, item: Item, cidr: str, before: Thing | None) -> str | None:
         """Why nothing tells a card on a bridge without a DHCP server its address; a bridge that is not there yet may get one."""
+        bridge = item.text("bridge") or (before.value("bridge") if before is not None else "")
+        name, address = self.spec.name, cidr.partition("/")[0]
         if bridge not in self.state.bridges_there:
             return None
-        return (
-            f"the bridge {bridge} has no DHCP server of this host that would tell {self.spec.name} its address. Configure it inside, or "
-            "write it into cloud_init.network_config"
-        )
+        if not self.spec.has_seed and (not self.state.exists or self.state.seed_path is None):
+            return (
+                f"the bridge {bridge} has no DHCP server of this host, and {name} has no seed (cloud_init) that would tell it its address. "
+                "Configure it inside, or give it cloud_init"
+            )
+        path, reader = "cloud_init.network_config", reader_of(self.state.presets.seed)
+        if reader is None:
+            return f"nothing in {name} reads a seed that would tell it its address. Configure it inside"
+        if self.state.presets.seed not in (None, presets.CLOUD_INIT):
+            return f"{reader.name} is told its addresses in {path} alone. Write it there"
+        kept = self.state.persistent.values.get(path) if self.state.exists and path not in self.spec.unset else None
+        if self.spec.get(path, kept):
+            return f"{path} says how {name} comes to its addresses. Write it there, or take that off"
+        who, own_macs = self.state.answering.get(address), self._own_macs
+        if who is not None and who not in own_macs | self.state.taken_macs.keys():
+            return _answers(address, bridge, who)
+        return None
+
+    @property
+    def _own_macs(self) -> set[str]:
+        return {card.value("mac") for card in self.state.persistent.things("networks").values()}
 
     def _obstacle_to_address(self, item: Item, cidr: str, before: Thing | None, bridge: str) -> str | None:
         server, address, own = self.state.servers[bridge], cidr.partition("/")[0], self.spec.name
@@ -881,14 +915,14 @@ class VmKind(Kind):
         its = owner_of_mac(server, mac)
         if its is not None and its.ip != address and its.owner != own:
             return f"{bridge} keeps {its.ip} for this card, {mac}, by {its.label}. Change it there"
-        own_macs = {mac, *(card.value("mac") for card in self.state.persistent.things("networks").values())}
+        own_macs = {mac, *self._own_macs}
         lessee, who = self.state.leases.get(bridge, {}).get(address), self.state.answering.get(address)
         if lessee is not None and lessee not in own_macs:
             return (
                 f"{bridge} has leased {address} to {lessee}. Choose another, or give it this one when the lease is over"
             )
         if who is not None and who not in own_macs | self.state.taken_macs.keys():
-            return f"{address} answers on {bridge} already, from {who}. Choose another, or take it off there"
+            return _answers(address, bridge, who)
         return None
 
     def _can_be_shared(self, draft: Draft, item: Item) -> bool:
@@ -935,6 +969,24 @@ class VmKind(Kind):
         show, now = OPTIONS[f"{path}.{key}"].show, before.value(key) if before is not None else None
         refuse(draft, f"{path}.{key}", show(now), show(values.get(key)), f"{path}.{key}: {why}")
         return False
+
+    def _can_be_told(self, draft: Draft, item: Item, before: Thing | None) -> bool:
+        """Whether a gateway and DNS servers reach the guest: with an address of a seed, or as the DHCP server says them."""
+        bridge = item.text("bridge") or (before.value("bridge") if before is not None else "")
+        server, now = self.state.servers.get(bridge), before
+        for key in ("gateway", "dns"):
+            value, path = item.get(key), f"networks[{item.name}].{key}"
+            if not value or (now is not None and now.value(key) == value):
+                continue
+            reason = None
+            if server is not None and value != server.address.partition("/")[0]:
+                reason = f"the DHCP server of {bridge} tells its guests (dns, address). Take it off here"
+            elif server is None:
+                reason = self._without_server(item, "", before)
+            if reason is not None:
+                refuse(draft, path, None, keyed.show(OPTIONS[path], value), f"{path}: {reason}")
+                return False
+        return True
 
     def _is_lost(self, item: Item, disk: Disk) -> bool:
         """Whether nothing is left of a disk that shall stay what it is. A running machine may still have open what is gone."""
@@ -1019,6 +1071,10 @@ def held_medium(path: str) -> str:
         f"{path}: the medium did not come out while the machine runs: the guest holds it, as while it is mounted, or libvirt is older "
         "than 9.1 and the drive was plugged in while it ran. It goes with the next boot, or with allow: [eject]"
     )
+
+
+def _answers(address: str, bridge: str, mac: str) -> str:
+    return f"{address} answers on {bridge} already, from {mac}. Choose another, or take it off there"
 
 
 def _obstacle_to_growth(disk: Disk) -> str | None:

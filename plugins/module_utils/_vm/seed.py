@@ -15,13 +15,15 @@ import typing as t
 
 from .._core import libraries
 from .._guest.identity import DBUS_MACHINE_ID, LEASES, MACHINE_ID, SECRETS
+from .._guest.options import DHCP, NO_ADDRESS, is_fixed
 from .._image.presets import CLOUD_INIT, CLOUDBASE_INIT, NUAGEINIT
 from .options import CLOUD_INIT as PATHS
+from .seed_card import Card
 from .spec import acts_early
 
 Values = t.Mapping[str, t.Any]
-# The MACs of the network cards by name: the seed configures each by DHCP when nothing else is written.
-Cards = t.Mapping[str, str]
+# The network cards by name: the seed configures each when nothing else is written.
+Cards = t.Mapping[str, Card]
 
 LABEL = "cidata"
 # What of a seed is no option: the instance that it tells.
@@ -82,7 +84,7 @@ def render(
     meta = _own_meta(guest, is_early=is_early, instance=instance)
     if reader == CLOUDBASE_INIT and not _text(values, "user") and (keys := _list(values, "ssh_keys")):
         meta[_PUBLIC_KEYS] = keys
-    network = _text(values, "network_config") or _dump(_all_by_dhcp(cards))
+    network = _text(values, "network_config") or _dump(_network(cards))
     files = {
         "meta-data": _text(values, "meta_data") or _dump(meta),
         "network-config": network,
@@ -120,7 +122,7 @@ def read(files: t.Mapping[str, str], guest: str) -> dict[str, str | tuple[str, .
         "cloud_init.packages": tuple(said.get("packages") or ()),
         "cloud_init.user_data": user_data,
         "cloud_init.meta_data": "" if own_meta is not None else meta,
-        "cloud_init.network_config": "" if _is_all_by_dhcp(network) else network,
+        "cloud_init.network_config": "" if read_cards(files) is not None else network,
         INSTANCE: str((own_meta or {}).get("instance-id", "")),
     }
 
@@ -235,18 +237,42 @@ def _parts(vendor_data: str) -> list[str]:
     return [vendor_data]
 
 
-def _all_by_dhcp(cards: Cards) -> dict[str, t.Any]:
-    return {
-        "version": 2,
-        "ethernets": {name: {"match": {"macaddress": mac}, "dhcp4": True} for name, mac in cards.items()},
-    }
+def _network(cards: Cards) -> dict[str, t.Any]:
+    return {"version": 2, "ethernets": {name: _ethernet(card) for name, card in cards.items()}}
 
 
-def _is_all_by_dhcp(text: str) -> bool:
-    said = _load(text)
-    ethernets = (said or {}).get("ethernets")
-    return isinstance(ethernets, dict) and text == _dump(
-        _all_by_dhcp({name: str((card.get("match") or {}).get("macaddress")) for name, card in ethernets.items()})
+def _ethernet(card: Card) -> dict[str, t.Any]:
+    told: dict[str, t.Any] = {"match": {"macaddress": card.mac}, "dhcp4": card.ip == DHCP}
+    if is_fixed(card.ip):
+        told["addresses"] = [card.ip]
+    if card.gateway:
+        # cloud-init 22.4 knows no "default".
+        told["routes"] = [{"to": "::/0" if ":" in card.gateway else "0.0.0.0/0", "via": card.gateway}]
+    if card.dns:
+        told["nameservers"] = {"addresses": list(card.dns)}
+    return told
+
+
+def read_cards(files: t.Mapping[str, str]) -> dict[str, Card] | None:
+    """What the files of a seed tell each card, by its MAC; ``None`` where the user wrote the network configuration."""
+    text = files.get("network-config", "")
+    ethernets = (_load(text) or {}).get("ethernets")
+    if not isinstance(ethernets, dict):
+        return None
+    try:
+        cards = {name: _card(told) for name, told in ethernets.items()}
+    except (TypeError, KeyError, IndexError, AttributeError):
+        return None
+    return {card.mac: card for card in cards.values()} if text == _dump(_network(cards)) else None
+
+
+def _card(told: t.Mapping[str, t.Any]) -> Card:
+    addresses, routes = told.get("addresses"), told.get("routes")
+    return Card(
+        str(told["match"]["macaddress"]),
+        DHCP if told.get("dhcp4") else str(addresses[0]) if addresses else NO_ADDRESS,
+        str(routes[0]["via"]) if routes else "",
+        tuple((told.get("nameservers") or {}).get("addresses") or ()),
     )
 
 

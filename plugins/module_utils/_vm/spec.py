@@ -16,6 +16,7 @@ from .._core.declared import check_line, check_name
 from .._core.errors import SpecError, bad_value
 from .._core.keyed import Thing
 from .._core.options import Item
+from .._guest import options as guest_options
 from .._guest.auto_address import is_auto
 from .._guest.content import Source
 from .._guest.device import PCI, USB
@@ -81,6 +82,7 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
     for item in spec.wanted("networks"):
         if ":" in (ip := item.text("ip") or "") and not is_auto(ip):
             raise SpecError(f"networks[{item.name}].ip: must be an address of IPv4, not {ip}", key="networks")
+        _check_gateway(item)
     places = [(item.get("bridge"), ip) for item in spec.wanted("networks") if "/" in (ip := item.text("ip") or "")]
     if len(set(places)) != len(places):
         raise SpecError("networks: an ip is there twice on one bridge", key="networks")
@@ -136,6 +138,16 @@ def with_media(spec: Spec, file_of: t.Callable[[str, str], str]) -> Spec:
         item.with_values({**item.values, "source": file_of(image, ISO)}) if image else item for item, image in named
     ]
     return spec.replace(lists={**spec.lists, "cdroms": tuple(found)})
+
+
+def _check_gateway(item: Item) -> None:
+    path, ip, gateway = f"networks[{item.name}].gateway", item.text("ip"), item.text("gateway")
+    if not gateway or ip is None:
+        return
+    if not guest_options.is_fixed(ip):
+        raise SpecError(f"{path}: needs a fixed address in ip, not {ip!r}", key=path)
+    if not guest_options.is_reachable(gateway, ip):
+        raise bad_value(path, gateway, f"an address in the network of {ip}")
 
 
 def _check_names(spec: Spec) -> None:

@@ -129,3 +129,11 @@ def test_a_lock_that_is_free_again_within_milliseconds_is_not_waited_for_longer(
         with lock.allocations():
             pass
     assert pauses[:2] == [0.001, 0.002] and max(pauses) == pauses[-1] == 0.05
+
+
+def test_an_address_that_a_layout_brings_is_told_apart_from_a_free_one():
+    address = ("br0", "10.0.0.5")
+    assert not lock.is_claimed(address) and not Path(lock.paths.LOCKS, "address").exists()
+    with lock.addresses([address]):
+        assert lock.is_claimed(address) and not lock.is_claimed(("br0 in VLAN 20", "10.0.0.5"))
+    assert not lock.is_claimed(address)

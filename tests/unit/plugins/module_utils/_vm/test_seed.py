@@ -11,9 +11,10 @@ import subprocess
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import seed
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.seed_card import Card
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import acts_early
 
-CARDS = {"lan": "52:54:00:00:00:01"}
+CARDS = {"lan": Card("52:54:00:00:00:01")}
 FULL = {
     "cloud_init.user": "joe",
     "cloud_init.ssh_keys": ("ssh-ed25519 AAAA one", "ssh-rsa BBBB two"),
@@ -110,7 +111,7 @@ def test_freebsd_is_told_of_a_user_as_nuageinit_reads_it():
     assert (user["groups"], user["shell"], told["ssh_pwauth"]) == ("wheel", "/bin/sh", False)
     assert "lock_passwd" not in user
     card = json.loads(files["network-config"])["ethernets"]["lan"]
-    assert card == {"match": {"macaddress": CARDS["lan"]}, "dhcp4": True}
+    assert card == {"match": {"macaddress": CARDS["lan"].mac}, "dhcp4": True}
 
 
 def test_windows_is_told_of_keys_without_a_user_in_the_meta_data():
@@ -147,3 +148,36 @@ def test_meta_data_of_the_user_is_read_as_such(meta):
     if meta.startswith("{"):
         text = json.dumps(json.loads(meta), indent=1, sort_keys=True) + "\n"
         assert said(seed.render("vm", {"cloud_init.meta_data": text}, CARDS))["cloud_init.meta_data"] == text
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        Card("52:54:00:00:00:01"),
+        Card("52:54:00:00:00:01", "none"),
+        Card("52:54:00:00:00:01", "192.0.2.5/24"),
+        Card("52:54:00:00:00:01", "192.0.2.5/24", "192.0.2.1", ("192.0.2.53", "2001:db8::53")),
+    ],
+)
+def test_what_a_seed_tells_a_card_is_read_back_and_is_no_text_of_the_user(card):
+    files = seed.render("vm", {}, {"lan": card, "two": Card("52:54:00:00:00:02")})
+    assert seed.read_cards(files) == {card.mac: card, "52:54:00:00:00:02": Card("52:54:00:00:00:02")}
+    assert said(files)["cloud_init.network_config"] == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["version: 1", "{}", '{"version": 2, "ethernets": {"lan": {"dhcp4": true}}}', '{"ethernets": {"lan": []}}']
+)
+def test_what_the_user_wrote_tells_no_card_of_ours(text):
+    assert seed.read_cards({"network-config": text}) is None
+
+
+def test_an_address_stands_in_the_words_of_cloud_init():
+    cards = {"lan": Card("52:54:00:00:00:01", "192.0.2.5/24", "192.0.2.1", ("192.0.2.53",))}
+    assert json.loads(seed.render("vm", {}, cards)["network-config"])["ethernets"]["lan"] == {
+        "match": {"macaddress": "52:54:00:00:00:01"},
+        "dhcp4": False,
+        "addresses": ["192.0.2.5/24"],
+        "routes": [{"to": "0.0.0.0/0", "via": "192.0.2.1"}],
+        "nameservers": {"addresses": ["192.0.2.53"]},
+    }

@@ -16,6 +16,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record impor
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.dhcp import Reservation, Server
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import addressing
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.plan import plan_vm
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.seed_card import Card
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import State
 
@@ -91,7 +92,18 @@ def test_a_recorded_address_goes_along_with_the_card_but_to_no_other_network() -
 @pytest.mark.parametrize(
     ("state", "ip", "why"),
     [
-        (state_of(server=False), "10.0.0.5/24", "the bridge br0 has no DHCP server of this host"),
+        (state_of(server=False), "10.0.0.5/24", "the bridge br0 has no DHCP server of this host, and vm has no seed (cloud_init)"),
+        (
+            State(
+                exists=True,
+                power="stopped",
+                persistent=side(nics=(nic(ip="dhcp"),), **{"cloud_init.network_config": "version: 1"}),
+                bridges_there={"br0"},
+                seed_path="/seed",
+            ),
+            "10.0.0.5/24",
+            "cloud_init.network_config says how vm comes to its addresses",
+        ),
         (state_of(server=False), "auto", "the bridge br0 has no DHCP server of this host"),
         (state_of(), "10.0.1.5/24", "10.0.1.5/24 is not in 10.0.0.0/24, the subnet of the bridge br0"),
         (state_of(), "10.0.0.1/24", "10.0.0.1 is the address of the bridge br0 itself"),
@@ -105,6 +117,29 @@ def test_a_recorded_address_goes_along_with_the_card_but_to_no_other_network() -
 def test_what_cannot_be_is_refused_with_why(state: State, ip: str, why: str) -> None:
     (change,) = plan_vm(spec_of(ip), state).refused
     assert change.path == "networks[lan].ip" and f"networks[lan].ip: {why}" in str(change.reason)
+
+
+def test_where_nobody_else_does_the_seed_tells_the_address() -> None:
+    keys = {"gateway": "10.0.0.1", "dns": ["10.0.0.53"]}
+    state = state_of(server=False, seed_path="/seed")
+    plan = plan_vm(spec_of("10.0.0.5/24", **keys), state)
+    assert [change.path for change in plan.changes] == [
+        "networks[lan].ip",
+        "networks[lan].gateway",
+        "networks[lan].dns",
+    ]
+    told = addressing.seed_cards(spec_of("10.0.0.5/24", **keys), state, plan)
+    assert told == {"lan": Card(MAC, "10.0.0.5/24", "10.0.0.1", ("10.0.0.53",))}
+    # What a server keeps the guest asks for; what is not written stays as the seed told it.
+    assert addressing.seed_cards(spec_of("10.0.0.5/24"), state_of(), Plan()) == {"lan": Card(MAC)}
+    kept = state_of(server=False, ip="10.0.0.9/24", seed_path="/seed")
+    assert addressing.seed_cards(spec_of(), kept, Plan()) == {"lan": Card(MAC, "10.0.0.9/24")}
+    assert addressing.seed_cards(spec_of(unset=("networks[lan].ip",)), kept, Plan()) == {"lan": Card(MAC)}
+
+
+def test_what_the_server_tells_is_not_declared_beside_it() -> None:
+    (change,) = plan_vm(spec_of(gateway="10.0.0.2"), state_of()).refused
+    assert "networks[lan].gateway: the DHCP server of br0 tells its guests" in str(change.reason)
 
 
 def test_what_a_killed_run_left_in_the_record_is_settled_by_the_next() -> None:
@@ -123,6 +158,8 @@ def test_a_record_keeps_the_reservations() -> None:
 @pytest.mark.parametrize(
     ("networks", "why"),
     [
+        ([{"name": "lan", "ip": "dhcp", "gateway": "10.0.0.1"}], "gateway: needs a fixed address in ip"),
+        ([{"name": "lan", "ip": "10.0.0.5/24", "gateway": "10.0.1.1"}], "an address in the network of 10.0.0.5/24"),
         ([{"name": "lan", "ip": "2001:db8::5/64"}], r"networks\[lan\]\.ip: must be an address of IPv4"),
         (
             [{"name": "a", "bridge": "br0", "ip": "10.0.0.5/24"}, {"name": "b", "bridge": "br0", "ip": "10.0.0.5/24"}],
