@@ -25,6 +25,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource im
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.spec import ARGUMENTS
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.command import CommandError
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._host_options import host_options
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.hostile import HostileCase, assert_harmless, hostile_cases
 from ansible_collections.homelab.hybrid.tests.harness.kill import at_once, survive_kills
@@ -698,3 +699,27 @@ HOSTILE = hostile_cases(ARGUMENTS, {**FULL, "state": "stopped"}, skip=["exact"])
 def test_hostile_text_is_refused_or_kept_to_the_letter(case: HostileCase):
     is_ours = case.params["name"].startswith(PREFIX)
     assert_harmless(BRIDGE, case, is_ours=lambda params: is_ours, remove=clean)
+
+
+def test_the_names_of_guests_with_fixed_addresses_are_answered_without_writing_them_twice() -> None:
+    hypervisor = {"inventory_hostname": "alpha", "hypervisor_bridges": [{**PLAIN, "dns": {"domain": "hlbr.internal"}}]}
+
+    def inventory(kind: str, ip: str) -> dict[str, t.Any]:
+        card = {"name": "lan", "bridge": NAME, "ip": ip}
+        return {"guest_kind": kind, "guest_hypervisor": "alpha", "guest_spec": {"networks": [card]}}
+
+    guests = {"web": inventory("container", "10.213.0.21/24"), "my_vm": inventory("vm", "10.213.0.22/24")}
+    (options,) = host_options(hypervisor, "bridges", guests, {"alpha": hypervisor, **guests})
+    check_run_again(BRIDGE, options)
+    for name, ip in (
+        ("web", "10.213.0.21"),
+        ("web.hlbr.internal", "10.213.0.21"),
+        ("my-vm.hlbr.internal", "10.213.0.22"),
+    ):
+        eventually(lambda name=name: answer(name), ip)
+    guests["web"]["guest_spec"]["networks"][0]["ip"] = "10.213.0.23/24"
+    guests["my_vm"]["guest_spec"]["networks"][0]["ip"] = "dhcp"
+    (options,) = host_options(hypervisor, "bridges", guests, {"alpha": hypervisor, **guests})
+    check_run_again(BRIDGE, options, ["dns.hosts[web].ip", "dns.hosts[my-vm]"])
+    eventually(lambda: answer("web.hlbr.internal"), "10.213.0.23")
+    eventually(lambda: answer("my-vm.hlbr.internal"), None)
