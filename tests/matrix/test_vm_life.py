@@ -299,7 +299,7 @@ def test_losses_and_nonsense_are_refused(folder: Path) -> None:
     refuse(VM, {"name": NAME, "disks": [{**disk, "source": "/etc/hostname"}]}, "allow: [replace_disk]")
     refuse(VM, {"name": NAME, "state": "absent"}, "protected")
     refuse(VM, {"name": NAME, "memory_max": "32"}, "is less than memory")
-    refuse(VM, {"name": NAME, "boot": {"order": ["nothing"]}}, "no disk or network card nothing")
+    refuse(VM, {"name": NAME, "boot": {"order": ["nothing"]}}, "no disk, CD-ROM drive or network card nothing")
     refuse(VM, {"name": NAME, "disks": [{"name": "new", "pool": POOL}]}, "is needed to make an empty disk")
     refuse(VM, {"name": NAME, "networks": [{"name": "new"}]}, "networks[new].bridge")
     refuse(

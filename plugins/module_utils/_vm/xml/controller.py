@@ -73,7 +73,8 @@ def has_pci_slots(root: Node) -> bool:
 def add_ports(root: Node) -> None:
     """Give a new machine the ports that its devices take, and some for devices that come while it runs."""
     devices = root.find("devices")
-    count = max(_LEAST_PORTS, _ports_taken(root) + _SPARE_PORTS)
+    taken = _ports_taken(root)
+    count = _PORTS if taken + _LEAST_SPARE <= _PORTS else taken + _SPARE
     devices.insert(0, make("controller", type="pci", index="0", model="pcie-root"))
     for number in range(1, count + 1):
         devices.insert(number, make("controller", type="pci", index=str(number), model="pcie-root-port"))
@@ -97,5 +98,6 @@ _ON_PORTS = ("interface", "filesystem", "rng", "memballoon", "vsock", "watchdog"
 # As many as have I/O space, which is 64 KiB of which firmware gives each port 4. With 15 Linux 6.1 says of one that there is none left, and with
 # OVMF of the board's SMBus too (QEMU 7.2): only old cards need it. SeaBIOS and OVMF boot with 120 as well, and take 60 ms for each where they
 # are emulated. virt-install makes 14.
-_LEAST_PORTS = 14
-_SPARE_PORTS = 6
+_PORTS = 14
+# Where these leave too few for what comes while it runs, it gets more, and some without I/O space.
+_LEAST_SPARE, _SPARE = 6, 8

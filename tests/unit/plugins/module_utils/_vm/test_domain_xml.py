@@ -183,8 +183,8 @@ def test_a_machine_with_many_devices_has_a_port_for_each_and_some_more():
         domain_xml.add_disk(root, f"s{number}", f"/p/s{number}", {**keys, "bus": "scsi"})
     domain_xml.WRITE["agent"](root, True)
     controller.add_ports(root)
-    # Disks on virtio, SCSI, channels, USB and the balloon; and six more.
-    assert len(ports_of(root)) == 12 + 4 + 6
+    # Disks on virtio, SCSI, channels, USB and the balloon; and eight more.
+    assert len(ports_of(root)) == 12 + 4 + 8
 
 
 def test_devices_bear_their_names_and_find_free_targets():
