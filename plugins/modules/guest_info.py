@@ -126,10 +126,18 @@ guests:
       elements: dict
       returned: for containers
     devices:
-      description: The devices of the host that it has, each with C(name), C(type), C(path), C(mode) and C(gid), the group inside.
+      description:
+        - The devices of the host that it has, each with C(name) and C(type).
+        - Those of a container have C(path), C(mode) and C(gid), the group inside. Those of a virtual machine have the C(address) on PCI, or the
+          C(id) on USB, vendor and product.
       type: list
       elements: dict
-      returned: for containers
+      returned: always
+    shares:
+      description: The folders of the host that it shares, each with C(name), C(source) and C(readonly).
+      type: list
+      elements: dict
+      returned: for virtual machines
     unprivileged:
       description: Whether its root is an ordinary user of the host.
       type: bool

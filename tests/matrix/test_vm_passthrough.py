@@ -86,6 +86,10 @@ def usb(ids: str = "", number: int = 0) -> dict[str, str]:
 def test_a_device_is_defined_by_each_way_of_knowing_it(host: Hardware) -> None:
     run = check_run_again(VM, devices(card(address="04:00.0"), stick(id=STICK_ID.upper())))
     assert run.plan.get("devices[card]") is not None
+    assert run.facts["guest"]["devices"] == [
+        {"name": "card", "type": "pci", "address": CARDS[1], "id": None},
+        {"name": "stick", "type": "usb", "address": None, "id": STICK_ID},
+    ]
     assert sources() == [pci(CARDS[1]), usb(STICK_ID)]
     check_run_again(VM, devices(stick(id=f"{TWIN_ID}:TWIN1")), ["devices[stick].id"])
     assert sources() == [pci(CARDS[1]), usb(TWIN_ID, 5)]

@@ -71,7 +71,8 @@ def inside(script: str) -> str:
 
 
 def test_a_share_brings_the_memory_that_it_needs(media: Path) -> None:
-    check_run_again(VM, shares({"name": "media", "source": str(media)}))
+    run = check_run_again(VM, shares({"name": "media", "source": str(media)}))
+    assert run.facts["guest"]["shares"] == [{"name": "media", "source": str(media), "readonly": False}]
     root = definition(NAME)
     assert tags(root) == ["media"] and has_shared_memory(root)
     assert attribute(device(root, "filesystem", "media"), "driver", "type") == "virtiofs"

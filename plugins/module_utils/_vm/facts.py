@@ -17,7 +17,11 @@ from .options import OPTIONS, SEED_DISK
 from .process import uptime_seconds
 from .spec import Spec
 from .state import State, VmSide
+from .xml.hostdev import Hostdev
 from .xml.nic import Nic
+
+# What only a machine has lists of.
+_AREAS = ("cdroms", "devices", "shares")
 
 
 def guest_facts(name: str, host: Host) -> dict[str, t.Any]:
@@ -33,7 +37,7 @@ def guest_facts(name: str, host: Host) -> dict[str, t.Any]:
 def facts_of(name: str, state: State) -> dict[str, t.Any]:
     """The facts of what was observed."""
     if not state.exists:
-        return {**facts.nothing(name, "vm"), "cdroms": [], "managed": state.is_managed}
+        return {**facts.nothing(name, "vm"), **{area: [] for area in _AREAS}, "managed": state.is_managed}
     side = state.live or state.persistent
     networks = _networks(side, state)
     return {
@@ -46,11 +50,21 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
         "cdroms": [
             {"name": name, "path": drive.source or None, "bus": drive.bus} for name, drive in side.cdroms.items()
         ],
+        "devices": [_device(name, device) for name, device in side.devices.items()],
+        "shares": [
+            {"name": name, "source": share.value("source"), "readonly": share.value("readonly")}
+            for name, share in side.shares.items()
+        ],
         "addresses": [address for net in networks for address in net["addresses"]],
         "uptime_seconds": uptime_seconds(state.run) if state.run else None,
         "pid": state.run.pid if state.run else None,
         "installing": state.installing is not None,
     }
+
+
+def _device(name: str, device: Hostdev) -> dict[str, t.Any]:
+    source = device.source
+    return {"name": name, "type": source.type, "address": source.address or None, "id": source.id or None}
 
 
 def _networks(side: VmSide, state: State) -> list[dict[str, t.Any]]:
