@@ -92,7 +92,7 @@ def declared_on(
         variables = hostvars[name]
         if name in names or (variables.get("guest_kind") in KINDS and variables.get("guest_hypervisor") in hypervisors):
             options = read_guest(name, variables, host_of(variables, hostvars))[0]
-            found.update(address for card in cards_of(options) for address in card.addresses)
+            found.update(address for card in cards_of(options) for address in card.addresses.values())
     return found
 
 

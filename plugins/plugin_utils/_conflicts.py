@@ -57,6 +57,6 @@ def claims(guest: Options, hidden: t.Collection[str], hypervisor: str = "") -> t
     for card in cards_of(guest):
         if card.mac:
             yield "MAC address", card.mac
-        for address in card.addresses:
+        for address in card.addresses.values():
             where = f" on {card.bridge} of {hypervisor}" if card.bridge in hidden else ""
             yield "address", f"{address}{where}{f' in VLAN {card.vlan}' if card.vlan else ''}"

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ._catalogue import CatalogueError, resolved, with_mirrors
 from ._guest_options import GIVEN_FOR_A_RUN, not_in_inventory, permitted, read_guest, variables_of
 from ._named import with_names
-from ._networks import NetworkError, bridges_of, networks_of, with_domains
+from ._networks import NetworkError, bridges_of, networks_of, with_domains, with_slice
 from ._profiles import dictionaries
 from ._recommended import missing_images
 
@@ -43,13 +43,16 @@ def host_options(
         items = [_image_of(name, item, variables) for item in items]
     if kind == "bridges" and isinstance(items, (list, tuple)):
         try:
-            items = with_domains(bridges_of(name, variables), networks_of(name, variables))
+            networks = networks_of(name, variables)
+            items = with_domains(bridges_of(name, variables), networks)
         except NetworkError as exc:
             raise AnsibleFilterError(str(exc)) from exc
         if hostvars is not None:
             # Names of guests with services may lead to a proxy of the lab, which gives them itself.
             plain = [its for its in guests if not variables_of(its, hostvars).get("guest_services")]
-            items = with_names(items, guests_read(variables, plain, hostvars))
+            read = guests_read(variables, plain, hostvars)
+            # What the bridge keeps for a guest that leaves the choice is its fixed address.
+            items = with_names(items, [with_slice(its, networks, ()) for its in read])
     given: dict[str, list[str]] = {}
     for option, extra in PERMITS.get(kind, {}).items():
         for item in dictionaries(items):

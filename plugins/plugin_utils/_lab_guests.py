@@ -245,7 +245,8 @@ def bracketed(address: str) -> str:
 
 def declared_addresses(variables: Facts) -> list[str]:
     """The fixed addresses that the inventory gives the guest: its names outlive a hypervisor that does not answer."""
-    return [str(address) for card in cards_of(variables.get("guest_spec") or {}) for address in card.addresses]
+    cards = cards_of(variables.get("guest_spec") or {})
+    return [str(address) for card in cards for address in card.addresses.values()]
 
 
 def is_routable(address: str) -> bool:

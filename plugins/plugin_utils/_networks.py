@@ -14,7 +14,7 @@ import typing as t
 
 from ..module_utils._guest.auto_address import AUTO
 from ._conflicts import hiding_bridges
-from ._named import read_address
+from ._named import Card, card_of, cards_of, read_address, read_mac, wanted_networks
 from ._prefix import PrefixError, is_of_prefix, subnet_of, with_subnets
 from ._profiles import dictionaries, form
 from ._recommended import answers_names
@@ -179,7 +179,7 @@ def _of_bridge(where: str, bridge: Options, subnet: Subnet, its_slice: Slice) ->
     for host in dictionaries(dhcp.get("hosts")):
         address = read_address(host.get("ip"))
         if address is not None and address.version == subnet.version and host.get("state") != "absent":
-            found["kept"][address] = (str(host.get("mac") or "").lower().replace("-", ":"), str(host.get("name")))
+            found["kept"][address] = (read_mac(host.get("mac")), str(host.get("name")))
     dns = next(iter(dictionaries([bridge.get("dns")])), {})
     names = [host for host in dictionaries(dns.get("hosts")) if host.get("state") != "absent"]
     said = [(str(host.get("name")), read_address(host.get("ip" if subnet.version == 4 else "ip6"))) for host in names]
@@ -263,38 +263,52 @@ def with_slice(
 ) -> dict[str, t.Any]:
     """The *options* of a guest, each card with ``auto`` with what it may take of the slice of its network, and with its gateway.
 
-    Not what the bridge has or hands out, nor the addresses that guests *declared*. What the bridge keeps for a guest of this name it gets.
+    Not what the bridge has or hands out, nor the addresses that guests *declared*. What the bridge keeps for the card is its address.
     Who is told its address by the DHCP server of the bridge, as a virtual machine is, is told the gateway with it.
     """
     nets = options.get("networks")
     if not isinstance(nets, (list, tuple)) or not any(leaves_choice(net) for net in dictionaries(nets)):
         return dict(options)
-    found = list(nets)
+    found, wanted = list(nets), wanted_networks(options)
     for key, way in WAYS.items():
-        has_gateway = any(net.get(way) for net in dictionaries(nets))
+        has_gateway = any(net.get(way) for net in wanted)
         for place, net in enumerate(found):
-            network = _network_of(net, key, networks) if isinstance(net, t.Mapping) and net.get(key) == AUTO else None
+            if not isinstance(net, t.Mapping) or net.get(key) != AUTO or net.get("state") == "absent":
+                continue
+            card = card_of(str(options["name"]), net, is_alone=len(wanted) == 1)
+            network = _network_of(card, net, key, networks)
             if network is None:
                 continue
-            free = ",".join(map(str, _free(network, str(options["name"]), declared)))
-            is_told = kind == "vm" and network.leased is not None
+            own = _kept_for(card, network)
+            free = f"{AUTO}:{','.join(map(str, _free(network, declared)))}" if own is None else str(own)
+            is_told = kind == "vm" and (network.leased is not None or bool(network.kept))
             gateway = {} if has_gateway or is_told or network.gateway is None else {way: str(network.gateway)}
             has_gateway = has_gateway or bool(gateway)
-            found[place] = {**net, key: f"{AUTO}:{free}/{network.subnet.prefixlen}", **gateway}
+            found[place] = {**net, key: f"{free}/{network.subnet.prefixlen}", **gateway}
     return {**options, "networks": found}
 
 
-def _network_of(net: Options, key: str, networks: t.Sequence[Network]) -> Network | None:
+def _network_of(card: Card, net: Options, key: str, networks: t.Sequence[Network]) -> Network | None:
     """That of the bridge and the VLAN of a card, of the family of *key*. The only address of a card may be of IPv6."""
-    here = [its for its in networks if (its.bridge, its.vlan) == (net.get("bridge"), vlan_of(net))]
+    here = [its for its in networks if (its.bridge, its.vlan) == (card.bridge, card.vlan)]
     families = (6,) if key == "ip6" else (4,) if net.get("ip6") else (4, 6)
     return next((its for family in families for its in here if its.subnet.version == family), None)
 
 
-def _free(network: Network, guest: str, declared: t.Collection[Address]) -> list[Slice]:
-    own = next((address for address, (dummy, name) in network.kept.items() if name == guest), None)
-    if own is not None:
-        return [Slice(own, own)]
+def _kept_for(card: Card, network: Network) -> Address | None:
+    """What the bridge keeps for *card*. Of a guest with more cards the MAC alone tells for which."""
+    for address, (mac, name) in network.kept.items():
+        if _is_for(card, mac, name) and (card.is_alone or card.mac == mac):
+            return address
+    return None
+
+
+def _is_for(card: Card, mac: str, name: str) -> bool:
+    """Whether what a bridge keeps for *mac* under *name* can be for *card*."""
+    return card.mac == mac if card.mac and mac else name == card.label
+
+
+def _free(network: Network, declared: t.Collection[Address]) -> list[Slice]:
     taken = [network.leased] if network.leased else []
     singles = {*declared, *network.kept} | {it for it in (network.gateway, network.address) if it is not None}
     taken += [Slice(address, address) for address in singles]
@@ -350,26 +364,14 @@ def network_conflicts(
     hypervisor_of = {str(name): hypervisor for hypervisor, names in guests.items() for name in names}
     for guest in options:
         hypervisor = hypervisor_of.get(str(guest["name"]), "")
-        if guest.get("state") == "absent":
-            continue
-        nets = dictionaries(guest.get("networks"))
-        for net in nets:
-            here = places.get((hypervisor, str(net.get("bridge")), vlan_of(net)), ())
-            if here and net.get("state") != "absent":
-                name = str(guest["name"])
-                # The DHCP server keeps the address of a virtual machine, and gives it to nobody else.
-                is_kept = name in hostvars and hostvars[name].get("guest_kind") == "vm"
-                sentences = [
-                    _misfit(name, net, key, here, shared, is_alone=len(nets) == 1, is_kept=is_kept) for key in WAYS
-                ]
-                found += [sentence for sentence in sentences if sentence]
+        # The DHCP server keeps the address of a virtual machine, and gives it to nobody else.
+        name = str(guest["name"])
+        is_kept = name in hostvars and hostvars[name].get("guest_kind") == "vm"
+        for card in cards_of(guest):
+            here = places.get((hypervisor, card.bridge, card.vlan), ())
+            sentences = [_misfit(card, key, here, shared, is_kept=is_kept) for key in card.addresses]
+            found += [sentence for sentence in sentences if sentence]
     return found
-
-
-def vlan_of(net: Options) -> int:
-    """The VLAN of a card, 0 for none. What is none the module refuses."""
-    vlan = str(net.get("vlan") or net.get("tag") or 0)
-    return int(vlan) if vlan.isdecimal() else 0
 
 
 def _disagreements(networks: t.Sequence[Network]) -> t.Iterator[str]:
@@ -400,25 +402,17 @@ def _disagreements(networks: t.Sequence[Network]) -> t.Iterator[str]:
 
 
 def _misfit(
-    guest: str,
-    net: Options,
-    key: str,
-    here: t.Sequence[Network],
-    shared: t.Mapping[str, t.Sequence[Network]],
-    *,
-    is_alone: bool,
-    is_kept: bool,
+    card: Card, key: str, here: t.Sequence[Network], shared: t.Mapping[str, t.Sequence[Network]], *, is_kept: bool
 ) -> str | None:
-    """Why the fixed address (*key*) of a card of *guest* does not fit the networks of its bridge, of which there are some.
+    """Why the fixed address (*key*) of *card* does not fit the networks of its bridge, those *here*.
 
-    *is_alone*: it is the only card, so that what is kept or said by the name of the guest is meant for it.
     *is_kept*: the DHCP server of the bridge keeps it for the guest.
     """
-    address = read_address(net.get(key))
-    families = [network for network in here if address is not None and network.subnet.version == address.version]
-    if address is None or not families:
+    address, guest = card.addresses[key], card.guest
+    families = [network for network in here if network.subnet.version == address.version]
+    if not families:
         return None
-    told = f"networks[{net.get('name')}].{key} of {guest}: {address}"
+    told = f"networks[{card.name}].{key} of {guest}: {address}"
     network = next((its for its in families if address in its.subnet), None)
     if network is None:
         subnets = " and ".join(str(its.subnet) for its in families)
@@ -432,15 +426,15 @@ def _misfit(
             return f"{told} is the address of the bridge {other.bridge} of {other.hypervisor}"
         if other is not network and address in other.slice:
             return f"{told} is in the slice {other.slice} of {other.hypervisor}, and {guest} is on {network.hypervisor}"
-    mac = str(net.get("mac") or net.get("hwaddr") or "").lower().replace("-", ":")
-    for kept, (kept_mac, name) in network.kept.items():
-        is_own = bool(mac and mac == kept_mac) if mac and kept_mac else name == guest
+    for kept, (mac, name) in network.kept.items():
         if kept == address:
+            is_own = _is_for(card, mac, name)
             return None if is_own else f"{told} is kept for {name} by dhcp.hosts of the bridge {network.bridge}"
-        if is_own and (mac == kept_mac or is_alone):
-            return f"{told}, and dhcp.hosts of the bridge {network.bridge} keeps {kept} for it. Write one of the two"
-    for name, named in network.named if is_alone else ():
-        if name in (guest, f"{guest}.{network.domain}") and named.version == address.version and named != address:
+    own = _kept_for(card, network)
+    if own is not None:
+        return f"{told}, and dhcp.hosts of the bridge {network.bridge} keeps {own} for it. Write one of the two"
+    for name, named in network.named if card.is_alone else ():
+        if name in (card.label, f"{card.label}.{network.domain}") and named != address:
             return f"{told}, and dns.hosts of the bridge {network.bridge} says {named} of {name}. Write one of the two"
     if network.leased is not None and address in network.leased and not is_kept:
         return f"{told} is in the DHCP range {network.leased} of the bridge {network.bridge}, which gives it to whoever asks"

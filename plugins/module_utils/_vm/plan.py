@@ -23,6 +23,7 @@ from .._guest.installing import INSTALL
 from .._guest.options import is_fixed
 from .._guest.plan import Kind, is_half_made, plan_guest, refuse, stop
 from .._guest.state import Side
+from .._host.dhcp import Server
 from .._image import presets
 from .._image.plan import copy_path
 from .addressing import is_address, is_unsettled, misfit, owner_of_ip, owner_of_mac, with_addresses
@@ -864,7 +865,8 @@ class VmKind(Kind):
         """Whether the host can choose an address of the bridge: what that offers has one, and somebody tells the guest which."""
         ip, path = item.text("ip") or AUTO, f"networks[{item.name}].ip"
         bridge = item.text("bridge") or (before.value("bridge") if before is not None else "")
-        reason = None if bridge in self.state.servers else self._without_server(item, "", before)
+        server = self.state.servers.get(bridge)
+        reason = self._kept_already(item, before, bridge, server) if server else self._without_server(item, "", before)
         if is_empty(ip):
             reason = none_is_free(ip, bridge)
         elif reason is None and ip == AUTO and bridge in self.state.bare_bridges:
@@ -874,6 +876,16 @@ class VmKind(Kind):
         else:
             refuse(draft, path, None, AUTO, f"{path}: {reason}")
         return reason is None
+
+    def _kept_already(self, item: Item, before: Thing | None, bridge: str, server: Server) -> str | None:
+        """Why a card cannot take any address of *server*, which keeps one for it already."""
+        mac = item.text("mac") or (before.value("mac") if before is not None else self.mac_of(item))
+        its = owner_of_mac(server, mac)
+        if its is None or its.owner == self.spec.name:
+            return None
+        return (
+            f"{bridge} keeps {its.ip} for this card, {mac}, by {its.label}. Write {its.ip}/{server.network.prefixlen}"
+        )
 
     def _without_server(self, item: Item, cidr: str, before: Thing | None) -> str | None:
         """Why nothing tells a card on a bridge without a DHCP server its address; a bridge that is not there yet may get one."""
@@ -911,7 +923,8 @@ class VmKind(Kind):
         mac = item.text("mac") or (before.value("mac") if before is not None else self.mac_of(item))
         other = owner_of_ip(server, address)
         if other is not None and other.mac != mac and other.owner != own:
-            return f"{address} is kept for {other.label}, by {bridge}. Choose another, or take it off there"
+            way = "or take it off there" if other.owner else f"take it off there, or give this card the MAC {other.mac}"
+            return f"{address} is kept for {other.label}, by {bridge}. Choose another, {way}"
         its = owner_of_mac(server, mac)
         if its is not None and its.ip != address and its.owner != own:
             return f"{bridge} keeps {its.ip} for this card, {mac}, by {its.label}. Change it there"

@@ -73,7 +73,7 @@ def test_the_options_of_bridges_have_the_names_and_the_lab_has_the_same_addresse
     assert (
         declared_addresses(its)
         == [host["ip"], host["ip6"]]
-        == [str(it) for card in cards_of(WEB) for it in card.addresses]
+        == [str(it) for card in cards_of(WEB) for it in card.addresses.values()]
     )
     assert host_options(variables, "bridges") == [NAT]
     # The lab gives the names of services itself: they may lead to its proxy.

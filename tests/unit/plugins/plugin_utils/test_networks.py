@@ -183,6 +183,12 @@ def test_what_a_bridge_keeps_for_a_guest_or_says_of_it_is_the_address_that_the_g
     assert conflicts(hosts, card("10.20.0.31/24", "br0")) == []
     two = [{"name": "a", "bridge": "br0", "ip": "10.20.0.31/24"}, {"name": "b", "bridge": "br0", "ip": "10.20.0.32/24"}]
     assert conflicts(hosts, {"name": "web", "networks": two}) == []
+    # A card that goes leaves the other alone; what is kept for a guest is kept by its name as it is answered.
+    gone = {**two[0], "state": "absent"}
+    assert len(conflicts(hosts, {"name": "web", "networks": [gone, two[1]]})) == 1
+    renamed = {"alpha": host(LAB, bridges=[{**NAT, "dhcp": {"hosts": [{**kept, "name": "my-web"}]}}])}
+    assert len(conflicts(renamed, {**card("10.20.0.32/24", "br0"), "name": "my_web"})) == 1
+    assert conflicts(renamed, {**card("10.20.0.31/24", "br0"), "name": "my_web"}) == []
     # A guest may have a second card, for which nothing is kept.
     assert conflicts(hosts, card("10.20.0.32/24", "br0", mac="52:54:00:20:00:99")) == []
     for name in ("web", "web.lab.internal"):
@@ -244,7 +250,41 @@ def test_a_guest_takes_of_the_slice_what_nobody_has_and_gets_the_gateway() -> No
     ]
     assert db["networks"][0]["ip"] == "10.20.0.95/24"
     # The bridge keeps that address for this name.
-    assert builder["networks"][0]["ip"] == "auto:10.20.0.130-10.20.0.130/24"
+    assert builder["networks"][0] == {
+        "name": "lan",
+        "bridge": "br0",
+        "ip": "10.20.0.130/24",
+        "gateway": "10.20.0.1",
+    }
+
+
+def its_cards(*cards: dict[str, t.Any], name: str = "my_db") -> list[tuple[t.Any, t.Any]]:
+    kept = {"name": "my-db", "mac": "52:54:00:20:00:31", "ip": "10.20.0.31"}
+    alpha = host({**LAB, "slice": "10.20.0.30-10.20.0.32"}, bridges=[{**NAT, "dhcp": {"hosts": [kept]}}])
+    guest = lab_guest(name)
+    guest["guest_spec"] = {"networks": [{"bridge": "br0", "ip": "auto", **card} for card in cards]}
+    (found,) = guest_options([name], {"alpha": alpha, name: guest}, "container")
+    return [(net["ip"], net.get("gateway")) for net in found["networks"]]
+
+
+def test_who_leaves_the_choice_has_what_the_bridge_keeps_for_it_as_for_a_fixed_address() -> None:
+    free, way = "auto:10.20.0.30-10.20.0.30,10.20.0.32-10.20.0.32/24", "10.20.0.1"
+    own, other = "52-54-00-20-00-31", "52:54:00:20:00:99"
+    assert its_cards({"name": "a"}) == [("10.20.0.31/24", way)]
+    assert its_cards({"name": "a", "hwaddr": own}, name="x") == [("10.20.0.31/24", way)]
+    assert its_cards({"name": "a", "mac": other}) == [(free, way)]
+    # Of two cards the MAC alone tells which is meant.
+    assert its_cards({"name": "a"}, {"name": "b"}) == [(free, way), (free, None)]
+    assert its_cards({"name": "a"}, {"name": "b", "mac": own}) == [(free, way), ("10.20.0.31/24", None)]
+    # A card that goes is none.
+    assert its_cards({"name": "a", "state": "absent"}, {"name": "b"}) == [("auto", None), ("10.20.0.31/24", way)]
+
+
+def test_a_name_is_answered_with_what_the_bridge_keeps_for_a_guest_that_leaves_the_choice() -> None:
+    alpha = {"inventory_hostname": "alpha", **host(LAB, bridges=[NAT])}
+    hostvars = {"alpha": alpha, "builder": lab_guest("builder"), "web": lab_guest("web")}
+    (bridge,) = host_options(alpha, "bridges", ["builder", "web"], hostvars)
+    assert bridge["dns"]["hosts"] == [{"name": "builder", "ip": "10.20.0.130"}, {"name": "web", "state": "absent"}]
 
 
 def test_a_guest_on_a_bridge_without_a_network_leaves_all_to_the_bridge() -> None:

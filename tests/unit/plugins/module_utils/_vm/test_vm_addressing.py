@@ -119,6 +119,16 @@ def test_what_cannot_be_is_refused_with_why(state: State, ip: str, why: str) -> 
     assert change.path == "networks[lan].ip" and f"networks[lan].ip: {why}" in str(change.reason)
 
 
+def test_what_the_bridge_itself_keeps_is_said_with_the_way_to_have_it() -> None:
+    (change,) = plan_vm(spec_of("10.0.0.5/24"), state_of(Reservation(OTHER, "10.0.0.5", "vm"))).refused
+    assert str(change.reason).endswith(f"take it off there, or give this card the MAC {OTHER}")
+    own = state_of(Reservation(MAC, "10.0.0.9", "tv"))
+    (change,) = plan_vm(spec_of("auto"), own).refused
+    words = f"br0 keeps 10.0.0.9 for this card, {MAC}, by dhcp.hosts[tv] of the bridge. Write 10.0.0.9/24"
+    assert str(change.reason) == f"networks[lan].ip: {words}"
+    assert plan_vm(spec_of("10.0.0.9/24"), own).refused == []
+
+
 def test_where_nobody_else_does_the_seed_tells_the_address() -> None:
     keys = {"gateway": "10.0.0.1", "dns": ["10.0.0.53"]}
     state = state_of(server=False, seed_path="/seed")
