@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import random
 import shutil
 import socket
-import struct
 import subprocess
-import time
 import typing as t
 from pathlib import Path
 from xml.etree import ElementTree
@@ -30,6 +26,7 @@ from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_aga
 from ansible_collections.homelab.hybrid.tests.harness.hostile import HostileCase, assert_harmless, hostile_cases
 from ansible_collections.homelab.hybrid.tests.harness.kill import at_once, survive_kills
 from ansible_collections.homelab.hybrid.tests.harness.leftovers import remove_bridges
+from ansible_collections.homelab.hybrid.tests.harness.questions import address_of, eventually
 
 PREFIX = "hlbr"
 NAME = f"{PREFIX}0"
@@ -129,30 +126,7 @@ def record(name: str = NAME) -> dict[str, t.Any]:
 
 def answer(name: str, server: str = "10.213.0.1", family: int = socket.AF_INET) -> str | None:
     """The address of *family* that *server* gives for *name*, ``None`` when it knows none."""
-    number = random.Random(name).randrange(65536)
-    kind, size = (1, 4) if family == socket.AF_INET else (28, 16)
-    question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + struct.pack(
-        "!BHH", 0, kind, 1
-    )
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(3)
-        client.sendto(struct.pack("!6H", number, 0x0100, 1, 0, 0, 0) + question, (server, 53))
-        reply = client.recv(1500)
-    got, dummy, dummy, answers = struct.unpack("!4H", reply[:8])
-    assert got == number
-    return socket.inet_ntop(family, reply[-size:]) if answers else None
-
-
-def eventually(read: t.Callable[[], t.Any], wanted: t.Any) -> None:
-    """dnsmasq reads its files again a moment after libvirt asks it to."""
-    got = None
-    for dummy in range(150):
-        with contextlib.suppress(OSError):
-            got = read()
-        if got == wanted:
-            return
-        time.sleep(0.1)
-    assert got == wanted
+    return address_of(name, server, family)
 
 
 def lease(hostname: str = "client") -> str:

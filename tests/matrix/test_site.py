@@ -13,6 +13,7 @@ import subprocess
 import time
 import typing as t
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -22,6 +23,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference imp
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import GUEST
 from ansible_collections.homelab.hybrid.tests.harness import tiny_root
 from ansible_collections.homelab.hybrid.tests.harness.leftovers import remove_host
+from ansible_collections.homelab.hybrid.tests.harness.questions import address_of, eventually, name_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "hlsi"
@@ -308,6 +310,94 @@ def test_guests_that_leave_their_address_to_the_host_take_one_each_and_keep_it(i
     assert all("ipv4.gateway = 10.91.12.1\n" in text for text in configs.values())
     assert set(converge(inventory).changed().values()) == {0}
     assert {name: (LXC / name / "config").read_text() for name in (ONE, TWO)} == configs
+
+
+AUTO, KEPT, KEPT_MAC, GATEWAY = f"{PREFIX}-auto", f"{PREFIX}-kept", "52:54:00:12:00:40", "10.91.12.1"
+
+
+@pytest.fixture
+def named(inventory: Inventory) -> Inventory:
+    """A container and machines with fixed addresses, one of which the inventory keeps with the bridge, and a machine that leaves the choice."""
+    alpha, guests = (inventory["all"]["children"][group]["hosts"] for group in ("hypervisors", "guests"))
+    alpha = alpha[f"{PREFIX}-alpha"]
+    alpha["hypervisor_networks"] = [
+        {"name": "lab", "bridge": BRIDGE, "subnet": "10.91.12.0/24", "gateway": GATEWAY, "domain": "hlsi.internal"}
+    ]
+    alpha["hypervisor_bridges"][0]["dhcp"] = {
+        "start": "10.91.12.100",
+        "end": "10.91.12.199",
+        "hosts": [{"name": KEPT, "mac": KEPT_MAC, "ip": "10.91.12.40"}],
+    }
+    machine = guests.pop(VM)
+    del guests[TWO]
+    cards = {VM: {"ip": "10.91.12.30/24"}, AUTO: {"ip": "auto"}, KEPT: {"ip": "auto", "mac": KEPT_MAC}}
+    for name, card in cards.items():
+        disks = [{"name": "root", "pool": POOL, "size": "16M"}]
+        spec = {**machine["guest_spec"], "disks": disks, "networks": [{**LAN, **card}]}
+        guests[name] = {**machine, "guest_spec": spec}
+    return inventory
+
+
+def kept_by_network() -> dict[str, tuple[str, str]]:
+    """The MAC and the address that the network keeps by name, the same as it runs and as it is defined."""
+    sides = []
+    for flags in ((), ("--inactive",)):
+        root = ElementTree.fromstring(command("virsh", "-c", "qemu:///system", "net-dumpxml", BRIDGE, *flags))
+        sides.append(
+            {it.get("name", ""): (it.get("mac", ""), it.get("ip", "")) for it in root.iterfind("ip/dhcp/host")}
+        )
+    assert sides[0] == sides[1]
+    return sides[0]
+
+
+def lease(mac: str) -> str:
+    """The address that whoever has *mac* is given on the bridge."""
+    script, port, peer = FOLDER / "udhcpc", f"{PREFIX}p0", f"{PREFIX}p1"
+    script.write_text('#!/bin/sh\n[ "$1" = bound ] && echo "LEASE $ip"\nexit 0\n')
+    script.chmod(0o700)
+    command("ip", "netns", "add", PREFIX)
+    try:
+        command("ip", "link", "add", port, "type", "veth", "peer", "name", peer, "netns", PREFIX)
+        command("ip", "-n", PREFIX, "link", "set", peer, "address", mac, "up")
+        command("ip", "link", "set", port, "master", BRIDGE, "up")
+        client = "busybox udhcpc -n -q -f -t 10 -T 1".split()
+        told = command("ip", "netns", "exec", PREFIX, *client, "-i", peer, "-s", str(script))
+        return told.partition("LEASE ")[2].partition("\n")[0]
+    finally:
+        command("ip", "netns", "del", PREFIX)
+
+
+def test_names_answers_reservations_and_guests_agree(named: Inventory) -> None:
+    planned = converge(named, "--check")
+    first = converge(named)
+    assert [run.count(f"{PREFIX}-alpha", "changed") for run in (planned, first)] == [1, 1]
+    kept = kept_by_network()
+    assert kept[VM][1] == "10.91.12.30" and kept[KEPT] == (KEPT_MAC, "10.91.12.40")
+    assert re.search(r"ipv4\.address = 10\.91\.12\.10/24", (LXC / ONE / "config").read_text())
+    for name, address in ((ONE, "10.91.12.10"), (VM, "10.91.12.30"), (KEPT, "10.91.12.40")):
+        for asked in (name, f"{name}.hlsi.internal"):
+            eventually(lambda asked=asked: address_of(asked, GATEWAY), address)
+        assert (name_of(address, GATEWAY) or "").partition(".")[0] == name
+    # What was chosen no inventory knows: the server that gives it answers for it.
+    mac, chosen = kept[AUTO]
+    assert lease(mac) == chosen
+    eventually(lambda: address_of(f"{AUTO}.hlsi.internal", GATEWAY), chosen)
+    again = converge(named)
+    assert {again.count(name, "changed") for name in (f"{PREFIX}-alpha", ONE, VM, AUTO, KEPT)} == {0}
+
+
+def test_one_run_makes_name_reservation_and_guest_agree_on_another_address(named: Inventory) -> None:
+    converge(named)
+    moved = {ONE: "10.91.12.11", VM: "10.91.12.31"}
+    for name, address in moved.items():
+        guest(named, name)["guest_spec"]["networks"][0]["ip"] = f"{address}/24"
+    converge(named)
+    assert kept_by_network()[VM][1] == moved[VM]
+    assert "ipv4.address = 10.91.12.11/24" in (LXC / ONE / "config").read_text()
+    for name, address in moved.items():
+        eventually(lambda name=name: address_of(f"{name}.hlsi.internal", GATEWAY), address)
+    again = converge(named)
+    assert {again.count(name, "changed") for name in (f"{PREFIX}-alpha", ONE, VM, AUTO, KEPT)} == {0}
 
 
 def name_others(inventory: Inventory) -> None:
