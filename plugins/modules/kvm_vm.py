@@ -550,6 +550,23 @@ options:
           - The default gateway of an address that the seed tells. A DHCP server tells its own.
           - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: an IPv4 or IPv6 address.'
         type: str
+      ip6:
+        description:
+          - An IPv6 address with its prefix length beside what O(networks[].ip) says, or V(slaac), or V(auto).
+          - The seed of O(cloud_init) tells it on every kind of bridge, as no DHCP server of this host keeps addresses of IPv6. Without a seed, or
+            beside O(cloud_init.network_config), it is refused, and so is one that somebody on the bridge answers to (ND). When a machine that
+            stands takes it from its seed is said under O(networks[].ip) and O(cloud_init.on_change); with V(ignore) there it is not compared.
+          - V(slaac) is what it gets where nothing is written. It gives itself an address from what a router announces, as a bridge with
+            C(address6) does.
+          - V(auto) takes a free address of the bridge's IPv6 network once and keeps it. V(auto:fd00:20::100-fd00:20::1ff/64) takes one of these.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: an IPv6 address with its prefix length such as 2001:db8::10/64,
+            slaac, or auto.'
+        type: str
+      gateway6:
+        description:
+          - The default gateway of a fixed address in O(networks[].ip6). Without it the guest takes the one that a router announces.
+          - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: an IPv6 address, such as 2001:db8::1 or fe80::1.'
+        type: str
       dns:
         description:
           - The DNS servers that the seed tells the card. A DHCP server tells its own.
@@ -738,7 +755,8 @@ options:
         type: str
       network_config:
         description:
-          - The network configuration as YAML text (version 1 or 2). Otherwise each card asks by DHCP, unless O(networks[].ip) says other.
+          - The network configuration as YAML text (version 1 or 2). Otherwise each card asks by DHCP, unless O(networks[].ip) or
+            O(networks[].ip6) say other.
           - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: YAML as text.'
         type: str
       on_change:

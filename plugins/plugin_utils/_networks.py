@@ -276,22 +276,22 @@ def with_slice(
             if not isinstance(net, t.Mapping) or net.get(key) != AUTO or net.get("state") == "absent":
                 continue
             card = card_of(str(options["name"]), net, is_alone=len(wanted) == 1)
-            network = _network_of(card, net, key, networks)
+            network = _network_of(card, net, key, networks, kind)
             if network is None:
                 continue
             own = _kept_for(card, network)
             free = f"{AUTO}:{','.join(map(str, _free(network, declared)))}" if own is None else str(own)
-            is_told = kind == "vm" and (network.leased is not None or bool(network.kept))
+            is_told = kind == "vm" and key == "ip" and (network.leased is not None or bool(network.kept))
             gateway = {} if has_gateway or is_told or network.gateway is None else {way: str(network.gateway)}
             has_gateway = has_gateway or bool(gateway)
             found[place] = {**net, key: f"{free}/{network.subnet.prefixlen}", **gateway}
     return {**options, "networks": found}
 
 
-def _network_of(card: Card, net: Options, key: str, networks: t.Sequence[Network]) -> Network | None:
-    """That of the bridge and the VLAN of a card, of the family of *key*. The only address of a card may be of IPv6."""
+def _network_of(card: Card, net: Options, key: str, networks: t.Sequence[Network], kind: str) -> Network | None:
+    """That of the bridge and the VLAN of a card, of the family of *key*. The only address of a container may be of IPv6 there."""
     here = [its for its in networks if (its.bridge, its.vlan) == (card.bridge, card.vlan)]
-    families = (6,) if key == "ip6" else (4,) if net.get("ip6") else (4, 6)
+    families = (6,) if key == "ip6" else (4,) if net.get("ip6") or kind == "vm" else (4, 6)
     return next((its for family in families for its in here if its.subnet.version == family), None)
 
 

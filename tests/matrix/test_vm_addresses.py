@@ -191,6 +191,12 @@ def network_config(folder: Path) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", json.loads(text)["ethernets"])
 
 
+def meta_data(folder: Path) -> dict[str, t.Any]:
+    (path,) = folder.glob(f"{NAME}.seed*")
+    text = machines.command("isoinfo", "-J", "-x", "/meta-data", "-i", str(path))
+    return t.cast("dict[str, t.Any]", json.loads(text))
+
+
 def plain_card(ip: str | None = None, **keys: t.Any) -> dict[str, t.Any]:
     return {"networks": [{"name": "lan", "bridge": BRIDGES[0], **({"ip": ip} if ip else {}), **keys}]}
 
@@ -227,6 +233,129 @@ def test_a_card_that_moves_to_a_bridge_with_a_server_asks_it(lan: None, folder: 
     assert kept() == "10.91.8.5" and network_config(folder)["lan"]["dhcp4"] is True
     refuse(VM, {"name": NAME, **card(gateway="10.91.8.2")}, f"the DHCP server of {SERVED} tells its guests")
     unchanged(VM, {"name": NAME, **card("10.91.8.5/24", gateway="10.91.8.1")})
+
+
+SIX, WAY6 = "networks[lan].ip6", "networks[lan].gateway6"
+TWO6 = "auto:fd00:91:8::20-fd00:91:8::21/64"
+SPACE, LINK, FOREIGN = f"{machines.PREFIX}nbr", f"{machines.PREFIX}nbr0", "02:00:00:91:08:01"
+
+
+def ip(*argv: str) -> None:
+    machines.command("ip", *argv)
+
+
+@pytest.fixture
+def neighbour(machine_host: Path) -> t.Iterator[t.Callable[[str], None]]:
+    """A machine on the bridge without a server that nobody knows of. Gives it one more address."""
+    ip("netns", "add", SPACE)
+    try:
+        ip("link", "add", LINK, "type", "veth", "peer", "name", "eth0", "address", FOREIGN, "netns", SPACE)
+        ip("link", "set", LINK, "master", BRIDGES[0], "up")
+        ip("-n", SPACE, "link", "set", "eth0", "up")
+        yield lambda address: ip("-n", SPACE, "address", "add", address, "dev", "eth0", "nodad")
+    finally:
+        ip("netns", "delete", SPACE)
+
+
+@pytest.mark.parametrize("state", ["stopped", "started"])
+@pytest.mark.parametrize("bridge", [SERVED, BRIDGES[0]])
+def test_on_every_bridge_the_seed_tells_the_address_of_ipv6(lan: None, folder: Path, bridge: str, state: str) -> None:
+    def six(**keys: str) -> dict[str, t.Any]:
+        return {"name": NAME, "networks": [{"name": "lan", "bridge": bridge, **keys}]}
+
+    check_run_again(VM, {**machine(state, **SEEDED), **six(ip6="fd00:91:8::5/64")})
+    plain = {"match": {"macaddress": mac_of()}, "dhcp4": True}
+    assert network_config(folder)["lan"] == {**plain, "addresses": ["fd00:91:8::5/64"], "accept-ra": True}
+    assert recorded()["addresses6"] == {"lan": "fd00:91:8::5/64"}
+    params = six(ip6="fd00:91:9::5/64", gateway6="fd00:91:9::1")
+    run = check_run_again(VM, params, [SIX, WAY6])
+    assert {change.how.value for change in run.plan.changes} == {"next_boot" if state == "started" else "offline"}
+    assert unchanged(VM, params).plan.restart_required == ([SIX, WAY6] if state == "started" else [])
+    routes = [{"to": "::/0", "via": "fd00:91:9::1"}]
+    told = {**plain, "addresses": ["fd00:91:9::5/64"], "routes": routes}
+    assert network_config(folder)["lan"] == told
+    # It starts with what its seed says; what else is written leaves the address alone, and so does the same again.
+    if state == "started":
+        run = check_run_again(VM, {**machine("started", restart_policy="if_needed"), **params}, [SIX, WAY6])
+        assert not run.plan.restart_required
+    check_run_again(VM, {"name": NAME, "cloud_init": {"user": "other"}}, ["cloud_init.user"])
+    assert network_config(folder)["lan"] == told
+    (net,) = unchanged(VM, params).facts["guest"]["networks"]
+    assert net["ip6"] == "fd00:91:9::5/64" and (state == "started" or net["addresses"] == ["fd00:91:9::5"])
+    check_run_again(VM, {"name": NAME, "unset": [SIX]}, [SIX, WAY6])
+    assert network_config(folder)["lan"] == plain and "addresses6" not in recorded()
+    unchanged(VM, six(ip6="slaac"))
+
+
+def test_the_address_of_ipv6_goes_along_and_stands_beside_that_of_ipv4(lan: None, folder: Path) -> None:
+    check_run_again(VM, machine(**SEEDED, **plain_card("192.0.2.5/24", gateway="192.0.2.1", ip6="fd00:91:8::5/64")))
+    assert network_config(folder)["lan"]["addresses"] == ["192.0.2.5/24", "fd00:91:8::5/64"]
+    mac = "networks[lan].mac"
+    check_run_again(VM, {"name": NAME, "networks": [{"name": "lan", "mac": MAC}]}, [mac])
+    told = network_config(folder)["lan"]
+    assert told["match"] == {"macaddress": MAC} and told["addresses"] == ["192.0.2.5/24", "fd00:91:8::5/64"]
+    # A bridge with a server keeps that of IPv4; the seed tells the other one there too.
+    check_run_again(VM, {"name": NAME, **card("10.91.8.5/24")}, ["networks[lan].bridge", PATH])
+    told = network_config(folder)["lan"]
+    assert kept() == "10.91.8.5" and told["dhcp4"] is True and told["addresses"] == ["fd00:91:8::5/64"]
+    check_run_again(VM, {"name": NAME, "networks": [{"name": "lan", "state": "absent"}]}, ["networks[lan]"])
+    assert not {"addresses", "addresses6"} & recorded().keys()
+
+
+def test_what_becomes_of_a_seed_with_another_address_of_ipv6_is_said_of_it(lan: None, folder: Path) -> None:
+    check_run_again(VM, machine(**SEEDED, **plain_card(ip6="fd00:91:8::5/64")))
+    left = {**SEEDED["cloud_init"], "on_change": "ignore"}
+    unchanged(VM, {"name": NAME, "cloud_init": left, **plain_card(ip6="fd00:91:8::6/64", gateway6="fd00:91:8::1")})
+    assert network_config(folder)["lan"]["addresses"] == ["fd00:91:8::5/64"]
+    before = meta_data(folder)["instance-id"]
+    new = {**SEEDED["cloud_init"], "on_change": "new_instance"}
+    check_run_again(VM, {"name": NAME, "cloud_init": new, **plain_card(ip6="fd00:91:8::6/64")}, [SIX])
+    assert network_config(folder)["lan"]["addresses"] == ["fd00:91:8::6/64"]
+    assert meta_data(folder)["instance-id"] != before
+
+
+def test_an_address_of_ipv6_that_nothing_would_tell_is_refused_with_why(lan: None) -> None:
+    for word in ("fd00:91:8::5/64", "auto"):
+        words = f"{SIX}: no DHCP server keeps addresses of IPv6, and {NAME} has no seed (cloud_init) that would tell it"
+        refuse(VM, machine(**card(ip6=word)), words)
+        check_run_again(VM, machine(**card(ip6="slaac")))
+        refuse(VM, {"name": NAME, **card(ip6=word)}, words)
+        check_run_again(VM, {"name": NAME, "state": "absent"})
+    check_run_again(VM, machine(**SEEDED, **plain_card()))
+    written = {"cloud_init": {"network_config": "version: 1"}}
+    words = f"{SIX}: cloud_init.network_config says how {NAME} comes to its addresses"
+    refuse(VM, {"name": NAME, **written, **plain_card(ip6="fd00:91:8::5/64")}, words)
+    refuse(VM, {"name": NAME, **plain_card(gateway6="fd00:91:8::1")}, f"{WAY6}: needs a fixed address in ip6")
+
+
+def test_an_address_of_ipv6_is_taken_once_and_none_that_somebody_has(
+    lan: None, folder: Path, neighbour: t.Callable[[str], None]
+) -> None:
+    neighbour("fd00:91:8::20/64")
+    answers = f"{SIX}: fd00:91:8::20 answers on {BRIDGES[0]} already, from {FOREIGN}"
+    refuse(VM, machine(**SEEDED, **plain_card(ip6="fd00:91:8::20/64")), answers)
+    run = check_run_again(VM, machine(**SEEDED, **plain_card(ip6=TWO6)))
+    assert f"a free IPv6 address on {BRIDGES[0]}" in run.plan.assumed
+    assert network_config(folder)["lan"]["addresses"] == ["fd00:91:8::21/64"]
+    assert recorded()["addresses6"] == {"lan": "fd00:91:8::21/64"} and "addresses" not in recorded()
+    refuse(VM, {"name": NAME, **plain_card(ip6="fd00:91:8::20/64")}, answers)
+    unchanged(VM, {"name": NAME, **plain_card(ip6="auto")})
+    # Nothing is left: one answers, the other is in the record of a machine that does not run.
+    outcome = converge_now(VM, {**machine(**SEEDED, **plain_card(ip6=TWO6)), "name": OTHER})
+    assert outcome.error is not None
+    assert f"{SIX}: no address of fd00:91:8::/64 that may be taken on {BRIDGES[0]}" in outcome.error.message
+
+
+def test_a_bridge_offers_its_own_network_of_ipv6_and_none_without_one(lan: None, folder: Path) -> None:
+    words = f"{SIX}: {BRIDGES[0]} has no IPv6 address that would tell the network. Write what may be taken"
+    refuse(VM, machine(**SEEDED, **plain_card(ip6="auto")), words)
+    ip("address", "add", "fd00:91:8::1/64", "dev", BRIDGES[0], "nodad")
+    try:
+        check_run_again(VM, machine(**SEEDED, **plain_card(ip6="auto")))
+    finally:
+        ip("address", "delete", "fd00:91:8::1/64", "dev", BRIDGES[0])
+    (address,) = network_config(folder)["lan"]["addresses"]
+    assert ipaddress.ip_interface(address).network == ipaddress.ip_network("fd00:91:8::/64")
 
 
 def test_the_bridge_leaves_what_guests_have_kept_to_them(lan: None) -> None:

@@ -75,6 +75,7 @@ def _card_facts(card: Card, state: State) -> dict[str, t.Any]:
         "device": nic.device if nic else card.device,
         "host_device": (nic.host if nic else card.pair) or None,
         "ip": card["ip"],
+        "ip6": card["ip6"] or None,
         "addresses": [address.cidr for address in nic.addresses] if nic else static,
         "link": ("up" if nic.bridge else "down") if nic else card["link"],
     }

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import typing as t
 
@@ -34,7 +33,6 @@ from .._core.options import (
     size,
 )
 from .._core.units import GIB, KIB, MIB, TIB, parse_size, show_memory_kib, show_size
-from .._guest.auto_address import AUTO, is_auto, is_of_ipv6
 from .._guest.options import (
     ADDRESS,
     AUTOSTART,
@@ -51,7 +49,9 @@ from .._guest.options import (
     NAMED,
     NETWORK,
     NETWORK_GATEWAY,
+    NETWORK_GATEWAY6,
     NETWORK_IP,
+    NETWORK_IP6,
     NETWORK_MAC,
     NETWORK_MTU,
     NETWORK_RATES,
@@ -68,9 +68,6 @@ from .._guest.options import (
     UNSET,
     VCPUS,
     WAIT_TIMEOUT,
-    parse_gateway,
-    parse_ip,
-    show_ip,
     words,
 )
 from . import cpuset
@@ -84,11 +81,7 @@ FEATURES = ("fuse", "tun", "docker", "keyctl", "mknod")
 
 UNLIMITED_SWAP = -1
 EVERYBODYS_WEIGHT = 100
-# The guest gives itself an address from what a router announces, as the kernel does unless it is told otherwise.
-SLAAC = "slaac"
 
-_IP6 = "an IPv6 address with its prefix length such as 2001:db8::10/64, slaac, or auto"
-_GATEWAY6 = "an IPv6 address, such as 2001:db8::1 or fe80::1"
 _SWAP = "0, or whole MiB, 64 TiB at most"
 _KINDS = {"uid": ("uid",), "gid": ("gid",), "both": ("gid", "uid")}
 _OWNER = re.compile(r"0|[1-9][0-9]{0,9}|[A-Za-z_][A-Za-z0-9_.-]{0,31}")
@@ -132,29 +125,6 @@ def _parse_hostname(key: str, value: str) -> str:
     return value
 
 
-def _show_ip6(ip6: str | None) -> str | None:
-    return t.cast("str | None", or_none(show_ip(ip6)))
-
-
-def _parse_ip6(key: str, value: str) -> str:
-    """An address beside one of IPv4; slaac, which leaves it to the guest and its router, becomes ""."""
-    if value == SLAAC:
-        return ""
-    address = parse_ip(key, value)
-    if address == AUTO:
-        return AUTO
-    if not is_of_ipv6(address) or (not is_auto(address) and ipaddress.ip_interface(address).is_link_local):
-        raise bad_value(key, value, _IP6)
-    return address
-
-
-def _parse_gateway6(key: str, value: t.Any) -> str:
-    found = parse_gateway(key, value)
-    if ":" not in found:
-        raise bad_value(key, value, _GATEWAY6)
-    return found
-
-
 def _parse_mount_path(key: str, value: str) -> str:
     path = t.cast(str, check_path(key, value))
     # liblxc ends a line at any of these, and takes quotes around a value off.
@@ -189,8 +159,6 @@ SWAP = Check(_parse_swap, _SWAP, ("512MiB", "1GiB"))
 LIMIT = Check(_parse_limit, "0.01 to 8192 CPUs", (0.5, 1.5))
 PIN = Check(_parse_pin, "CPU numbers and ranges of them such as 0-1,3", ("0", "0-1"))
 HOSTNAME = Check(_parse_hostname, "labels of letters, digits and '-' between dots, 64 characters at most")
-IP6 = Check(_parse_ip6, _IP6, ("2001:db8::10/64", "2001:db8::11/64"))
-GATEWAY6 = Check(_parse_gateway6, _GATEWAY6, ("2001:db8::1", "2001:db8::2"))
 IDS = Check(
     _parse_ids,
     "uid, gid or both, then the user or group of the host, then that inside, by name or number",
@@ -213,8 +181,8 @@ OPTIONS = Options(
     NETWORK_MAC,
     NETWORK_IP.but(create=DHCP, live=always),
     NETWORK_GATEWAY.but(live=always),
-    Option("networks[].ip6", check=IP6, off="", live=always, show=_show_ip6),
-    Option("networks[].gateway6", check=GATEWAY6, off="", live=always, show=or_none, note="of a fixed address"),
+    NETWORK_IP6.but(live=always),
+    NETWORK_GATEWAY6.but(live=always),
     NETWORK_MTU.but(live=always),
     LINK,
     *NETWORK_RATES,

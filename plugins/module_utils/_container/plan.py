@@ -16,7 +16,7 @@ from .._core.plan import How, Plan
 from .._core.units import MIB, show_memory_kib, show_size
 from .._guest.auto_address import AUTO, fits, has_no_network, is_auto, is_empty, none_is_free
 from .._guest.device import KNOWN_BY, NODE, Target, target_of
-from .._guest.options import DHCP, is_fixed, is_reachable
+from .._guest.options import DHCP, NEEDS_IP6, is_fixed, is_reachable
 from .._guest.plan import Kind, plan_guest, refuse
 from .._guest.spec import GuestSpec
 from .._guest.state import Side
@@ -32,7 +32,6 @@ from .guest_files import FILES
 from .mount import Mounted
 from .options import OPTIONS
 from .spec import (
-    NEEDS_IP6,
     NOTHING,
     WITHOUT_IPV4,
     takes_ip6,
@@ -536,8 +535,8 @@ class ContainerKind(Kind):
             if is_auto(ip) and is_empty(ip):
                 refuse(draft, path, (now and now[key]) or None, "auto", f"{path}: {none_is_free(ip, bridge)}")
                 return False
-            if ip == AUTO and key == "ip" and bridge in self.state.bare_bridges:
-                refuse(draft, path, (now and now[key]) or None, AUTO, f"{path}: {has_no_network(bridge)}")
+            if ip == AUTO and (bridge, key) in self.state.bare_bridges:
+                refuse(draft, path, (now and now[key]) or None, AUTO, f"{path}: {has_no_network(bridge, key)}")
                 return False
             if is_auto(ip):
                 draft.plan.assumed.append(f"a {kind} on {bridge}")

@@ -16,14 +16,13 @@ from .._core.errors import SpecError, bad_value
 from .._core.options import Item
 from .._guest.auto_address import is_auto, is_of_ipv6
 from .._guest.device import KNOWN_BY, NODE
-from .._guest.options import DHCP, is_fixed, is_reachable
+from .._guest.options import DHCP, NEEDS_IP6, is_fixed, is_reachable
 from .._guest.spec import GuestSpec, parse_guest
 from .options import OPTIONS
 
 NOTHING: t.Mapping[str, t.Any] = types.MappingProxyType({})
-# Why there is no ip6, or no gateway6.
+# Why there is no ip6.
 WITHOUT_IPV4 = "stands beside an address of IPv4 or dhcp in ip. Write the only address there is as ip"
-NEEDS_IP6 = "needs a fixed address in ip6"
 
 
 def parse(params: t.Mapping[str, t.Any]) -> GuestSpec:

@@ -15,9 +15,9 @@ from .._core import record as records
 from .._core.claims import addresses_in
 from .._core.errors import ApplyError
 from .._host import handed_out, neighbours
-from .._host.links import is_told
 from .._host.snapshot import Host
-from .auto_address import Offer, Span, candidates, none_is_free, offer_of, read_offer
+from .auto_address import Offer, Span, candidates, has_no_network, none_is_free, offer_of, read_offer
+from .cards import network_of
 from .claims import CardClaim, segment
 from .ownership import Ownership
 from .record import GuestRecord
@@ -78,13 +78,10 @@ def _take(guest: str, wish: Wish, host: Host, own: Ownership, marks: t.Mapping[s
 
 
 def _offer_of_bridge(wish: Wish, host: Host) -> Offer:
-    family, called = ("inet", "IPv4") if wish.key == "ip" else ("inet6", "IPv6")
-    for entry in host.links.get(wish.bridge, {}).get("addr_info", ()):
-        # The network of an IPv6 address that a router told is the router's, which may tell another tomorrow.
-        is_own = family == "inet" or (entry.get("scope") == "global" and not is_told(entry))
-        if entry.get("family") == family and is_own:
-            return offer_of(f"{entry['local']}/{entry['prefixlen']}")
-    raise ApplyError(f"{wish.path}: {wish.bridge} has no {called} address that would tell the network")
+    cidr = network_of(host.links.get(wish.bridge, {}), wish.key)
+    if cidr is None:
+        raise ApplyError(f"{wish.path}: {has_no_network(wish.bridge, wish.key)}")
+    return offer_of(cidr)
 
 
 def _of_guests(but: str, host: Host, version: int) -> t.Iterator[Span]:

@@ -22,6 +22,10 @@ Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]  # noqa: UP007  
 _SPAN6 = 0x10000
 
 
+# What may be taken, as it is written, by the option for it.
+_SUCH = {"ip": ("IPv4", "auto:10.20.0.65-10.20.0.99/24"), "ip6": ("IPv6", "auto:fd00:20::100-fd00:20::1ff/64")}
+
+
 class Offer(t.NamedTuple):
     """What may be taken: the *spans* of the *network*."""
 
@@ -86,12 +90,10 @@ def none_is_free(ip: str, bridge: str) -> str:
     return f"no address{'' if offer is None else f' of {offer.network}'} that may be taken on {bridge} is free"
 
 
-def has_no_network(bridge: str) -> str:
-    """The sentence for a card that takes any address of *bridge*, which has none itself."""
-    return (
-        f"{bridge} has no IPv4 address that would tell the network. Write what may be taken, such as auto:10.20.0.65-10.20.0.99/24, or an "
-        "address"
-    )
+def has_no_network(bridge: str, key: str) -> str:
+    """The sentence for a card that takes any address of *bridge*, which has none itself; *key* is ``ip`` or ``ip6``."""
+    family, such = _SUCH[key]
+    return f"{bridge} has no {family} address that would tell the network. Write what may be taken, such as {such}, or an address"
 
 
 def candidates(offer: Offer, taken: t.Collection[Span], seed: str) -> t.Iterator[str]:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from .._core.reference import Reference
 from .._host import probe
+from .._host.links import Link, is_told
 from .._host.snapshot import BRIDGE, Host
 from .auto_address import AUTO
 from .spec import GuestSpec
+
+# The options of a card that may leave the choice of an address to the host.
+KEYS = ("ip", "ip6")
 
 
 def rate_obstacle(spec: GuestSpec, *queues: str) -> str | None:
@@ -21,13 +25,29 @@ def rate_obstacle(spec: GuestSpec, *queues: str) -> str | None:
     return missing and f"the kernel of this host has no {missing}, which limits are made of"
 
 
-def bare_bridges(spec: GuestSpec, host: Host) -> frozenset[str]:
-    """The bridges without an IPv4 address of cards that take any address of their network. What a layout makes of one nobody knows yet."""
-    asked = {item.text("bridge") for item in spec.wanted("networks") if item.text("ip") == AUTO}
-    there = {name: host.links[name] for name in asked if name is not None and name in host.links}
+def bare_bridges(spec: GuestSpec, host: Host) -> frozenset[tuple[str, str]]:
+    """The bridges of cards that take any address of a network which no address of the bridge tells, each with ``ip`` or ``ip6``.
+
+    What a layout makes of one nobody knows yet.
+    """
+    asked = {
+        (item.text("bridge") or "", key) for item in spec.wanted("networks") for key in KEYS if item.text(key) == AUTO
+    }
     return frozenset(
-        name
-        for name, link in there.items()
-        if Reference(BRIDGE, name) not in host.expected
-        and not any(entry.get("family") == "inet" for entry in link.get("addr_info", ()))
+        (name, key)
+        for name, key in asked
+        if name in host.links
+        and Reference(BRIDGE, name) not in host.expected
+        and network_of(host.links[name], key) is None
     )
+
+
+def network_of(bridge: Link, key: str) -> str | None:
+    """The address of a *bridge*, with the length of its prefix, that tells the network out of which ``ip`` or ``ip6`` is taken."""
+    family = "inet" if key == "ip" else "inet6"
+    for entry in bridge.get("addr_info", ()):
+        # The network of an IPv6 address that a router told is the router's, which may tell another tomorrow.
+        is_own = family == "inet" or (entry.get("scope") == "global" and not is_told(entry))
+        if entry.get("family") == family and is_own:
+            return f"{entry['local']}/{entry['prefixlen']}"
+    return None

@@ -37,7 +37,7 @@ from .._core.options import (
     or_none,
 )
 from .._core.units import KIB, MIB, RATES_ALLOWED, parse_rate, parse_size, show_memory_kib, show_rate
-from .auto_address import AUTO, is_auto, read_offer
+from .auto_address import AUTO, is_auto, is_of_ipv6, read_offer
 from .device import NODE, SERIAL, USB
 
 STATES = ("present", "started", "running", "stopped", "shutdown", "restarted", "paused", "absent")
@@ -48,10 +48,16 @@ CLONE_MODES = ("linked", "full")
 NO_ORDER = -1
 # What a card has in the place of an address: one that it asks for, and none that anybody gives it.
 DHCP, NO_ADDRESS = "dhcp", "none"
+# The guest gives itself an address from what a router announces, as systems do unless they are told otherwise.
+SLAAC = "slaac"
+# Why there is no gateway6.
+NEEDS_IP6 = "needs a fixed address in ip6"
 
 _ENDS = re.compile("\r\n?")
 _KEY = re.compile(r"(^|\s)(ssh-|ecdsa-|sk-)\S+ AAAA\S*")
 _MEMORY = "whole MiB, 16 MiB to 64 TiB"
+_IP6 = "an IPv6 address with its prefix length such as 2001:db8::10/64, slaac, or auto"
+_GATEWAY6 = "an IPv6 address, such as 2001:db8::1 or fe80::1"
 _SCOPE = re.compile(r"[A-Za-z0-9_.-]{0,15}")
 # They become words of a shell's command line: liblxc runs a hook through one.
 _DEVICE_PATH = re.compile(r"/dev/[A-Za-z0-9_.:@+#=/-]{1,200}")
@@ -148,6 +154,29 @@ def show_ip(ip: str | None) -> str | None:
     return AUTO if ip is not None and is_auto(ip) else ip
 
 
+def parse_ip6(key: str, value: str) -> str:
+    """An address of IPv6, beside what ``networks[].ip`` says; slaac, which leaves it to the guest and its router, becomes ""."""
+    if value == SLAAC:
+        return ""
+    address = parse_ip(key, value)
+    if address == AUTO:
+        return AUTO
+    if not is_of_ipv6(address) or (not is_auto(address) and ipaddress.ip_interface(address).is_link_local):
+        raise bad_value(key, value, _IP6)
+    return address
+
+
+def _show_ip6(ip6: str | None) -> str | None:
+    return t.cast("str | None", or_none(show_ip(ip6)))
+
+
+def parse_gateway6(key: str, value: t.Any) -> str:
+    found = parse_gateway(key, value)
+    if ":" not in found:
+        raise bad_value(key, value, _GATEWAY6)
+    return found
+
+
 def is_fixed(address: str) -> bool:
     """Whether ``networks[].ip`` is an address, and neither ``dhcp`` nor ``none``."""
     return address not in (DHCP, NO_ADDRESS)
@@ -187,6 +216,8 @@ IP = Check(
     "dhcp, none, auto, or an address with its prefix length such as 192.0.2.10/24",
     ("192.0.2.10/24", "192.0.2.11/24"),
 )
+IP6 = Check(parse_ip6, _IP6, ("2001:db8::10/64", "2001:db8::11/64"))
+GATEWAY6 = Check(parse_gateway6, _GATEWAY6, ("2001:db8::1", "2001:db8::2"))
 DEVICE_PATH = Check(
     _parse_device_path,
     "a path below /dev of letters, digits and _.:@+#=/-, and none that every guest has of its own",
@@ -239,6 +270,8 @@ NETWORK_MAC = Option("networks[].mac", check=MAC, live=never, aliases=("hwaddr",
 NETWORK_MTU = Option("networks[].mtu", "int", MTU, off=0, show=or_none)
 NETWORK_GATEWAY = Option("networks[].gateway", check=GATEWAY, off="", show=or_none, note="of a fixed address")
 NETWORK_IP = Option("networks[].ip", check=IP, show=show_ip)
+NETWORK_IP6 = Option("networks[].ip6", check=IP6, off="", show=_show_ip6)
+NETWORK_GATEWAY6 = Option("networks[].gateway6", check=GATEWAY6, off="", show=or_none, note="of a fixed address")
 LINK = Option("networks[].link", choices=LINKS, create="up", off="up", live=always)
 
 # As the guest sees them: what it gets, and what it sends.

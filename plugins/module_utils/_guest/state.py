@@ -39,7 +39,7 @@ class GuestState:
     declined in this run of it. *other_kind* is the kind of the guest that has its name. *taken_macs* are those of all other
     guests. *vlan_obstacles* says of bridges why no card on them can be in a VLAN, *rate_obstacle* why no card can
     be limited. *answering* are fixed addresses that it is to get and that somebody else has, each with the MAC that says so.
-    *bare_bridges* are those without an IPv4 address, which would tell the network out of which one is taken.
+    *bare_bridges* are those without an address that would tell the network out of which one is taken, each with ``ip`` or ``ip6``.
     *clones* are the guests whose volumes stand on its own, *source* is what a new one is cloned from, *installing* an installer that has not
     come to its end.
 
@@ -92,7 +92,7 @@ class GuestState:
         source: Source | None = None,
         answering: t.Mapping[str, str] | None = None,
         installing: Installing | None = None,
-        bare_bridges: t.Collection[str] = (),
+        bare_bridges: t.Collection[tuple[str, str]] = (),
     ) -> None:
         self.installing = installing
         self.bare_bridges = bare_bridges

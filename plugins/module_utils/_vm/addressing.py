@@ -27,6 +27,10 @@ from .xml.nic import Nic
 _HOST_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
+# The options of a card that a seed alone tells.
+_IN_SEED = ("gateway", "dns", "ip6", "gateway6")
+
+
 class Given(t.NamedTuple):
     """What a card has once the run is over: its *address* with the length of the prefix, and what the network keeps for it, if anything."""
 
@@ -35,21 +39,49 @@ class Given(t.NamedTuple):
 
 
 def with_addresses(spec: Spec, record: GuestRecord) -> Spec:
-    """*spec* with the addresses that were taken for its cards with ``ip: auto``."""
+    """*spec* with the addresses that were taken for its cards with ``auto``."""
     if "networks" not in spec.lists:
         return spec
 
     def with_address(item: Item) -> Item:
-        ip, known = item.text("ip"), record.addresses.get(item.name)
-        has_one = ip is not None and known is not None and is_auto(ip) and fits(ip, known, 4)
-        return item.with_values({**item.values, "ip": known}) if has_one else item
+        known = {
+            key: cidr
+            for key, taken, version in (("ip", record.addresses, 4), ("ip6", record.addresses6, 6))
+            if is_auto(wish := item.text(key)) and (cidr := taken.get(item.name)) and fits(wish or "", cidr, version)
+        }
+        return item.with_values({**item.values, **known}) if known else item
 
     return spec.replace(lists={**spec.lists, "networks": tuple(map(with_address, spec.items("networks")))})
+
+
+def as_compared(spec: Spec, state: State) -> Spec:
+    """*spec* with the addresses that were taken, and without what its seed alone tells the cards where that stays as it is."""
+    spec = with_addresses(spec, state.record)
+    if not (state.exists and spec.leaves_seed):
+        return spec
+    nics: t.Mapping[str, Nic] = state.persistent.nics
+    left: set[str] = set()
+
+    def without_left(item: Item) -> Item:
+        nic = nics.get(item.name)
+        bridge = item.text("bridge") or (nic.value("bridge") if nic else "")
+        keys = {*_IN_SEED, *(() if bridge in state.servers else ("ip",))}
+        left.update(f"networks[{item.name}].{key}" for key in keys)
+        return item.with_values({key: value for key, value in item.values.items() if key not in keys})
+
+    networks = tuple(map(without_left, spec.items("networks")))
+    lists = {**spec.lists, "networks": networks} if "networks" in spec.lists else spec.lists
+    return spec.replace(lists=lists, unset=tuple(path for path in spec.unset if path not in left))
 
 
 def is_address(ip: str | None) -> bool:
     """Whether ``networks[].ip`` is an address by now: no word, and no choice that is left to the host."""
     return ip is not None and ip[0].isdigit()
+
+
+def is_address6(ip6: str | None) -> bool:
+    """Whether ``networks[].ip6`` is an address by now."""
+    return bool(ip6) and not is_auto(ip6)
 
 
 def without(declared: str | None) -> str:
@@ -135,10 +167,17 @@ def seed_cards(spec: Spec, state: State, plan: Plan) -> dict[str, Card]:
 
         ip = value("ip")
         if bridge in state.servers:
-            found[name] = Card(mac, NO_ADDRESS if ip == NO_ADDRESS else DHCP)
+            card = Card(mac, NO_ADDRESS if ip == NO_ADDRESS else DHCP)
         else:
-            found[name] = Card(mac, ip, value("gateway") if is_address(ip) else "", tuple(value("dns")))
+            card = Card(mac, ip, value("gateway") if is_address(ip) else "", tuple(value("dns")))
+        ip6 = value("ip6")
+        found[name] = card._replace(ip6=ip6, gateway6=value("gateway6")) if is_address6(ip6) else card
     return found
+
+
+def given6(spec: Spec, state: State, plan: Plan) -> dict[str, str]:
+    """The cards that a seed tells an address of IPv6 once *plan* is carried out, by name."""
+    return {name: card.ip6 for name, card in seed_cards(spec, state, plan).items() if card.ip6}
 
 
 def own_reservations(cards: t.Mapping[str, Given], state: State) -> tuple[Reserved, ...]:
@@ -158,8 +197,10 @@ def is_unsettled(spec: Spec, state: State, plan: Plan) -> bool:
     """Whether the record says other than what stands once *plan* is carried out: a run was killed before it had written that."""
     cards = given(spec, state, plan)
     addresses = {name: its.address for name, its in cards.items()}
-    return state.exists and (addresses, {*own_reservations(cards, state)}) != (
+    stands = addresses, given6(spec, state, plan), {*own_reservations(cards, state)}
+    return state.exists and stands != (
         state.record.addresses,
+        state.record.addresses6,
         {*state.record.reservations},
     )
 

@@ -24,6 +24,7 @@ from .._core.waiting import wait_until
 from .._guest import beside, port
 from .._guest.addressing import Wish, take
 from .._guest.auto_address import is_auto
+from .._guest.cards import KEYS
 from .._guest.content import Source, copied_by_itself
 from .._guest.identity import link_name
 from .._guest.installing import INSTALL
@@ -41,7 +42,7 @@ from .._storage.choice import drivers_of
 from .._storage.driver import Attempt, DiskSource, Driver, Snapshotting
 from .._storage.volume import Volume
 from . import backup, installing, power, process, reserving, seed, stillness, storage
-from .addressing import Given, given, own_reservations, seed_cards, with_addresses
+from .addressing import Given, as_compared, given, given6, own_reservations, seed_cards
 from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, recorded_as, tpm_folder, uuid_of_tpm, word_of
 from .installer import Installer, installer_of
 from .naming import noted_names
@@ -94,8 +95,8 @@ def apply_vm(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
     _check_folders(state)
     with errors_of(f"change {spec.name}", ApplyError):
         if spec.state != "absent":
-            state = _with_taken(spec, state, work.host)
-            spec = with_addresses(spec, state.record)
+            state = _with_taken(as_compared(spec, state), state, work.host)
+            spec = as_compared(spec, state)
         wanted = spec if state.exists or spec.state == "absent" else VmKind(spec, state).created()
         backend = VmBackend(wanted, state, plan, work)
         yield from Run(backend, wanted, state, plan, installs=backend).steps()
@@ -104,11 +105,12 @@ def apply_vm(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
 def _with_taken(spec: Spec, state: State, host: Host) -> State:
     """*state* with an address in the record for each card that leaves the choice to the host and has none yet."""
     wishes = []
-    for item in with_addresses(spec, state.record).wanted("networks"):
-        nic, ip = state.persistent.things("networks").get(item.name) if state.exists else None, item.text("ip")
-        if ip is not None and is_auto(ip):
-            bridge = item.text("bridge") or (nic.value("bridge") if nic else "")
-            wishes.append(Wish(item.name, "ip", ip, bridge, item.get("vlan", nic.value("vlan") if nic else 0)))
+    for item in spec.wanted("networks"):
+        nic = state.persistent.things("networks").get(item.name) if state.exists else None
+        bridge = item.text("bridge") or (nic.value("bridge") if nic else "")
+        vlan = item.get("vlan", nic.value("vlan") if nic else 0)
+        wanted = {key: ip for key in KEYS if (ip := item.text(key)) is not None and is_auto(ip)}
+        wishes += [Wish(item.name, key, ip, bridge, vlan) for key, ip in wanted.items()]
     if not wishes:
         return state
     return state.replace(
@@ -235,7 +237,10 @@ class VmBackend:
 
     @property
     def _addresses(self) -> dict[str, t.Any]:
-        return {"addresses": {name: its.address for name, its in self.given.items()}}
+        return {
+            "addresses": {name: its.address for name, its in self.given.items()},
+            "addresses6": given6(self.spec, self.state, self.plan),
+        }
 
     def settle_addresses(self) -> Steps:
         wanted = own_reservations(self.given, self.state)
@@ -802,15 +807,16 @@ class VmBackend:
     @property
     def _tells_addresses(self) -> bool:
         """Whether the plan changes what the seed that is there tells the cards."""
-        if not self.state.exists or self.state.seed_path is None:
+        if not self.state.exists or self.state.seed_path is None or self.spec.leaves_seed:
             return False
         keys = [split(change.path) for change in self.plan.changes]
         names = {name for area, name, key in keys if area == "networks" and key in ("", "ip", "mac", "bridge")}
         cards, nics = seed_cards(self.spec, self.state, self.plan), self.state.persistent.nics
         # One that asks by DHCP, and was told so, finds its way with an older seed too.
+        plain = DHCP, ""
         before = {name: nics[name].value("told") for name in names if name in nics}
-        asks = {(cards[name].ip, before.get(name, DHCP)) == (DHCP, DHCP) for name in names if name in cards}
-        return False in asks
+        told = {name: (cards[name].ip, cards[name].ip6) for name in names if name in cards}
+        return any((its, before.get(name, plain)) != (plain, plain) for name, its in told.items())
 
     def write_definition(self) -> bool:
         if not self.state.exists:

@@ -15,7 +15,7 @@ from .._core.errors import SpecError
 from .._core.options import Item
 from .._guest.claims import CardClaim, as_it_is, once_it_stands, when_it_goes
 from .._image.state import space_of
-from .addressing import is_address, with_addresses
+from .addressing import as_compared
 from .plan import VmKind
 from .spec import DEVICE_REFS, Spec, is_shared, reads_only, with_create_defaults, with_presets, with_source
 from .state import State
@@ -35,7 +35,7 @@ def claims_of(spec: Spec | None, state: State) -> Claims:
         return as_it_is(state, cards, memory_kib=_memory_before(state), links=[nic.tap for nic in live.values()])
     if spec.state == "absent":
         return when_it_goes(VmKind(spec, state))
-    spec = wanted = with_addresses(spec, state.record)
+    spec = wanted = as_compared(spec, state)
     if not state.exists:
         # What it lacks its own plan says.
         with contextlib.suppress(SpecError):
@@ -62,8 +62,8 @@ def _devices(spec: Spec, state: State) -> dict[t.Hashable, str]:
 
 
 def _addresses(nic: Nic) -> tuple[str, ...]:
-    ip = nic.value("ip")
-    return (ip,) if is_address(ip) else ()
+    """What it has as ``ip`` and ``ip6``, words and nothing too."""
+    return (nic.value("ip"), nic.value("ip6"))
 
 
 def _written_disks(spec: Spec, state: State) -> dict[t.Hashable, str]:

@@ -75,6 +75,7 @@ def _networks(side: VmSide, state: State) -> list[dict[str, t.Any]]:
             "vlan": nic.value("vlan") or None,
             "mac": nic.mac,
             "ip": nic.value("ip"),
+            "ip6": nic.value("ip6") or None,
             "addresses": _addresses(nic, state),
             "link": nic.value("link"),
         }
@@ -83,11 +84,11 @@ def _networks(side: VmSide, state: State) -> list[dict[str, t.Any]]:
 
 
 def _addresses(nic: Nic, state: State) -> list[str]:
-    """Those that it has while it runs, else the one that it will have."""
+    """Those that it has while it runs, else those that it will have."""
     if state.live is not None:
         return list(state.addresses.get(nic.mac, ()))
-    ip = nic.value("ip")
-    return [ip.partition("/")[0]] if is_address(ip) else []
+    fixed = [*filter(is_address, (nic.value("ip"),)), *filter(None, (nic.value("ip6"),))]
+    return [cidr.partition("/")[0] for cidr in fixed]
 
 
 def knows_addresses(facts: t.Mapping[str, t.Any]) -> bool:

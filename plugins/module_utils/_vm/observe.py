@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import types
 import typing as t
 
 from .._core import atomic, libraries
+from .._core.claims import addresses_in
 from .._core.errors import ObserveError
 from .._core.keyed import Naming, claim_names
 from .._core.options import Item, split
 from .._core.reference import Reference
 from .._guest import options as guest_options
 from .._guest.allocation import taken_macs
-from .._guest.cards import bare_bridges, rate_obstacle
+from .._guest.auto_address import is_auto
+from .._guest.cards import KEYS, bare_bridges, rate_obstacle
 from .._guest.clones import linked_clones
 from .._guest.installing import Installing
 from .._guest.record import GuestRecord, Run
@@ -54,6 +57,8 @@ from .xml.filesystem import Share, tag_mark
 from .xml.hostdev import Hostdev, marks_of
 from .xml.nic import Nic
 
+# What a card has of IPv6 that no seed tells anything of it.
+NO_IP6 = types.MappingProxyType({"ip6": "", "gateway6": ""})
 LEAST_LIBVIRT_FOR_VLANS = 11_000_000
 
 _FIRMWARE = {*firmware.PATHS, "tpm.version", "tpm.model"}
@@ -269,6 +274,7 @@ def _with_ips(spec: Spec, state: State) -> State:
     lasting: dict[str, dict[str, t.Any]] = {}
     running: dict[str, dict[str, t.Any]] = {}
     seeds = _seed_cards(spec, state)
+    six = {name: tuple(_told_of_ipv6(cards, nic.mac) for cards in seeds) for name, nic in state.persistent.nics.items()}
     for name, nic in state.persistent.nics.items():
         item = spec.item("networks", name)
         bridge = (item and item.text("bridge")) or nic.value("bridge")
@@ -284,12 +290,20 @@ def _with_ips(spec: Spec, state: State) -> State:
         lasting[name] = {"ip": ip, "gateway": gateway, "dns": ()}
         running[name] = {**lasting[name], "ip": _running_ip(name, nic, ip, state)}
     persistent, live = state.persistent, state.live
-    told = {name: _told_by_seed(seeds[0], nic, None)["ip"] for name, nic in persistent.nics.items()}
-    nics = {name: nic.with_values(**lasting[name], told=told[name]) for name, nic in persistent.nics.items()}
+    told = {
+        name: (_told_by_seed(seeds[0], nic, None)["ip"], six[name][0]["ip6"]) for name, nic in persistent.nics.items()
+    }
+    nics = {
+        name: nic.with_values(**lasting[name], **six[name][0], told=told[name]) for name, nic in persistent.nics.items()
+    }
     persistent = persistent.but(nics=nics)
     if live is not None:
         unknown = {"ip": guest_options.DHCP, "gateway": "", "dns": ()}
-        nics = {name: nic.with_values(**running.get(name, unknown)) for name, nic in live.nics.items()}
+        now6 = {name: its[1] for name, its in six.items()}
+        nics = {
+            name: nic.with_values(**running.get(name, unknown), **now6.get(name, NO_IP6))
+            for name, nic in live.nics.items()
+        }
         live = live.but(nics=nics)
     # What was noted of addresses is in the values of the cards now: it keeps nobody from asking for any address again.
     declined = tuple(path for path in state.declined if not path.endswith("].ip"))
@@ -298,11 +312,12 @@ def _with_ips(spec: Spec, state: State) -> State:
 
 def _seed_cards(spec: Spec, state: State) -> tuple[t.Mapping[str, Card] | None, t.Mapping[str, Card] | None]:
     """What the seed tells the cards, by their MACs, as it lies there and as the running machine read it; ``None`` where it tells none."""
-    keys = {"ip", "gateway", "dns"}
+    keys = {"ip", "gateway", "dns", "ip6", "gateway6"}
     unset = any(split(path)[0] == "networks" and split(path)[2] in keys for path in spec.unset)
     is_asked = unset or any(keys & item.values.keys() for item in spec.items("networks"))
     is_written = spec.has_seed or any(path in CLOUD_INIT for path in spec.unset)
-    if state.seed_path is None or not (is_asked or is_written or state.record.addresses):
+    is_recorded = bool(state.record.addresses or state.record.addresses6)
+    if state.seed_path is None or not (is_asked or is_written or is_recorded):
         return None, None
     lasting = _cards_in(_read_file(state.seed_path))
     if state.run is None:
@@ -320,6 +335,11 @@ def _told_by_seed(cards: t.Mapping[str, Card] | None, nic: Nic, declared: str | 
     if card is None:
         return {"ip": without(declared), "gateway": "", "dns": ()}
     return {"ip": card.ip, "gateway": card.gateway, "dns": card.dns}
+
+
+def _told_of_ipv6(cards: t.Mapping[str, Card] | None, mac: str) -> t.Mapping[str, str]:
+    card = (cards or {}).get(mac)
+    return {"ip6": card.ip6, "gateway6": card.gateway6} if card else NO_IP6
 
 
 def _running_ip(name: str, nic: Nic, lasting: str, state: State) -> str:
@@ -801,14 +821,17 @@ def _who_has_addresses(spec: Spec, state: State, host: Host) -> tuple[dict[str, 
     leases: dict[str, dict[str, str]] = {}
     found: dict[str, str] = {}
     for item in spec.wanted("networks"):
-        nic, ip = nics.get(item.name), item.text("ip")
+        nic = nics.get(item.name)
         bridge = item.text("bridge") or (nic.value("bridge") if nic else "")
         vlan = item.get("vlan", nic.value("vlan") if nic else 0) or 0
-        is_there = nic is not None and nic.value("ip") == ip and nic.value("bridge") == bridge
-        if ip is None or not is_address(ip) or is_there or bridge not in host.link_names:
+        stays = nic is not None and nic.value("bridge") == bridge
+        new = {key: item.text(key) for key in KEYS if not (nic and stays and nic.value(key) == item.text(key))}
+        asked = addresses_in(*(ip for ip in new.values() if not is_auto(ip)))
+        if not asked or bridge not in host.link_names:
             continue
-        leases[bridge] = handed_out.leases(host, bridge)
-        found.update(neighbours.who_answers(bridge, [ip.partition("/")[0]], vlan if isinstance(vlan, int) else 0))
+        if is_address(new.get("ip")):
+            leases[bridge] = handed_out.leases(host, bridge)
+        found.update(neighbours.who_answers(bridge, asked, vlan if isinstance(vlan, int) else 0))
     return leases, {address: mac for address, mac in found.items() if mac not in own}
 
 

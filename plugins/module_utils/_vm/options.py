@@ -352,6 +352,8 @@ OPTIONS = Options(
         note="the bridge keeps it at once, a running guest has it from its next start on",
     ),
     guest.NETWORK_GATEWAY.but(home=SEED),
+    guest.NETWORK_IP6.but(home=SEED),
+    guest.NETWORK_GATEWAY6.but(home=SEED),
     Option("networks[].dns", "list", each(guest.ADDRESS), home=SEED, off=(), show=listed),
     guest.LINK,
     *guest.NETWORK_RATES,

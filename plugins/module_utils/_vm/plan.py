@@ -20,13 +20,13 @@ from .._core.units import show_size
 from .._guest.auto_address import AUTO, has_no_network, is_empty, none_is_free
 from .._guest.device import PCI, USB
 from .._guest.installing import INSTALL
-from .._guest.options import is_fixed
+from .._guest.options import NEEDS_IP6, is_fixed, is_reachable
 from .._guest.plan import Kind, is_half_made, plan_guest, refuse, stop
 from .._guest.state import Side
 from .._host.dhcp import Server
 from .._image import presets
 from .._image.plan import copy_path
-from .addressing import is_address, is_unsettled, misfit, owner_of_ip, owner_of_mac, with_addresses
+from .addressing import as_compared, is_address, is_address6, is_unsettled, misfit, owner_of_ip, owner_of_mac
 from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, tpm_folder, wanted_way, word_of
 from .installer import installer_of
 from .naming import has_new_name
@@ -108,7 +108,7 @@ class VmKind(Kind):
     state: State
 
     def __init__(self, spec: Spec, state: State) -> None:
-        super().__init__(with_addresses(spec, state.record), state)
+        super().__init__(as_compared(spec, state), state)
         # What cannot be plugged in while it runs, by path, with why.
         self.waiting: dict[str, str] = {}
 
@@ -786,6 +786,10 @@ class VmKind(Kind):
 
     def declared_value(self, area: str, key: str, item: Item, before: Thing) -> t.Any:
         declared = super().declared_value(area, key, item, before)
+        if area == "networks" and key == "gateway6" and not self._ip6_after(item, before):
+            # It goes with the address that it is the way out for, of a machine that runs too.
+            now = self.state.live.nics.get(item.name) if self.state.live is not None else None
+            return "" if before.value(key) or (now is not None and now.value(key)) else declared
         if key == "source" and isinstance(before, (Disk, Cdrom)) and declared and self._is_on(before, declared):
             return before.value(key)
         return declared
@@ -828,7 +832,12 @@ class VmKind(Kind):
             return False
         if isinstance(before, Disk):
             check_limits(item, before, draft.unset)
-        can = self._can_have_address(draft, item, before) and self._can_be_told(draft, item, before)
+        can = (
+            self._can_have_address(draft, item, before)
+            and self._can_have_address6(draft, item, before)
+            and self._can_be_told(draft, item, before)
+            and self._has_way_of_ipv6(draft, item, before)
+        )
         return can and super().check(draft, area, item, before)
 
     def _check_drive(self, draft: Draft, item: Item, before: Thing | None) -> bool:
@@ -869,8 +878,8 @@ class VmKind(Kind):
         reason = self._kept_already(item, before, bridge, server) if server else self._without_server(item, "", before)
         if is_empty(ip):
             reason = none_is_free(ip, bridge)
-        elif reason is None and ip == AUTO and bridge in self.state.bare_bridges:
-            reason = has_no_network(bridge)
+        elif reason is None and ip == AUTO and (bridge, "ip") in self.state.bare_bridges:
+            reason = has_no_network(bridge, "ip")
         if reason is None:
             draft.plan.assumed.append(f"a free address on {bridge}")
         else:
@@ -890,12 +899,17 @@ class VmKind(Kind):
     def _without_server(self, item: Item, cidr: str, before: Thing | None) -> str | None:
         """Why nothing tells a card on a bridge without a DHCP server its address; a bridge that is not there yet may get one."""
         bridge = item.text("bridge") or (before.value("bridge") if before is not None else "")
-        name, address = self.spec.name, cidr.partition("/")[0]
         if bridge not in self.state.bridges_there:
             return None
+        untold = self._without_seed(f"the bridge {bridge} has no DHCP server of this host")
+        return untold or self._answers(cidr.partition("/")[0], bridge)
+
+    def _without_seed(self, without: str) -> str | None:
+        """Why no seed tells a card its address, which nothing else does: that it is *without* something."""
+        name = self.spec.name
         if not self.spec.has_seed and (not self.state.exists or self.state.seed_path is None):
             return (
-                f"the bridge {bridge} has no DHCP server of this host, and {name} has no seed (cloud_init) that would tell it its address. "
+                f"{without}, and {name} has no seed (cloud_init) that would tell it its address. "
                 "Configure it inside, or give it cloud_init"
             )
         path, reader = "cloud_init.network_config", reader_of(self.state.presets.seed)
@@ -906,10 +920,55 @@ class VmKind(Kind):
         kept = self.state.persistent.values.get(path) if self.state.exists and path not in self.spec.unset else None
         if self.spec.get(path, kept):
             return f"{path} says how {name} comes to its addresses. Write it there, or take that off"
-        who, own_macs = self.state.answering.get(address), self._own_macs
-        if who is not None and who not in own_macs | self.state.taken_macs.keys():
-            return _answers(address, bridge, who)
         return None
+
+    def _can_have_address6(self, draft: Draft, item: Item, before: Thing | None) -> bool:
+        """Whether the address of IPv6 that a card is to get is free, and its seed can tell it."""
+        ip6, path = item.text("ip6"), f"networks[{item.name}].ip6"
+        now, there = (before.value("ip6"), before.value("bridge")) if before is not None else ("", "")
+        bridge = item.text("bridge") or there
+        if not ip6 or (ip6, bridge) == (now, there):
+            return True
+        reason = self._without_seed("no DHCP server keeps addresses of IPv6")
+        if is_address6(ip6):
+            reason = reason or self._answers(ip6.partition("/")[0], bridge)
+        elif is_empty(ip6):
+            reason = none_is_free(ip6, bridge)
+        elif reason is None and ip6 == AUTO and (bridge, "ip6") in self.state.bare_bridges:
+            reason = has_no_network(bridge, "ip6")
+        if reason is not None:
+            show = OPTIONS[path].show
+            refuse(draft, path, show(now), show(ip6), f"{path}: {reason}")
+        elif not is_address6(ip6):
+            draft.plan.assumed.append(f"a free IPv6 address on {bridge}")
+        return reason is None
+
+    def _has_way_of_ipv6(self, draft: Draft, item: Item, before: Thing | None) -> bool:
+        """Whether the gateway of a fixed address of IPv6 is one for what the card has, or is to have."""
+        path, ip6 = f"networks[{item.name}].gateway6", self._ip6_after(item, before)
+        now = before.value("gateway6") if before is not None else ""
+        way = item.text("gateway6") or ("" if path in draft.unset or not ip6 else now)
+        if not way or not {"ip6", "gateway6"} & item.values.keys():
+            return True
+        reason = None
+        if not ip6:
+            reason = NEEDS_IP6
+        elif not is_reachable(way, ip6):
+            reason = f"{way} is not in the network of {ip6}. Write another gateway6"
+        if reason is not None:
+            refuse(draft, path, now or None, way, f"{path}: {reason}")
+        return reason is None
+
+    def _ip6_after(self, item: Item, before: Thing | None) -> str:
+        now = before.value("ip6") if before is not None else ""
+        return "" if f"networks[{item.name}].ip6" in self.spec.unset else t.cast(str, item.get("ip6", now) or "")
+
+    def _answers(self, address: str, bridge: str, *own: str) -> str | None:
+        """That somebody else on *bridge* has the *address*, as a sentence; *own* are MACs of the machine that it does not have yet."""
+        who = self.state.answering.get(address)
+        if who is None or who in {*own, *self._own_macs, *self.state.taken_macs}:
+            return None
+        return f"{address} answers on {bridge} already, from {who}. Choose another, or take it off there"
 
     @property
     def _own_macs(self) -> set[str]:
@@ -928,15 +987,12 @@ class VmKind(Kind):
         its = owner_of_mac(server, mac)
         if its is not None and its.ip != address and its.owner != own:
             return f"{bridge} keeps {its.ip} for this card, {mac}, by {its.label}. Change it there"
-        own_macs = {mac, *self._own_macs}
-        lessee, who = self.state.leases.get(bridge, {}).get(address), self.state.answering.get(address)
-        if lessee is not None and lessee not in own_macs:
+        lessee = self.state.leases.get(bridge, {}).get(address)
+        if lessee is not None and lessee not in {mac, *self._own_macs}:
             return (
                 f"{bridge} has leased {address} to {lessee}. Choose another, or give it this one when the lease is over"
             )
-        if who is not None and who not in own_macs | self.state.taken_macs.keys():
-            return _answers(address, bridge, who)
-        return None
+        return self._answers(address, bridge, mac)
 
     def _can_be_shared(self, draft: Draft, item: Item) -> bool:
         source, path = item.text("source"), f"shares[{item.name}]"
@@ -1084,10 +1140,6 @@ def held_medium(path: str) -> str:
         f"{path}: the medium did not come out while the machine runs: the guest holds it, as while it is mounted, or libvirt is older "
         "than 9.1 and the drive was plugged in while it ran. It goes with the next boot, or with allow: [eject]"
     )
-
-
-def _answers(address: str, bridge: str, mac: str) -> str:
-    return f"{address} answers on {bridge} already, from {mac}. Choose another, or take it off there"
 
 
 def _obstacle_to_growth(disk: Disk) -> str | None:

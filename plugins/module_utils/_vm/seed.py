@@ -29,6 +29,8 @@ LABEL = "cidata"
 # What of a seed is no option: the instance that it tells.
 INSTANCE = "instance"
 _FILES = ("user-data", "meta-data", "network-config", "vendor-data")
+# Where a default route leads.
+_ANY, _ANY6 = "0.0.0.0/0", "::/0"
 _HEAD = "#cloud-config\n"
 _ARCHIVE = "#cloud-config-archive\n"
 # In vendor data, of which a hook runs whatever the user data says, while a bootcmd there would replace one of ours. Where the file was
@@ -243,11 +245,15 @@ def _network(cards: Cards) -> dict[str, t.Any]:
 
 def _ethernet(card: Card) -> dict[str, t.Any]:
     told: dict[str, t.Any] = {"match": {"macaddress": card.mac}, "dhcp4": card.ip == DHCP}
-    if is_fixed(card.ip):
-        told["addresses"] = [card.ip]
-    if card.gateway:
-        # cloud-init 22.4 knows no "default".
-        told["routes"] = [{"to": "::/0" if ":" in card.gateway else "0.0.0.0/0", "via": card.gateway}]
+    addresses = [*([card.ip] if is_fixed(card.ip) else []), *([card.ip6] if card.ip6 else [])]
+    if addresses:
+        told["addresses"] = addresses
+    if card.ip6 and not card.gateway6:
+        told["accept-ra"] = True  # for the way out, which ifupdown does not take beside an address unless it is told to
+    # cloud-init 22.4 knows no "default".
+    routes = [{"to": to, "via": way} for to, way in ((_ANY, card.gateway), (_ANY6, card.gateway6)) if way]
+    if routes:
+        told["routes"] = routes
     if card.dns:
         told["nameservers"] = {"addresses": list(card.dns)}
     return told
@@ -267,12 +273,16 @@ def read_cards(files: t.Mapping[str, str]) -> dict[str, Card] | None:
 
 
 def _card(told: t.Mapping[str, t.Any]) -> Card:
-    addresses, routes = told.get("addresses"), told.get("routes")
+    addresses = [str(address) for address in told.get("addresses") or ()]
+    four, six = (next((its for its in addresses if (":" in its) == is_six), "") for is_six in (False, True))
+    ways = {str(route["to"]): str(route["via"]) for route in told.get("routes") or ()}
     return Card(
         str(told["match"]["macaddress"]),
-        DHCP if told.get("dhcp4") else str(addresses[0]) if addresses else NO_ADDRESS,
-        str(routes[0]["via"]) if routes else "",
+        DHCP if told.get("dhcp4") else four or NO_ADDRESS,
+        ways.get(_ANY, ""),
         tuple((told.get("nameservers") or {}).get("addresses") or ()),
+        six,
+        ways.get(_ANY6, ""),
     )
 
 

@@ -13,9 +13,14 @@ from .._guest.options import DHCP
 
 
 class Card(t.NamedTuple):
-    """What a seed tells a card: to ask by DHCP, nothing, or an address with the length of its prefix, in the words of ``networks[].ip``."""
+    """What a seed tells a card: to ask by DHCP, nothing, or an address with the length of its prefix, in the words of ``networks[].ip``.
+
+    Of IPv6 an address or nothing, so that it takes what a router announces, as systems do unless they are told otherwise.
+    """
 
     mac: str
     ip: str = DHCP
     gateway: str = ""
     dns: tuple[str, ...] = ()
+    ip6: str = ""
+    gateway6: str = ""

@@ -15,9 +15,9 @@ import typing as t
 from .._core.declared import check_line, check_name
 from .._core.errors import SpecError, bad_value
 from .._core.keyed import Thing
-from .._core.options import Item
+from .._core.options import SEED, Item
 from .._guest import options as guest_options
-from .._guest.auto_address import is_auto
+from .._guest.auto_address import is_auto, is_of_ipv6
 from .._guest.content import Source
 from .._guest.device import PCI, USB
 from .._guest.spec import GuestSpec, parse_guest
@@ -59,6 +59,11 @@ class Spec(GuestSpec):
     def has_seed(self) -> bool:
         return any(path in self.values for path in CLOUD_INIT)
 
+    @property
+    def leaves_seed(self) -> bool:
+        """Whether the seed of a machine that stands is left as it is."""
+        return bool(self.get("cloud_init.on_change") == IGNORE)
+
 
 def parse(params: t.Mapping[str, t.Any]) -> Spec:
     """The declared virtual machine from a module's parameters.
@@ -80,13 +85,18 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
             f"unset: {taken_off[0]}: how the cores lie together goes as a whole. Write cpu.topology", key="unset"
         )
     for item in spec.wanted("networks"):
-        if ":" in (ip := item.text("ip") or "") and not is_auto(ip):
-            raise SpecError(f"networks[{item.name}].ip: must be an address of IPv4, not {ip}", key="networks")
+        if is_of_ipv6(ip := item.text("ip") or ""):
+            reason = f"must be an address of IPv4, not {ip}. Write one of IPv6 as ip6"
+            raise SpecError(f"networks[{item.name}].ip: {reason}", key="networks")
         _check_gateway(item)
-    places = [(item.get("bridge"), ip) for item in spec.wanted("networks") if "/" in (ip := item.text("ip") or "")]
+        _check_gateway6(item)
+    cards = [(item.get("bridge"), item.text(key) or "") for item in spec.wanted("networks") for key in ("ip", "ip6")]
+    places = [(bridge, ip.partition("/")[0]) for bridge, ip in cards if "/" in ip and not is_auto(ip)]
     if len(set(places)) != len(places):
         raise SpecError("networks: an ip is there twice on one bridge", key="networks")
-    if spec.get("cloud_init.on_change") == IGNORE and (kept := [path for path in spec.unset if path in CLOUD_INIT]):
+    if spec.get("cloud_init.on_change") == IGNORE and (
+        kept := [path for path in spec.unset if OPTIONS[path].home == SEED]
+    ):
         raise SpecError(f"unset: {kept[0]} is not taken off, as cloud_init.on_change says ignore", key="unset")
     for item in spec.items("cdroms"):
         _check_drive(item, spec.unset)
@@ -146,8 +156,20 @@ def _check_gateway(item: Item) -> None:
         return
     if not guest_options.is_fixed(ip):
         raise SpecError(f"{path}: needs a fixed address in ip, not {ip!r}", key=path)
+    if ":" in gateway:
+        raise SpecError(f"{path}: must be of IPv4, not {gateway}. Write one of IPv6 as gateway6", key=path)
     if not guest_options.is_reachable(gateway, ip):
         raise bad_value(path, gateway, f"an address in the network of {ip}")
+
+
+def _check_gateway6(item: Item) -> None:
+    path, ip6, gateway6 = f"networks[{item.name}].gateway6", item.text("ip6"), item.text("gateway6")
+    if not gateway6 or ip6 is None:
+        return
+    if not ip6:
+        raise SpecError(f"{path}: {guest_options.NEEDS_IP6}", key=path)
+    if not guest_options.is_reachable(gateway6, ip6):
+        raise bad_value(path, gateway6, f"an address in the network of {ip6}, or one of the link")
 
 
 def _check_names(spec: Spec) -> None:

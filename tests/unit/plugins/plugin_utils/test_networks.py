@@ -323,6 +323,17 @@ def test_the_only_address_of_a_guest_is_of_ipv6_where_its_network_is() -> None:
     assert net["ip"].startswith("auto:fd00:20::2-") and net["gateway"] == "fd00:20::1" and "ip6" not in net
 
 
+def test_a_machine_has_its_address_of_ipv6_in_ip6_alone_and_is_told_the_gateway_by_its_seed() -> None:
+    vm = {"guest_kind": "vm"}
+    both = {"alpha": host(LAB, SIX, bridges=[NAT]), "web": {**lab_guest("web", ip6="auto"), **vm}}
+    (net,) = guest_options(["web"], both, "vm")[0]["networks"]
+    assert net["ip6"].startswith("auto:fd00:20::2-") and net["gateway6"] == "fd00:20::1"
+    # The server of the bridge tells that of IPv4.
+    assert net["ip"].startswith("auto:10.20.0.2-") and "gateway" not in net
+    six = {"alpha": host(SIX, bridges=[NAT]), "web": {**lab_guest("web"), **vm}}
+    assert guest_options(["web"], six, "vm")[0]["networks"] == [{"name": "lan", "bridge": "br0", "ip": "auto"}]
+
+
 @pytest.mark.parametrize(
     ("ip6", "words"),
     [

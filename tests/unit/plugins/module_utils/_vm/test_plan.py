@@ -42,6 +42,8 @@ NIC_VALUES = {
     "model": "virtio",
     "link": "up",
     "mtu": 0,
+    "ip6": "",
+    "gateway6": "",
 }
 
 
@@ -438,7 +440,12 @@ ELSEWHERE = (
     TOPOLOGY | SCREEN | {"vcpus", "cpu.cores", "cpu.max_cores", "memory", "memory_max", "boot.order", "template"}
 )
 # What a disk has to be for a value.
-NEEDED = {"shareable": {"format": "raw"}, "rotation_rate": {"bus": "scsi"}, "io": {"cache": "none"}}
+NEEDED = {
+    "shareable": {"format": "raw"},
+    "rotation_rate": {"bus": "scsi"},
+    "io": {"cache": "none"},
+    "gateway6": {"ip6": "2001:db8::10/64"},
+}
 CELLS = [
     pytest.param(row, way, power, id=f"{row.path} {way} {power}")
     for row in apply_cells.rows("kvm_vm")

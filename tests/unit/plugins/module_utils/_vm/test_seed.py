@@ -157,6 +157,9 @@ def test_meta_data_of_the_user_is_read_as_such(meta):
         Card("52:54:00:00:00:01", "none"),
         Card("52:54:00:00:00:01", "192.0.2.5/24"),
         Card("52:54:00:00:00:01", "192.0.2.5/24", "192.0.2.1", ("192.0.2.53", "2001:db8::53")),
+        Card("52:54:00:00:00:01", ip6="2001:db8::5/64"),
+        Card("52:54:00:00:00:01", "none", ip6="2001:db8::5/64", gateway6="fe80::1"),
+        Card("52:54:00:00:00:01", "192.0.2.5/24", "192.0.2.1", (), "2001:db8::5/64", "2001:db8::1"),
     ],
 )
 def test_what_a_seed_tells_a_card_is_read_back_and_is_no_text_of_the_user(card):
@@ -180,4 +183,21 @@ def test_an_address_stands_in_the_words_of_cloud_init():
         "addresses": ["192.0.2.5/24"],
         "routes": [{"to": "0.0.0.0/0", "via": "192.0.2.1"}],
         "nameservers": {"addresses": ["192.0.2.53"]},
+    }
+
+
+def test_an_address_of_ipv6_stands_beside_what_is_said_of_ipv4():
+    cards = {"lan": Card("52:54:00:00:00:01", ip6="2001:db8::5/64")}
+    assert json.loads(seed.render("vm", {}, cards)["network-config"])["ethernets"]["lan"] == {
+        "match": {"macaddress": "52:54:00:00:00:01"},
+        "dhcp4": True,
+        "addresses": ["2001:db8::5/64"],
+        "accept-ra": True,
+    }
+    cards = {"lan": Card("52:54:00:00:00:01", "192.0.2.5/24", "192.0.2.1", (), "2001:db8::5/64", "fe80::1")}
+    assert json.loads(seed.render("vm", {}, cards)["network-config"])["ethernets"]["lan"] == {
+        "match": {"macaddress": "52:54:00:00:00:01"},
+        "dhcp4": False,
+        "addresses": ["192.0.2.5/24", "2001:db8::5/64"],
+        "routes": [{"to": "0.0.0.0/0", "via": "192.0.2.1"}, {"to": "::/0", "via": "fe80::1"}],
     }

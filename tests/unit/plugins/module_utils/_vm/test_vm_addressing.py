@@ -171,6 +171,15 @@ def test_a_record_keeps_the_reservations() -> None:
         ([{"name": "lan", "ip": "dhcp", "gateway": "10.0.0.1"}], "gateway: needs a fixed address in ip"),
         ([{"name": "lan", "ip": "10.0.0.5/24", "gateway": "10.0.1.1"}], "an address in the network of 10.0.0.5/24"),
         ([{"name": "lan", "ip": "2001:db8::5/64"}], r"networks\[lan\]\.ip: must be an address of IPv4"),
+        ([{"name": "lan", "ip": "auto:fd00::5-fd00::9/64"}], r"networks\[lan\]\.ip: must be an address of IPv4"),
+        ([{"name": "lan", "ip": "10.0.0.5/24", "gateway": "fd00::1"}], "gateway: must be of IPv4"),
+        ([{"name": "lan", "ip6": "10.0.0.5/24"}], "an IPv6 address with its prefix length"),
+        ([{"name": "lan", "ip6": "slaac", "gateway6": "fd00::1"}], "gateway6: needs a fixed address in ip6"),
+        ([{"name": "lan", "ip6": "fd00::5/64", "gateway6": "fd00:1::1"}], "an address in the network of fd00::5/64"),
+        (
+            [{"name": "a", "bridge": "br0", "ip6": "fd00::5/64"}, {"name": "b", "bridge": "br0", "ip6": "fd00::5/64"}],
+            "is there twice",
+        ),
         (
             [{"name": "a", "bridge": "br0", "ip": "10.0.0.5/24"}, {"name": "b", "bridge": "br0", "ip": "10.0.0.5/24"}],
             "is there twice",
@@ -180,3 +189,84 @@ def test_a_record_keeps_the_reservations() -> None:
 def test_bad_input_is_refused(networks: list[dict[str, str]], why: str) -> None:
     with pytest.raises(SpecError, match=why):
         parse({"name": "vm", "networks": networks})
+
+
+SEEDED = {"seed_path": "/seed"}
+FIXED = "fd00::5/64"
+
+
+def with_ip6(ip6: str, gateway6: str = "", **keys: t.Any) -> State:
+    return state_of(**keys).replace(persistent=side(nics=(nic(ip="dhcp", ip6=ip6, gateway6=gateway6),)))
+
+
+@pytest.mark.parametrize("server", [True, False])
+def test_the_seed_tells_an_address_of_ipv6_on_every_kind_of_bridge(server: bool) -> None:
+    state, spec = state_of(server=server, **SEEDED), spec_of(ip6=FIXED, gateway6="fd00::1")
+    plan = plan_vm(spec, state)
+    assert [change.path for change in plan.changes] == ["networks[lan].ip6", "networks[lan].gateway6"]
+    told = {"lan": Card(MAC, ip6=FIXED, gateway6="fd00::1")}
+    assert addressing.seed_cards(spec, state, plan) == told and addressing.given6(spec, state, plan) == {"lan": FIXED}
+    # What is not written stays as the seed told it, and follows the card to another MAC.
+    stands = with_ip6(FIXED, "fd00::1", server=server, record=GuestRecord(addresses6={"lan": FIXED}), **SEEDED)
+    assert not plan_vm(spec, stands).changed and not plan_vm(spec_of(), stands).notes
+    assert addressing.seed_cards(spec_of(mac=OTHER), stands, Plan()) == {"lan": told["lan"]._replace(mac=OTHER)}
+
+
+def test_the_way_out_of_ipv6_goes_with_its_address() -> None:
+    stands = with_ip6(FIXED, "fd00::1", **SEEDED)
+    for spec in (spec_of(ip6="slaac"), spec_of(unset=("networks[lan].ip6",))):
+        plan = plan_vm(spec, stands)
+        assert [change.path for change in plan.changes] == ["networks[lan].ip6", "networks[lan].gateway6"]
+        assert addressing.seed_cards(spec, stands, plan) == {"lan": Card(MAC)}
+    # What runs has both until it starts again.
+    runs = with_ip6("", **SEEDED).replace(power="started", live=stands.persistent)
+    plan = plan_vm(spec_of(ip6="slaac"), runs)
+    assert not plan.changed and plan.restart_required == ["networks[lan].ip6", "networks[lan].gateway6"]
+    (change,) = plan_vm(spec_of(ip6="fd00:1::5/64"), stands).refused
+    assert "networks[lan].gateway6: fd00::1 is not in the network of fd00:1::5/64" in str(change.reason)
+
+
+@pytest.mark.parametrize(
+    ("state", "keys", "why"),
+    [
+        (state_of(), {"ip6": FIXED}, "ip6: no DHCP server keeps addresses of IPv6, and vm has no seed (cloud_init)"),
+        (state_of(), {"ip6": "auto"}, "ip6: no DHCP server keeps addresses of IPv6, and vm has no seed (cloud_init)"),
+        (
+            state_of(**SEEDED).replace(
+                persistent=side(nics=(nic(ip="dhcp"),), **{"cloud_init.network_config": "version: 1"})
+            ),
+            {"ip6": FIXED},
+            "ip6: cloud_init.network_config says how vm comes to its addresses",
+        ),
+        (
+            state_of(answering={"fd00::5": OTHER}, **SEEDED),
+            {"ip6": FIXED},
+            "ip6: fd00::5 answers on br0 already, from 52:54:00:00:00:02",
+        ),
+        (
+            state_of(bare_bridges={("br0", "ip6")}, **SEEDED),
+            {"ip6": "auto"},
+            "ip6: br0 has no IPv6 address that would tell the network. Write what may be taken",
+        ),
+        (state_of(**SEEDED), {"ip6": "auto:fd00::-fd00::/64"}, "ip6: no address of fd00::/64 that may be taken on br0"),
+        (state_of(**SEEDED), {"gateway6": "fd00::1"}, "gateway6: needs a fixed address in ip6"),
+    ],
+)
+def test_what_of_ipv6_cannot_be_is_refused_with_why(state: State, keys: dict[str, str], why: str) -> None:
+    (change,) = plan_vm(spec_of(**keys), state).refused
+    assert f"networks[lan].{why}" in str(change.reason)
+
+
+def test_an_address_of_ipv6_that_was_taken_stays() -> None:
+    state = with_ip6(FIXED, record=GuestRecord(exists=True, addresses6={"lan": FIXED}), **SEEDED)
+    for words in ("auto", "auto:fd00::100-fd00::1ff/64"):
+        assert not plan_vm(spec_of(ip6=words), state).changed
+    assert plan_vm(spec_of(ip6="auto:fd00:1::100-fd00:1::1ff/64"), state).changed
+
+
+def test_nothing_of_a_seed_that_is_left_is_compared() -> None:
+    card = {"name": "lan", "ip6": FIXED, "gateway6": "fd00::1"}
+    spec = parse({"name": "vm", "networks": [card], "cloud_init": {"on_change": "ignore"}})
+    assert not plan_vm(spec, state_of(**SEEDED)).changed
+    with pytest.raises(SpecError, match=r"is not taken off, as cloud_init\.on_change says ignore"):
+        parse({"name": "vm", "unset": ["networks[lan].ip6"], "cloud_init": {"on_change": "ignore"}})
