@@ -23,8 +23,8 @@ def guest(name: str, *cards: dict[str, t.Any], **keys: t.Any) -> dict[str, t.Any
 WEB = guest("web", {"bridge": "br0", "ip": "10.20.0.5/24", "ip6": "fd00:20::5/64"})
 
 
-def hosts(*guests: dict[str, t.Any], bridge: dict[str, t.Any] = NAT) -> t.Any:
-    (found,) = with_names([bridge], guests)
+def hosts(*guests: dict[str, t.Any], bridge: dict[str, t.Any] | None = None) -> t.Any:
+    (found,) = with_names([bridge or NAT], guests)
     return (found.get("dns") or {}).get("hosts")
 
 
