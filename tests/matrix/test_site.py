@@ -388,11 +388,16 @@ def test_names_answers_reservations_and_guests_agree(named: Inventory) -> None:
 
 def test_one_run_makes_name_reservation_and_guest_agree_on_another_address(named: Inventory) -> None:
     converge(named)
-    moved = {ONE: "10.91.12.11", VM: "10.91.12.31"}
-    for name, address in moved.items():
-        guest(named, name)["guest_spec"]["networks"][0]["ip"] = f"{address}/24"
-    converge(named)
-    assert kept_by_network()[VM][1] == moved[VM]
+    moved = {ONE: "10.91.12.11", VM: "10.91.12.31", KEPT: "10.91.12.41"}
+    for name in (ONE, VM):
+        guest(named, name)["guest_spec"]["networks"][0]["ip"] = f"{moved[name]}/24"
+    alpha = named["all"]["children"]["hypervisors"]["hosts"][f"{PREFIX}-alpha"]
+    alpha["hypervisor_bridges"][0]["dhcp"]["hosts"][0]["ip"] = moved[KEPT]
+    planned = converge(named, "--check")
+    done = converge(named)
+    for name, changed in ((f"{PREFIX}-alpha", 1), (ONE, 1), (VM, 1), (AUTO, 0), (KEPT, 0)):
+        assert planned.count(name, "changed") == done.count(name, "changed") == changed, name
+    assert {name: kept_by_network()[name][1] for name in (VM, KEPT)} == {VM: moved[VM], KEPT: moved[KEPT]}
     assert "ipv4.address = 10.91.12.11/24" in (LXC / ONE / "config").read_text()
     for name, address in moved.items():
         eventually(lambda name=name: address_of(f"{name}.hlsi.internal", GATEWAY), address)

@@ -81,8 +81,15 @@ class Bridge:
         return standing(host.links)
 
     def promises(self, spec: Spec) -> dict[str, t.Any]:
-        is_known = spec.get("vlan_aware") is not None or "vlan_aware" in spec.unset
-        return {"vlan_aware": bool(spec.get("vlan_aware"))} if is_known else {}
+        promised: dict[str, t.Any] = {}
+        if spec.get("vlan_aware") is not None or "vlan_aware" in spec.unset:
+            promised["vlan_aware"] = bool(spec.get("vlan_aware"))
+        if spec.items("dhcp.hosts"):
+            promised["dhcp.hosts"] = {
+                item.name: (item.get("mac"), item.get("ip")) if item.is_wanted else None
+                for item in spec.items("dhcp.hosts")
+            }
+        return promised
 
     def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> None:
         """A bridge is there when apply ends."""

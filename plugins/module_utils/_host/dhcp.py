@@ -46,6 +46,18 @@ class Server(t.NamedTuple):
         sides = (self.defined, *([] if self.running is None else [self.running]))
         return [next((kept.ip for kept in side if kept.mac == mac), None) for side in sides]
 
+    def once_kept(self, declared: t.Mapping[str, tuple[str, str] | None]) -> Server:
+        """It when the bridge itself keeps what is *declared*: the MAC and the address by name, ``None`` for what goes."""
+        wanted = [Reservation(*place, name) for name, place in declared.items() if place is not None]
+        macs = {its.mac for its in wanted}
+
+        def side(kept: tuple[Reservation, ...]) -> tuple[Reservation, ...]:
+            left = [its for its in kept if its.owner or (its.name not in declared and its.mac not in macs)]
+            places = {(its.mac, its.ip) for its in left}
+            return (*left, *(its for its in wanted if (its.mac, its.ip) not in places))
+
+        return Server(self.address, side(self.defined), None if self.running is None else side(self.running))
+
     @property
     def network(self) -> ipaddress.IPv4Network:
         return ipaddress.IPv4Interface(self.address).network

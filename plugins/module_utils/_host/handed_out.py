@@ -12,19 +12,24 @@ import typing as t
 from xml.etree import ElementTree
 
 from .._core import libraries
+from .._core.reference import Reference
 from .dhcp import Place, Server, read_server
-from .snapshot import Host
+from .snapshot import BRIDGE, Host
 
 
 def servers(host: Host) -> dict[str, Server]:
-    """The DHCP servers of the networks of this host, by bridge."""
+    """The DHCP servers of the networks of this host, by bridge, as a layout will have changed what bridges keep themselves."""
     known = owners(host)
     found = {
         network.bridge: read_server(network.bridge, network.xml, network.live_xml, known, host.gone)
         for network in host.networks.values()
         if network.bridge
     }
-    return {bridge: server for bridge, server in found.items() if server is not None}
+    return {
+        bridge: server.once_kept(host.promised(Reference(BRIDGE, bridge), "dhcp.hosts") or {})
+        for bridge, server in found.items()
+        if server is not None
+    }
 
 
 def owners(host: Host) -> dict[Place, str]:

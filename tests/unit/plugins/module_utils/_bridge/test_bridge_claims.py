@@ -89,3 +89,12 @@ def test_the_bridges_of_the_kernel_stand_with_their_addresses():
 )
 def test_guests_count_on_what_it_says_of_vlans(params, expected):
     assert Bridge().promises(parse({"name": "br0", **params})) == expected
+
+
+def test_guests_count_on_the_addresses_that_it_keeps() -> None:
+    web, gone = (
+        {"name": "web", "mac": "52-54-00-00-00-0A", "ip": "10.20.0.5"},
+        {"name": "tv", "state": "absent"},
+    )
+    promised = Bridge().promises(parse({"name": "br0", "dhcp": {"hosts": [web, gone]}}))
+    assert promised == {"dhcp.hosts": {"web": ("52:54:00:00:00:0a", "10.20.0.5"), "tv": None}}

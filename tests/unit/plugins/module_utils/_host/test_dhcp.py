@@ -27,6 +27,23 @@ def test_what_is_kept_is_read_with_its_owner() -> None:
     assert [kept.label for kept in server.reservations] == ["the guest web", f"dhcp.hosts[{OTHER}] of the bridge"]
 
 
+def test_what_the_bridge_will_keep_takes_the_place_of_what_it_keeps() -> None:
+    third = "52:54:00:00:00:03"
+    owners = {("br0", OTHER, "10.0.0.6"): "vm"}
+    server = read_server("br0", network(RANGE + HOSTS), network(RANGE), owners)
+    assert server is not None and server.once_kept({}) == server
+    ours = Reservation(OTHER, "10.0.0.6", "", "vm")
+    moved = server.once_kept({"web": (MAC, "10.0.0.7")})
+    assert moved.defined == (ours, Reservation(MAC, "10.0.0.7", "web"))
+    assert moved.running == (Reservation(MAC, "10.0.0.7", "web"),)
+    # One of the same MAC is it under another name.
+    assert server.once_kept({"new": (MAC, "10.0.0.7")}).defined == (ours, Reservation(MAC, "10.0.0.7", "new"))
+    assert server.once_kept({"web": (third, "10.0.0.5")}).ips_for(MAC) == [None, None]
+    assert server.once_kept({"web": None}).defined == (ours,)
+    # What a guest has kept stays the guest's.
+    assert server.once_kept({"web": None, "vm": (OTHER, "10.0.0.6")}).defined == (ours,)
+
+
 def test_what_is_kept_for_a_guest_that_goes_is_free() -> None:
     owners = {("br0", MAC, "10.0.0.5"): "web"}
     server = read_server("br0", network(RANGE + HOSTS), None, owners, gone=("web",))
