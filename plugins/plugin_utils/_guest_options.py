@@ -97,13 +97,21 @@ def options_of(name: str, variables: t.Mapping[str, t.Any], host: t.Mapping[str,
     return _recommended.settled(name, options, str(kind), host, size) if beneath is not None else options
 
 
+def _names_mapped_device(variables: t.Mapping[str, t.Any]) -> bool:
+    try:
+        return has_mapped(variables)
+    except (AnsibleError, UndefinedError):
+        # What cannot be filled in is told of this guest alone, when its options are read.
+        return False
+
+
 def host_of(variables: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
     """The variables of the hypervisor of a guest with these *variables*; none where it is not in the inventory.
 
     Only a guest with services, or with a device that each hypervisor knows by itself, asks for them: Ansible makes the variables of a
     host anew for each question.
     """
-    if not variables.get("guest_services") and not has_mapped(variables):
+    if not variables.get("guest_services") and not _names_mapped_device(variables):
         return {}
     hypervisor = variables.get("guest_hypervisor")
     return variables_of(str(hypervisor), hostvars) if hypervisor in hostvars else {}
