@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._named import with_names
 from ansible_collections.homelab.hybrid.tests.harness import tiny_root
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,21 +133,20 @@ def set_up() -> None:
     FOLDER.mkdir(parents=True)
     tiny_root.build(FOLDER / "tiny.tar.zst")
     lan = {"name": "lan", "bridge": BRIDGE}
+    containers = [
+        merged(
+            name, "tiny", "started", networks=[{**lan, "ip": f"10.93.61.{10 + number}/24"}], startup=STARTUP.get(name)
+        )
+        for number, name in enumerate((FIRST, SECOND))
+    ]
+    vms = [merged(MACHINE, "paper", "started", startup=STARTUP[MACHINE])]
     converge(
-        bridges=HOST["hypervisor_bridges"],
+        # The playbooks let it answer the names of guests with fixed addresses.
+        bridges=with_names(HOST["hypervisor_bridges"], [*containers, *vms]),
         storage_pools=HOST["hypervisor_storage_pools"],
         images=HOST["hypervisor_images"],
-        containers=[
-            merged(
-                name,
-                "tiny",
-                "started",
-                networks=[{**lan, "ip": f"10.93.61.{10 + number}/24"}],
-                startup=STARTUP.get(name),
-            )
-            for number, name in enumerate((FIRST, SECOND))
-        ],
-        vms=[merged(MACHINE, "paper", "started", startup=STARTUP[MACHINE])],
+        containers=containers,
+        vms=vms,
     )
 
 
