@@ -1015,7 +1015,7 @@ EXAMPLES = r"""
     os_variant: windows
     memory: 4GiB
     graphics:
-      listen: 192.0.2.10
+      listen: 0.0.0.0
       password: eight888
     vcpus: 2
     firmware:

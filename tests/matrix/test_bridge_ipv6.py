@@ -113,6 +113,7 @@ def reaches(target: str) -> bool:
 @pytest.mark.parametrize(("mode", "is_router"), [("nat", True), ("routed", True), ("isolated", False)])
 def test_a_guest_gives_itself_an_address_and_reaches_the_bridge(guest, mode, is_router):
     nat6 = ["nat6"] if mode == "nat" else []
+    FORWARDING.write_text("0\n")
     declared = {**SIX, "mode": mode}
     check_run_again(BRIDGE, declared, ["state", "mode", "address", "address6", *nat6, "autostart"])
     assert (addresses(), is_translated()) == (["fd00:216::1/64"], mode == "nat")

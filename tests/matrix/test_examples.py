@@ -66,6 +66,8 @@ REASONS = {
     "rate_limit": "which limits are made of",
     "200G": "overcommit.storage",
     "'ip': 'auto'": "that would tell the network",
+    "'0000:03:00.0'": "0000:03:00.0",
+    "10.20.0.30/24": "has no DHCP server of this host",
 }
 # What is no module of this collection, or a whole run.
 ELSEWHERE = {
@@ -125,7 +127,7 @@ HYPERVISOR: Params = {
     "hypervisor_storage_pools": [{"name": "main"}],
     "hypervisor_images": [{"name": "debian-13", "kind": "container"}, {"name": "debian-13-vm", "kind": "vm"}],
 }
-OF_MACHINES = ("builder", "web", "opnsense", "truenas", "sandbox")
+OF_MACHINES = ("builder", "mail", "web", "opnsense", "truenas", "sandbox")
 
 
 class Example(t.NamedTuple):
@@ -230,7 +232,10 @@ def fitted(params: Params) -> Params:
     """
     found = {key: value for key, value in params.items() if key != "wait_for"}
     if "devices" in found:
-        found["devices"] = [{**device, "optional": True} for device in found["devices"]]
+        # No machine starts without its PCI device.
+        is_pci = [device.get("type") == "pci" or "address" in device for device in found["devices"]]
+        each = zip(found["devices"], is_pci, strict=True)
+        found["devices"] = [device if of_pci else {**device, "optional": True} for device, of_pci in each]
     if "vcpus" in found:
         found["vcpus"] = min(found["vcpus"], os.cpu_count() or 1)
     return found
