@@ -44,10 +44,11 @@ from .._storage.volume import Volume
 from . import backup, installing, power, process, reserving, seed, stillness, storage
 from .addressing import Given, as_compared, given, given6, own_reservations, seed_cards
 from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, recorded_as, tpm_folder, uuid_of_tpm, word_of
+from .firmware_plan import kept_tpm, way_after
 from .installer import Installer, installer_of
 from .naming import noted_names
 from .options import CLOUD_INIT, NEW_INSTANCE, OPTIONS, SEED_DISK
-from .plan import VmKind, held_medium, kept_tpm, way_after
+from .plan import VmKind, held_medium
 from .spec import DEVICE_REFS, Spec, new_item
 from .state import State
 from .xml import (

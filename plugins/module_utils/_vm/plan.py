@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
 
 from .._core import keyed
@@ -17,17 +16,16 @@ from .._core.keyed import Show, Thing
 from .._core.options import CREATION, Item, split
 from .._core.plan import UNKNOWN, How, Plan
 from .._core.units import show_size
-from .._guest.auto_address import AUTO, has_no_network, is_empty, none_is_free
 from .._guest.device import PCI, USB
 from .._guest.installing import INSTALL
-from .._guest.options import NEEDS_IP6, is_fixed, is_reachable
-from .._guest.plan import Kind, is_half_made, plan_guest, refuse, stop
+from .._guest.plan import is_half_made, plan_guest, refuse
 from .._guest.state import Side
-from .._host.dhcp import Server
-from .._image import presets
 from .._image.plan import copy_path
-from .addressing import as_compared, is_address, is_address6, is_unsettled, misfit, owner_of_ip, owner_of_mac
-from .firmware import NVRAM, PATHS, TPM, Way, nvram_of, own_nvram, tpm_folder, wanted_way, word_of
+from .address_plan import AddressPlan
+from .addressing import as_compared, is_unsettled
+from .firmware import PATHS, word_of
+from .firmware_plan import TPM_PATHS, FirmwarePlan
+from .hardware_plan import HardwarePlan
 from .installer import installer_of
 from .naming import has_new_name
 from .options import CLOUD_INIT, IGNORE, NEW_INSTANCE, OPTIONS, PCI_MODELS, SEED_DISK
@@ -35,17 +33,14 @@ from .readers import obstacles, reader_of
 from .spec import (
     DEVICE_REFS,
     DEVICES,
-    TOPOLOGY_PATHS,
     WORDS,
     Spec,
     acts_early,
     check_limits,
-    cpus_of,
     default_of,
     new_item,
     reads_only,
     shared_name,
-    topology_error,
     with_create_defaults,
     with_presets,
     with_source,
@@ -57,28 +52,10 @@ from .xml.cdrom import Cdrom
 from .xml.disk import LIMITS, Disk, plugs_live
 from .xml.hostdev import Hostdev, marks_of
 from .xml.nic import Nic
-from .xml.watchdog import DEFAULT_ACTION
 
 _NO_PORT = "none of its PCI Express ports is free"
-BOOT_AREAS = ("disks", "cdroms", "networks")
-_TPM = ("tpm.version", "tpm.model")
 # What takes a port of its own.
 _CARDS = {"rng", "vsock"}
-_VNC_PASSWORD = 8
-
-
-def way_after(spec: Spec, state: State) -> Way:
-    """By what the machine starts once *spec* stands."""
-    now = state.persistent.values if state.exists else Way().values
-    declared = {path: OPTIONS[path].off if path in spec.unset else spec.get(path) for path in PATHS}
-    return wanted_way(declared, Way(now["firmware.type"] == "uefi", *(bool(now.get(path)) for path in PATHS[1:])))
-
-
-def kept_tpm(state: State) -> str | None:
-    """Where the TPM of an earlier guest of this name has left its state."""
-    files = state.record.files.items()
-    found = [its.path for name, its in files if word_of(name) == TPM and not its.is_fresh]
-    return next((path for path in found if path in state.remembered), None)
 
 
 def plan_vm(spec: Spec, state: State) -> Plan:
@@ -96,7 +73,7 @@ def plan_vm(spec: Spec, state: State) -> Plan:
     return plan
 
 
-class VmKind(Kind):
+class VmKind(FirmwarePlan, HardwarePlan, AddressPlan):
     """See ``_guest.plan.Kind``."""
 
     word = "vm"
@@ -152,43 +129,6 @@ class VmKind(Kind):
             refuse(draft, INSTALL, None, installer.source, self.state.installer_obstacle)
         else:
             draft.add(INSTALL, None, installer.source, How.OFFLINE)
-
-    def _check_memory(self, draft: Draft) -> None:
-        least, memory = (self.state.presets.memory or 0) // 1024, self.spec.get("memory", 0)
-        if memory < least:
-            show = OPTIONS["memory"].show
-            draft.plan.warnings.append(f"memory: {show(memory)} is less than the {show(least)} that its image asks for")
-
-    def _plan_firmware(self, draft: Draft, beside: t.Mapping[str, str]) -> None:
-        origin, name = self.spec.origin, self.spec.name
-        if NVRAM in beside:
-            self._plan_nvram_of_clone(draft, beside[NVRAM])
-        if TPM in beside:
-            draft.plan.warnings.append(
-                f"{name} gets a TPM of its own, with nothing in it: what that of {origin} keeps for its disks (BitLocker, systemd-cryptenroll) "
-                f"is not there, and {name} asks for its recovery key"
-            )
-
-    def _plan_nvram_of_clone(self, draft: Draft, place: str) -> None:
-        origin, own = self.spec.origin, own_nvram(self.spec.name, place)
-        if own in self.state.owned.values():
-            self._plan_adoption(draft, NVRAM, own)
-        else:
-            draft.add(NVRAM, None, f"those of {origin}" if place else "new", How.OFFLINE)
-        theirs = self.state.source.values if self.state.source else {}
-        other = next((path for path in PATHS if self.spec.get(path) != theirs.get(path)), None)
-        if other is not None:
-            known = theirs.get(other, "what no descriptor of firmware on this host tells of")
-            reason = f"{other}: a clone starts as {origin} does ({known}). Change it once it stands"
-            refuse(draft, other, known, self.spec.get(other), reason)
-
-    def _plan_adoption(self, draft: Draft, word: str, place: str) -> None:
-        """A new machine takes over what one of its name has left."""
-        reason = (
-            f"{word}: {place} is there already, and may be of an earlier guest of this name. Move it away, delete it "
-            f"(state: absent, delete: [{word}]), or use it"
-        )
-        draft.add(word, None, place, How.OFFLINE, permit="adopt", reason=reason)
 
     def _say_what_stays(self, draft: Draft) -> None:
         """What identifies the origin inside its disks, which nobody opens here, and what its seed cannot make anew in time."""
@@ -457,76 +397,9 @@ class VmKind(Kind):
             )
         if path == PATHS[0] and wanted == "uefi" != now and not self.state.persistent.domain.firmware.has_acpi:
             return f"{name} has no ACPI, which UEFI needs. Give it that by hand"
-        if path in _TPM and now != wanted and values[_TPM[0]] == tpm.OTHER:
+        if path in TPM_PATHS and now != wanted and values[TPM_PATHS[0]] == tpm.OTHER:
             return f"the TPM of {name} is not an emulated one. Change it by hand"
         return None
-
-    def _compare_firmware(self, draft: Draft) -> None:
-        """The three options are one thing: where one is written, the others are what follows from it."""
-        declared = {path for path in PATHS if path in draft.unset or self.spec.get(path) is not None}
-        if not declared:
-            return
-        if self.state.exists and PATHS[1] in self.state.persistent.values:
-            live = self.state.live.values if self.state.live else {}
-            for path, value in way_after(self.spec, self.state).values.items():
-                if path not in declared:
-                    draft.compare(path, value, self.state.persistent.values[path], live.get(path, SAME))
-        if draft.plan.has(*PATHS) and not (self.state.source and NVRAM in self.state.source.beside):
-            self._plan_nvram(draft)
-
-    def _plan_nvram(self, draft: Draft) -> None:
-        """The variables of another firmware are others: those of the one before are kept, and taken up again with it."""
-        way = way_after(self.spec, self.state)
-        place = nvram_of(self.spec.name, way) if way.is_uefi else ""
-        ours = {its.path: its.is_fresh for its in self.state.record.files.values()}
-        if self.state.exists:
-            sides = [self.state.persistent, *([self.state.live] if self.state.live else [])]
-            before = {side.domain.places.get(NVRAM, "") for side in sides}
-            draft.plan.kept += sorted((before & {*self.state.remembered}) - {place})
-        if place not in self.state.remembered or ours.get(place):
-            return
-        if not self.state.exists:
-            self._plan_adoption(draft, NVRAM, place)
-        elif place in ours:
-            draft.plan.warnings.append(f"{self.spec.name} has the UEFI variables again that it had before: {place}")
-        else:
-            changed = next(path for path in PATHS if draft.plan.has(path))
-            stop(draft, changed, f"{place} is there already, and was not made for this guest. Move it away")
-
-    def _plan_tpm(self, draft: Draft) -> None:
-        if not draft.plan.has(*_TPM):
-            return
-        if not self.state.exists:
-            kept = kept_tpm(self.state)
-            if kept is not None:
-                self._plan_adoption(draft, TPM, kept)
-            return
-        place = tpm_folder(self.state.persistent.domain.uuid)
-        if place not in self.state.remembered:
-            return
-        if "tpm.version" in draft.unset:
-            draft.plan.kept.append(place)
-        elif not self.state.persistent.values["tpm.version"]:
-            draft.plan.warnings.append(f"the TPM of {self.spec.name} has again what it held before: {place}")
-
-    def _check_offer(self, draft: Draft) -> None:
-        """Whether this host has what is new."""
-        offer = self.state.offer
-        if offer is None:
-            return
-        version, model = (self.spec.get(path) or self._now(path) for path in _TPM)
-        why = {
-            ("machine",): offer.obstacle,
-            PATHS: offer.obstacle_to_firmware(way_after(self.spec, self.state)),
-            _TPM: offer.obstacle_to_tpm(version or "2.0", model or tpm.default_model(version or "2.0")),
-        }
-        for paths, obstacle in why.items():
-            changed = [path for path in paths if draft.plan.has(path) and path not in draft.unset]
-            if changed and obstacle:
-                stop(draft, changed[0], obstacle)
-
-    def _now(self, path: str) -> t.Any:
-        return self.state.persistent.values[path] if self.state.exists else None
 
     def compare(self, draft: Draft) -> None:
         self._compare_firmware(draft)
@@ -546,17 +419,6 @@ class VmKind(Kind):
         self._check_reader_of_seed(draft)
         self._check_saving(draft)
 
-    def _check_saving(self, draft: Draft) -> None:
-        """Whether what it has of its host can be saved along with its memory."""
-        live, name = self.state.live, self.spec.name
-        if live is None or self.spec.state != "suspended" or self.state.power == "suspended":
-            return
-        held = [f"devices[{item}]" for item, its in live.devices.items() if its.value("type") == PCI]
-        held += [f"shares[{item}]" for item in live.shares]
-        if held:
-            reason = f"state: {name} runs with {', '.join(held)}, and is not saved to disk with that. Write paused, or stopped"
-            refuse(draft, "state", self.state.power, "suspended", reason)
-
     def _note_names(self, draft: Draft) -> None:
         """Devices that bear no name are known by the declared one from now on, whatever is said of them later."""
         for area in self.areas:
@@ -573,111 +435,6 @@ class VmKind(Kind):
             wanted = "" if path in draft.unset else item.get("source")
             if path in draft.declined and drive is not None and wanted is not None and not self._is_on(drive, wanted):
                 draft.plan.warnings.append(held_medium(path))
-
-    def _check_limits(self) -> None:
-        for path, limit in (("memory", "memory_max"), (self.spec.cores_path, "cpu.max_cores")):
-            most, now = self.spec.get(limit), self.state.persistent.values[path]
-            if most is not None and self.spec.get(path) is None and most < now:
-                show = OPTIONS[limit].show
-                raise SpecError(f"{limit}: {show(most)} is less than {path}, which is {show(now)}", key=limit)
-
-    def _check_cells(self, draft: Draft) -> None:
-        persistent = self.state.persistent
-        now = persistent.values["memory_max"]
-        for path in ("memory", "memory_max"):
-            value = self.spec.get(path, now)
-            if persistent.domain.has_cells and (value > now or (path == "memory_max" and value < now)):
-                before, after = (OPTIONS[path].show(size) for size in (now, value))
-                whole = f"the {before} of {self.spec.name} are the sum of its NUMA cells and memory modules"
-                refuse(draft, path, before, after, f"{path}: {whole}; change them")
-
-    def _check_balloon(self, draft: Draft) -> None:
-        memory, most = self.spec.get("memory"), self.spec.get("memory_max")
-        if self.state.persistent.domain.has_balloon or memory is None or most is None or memory == most:
-            return
-        before, after = (OPTIONS["memory"].show(size) for size in (self.state.persistent.values["memory"], memory))
-        reason = (
-            f"memory: {self.spec.name} has no balloon, and gets all of its memory_max at once. Write the same for both"
-        )
-        refuse(draft, "memory", before, after, reason)
-
-    def _check_cpus(self, draft: Draft) -> None:
-        """Whether what names CPUs, or says how they lie together, can stay with another number of them."""
-        persistent = self.state.persistent
-        path, now = "cpu.max_cores", persistent.values["cpu.max_cores"]
-        most = self.spec.get(path)
-        if most is None:
-            path, most = self.spec.cores_path, max(now, self.spec.get(self.spec.cores_path, now))
-        is_said_anew = self._check_topology(most) or TOPOLOGY_PATHS[0] in self.spec.unset
-        if most == now:
-            return
-        fitting = {} if is_said_anew else persistent.domain.fitting_topology(most)
-        if most <= persistent.domain.highest_named_cpu:
-            named = f"the CPU {persistent.domain.highest_named_cpu} in its cputune or NUMA cells"
-            refuse(draft, path, now, most, f"{path}: the definition of {self.spec.name} names {named}; change them")
-        elif fitting is None:
-            whole = "sockets, dies, cores and threads of its topology"
-            reason = f"{path}: {most} is no multiple of what {self.spec.name} has as {whole}; change it"
-            refuse(draft, path, now, most, reason)
-        else:
-            told = ", ".join(f"{count} {key}" for key, count in fitting.items())
-            draft.plan.warnings += [f"{path}: the topology of {self.spec.name} gets {told}"] if told else []
-
-    def _check_topology(self, most: int) -> bool:
-        """Whether it is declared how the cores lie together, of *most*."""
-        persistent, declared = self.state.persistent, {key: self.spec.get(key) for key in TOPOLOGY_PATHS}
-        written = {key: count for key, count in declared.items() if count is not None}
-        whole = cpus_of({**persistent.values, **written}) * persistent.domain.clusters
-        if written and whole != most:
-            raise topology_error(whole, most)
-        return bool(written)
-
-    def _check_boot_order(self) -> None:
-        once = self.spec.get("boot.once")
-        declared = {"boot.order": self.spec.get("boot.order") or (), "boot.once": (once,) if once else ()}
-        known = {item.name for area in BOOT_AREAS for item in self.spec.wanted(area)}
-        if self.state.exists:
-            known |= {name for area in BOOT_AREAS for name in self.state.persistent.things(area)}
-        for key, names in declared.items():
-            unknown = ", ".join(name for name in names if name not in known)
-            if unknown:
-                there = ", ".join(sorted(known)) or "none"
-                raise SpecError(
-                    f"{key}: there is no disk, CD-ROM drive or network card {unknown}. There are: {there}", key=key
-                )
-
-    def _effective(self, draft: Draft, path: str) -> t.Any:
-        """What the option is once the plan is carried out."""
-        now = self.state.persistent.values.get(path) if self.state.exists else None
-        return (
-            OPTIONS[path].off if path in draft.unset else self.spec.get(path, OPTIONS[path].off if now is None else now)
-        )
-
-    def _check_screen(self, draft: Draft) -> None:
-        kind, password = (self._effective(draft, f"graphics.{key}") for key in ("type", "password"))
-        for path in ("graphics.listen", "graphics.port", "graphics.password", "video"):
-            if kind == "none" and self.spec.get(path) not in (None, OPTIONS[path].off):
-                raise SpecError(f"{path}: {self.spec.name} has no screen. Write graphics.type too", key=path)
-        # libvirt takes none that VNC would cut off.
-        if kind == "vnc" and len(password.encode()) > _VNC_PASSWORD:
-            reason = f"VNC knows only {_VNC_PASSWORD} characters of a password. Take one of {_VNC_PASSWORD}, or graphics.type: spice"
-            raise SpecError(f"graphics.password: {reason}", key="graphics.password")
-        listen = self._effective(draft, "graphics.listen")
-        is_changed = draft.plan.has("graphics.type", "graphics.listen", "graphics.password")
-        if is_changed and kind != "none" and not password and _is_reachable(listen):
-            draft.plan.warnings.append(
-                f"graphics.listen: everybody who reaches {listen} can use the screen of {self.spec.name}. Write graphics.password too"
-            )
-
-    def _check_parts(self, draft: Draft) -> None:
-        if self.spec.get("watchdog.action") not in (None, DEFAULT_ACTION) and not self._effective(
-            draft, "watchdog.model"
-        ):
-            raise SpecError(
-                f"watchdog.action: {self.spec.name} has no watchdog. Write watchdog.model too", key="watchdog.action"
-            )
-        if self.spec.get("tablet") and self.state.exists and not self.state.persistent.domain.has_usb:
-            raise SpecError(f"tablet: the definition of {self.spec.name} says that it has no USB", key="tablet")
 
     def _check_reader_of_seed(self, draft: Draft) -> None:
         """Whether what reads the seed in the machine understands what is said to it."""
@@ -854,146 +611,6 @@ class VmKind(Kind):
         refuse(draft, path, now, "ide", f"{path}: {self.spec.name} is a machine without IDE. Write sata or scsi")
         return False
 
-    def _can_have_address(self, draft: Draft, item: Item, before: Thing | None) -> bool:
-        ip, now = item.text("ip"), before.value("ip") if before is not None else None
-        bridge = item.text("bridge") or (before.value("bridge") if before is not None else "")
-        server, is_there = self.state.servers.get(bridge), before is not None and before.value("bridge") == bridge
-        if ip is None or not is_fixed(ip) or (is_there and ip == now):
-            return True
-        path = f"networks[{item.name}].ip"
-        if not is_address(ip):
-            return self._can_take_one(draft, item, before)
-        reason = (
-            self._obstacle_to_address(item, ip, before, bridge) if server else self._without_server(item, ip, before)
-        )
-        if reason is not None:
-            refuse(draft, path, now, ip, f"{path}: {reason}")
-        return reason is None
-
-    def _can_take_one(self, draft: Draft, item: Item, before: Thing | None) -> bool:
-        """Whether the host can choose an address of the bridge: what that offers has one, and somebody tells the guest which."""
-        ip, path = item.text("ip") or AUTO, f"networks[{item.name}].ip"
-        bridge = item.text("bridge") or (before.value("bridge") if before is not None else "")
-        server = self.state.servers.get(bridge)
-        reason = self._kept_already(item, before, bridge, server) if server else self._without_server(item, "", before)
-        if is_empty(ip):
-            reason = none_is_free(ip, bridge)
-        elif reason is None and ip == AUTO and (bridge, "ip") in self.state.bare_bridges:
-            reason = has_no_network(bridge, "ip")
-        if reason is None:
-            draft.plan.assumed.append(f"a free address on {bridge}")
-        else:
-            refuse(draft, path, None, AUTO, f"{path}: {reason}")
-        return reason is None
-
-    def _kept_already(self, item: Item, before: Thing | None, bridge: str, server: Server) -> str | None:
-        """Why a card cannot take any address of *server*, which keeps one for it already."""
-        mac = item.text("mac") or (before.value("mac") if before is not None else self.mac_of(item))
-        its = owner_of_mac(server, mac)
-        if its is None or its.owner == self.spec.name:
-            return None
-        return (
-            f"{bridge} keeps {its.ip} for this card, {mac}, by {its.label}. Write {its.ip}/{server.network.prefixlen}"
-        )
-
-    def _without_server(self, item: Item, cidr: str, before: Thing | None) -> str | None:
-        """Why nothing tells a card on a bridge without a DHCP server its address; a bridge that is not there yet may get one."""
-        bridge = item.text("bridge") or (before.value("bridge") if before is not None else "")
-        if bridge not in self.state.bridges_there:
-            return None
-        untold = self._without_seed(f"the bridge {bridge} has no DHCP server of this host")
-        return untold or self._answers(cidr.partition("/")[0], bridge)
-
-    def _without_seed(self, without: str) -> str | None:
-        """Why no seed tells a card its address, which nothing else does: that it is *without* something."""
-        name = self.spec.name
-        if not self.spec.has_seed and (not self.state.exists or self.state.seed_path is None):
-            return (
-                f"{without}, and {name} has no seed (cloud_init) that would tell it its address. "
-                "Configure it inside, or give it cloud_init"
-            )
-        path, reader = "cloud_init.network_config", reader_of(self.state.presets.seed)
-        if reader is None:
-            return f"nothing in {name} reads a seed that would tell it its address. Configure it inside"
-        if self.state.presets.seed not in (None, presets.CLOUD_INIT):
-            return f"{reader.name} is told its addresses in {path} alone. Write it there"
-        kept = self.state.persistent.values.get(path) if self.state.exists and path not in self.spec.unset else None
-        if self.spec.get(path, kept):
-            return f"{path} says how {name} comes to its addresses. Write it there, or take that off"
-        return None
-
-    def _can_have_address6(self, draft: Draft, item: Item, before: Thing | None) -> bool:
-        """Whether the address of IPv6 that a card is to get is free, and its seed can tell it."""
-        ip6, path = item.text("ip6"), f"networks[{item.name}].ip6"
-        now, there = (before.value("ip6"), before.value("bridge")) if before is not None else ("", "")
-        bridge = item.text("bridge") or there
-        if not ip6 or (ip6, bridge) == (now, there):
-            return True
-        reason = self._without_seed("no DHCP server keeps addresses of IPv6")
-        if is_address6(ip6):
-            reason = reason or self._answers(ip6.partition("/")[0], bridge)
-        elif is_empty(ip6):
-            reason = none_is_free(ip6, bridge)
-        elif reason is None and ip6 == AUTO and (bridge, "ip6") in self.state.bare_bridges:
-            reason = has_no_network(bridge, "ip6")
-        if reason is not None:
-            show = OPTIONS[path].show
-            refuse(draft, path, show(now), show(ip6), f"{path}: {reason}")
-        elif not is_address6(ip6):
-            draft.plan.assumed.append(f"a free IPv6 address on {bridge}")
-        return reason is None
-
-    def _has_way_of_ipv6(self, draft: Draft, item: Item, before: Thing | None) -> bool:
-        """Whether the gateway of a fixed address of IPv6 is one for what the card has, or is to have."""
-        path, ip6 = f"networks[{item.name}].gateway6", self._ip6_after(item, before)
-        now = before.value("gateway6") if before is not None else ""
-        way = item.text("gateway6") or ("" if path in draft.unset or not ip6 else now)
-        if not way or not {"ip6", "gateway6"} & item.values.keys():
-            return True
-        reason = None
-        if not ip6:
-            reason = NEEDS_IP6
-        elif not is_reachable(way, ip6):
-            reason = f"{way} is not in the network of {ip6}. Write another gateway6"
-        if reason is not None:
-            refuse(draft, path, now or None, way, f"{path}: {reason}")
-        return reason is None
-
-    def _ip6_after(self, item: Item, before: Thing | None) -> str:
-        now = before.value("ip6") if before is not None else ""
-        return "" if f"networks[{item.name}].ip6" in self.spec.unset else t.cast(str, item.get("ip6", now) or "")
-
-    def _answers(self, address: str, bridge: str, *own: str) -> str | None:
-        """That somebody else on *bridge* has the *address*, as a sentence; *own* are MACs of the machine that it does not have yet."""
-        who = self.state.answering.get(address)
-        if who is None or who in {*own, *self._own_macs, *self.state.taken_macs}:
-            return None
-        return f"{address} answers on {bridge} already, from {who}. Choose another, or take it off there"
-
-    @property
-    def _own_macs(self) -> set[str]:
-        return {card.value("mac") for card in self.state.persistent.things("networks").values()}
-
-    def _obstacle_to_address(self, item: Item, cidr: str, before: Thing | None, bridge: str) -> str | None:
-        server, address, own = self.state.servers[bridge], cidr.partition("/")[0], self.spec.name
-        why = misfit(server, bridge, cidr)
-        if why is not None:
-            return why
-        mac = item.text("mac") or (before.value("mac") if before is not None else self.mac_of(item))
-        other = owner_of_ip(server, address)
-        if other is not None and other.mac != mac and other.owner != own:
-            way = "or take it off there" if other.owner else f"take it off there, or give this card the MAC {other.mac}"
-            return f"{address} is kept for {other.label}, by {bridge}. Choose another, {way}"
-        its = owner_of_mac(server, mac)
-        if its is not None and its.ip != address and its.owner != own:
-            return f"{bridge} keeps {its.ip} for this card, {mac}, by {its.label}. Change it there"
-        lessee = self.state.leases.get(bridge, {}).get(address)
-        if lessee is not None and lessee not in {mac, *self._own_macs}:
-            return (
-                f"{bridge} has leased {address} to {lessee}. Choose another, or give it this one when the lease is over"
-            )
-        return self._answers(address, bridge, mac)
-
     def _can_be_shared(self, draft: Draft, item: Item) -> bool:
         source, path = item.text("source"), f"shares[{item.name}]"
         if source in self.state.missing_folders:
@@ -1038,24 +655,6 @@ class VmKind(Kind):
         show, now = OPTIONS[f"{path}.{key}"].show, before.value(key) if before is not None else None
         refuse(draft, f"{path}.{key}", show(now), show(values.get(key)), f"{path}.{key}: {why}")
         return False
-
-    def _can_be_told(self, draft: Draft, item: Item, before: Thing | None) -> bool:
-        """Whether a gateway and DNS servers reach the guest: with an address of a seed, or as the DHCP server says them."""
-        bridge = item.text("bridge") or (before.value("bridge") if before is not None else "")
-        server, now = self.state.servers.get(bridge), before
-        for key in ("gateway", "dns"):
-            value, path = item.get(key), f"networks[{item.name}].{key}"
-            if not value or (now is not None and now.value(key) == value):
-                continue
-            reason = None
-            if server is not None and value != server.address.partition("/")[0]:
-                reason = f"the DHCP server of {bridge} tells its guests (dns, address). Take it off here"
-            elif server is None:
-                reason = self._without_server(item, "", before)
-            if reason is not None:
-                refuse(draft, path, None, keyed.show(OPTIONS[path], value), f"{path}: {reason}")
-                return False
-        return True
 
     def _is_lost(self, item: Item, disk: Disk) -> bool:
         """Whether nothing is left of a disk that shall stay what it is. A running machine may still have open what is gone."""
@@ -1120,14 +719,6 @@ class VmKind(Kind):
 
     def deleted_by(self, name: str) -> tuple[str, ...]:
         return ("seed",) if name == SEED_DISK else (word_of(name) or "disks",)
-
-
-def _is_reachable(place: str) -> bool:
-    """Whether others reach what listens there: it is an address, and not the host's loopback."""
-    try:
-        return not ipaddress.ip_address(place).is_loopback
-    except ValueError:
-        return False
 
 
 def _told(value: t.Any) -> str:
