@@ -10,13 +10,14 @@ from __future__ import annotations
 import typing as t
 
 from . import disk
+from .device import Device
 from .node import Node, address_of, attribute, boot_order, make, name_of, remove, set_attribute, set_name
 
 # The drive or disk that cloud_init makes, which no list has.
 SEED_NAME = "seed"
 
 
-class Cdrom:
+class Cdrom(Device):
     """A drive of a domain. *source* is the path of its medium, empty where it has none or nothing tells the path.
 
     *place* is what that leads to, whatever it is called. *is_open*: the guest has opened the tray.
@@ -47,13 +48,9 @@ class Cdrom:
         self.place = place
         self.is_open = is_open
 
-    def value(self, key: str) -> t.Any:
-        return self.values.get(key)
-
     def standing_on(self, path: str, place: t.Hashable) -> Cdrom:
         """The same drive, of whose medium the host says where it lies."""
-        changes: dict[str, t.Any] = {"source": path, "values": {**self.values, "source": path}, "place": place}
-        return Cdrom(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
+        return self.replace(source=path, values={**self.values, "source": path}, place=place)
 
     @property
     def bus(self) -> str:

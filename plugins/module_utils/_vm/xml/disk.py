@@ -12,6 +12,7 @@ import typing as t
 
 from ..._core.errors import ApplyError
 from . import controller, threads
+from .device import Device
 from .node import (
     Node,
     address_of,
@@ -34,8 +35,8 @@ _OF_VIRTIO = ("iothread", "queues", "queue_size", "ioeventfd", "event_idx", "pac
 _PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd", "ide": "hd", "usb": "sd"}
 
 
-class Disk:
-    """A disk of a domain. *alias* is the name that a user's alias carries, *values* has its options in canonical form.
+class Disk(Device):
+    """A disk of a domain. *values* has its options in canonical form.
 
     *volume* is the pool and the name of a disk of the type ``volume``; *place* is what its source leads to, whatever it is called.
     """
@@ -78,19 +79,9 @@ class Disk:
         self.volume = volume
         self.place = place
 
-    def value(self, key: str) -> t.Any:
-        return self.values.get(key)
-
-    def with_values(self, **values: t.Any) -> Disk:
-        """The same disk with what only the host knows of it (``pool``, ``size``), or with other values."""
-        return self._but(values={**self.values, **values})
-
     def standing_on(self, path: str, place: t.Hashable) -> Disk:
         """The same disk, of which the host says that it stands on *path*."""
-        return self._but(source=path, values={**self.values, "source": path}, place=place)
-
-    def _but(self, **changes: t.Any) -> Disk:
-        return Disk(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
+        return self.replace(source=path, values={**self.values, "source": path}, place=place)
 
     @property
     def bus(self) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import typing as t
 
+from .device import Device
 from .node import Node, address_of, attribute, child, is_set, make, name_of, remove, set_attribute, set_name
 
 AUTO = "auto"
 _DRIVER = "virtiofs"
 
 
-class Share:
+class Share(Device):
     """A share of a domain. *alias* is the name that a user's alias carries, *tag* what the guest mounts."""
 
     __slots__ = ("address", "alias", "tag", "values")
@@ -25,9 +26,6 @@ class Share:
         self.tag = tag
         self.values = values
         self.address = address
-
-    def value(self, key: str) -> t.Any:
-        return self.values.get(key)
 
     @property
     def ident(self) -> str:

@@ -15,6 +15,7 @@ import typing as t
 
 from ..._core.value import Value
 from ..._guest.device import PCI, USB
+from .device import Device
 from .node import Node, address_of, attribute, child, make, name_of, remove, set_name
 
 KINDS = (PCI, USB)
@@ -49,7 +50,7 @@ class Source(Value):
         return self.address or f"{self.id}@{self.bus}.{self.number}"
 
 
-class Hostdev:
+class Hostdev(Device):
     """A device of a domain. *alias* is the name that a user's alias carries, *values* has its options as far as the host tells them."""
 
     __slots__ = ("address", "alias", "source", "values")
@@ -62,15 +63,8 @@ class Hostdev:
         self.address = address
         self.values: t.Mapping[str, t.Any] = values or {"type": source.type}
 
-    def value(self, key: str) -> t.Any:
-        return self.values.get(key)
-
     def text(self, key: str) -> str:
         return str(self.values.get(key) or "")
-
-    def with_values(self, **values: t.Any) -> Hostdev:
-        """The same device with what only the host knows of it."""
-        return Hostdev(self.alias, self.source, address=self.address, values={**self.values, **values})
 
     @property
     def ident(self) -> str:

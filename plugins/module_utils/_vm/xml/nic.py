@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .device import Device
 from .node import Node, address_of, attribute, boot_order, child, make, name_of, remove, set_attribute, set_name
 
 # Of other kinds of cards. libvirt refuses them on a bridge.
@@ -17,7 +18,7 @@ _NOT_OF_A_BRIDGE = ("target", "script", "downscript", "ip", "route", "backend", 
 _WITH_MTU = ("bridge", "network", "ethernet", "vhostuser")
 
 
-class Nic:
+class Nic(Device):
     """A network card of a domain. *source* is a bridge, or for type ``network`` a virtual network.
 
     *is_on_bridge* holds of a running card whose tap is a port of a bridge. *values* has its options in canonical form: the
@@ -63,19 +64,9 @@ class Nic:
         self.is_twin = is_twin
         self.portgroup = portgroup
 
-    def value(self, key: str) -> t.Any:
-        return self.values.get(key)
-
-    def with_values(self, **values: t.Any) -> Nic:
-        """The same card with what only the host knows of it (its bridge, the VLAN of its port), or with other values."""
-        return self._but(values={**self.values, **values})
-
     def as_twin(self) -> Nic:
         """The same card, whose MAC another one has too."""
-        return self._but(is_twin=True)
-
-    def _but(self, **changes: t.Any) -> Nic:
-        return Nic(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
+        return self.replace(is_twin=True)
 
     @property
     def mac(self) -> str:
