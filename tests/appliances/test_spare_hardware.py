@@ -5,33 +5,20 @@
 
 from __future__ import annotations
 
-import shutil
 import typing as t
-from pathlib import Path
 
 import pytest
 
-from ansible_collections.homelab.hybrid.tests.harness import ordinary_vm, spare_hardware
-from ansible_collections.homelab.hybrid.tests.harness.wired_host import WiredHost
-from ansible_collections.homelab.hybrid.tests.wire.test_ordinary import PACKAGES
+from ansible_collections.homelab.hybrid.tests.harness import spare_hardware
+from ansible_collections.homelab.hybrid.tests.harness.ordinary_host import PACKAGES, OrdinaryHost
 
 NAME = "hlsp"
 # Under emulation libvirt takes many seconds for a start.
 PLAIN: dict[str, t.Any] = {"name": NAME, "memory": 64, "shutdown_timeout": 1, "force_stop": True}
 
 
-class Machine(WiredHost):
-    """The host in *folder*, reached by a port of the loopback address."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.machine = folder / "machine"
-        self.key = self.machine / "key"
-        self.address = "127.0.0.1"
-        self.port = spare_hardware.start(spare_hardware.built(PACKAGES), self.machine)
-
-    def ask(self, command: str) -> str:
-        return ordinary_vm.ssh(self.machine, self.port, command, timeout=600).stdout.strip()
+class Machine(OrdinaryHost):
+    """The host with devices to give away."""
 
     def vm(self, **options: t.Any) -> dict[str, t.Any]:
         return self.task({**PLAIN, **options}, module="kvm_vm")
@@ -55,12 +42,9 @@ class Machine(WiredHost):
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Machine]:
-    folder = tmp_path_factory.mktemp("control")
-    try:
-        yield Machine(folder)
-    finally:
-        ordinary_vm.stop(folder / "machine")
-        shutil.rmtree(folder / "machine", ignore_errors=True)
+    image = spare_hardware.built(PACKAGES)
+    with Machine.running(tmp_path_factory.mktemp("control"), lambda folder: spare_hardware.start(image, folder)) as its:
+        yield its
 
 
 def test_a_card_and_a_stick_go_to_a_machine_and_come_back(host: Machine) -> None:

@@ -9,25 +9,16 @@ import base64
 import io
 import json
 import shlex
-import shutil
 import tarfile
 import typing as t
-from pathlib import Path
 
 import pytest
-import yaml
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.tests.harness import ordinary_vm
-from ansible_collections.homelab.hybrid.tests.harness.wired_host import COLLECTION, WiredHost
+from ansible_collections.homelab.hybrid.tests.harness.ordinary_host import PACKAGES, OrdinaryHost
+from ansible_collections.homelab.hybrid.tests.harness.wired_host import COLLECTION
 
-# The machine of `make ordinary`, whose image and snapshot are built once for both.
-ROLE = yaml.safe_load((COLLECTION / "roles/hypervisor/vars/main.yml").read_text())
-PACKAGES = [
-    *ROLE["__hypervisor_packages_common"],
-    *ROLE["__hypervisor_packages_of_release"]["13"],
-    *ROLE["__hypervisor_packages_of_architecture"]["x86_64"],
-]
 CARD, GATEWAY = "eth0", "10.0.2.2"
 # Addresses of IPv6 come from the router of the network, in its own time.
 NETWORK = "ip -4 -br address | sort; bridge vlan | sort; ip -4 route | sort; cat /etc/systemd/network/*"
@@ -66,31 +57,16 @@ BRIDGE: dict[str, t.Any] = {"name": "vmbr0", "mode": "ports"}
 TIMEOUT = {"confirm_timeout": 180}
 
 
-class Machine(WiredHost):
-    """The machine in *folder*, reached by a port of the loopback address."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.machine = folder / "machine"
-        self.key = self.machine / "key"
-        self.address = "127.0.0.1"
-        self.port = ordinary_vm.start(ordinary_vm.built(PACKAGES), self.machine)
-
-    def ask(self, command: str) -> str:
-        return ordinary_vm.ssh(self.machine, self.port, command).stdout.strip()
-
-
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Machine]:
-    folder = tmp_path_factory.mktemp("control")
-    try:
-        yield Machine(folder)
-    finally:
-        ordinary_vm.stop(folder / "machine")
-        shutil.rmtree(folder / "machine", ignore_errors=True)
+def machine(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[OrdinaryHost]:
+    image = ordinary_vm.built(PACKAGES)
+    with OrdinaryHost.running(
+        tmp_path_factory.mktemp("control"), lambda folder: ordinary_vm.start(image, folder)
+    ) as host:
+        yield host
 
 
-def test_who_has_an_address_in_a_vlan_of_a_bridge_is_asked_there(machine: Machine) -> None:
+def test_who_has_an_address_in_a_vlan_of_a_bridge_is_asked_there(machine: OrdinaryHost) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for folder in ("_core", "_host"):
@@ -109,7 +85,7 @@ def test_who_has_an_address_in_a_vlan_of_a_bridge_is_asked_there(machine: Machin
     machine.ask("ip netns delete near; ip netns delete far; ip link delete asked0")
 
 
-def test_what_only_a_machine_has_is_taken_back_too(machine: Machine) -> None:
+def test_what_only_a_machine_has_is_taken_back_too(machine: OrdinaryHost) -> None:
     result = machine.task({**BRIDGE, "ports": [CARD], "verify": [GATEWAY], **TIMEOUT})
     assert result["changed"] and not result["failed"], result
     before = machine.ask(NETWORK)
