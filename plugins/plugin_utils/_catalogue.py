@@ -70,10 +70,10 @@ def resolved(image: t.Any, own: t.Any = None) -> t.Any:
 
     :raises CatalogueError: for an entry that is not there, or that cannot be what was written.
     """
-    if not isinstance(image, t.Mapping) or image.get("from") is None:
+    if not isinstance(image, t.Mapping) or image.get("from") != CATALOGUE:
         return image
-    if image["from"] != CATALOGUE or image.get("state") == "absent":
-        return {key: value for key, value in image.items() if key != "from"} if image["from"] == CATALOGUE else image
+    if image.get("state") == "absent":
+        return {key: value for key, value in image.items() if key != "from"}
     name, known = _entry_of(image), with_own(own)
     if name not in known:
         near = difflib.get_close_matches(name, known, 1) or difflib.get_close_matches(

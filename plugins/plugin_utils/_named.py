@@ -14,7 +14,7 @@ from ._profiles import dictionaries
 from ._recommended import answers_names
 
 Options = t.Mapping[str, t.Any]
-Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]  # noqa: UP007  # the Python 3.9 of ansible-test has no | of types
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 

@@ -14,14 +14,13 @@ import typing as t
 
 from ..module_utils._guest.auto_address import AUTO
 from ._conflicts import hiding_bridges
-from ._named import Card, card_of, cards_of, read_address, read_mac, wanted_networks
+from ._named import Address, Card, card_of, cards_of, read_address, read_mac, wanted_networks
 from ._prefix import PrefixError, is_of_prefix, subnet_of, with_subnets
 from ._profiles import dictionaries, form
 from ._recommended import answers_names
 
 Variables = t.Mapping[str, t.Any]
 Options = t.Mapping[str, t.Any]
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 KEYS = ("name", "bridge", "vlan", "subnet", "gateway", "domain", "slice")

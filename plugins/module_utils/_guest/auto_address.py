@@ -12,10 +12,11 @@ import ipaddress
 import itertools
 import typing as t
 
+from .._core.claims import Network
+
 AUTO = "auto"
 # From the first to the last, as numbers.
 Span = tuple[int, int]
-Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]  # noqa: UP007  # the Python 3.9 of ansible-test has no | of types
 
 
 # Of a span of IPv6 the first addresses alone: they are short to write, and no machine gives itself one of them (SLAAC).
