@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.homelab.hybrid.plugins.filter import _lab, guest_options, guests_by_hypervisor
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._conflicts import guest_conflicts
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import Once, host_of, read_guest
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._named import cards_of
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._networks import network_conflicts
 
 Result = dict[str, t.Any]
@@ -24,7 +25,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "guests": {"type": "list", "elements": "str", "required": True},
     "hypervisors": {"type": "list", "elements": "str", "default": []},
     "prune": {"type": "bool", "default": False},
-    "inventory": {"type": "list", "elements": "str", "default": []},
+    "others": {"type": "list", "elements": "str", "default": []},
 }
 LOADED = (_lab, guest_options)
 
@@ -40,8 +41,8 @@ class ActionModule(ActionBase):
         result: Result = super().run(tmp, task_vars)
         dummy, arguments = self.validate_argument_spec(ARGUMENTS)
         hostvars = (task_vars or {})["hostvars"]
-        others = [name for name in arguments["inventory"] if name not in {*arguments["guests"]}]
-        refused = reasons(arguments["guests"], hostvars, arguments["hypervisors"], others, prune=arguments["prune"])
+        names, others = arguments["guests"], arguments["others"]
+        refused = reasons(names, hostvars, arguments["hypervisors"], others, prune=arguments["prune"])
         result.update({"failed": True, "msg": "; ".join(refused)} if refused else {"changed": False})
         return result
 
@@ -64,6 +65,8 @@ def reasons(
     options = [options for options, error in read if error is None]
     # A guest that is in no layout would be taken for one that no inventory names.
     errors = [error for error in (*lost.values(), *(error for dummy, error in read)) if error is not None and prune]
+    # To read the whole inventory for a few guests takes its time, and who wants nothing for itself alone is in nobody's way.
+    others = others if any(card.mac or card.addresses for its in options for card in cards_of(its)) else ()
     all_guests, all_lost = guests_by_hypervisor.sort_by_hypervisor([*names, *others], known)
     away = [read_guest(name, known[name], host_of(known[name], known)) for name in others if name not in all_lost]
     whole = [*options, *(options for options, error in away if error is None)]

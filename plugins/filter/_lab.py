@@ -32,6 +32,11 @@ def guests_sorted(names: t.Sequence[str], hostvars: t.Mapping[str, t.Any]) -> di
     return {"by_hypervisor": found, "errors": {**guest_errors(names, known), **lost}}
 
 
+def guests_beside(names: t.Sequence[str], hostvars: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
+    """The guests *names* by hypervisor. Who does not say where it lives is beside nobody."""
+    return sort_by_hypervisor(names, hostvars)[0]
+
+
 class FilterModule:
     """The filters of this file, each with an underscore before its name."""
 
@@ -40,6 +45,7 @@ class FilterModule:
             "_guest_advice": guest_advice,
             "_deleted_with_pruned": deleted_with_pruned,
             "_guest_errors": guest_errors,
+            "_guests_beside": guests_beside,
             "_guests_sorted": guests_sorted,
             "_host_error": host_error,
             "_host_options": host_options,

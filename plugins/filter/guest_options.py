@@ -14,7 +14,7 @@ description:
   - Makes the list for O(homelab.hybrid.layout#module:vms) or O(homelab.hybrid.layout#module:containers) of the guests of the inventory.
   - Each item is what P(homelab.hybrid.guest_spec#filter) makes of the guest's variables C(guest_spec), C(guest_profiles), C(guest_profile_catalog),
     C(guest_startup), C(guest_allow) and C(guest_delete).
-positional: _input, hostvars, kind
+positional: _input, hostvars, kind, others
 options:
   _input:
     description: The names of the guests. Those of another kind are left out.
@@ -30,6 +30,11 @@ options:
     type: str
     choices: [vm, container]
     required: true
+  others:
+    description: The names of further guests of the same hypervisor. What has C(ip) V(auto) gets none of the fixed addresses that they declare.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -57,8 +62,10 @@ from ..plugin_utils._profiles import dictionaries
 KINDS = ("vm", "container")
 
 
-def guest_options(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any], kind: str) -> list[dict[str, t.Any]]:
-    """The options of the guests *names* that are of *kind*.
+def guest_options(
+    names: t.Iterable[str], hostvars: t.Mapping[str, t.Any], kind: str, others: t.Iterable[str] = ()
+) -> list[dict[str, t.Any]]:
+    """The options of the guests *names* that are of *kind*. None of them gets a fixed address of the *others* of their hypervisor.
 
     :raises AnsibleFilterError: for a guest that does not say what it is.
     """
@@ -74,26 +81,18 @@ def guest_options(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any], kind:
             found.append(options_of(name, variables, host_of(variables, hostvars)))
     if not any(leaves_choice(net) for its in found for net in dictionaries(its.get("networks"))):
         return found
-    # Whoever has a fixed address on the host, of whatever kind, keeps it, and who is not in this run too.
-    hypervisors = {hostvars[name].get("guest_hypervisor") for name in names}
-    declared = declared_on(hypervisors, names, hostvars)
+    # Whoever has a fixed address on the host, of whatever kind, keeps it.
+    declared = declared_by((*names, *others), hostvars)
     try:
         return [with_slice(its, networks_on(hostvars[its["name"]], hostvars), declared, kind) for its in found]
     except NetworkError as exc:
         raise AnsibleFilterError(str(exc)) from exc
 
 
-def declared_on(
-    hypervisors: t.Collection[t.Any], names: t.Collection[str], hostvars: t.Mapping[str, t.Any]
-) -> set[Address]:
-    """The fixed addresses that guests of *hypervisors* declare, those with these *names* and all others of the inventory."""
-    found: set[Address] = set()
-    for name in dict.fromkeys((*names, *hostvars)):
-        variables = hostvars[name]
-        if name in names or (variables.get("guest_kind") in KINDS and variables.get("guest_hypervisor") in hypervisors):
-            options = read_guest(name, variables, host_of(variables, hostvars))[0]
-            found.update(address for card in cards_of(options) for address in card.addresses.values())
-    return found
+def declared_by(names: t.Iterable[str], hostvars: t.Mapping[str, t.Any]) -> set[Address]:
+    """The fixed addresses that the guests *names* declare. One that cannot be read has none."""
+    read = (read_guest(name, hostvars[name], host_of(hostvars[name], hostvars))[0] for name in names)
+    return {address for options in read for card in cards_of(options) for address in card.addresses.values()}
 
 
 def networks_on(variables: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> list[Network]:

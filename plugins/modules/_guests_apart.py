@@ -35,9 +35,9 @@ options:
       - Whether what no inventory names is taken away. Then a guest whose options cannot be read is refused too, since it is in no layout.
     type: bool
     default: false
-  inventory:
+  others:
     description:
-      - The names of all guests of the inventory. Those that are not in O(guests) are compared with these, also on one hypervisor, as no layout
+      - The names of the guests of the inventory that are not in this run. O(guests) are compared with these, also on one hypervisor, as no layout
         knows one that is not in the run before it is made.
     type: list
     elements: str

@@ -56,3 +56,13 @@ def test_a_limited_run_is_compared_with_all_guests_of_the_inventory():
     ]
     # What is wrong between two others is no business of this run.
     assert reasons(["mail"], hosts, [], ["web", "db", "twin"], prune=False) == []
+
+
+def test_guests_that_want_nothing_for_themselves_are_compared_with_nobody():
+    class Asked(dict[str, t.Any]):
+        def __getitem__(self, name: str) -> t.Any:
+            assert name != "db", "it was read"
+            return super().__getitem__(name)
+
+    hosts = Asked({**HOSTS, "plain": guest("alpha", **on("dhcp"))})
+    assert reasons(["plain"], hosts, [], ["db"], prune=False) == []

@@ -142,21 +142,19 @@ def test_auto_takes_no_address_that_a_guest_declares_which_is_not_in_the_run() -
         "hypervisor_bridges": [{"name": "lan0", "mode": "ports", "address": "none"}],
     }
 
-    def its(address: str, kind: str = "container", on: str = "alpha") -> dict[str, t.Any]:
+    def its(address: str, kind: str = "container") -> dict[str, t.Any]:
         return {
             "guest_kind": kind,
-            "guest_hypervisor": on,
+            "guest_hypervisor": "alpha",
             "guest_spec": {"networks": [{"name": "lan", "bridge": "lan0", "ip": address}]},
         }
 
     hostvars: Vars = {
         "alpha": alpha,
-        "beta": {},
         "a": its("auto"),
         "b": its("192.0.2.3/29", "vm"),
-        "c": its("192.0.2.2/29", on="beta"),
     }
-    (options,) = guest_options(["a"], hostvars, "container")
+    (options,) = guest_options(["a"], hostvars, "container", ["b"])
     assert options["networks"][0]["ip"] == "auto:192.0.2.2-192.0.2.2,192.0.2.4-192.0.2.4/29"
     assert options["networks"][0]["gateway"] == "192.0.2.1"
 
