@@ -480,7 +480,9 @@ def test_every_option_has_a_case() -> None:
     }
     elsewhere |= {
         "networks[].ip",
+        "networks[].ip6",
         "networks[].gateway",
+        "networks[].gateway6",
         "networks[].dns",
         "networks[].vlan",
         "networks[].rate_limit.in",
