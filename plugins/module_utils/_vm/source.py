@@ -23,7 +23,8 @@ from .._storage.choice import drivers_of
 from .._storage.volume import BLOCK
 from . import firmware
 from .content import copied_by_qemu, look
-from .observe import firmwares, read_seed
+from .observe import firmwares
+from .seen_disks import read_seed
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
 from .spec import Spec
 from .volumes import Drivers, read_volume
