@@ -24,8 +24,8 @@ from .._storage.volume import BLOCK
 from . import firmware
 from .content import copied_by_qemu, look
 from .observe import firmwares
-from .seen_disks import read_seed
 from .options import CLOUD_INIT, OPTIONS, SEED_DISK
+from .seen_disks import read_seed
 from .spec import Spec
 from .volumes import Drivers, read_volume
 from .xml import domain as domain_xml

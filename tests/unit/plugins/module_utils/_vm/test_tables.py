@@ -13,7 +13,13 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.options impor
     as_written,
     never,
 )
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm import backend, passthrough, seed
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import (
+    backend,
+    definition_writing,
+    live_writing,
+    passthrough,
+    seed,
+)
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.options import OPTIONS
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import seed_values
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import cdrom, disk, domain, filesystem, nic
@@ -33,11 +39,11 @@ def test_every_option_of_the_definition_is_read() -> None:
 
 
 def test_every_option_of_the_definition_is_written() -> None:
-    assert {*backend.WRITE} == DEFINED
+    assert {*definition_writing.WRITE} == DEFINED
 
 
 def test_every_option_that_changes_live_has_a_writer_and_no_other_has() -> None:
-    assert {*backend.LIVE} == {path for path in DEFINED if OPTIONS[path].live not in (never, as_written)}
+    assert {*live_writing.LIVE} == {path for path in DEFINED if OPTIONS[path].live not in (never, as_written)}
 
 
 def test_every_flag_is_set() -> None:

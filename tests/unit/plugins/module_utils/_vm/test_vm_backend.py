@@ -18,9 +18,17 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import C
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest import run as guest_run
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.ownership import Ownership
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import RecordedFile, Run, load
+from ansible_collections.homelab.hybrid.plugins.module_utils._image.plan import COPIES
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.driver import Attempt, DiskSource
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.volume import Volume
-from ansible_collections.homelab.hybrid.plugins.module_utils._vm import backend, firmware, power, storage
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import (
+    backend,
+    firmware,
+    live_writing,
+    power,
+    storage,
+    writing,
+)
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.plan import plan_vm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.spec import Spec, parse
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import FoundVolume, State
@@ -199,12 +207,13 @@ class Machine:
             resize=lambda volume, size, keep_fds: tell(f"resize {volume.name} {size}"),
             write=lambda volume, data: tell(f"write {volume.name}"),
         )
-        monkeypatch.setattr(backend, "drivers_of", lambda host: {"main": self.driver})
+        for part in (backend, writing):
+            monkeypatch.setattr(part, "drivers_of", lambda host: {"main": self.driver})
         monkeypatch.setattr(storage, "refresh", self.refresh)
-        monkeypatch.setattr(backend.process, "find_run", lambda name: PROCESS)
+        monkeypatch.setattr(live_writing.process, "find_run", lambda name: PROCESS)
         monkeypatch.setattr(backend.seed, "build", lambda files: b"seed")
-        monkeypatch.setattr(backend.port, "put_into_vlan", lambda tap, vlan: tell(f"{tap} into {vlan}"))
-        monkeypatch.setattr(backend, "_comes_true", lambda ask, seconds: ask())
+        monkeypatch.setattr(live_writing.port, "put_into_vlan", lambda tap, vlan: tell(f"{tap} into {vlan}"))
+        monkeypatch.setattr(live_writing, "_comes_true", lambda ask, seconds: ask())
         monkeypatch.setattr(guest_run.lock, "allocations", contextlib.nullcontext)
         monkeypatch.setattr(guest_run, "check_macs", lambda guest, macs: None)
 
@@ -605,7 +614,7 @@ def test_the_copy_of_an_image_stands_when_the_disks_do(monkeypatch):
     machine = Machine(monkeypatch, recorded(stopped()), RECORD)
     spec = parse({"name": "vm"})
     plan = plan_vm(spec, machine.state)
-    plan.changes.append(Change(f"{backend.COPIES}x", None, "copy", How.LIVE))
+    plan.changes.append(Change(f"{COPIES}x", None, "copy", How.LIVE))
     built = backend.VmBackend(spec, machine.state, plan, machine.work())
     assert plan.changes[-1] in list(built.make_volumes())
 
