@@ -1048,7 +1048,9 @@ options:
                 on one with the label C(OEMDRV). The kernel is taken out of O(vms[].install.media) for these and booted directly,
                 so that nobody is asked.
               - V(autounattend) for Windows, C(autounattend.xml) on a medium. A key is pressed when the medium asks for one.
-              - V(config) for OPNsense, C(/conf/config.xml) on a medium, for its importer.
+              - V(config) for OPNsense, C(/conf/config.xml) on a medium, for its importer. The key and the drive that this
+                asks for on the serial console are given. The nano image needs no O(vms[].install.media), it is O(vms[].image)
+                or that of a disk.
             type: str
             choices:
               - preseed

@@ -32,6 +32,10 @@ _OLDER = (".2", ".1", ".0")
 _LINES, _LINE_LENGTH = 15, 200
 _CONTROL = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>])|[\x00-\x08\x0b-\x1f\x7f]")
 _EVERY_SECONDS = 2.0
+# What asks for a key waits for some seconds alone.
+_ATTENDED_EVERY_SECONDS = 0.5
+
+Attendant = t.Callable[[t.Any, str], None]
 
 
 def look(record: GuestRecord, domain: t.Any, *, live_xml: str | None, host: Host) -> Installing | None:
@@ -108,12 +112,21 @@ def last_lines(name: str) -> str:
     return "The last lines of its serial console:\n" + "\n".join(lines)
 
 
-def wait_for_end(name: str, host: Host, *, timeout_seconds: int) -> None:
-    """Wait until the installer has ended.
+def load() -> Attendant:
+    """The code that answers an installer which asks; most ask nothing."""
+    from .importing import attend
+
+    return attend
+
+
+def wait_for_end(name: str, host: Host, *, timeout_seconds: int, is_attended: bool = False) -> None:
+    """Wait until the installer has ended. What it asks is answered where it *is_attended*.
 
     :raises WaitTimeout: with what it wrote last.
     :raises ApplyError: likewise, when it is gone and has not ended well.
     """
+
+    attend = load() if is_attended else None
 
     def has_ended() -> bool:
         host.drop()
@@ -127,11 +140,15 @@ def wait_for_end(name: str, host: Host, *, timeout_seconds: int) -> None:
             raise ApplyError(
                 f"{name} went off, and its installer had not come to its end. The next run begins anew. {last_lines(name)}"
             )
-        return its is None or its.is_over
+        is_over = its is None or its.is_over
+        if attend is not None and not is_over:
+            attend(domain, console(name))
+        return is_over
 
+    every = _ATTENDED_EVERY_SECONDS if is_attended else _EVERY_SECONDS
     what = f"the installer of {name} to end"
     try:
-        wait_until(what, has_ended, timeout_seconds=timeout_seconds, every_seconds=_EVERY_SECONDS)
+        wait_until(what, has_ended, timeout_seconds=timeout_seconds, every_seconds=every)
     except WaitTimeout as exc:
         message = f"{exc.message}. It goes on, and the next run waits for it again. {last_lines(name)}"
         raise WaitTimeout(message, **exc.facts) from exc

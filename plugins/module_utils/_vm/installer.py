@@ -22,7 +22,7 @@ class Kind(t.NamedTuple):
     """How one kind of installer finds its answer: as *file* on a medium with the *label*, or in its initial RAM disk.
 
     *words* are for the kernel's command line. *needs_words*: without them it asks somebody. *more* are empty files that lie beside the
-    answer. *restarts*: it starts the machine anew on its way.
+    answer. *restarts*: it starts the machine anew on its way. *is_attended*: it asks on the serial console even so.
     """
 
     file: str
@@ -32,6 +32,7 @@ class Kind(t.NamedTuple):
     more: tuple[str, ...] = ()
     restarts: bool = False
     is_in_initrd: bool = False
+    is_attended: bool = False
 
 
 # Debian's installer mounts no medium before it is told to, and reads /preseed.cfg of its initial RAM disk by itself. Anaconda looks for the
@@ -44,7 +45,7 @@ KINDS = {
         "user-data", "cidata", words="autoinstall", needs_words=True, more=("meta-data", "vendor-data")
     ),
     "autounattend": Kind("autounattend.xml", "ANSWER", restarts=True),
-    "config": Kind("conf/config.xml", "CONFIG"),
+    "config": Kind("conf/config.xml", "CONFIG", is_attended=True),
 }
 _CONSOLE = "console=tty0 console=ttyS0,115200"
 

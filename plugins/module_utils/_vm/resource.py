@@ -17,7 +17,7 @@ from .._host.snapshot import BRIDGE, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LIBVIRT
 from .._image.store import file_of
 from . import installation
 from .facts import facts_of, guest_facts, knows_addresses
-from .installer import installer_of, without_installer
+from .installer import Installer, installer_of, without_installer
 from .observe import observe
 from .plan import plan_vm
 from .source import observe_source
@@ -93,12 +93,13 @@ class KvmVm:
     def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
         installer = installer_of(spec.values)
         if installer is not None and facts["guest"].get("installing"):
-            return functools.partial(self._wait_for_installer, spec.name, installer.timeout)
+            return functools.partial(self._wait_for_installer, spec.name, installer)
         is_due = has_to_wait(spec, facts, knows_addresses=knows_addresses(facts["guest"]))
         return functools.partial(self._wait, spec) if is_due else None
 
-    def _wait_for_installer(self, name: str, timeout_seconds: int, host: Host) -> None:
-        installation.wait_for_end(name, host, timeout_seconds=timeout_seconds)
+    def _wait_for_installer(self, name: str, installer: Installer, host: Host) -> None:
+        is_attended = installer.kind is not None and installer.kind.is_attended
+        installation.wait_for_end(name, host, timeout_seconds=installer.timeout, is_attended=is_attended)
 
     def _wait(self, spec: Spec, host: Host) -> dict[str, t.Any]:
         from .wait import wait_for  # most runs wait for nothing

@@ -69,6 +69,19 @@ def _log_console(devices: Node, log: str) -> None:
     serial.append(make("log", file=log, append="off"))
 
 
+def drives(root: Node, folder: str) -> list[str]:
+    """What FreeBSD calls the CD-ROM drives of a running domain; that whose medium lies in *folder* first."""
+    found = [
+        node for node in root.iterfind("devices/disk[@device='cdrom']") if attribute(node, "target", "bus") != "usb"
+    ]
+    found.sort(key=lambda node: (len(attribute(node, "target", "dev")), attribute(node, "target", "dev")))
+    names = [
+        (not attribute(node, "source", "file").startswith(f"{folder}/"), f"cd{number}")
+        for number, node in enumerate(found)
+    ]
+    return [name for dummy, name in sorted(names)]
+
+
 def is_installer_run(root: Node, log: str) -> bool:
     """Whether a running domain is such a run: nothing else keeps its console in *log*."""
     return any(node.get("file") == log for node in root.iterfind("devices/serial/log"))

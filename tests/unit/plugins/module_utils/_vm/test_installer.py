@@ -20,6 +20,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._guest.installing i
     load,
 )
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import answer
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.importing import answer_to
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.installation import _CONTROL
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.installer import (
     KINDS,
@@ -33,6 +34,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._vm.state import Fo
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml import domain as domain_xml
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.install import (
     InstallerRun,
+    drives,
     is_installer_run,
     make_installer_run,
 )
@@ -301,3 +303,33 @@ def test_two_plans_with_a_wait_between_them_are_one():
         Plan([Change("install", "a", "b")])
     )
     assert not again.changes[0].done
+
+
+WAITS = "Press any key to start the configuration importer: . . . "
+ASKS = "\n<QEMU QEMU DVD-ROM>  at scbus0 target 0 lun 0 (pass0,cd0)\n\nSelect device to import from (e.g. ada0) or leave blank to exit: "
+
+
+@pytest.mark.parametrize(
+    ("console", "typed"),
+    [
+        ("Booting...", None),
+        (WAITS, " "),
+        # A line of the kernel may stand behind it.
+        (f"{WAITS}\nda0 at umass-sim0", " "),
+        (WAITS + ASKS, "cd1\n"),
+        (f"{WAITS}{ASKS}cd1\n\nStarting import", None),
+        (f"{WAITS}{ASKS}cd1\n\nThe file /conf/config.xml could not be found.\n{ASKS}", "cd0\n"),
+    ],
+)
+def test_an_importer_is_answered_what_it_asks(console, typed):
+    assert answer_to(console, ["cd1", "cd0"]) == typed
+
+
+def test_the_drive_of_the_answer_is_named_first():
+    """FreeBSD numbers drives by the ports of their controller; a disk there is none of them."""
+    root = domain_xml.parse(
+        "<domain><devices><disk device='disk'><target dev='sda' bus='sata'/></disk>"
+        "<disk device='cdrom'><source file='/lib/own/answer.iso'/><target dev='sdc' bus='sata'/></disk>"
+        "<disk device='cdrom'><source file='/srv/a.iso'/><target dev='sdb' bus='sata'/></disk></devices></domain>"
+    )
+    assert drives(root, "/lib/own") == ["cd1", "cd0"]
