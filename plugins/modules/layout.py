@@ -1772,8 +1772,8 @@ options:
       wait_for:
         description:
           - What to wait for when the machine runs, one after another, V(agent) for an answer of the guest agent, V(ip) for
-            an address (told by the agent, a DHCP lease or the host's neighbours), V(ssh) for an ssh server that greets. Each
-            is bounded by O(vms[].wait_timeout).
+            an address (told by the agent, a DHCP lease or the host's neighbours; each fixed one of O(vms[].networks) where
+            there are such, and its bridge is asked for it), V(ssh) for an ssh server that greets. Each is bounded by O(vms[].wait_timeout).
         type: list
         elements: str
         choices:

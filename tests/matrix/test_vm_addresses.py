@@ -477,6 +477,40 @@ def test_a_guest_gets_its_address_and_is_waited_for(lan: None) -> None:
     refuse(VM, {**machine(**card("10.91.8.6/24")), "name": OTHER}, words)
 
 
+@pytest.mark.parametrize(
+    ("own", "declared"),
+    [
+        ("192.0.2.5/24", {"ip": "192.0.2.5/24"}),
+        ("fd00:91:9::5/64", {"ip": "none", "ip6": "fd00:91:9::5/64"}),
+    ],
+)
+def test_a_guest_that_speaks_to_nobody_is_waited_for_by_asking_its_bridge(
+    lan: None, own: str, declared: dict[str, str]
+) -> None:
+    tiny = tiny_vm()
+    cmdline = f"{tiny.cmdline} tiny.ip={own}"
+    params = {
+        "name": NAME,
+        "state": "started",
+        "memory": "256",
+        "agent": False,
+        "boot": {"kernel": str(tiny.kernel), "initrd": str(tiny.initrd), "cmdline": cmdline},
+        **SEEDED,
+        **plain_card(**declared),
+        "wait_for": ["ip"],
+        "wait_timeout": 120,
+        "shutdown_timeout": 0,
+        "force_stop": True,
+    }
+    check_run_again(VM, params)
+    # One whose seed says another address than it has is not there.
+    version = "ip6" if ":" in own else "ip"
+    other = plain_card(**{**declared, version: declared[version].replace("5/", "6/")})
+    outcome = converge_now(VM, {**params, **other, "restart_policy": "if_needed", "wait_timeout": 6})
+    assert outcome.error is not None
+    assert f"waited 6 s for an address of {NAME}" in outcome.error.message
+
+
 def lease_lines() -> list[str]:
     lines = (line.split() for line in virsh("net-dhcp-leases", SERVED).splitlines())
     return [f"{ipaddress.ip_interface(words[4]).ip} {words[2]}" for words in lines if len(words) > 4]

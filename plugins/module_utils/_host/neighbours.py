@@ -22,7 +22,8 @@ from .vlans import Port
 _ALL, _ARP, _IPV6, _TAGGED = 0x0003, 0x0806, 0x86DD, 0x8100
 _EVERYBODY = b"\xff" * 6
 _REQUEST, _REPLY = 1, 2
-_ICMPV6, _SOLICITATION, _ADVERTISEMENT, _LINK_OF_TARGET = 58, 135, 136, 2
+_ICMPV6, _SOLICITATION, _ADVERTISEMENT = 58, 135, 136
+_LINK_OF_SOURCE, _LINK_OF_TARGET = 1, 2
 # What comes over routers has less (RFC 4861, 7.1).
 _HOPS = 255
 # RFC 5227 has three probes; a machine of the same house answers in less than the time that is left for the last.
@@ -47,22 +48,27 @@ _FILTER = b"".join(
 )
 
 
-def who_answers(bridge: str, addresses: t.Collection[str], vlan: int = 0) -> dict[str, str]:
+def who_answers(
+    bridge: str, addresses: t.Collection[str], vlan: int = 0, *, as_neighbour: bool = False
+) -> dict[str, str]:
     """Those of the *addresses* that somebody else on *bridge* has or is about to take, each with the MAC that says so.
 
-    In a VLAN, which the bridge itself is seldom in, its ports are asked. A link that is down says nothing.
+    In a VLAN, which the bridge itself is seldom in, its ports are asked. A link that is down says nothing. Who is about to take an address of
+    IPv6 gives it up when it is asked like that, but not where the question comes *as_neighbour*.
     """
     mac = atomic.read_text(f"/sys/class/net/{bridge}/address")
     if not mac:
         return {}
     ports = vlans.ports_in(links.ports_of(bridge), links.read_vlans(), vlan) if vlan else [Port(bridge)]
-    return ask(bytes.fromhex(mac.strip().replace(":", "")), ports, addresses)
+    return ask(bytes.fromhex(mac.strip().replace(":", "")), ports, addresses, as_neighbour=as_neighbour)
 
 
-def ask(own: bytes, ports: t.Iterable[Port], addresses: t.Collection[str]) -> dict[str, str]:
+def ask(
+    own: bytes, ports: t.Iterable[Port], addresses: t.Collection[str], *, as_neighbour: bool = False
+) -> dict[str, str]:
     """As ``who_answers``, asked with the MAC *own* out of *ports*.
 
-    By a request from no address (RFC 5227, 4862), which changes nobody's table.
+    By a request from no address (RFC 5227, 4862), which changes nobody's table; *as_neighbour* for IPv6 from an address of the link.
     """
     wanted = {ipaddress.ip_address(address).packed: address for address in addresses}
     found: dict[str, str] = {}
@@ -77,7 +83,7 @@ def ask(own: bytes, ports: t.Iterable[Port], addresses: t.Collection[str]) -> di
             for packed, address in wanted.items():
                 for its, port in asked.items() if address not in found else ():
                     with contextlib.suppress(OSError):
-                        its.send(question(own, packed, port.vlan))
+                        its.send(question(own, packed, port.vlan, as_neighbour=as_neighbour))
             _listen(asked, own, wanted, found, _EVERY_SECONDS if turn < _PROBES - 1 else _LAST_SECONDS)
     return found
 
@@ -116,9 +122,10 @@ def _tag(notes: t.Iterable[tuple[int, int, bytes]]) -> int:
     return 0
 
 
-def question(own: bytes, address: bytes, vlan: int) -> bytes:
+def question(own: bytes, address: bytes, vlan: int, *, as_neighbour: bool = False) -> bytes:
     """The frame that asks for *address*, with the tag of a *vlan* unless that is 0."""
-    target, kind, payload = _arp(own, address) if len(address) == 4 else _solicitation(address)
+    sender = own if as_neighbour else None
+    target, kind, payload = _arp(own, address) if len(address) == 4 else _solicitation(address, sender)
     tag = struct.pack("!HH", _TAGGED, vlan) if vlan else b""
     return target + own + tag + struct.pack("!H", kind) + payload
 
@@ -127,15 +134,23 @@ def _arp(own: bytes, address: bytes) -> tuple[bytes, int, bytes]:
     return _EVERYBODY, _ARP, struct.pack("!HHBBH", 1, 0x0800, 6, 4, _REQUEST) + own + bytes(4 + 6) + address
 
 
-def _solicitation(address: bytes) -> tuple[bytes, int, bytes]:
-    """From ``::``, to the group of all that may have the address."""
+def _solicitation(address: bytes, own: bytes | None) -> tuple[bytes, int, bytes]:
+    """To the group of all that may have the address. From the address of the link that the MAC *own* stands for (RFC 4291, appendix A), or ``::``.
+
+    Who has not finished to take it when the question comes from ``::`` takes that for a claim, and does without (RFC 4862, 5.4.3).
+    """
     group = ipaddress.IPv6Address("ff02::1:ff00:0").packed[:13] + address[13:]
+    source = bytes(16)
     body = struct.pack("!BBHI", _SOLICITATION, 0, 0, 0) + address
-    total = sum(struct.unpack(f"!{(len(group) + len(body)) // 2}H", group + body)) + len(body) + _ICMPV6
+    if own is not None:
+        source = b"\xfe\x80" + bytes(6) + bytes((own[0] ^ 2,)) + own[1:3] + b"\xff\xfe" + own[3:]
+        body += bytes((_LINK_OF_SOURCE, 1)) + own
+    total = sum(struct.unpack(f"!{(len(source + group) + len(body)) // 2}H", source + group + body))
+    total += len(body) + _ICMPV6
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     body = body[:2] + struct.pack("!H", ~total & 0xFFFF) + body[4:]
-    head = struct.pack("!IHBB", 6 << 28, len(body), _ICMPV6, _HOPS) + bytes(16) + group
+    head = struct.pack("!IHBB", 6 << 28, len(body), _ICMPV6, _HOPS) + source + group
     return b"\x33\x33" + group[12:], _IPV6, head + body
 
 

@@ -11,7 +11,7 @@ import typing as t
 from .._core.units import show_memory_kib, show_size
 from .._guest import facts
 from .._host.snapshot import Host
-from .addressing import is_address
+from .addressing import is_address, is_address6
 from .observe import observe
 from .options import OPTIONS, SEED_DISK
 from .process import uptime_seconds
@@ -87,14 +87,31 @@ def _addresses(nic: Nic, state: State) -> list[str]:
     """Those that it has while it runs, else those that it will have."""
     if state.live is not None:
         return list(state.addresses.get(nic.mac, ()))
-    fixed = [*filter(is_address, (nic.value("ip"),)), *filter(None, (nic.value("ip6"),))]
-    return [cidr.partition("/")[0] for cidr in fixed]
+    return _fixed(nic.value("ip"), nic.value("ip6"))
+
+
+def unseen_addresses(facts: t.Mapping[str, t.Any]) -> list[tuple[t.Mapping[str, t.Any], str]]:
+    """The fixed addresses of cards that are plugged in which nobody has told yet, each with its card."""
+    return [
+        (net, address)
+        for net in facts["networks"]
+        if net["link"] == "up"
+        for address in _fixed(net["ip"], net["ip6"])
+        if address not in net["addresses"]
+    ]
 
 
 def knows_addresses(facts: t.Mapping[str, t.Any]) -> bool:
     """Whether each card that has a fixed address has it by now; where none has, whether there is any."""
-    fixed = [net for net in facts["networks"] if is_address(net["ip"]) and net["link"] == "up"]
-    return all(net["ip"].partition("/")[0] in net["addresses"] for net in fixed) and bool(facts["addresses"])
+    return bool(facts["addresses"]) and not unseen_addresses(facts)
+
+
+def _fixed(ip: str, ip6: str | None) -> list[str]:
+    return [
+        cidr.partition("/")[0]
+        for cidr, is_fixed in ((ip, is_address(ip)), (ip6, is_address6(ip6)))
+        if cidr and is_fixed
+    ]
 
 
 def _disks(side: VmSide) -> list[dict[str, t.Any]]:

@@ -10,10 +10,10 @@ import typing as t
 
 from .._core.errors import WaitTimeout
 from .._core.waiting import wait_until
-from .._host import firewall
+from .._host import firewall, neighbours
 from .._host.snapshot import Host
 from .answering import answers, greets
-from .facts import facts_of, knows_addresses
+from .facts import facts_of, unseen_addresses
 from .observe import observe
 from .spec import Spec
 
@@ -41,13 +41,29 @@ def wait_for(spec: Spec, host: Host) -> None:
 
 
 def has_addresses(spec: Spec, host: Host) -> bool:
-    """Whether each card that has a fixed one has it; where none has, whether there is any."""
-    host.drop()
-    return knows_addresses(facts_of(spec.name, observe(Spec(spec.name), host)))
+    """Whether each card that has a fixed one has it; where none has, whether there is any.
+
+    A guest that was told its address by a seed, and has no agent, speaks to nobody by itself: its bridge is asked.
+    """
+    facts = _look(spec, host)
+    unseen = unseen_addresses(facts)
+    if not unseen:
+        return bool(facts["addresses"])
+    places: dict[tuple[str, int], dict[str, str]] = {}
+    for net, address in unseen:
+        vlan = net["vlan"] if isinstance(net["vlan"], int) else 0
+        places.setdefault((net["bridge"], vlan), {})[address] = net["mac"]
+    return all(
+        neighbours.who_answers(bridge, macs, vlan, as_neighbour=True) == macs for (bridge, vlan), macs in places.items()
+    )
 
 
 def addresses(spec: Spec, host: Host) -> list[str]:
-    """The addresses that the guest has now."""
+    """The addresses that the guest has now, and those that it is to have."""
+    facts = _look(spec, host)
+    return [*facts["addresses"], *(address for dummy, address in unseen_addresses(facts))]
+
+
+def _look(spec: Spec, host: Host) -> dict[str, t.Any]:
     host.drop()
-    state = observe(Spec(spec.name), host)
-    return [address for its in state.addresses.values() for address in its]
+    return facts_of(spec.name, observe(Spec(spec.name), host))

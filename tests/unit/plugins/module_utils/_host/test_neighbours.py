@@ -59,15 +59,17 @@ def test_what_is_no_neighbour_s_word_claims_nothing() -> None:
     assert read_claim(nd(136, SIX)[:77]) is None
 
 
-def test_a_question_for_an_address_of_ipv6_is_one_that_the_kernel_takes() -> None:
-    frame = question(OWN, SIX, 0)
+@pytest.mark.parametrize("as_neighbour", [False, True])
+def test_a_question_for_an_address_of_ipv6_is_one_that_the_kernel_takes(as_neighbour: bool) -> None:
+    frame = question(OWN, SIX, 0, as_neighbour=as_neighbour)
     assert frame[:6] == bytes.fromhex("3333ff010007") and frame[6:12] == OWN
     assert frame[38:54] == ipaddress.IPv6Address("ff02::1:ff01:7").packed
     # With its checksum the sum over the pseudo header and the message is all ones.
     pseudo = frame[22:54] + struct.pack("!II", len(frame) - 54, 58)
     total = sum(struct.unpack(f"!{(len(frame) - 14) // 2}H", pseudo + frame[54:]))
     assert (total & 0xFFFF) + (total >> 16) == 0xFFFF
-    assert read_claim(frame) == (SIX, OWN)
+    claimed = ipaddress.IPv6Address(frame[22:38]) if as_neighbour else ipaddress.IPv6Address(SIX)
+    assert read_claim(frame) == (claimed.packed, OWN) and claimed.is_link_local is as_neighbour
 
 
 @pytest.mark.parametrize("address", [HERS, SIX])
