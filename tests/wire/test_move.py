@@ -148,10 +148,11 @@ def test_what_a_router_told_the_card_it_tells_the_bridge_also_while_the_host_for
 
 def test_a_bridge_that_no_router_tells_anything_is_taken_back(host: WiredHost) -> None:
     host.build(host.kind.bridge)
-    before = wired_host.network()
+    before, listens = wired_host.network(), inside("sysctl", "net.ipv6.conf.vmbr0.accept_ra")
     result = host.task({"name": "vmbr0", "mode": "ports", "address6": "slaac", "confirm_timeout": 20})
     assert result["failed"] and "address6: no router announced a network on vmbr0" in result["msg"], result
     assert wired_host.network() == before and wired_host.leftovers() == []
+    assert inside("sysctl", "net.ipv6.conf.vmbr0.accept_ra") == listens
     host.start_router()
     result = host.task({"name": "vmbr0", "mode": "ports", "address6": "slaac", "confirm_timeout": 60})
     assert result["changed"] and not result.get("failed"), result.get("msg", "")

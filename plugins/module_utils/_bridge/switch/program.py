@@ -35,6 +35,7 @@ FOREVER = 2**32 - 1
 # networkd works on its own time: what is repaired must still stand after so many looks.
 LOOKS, LOOK_SECONDS, REPAIR_SECONDS = 5, 0.3, 20.0
 IFSTATE = "/run/network/ifstate"
+ACCEPT_RA = "/proc/sys/net/ipv6/conf/{}/accept_ra"
 # What ifup starts lives on in a scope of its own.
 IFUP = "homelab-hybrid-ifup"
 # How dhcpcd ends the name of its file, which says for which families it is there.
@@ -235,12 +236,25 @@ def save_file(path: str) -> Data | None:
 
 def live(names: Argv) -> Data:
     """What the kernel has of the links *names* that are there: the links, their routes as words, and their VLANs."""
-    links = {link["ifname"]: link for link in tell("ip", "-j", "-d", "address", "show") if link.get("ifname") in names}
+    links = {
+        link["ifname"]: {**link, "accept_ra": accepts(link["ifname"])}
+        for link in tell("ip", "-j", "-d", "address", "show")
+        if link.get("ifname") in names
+    }
     routes = [[family, *words] for name in links for family in ("-4", "-6") for words in routes_of(name, family)]
     vlans = {
         it["ifname"]: it.get("vlans", []) for it in tell("bridge", "-j", "vlan", "show") if it.get("ifname") in links
     }
     return {"names": names, "links": links, "routes": routes, "vlans": vlans}
+
+
+def accepts(name: str) -> str:
+    """Whether the kernel itself takes what routers announce at a link: 0, 1, or 2 also where it forwards; "" without IPv6."""
+    try:
+        with open(ACCEPT_RA.format(name), encoding="ascii") as setting:
+            return setting.read().strip()
+    except OSError:
+        return ""
 
 
 def routes_of(name: str, family: str) -> t.Iterator[Argv]:
@@ -343,6 +357,8 @@ def link_differences(name: str, old: Data, new: Data) -> t.Iterator[Argv]:
     for key in ("stp_state", "vlan_filtering", "forward_delay"):
         if old.get("linkinfo", {}).get("info_kind") == "bridge" and key in bridge and other.get(key) != bridge[key]:
             yield ["ip", "link", "set", "dev", name, "type", "bridge", key, str(int(bridge[key]))]
+    if old.get("accept_ra") and new.get("accept_ra") != old["accept_ra"]:
+        yield ["sh", "-c", 'echo "$0" > "$1"', old["accept_ra"], ACCEPT_RA.format(name)]
     if ("UP" in old.get("flags", ())) != ("UP" in new.get("flags", ())):
         yield ["ip", "link", "set", "dev", name, "up" if "UP" in old.get("flags", ()) else "down"]
 

@@ -19,7 +19,14 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.switch.stat
 
 FIXED = {"family": "inet", "local": "192.0.2.10", "prefixlen": 24, "broadcast": "192.0.2.255", "scope": "global"}
 LEASED = {**FIXED, "local": "192.0.2.50", "dynamic": True, "valid_life_time": 600, "preferred_life_time": 300}
-CARD = {"ifname": "eth0", "master": "vmbr0", "mtu": 1500, "address": "52:54:00:00:00:01", "flags": ["UP"]}
+CARD = {
+    "ifname": "eth0",
+    "master": "vmbr0",
+    "mtu": 1500,
+    "address": "52:54:00:00:00:01",
+    "flags": ["UP"],
+    "accept_ra": "1",
+}
 BRIDGE = {
     "ifname": "vmbr0",
     "mtu": 1500,
@@ -51,6 +58,7 @@ def lines(now: dict[str, t.Any], before: dict[str, t.Any] | None = None, made: t
         ({"eth0": {"master": None}}, ["ip link set dev eth0 master vmbr0"]),
         ({"eth0": {"mtu": 1400}}, ["ip link set dev eth0 mtu 1500"]),
         ({"eth0": {"flags": []}}, ["ip link set dev eth0 up"]),
+        ({"eth0": {"accept_ra": "2"}}, ['sh -c echo "$0" > "$1" 1 /proc/sys/net/ipv6/conf/eth0/accept_ra']),
         ({"vmbr0": {"address": "52:54:00:00:00:02"}}, ["ip link set dev vmbr0 address 52:54:00:00:00:01"]),
         (
             {"vmbr0": {"linkinfo": {"info_kind": "bridge", "info_data": {"stp_state": 1, "vlan_filtering": 0}}}},
