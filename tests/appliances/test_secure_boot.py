@@ -71,7 +71,26 @@ def test_debian_starts_with_secure_boot_and_sees_its_tpm(image: None) -> None:
     take_away()
 
 
-def test_the_same_image_starts_by_bios_on_the_older_machine(image: None) -> None:
-    check_run_again(VM, {**COMMON, "machine": "pc"})
+def test_the_same_image_starts_by_bios_on_the_older_machine_with_the_addresses_of_its_seed(image: None) -> None:
+    bridge, address, address6 = machines.BRIDGES[0], "192.0.2.5", "fd00:91:9::5"
+    for cidr in ("192.0.2.1/24", "fd00:91:9::1/64"):
+        machines.command("ip", "address", "add", cidr, "dev", bridge, *(["nodad"] if ":" in cidr else []))
+    card = {
+        "name": "lan",
+        "bridge": bridge,
+        "ip": f"{address}/24",
+        "gateway": "192.0.2.1",
+        "ip6": f"{address6}/64",
+        "gateway6": "fd00:91:9::1",
+        "dns": ["192.0.2.53"],
+    }
+    seed = {"networks": [card], "cloud_init": {"user": "admin"}, "wait_for": ["agent", "ip"]}
+    run = check_run_again(VM, {**COMMON, "machine": "pc", **seed})
+    assert {address, address6} <= set(run.facts["guest"]["addresses"])
     assert said() == {"uefi": "no", "secure": "", "log": "0", "tpm": "", "node": ""}
+    ways = Agent(connect(NAME, 120)).run(
+        "/bin/sh", ["-c", "ip route; ip -6 route; cat /etc/resolv.conf; resolvectl dns; true"]
+    )
+    for word in ("default via 192.0.2.1 ", "default via fd00:91:9::1 ", "192.0.2.53"):
+        assert word in ways.stdout.decode(), ways
     take_away()
