@@ -277,8 +277,12 @@ options:
           - V(autounattend) for Windows, C(autounattend.xml) on a medium. A key is pressed when the medium asks for one.
           - V(config) for OPNsense, C(/conf/config.xml) on a medium, for its importer. The key and the drive that this asks for on the
             serial console are given. The nano image needs no O(install.media), it is O(image) or that of a disk.
+          - V(truenas) for TrueNAS from 25.04 on, whose installer reads none and is asked over the network, from this host, at the address that
+            is known of the machine. The text is a JSON object with what its method C(install) takes, at least C(authentication). The system goes
+            to the first disk, known by its size. Disks that have been there before and devices of the host are not in the machine meanwhile.
+            With C(address) the text says where the installer answers, as behind a bridge on which this host sees no leases.
         type: str
-        choices: [preseed, kickstart, autoinstall, autounattend, config]
+        choices: [preseed, kickstart, autoinstall, autounattend, config, truenas]
       answer_text:
         description:
           - The answer. It may hold passwords, and is never shown. On the host only QEMU reads it, until the installer has ended.

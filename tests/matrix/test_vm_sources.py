@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import typing as t
 from pathlib import Path
@@ -104,6 +105,14 @@ def test_a_disk_lies_on_nfs(folder: Path, tmp_path: Path) -> None:
 def test_what_backs_a_device_of_the_host_is_no_disk_of_a_machine(folder: Path, device: str) -> None:
     file = str(folder / f"{NAME}-device.img")
     refuse(VM, disks({"name": "data", "source": file}, memory="64"), f"the loop device {device} stands on it")
+
+
+def test_a_device_that_something_else_has_for_itself_is_no_disk_of_a_machine(folder: Path, device: str) -> None:
+    """As ZFS and btrfs have the disks of their pools, which /sys does not tell."""
+    wanted = disks({"name": "data", "source": device}, memory="64")
+    with open(device, "rb", opener=lambda path, flags: os.open(path, flags | os.O_EXCL)):
+        refuse(VM, wanted, "the host has it for itself alone")
+    check_run_again(VM, wanted)
 
 
 @pytest.mark.parametrize("how", ["file", "link", "volume", "base"])

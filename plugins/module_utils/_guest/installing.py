@@ -18,7 +18,8 @@ BEGUN, OVER, DONE = "begun", "over", "done"
 class Installation(t.NamedTuple):
     """What the record says: *source* is what the system is installed from, *begun* the seconds since 1970, *timeout* how long that may take.
 
-    *done_when* is how its end is seen, at the *port*, or by the *pattern* on the serial console.
+    *done_when* is how its end is seen, at the *port*, or by the *pattern* on the serial console. *asked*: what kind of installer it is where it
+    waits to be asked over the network.
     """
 
     source: str
@@ -28,6 +29,7 @@ class Installation(t.NamedTuple):
     stage: str = BEGUN
     port: int | None = None
     pattern: str | None = None
+    asked: str | None = None
 
 
 class Installing(t.NamedTuple):
@@ -59,6 +61,7 @@ def load(data: t.Mapping[str, t.Any]) -> Installation:
         stage=str(data["stage"]),
         port=None if port is None else int(port),
         pattern=data.get("pattern"),
+        asked=data.get("asked"),
     )
 
 

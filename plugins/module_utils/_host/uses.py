@@ -10,8 +10,10 @@ path that it names is in use. Of a disk its backing files are too, however long 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import typing as t
 from xml.etree import ElementTree
 
@@ -86,7 +88,19 @@ def obstacle(
             return f"{use.who} stands on {where}" + (f" with {use.top}" if use.top else "")
         if use.top and not _is_among(use.top, besides):
             return f"{use.top} stands on it"
-    return next((f"{top} stands on it" for top in _files_on(host, path) if not _is_among(top, besides)), None)
+    above = next((f"{top} stands on it" for top in _files_on(host, path) if not _is_among(top, besides)), None)
+    return above or ("the host has it for itself alone, as ZFS and RAID have their disks" if _is_held(path) else None)
+
+
+def _is_held(path: str) -> bool:
+    """Whether the kernel has the block device *path* for one alone: ZFS and btrfs show their disks nowhere in /sys. QEMU takes none so."""
+    try:
+        is_block = stat.S_ISBLK(os.stat(path).st_mode)
+        if is_block:
+            os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as exc:
+        return exc.errno == errno.EBUSY
+    return False
 
 
 def _is_among(path: str, others: t.Collection[str]) -> bool:

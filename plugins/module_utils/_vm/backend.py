@@ -309,7 +309,10 @@ class VmBackend(LiveWriter, DiskWriter):
     # -- an installer
 
     def begin_installation(self) -> None:
-        installing.begin(self.work.host, self.domain, self._installer)
+        known = self.own.record.volumes
+        made = [known[item.name] for item in self.spec.wanted("disks") if item.name in known]
+        own = [self._driver(its.volume).location(its.volume) for its in made if its.is_fresh]
+        installing.begin(self.work.host, self.domain, self._installer, own)
 
     def end_installation(self) -> None:
         installing.clear(self.spec.name)

@@ -19,7 +19,7 @@ from .._guest.installing import BEGUN, DONE, Installation, Installing
 from .._guest.record import GuestRecord
 from .._guest.recorded import load_file
 from .._host.snapshot import Host
-from . import addresses
+from . import addresses, asked
 from .answering import answers, listens
 from .xml import domain as domain_xml
 from .xml.install import is_installer_run
@@ -36,6 +36,7 @@ _EVERY_SECONDS = 2.0
 _ATTENDED_EVERY_SECONDS = 0.5
 
 Attendant = t.Callable[[t.Any, str], None]
+Asker = t.Callable[[asked.Machine, str, t.Callable[[], bool]], None]
 
 
 def look(record: GuestRecord, domain: t.Any, *, live_xml: str | None, host: Host) -> Installing | None:
@@ -59,15 +60,20 @@ def _has_come_true(its: Installation, domain: t.Any, host: Host) -> bool:
     if its.done_when == "agent":
         return answers(domain)
     if its.done_when == "port":
-        root = domain_xml.parse(domain.XMLDesc(0))
-        model = domain_xml.read(root)
-        found = addresses.read(host, domain, model.nics, is_agent_connected=model.is_agent_connected)
-        return any(listens(address, its.port or 0) for each in found.values() for address in each)
+        return any(listens(address, its.port or 0) for address in _addresses(domain, host))
     return its.done_when == "serial" and _has_told(its, domain.name())
 
 
+def _addresses(domain: t.Any, host: Host) -> list[str]:
+    model = domain_xml.read(domain_xml.parse(domain.XMLDesc(0)))
+    found = addresses.read(host, domain, model.nics, is_agent_connected=model.is_agent_connected)
+    return [address for each in found.values() for address in each]
+
+
 def _has_told(its: Installation, name: str) -> bool:
-    """Whether the console has the pattern that belongs to the end, where one does."""
+    """Whether the console has the pattern that belongs to the end, where one does, and one that is asked said that it is through."""
+    if its.asked is not None:
+        return asked.is_installed(name)
     return its.pattern is None or re.search(its.pattern, console(name)) is not None
 
 
@@ -112,11 +118,24 @@ def last_lines(name: str) -> str:
     return "The last lines of its serial console:\n" + "\n".join(lines)
 
 
-def load() -> Attendant:
-    """The code that answers an installer which asks; most ask nothing."""
+def load() -> tuple[Attendant, Asker]:
+    """The code that answers an installer which asks on its console, and the one that asks one over the network; most need neither."""
     from .importing import attend
+    from .truenas import lead
 
-    return attend
+    return attend, lead
+
+
+def _ask(domain: t.Any, host: Host, *, goes_on: t.Callable[[], bool]) -> None:
+    """Say to the installer what it waits for, at the first address at which it answers."""
+    name = domain.name()
+    known = asked.address_of(name)
+    found = [known] if known else _addresses(domain, host)
+    for address in found:
+        if listens(address, asked.PORT):
+            size = domain.blockInfo(asked.disk_of(name))[0]
+            load()[1](asked.Machine(name, size, lambda: domain.reset(0)), address, goes_on)
+            return
 
 
 def wait_for_end(name: str, host: Host, *, timeout_seconds: int, is_attended: bool = False) -> None:
@@ -126,7 +145,8 @@ def wait_for_end(name: str, host: Host, *, timeout_seconds: int, is_attended: bo
     :raises ApplyError: likewise, when it is gone and has not ended well.
     """
 
-    attend = load() if is_attended else None
+    attend = load()[0] if is_attended else None
+    deadline = time.monotonic() + timeout_seconds
 
     def has_ended() -> bool:
         host.drop()
@@ -136,6 +156,8 @@ def wait_for_end(name: str, host: Host, *, timeout_seconds: int, is_attended: bo
         is_active = bool(domain.isActive())
         record = load_file(host.record("guests", name))
         its = look(record, domain, live_xml=domain.XMLDesc(0) if is_active else None, host=host)
+        if its is not None and its.is_under_way and record.install is not None and record.install.asked:
+            _ask(domain, host, goes_on=lambda: time.monotonic() < deadline and bool(domain.isActive()))
         if its is not None and not its.is_over and not is_active:
             raise ApplyError(
                 f"{name} went off, and its installer had not come to its end. The next run begins anew. {last_lines(name)}"
@@ -150,5 +172,7 @@ def wait_for_end(name: str, host: Host, *, timeout_seconds: int, is_attended: bo
     try:
         wait_until(what, has_ended, timeout_seconds=timeout_seconds, every_seconds=every)
     except WaitTimeout as exc:
-        message = f"{exc.message}. It goes on, and the next run waits for it again. {last_lines(name)}"
+        said = asked.progress(name)
+        told = f"It said last: {said}. " if said else ""
+        message = f"{exc.message}. It goes on, and the next run waits for it again. {told}{last_lines(name)}"
         raise WaitTimeout(message, **exc.facts) from exc

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 from .._core.errors import SpecError
@@ -16,6 +17,7 @@ Values = t.Mapping[str, t.Any]
 
 _PREFIX = "install."
 _TIMEOUT_SECONDS = 3600
+_LEAST_PASSWORD = 8
 
 
 class Kind(t.NamedTuple):
@@ -23,6 +25,8 @@ class Kind(t.NamedTuple):
 
     *words* are for the kernel's command line. *needs_words*: without them it asks somebody. *more* are empty files that lie beside the
     answer. *restarts*: it starts the machine anew on its way. *is_attended*: it asks on the serial console even so.
+    *is_asked*: it reads none, and waits to be asked over the network; then it sees no disk but those that are made for it. *least_bytes* its
+    disk has to have.
     """
 
     file: str
@@ -33,6 +37,8 @@ class Kind(t.NamedTuple):
     restarts: bool = False
     is_in_initrd: bool = False
     is_attended: bool = False
+    is_asked: bool = False
+    least_bytes: int = 0
 
 
 # Debian's installer mounts no medium before it is told to, and reads /preseed.cfg of its initial RAM disk by itself. Anaconda looks for the
@@ -46,6 +52,8 @@ KINDS = {
     ),
     "autounattend": Kind("autounattend.xml", "ANSWER", restarts=True),
     "config": Kind("conf/config.xml", "CONFIG", is_attended=True),
+    # MIN_DISK_SIZE of truenas_installer/disks.py: it lists none that is smaller. A restart lets it forget who it belongs to.
+    "truenas": Kind("", is_asked=True, restarts=True, least_bytes=8_000_000_000),
 }
 _CONSOLE = "console=tty0 console=ttyS0,115200"
 
@@ -86,6 +94,10 @@ class Installer(t.NamedTuple):
         return KINDS[self.answer] if self.answer else None
 
     @property
+    def is_asked(self) -> bool:
+        return self.kind is not None and self.kind.is_asked
+
+    @property
     def images(self) -> tuple[str, ...]:
         """The media that are images, by their names."""
         return tuple(medium for medium in (self.media, *self.extra_media) if medium and not medium.startswith("/"))
@@ -103,7 +115,10 @@ class Installer(t.NamedTuple):
 
     def begun(self, now: float) -> Installation:
         """What the record says of it once it is begun."""
-        return Installation(self.source, now, self.timeout, self.done_when, port=self.port, pattern=self.pattern)
+        asked = self.answer if self.is_asked else None
+        return Installation(
+            self.source, now, self.timeout, self.done_when, port=self.port, pattern=self.pattern, asked=asked
+        )
 
     def restarts_as_itself(self, *, has_kernel: bool) -> bool:
         """Whether a restart belongs to the installation. Of one that a kernel was given to, a restart would begin it again."""
@@ -165,8 +180,30 @@ def check_installer(declared: Values) -> None:
         key = "port" if word == "port" else "pattern"
         if (its.done_when == word) != (value is not None):
             raise _error(key, f"belongs to done_when: {word}")
+    if its.is_asked:
+        _check_asked(its)
     if its.done_when == "agent" and declared.get("agent") is False:
         raise _error("done_when", "agent: false is written too. Without its channel no agent answers")
+
+
+def _check_asked(its: Installer) -> None:
+    if its.done_when != "powered_off":
+        raise _error(
+            "done_when", f"with the answer {its.answer} it is powered_off: it is told to go off when it is through"
+        )
+    if not its.text:
+        return
+    try:
+        login = json.loads(its.text)["authentication"]
+        is_complete = bool(login["username"]) and len(login["password"]) >= _LEAST_PASSWORD
+    except (ValueError, KeyError, TypeError):
+        is_complete = False
+    if not is_complete:
+        raise _error(
+            "answer_text",
+            "has to be a JSON object with what its installer takes: authentication with a username, and a password of at least "
+            f"{_LEAST_PASSWORD} characters",
+        )
 
 
 def _error(key: str, why: str) -> SpecError:

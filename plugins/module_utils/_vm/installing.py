@@ -22,7 +22,7 @@ from .._core.errors import ApplyError
 from .._core.removal import remove_tree
 from .._host.libvirt import errors_of
 from .._image import store
-from . import answer
+from . import answer, asked
 from .installer import Installer, command_line
 from .xml import domain as domain_xml
 from .xml.install import InstallerRun, make_installer_run
@@ -32,8 +32,8 @@ _ANSWER, _KERNEL, _INITRD = "answer.iso", "kernel", "initrd"
 _KEY_SPACE, _KEY_MILLISECONDS, _KEY_TIMES = 57, 50, 10
 
 
-def begin(host: t.Any, domain: t.Any, installer: Installer) -> None:
-    """Start *domain* for its installer.
+def begin(host: t.Any, domain: t.Any, installer: Installer, own: t.Sequence[str]) -> None:
+    """Start *domain* for its installer. *own* are the disks that were made for it, the one that the system goes to first.
 
     :raises ApplyError:
     """
@@ -44,7 +44,7 @@ def begin(host: t.Any, domain: t.Any, installer: Installer) -> None:
     for path in (paths.INSTALLERS, folder):
         os.makedirs(path, exist_ok=True)
         os.chmod(path, 0o711)
-    run = _prepare(folder, installer)
+    run = _prepare(folder, installer, own)
     library = libraries.libvirt()
     with errors_of(f"start the installer of {name}", ApplyError):
         root = domain_xml.parse(domain.XMLDesc(library.VIR_DOMAIN_XML_INACTIVE | library.VIR_DOMAIN_XML_SECURE))
@@ -61,7 +61,7 @@ def clear(name: str) -> None:
         remove_tree(folder)
 
 
-def _prepare(folder: str, installer: Installer) -> InstallerRun:
+def _prepare(folder: str, installer: Installer, own: t.Sequence[str]) -> InstallerRun:
     """Lay down the answer, and what is taken out of the medium."""
     kind, medium = installer.kind, path_of(installer.media) if installer.media else None
     media = [*([medium] if medium else []), *map(path_of, installer.extra_media)]
@@ -77,7 +77,10 @@ def _prepare(folder: str, installer: Installer) -> InstallerRun:
                     with _new(path) as stream:
                         iso.copy(source, stream)
                 cmdline = command_line(installer, layout, iso.label)
-    if kind is not None and kind.is_in_initrd:
+    if kind is not None and kind.is_asked:
+        path = os.path.join(folder, asked.ANSWER)
+        atomic.write_file(path, asked.prepared(own[0], installer.text), mode=0o600)
+    elif kind is not None and kind.is_in_initrd:
         initrd = _with_answer(initrd, os.path.join(folder, _INITRD), kind.file, installer.text)
     elif kind is not None:
         path = os.path.join(folder, _ANSWER)
@@ -91,6 +94,7 @@ def _prepare(folder: str, installer: Installer) -> InstallerRun:
         cmdline=cmdline,
         restarts=installer.restarts_as_itself(has_kernel=bool(kernel)),
         boots_medium=medium is not None,
+        only=own if installer.is_asked else None,
     )
 
 

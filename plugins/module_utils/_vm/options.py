@@ -76,7 +76,7 @@ TPM_MODELS = ("crb", "tis")
 IGNORE, NEXT_BOOT, NEW_INSTANCE = "ignore", "next_boot", "new_instance"
 ON_CHANGE = (IGNORE, NEXT_BOOT, NEW_INSTANCE)
 # The answer to an installer, and how the end of one is seen.
-ANSWERS = ("preseed", "kickstart", "autoinstall", "autounattend", "config")
+ANSWERS = ("preseed", "kickstart", "autoinstall", "autounattend", "config", "truenas")
 ENDS = ("powered_off", "agent", "port", "serial")
 # The disk that cloud_init makes.
 SEED_DISK = SEED_NAME

@@ -117,12 +117,16 @@ class VmKind(FirmwarePlan, HardwarePlan, AddressPlan):
             raise SpecError("install: needs a disk that the system is installed on", key="install")
         if installer.answer and not installer.text:
             raise SpecError("install.answer_text: is needed for the answer", key="install.answer_text")
+        least, size = installer.kind.least_bytes if installer.kind else 0, disks[0].get("size")
+        if size is not None and int(size) < least:
+            path = f"disks[{disks[0].name}].size"
+            raise SpecError(f"{path}: the installer ({installer.answer}) takes no disk under {least} bytes", key=path)
         there = [item.name for item in disks if "source" in item.values or self._found(item) is not None]
         if there and there[0] == disks[0].name:
             draft.plan.warnings.append(
                 f"install: nothing is installed, as disks[{there[0]}] has been there before and is taken as it is"
             )
-        elif there:
+        elif there and not installer.is_asked:
             reason = f"install: disks[{there[0]}] has been there before, and an installer may write to any disk. Add it when the system is installed"
             refuse(draft, INSTALL, None, installer.source, reason)
         elif self.state.installer_obstacle is not None:

@@ -18,7 +18,7 @@ _MEDIUM = "install-medium"
 class InstallerRun(t.NamedTuple):
     """What one run of a machine gets: the *media*, the first of which it boots unless there is a *kernel*, and the file *log* of its console.
 
-    *restarts*: a restart of the guest is one; otherwise it ends the run.
+    *restarts*: a restart of the guest is one; otherwise it ends the run. *only*: the disks that it has; it then has no device of the host either.
     """
 
     log: str
@@ -28,11 +28,14 @@ class InstallerRun(t.NamedTuple):
     cmdline: str = ""
     restarts: bool = False
     boots_medium: bool = True
+    only: t.Collection[str] | None = None
 
 
 def make_installer_run(root: Node, run: InstallerRun) -> None:
     """Turn the definition *root* into that of the run."""
     devices = root.find("devices")
+    if run.only is not None:
+        _leave_out(devices, run.only)
     for key, value in (("kernel", run.kernel), ("initrd", run.initrd), ("cmdline", run.cmdline)):
         boot.write_file(root, key, value)
     disks = [
@@ -52,6 +55,15 @@ def make_installer_run(root: Node, run: InstallerRun) -> None:
     set_text(root, "on_reboot", "restart" if run.restarts else "destroy")
     set_text(root, "on_poweroff", "destroy")
     _log_console(devices, run.log)
+
+
+def _leave_out(devices: Node, only: t.Collection[str]) -> None:
+    for node in devices.findall("disk"):
+        source = attribute(node, "source", "file") or attribute(node, "source", "dev")
+        if node.get("device", "disk") == "disk" and source not in only:
+            remove(node)
+    for node in devices.findall("hostdev"):
+        remove(node)
 
 
 def _log_console(devices: Node, log: str) -> None:

@@ -38,8 +38,10 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.install imp
     is_installer_run,
     make_installer_run,
 )
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.node import make
 
 TEXT = "the answer"
+LOGIN = '{"authentication": {"username": "truenas_admin", "password": "ok-cider"}}'
 MEDIA = {"media": "/srv/a.iso"}
 ROOT = {"name": "root", "pool": "main", "size": "4"}
 
@@ -62,6 +64,9 @@ def declared(**install):
         ({**MEDIA, "done_when": "serial"}, "install.pattern: belongs to done_when: serial"),
         ({**MEDIA, "done_when": "serial", "pattern": "("}, "no regular expression"),
         ({"media": "../a.iso"}, "install.media"),
+        ({**MEDIA, "answer": "truenas", "answer_text": LOGIN, "done_when": "agent"}, "it is powered_off"),
+        ({**MEDIA, "answer": "truenas", "answer_text": "no JSON at all"}, "has to be a JSON object"),
+        ({**MEDIA, "answer": "truenas", "answer_text": LOGIN.replace("cider", "")}, "a password of at least 8"),
         ({**MEDIA, "extra_media": ["/a/../b"]}, "install.extra_media"),
     ],
 )
@@ -171,6 +176,17 @@ def test_the_run_of_an_installer_boots_the_disk_and_then_the_medium():
     assert root.find("devices/console") is None and root.find("devices/serial").get("type") == "pty"
 
 
+def test_one_that_is_asked_sees_what_was_made_for_it_and_nothing_else():
+    root = definition()
+    domain_xml.add_disk(root, "data", "/dev/sdx", {"format": "raw", "bus": "virtio"})
+    devices = root.find("devices")
+    for kind in ("pci", "usb"):
+        devices.append(make("hostdev", mode="subsystem", type=kind))
+    make_installer_run(root, InstallerRun("/log", media=("/a.iso",), restarts=True, only=("/p/vm.root",)))
+    disks = [node.find("source").get("file") for node in root.iterfind("devices/disk")]
+    assert disks == ["/p/vm.root", "/a.iso"] and root.find("devices/hostdev") is None
+
+
 def test_a_kernel_is_booted_in_the_place_of_all_disks():
     root = definition()
     for node in list(root.find("devices").iterfind("serial")):
@@ -183,7 +199,10 @@ def test_a_kernel_is_booted_in_the_place_of_all_disks():
 
 
 def test_a_record_is_read_as_it_was_written():
-    for its in (Installation("a", 1.5, 60, "powered_off"), Installation("a", 1.5, 60, "port", "over", 22, "x")):
+    for its in (
+        Installation("a", 1.5, 60, "powered_off", asked="truenas"),
+        Installation("a", 1.5, 60, "port", "over", 22, "x"),
+    ):
         assert load(dump(its)) == its
 
 
@@ -226,6 +245,19 @@ def test_a_disk_beside_a_new_one_is_not_left_to_an_installer():
         made(absent(), install={**MEDIA, "answer": "preseed"})
     with pytest.raises(SpecError, match="needs a disk"):
         made(absent(), disks=[{"name": "data", "source": "/a.img", "readonly": True}])
+
+
+ASKED = {**MEDIA, "answer": "truenas", "answer_text": LOGIN}
+NAS = {"name": "root", "pool": "main", "size": "16"}
+
+
+def test_a_disk_beside_a_new_one_is_kept_from_an_installer_that_is_asked():
+    disks = [NAS, {"name": "data", "source": "/dev/disk/by-id/x", "serial": "x"}]
+    told = made(absent(), disks=disks, install=ASKED)
+    assert not told.refused and told.get("install").after == "/srv/a.iso (truenas)"
+    assert installer_of(declared(**ASKED).values).begun(0).asked == "truenas"
+    with pytest.raises(SpecError, match=r"disks\[root\]\.size: .* no disk under 8000000000 bytes"):
+        made(absent(), install=ASKED)
 
 
 def test_what_is_not_there_is_refused_in_the_plan():
