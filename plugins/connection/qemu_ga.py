@@ -26,8 +26,8 @@ requirements:
   - the channel of the agent, which M(homelab.hybrid.kvm_vm) gives each virtual machine
 notes:
   - Linux guests need C(/bin/sh), and C(mktemp) where much is read or printed; for C(become) also C(mkfifo) and C(grep).
-  - The commands and the files of Windows guests are sent in the way that their agent takes (C(ansible_shell_type=powershell) or C(cmd)). This is not
-    tested yet.
+  - Windows guests need C(ansible_shell_type=powershell), or C(cmd). Their commands run as the system itself (C(SYSTEM)); C(become) with the method
+    C(runas) works from there. What was tested is what is sent, with programs in the place of PowerShell, and never a real Windows.
 options:
   domain:
     description:
@@ -101,6 +101,7 @@ display = Display()
 
 SESSION = "_vm.agent_session"
 ROOT = ["HOME=/root", "USER=root", "LOGNAME=root", "LANG=C.UTF-8"]
+_POWERSHELL = ("powershell.exe", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Unrestricted")
 # An empty file that only its owner can read, or the old one: the agent makes files that all may write.
 _BEFORE_PUT = ["/bin/sh", "-c", 'umask 077 && : >> "$0"']
 
@@ -115,6 +116,10 @@ class Connection(GuestConnection):
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
         self._is_windows = bool(getattr(self._shell, "_IS_WINDOWS", False))
+        # As Ansible's own connections to Windows have it: a module is the input of PowerShell, and no file is left behind.
+        self.always_pipeline_modules = self._is_windows
+        # Otherwise Ansible puts each command into a /bin/sh -c.
+        self.allow_executable = not self._is_windows
         if not self._is_windows:
             self.module_implementation_preferences = ("",)
 
@@ -189,15 +194,12 @@ class Connection(GuestConnection):
 def program(cmd: str, family: str, executable: str, user: str | None) -> tuple[str, list[str]]:
     """The program and its arguments that run the command *cmd* in a guest whose shell is of *family* (``sh``, ``cmd``, ``powershell``)."""
     if family == "powershell":
-        encoded = base64.b64encode(cmd.encode("utf-16-le")).decode()
-        return "powershell.exe", [
-            "-NoProfile",
-            "-NonInteractive",
-            "-ExecutionPolicy",
-            "Unrestricted",
-            "-EncodedCommand",
-            encoded,
-        ]
+        # What Ansible's shell made is a whole command line. A second PowerShell around it would take the input away from it.
+        words = cmd.split(" ")
+        if words[0].lower() not in ("powershell", "powershell.exe") or words[-2:-1] != ["-EncodedCommand"]:
+            words = [*_POWERSHELL, "-EncodedCommand", base64.b64encode(cmd.encode("utf-16-le")).decode()]
+        # Otherwise it writes XML instead of errors when nobody looks.
+        return "powershell.exe", ["-OutputFormat", "Text", *words[1:]]
     if family == "cmd":
         return "cmd.exe", ["/c", cmd]
     if user in (None, "", "root"):

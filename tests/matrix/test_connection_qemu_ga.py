@@ -245,6 +245,71 @@ def test_any_bytes_go_in_and_out_in_pieces(play: Play) -> None:
     assert "No such file" in done.stdout
 
 
+# In the place of PowerShell and of the shell of Windows: they take the words that those take, and no others. What is encoded is a script for
+# /bin/sh here, but for that of Ansible, which reads a module: it is told what it got.
+POWERSHELL = r"""\
+[ "$1 $2" = "-OutputFormat Text" ] || exit 97
+while [ $# -gt 2 ]; do shift; done
+[ "$1" = -EncodedCommand ] || exit 98
+script=$(printf %s "$2" | base64 -d | tr -d "\000")
+case $script in
+    *ConvertFrom-Json*)
+        cat > /run/module.json
+        echo "{\"changed\": false, \"bytes\": $(wc -c < /run/module.json)}" ;;
+    *) exec /bin/sh -c "$script" ;;
+esac
+"""
+CMD = r"""\
+[ "$1 $2" = "/d /c" ] || exit 97
+shift 2
+case $1 in
+    echo) [ "$2" = %TEMP% ] && printf "/run/temp\r\n" ;;
+    del) rm -f "$4" ;;
+    *)
+        while [ "$1" != "<" ]; do words="$words $1"; shift; done
+        exec $words < "$2" ;;
+esac
+"""
+SHELL = ("-e", "ansible_shell_type=powershell")
+PROBE = """\
+#!powershell
+#Requires -Module Ansible.ModuleUtils.Legacy
+#AnsibleRequires -CSharpUtil Ansible.Basic
+$module = [Ansible.Basic.AnsibleModule]::Create($args, @{{ options = @{{ text = @{{ type = "str" }} }} }})
+# {filler}
+$module.ExitJson()
+"""
+
+
+@pytest.fixture
+def windows(play: Play) -> Play:
+    for name, text in (("powershell.exe", POWERSHELL), ("cmd.exe", CMD)):
+        written = f"cat > /bin/{name} <<'END'\n#!/bin/sh\n{text}END\nchmod 755 /bin/{name}"
+        done = play(NAME, "raw", written)
+        assert done.returncode == 0, done.stdout
+    return play
+
+
+@pytest.mark.parametrize("host", [NAME, "remote"])
+def test_windows_gets_a_command_encoded_and_its_status_comes_back(windows: Play, host: str) -> None:
+    done = windows(host, "raw", "echo 'a  b' \\$HOME; echo bad >&2; exit 7", *SHELL)
+    assert f"{host} | FAILED | rc=7 >>\na  b $HOME\nbad\n" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("lines", [1, 4000])
+def test_a_module_for_windows_is_the_input_of_powershell_however_long_it_is(windows: Play, lines: int) -> None:
+    library = windows.folder / "library"
+    library.mkdir()
+    (library / "probe.ps1").write_text(PROBE.format(filler="filled up\n# " * lines))
+    done = windows(NAME, "probe", "text=word", *SHELL, "-M", str(library), "-vvv")
+    assert f"{NAME} | SUCCESS" in done.stdout, done.stdout + done.stderr
+    read = windows(NAME, "raw", "cat /run/module.json; ls / /run").stdout
+    module, left = read.partition(">>\n")[2].rsplit("}", 1)
+    told = json.loads((module + "}").split("\0\0\0\0")[0])
+    assert told["name"] and told["script"] and len(module) > 60_000
+    assert "homelab-" not in left
+
+
 def test_a_delegated_task_runs_in_the_other_machine(play: Play) -> None:
     (play.folder / "play.yml").write_text(DELEGATED)
     done = play.book()

@@ -8,7 +8,8 @@ The request is the one argument, JSON: ``domain``, ``timeout`` (seconds for each
 or null for that of the agent), ``action`` and its own keys:
 
 - ``run`` (``path``, ``arguments``, ``is_posix``): runs a program that reads the standard input. Prints JSON: ``rc``, and ``stdout``
-  and ``stderr`` in base64. ``is_posix``: the guest has ``/bin/sh`` and ``mktemp``, so that much input and output can go through its files.
+  and ``stderr`` in base64. ``is_posix``: the guest has ``/bin/sh`` and ``mktemp``, so that much input and output can go through its files;
+  otherwise it is Windows, where much input can.
 - ``put`` (``path``, ``before``): writes the standard input into a file of the guest, after the program ``before`` (a list) made it.
 - ``fetch`` (``path``): prints the content of a file of the guest.
 
@@ -21,6 +22,7 @@ import base64
 import io
 import json
 import re
+import secrets
 import sys
 import typing as t
 
@@ -46,6 +48,9 @@ cat "$folder/stderr" >&2
 rm -rf "$folder"
 exit $rc
 """
+# Windows' own shell, which takes 8191 characters, and words that mean nothing to it.
+_CMD, _CMD_LENGTH = ("cmd.exe", "/d", "/c"), 8000
+_PLAIN = re.compile(r"[\w.:/+=\\-]+")
 Request = t.Mapping[str, t.Any]
 
 
@@ -130,7 +135,7 @@ def run(request: Request, agent: Agent, input: bytes) -> Done:
     argv, environment = [request["path"], *request["arguments"]], request.get("environment")
     if not request.get("is_posix"):
         if len(input) > WRITE_BYTES:
-            raise AgentError(f"a command of this guest can read {WRITE_BYTES} bytes, not {len(input)}")
+            return _with_spool(agent, argv, input)
         return agent.run(argv[0], argv[1:], environment=environment, input=input)
     spool, head = "", input
     if len(input) > WRITE_BYTES:
@@ -140,6 +145,23 @@ def run(request: Request, agent: Agent, input: bytes) -> Done:
     done = agent.run("/bin/sh", ["-c", _POSIX, "sh", spool, *argv], environment=environment, input=head)
     left = re.fullmatch(rb"(/[^\n]+) (\d+)\n", done.stdout)
     return from_files(agent, left[1].decode(), int(left[2]), environment) if done.rc == IN_FILES and left else done
+
+
+def _with_spool(agent: Agent, argv: t.Sequence[str], input: bytes) -> Done:
+    """Run *argv* in Windows, which reads *input* from a file: the agent hands no more than ``WRITE_BYTES`` over by itself.
+
+    :raises AgentError: where the shell that opens the file would take the arguments for something else.
+    """
+    if len(" ".join(argv)) > _CMD_LENGTH or not all(map(_PLAIN.fullmatch, argv)):
+        raise AgentError(f"this command can read {WRITE_BYTES} bytes, not {len(input)}")
+    # That of the system, in which others cannot read.
+    folder = _succeed(agent, [*_CMD, "echo", "%TEMP%"], None).stdout.decode().strip()
+    spool = f"{folder}\\homelab-{secrets.token_hex(8)}"
+    try:
+        agent.write(spool, io.BytesIO(input))
+        return agent.run(_CMD[0], [*_CMD[1:], *argv, "<", spool])
+    finally:
+        _succeed(agent, [*_CMD, "del", "/f", "/q", spool], None)
 
 
 def from_files(agent: Agent, folder: str, rc: int, environment: t.Sequence[str] | None) -> Done:

@@ -10,6 +10,7 @@ import json
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.loader import get_shell_plugin
 
 from ansible_collections.homelab.hybrid.plugins.connection.qemu_ga import error_of, program
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.agent_session import FAILED, MARKER
@@ -33,6 +34,20 @@ def test_a_command_for_powershell_is_encoded() -> None:
     assert path == "powershell.exe"
     assert arguments[-2] == "-EncodedCommand"
     assert base64.b64decode(arguments[-1]).decode("utf-16-le") == 'Write-Host "é"'
+
+
+def test_a_command_that_is_encoded_already_is_not_encoded_again() -> None:
+    """As the shell plugin of Ansible makes it: what the outer of two shells gets to read the inner one does not."""
+    made = get_shell_plugin(shell_type="powershell").build_module_command("", "#!powershell", "")
+    path, arguments = program(made, "powershell", "/bin/sh", "root")
+    assert path == "powershell.exe" and arguments[-2] == "-EncodedCommand"
+    assert "ConvertFrom-Json" in base64.b64decode(arguments[-1]).decode("utf-16-le")
+
+
+def test_errors_of_powershell_are_text() -> None:
+    for cmd in ("exit 3", "PowerShell -NoProfile -EncodedCommand ZQA="):
+        dummy, arguments = program(cmd, "powershell", "/bin/sh", "root")
+        assert arguments[:2] == ["-OutputFormat", "Text"]
 
 
 @pytest.mark.parametrize("is_silent", [True, False])

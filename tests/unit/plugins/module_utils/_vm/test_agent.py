@@ -185,11 +185,43 @@ def test_a_request_to_run() -> None:
     assert guest.asked[0]["arguments"]["path"] == "/bin/cat"
 
 
+WINDOWS = {"action": "run", "path": "powershell.exe", "arguments": ["-EncodedCommand", "ZQA="], "environment": None}
+
+
+def test_much_input_of_windows_goes_through_a_file_that_is_deleted() -> None:
+    seen: dict[str, bytes] = {}
+
+    def does(argv: list[str], data: bytes) -> dict[str, t.Any]:
+        if "<" in argv:
+            seen.update(guest.files)
+        elif "del" in argv:
+            del guest.files[argv[-1]]
+        return (
+            {"exitcode": 5, "out-data": encoded(b"done")}
+            if "<" in argv
+            else {"exitcode": 0, "out-data": encoded(b"C:\\T\r\n")}
+        )
+
+    guest = Guest(does)
+    told = json.loads(answered(WINDOWS, guest, BYTES * 1000))
+    assert told == {"rc": 5, "stdout": encoded(b"done"), "stderr": ""}
+    ((path, content),) = seen.items()
+    assert (path[:13], content, guest.files) == ("C:\\T\\homelab-", BYTES * 1000, {})
+    ran = [question["arguments"] for question in guest.asked if question["execute"] == "guest-exec"]
+    assert [each["path"] for each in ran] == ["cmd.exe"] * 3
+    assert ran[1]["arg"] == ["/d", "/c", "powershell.exe", "-EncodedCommand", "ZQA=", "<", path]
+    assert ran[2]["arg"] == ["/d", "/c", "del", "/f", "/q", path]
+
+
+@pytest.mark.parametrize("argument", ["a b", "a&b", "%PATH%", "x" * 9000])
+def test_what_the_shell_of_windows_would_read_otherwise_gets_no_more_than_the_agent_takes(argument: str) -> None:
+    with pytest.raises(AgentError, match="can read"):
+        answered({**WINDOWS, "arguments": [argument]}, Guest(), BYTES * 1000)
+
+
 def test_much_input_needs_a_shell_of_the_guest() -> None:
     guest = Guest(lambda argv, data: {"exitcode": 0, "out-data": encoded(b"/tmp/spool\n")})
     data = BYTES * 1000
-    with pytest.raises(AgentError, match="can read"):
-        answered(RUN, guest, data)
     answered({**RUN, "is_posix": True}, guest, data)
     assert guest.files["/tmp/spool"] == data
     last = [question["arguments"] for question in guest.asked if question["execute"] == "guest-exec"][-1]
