@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""What an inventory leaves open of its guests and what follows from the rest: where a guest lives, of which kind it is, and how it is reached."""
+"""What an inventory leaves open of its guests and what follows from the rest: where a guest lives, of which kind it is, and how it is reached.
+
+Of an appliance it is also what its role makes of its guest (``guest_appliance``).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ import typing as t
 from ansible.errors import AnsibleError
 from jinja2.exceptions import UndefinedError
 
-from ._guest_services import services_of
+from . import _appliances
+from ._guest_services import appliance_of, services_of
 from ._recommended import kind_of
 from ._transport import VARIABLES, connection_variables
 
@@ -30,7 +34,8 @@ def completed(
     """For each guest of *names* of which something is open and follows: its ``name``, the ``variables`` that it gets, and whether one ``is_secret``.
 
     A guest lives on the only one of *hypervisors*. One with services is of the kind that they recommend, and is reached from its hypervisor
-    unless the inventory has a way to it. Of a guest that cannot be read nothing follows: it fails where it is asked for.
+    unless the inventory has a way to it; to an appliance there is none. Of a guest that cannot be read nothing follows: it fails where it is
+    asked for.
     """
     found = []
     for name in names:
@@ -39,7 +44,9 @@ def completed(
             for key, value in additions(name, hostvars[name], hypervisors, hostvars):
                 added[key] = value
         if added:
-            is_secret = any(added.get("ansible_hypervisor", {}).get(key) for key in VARIABLES["become_password"])
+            is_secret = _appliances.FACT in added or any(
+                added.get("ansible_hypervisor", {}).get(key) for key in VARIABLES["become_password"]
+            )
             found.append({"name": name, "variables": added, "is_secret": is_secret})
     return found
 
@@ -62,6 +69,13 @@ def additions(
     if kind is None:
         kind = kind_of(services)
         yield "guest_kind", kind
+    if (appliance := appliance_of(services)) is not None:
+        # Nobody connects to it.
+        try:
+            yield _appliances.FACT, _appliances.made_of_guest(name, appliance, hostvars)
+        except (AnsibleError, UndefinedError) as exc:
+            yield _appliances.REFUSED, str(exc) if name in str(exc) else f"{appliance.name} of {name}: {exc}"
+        return
     if kind not in _CONNECTIONS or hypervisor not in hostvars or any(variables.get(way) for way in _WAYS):
         return
     yield "ansible_connection", _CONNECTIONS[kind]

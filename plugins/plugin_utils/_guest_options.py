@@ -17,8 +17,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.utils.vars import load_extra_vars
 from jinja2.exceptions import UndefinedError
 
-from . import _recommended
-from ._guest_services import services_of
+from . import _appliances, _recommended
+from ._guest_services import appliance_of, services_of
 from ._mapped_devices import has_mapped, with_mapped
 from ._profiles import ALLOW, ARGUMENTS, DELETE, Layer, ProfileError, lay, mapping, pick, words_of
 
@@ -35,7 +35,7 @@ def guest_spec(
     catalog: t.Mapping[str, t.Any] | None = None,
     kind: str | None = None,
     startup: t.Any = None,
-    beneath: Layer | None = None,
+    beneath: t.Sequence[Layer] = (),
 ) -> dict[str, t.Any]:
     """The module's options. What is *beneath* lies below all profiles.
 
@@ -48,9 +48,7 @@ def guest_spec(
             check(layer, name if layer is own else None)
         if its_startup := mapping(f"guest_startup of {name}", startup):
             layers.append(Layer(f"guest_startup of {name}", {"startup": its_startup}))
-        if beneath is not None:
-            layers.insert(0, beneath)
-        options: dict[str, t.Any] = {**lay(layers, kind), "name": name}
+        options: dict[str, t.Any] = {**lay([*beneath, *layers], kind), "name": name}
     except ProfileError as exc:
         raise AnsibleFilterError(str(exc)) from exc
     if options.get("state") is None:
@@ -76,10 +74,14 @@ def options_of(name: str, variables: t.Mapping[str, t.Any], host: t.Mapping[str,
     """
     services, kind = services_of(name, variables), variables.get("guest_kind")
     try:
-        beneath = _recommended.layer_of(services, str(kind)) if services and kind in ARGUMENTS else None
+        beneath = [_recommended.layer_of(services, str(kind))] if services and kind in ARGUMENTS else []
         size = _recommended.root_size(services)
     except ProfileError as exc:
         raise AnsibleFilterError(f"{name}: {exc}") from exc
+    appliance = appliance_of(services)
+    if appliance is not None:
+        its = _recommended.without_images(made_by_role(name, appliance.role, variables))
+        beneath.append(Layer(f"{_appliances.FACT} of {name}", its))
     options = guest_spec(
         variables.get("guest_spec"),
         name,
@@ -94,7 +96,29 @@ def options_of(name: str, variables: t.Mapping[str, t.Any], host: t.Mapping[str,
         options = with_mapped(options, f"guest_spec of {name}", str(variables.get("guest_hypervisor")), host)
     except ProfileError as exc:
         raise AnsibleFilterError(str(exc)) from exc
-    return _recommended.settled(name, options, str(kind), host, size) if beneath is not None else options
+    if not beneath:
+        return options
+    return _recommended.settled(name, options, str(kind), host, size, has_system=appliance is not None)
+
+
+def made_by_role(name: str, role: str, variables: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    """What the *role* of an appliance makes of its guest *name*, as the playbooks found it out before they plan.
+
+    :raises AnsibleFilterError: where it refuses the guest, and where nobody found it out: a guest without it would be another.
+    """
+    if refused := variables.get(_appliances.REFUSED):
+        raise AnsibleFilterError(str(refused))
+    if _appliances.FACT not in variables:
+        raise AnsibleFilterError(
+            f"{name}: {_appliances.FACT} is not set. The playbooks of homelab.hybrid set it by tasks/guest.yml of {role}; a playbook of your own "
+            "includes that role on the guest with tasks_from: guest"
+        )
+    return mapping(f"{_appliances.FACT} of {name}", variables[_appliances.FACT])
+
+
+def images_brought(name: str, variables: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """The images that the services of the guest *name*, whose options can be read, describe themselves."""
+    return _recommended.brought_images(services_of(name, variables), variables.get(_appliances.FACT) or {})
 
 
 def _names_mapped_device(variables: t.Mapping[str, t.Any]) -> bool:

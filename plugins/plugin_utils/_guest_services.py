@@ -14,6 +14,7 @@ import dataclasses
 import difflib
 import functools
 import importlib.util
+import ipaddress
 import re
 import typing as t
 from pathlib import Path
@@ -70,6 +71,11 @@ class Service:
         return [str(name) for name in self.declaration.get("names") or [self.name.replace("_", "-")]]
 
     @property
+    def is_appliance(self) -> bool:
+        """Whether it is the whole system of its guest, in which nothing of Ansible runs: its role asks it from its hypervisor."""
+        return self.declaration.get("appliance") is True
+
+    @property
     def guest(self) -> Declaration:
         """The guest that it recommends: ``kind``, ``needs`` and ``spec``, each of which may be missing, and ``by`` until it is settled."""
         return self.declaration.get("guest") or {}
@@ -101,7 +107,13 @@ def services_of(guest: str, variables: Variables) -> list[Service]:
     roles = dict.fromkeys(map(full_name, written))
     found = [settled(service_of(role, f"guest_services of {guest}"), variables) for role in roles]
     check_resolvers(guest, found, variables)
+    check_appliances(guest, found, variables)
     return found
+
+
+def appliance_of(services: t.Iterable[Service]) -> Service | None:
+    """The appliance that a guest with these *services* is, where it is one."""
+    return next((service for service in services if service.is_appliance), None)
 
 
 def settled(service: Service, variables: Variables) -> Service:
@@ -136,6 +148,25 @@ def check_resolvers(guest: str, services: t.Iterable[Service], variables: Variab
                 f"guest_services of {guest}: {other.name} and {service.name} both answer names at port {port}. Give one of them "
                 f"another ({other.declaration['dns_port']}, {written}), or a guest of its own"
             )
+
+
+def check_appliances(guest: str, services: t.Sequence[Service], variables: Variables) -> None:
+    """An appliance has its guest for itself, and a kernel of its own.
+
+    :raises AnsibleFilterError: where something else is to run in it, and where the guest is a container.
+    """
+    appliance = appliance_of(services)
+    if appliance is None:
+        return
+    if others := [service.name for service in services if service is not appliance]:
+        raise AnsibleFilterError(
+            f"guest_services of {guest}: {appliance.name} is an appliance, in which nothing else runs. "
+            f"Give {', '.join(others)} a guest of its own"
+        )
+    if variables.get("guest_kind") == "container":
+        raise AnsibleFilterError(
+            f"guest_kind of {guest}: {appliance.name} is an appliance with a kernel of its own; it must be vm, or not be written"
+        )
 
 
 def service_of(role: str, where: str) -> Service:
@@ -201,6 +232,15 @@ def first_port(service: Service, variables: Variables) -> int | None:
     listens = value_of(service, service.declaration.get("listens"), variables)
     first = listens[0] if isinstance(listens, t.Sequence) and not isinstance(listens, str) and listens else None
     return number_of(value_of(service, first.get("port"), variables)) if isinstance(first, t.Mapping) else None
+
+
+def address_of(service: Service, variables: Variables) -> str | None:
+    """The address that an appliance has by its own settings, without what stands behind a slash; ``None`` where they give it none."""
+    written = str(value_of(service, service.declaration.get("address"), variables) or "").partition("/")[0]
+    try:
+        return str(ipaddress.ip_address(written))
+    except ValueError:
+        return None
 
 
 def value_of(service: Service, written: t.Any, variables: Variables) -> t.Any:

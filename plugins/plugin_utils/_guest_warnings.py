@@ -11,7 +11,7 @@ import ipaddress
 import typing as t
 
 from ._catalogue import kind_of
-from ._guest_options import read_guest
+from ._guest_options import images_brought, read_guest
 from ._profiles import dictionaries
 from ._recommended import missing_images
 
@@ -21,8 +21,8 @@ Variables = t.Mapping[str, t.Any]
 # What the playbooks and roles read, by what it begins with.
 READ = {
     "guest_": (
-        "guest_aliases guest_allow guest_cards guest_delete guest_hypervisor guest_kind guest_needs guest_profile_catalog guest_profiles guest_prune "
-        "guest_services guest_spec guest_startup"
+        "guest_aliases guest_allow guest_appliance guest_cards guest_delete guest_hypervisor guest_kind guest_needs guest_profile_catalog "
+        "guest_profiles guest_prune guest_services guest_spec guest_startup"
     ).split(),
     "hypervisor_": (
         "hypervisor_allow hypervisor_bridges hypervisor_default_bridge hypervisor_default_image hypervisor_default_pool "
@@ -45,7 +45,7 @@ def guest_warnings(name: str, variables: Variables, host: Variables) -> list[str
     return [
         *slips(name, variables, "guest_"),
         *unknown_pools(name, options, host),
-        *odd_images(name, str(variables.get("guest_kind")), options, host, bool(variables.get("guest_services"))),
+        *odd_images(name, str(variables.get("guest_kind")), options, host, images_of(name, variables, options, host)),
         *odd_addresses(name, options, host),
     ]
 
@@ -72,10 +72,17 @@ def unknown_pools(name: str, options: Options, host: Variables) -> t.Iterator[st
             yield f"{path} of {name}: {pool} is none of the hypervisor_storage_pools ({', '.join(known) or 'there is none'})"
 
 
-def odd_images(name: str, kind: str, options: Options, host: Variables, brings_images: bool = False) -> t.Iterator[str]:
+def images_of(name: str, variables: Variables, options: Options, host: Variables) -> list[dict[str, t.Any]]:
+    """The images that a guest with services brings along."""
+    return missing_images([options], host, images_brought(name, variables)) if variables.get("guest_services") else []
+
+
+def odd_images(
+    name: str, kind: str, options: Options, host: Variables, brought: t.Sequence[Options] = ()
+) -> t.Iterator[str]:
     if "hypervisor_images" not in host:
         return
-    images = [*dictionaries(host["hypervisor_images"]), *(missing_images([options], host) if brings_images else ())]
+    images = [*dictionaries(host["hypervisor_images"]), *brought]
     own = host.get("hypervisor_image_catalogue")
     kinds = {str(image.get("name")): kind_of(image, own) for image in images}
     used = {f"disks[{disk.get('name')}].image": disk.get("image") for disk in dictionaries(options.get("disks"))}

@@ -11,7 +11,14 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ._catalogue import CatalogueError, resolved, with_mirrors
-from ._guest_options import GIVEN_FOR_A_RUN, not_in_inventory, permitted, read_guest, variables_of
+from ._guest_options import (
+    GIVEN_FOR_A_RUN,
+    images_brought,
+    not_in_inventory,
+    permitted,
+    read_guest,
+    variables_of,
+)
 from ._named import with_names
 from ._networks import NetworkError, bridges_of, networks_of, with_domains, with_slice
 from ._profiles import dictionaries
@@ -85,13 +92,15 @@ def images_of_guests(
     host: t.Mapping[str, t.Any], guests: t.Iterable[str], hostvars: t.Mapping[str, t.Any]
 ) -> list[dict[str, t.Any]]:
     """The images that those of its *guests* that have services need beside what the *host* lists. A guest that cannot be read needs none."""
-    found = []
+    found, brought = [], []
     for name in guests:
         variables = variables_of(name, hostvars)
         if variables.get("guest_services"):
             options, error = read_guest(name, variables, host)
-            found += [options] if error is None else []
-    return missing_images(found, host)
+            if error is None:
+                found.append(options)
+                brought += images_brought(name, variables)
+    return missing_images(found, host, brought)
 
 
 def host_error(variables: t.Mapping[str, t.Any]) -> str | None:

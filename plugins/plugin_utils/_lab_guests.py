@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import ipaddress
 import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ._guest_services import PROXY, Service, first_port, is_secure, port_of, services_of
+from ._guest_services import PROXY, Service, address_of, appliance_of, first_port, is_secure, port_of, services_of
 from ._named import cards_of
 from ._profiles import dictionaries
 from ._recommended import answers_names
@@ -66,6 +67,8 @@ def entry(
     disks = guest.get("disks") or []
     is_unknown = not guest and hypervisor not in heard
     sizes = [disk["size_bytes"] for disk in disks if disk.get("size_bytes")]
+    seen_at = [address for address in guest.get("addresses") or [] if is_routable(address)]
+    own = appliance_address(name, variables)
     return {
         "name": name,
         "kind": guest.get("kind") or variables.get("guest_kind", ""),
@@ -73,9 +76,7 @@ def entry(
         "hypervisor": hypervisor,
         "description": guest.get("description") or "",
         "tags": list(guest.get("tags") or []),
-        "addresses": declared_addresses(variables)
-        if is_unknown
-        else [address for address in guest.get("addresses") or [] if is_routable(address)],
+        "addresses": list(dict.fromkeys([*own, *(declared_addresses(variables) if is_unknown else seen_at)])),
         "cpus": guest.get("vcpus") or "",
         "memory": guest.get("memory") or "",
         "disk": show_bytes(sum(sizes)) if sizes else "",
@@ -247,6 +248,17 @@ def declared_addresses(variables: Facts) -> list[str]:
     """The fixed addresses that the inventory gives the guest: its names outlive a hypervisor that does not answer."""
     cards = cards_of(variables.get("guest_spec") or {})
     return [str(address) for card in cards for address in card.addresses.values()]
+
+
+def appliance_address(name: str, variables: Facts) -> list[str]:
+    """The address that the inventory gives an appliance itself, before whatever else it has: no hypervisor need see it."""
+    if not variables.get("guest_services"):
+        return []
+    with contextlib.suppress(AnsibleFilterError):
+        appliance = appliance_of(services_of(name, variables))
+        address = address_of(appliance, variables) if appliance is not None else None
+        return [address] if address is not None else []
+    return []
 
 
 def is_routable(address: str) -> bool:

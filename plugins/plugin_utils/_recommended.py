@@ -18,7 +18,7 @@ from ..module_utils._core.errors import HybridError
 from ..module_utils._core.units import GIB, parse_size, show_memory_kib, show_size
 from ..module_utils._guest.options import parse_memory
 from . import _catalogue as catalogue
-from ._guest_services import Service
+from ._guest_services import Service, appliance_of
 from ._profiles import ARGUMENTS, Layer, ProfileError, dictionaries, lay, mapping
 
 Options = t.Mapping[str, t.Any]
@@ -32,13 +32,17 @@ DEBIAN: dict[str, dict[str, t.Any]] = {
 }
 _NEWEST = {"container": "debian-13", "vm": "debian-13-vm"}
 _WAITS = {"container": ["ip", "systemd"], "vm": ["ip", "agent"]}
+# The options, at whatever depth, that name an image.
+_IMAGES = ("image", "media", "extra_media")
 # A disk of a machine of which nobody says how large it is.
 _DISK = "8GiB"
 
 
 def kind_of(services: t.Iterable[Service]) -> str:
     """The kind of guest in which all of *services* can run: a virtual machine where one of them needs one."""
-    return "vm" if any(service.guest.get("kind") == "vm" for service in services) else "container"
+    return (
+        "vm" if any(service.is_appliance or service.guest.get("kind") == "vm" for service in services) else "container"
+    )
 
 
 def needs_of(services: t.Iterable[Service]) -> list[str]:
@@ -85,7 +89,9 @@ def layer_of(services: t.Sequence[Service], kind: str) -> Layer:
         merged["disks"] = [{"name": "root", "size": size}]
     merged.setdefault("description", ", ".join(service.title for service in services))
     merged.setdefault("autostart", True)
-    merged.setdefault("wait_for", _WAITS[kind])
+    if appliance_of(services) is None:
+        # Of an appliance its role knows what it tells of itself.
+        merged.setdefault("wait_for", _WAITS[kind])
     return Layer("what its services recommend", _known_to(merged, ARGUMENTS[kind]))
 
 
@@ -94,7 +100,7 @@ def _specs(services: t.Iterable[Service]) -> list[dict[str, t.Any]]:
     found = []
     for service in services:
         where = f"guest.spec of the role {service.role}"
-        spec = mapping(where, service.guest.get("spec"))
+        spec = without_images(mapping(where, service.guest.get("spec")))
         own = service.guest.get("kind") or "container"
         found.append(lay([Layer(where, spec)], own if own in ARGUMENTS else None))
     return found
@@ -148,10 +154,12 @@ def _known_to(options: Options, arguments: t.Mapping[str, t.Any]) -> dict[str, t
     return found
 
 
-def settled(name: str, options: Options, kind: str, host: Variables, size: str | None) -> dict[str, t.Any]:
+def settled(
+    name: str, options: Options, kind: str, host: Variables, size: str | None, *, has_system: bool = False
+) -> dict[str, t.Any]:
     """*options* of the guest *name* with what is still open taken from the lists of its *host*. What ``null`` took away stays away.
 
-    The root has the recommended *size* only where its pool can limit it without more ado.
+    The root has the recommended *size* only where its pool can limit it without more ado. One that *has_system* of its own gets no Debian.
 
     :raises AnsibleFilterError: where it would have no network.
     """
@@ -182,7 +190,7 @@ def settled(name: str, options: Options, kind: str, host: Variables, size: str |
     if isinstance(disks, list):
         found["disks"] = [_with_pool(disk, pool) for disk in disks]
         has_source = any(disk.get("image") or disk.get("source") for disk in dictionaries(disks))
-        if "image" not in found and found.get("clone_from") is None and not has_source:
+        if "image" not in found and found.get("clone_from") is None and not has_source and not has_system:
             found["image"] = image_of(kind, host)
     return found
 
@@ -251,13 +259,51 @@ def image_of(kind: str, host: Variables) -> str:
     return next(listed, _NEWEST[kind])
 
 
-def missing_images(guests: t.Iterable[Options], host: Variables) -> list[dict[str, t.Any]]:
-    """The images of Debian that *guests* with services, by their options, need and their *host* does not list."""
+def without_images(options: Options) -> dict[str, t.Any]:
+    """*options* of a role in which an image may be described where its name stands (``image: {name: ..., from: catalogue}``), with the names."""
+    return {key: _named_image(key, value, []) for key, value in options.items()}
+
+
+def images_in(options: Options) -> list[dict[str, t.Any]]:
+    """The images that are described in *options* of a role, as items of ``hypervisor_images``."""
+    found: list[dict[str, t.Any]] = []
+    _named_image("", options, found)
+    return found
+
+
+def _named_image(key: str, value: t.Any, found: list[dict[str, t.Any]]) -> t.Any:
+    if isinstance(value, t.Mapping):
+        if key in _IMAGES and "name" in value:
+            found.append(dict(value))
+            return value["name"]
+        return {name: _named_image(str(name), its, found) for name, its in value.items()}
+    return [_named_image(key, item, found) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def brought_images(services: t.Iterable[Service], made: Options) -> list[dict[str, t.Any]]:
+    """The images that *services* and what the role of an appliance *made* of its guest describe. Of one name the latter goes before."""
+    both = [options for service in services if (options := service.guest.get("spec"))]
+    return [image for options in (made, *both) for image in images_in(options)]
+
+
+def missing_images(
+    guests: t.Iterable[Options], host: Variables, brought: t.Iterable[Options] = ()
+) -> list[dict[str, t.Any]]:
+    """The images that *guests* with services, by their options, need and their *host* does not list: those of Debian, and what they *brought*."""
     listed = {str(image.get("name")) for image in dictionaries(host.get("hypervisor_images"))}
-    used = {
-        str(image)
-        for options in guests
-        for image in (options.get("image"), *(disk.get("image") for disk in dictionaries(options.get("disks"))))
-        if image is not None
-    }
-    return [{"name": name, **image} for name, image in DEBIAN.items() if name in used - listed]
+    used = {name for options in guests for name in _image_names("", options)} - listed
+    known: dict[str, dict[str, t.Any]] = {}
+    for image in (*brought, *({"name": name, **image} for name, image in DEBIAN.items())):
+        known.setdefault(str(image["name"]), dict(image))
+    return [image for name, image in known.items() if name in used]
+
+
+def _image_names(key: str, value: t.Any) -> t.Iterator[str]:
+    if isinstance(value, t.Mapping):
+        for name, its in value.items():
+            yield from _image_names(str(name), its)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _image_names(key, item)
+    elif key in _IMAGES and value is not None:
+        yield str(value)

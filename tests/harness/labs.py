@@ -73,6 +73,8 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # Further ones of the user's own.
+        self.collections: list[Path] = []
         self.hosts: dict[str, Variables] = {
             FIRST: {"guest_kind": "container", "guest_startup": STARTUP[FIRST]},
             SECOND: {"guest_kind": "container"},
@@ -100,7 +102,7 @@ class Lab:
         environment = {
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
             **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
+            "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join(map(str, (ROOT / ".build", *self.collections))),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_INJECT_FACT_VARS": "false",
