@@ -39,7 +39,7 @@ COMPONENTS = (
 )  # fmt: skip
 # Of the system: besides what dpkg calls required. An installer puts in what its mirror calls required or important.
 PACKAGES = (
-    "apt", "debian-archive-keyring", "e2fsprogs", "grub-pc", "ifupdown", "init", "initramfs-tools", "iproute2", "kmod",
+    "apt", "busybox", "debian-archive-keyring", "e2fsprogs", "grub-pc", "ifupdown", "init", "initramfs-tools", "iproute2", "kmod",
     "netbase", "systemd-sysv", "udev", "zstd",
 )  # fmt: skip
 # Components made from packages, which take the rest of their description from the index.
