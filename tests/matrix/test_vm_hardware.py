@@ -208,6 +208,48 @@ def test_a_disk_on_ide_is_only_where_the_machine_has_it(folder: Path) -> None:
     assert run.plan.restart_required == ["disks[late]"]
 
 
+def on(bus: str, *names: str, **keys: t.Any) -> list[dict[str, t.Any]]:
+    return [{"name": name, "pool": POOL, "size": "1M", "bus": bus, **keys} for name in names]
+
+
+def test_a_fifth_place_on_ide_is_refused(folder: Path) -> None:
+    new, drive = {**PLAIN, "memory": "64", "machine": "pc"}, [{"name": "cd", "bus": "ide"}]
+    told = "cdroms[cd].bus: IDE has 4 places, and disks[a], disks[b], disks[c], disks[d]"
+    refuse(VM, {**new, "disks": on("ide", *"abcd"), "cdroms": drive}, told)
+    refuse(VM, {**new, "disks": on("ide", *"abcde")}, "disks[e].bus: IDE has 4 places")
+    check_run_again(VM, {**new, "disks": on("ide", *"abc"), "cdroms": drive, "state": "started"})
+    assert command_line(NAME).count('"bus":"ide.') == 4
+    fifth = {**PLAIN, "disks": on("ide", "d")}
+    refuse(VM, fifth, "IDE has 4 places, and disks[a], disks[b], disks[c], cdroms[cd] of")
+    # What goes has its place until the machine is stopped.
+    instead = {**PLAIN, "disks": [{"name": "a", "state": "absent"}, *fifth["disks"]]}
+    refuse(VM, instead, "while it runs. Stop it first")
+    check_run_again(VM, {**PLAIN, "state": "stopped"})
+    check_run_again(VM, instead, ["disks[a]", "disks[d]"])
+    moved = [{"name": "b", "bus": "sata"}, *on("ide", "e")]
+    check_run_again(VM, {**PLAIN, "disks": moved, "state": "started"}, ["disks[b].bus", "disks[e]", "state"])
+    assert command_line(NAME).count('"bus":"ide.') == 4
+
+
+def scsi_cards() -> int:
+    return virsh("qemu-monitor-command", NAME, "--hmp", "info qtree").count("dev: virtio-scsi-pci,")
+
+
+def test_more_disks_than_one_controller_takes_get_others_of_its_kind(folder: Path) -> None:
+    names = [f"d{number}" for number in range(8)]
+    check_run_again(
+        VM, {**PLAIN, "memory": "64", "disks": [*on("sata", *(f"s{n}" for n in range(7))), *on("usb", "u0")]}
+    )
+    assert [node.get("type") for node in definition(NAME).iterfind("devices/controller")].count("sata") == 2
+    machines.remove_machines()
+    check_run_again(VM, {**PLAIN, "memory": "64", "disks": on("scsi", *names), "state": "started"})
+    assert scsi_cards() == 2
+    run = check_run_again(VM, {**PLAIN, "disks": on("scsi", *(f"e{number}" for number in range(7)))})
+    assert not run.plan.restart_required and scsi_cards() == 3
+    models = [its.get("model") for its in definition(NAME).iterfind("devices/controller") if its.get("type") == "scsi"]
+    assert models == ["virtio-scsi"] * 3
+
+
 @pytest.mark.parametrize(
     ("keys", "saying"),
     [

@@ -90,7 +90,7 @@ class DefinitionWriter(Writer):
 
     def _add_seed(self, root: Node, place: str) -> None:
         bus = self.state.presets.bus or _SEED_BUS
-        if bus == "sata":
+        if bus in ("sata", "ide"):
             # A disk there cannot be read-only.
             domain_xml.add_cdrom(root, SEED_DISK, {"bus": bus, "source": place}, self.taken)
         else:

@@ -87,7 +87,7 @@ class LiveWriter(DefinitionWriter):
         try:
             with errors_of(f"attach {change.path} to {self.spec.name}", ApplyError):
                 if area in ("disks", "cdroms"):
-                    self._attach_for(disk.read(node))
+                    self._attach_for(node)
                 self._attach_where_it_fits(node, lambda: (area, name) in named_nodes(self._live_root()))
         except ApplyError:
             # What QEMU does not take now it would not take at the next start either: the machine would start no more.
@@ -118,15 +118,15 @@ class LiveWriter(DefinitionWriter):
             node.remove(place)
         self.domain.attachDeviceFlags(domain_xml.to_text(node), library.VIR_DOMAIN_AFFECT_LIVE)
 
-    def _attach_for(self, device: disk.Disk) -> None:
-        """Plug in the controller that a disk or a drive needs, and begin the thread that serves it."""
-        root, library = self._live_root(), libraries.libvirt()
-        if device.bus == "scsi" and not controller.has_scsi(root):
-            xml = domain_xml.to_text(controller.build_scsi())
+    def _attach_for(self, node: Node) -> None:
+        """Plug in the controllers that a disk or a drive needs, and begin the thread that serves it."""
+        root, library, device = self._live_root(), libraries.libvirt(), disk.read(node)
+        for number in controller.missing_scsi(root, disk.controller_at(node)) if device.bus == "scsi" else ():
+            xml = domain_xml.to_text(controller.build_scsi(number, root))
             self.domain.attachDeviceFlags(xml, library.VIR_DOMAIN_AFFECT_LIVE)
-        number = device.value("iothread")
-        if number and number not in threads.numbers(root):
-            self.domain.addIOThread(number, library.VIR_DOMAIN_AFFECT_LIVE)
+        thread = device.value("iothread")
+        if thread and thread not in threads.numbers(root):
+            self.domain.addIOThread(thread, library.VIR_DOMAIN_AFFECT_LIVE)
 
     def change_live(self, change: Change) -> None:
         live = self.state.live

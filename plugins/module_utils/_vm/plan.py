@@ -16,13 +16,14 @@ from .._core.keyed import Show, Thing
 from .._core.options import CREATION, Item, split
 from .._core.plan import UNKNOWN, How, Plan
 from .._core.units import show_size
-from .._guest.device import PCI, USB
+from .._guest.device import PCI
 from .._guest.installing import INSTALL
 from .._guest.plan import is_half_made, plan_guest, refuse
 from .._guest.state import Side
 from .._image.plan import copy_path
 from .address_plan import AddressPlan
 from .addressing import as_compared, is_unsettled
+from .bus_plan import BusPlan
 from .firmware import PATHS, word_of
 from .firmware_plan import TPM_PATHS, FirmwarePlan
 from .hardware_plan import HardwarePlan
@@ -37,7 +38,6 @@ from .spec import (
     Spec,
     acts_early,
     check_limits,
-    default_of,
     new_item,
     reads_only,
     shared_name,
@@ -49,7 +49,7 @@ from .state import State, VmSide
 from .together import ODD, values_of, written_keys
 from .xml import machine, tpm
 from .xml.cdrom import Cdrom
-from .xml.disk import LIMITS, Disk, plugs_live
+from .xml.disk import LIMITS, Disk, controller_of, plugs_live
 from .xml.hostdev import Hostdev, marks_of
 from .xml.nic import Nic
 
@@ -73,7 +73,7 @@ def plan_vm(spec: Spec, state: State) -> Plan:
     return plan
 
 
-class VmKind(FirmwarePlan, HardwarePlan, AddressPlan):
+class VmKind(FirmwarePlan, HardwarePlan, AddressPlan, BusPlan):
     """See ``_guest.plan.Kind``."""
 
     word = "vm"
@@ -304,13 +304,18 @@ class VmKind(FirmwarePlan, HardwarePlan, AddressPlan):
     def _waiting_items(self, live: VmSide) -> dict[str, str]:
         """What is new and cannot be plugged in while it runs, by path, each with why, as a part of a sentence."""
         waiting: dict[str, str] = {}
-        domain, ports, has_scsi = live.domain, live.domain.free_ports, live.domain.has_scsi
+        domain, ports, numbers = live.domain, live.domain.free_ports, live.domain.scsi_numbers
+        targets = self._targets(live)
         cards = [path for path in sorted(_CARDS) if self.spec.get(path) and not live.values[path]]
         if ports is not None:
             waiting.update(dict.fromkeys(cards[ports:], _NO_PORT))
             ports = max(ports - len(cards), 0)
         for area, item in self._items_not_running(live):
-            bus, path = self._bus_of(area, item), f"{area}[{item.name}]"
+            bus, path, new = self._bus_of(area, item), f"{area}[{item.name}]", {0}
+            if area in ("disks", "cdroms"):
+                target = self._target_on(bus, area, item, targets)
+                targets.add(target)
+                new = {*range(controller_of(target) + 1)} - numbers if bus == "scsi" else new
             if not plugs_live(bus):
                 waiting[path] = f"nothing is plugged into {bus} while a machine runs"
             elif area == "cdroms" and not self._has_medium(item):
@@ -323,9 +328,9 @@ class VmKind(FirmwarePlan, HardwarePlan, AddressPlan):
                 waiting[path] = "the devices of an IOMMU group go to a machine together"
             elif area == "networks" and (model := self._model_of(item)) in PCI_MODELS and not domain.has_pci_slots:
                 waiting[path] = f"it has no slot for a card such as {model}"
-            elif ports is not None and not (bus == "scsi" and has_scsi):
-                ports -= 1
-                has_scsi = has_scsi or bus == "scsi"
+            elif ports is not None and new:
+                ports -= len(new)
+                numbers = numbers | new if bus == "scsi" else numbers
                 if ports < 0:
                     waiting[path] = _NO_PORT
         return waiting
@@ -347,17 +352,6 @@ class VmKind(FirmwarePlan, HardwarePlan, AddressPlan):
             known = {*self.state.persistent.things(area)} - {item.name for item in declared}
             items = [*declared, *(Item(name) for name in dict.fromkeys(unset) if name in known)]
             yield from ((area, item) for item in items if item.is_wanted and item.name not in live.things(area))
-
-    def _bus_of(self, area: str, item: Item) -> str:
-        """What an item is plugged into. What is on PCI needs a port as a disk on virtio does."""
-        if area in ("networks", "shares"):
-            return "virtio"
-        key = "type" if area == "devices" else "bus"
-        defined: t.Any = self.state.persistent.things(area).get(item.name)
-        written = item.text(key) or (defined.value(key) if defined else None)
-        if area == "devices":
-            return USB if written == USB else "virtio"
-        return t.cast(str, written or default_of(self.state.variant(self.spec), f"{area}[].bus"))
 
     def is_asked_again(self, path: str) -> bool:
         """A medium that the guest held goes where that is permitted now, or the guest has opened the tray since."""
@@ -606,14 +600,6 @@ class VmKind(FirmwarePlan, HardwarePlan, AddressPlan):
         if source in self.state.missing_media:
             draft.plan.assumed.append(f"file {source}")
         return self._goes_together(draft, "cdroms", item, before) and self._has_bus(draft, "cdroms", item, before)
-
-    def _has_bus(self, draft: Draft, area: str, item: Item, before: Thing | None) -> bool:
-        kind = self.state.persistent.domain.machine if self.state.exists else self.spec.get("machine", "")
-        if item.get("bus") != "ide" or machine.family(kind) == "pc":
-            return True
-        path, now = f"{area}[{item.name}].bus", before.value("bus") if before is not None else None
-        refuse(draft, path, now, "ide", f"{path}: {self.spec.name} is a machine without IDE. Write sata or scsi")
-        return False
 
     def _can_be_shared(self, draft: Draft, item: Item) -> bool:
         source, path = item.text("source"), f"shares[{item.name}]"

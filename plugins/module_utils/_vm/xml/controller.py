@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from .node import Node, make, remove
 
 
@@ -32,8 +34,13 @@ def plugs_pci_live(root: Node) -> bool:
     return has_express or root.find("features/acpi") is not None
 
 
-def has_scsi(root: Node) -> bool:
-    return any(node.get("type") == "scsi" for node in root.iterfind("devices/controller"))
+def scsi_numbers(root: Node) -> set[int]:
+    """The numbers of the SCSI controllers. Those that say none get the lowest that are free."""
+    nodes = [node for node in root.iterfind("devices/controller") if node.get("type") == "scsi"]
+    found = {int(node.get("index", "0")) for node in nodes if node.get("index")}
+    for dummy in range(len(nodes) - len(found)):
+        found.add(next(number for number in itertools.count() if number not in found))
+    return found
 
 
 def has_usb(root: Node) -> bool:
@@ -43,15 +50,21 @@ def has_usb(root: Node) -> bool:
     )
 
 
-def add_for(bus: str, root: Node) -> None:
-    """Plug in the controller that disks on *bus* need, where there is none. What libvirt adds itself it chooses well, but for SCSI."""
+def add_for(bus: str, root: Node, number: int = 0) -> None:
+    """Plug in the controllers that disks on *bus* need, of SCSI up to *number*. What libvirt adds itself it chooses well, but for SCSI."""
     devices = root.find("devices")
-    if bus == "scsi" and not has_scsi(root):
-        devices.append(build_scsi())
+    if bus == "scsi":
+        devices.extend(build_scsi(its, root) for its in missing_scsi(root, number))
     elif bus == "usb" and not has_usb(root):
         for node in devices.findall("controller[@type='usb']"):
             remove(node)
         devices.append(make("controller", type="usb", model="qemu-xhci"))
+
+
+def missing_scsi(root: Node, number: int) -> list[int]:
+    """The SCSI controllers up to *number* that are not there."""
+    known = scsi_numbers(root)
+    return [its for its in range(number + 1) if its not in known]
 
 
 def has_channels(root: Node) -> bool:
@@ -59,9 +72,11 @@ def has_channels(root: Node) -> bool:
     return any(node.get("type") == "virtio-serial" for node in root.iterfind("devices/controller"))
 
 
-def build_scsi() -> Node:
-    """libvirt would choose an emulated LSI card, for which Debian's cloud kernel has no driver."""
-    return make("controller", type="scsi", model="virtio-scsi")
+def build_scsi(number: int, root: Node) -> Node:
+    """As those that are there. libvirt would choose an emulated LSI card, for which Debian's cloud kernel has no driver."""
+    first = root.find("devices/controller[@type='scsi']")
+    model = first.get("model") if first is not None else None
+    return make("controller", type="scsi", index=str(number), model=model or "virtio-scsi")
 
 
 def has_pci_slots(root: Node) -> bool:

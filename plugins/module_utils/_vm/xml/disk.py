@@ -32,6 +32,7 @@ from .node import (
 TURNING = ("scsi", "sata", "ide")
 # What libvirt refuses on other buses.
 _OF_VIRTIO = ("iothread", "queues", "queue_size", "ioeventfd", "event_idx", "packed", "iommu", "ats", "page_per_vq")
+_ON_SCSI = 7
 _PREFIXES = {"virtio": "vd", "scsi": "sd", "sata": "sd", "ide": "hd", "usb": "sd"}
 
 
@@ -248,14 +249,15 @@ def write_bus(node: Node, bus: str, taken: t.Collection[str]) -> None:
     *taken* are targets of the running domain.
     """
     devices = node.getparent()
-    controller.add_for(bus, devices.getparent())
+    target = free_target(bus, {*taken, *targets(devices)})
+    controller.add_for(bus, devices.getparent(), controller_of(target))
     driver, place = node.find("driver"), node.find("target")
     for word in _OF_VIRTIO if driver is not None and bus != "virtio" else ():
         driver.attrib.pop(word, None)
     place.attrib.pop("removable", None)
     if bus not in TURNING:
         place.attrib.pop("rotation_rate", None)
-    set_attribute(node, "target", "dev", free_target(bus, {*taken, *targets(devices)}))
+    set_attribute(node, "target", "dev", target)
     set_attribute(node, "target", "bus", bus)
     remove(node.find("address"))
 
@@ -277,3 +279,17 @@ def free_target(bus: str, taken: t.Container[str]) -> str:
         if prefix + name not in taken:
             return prefix + name
     raise ApplyError(f"no target is left on the bus {bus}")
+
+
+def controller_of(target: str) -> int:
+    """The number of the SCSI controller that libvirt plugs a disk of that target (``sda``) into: seven go into each."""
+    number = 0
+    for letter in target[2:]:
+        number = number * 26 + string.ascii_lowercase.index(letter) + 1
+    return (number - 1) // _ON_SCSI
+
+
+def controller_at(node: Node) -> int:
+    """The number of the SCSI controller that the disk is plugged into."""
+    number = attribute(node, "address", "controller")
+    return int(number) if number else controller_of(attribute(node, "target", "dev"))

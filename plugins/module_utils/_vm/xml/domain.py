@@ -133,7 +133,6 @@ class Domain:
         "has_cells",
         "has_channels",
         "has_pci_slots",
-        "has_scsi",
         "has_shared_memory",
         "has_usb",
         "highest_named_cpu",
@@ -142,6 +141,7 @@ class Domain:
         "nics",
         "places",
         "plugs_pci_live",
+        "scsi_numbers",
         "shares",
         "type",
         "uuid",
@@ -164,7 +164,7 @@ class Domain:
         self.free_ports = controller.free_ports(root)
         self.has_balloon = memory.has_balloon(root)
         self.plugs_pci_live = controller.plugs_pci_live(root)
-        self.has_scsi = controller.has_scsi(root)
+        self.scsi_numbers = controller.scsi_numbers(root)
         self.has_usb = controller.has_usb(root)
         self.has_pci_slots = controller.has_pci_slots(root)
         self.has_channels = controller.has_channels(root)
@@ -240,9 +240,9 @@ def add_cdrom(root: Node, name: str, values: t.Mapping[str, t.Any], taken: t.Col
 
 def _target_on(root: Node, bus: str, taken: t.Collection[str]) -> str:
     """A free target on *bus*, which has its controller then."""
-    devices = root.find("devices")
-    controller.add_for(bus, root)
-    return disk.free_target(bus, {*taken, *disk.targets(devices)})
+    target = disk.free_target(bus, {*taken, *disk.targets(root.find("devices"))})
+    controller.add_for(bus, root, disk.controller_of(target))
+    return target
 
 
 def add_nic(root: Node, name: str, values: t.Mapping[str, t.Any], tap: str) -> Node:

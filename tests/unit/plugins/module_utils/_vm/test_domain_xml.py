@@ -183,8 +183,8 @@ def test_a_machine_with_many_devices_has_a_port_for_each_and_some_more():
         domain_xml.add_disk(root, f"s{number}", f"/p/s{number}", {**keys, "bus": "scsi"})
     domain_xml.WRITE["agent"](root, True)
     controller.add_ports(root)
-    # Disks on virtio, SCSI, channels, USB and the balloon; and eight more.
-    assert len(ports_of(root)) == 12 + 4 + 8
+    # Disks on virtio, SCSI twice, channels, USB and the balloon; and eight more.
+    assert len(ports_of(root)) == 12 + 5 + 8
 
 
 def test_devices_bear_their_names_and_find_free_targets():
@@ -201,7 +201,7 @@ def test_devices_bear_their_names_and_find_free_targets():
     )
     domain = domain_xml.read(root)
     assert [(disk.alias, disk.target) for disk in domain.disks] == [("root", "vda"), ("data", "sdb"), ("late", "vdc")]
-    assert root.find("devices/disk[2]").get("type") == "block" and domain.has_scsi
+    assert root.find("devices/disk[2]").get("type") == "block" and domain.scsi_numbers == {0}
     (nic,) = domain.nics
     assert (nic.alias, nic.source, nic.tap) == ("lan", "br0", "vm.lan")
     assert [nic.value(key) for key in ("vlan", "link", "mtu")] == [10, "down", 9000]
