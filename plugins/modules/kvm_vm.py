@@ -822,6 +822,7 @@ options:
           - The address of the host on which it listens. Without it only programs of the host itself reach the screen; C(ssh -L) or virt-viewer
             bring it to another place.
           - Neither VNC nor SPICE encrypts here what it sends.
+          - Refused where this host has no such address and the machine is to run; one that is only defined says so.
           - 'B(In short:) for the next boot. C(unset) sets it to V(127.0.0.1). Allowed: an IPv4 or IPv6 address.'
         type: str
       port:

@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._host import accelerator
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.capabilities import Capabilities
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import obstacles
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.xml.variant import HYPERV
@@ -102,6 +103,32 @@ def test_a_screen_of_everybody_is_told_and_one_that_vnc_does_not_know_refused(fo
     assert any("everybody who reaches 0.0.0.0 can use the screen" in warning for warning in run.plan.warnings)
     check_run_again(VM, {**PLAIN, "graphics": {"password": "eight888"}}, ["graphics.password"])
     refuse(VM, {**PLAIN, "graphics": {"password": "ninechars"}}, "VNC knows only 8 characters")
+
+
+ELSEWHERE = "192.0.2.77"
+
+
+def test_a_screen_listens_where_the_host_can(folder: Path) -> None:
+    wish = {"graphics": {"type": "vnc", "port": 5985, "listen": ELSEWHERE, "password": "eight888"}}
+    refuse(VM, {**STARTED, **wish}, f"{ELSEWHERE} is no address of this host, and {NAME} would not start")
+    run = check_run_again(VM, {**NEW, **wish})
+    assert [its for its in run.plan.warnings if "is no address of this host" in its]
+    refuse(VM, {**STARTED, **wish}, "is no address of this host")
+    check_run_again(VM, {**STARTED, "graphics": {"listen": "127.0.0.1"}})
+    refuse(VM, {**PLAIN, **wish}, "is no address of this host")
+    machines.command("ip", "address", "add", f"{ELSEWHERE}/32", "dev", BRIDGES[0])
+    check_run_again(VM, {**PLAIN, **wish, "restart_policy": "if_needed"}, ["graphics.listen"])
+    assert word_after("-vnc").startswith(f"{ELSEWHERE}:85")
+    # Where it runs it stays, whatever becomes of the address.
+    machines.command("ip", "address", "del", f"{ELSEWHERE}/32", "dev", BRIDGES[0])
+    unchanged(VM, {**PLAIN, **wish})
+
+
+def test_a_screen_may_listen_where_a_bridge_of_its_layout_has_its_address(folder: Path) -> None:
+    screen = {"type": "vnc", "listen": ELSEWHERE, "password": "eight888"}
+    bridge = {"name": f"{machines.PREFIX}br9", "mode": "nat", "address": f"{ELSEWHERE}/29"}
+    outcome = converge_layout({"bridges": [bridge], "vms": [{**STARTED, "graphics": screen}]}, dry_run=True)
+    assert outcome.error is None
 
 
 def test_a_screen_becomes_spice_with_all_that_its_viewer_asks_for(folder: Path) -> None:

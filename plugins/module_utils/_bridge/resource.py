@@ -81,7 +81,7 @@ class Bridge:
         return standing(host.links)
 
     def promises(self, spec: Spec) -> dict[str, t.Any]:
-        promised: dict[str, t.Any] = {}
+        promised: dict[str, t.Any] = {key: text for key in ("address", "address6") if (text := spec.get(key))}
         if spec.get("vlan_aware") is not None or "vlan_aware" in spec.unset:
             promised["vlan_aware"] = bool(spec.get("vlan_aware"))
         if spec.items("dhcp.hosts"):

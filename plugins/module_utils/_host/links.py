@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import typing as t
 
 from .._core import atomic, command
@@ -33,6 +34,17 @@ def read_names() -> frozenset[str]:
     """The names of all links of the host, which /sys tells without a program."""
     # bonding_masters lies beside them, and is a file.
     return frozenset(name for name in os.listdir("/sys/class/net") if os.path.isdir(f"/sys/class/net/{name}"))
+
+
+def can_listen(address: str) -> bool:
+    """Whether the kernel lets a program listen at *address*: it is one of the host, or a setting permits others too."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
 
 
 def is_bridge(name: str) -> bool:

@@ -124,6 +124,14 @@ class HardwarePlan(Kind):
             reason = f"VNC knows only {_VNC_PASSWORD} characters of a password. Take one of {_VNC_PASSWORD}, or graphics.type: spice"
             raise SpecError(f"graphics.password: {reason}", key="graphics.password")
         listen = self._effective(draft, "graphics.listen")
+        why = self.state.screen_obstacle if kind != "none" else None
+        if why is not None and draft.power.will_run:
+            now = self.state.persistent.values["graphics.listen"] if self.state.exists else None
+            refuse(
+                draft, "graphics.listen", now, listen, f"graphics.listen: {why}, and {self.spec.name} would not start"
+            )
+        elif why is not None:
+            draft.plan.warnings.append(f"graphics.listen: {why}. {self.spec.name} does not start until it is")
         is_changed = draft.plan.has("graphics.type", "graphics.listen", "graphics.password")
         if is_changed and kind != "none" and not password and _is_reachable(listen):
             draft.plan.warnings.append(

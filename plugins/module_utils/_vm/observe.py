@@ -91,6 +91,7 @@ def observe(spec: Spec, host: Host) -> State:
         missing_folders=sharing.missing_folders(spec),
         device_groups=passthrough.shared_groups(spec, host, state.device_sources),
         presets=presets_of(spec, state, host),
+        screen_obstacle=obstacles.screen_obstacle(spec, state, host),
         installer_obstacle=None if state.exists else media.obstacle(spec.values, host),
     )
     asked = spec if state.exists else with_presets(spec, state.presets)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import typing as t
 
+from .._core.claims import addresses_in
 from .._core.errors import ObserveError
 from .._host.libvirt import dotted, errors_of
+from .._host.links import can_listen
 from .._host.snapshot import Host
 from . import cpu
 from .spec import Spec
@@ -42,6 +44,17 @@ def observe(spec: Spec, state: State, host: Host, place: tuple[str, str]) -> dic
     hyperv = host.offers(*place).offered("features/hyperv", "features") if is_windows else None
     found |= _obstacles_to_models(spec, host)
     return {"obstacles": found, "hyperv": hyperv or ()}
+
+
+def screen_obstacle(spec: Spec, state: State, host: Host) -> str | None:
+    """Why the screen cannot listen where it is declared to, as a part of a sentence. One that runs and listens there can."""
+    address = spec.get("graphics.listen")
+    if address is None or (state.live is not None and state.live.values.get("graphics.listen") == address):
+        return None
+    promised = [text for its in host.expected.values() for key in ("address", "address6") if (text := its.get(key))]
+    if address in addresses_in(*promised) or can_listen(address):
+        return None
+    return f"{address} is no address of this host"
 
 
 def _changed(spec: Spec, state: State, path: str) -> t.Any:

@@ -88,7 +88,7 @@ class State(GuestState):
     declared cards that are there, *servers* the DHCP servers of bridges, *leases* the MACs that have addresses of them now, by bridge
     and address. *device_sources* are the devices of the host that are declared, by item, *missing_devices* say why there is none,
     *device_groups* are those that only go together with another one. *installer_obstacle* says why
-    nothing can be installed, as a sentence.
+    nothing can be installed, as a sentence; *screen_obstacle* why the screen cannot listen where it is declared to.
     """
 
     __slots__ = (
@@ -120,6 +120,7 @@ class State(GuestState):
         "presets",
         "remembered",
         "run",
+        "screen_obstacle",
         "seed_instance",
         "seed_path",
         "servers",
@@ -135,6 +136,7 @@ class State(GuestState):
         seed_path: str | None = None,
         seed_instance: str | None = None,
         installer_obstacle: str | None = None,
+        screen_obstacle: str | None = None,
         foreign_seed: str | None = None,
         bridges: t.Mapping[str, str] | None = None,
         formats: t.Mapping[str, tuple[str, ...]] | None = None,
@@ -173,6 +175,7 @@ class State(GuestState):
         self.image_presets = image_presets
         self.presets = presets or Presets()
         self.installer_obstacle = installer_obstacle
+        self.screen_obstacle = screen_obstacle
         self.foreign_seed = foreign_seed
         self.bridges: t.Mapping[str, str] = bridges or {}
         self.formats: t.Mapping[str, tuple[str, ...]] = formats or {}

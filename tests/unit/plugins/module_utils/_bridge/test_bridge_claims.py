@@ -85,9 +85,10 @@ def test_the_bridges_of_the_kernel_stand_with_their_addresses():
         ({"vlan_aware": False}, {"vlan_aware": False}),
         ({"unset": ["vlan_aware"]}, {"vlan_aware": False}),
         ({"mtu": 9000}, {}),
+        ({"address": "10.20.0.1/24", "mtu": 9000}, {"address": "10.20.0.1/24"}),
     ],
 )
-def test_guests_count_on_what_it_says_of_vlans(params, expected):
+def test_guests_count_on_what_it_says_of_vlans_and_on_its_address(params, expected):
     assert Bridge().promises(parse({"name": "br0", **params})) == expected
 
 
