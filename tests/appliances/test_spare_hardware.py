@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 import pytest
 
-from ansible_collections.homelab.hybrid.tests.harness import spare_hardware
+from ansible_collections.homelab.hybrid.tests.harness import ordinary_vm
 from ansible_collections.homelab.hybrid.tests.harness.ordinary_host import PACKAGES, OrdinaryHost
+from ansible_collections.homelab.hybrid.tests.harness.spare_hardware import CARD_MAC, SERIAL, SPARE, STICK_ID
 
 NAME = "hlsp"
 # Under emulation libvirt takes many seconds for a start.
@@ -42,8 +44,9 @@ class Machine(OrdinaryHost):
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Machine]:
-    image = spare_hardware.built(PACKAGES)
-    with Machine.running(tmp_path_factory.mktemp("control"), lambda folder: spare_hardware.start(image, folder)) as its:
+    image = ordinary_vm.built(PACKAGES, recipe=SPARE)
+    start = functools.partial(ordinary_vm.start, image, recipe=SPARE)
+    with Machine.running(tmp_path_factory.mktemp("control"), start) as its:
         yield its
 
 
@@ -52,7 +55,7 @@ def test_a_card_and_a_stick_go_to_a_machine_and_come_back(host: Machine) -> None
     assert host.driver(card) == "e1000e" and host.ask("lsblk -dno tran | grep usb") == "usb"
     devices = [
         {"name": "card", "address": card},
-        {"name": "stick", "type": "usb", "id": f"{spare_hardware.STICK_ID}:{spare_hardware.SERIAL}"},
+        {"name": "stick", "type": "usb", "id": f"{STICK_ID}:{SERIAL}"},
     ]
     host.done(devices=devices, state="started")
     assert host.driver(card) == "vfio-pci"
@@ -68,7 +71,7 @@ def test_a_card_and_a_stick_go_to_a_machine_and_come_back(host: Machine) -> None
     assert waits["restart_required"] == ["devices[card]"], waits
     host.done(state="stopped")
     assert host.driver(card) == "e1000e"
-    assert spare_hardware.CARD_MAC in host.ask("cat /sys/class/net/*/address")
+    assert CARD_MAC in host.ask("cat /sys/class/net/*/address")
 
 
 def test_a_card_is_plugged_in_while_the_machine_runs(host: Machine) -> None:

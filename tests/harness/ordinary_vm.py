@@ -37,8 +37,8 @@ SNAPSHOT = "booted"
 BOOT_SECONDS = 900
 MAC = "52:54:00:79:00:01"
 PACKAGES = (
-    "apparmor", "ca-certificates", "dbus", "iputils-ping", "less", "libpam-systemd", "linux-image-cloud-amd64",
-    "openssh-server", "python3", "quota", "systemd-sysv", "udev",
+    "apparmor", "ca-certificates", "dbus", "iputils-ping", "less", "libpam-systemd", "openssh-server",
+    "python3", "quota", "systemd-sysv", "udev",
 )  # fmt: skip
 # What would start on its own and only cost time under emulation.
 MASKED = (
@@ -57,6 +57,20 @@ FILES = {
     "etc/systemd/system.conf.d/50-slow.conf": "[Manager]\nDefaultDeviceTimeoutSec=300s\nDefaultTimeoutStartSec=300s\n",
 }
 
+
+class Recipe(t.NamedTuple):
+    """What an ordinary host is made of: its kernel's package, which modules find the disk, and what QEMU's command line has beside
+    the plain one. ``{folder}`` is that of the machine.
+    """
+
+    name: str
+    kernel: str
+    modules: tuple[str, ...]
+    cmdline: str = ""
+    words: tuple[str, ...] = ()
+
+
+PLAIN = Recipe("ordinary", "linux-image-cloud-amd64", ("virtio_blk",))
 INIT = """\
 #!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
@@ -68,43 +82,48 @@ exec /bin/busybox switch_root /root /sbin/init
 """
 
 
-def machine(folder: Path, port: int) -> list[str]:
+def machine(folder: Path, port: int, recipe: Recipe = PLAIN) -> list[str]:
     """QEMU's command line. A snapshot is loaded only by the one that it was saved under; the port may differ."""
     return [
         *("qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=256", "-machine", "q35,usb=off", "-cpu", "max"),
         *("-smp", "2", "-m", "2048", "-nodefaults", "-display", "none", "-serial", f"file:{folder}/console"),
         *("-monitor", f"unix:{folder}/monitor,server=on,wait=off", "-pidfile", f"{folder}/pid", "-daemonize"),
         *("-kernel", f"{folder}/vmlinux", "-initrd", f"{folder}/initrd"),
-        *("-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off tsc=reliable net.ifnames=0"),
+        *(
+            "-append",
+            f"root=/dev/vda rw console=ttyS0 quiet mitigations=off tsc=reliable net.ifnames=0{recipe.cmdline}",
+        ),
         *("-netdev", f"user,id=n0,hostfwd=tcp:127.0.0.1:{port}-:22"),
         *("-device", f"virtio-net-pci,netdev=n0,mac={MAC},romfile=", "-device", "virtio-rng-pci"),
         *("-drive", f"file={folder}/disk.qcow2,if=virtio,format=qcow2,cache=unsafe,discard=unmap"),
+        *(word.format(folder=folder) for word in recipe.words),
     ]
 
 
-def built(packages: Sequence[str], cache: Path = debian_images.CACHE, *, is_booted: bool = True) -> Path:
+def built(
+    packages: Sequence[str], cache: Path = debian_images.CACHE, *, recipe: Recipe = PLAIN, is_booted: bool = True
+) -> Path:
     """The folder with disk, kernel and key, made when what goes in was never put together before. With the snapshot if it *is_booted*."""
     version = tiny_vm.run("qemu-system-x86_64", "--version")
     lines = sources.archive_lines(sources.host_sources(), SUITE)
     material = debian_images.container_root("bookworm", cache=cache)
     code = b"".join(Path(name or "").read_bytes() for name in (__file__, tiny_vm.__file__))
-    recipe = repr((sorted(packages), version, lines, material.parent.name)).encode()
-    folder = (
-        cache / f"{'ordinary' if is_booted else 'machine'}-{SUITE}-{hashlib.sha256(code + recipe).hexdigest()[:12]}"
-    )
+    rest = repr((recipe, sorted(packages), version, lines, material.parent.name)).encode()
+    kind = recipe.name if is_booted else "machine"
+    folder = cache / f"{kind}-{SUITE}-{hashlib.sha256(code + rest).hexdigest()[:12]}"
 
     def build_in(work: Path) -> None:
         try:
-            build(work, packages, lines, material)
+            build(work, packages, lines, material, recipe)
             if is_booted:
-                take_snapshot(work)
+                take_snapshot(work, recipe)
         finally:
             stop(work)
 
     return built_once(folder, build_in)
 
 
-def build(folder: Path, packages: Sequence[str], lines: Sequence[str], material: Path) -> None:
+def build(folder: Path, packages: Sequence[str], lines: Sequence[str], material: Path, recipe: Recipe) -> None:
     """Root, disk, kernel, initrd and key. No partition table and no boot loader: the kernel comes from outside, also at a reboot."""
     root, overlay = folder / "root", folder / "overlay"
     tiny_vm.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ordinary", "-f", str(folder / "key"))
@@ -128,12 +147,12 @@ def build(folder: Path, packages: Sequence[str], lines: Sequence[str], material:
         'rm -f "$1/etc/modules-load.d/modules.conf"',
     ]
     command = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"]
-    command += [f"--include={','.join(sorted({*PACKAGES, *packages}))}"]
+    command += [f"--include={','.join(sorted({*PACKAGES, recipe.kernel, *packages}))}"]
     command += [f"--aptopt={setting.rstrip(';')}" for setting in sources.apt_settings()]
     command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")]
     command += [f"--customize-hook={hook}" for hook in hooks]
     subprocess.run([*command, SUITE, str(root), *lines], check=True)
-    write_kernel(root, folder)
+    _write_kernel(root, folder, recipe.modules)
     with (folder / "disk.raw").open("wb") as disk:
         disk.truncate(8 * 2**30)
     tiny_vm.run("mke2fs", "-q", "-t", "ext4", "-L", "rootfs", "-d", str(root), str(folder / "disk.raw"))
@@ -143,7 +162,7 @@ def build(folder: Path, packages: Sequence[str], lines: Sequence[str], material:
     shutil.rmtree(overlay)
 
 
-def write_kernel(root: Path, folder: Path) -> None:
+def _write_kernel(root: Path, folder: Path, modules: Sequence[str]) -> None:
     """The kernel as an ELF file, and the smallest initrd that finds the disk."""
     release = next(path.name for path in (root / "boot").glob("vmlinuz-*")).removeprefix("vmlinuz-")
     (folder / "vmlinux").write_bytes(tiny_vm.elf_kernel((root / "boot" / f"vmlinuz-{release}").read_bytes()))
@@ -151,23 +170,23 @@ def write_kernel(root: Path, folder: Path) -> None:
     entries.append(tiny_vm.Entry("dev/console", 0o020600, device=(5, 1)))
     entries.append(tiny_vm.Entry("bin/busybox", 0o100755, Path("/bin/busybox").read_bytes()))
     entries.append(tiny_vm.Entry("init", 0o100755, INIT.encode()))
-    for number, path in enumerate(tiny_vm.module_files(root, release, ["virtio_blk"])):
-        entries.append(tiny_vm.Entry(f"modules/{number:02}.ko", 0o100644, unpacked(path)))
+    for number, path in enumerate(tiny_vm.module_files(root, release, modules)):
+        entries.append(tiny_vm.Entry(f"modules/{number:02}.ko", 0o100644, _unpacked(path)))
     with (folder / "initrd").open("wb") as stream:
         tiny_vm.write_newc(stream, entries)
 
 
-def unpacked(module: Path) -> bytes:
+def _unpacked(module: Path) -> bytes:
     programs = {".xz": "xz", ".zst": "zstd", ".gz": "gzip"}
     if module.suffix not in programs:
         return module.read_bytes()
     return subprocess.run((programs[module.suffix], "-dc", str(module)), capture_output=True, check=True).stdout
 
 
-def take_snapshot(folder: Path) -> None:
+def take_snapshot(folder: Path, recipe: Recipe) -> None:
     """Boot it once, wait until it is idle, and save it running."""
     port = free_port()
-    tiny_vm.run(*machine(folder, port))
+    tiny_vm.run(*machine(folder, port, recipe))
     wait_for_ssh(folder, port, BOOT_SECONDS)
     state = ssh(
         folder, port, "systemctl is-system-running --wait; systemctl --failed --plain --no-legend", timeout=BOOT_SECONDS
@@ -180,13 +199,13 @@ def take_snapshot(folder: Path) -> None:
     stop(folder)
 
 
-def start(image: Path, folder: Path) -> int:
+def start(image: Path, folder: Path, recipe: Recipe = PLAIN) -> int:
     """A machine of its own from the snapshot, in *folder*. Returns the port of its SSH server at 127.0.0.1."""
     folder.mkdir(parents=True)
     for name in ("vmlinux", "initrd", "disk.qcow2", "key"):
         tiny_vm.run("cp", "--reflink=auto", "--sparse=always", str(image / name), str(folder / name))
     port = free_port()
-    tiny_vm.run(*machine(folder, port), "-loadvm", SNAPSHOT)
+    tiny_vm.run(*machine(folder, port, recipe), "-loadvm", SNAPSHOT)
     wait_for_ssh(folder, port, BOOT_SECONDS)
     # Its clock is that of the snapshot.
     ssh(folder, port, f"date -s @{int(time.time())}")
