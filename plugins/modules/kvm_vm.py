@@ -626,7 +626,7 @@ options:
       - A PCI device is taken from the host's driver when the machine starts with it or gets it, and is given back after (C(managed) of libvirt).
         That needs an IOMMU, and goes only for all devices of an IOMMU group at once.
       - What the host itself needs is refused, and named - the card of its default route or of the connection to it, a port of a bridge, a disk
-        that is mounted or that something stands on. So is what another machine runs with.
+        that is mounted or that something stands on. So is what another machine runs with, and a USB device that a container runs with.
       - A machine with a PCI device is not saved to disk (O(state=suspended)).
       - 'B(In short:) live.'
     type: list

@@ -294,6 +294,7 @@ options:
           - V(node) is any device by its O(devices[].path), which it has inside too.
           - V(serial) is a serial port by its O(devices[].id), its name in C(/dev/serial/by-id), which it has inside too.
           - V(usb) is a USB device by its O(devices[].id). It is found wherever it is plugged in, and is in C(/dev/bus/usb) inside.
+          - Several containers may have one device. One that is on USB and that a virtual machine runs with is refused.
           - 'B(In short:) live. A new one has V(node).'
         type: str
         choices: [node, serial, usb]

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.kill import survive_kills
@@ -257,6 +259,19 @@ def test_a_usb_device_is_found_wherever_it_is_plugged_in(power, usb):
         assert node(first) == "" and node(third) == "1:7 660 0:0"
     change(["devices[two]"], devices=[], exact=["devices"])
     assert "usb" not in ct.config(NAME)
+
+
+def test_a_machine_and_a_container_of_a_layout_do_not_get_one_device(power, usb):
+    usb.plug_in("1-1", 4, ZERO, "one")
+    stick = {"name": "one", "type": "usb"}
+    machine = {"name": f"{ct.PREFIX}-vm-{CELL}", "memory": "64", "devices": [{**stick, "id": "10c4:ea60"}]}
+    container = {"name": NAME, "devices": [{**stick, "id": "10c4:ea60:one"}]}
+    outcome = converge_layout({"vms": [machine], "containers": [container]}, dry_run=True)
+    assert outcome.error is not None and "have both the device 10c4:ea60" in outcome.error.message
+    change(["devices[one]"], devices=container["devices"])
+    if power == "started":
+        refuse(KvmVm(), machine, f"{NAME} runs with it")
+    change(["devices[one]"], devices=[{"name": "one", "state": "absent"}])
 
 
 def nests() -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import typing as t
 
 from .._core.claims import Claims, Space
-from .._guest.claims import CardClaim, addresses_of, as_it_is, macs_of, once_it_stands, when_it_goes
+from .._guest.claims import CardClaim, addresses_of, as_it_is, macs_of, once_it_stands, usb_mark, when_it_goes
+from .._guest.device import target_of
 from .._guest.spec import GuestSpec
 from .._image.state import space_of
 from . import cgroup
@@ -34,7 +35,21 @@ def claims_of(spec: GuestSpec | None, state: State) -> Claims:
         return when_it_goes(ContainerKind(spec, state))
     spec = with_addresses(spec, state)
     memory = 0 if "memory" in spec.unset else spec.get("memory", memory)
-    return once_it_stands(spec, cards, memory_kib=memory, space=_space(spec, state))
+    return once_it_stands(
+        spec, cards, memory_kib=memory, space=_space(spec, state), shared_devices=_devices(spec, state)
+    )
+
+
+def _devices(spec: GuestSpec, state: State) -> dict[t.Hashable, str]:
+    """The USB devices of the host that are declared, and what is of one, as they are written."""
+    found: dict[t.Hashable, str] = {}
+    for item in spec.wanted("devices"):
+        before = state.devices.get(item.name)
+        target = target_of(item, before.type if before else None, before.ref if before else None)
+        its = state.host_devices.get(target) if target else None
+        if target is not None and its is not None and its.port:
+            found[usb_mark(its.port)] = target[1]
+    return found
 
 
 def card_in(net: t.Mapping[str, str]) -> CardClaim:

@@ -19,12 +19,14 @@ from .._guest.allocation import taken_macs
 from .._guest.cards import bare_bridges, rate_obstacle
 from .._guest.clones import linked_clones
 from .._guest.device import HostDevice, target_of
+from .._guest.holders import machine_with
 from .._guest.host_device import find_device
 from .._guest.record import GuestRecord
 from .._guest.recorded import load_file, load_others
 from .._guest.removal import kept_snapshots, obstacle_to_deletion
 from .._guest.spec import GuestSpec
 from .._host import neighbours
+from .._host.hardware import read_hardware
 from .._host.lxc import Container, config_path, read_containers
 from .._host.snapshot import IMAGE, Host
 from .._image import copies
@@ -109,7 +111,7 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
         **(_observe_surroundings(name, kept, spec, host, exists=exists) if spec else {}),
         places=places,
         **(observe_sources(kept, spec, places, exists=exists) if spec else {}),
-        **(_observe_devices(kept, spec, exists=exists) if spec else {}),
+        **(_observe_devices(name, kept, spec, running, host, exists=exists) if spec else {}),
         **(_observe_engine(kept, spec, exists=exists) if spec else {}),
         problem=problem,
         root_obstacle=_root_obstacle(kept.config) if exists else None,
@@ -453,8 +455,10 @@ def _places(spec: GuestSpec, config: Config) -> dict[str, str]:
     return {source: place for source, place in found.items() if place}
 
 
-def _observe_devices(kept: Definition, spec: GuestSpec, *, exists: bool) -> dict[str, t.Any]:
-    """What the host has of the devices that are declared, and the groups of the guest."""
+def _observe_devices(
+    name: str, kept: Definition, spec: GuestSpec, running: Live | None, host: Host, *, exists: bool
+) -> dict[str, t.Any]:
+    """What the host has of the devices that are declared, who has those that the guest does not have yet, and the groups of the guest."""
     devices = t.cast(t.Mapping[str, Device], kept.things("devices"))
     wanted = {}
     for item in spec.wanted("devices"):
@@ -464,14 +468,20 @@ def _observe_devices(kept: Definition, spec: GuestSpec, *, exists: bool) -> dict
             wanted[item.name] = target
     # What is not written keeps a container from its start all the same.
     is_due = spec.state not in ("present", "stopped", "absent")
-    wanted.update({name: its.target for name, its in devices.items() if is_due and spec.item("devices", name) is None})
+    wanted.update({item: its.target for item, its in devices.items() if is_due and spec.item("devices", item) is None})
     if not wanted:
         return {}
     root = root_of(kept.config)
     found = {target: find_device(target) for target in {*wanted.values(), *(its.target for its in devices.values())}}
+    there = {target: its for target, its in found.items() if isinstance(its, HostDevice)}
+    has = running.things("devices") if running is not None else {}
+    new = {item: its.port for item, target in wanted.items() if item not in has and (its := there.get(target))}
+    usb = host.derived(read_hardware).usb if any(new.values()) else {}
+    owners = {item: machine_with(host, name, usb[port]) for item, port in new.items() if port in usb}
     return {
-        "host_devices": {target: its for target, its in found.items() if isinstance(its, HostDevice)},
-        "device_obstacles": {name: why for name, target in wanted.items() if isinstance(why := found[target], str)},
+        "host_devices": there,
+        "device_obstacles": {item: why for item, target in wanted.items() if isinstance(why := found[target], str)},
+        "device_owners": {item: owner for item, owner in owners.items() if owner},
         "groups": guest_files.groups(Tree(root).read(guest_files.GROUP)) if exists and root else {},
     }
 

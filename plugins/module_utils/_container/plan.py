@@ -439,7 +439,11 @@ class ContainerKind(Kind):
                 f"{path}.gid: there is no group {item.get('gid')} in the /etc/group of {spec.name} yet; the device belongs to root's "
                 "until a run finds it"
             )
-        missing = state.device_obstacles.get(item.name)
+        owner, missing = state.device_owners.get(item.name), state.device_obstacles.get(item.name)
+        if owner is not None:
+            reason = f"{path}: {owner} runs with it, and has it alone. Take it away from that machine first"
+            refuse(draft, path, None, shown[1] if shown else item.name, reason)
+            return False
         if missing is None:
             return True
         if item.get("optional", old.optional if old is not None else False):

@@ -212,14 +212,16 @@ class State(GuestState):
     *removal_obstacle* why it cannot be taken away; *mount_obstacles* says of new mounts by name why LXC could not mount them at the
     next start, *sources* what the folders of the host are for them. *places* has the ``Mounted.place`` of each source
     of a mount that exists, *files* are those of them that are no folders. *host_devices* are those of the host that a device is or
-    shall be, *device_obstacles* say of devices by name why the host has none such; *groups* are those of the guest.
-    *lxc_version* is that of the host and *engine* a package of the guest with a strict runc, where Docker is asked for.
+    shall be, *device_obstacles* say of devices by name why the host has none such, *device_owners* which machine runs with them;
+    *groups* are those of the guest. *lxc_version* is that of the host and *engine* a package of the guest with a strict runc, where
+    Docker is asked for.
     *image_kind*, *image_bytes* and *image_largest_id* are of the image which a new one is made of, as far as they are known.
     """
 
     __slots__ = (
         "closed_folder",
         "device_obstacles",
+        "device_owners",
         "engine",
         "files",
         "groups",
@@ -276,6 +278,7 @@ class State(GuestState):
         sources: t.Mapping[str, Source] | None = None,
         host_devices: t.Mapping[Target, HostDevice] | None = None,
         device_obstacles: t.Mapping[str, str] | None = None,
+        device_owners: t.Mapping[str, str] | None = None,
         groups: t.Mapping[str, int] | None = None,
         lxc_version: str = "",
         engine: str | None = None,
@@ -285,6 +288,7 @@ class State(GuestState):
         super().__init__(persistent=persistent or Definition(), **common)
         self.host_devices: t.Mapping[Target, HostDevice] = host_devices or {}
         self.device_obstacles: t.Mapping[str, str] = device_obstacles or {}
+        self.device_owners: t.Mapping[str, str] = device_owners or {}
         self.lxc_version = lxc_version
         self.engine = engine
         self.groups: t.Mapping[str, int] = groups or {}

@@ -52,7 +52,7 @@ class Claims:
     that has no limit. *space* is what a run makes, *room* what a pool offers. *folders* may be those of one resource only.
     *paths* and *links* are its own on the host, and go or stay with it. *users* are the guests that stand on it, by name.
     *disks* are files and devices that it alone may write, by what they lead to with how they are written, *devices* those of the
-    host that it alone has.
+    host that it alone has, *shared_devices* those that others of which that holds have too.
     *is_made*: this collection made it.
     """
 
@@ -68,6 +68,7 @@ class Claims:
         "paths",
         "reservations",
         "room",
+        "shared_devices",
         "space",
         "subnets",
         "users",
@@ -86,6 +87,7 @@ class Claims:
         folders: t.Iterable[str] = (),
         disks: t.Mapping[t.Hashable, str] | None = None,
         devices: t.Mapping[t.Hashable, str] | None = None,
+        shared_devices: t.Mapping[t.Hashable, str] | None = None,
         paths: t.Iterable[str] = (),
         links: t.Iterable[str] = (),
         users: t.Iterable[str] = (),
@@ -101,6 +103,7 @@ class Claims:
         self.folders = frozenset(folders)
         self.disks: t.Mapping[t.Hashable, str] = disks or {}
         self.devices: t.Mapping[t.Hashable, str] = devices or {}
+        self.shared_devices: t.Mapping[t.Hashable, str] = shared_devices or {}
         self.paths = frozenset(paths)
         self.links = frozenset(links)
         self.users = frozenset(users)

@@ -12,6 +12,7 @@ import typing as t
 from .._core.claims import Address, Claims, Space, addresses_in
 from .._core.options import Item
 from .auto_address import is_of_ipv6
+from .device import USB
 from .plan import Kind
 from .spec import GuestSpec
 from .state import GuestState
@@ -54,6 +55,7 @@ def once_it_stands(
     space: t.Sequence[Space],
     disks: t.Mapping[t.Hashable, str] | None = None,
     devices: t.Mapping[t.Hashable, str] | None = None,
+    shared_devices: t.Mapping[t.Hashable, str] | None = None,
 ) -> Claims:
     """What it has once *spec* stands, where it has *cards* now."""
     after = cards_after(cards, spec.items("networks"), is_exact="networks" in spec.exact, unset=spec.unset).values()
@@ -64,7 +66,13 @@ def once_it_stands(
         space=space,
         disks=disks,
         devices=devices,
+        shared_devices=shared_devices,
     )
+
+
+def usb_mark(port: str) -> t.Hashable:
+    """What tells a USB device of the host from others, for guests of every kind: where it is plugged in."""
+    return (USB, port)
 
 
 def cards_after(

@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+import re
+import typing as t
+
 from .._core.options import Item
 from .._core.value import Value
 
@@ -14,21 +17,27 @@ NODE, SERIAL, USB, PCI = "node", "serial", "usb", "pci"
 # By which option a device of each type is known.
 KNOWN_BY = {NODE: "path", SERIAL: "id", USB: "id"}
 BY_ID = "/dev/serial/by-id"
+# The parts of a PCI address as libvirt writes it, each with its digits.
+PCI_PARTS = {"domain": 4, "bus": 2, "slot": 2, "function": 1}
 
 Target = tuple[str, str]
 
 
 class HostDevice(Value):
-    """A device of the host that is there. *kind* is ``c`` or ``b``, *mode* that of its node, *group* the name of the group that has it."""
+    """A device of the host that is there. *kind* is ``c`` or ``b``, *mode* that of its node, *group* the name of the group that has it.
 
-    __slots__ = ("group", "kind", "major", "minor", "mode")
+    *port* is where the USB device that it is of is plugged in, empty where it is of none.
+    """
 
-    def __init__(self, kind: str, major: int, minor: int, mode: int, group: str) -> None:
+    __slots__ = ("group", "kind", "major", "minor", "mode", "port")
+
+    def __init__(self, kind: str, major: int, minor: int, mode: int, group: str, port: str = "") -> None:
         self.kind = kind
         self.major = major
         self.minor = minor
         self.mode = mode
         self.group = group
+        self.port = port
 
     @property
     def numbers(self) -> str:
@@ -44,3 +53,17 @@ def target_of(item: Item, type_: str | None, ref: str | None) -> Target | None:
     wanted = item.text("type") or type_ or NODE
     found = item.text(KNOWN_BY[wanted]) or (ref if wanted == type_ else None)
     return (wanted, found) if found else None
+
+
+def pci_address(node: t.Any) -> str:
+    """``0000:03:00.0`` of a node that says domain, bus, slot and function, in whatever base."""
+    if node is None:
+        return ""
+    domain, bus, slot, function = (f"{number(str(node.get(word, '0'))):0{width}x}" for word, width in PCI_PARTS.items())
+    return f"{domain}:{bus}:{slot}.{function}"
+
+
+def number(text: str) -> int:
+    """A number as libvirt reads it: 0x10 is 16, 010 is 8 and 10 is 10."""
+    octal = re.fullmatch(r"0[0-7]+", text)
+    return int(text, 8) if octal else int(text, 0)

@@ -11,22 +11,23 @@ import grp
 import os
 import stat
 
-from .._host.hardware import read_usb
+from .._host.hardware import USB_NODES, read_usb, usb_port_of
 from .device import BY_ID, SERIAL, USB, HostDevice, Target
 
 
 def find_device(target: Target) -> HostDevice | str:
     """The device, or why there is none, as a part of a sentence."""
     type_, ref = target
+    port = None
     if type_ == USB:
-        nodes = _usb_nodes(ref)
-        if len(nodes) != 1:
+        found = [its for its in read_usb() if ref in (its.id, f"{its.id}:{its.serial}")]
+        if len(found) != 1:
             return (
-                f"{len(nodes)} USB devices {ref} are plugged in. Write {ref}:SERIAL"
-                if nodes
+                f"{len(found)} USB devices {ref} are plugged in. Write {ref}:SERIAL"
+                if found
                 else _absence(f"USB device {ref}")
             )
-        path = nodes[0]
+        port, path = found[0].port, f"{USB_NODES}/{found[0].node}"
     else:
         path = f"{BY_ID}/{ref}" if type_ == SERIAL else ref
     try:
@@ -39,14 +40,10 @@ def find_device(target: Target) -> HostDevice | str:
     group = ""
     with contextlib.suppress(KeyError):
         group = grp.getgrgid(status.st_gid).gr_name
-    return HostDevice(kind, os.major(status.st_rdev), os.minor(status.st_rdev), stat.S_IMODE(status.st_mode), group)
+    major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+    port = usb_port_of(kind, major, minor) if port is None else port
+    return HostDevice(kind, major, minor, stat.S_IMODE(status.st_mode), group, port)
 
 
 def _absence(what: str) -> str:
     return f"there is no {what} on this host"
-
-
-def _usb_nodes(ref: str) -> list[str]:
-    """The nodes of the USB devices with this ``vendor:product`` or ``vendor:product:serial``."""
-    found = [its for its in read_usb() if ref in (its.id, f"{its.id}:{its.serial}")]
-    return [f"/dev/bus/usb/{its.bus:03}/{its.number:03}" for its in found]

@@ -19,6 +19,7 @@ if t.TYPE_CHECKING:
 SYS = "/sys"
 MODULES = "/lib/modules"
 CPUINFO = "/proc/cpuinfo"
+USB_NODES = "/dev/bus/usb"
 # What leads to other devices: it is no device of its own.
 _BRIDGE = "0604"
 # A group may hold what no driver of the host moves data with.
@@ -50,6 +51,11 @@ class UsbDevice(t.NamedTuple):
     bus: int
     number: int
     is_hub: bool = False
+
+    @property
+    def node(self) -> str:
+        """Its node below ``USB_NODES``."""
+        return f"{self.bus:03}/{self.number:03}"
 
 
 class Hardware(t.NamedTuple):
@@ -86,6 +92,16 @@ def read_usb() -> t.Iterator[UsbDevice]:
             its_id, serial = f"{vendor}:{_text(folder, 'idProduct')}", _text(folder, "serial")
             is_hub = _text(folder, "bDeviceClass") == _HUB
             yield UsbDevice(port, its_id, serial, int(_text(folder, "busnum")), int(number), is_hub)
+
+
+def usb_port_of(kind: str, major: int, minor: int) -> str:
+    """The port of the USB device that a node (``c`` or ``b``, and its numbers) is of; empty where it is of none."""
+    folder = os.path.realpath(f"{SYS}/dev/{'char' if kind == 'c' else 'block'}/{major}:{minor}")
+    while folder != "/":
+        if os.path.exists(f"{folder}/idVendor"):
+            return os.path.basename(folder)
+        folder = os.path.dirname(folder)
+    return ""
 
 
 def _devices(bus: str) -> list[tuple[str, str]]:

@@ -80,12 +80,12 @@ def check_disks(claimants: t.Sequence[Claimant]) -> list[str]:
 
 
 def check_devices(claimants: t.Sequence[Claimant]) -> list[str]:
-    """Two of the layout that get one device of the host. What runs with it already, each guest refuses for itself."""
+    """Two of the layout that get one device of the host, one of them alone. What runs with it already, each guest refuses for itself."""
     return [
-        f"{one.label} and {other.label} have both the device {one.after.devices[mark]}"
+        f"{one.label} and {other.label} have both the device {told}"
         for one, other in itertools.combinations([it for it in claimants if it.is_listed], 2)
-        for mark in one.after.devices
-        if mark in other.after.devices
+        for mark, told in {**one.after.shared_devices, **one.after.devices}.items()
+        if mark in other.after.devices or (mark in one.after.devices and mark in other.after.shared_devices)
     ]
 
 

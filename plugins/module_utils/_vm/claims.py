@@ -13,7 +13,7 @@ import typing as t
 from .._core.claims import Claims, Space
 from .._core.errors import SpecError
 from .._core.options import Item
-from .._guest.claims import CardClaim, as_it_is, once_it_stands, when_it_goes
+from .._guest.claims import CardClaim, as_it_is, once_it_stands, usb_mark, when_it_goes
 from .._image.state import space_of
 from .addressing import as_compared
 from .plan import VmKind
@@ -57,7 +57,8 @@ def _devices(spec: Spec, state: State) -> dict[t.Hashable, str]:
         source = state.device_sources.get(item.name)
         if source is not None:
             told = next(text for word in DEVICE_REFS if (text := item.text(word)) is not None)
-            found.update(dict.fromkeys(marks_of(source)[:1], told))
+            port = state.device_ports.get(item.name)
+            found.update(dict.fromkeys([usb_mark(port)] if port else marks_of(source)[:1], told))
     return found
 
 

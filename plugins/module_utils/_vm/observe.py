@@ -167,7 +167,8 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
     )
     if spec.state != "absent":
         sources, missing = passthrough.sources_of(spec, host)
-        state = state.replace(device_sources=sources, missing_devices=missing)
+        ports = passthrough.ports_of(sources, host)
+        state = state.replace(device_sources=sources, device_ports=ports, missing_devices=missing)
     if spec.state == "absent":
         return state.replace(**out_of_reach(spec.name, state, host, used(host, spec.name, owned)))
     needs_macs = needs_mac(spec, record)

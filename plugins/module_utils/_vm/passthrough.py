@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 import typing as t
-from xml.etree import ElementTree
 
-from .._core.errors import ObserveError
 from .._core.options import Item
 from .._guest.device import PCI, USB
+from .._guest.holders import container_with, machine_with
 from .._host import hardware, links
 from .._host.hardware import Hardware, PciDevice, UsbDevice, read_hardware
-from .._host.libvirt import errors_of
 from .._host.snapshot import Host
 from .spec import Spec
-from .xml import hostdev
 from .xml.hostdev import Hostdev, Source
 
 _UNPLUGGED = "{} (unplugged)"
@@ -121,6 +118,12 @@ def obstacles(
     return found
 
 
+def ports_of(sources: t.Mapping[str, Source], host: Host) -> dict[str, str]:
+    """The ports of the USB devices that are meant, as far as they are plugged in, by the names of the declared ones."""
+    found = {name: _device_of(source, host.derived(read_hardware)) for name, source in sources.items()}
+    return {name: its.port for name, its in found.items() if isinstance(its, UsbDevice)}
+
+
 def _device_of(source: Source, there: Hardware) -> PciDevice | UsbDevice | None:
     if source.type == PCI:
         return there.pci.get(source.address)
@@ -132,7 +135,9 @@ def _device_of(source: Source, there: Hardware) -> PciDevice | UsbDevice | None:
 def _obstacle(
     guest: str, device: PciDevice | UsbDevice, host: Host, lifelines: t.Mapping[str, str], given: t.Collection[str]
 ) -> str | None:
-    owner = _owner(guest, device, host)
+    owner = machine_with(host, guest, device)
+    if owner is None and isinstance(device, UsbDevice):
+        owner = container_with(host, guest, device)
     if owner is not None:
         return f"{owner} runs with it"
     if isinstance(device, PciDevice):
@@ -142,34 +147,6 @@ def _obstacle(
     if device.is_hub:
         return f"{device.port} is a hub. Write the port of what is plugged into it"
     return hardware.host_use(host, guest, hardware.folder_of("usb", device.port), lifelines)
-
-
-def _owner(guest: str, device: PciDevice | UsbDevice, host: Host) -> str | None:
-    """The other machine that runs with it."""
-    if not host.domains:
-        return None
-    with errors_of("read the domains", ObserveError):
-        others = host.definitions.items()
-    running = ((name, its.root) for name, its in others if name != guest and its.is_running)
-    return next((name for name, root in running if any(_is_of(device, node) for node in _taken(root))), None)
-
-
-def _taken(root: ElementTree.Element) -> t.Iterator[ElementTree.Element]:
-    """The devices of the host that a domain has, cards among them."""
-    yield from root.iterfind("devices/hostdev")
-    yield from root.iterfind("devices/interface[@type='hostdev']")
-
-
-def _is_of(device: PciDevice | UsbDevice, node: ElementTree.Element) -> bool:
-    place = node.find("source/address")
-    if place is None or (node.get("type") == USB) != isinstance(device, UsbDevice):
-        return False
-    if isinstance(device, PciDevice):
-        return hostdev.pci_address(place) == device.address
-    return (hostdev.number(place.get("bus", "0")), hostdev.number(place.get("device", "0"))) == (
-        device.bus,
-        device.number,
-    )
 
 
 def shared_groups(spec: Spec, host: Host, sources: t.Mapping[str, Source]) -> frozenset[str]:

@@ -86,7 +86,8 @@ class State(GuestState):
     the declared media of CD-ROM drives that are not there, *missing_folders* those that are to be shared. *offer* is what the host
     offers where that matters, *remembered* are the paths of UEFI variables and of TPMs that are there. *bridges_there* are those of
     declared cards that are there, *servers* the DHCP servers of bridges, *leases* the MACs that have addresses of them now, by bridge
-    and address. *device_sources* are the devices of the host that are declared, by item, *missing_devices* say why there is none,
+    and address. *device_sources* are the devices of the host that are declared, by item, *device_ports* where those on USB are
+    plugged in, *missing_devices* say why there is none,
     *device_groups* are those that only go together with another one. *installer_obstacle* says why
     nothing can be installed, as a sentence; *screen_obstacle* why the screen cannot listen where it is declared to.
     """
@@ -98,6 +99,7 @@ class State(GuestState):
         "bridges",
         "bridges_there",
         "device_groups",
+        "device_ports",
         "device_sources",
         "foreign_seed",
         "formats",
@@ -164,6 +166,7 @@ class State(GuestState):
         leases: t.Mapping[str, t.Mapping[str, str]] | None = None,
         bridges_there: t.Collection[str] = (),
         device_sources: t.Mapping[str, Source] | None = None,
+        device_ports: t.Mapping[str, str] | None = None,
         missing_devices: t.Mapping[str, str] | None = None,
         device_groups: t.Collection[str] = (),
         missing_folders: tuple[str, ...] = (),
@@ -202,6 +205,7 @@ class State(GuestState):
         self.leases: t.Mapping[str, t.Mapping[str, str]] = leases or {}
 
         self.device_sources: t.Mapping[str, Source] = device_sources or {}
+        self.device_ports: t.Mapping[str, str] = device_ports or {}
         self.missing_devices: t.Mapping[str, str] = missing_devices or {}
         self.device_groups = device_groups
         self.missing_folders = missing_folders

@@ -14,12 +14,11 @@ import re
 import typing as t
 
 from ..._core.value import Value
-from ..._guest.device import PCI, USB
+from ..._guest.device import PCI, PCI_PARTS, USB, number, pci_address
 from .device import Device
 from .node import Node, address_of, attribute, child, make, name_of, remove, set_name
 
 KINDS = (PCI, USB)
-_LOW = {"domain": 4, "bus": 2, "slot": 2, "function": 1}
 
 
 class Source(Value):
@@ -117,20 +116,6 @@ def read_source(node: Node) -> Source:
     return Source(USB, id=f"{ids[0]:04x}:{ids[1]:04x}" if any(ids) else "", bus=bus, number=device)
 
 
-def pci_address(node: Node | None) -> str:
-    """``0000:03:00.0`` of a node that says domain, bus, slot and function, in whatever base."""
-    if node is None:
-        return ""
-    domain, bus, slot, function = (f"{number(str(node.get(word, '0'))):0{width}x}" for word, width in _LOW.items())
-    return f"{domain}:{bus}:{slot}.{function}"
-
-
-def number(text: str) -> int:
-    """A number as libvirt reads it: 0x10 is 16, 010 is 8 and 10 is 10."""
-    octal = re.fullmatch(r"0[0-7]+", text)
-    return int(text, 8) if octal else int(text, 0)
-
-
 def find(root: Node, ident: str) -> Node | None:
     """The only device that is known by *ident*."""
     found = [node for node in nodes(root) if read(node).is_known_by(ident)]
@@ -158,7 +143,7 @@ def write_source(node: Node, source: Source) -> None:
         node.set("managed", "yes")
         place.attrib.pop("startupPolicy", None)
         parts = re.split(r"[:.]", source.address)
-        place.append(make("address", **{word: f"0x{part}" for word, part in zip(_LOW, parts, strict=True)}))
+        place.append(make("address", **{word: f"0x{part}" for word, part in zip(PCI_PARTS, parts, strict=True)}))
         return
     node.attrib.pop("managed", None)
     remove(node.find("rom"))

@@ -21,6 +21,7 @@ from unit.plugins.module_utils._container.test_container_plan import (
     RUNNING,
     STOPPED,
     parse,
+    plan,
     plan_container,
     running,
     stopped,
@@ -484,6 +485,12 @@ def test_a_device_is_defined_with_the_program_that_makes_it_and_then_plugged_in(
     host = Plugging(monkeypatch)
     host.carry_out(LISTED.replace(host_devices=ON_HOST), devices=[GPU])
     assert host.asked == ["lay down", "plug_device gpu"] and host.texts[0].count("dev/dri/renderD128") == 2
+
+
+def test_a_device_that_a_machine_runs_with_is_refused() -> None:
+    there = LISTED.replace(host_devices=ON_HOST, device_owners={"gpu": "vm"})
+    (change,) = plan(there, devices=[GPU]).refused
+    assert change.reason == "devices[gpu]: vm runs with it, and has it alone. Take it away from that machine first"
 
 
 def test_a_device_that_cannot_be_plugged_in_leaves_the_configuration_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,6 +208,17 @@ def test_two_machines_do_not_write_one_disk():
     assert refusals.check_disks(machines) == ["a and c have both the disk /srv/a"]
 
 
+def test_containers_share_a_device_that_no_machine_has():
+    stick, mark = "10c4:ea60", ("usb", "1-2")
+    shared = [claimant(name, True, shared_devices={mark: f"{stick}:0001"}) for name in "ab"]
+    assert refusals.check_devices(shared) == []
+    machine = claimant("vm", True, devices={mark: stick})
+    assert refusals.check_devices([shared[0], machine]) == ["a and vm have both the device 10c4:ea60:0001"]
+    assert refusals.check_devices([machine, shared[0]]) == ["vm and a have both the device 10c4:ea60"]
+    assert refusals.check_devices([machine, claimant("other", True, devices={mark: stick})])
+    assert refusals.check_devices([machine, claimant("b", True, shared_devices={("usb", "1-3"): stick})]) == []
+
+
 GIB = 1024 * 1024
 
 
