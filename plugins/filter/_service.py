@@ -11,7 +11,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils import _immich, _jellyfin
+from ..plugin_utils import _immich, _jellyfin, _opnsense
 from ..plugin_utils._compose import compose_images
 from ..plugin_utils._openpgp import fingerprints
 from ..plugin_utils._services import mosquitto_hash, pools_overlapping, ports_taken
@@ -26,6 +26,7 @@ class FilterModule:
             "_immich_requests": _told(_immich.requests, _immich.ImmichError),
             "_jellyfin_requests": _told(_jellyfin.requests, _jellyfin.JellyfinError),
             "_mosquitto_hash": mosquitto_hash,
+            "_opnsense_made": _told(_opnsense.made, _opnsense.OPNsenseError),
             "_openpgp_fingerprints": _told(fingerprints, ValueError),
             "_pools_overlapping": pools_overlapping,
             "_ports_taken": ports_taken,

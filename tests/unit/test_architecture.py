@@ -33,6 +33,7 @@ RANK = {
     "_core": 0,
     "_run": 1,
     "_host": 2,
+    "_opnsense": 3,
     "_bridge": 3,
     "_storage": 3,
     "_image": 4,
@@ -48,6 +49,7 @@ OWNERS = {
     "_listing": {"guest_info", "host_info", "_hypervisor_info"},
     "_layout": {"layout"},
     "_snapshot": {"guest_snapshot"},
+    "_opnsense": {"_opnsense"},
 }
 THIRD_PARTY = {"libvirt", "libvirt_qemu", "lxc", "lxml", "pycdlib", "pyroute2", "yaml"}
 LIBRARIES = SHARED / "_core" / "libraries.py"

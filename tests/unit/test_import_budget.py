@@ -39,6 +39,7 @@ MAY_LOAD = {
     "host_info": {"_bridge", "_listing"},
     "layout": {*ROOMS, "_layout"},
     "_kept": set(),
+    "_opnsense": set(),
 }
 IMPORT = """
 import importlib, json, sys

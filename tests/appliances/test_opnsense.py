@@ -1,0 +1,261 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A machine of the shape of OPNsense: its image is verified by its signature, it imports its configuration with nobody at its console, and serves.
+
+The image is a stand-in (``harness/opnsense_image``): no FreeBSD is reached from a test host. Who judges is a client that others wrote, busybox as a
+guest of its LAN, and virsh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import typing as t
+from pathlib import Path
+
+import aiohttp
+import aioopnsense
+import pytest
+import yaml
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
+from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense.run import ARGUMENTS, Outcome, converge_opnsense
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._opnsense import made
+from ansible_collections.homelab.hybrid.tests.harness import machines, opnsense_image
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.labs import ROOT, changed
+from ansible_collections.homelab.hybrid.tests.harness.machines import command, virsh
+from ansible_collections.homelab.hybrid.tests.harness.signer import Signer
+from ansible_collections.homelab.hybrid.tests.harness.upstream import serving
+
+NAME, IMAGE = f"{machines.PREFIX}-opnsense", f"{machines.PREFIX}-opn-image"
+WAN, LAN = machines.BRIDGES
+ADDRESS, OURS = "10.93.80.1", "10.93.80.2/24"
+WANTED: dict[str, t.Any] = {
+    "name": NAME,
+    "networks": ["wan", "lan"],
+    "secret": "a long secret of a vault",
+    "hostname": "gate",
+    "domain": "lab.home.arpa",
+    "timezone": "Etc/UTC",
+    "timeservers": [],
+    "dns_servers": [],
+    "root_password": "",
+    "ssh_keys": [],
+    "interfaces": [
+        {"name": "wan", "network": "wan", "address": "none"},
+        {"name": "lan", "network": "lan", "address": f"{ADDRESS}/24"},
+    ],
+    "vlans": [],
+    "dhcp_ranges": [{"name": "lan", "interface": "lan", "start": "10.93.80.100", "end": "10.93.80.101"}],
+    "dhcp_hosts": [],
+    "dns_hosts": [{"name": "nas", "address": "10.93.80.5"}],
+    "rules": [{"name": "LAN to any", "interface": "lan", "source": "lan"}],
+}
+MADE = made(WANTED)
+MACHINE = {
+    "name": NAME,
+    "state": "started",
+    "memory": "512MiB",
+    "image": IMAGE,
+    "disks": [{"name": "root", "pool": machines.POOL, "size": "1GiB"}],
+    "networks": [{"name": "wan", "bridge": WAN}, {"name": "lan", "bridge": LAN}],
+    "install": {
+        "answer": "config",
+        "answer_text": MADE["config"],
+        "done_when": "serial",
+        "pattern": r"Restoring config\.xml\.\.\.[\s\S]*\*\*\* gate\.",
+        "timeout": 900,
+    },
+    "shutdown_timeout": 120,
+    "force_stop": True,
+}
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Path]:
+    """The machine, once for all tests; the folder of its pool."""
+    folder = tmp_path_factory.mktemp("upstream")
+    signer = Signer(tmp_path_factory.mktemp("signer"))
+    with machines.surroundings() as pool, serving(folder) as upstream:
+        published = opnsense_image.publish(folder, signer, offers="26.7.1 26.7.2-broken")
+        image = {
+            "name": IMAGE,
+            "kind": "vm",
+            "url": f"{upstream.url}/{published.image.name}",
+            "checksum": f"{upstream.url}/{published.checksums.name}",
+            "signature": {"url": f"{upstream.url}/{published.signature.name}", "of": "content", "key": published.key},
+        }
+        command("ip", "addr", "add", OURS, "dev", LAN)
+        try:
+            check_run_again(Image(), image)
+            check_run_again(KvmVm(), MACHINE)
+            yield pool
+        finally:
+            converge_now(
+                KvmVm(),
+                {"name": NAME, "state": "absent", "delete": ["disks"], "force_stop": True, "shutdown_timeout": 0},
+            )
+            converge_now(Image(), {"name": IMAGE, "state": "absent"})
+            Path(paths.record_path("appliances", NAME)).unlink(missing_ok=True)
+            signer.stop()
+
+
+def run(*, dry_run: bool = False, ask: str = "items", wanted: t.Any = None, wait: int = 180) -> Outcome:
+    its = made({**WANTED, **(wanted or {})})
+    params = {key: row.get("default") for key, row in ARGUMENTS.items()}
+    known = {"key": its["secrets"]["key"], "secret": its["secrets"]["secret"], "items": its["items"]}
+    known["password"] = its["secrets"]["password"]
+    return converge_opnsense(
+        {**params, "name": NAME, "ask": ask, "address": ADDRESS, "wait": wait, **known}, dry_run=dry_run
+    )
+
+
+async def asked(path: str, secret: str) -> t.Any:
+    async with aiohttp.ClientSession() as session:
+        client = aioopnsense.OPNsenseClient(f"https://{ADDRESS}/api", MADE["secrets"]["key"], secret, session)
+        return await (client.get_interfaces() if path == "interfaces" else client._get(path))
+
+
+def test_it_has_imported_its_configuration_and_nothing_is_left_of_it(gate: Path) -> None:
+    """The medium is in no drive any more, its disk was grown before its first start, and a second run finds nothing to do."""
+    root = machines.running(NAME)
+    assert root.find("devices/disk[@device='cdrom']") is None and root.find("devices/serial/log") is None
+    assert not Path(paths.installer_folder(NAME)).exists()
+    record = Path(paths.record_path("guests", NAME)).read_text()
+    assert json.loads(record)["install"]["stage"] == "done" and MADE["secrets"]["key"] not in record
+    (disk,) = gate.glob(f"{NAME}.root*")
+    assert machines.volume(disk)["virtual-size"] == 1 << 30
+    unchanged(KvmVm(), MACHINE)
+
+
+def test_a_client_of_others_gets_in_by_the_key_that_was_there_before_it(gate: Path) -> None:
+    assert run(ask="health").error is None
+    secret = MADE["secrets"]["secret"]
+    assert asyncio.run(asked("interfaces", secret)) == {"vtnet0": "WAN", "vtnet1": "LAN"}
+    assert asyncio.run(asked("core/system/status", secret))["metadata"]["system"]["status"] == "OK"
+    with pytest.raises(aioopnsense.OPNsenseAuthError):
+        asyncio.run(asked("interfaces", opnsense_image.DEFAULT_PASSWORD))
+
+
+@contextlib.contextmanager
+def guest_of_lan() -> t.Iterator[str]:
+    """A network namespace with a cable to the LAN."""
+    name = f"{machines.PREFIX}-client"
+    command("ip", "netns", "add", name)
+    try:
+        command("ip", "link", "add", "hlvmc0", "type", "veth", "peer", "name", "eth0", "netns", name)
+        command("ip", "link", "set", "hlvmc0", "master", LAN, "up")
+        command("ip", "-n", name, "link", "set", "eth0", "up")
+        yield name
+    finally:
+        command("ip", "netns", "del", name)
+
+
+def test_it_gives_addresses_to_its_lan(gate: Path) -> None:
+    assert run(ask="health").error is None
+    with guest_of_lan() as name:
+        argv = (
+            "ip",
+            "netns",
+            "exec",
+            name,
+            "busybox",
+            "udhcpc",
+            "-n",
+            "-q",
+            "-t",
+            "8",
+            "-i",
+            "eth0",
+            "-s",
+            "/bin/true",
+        )
+        told = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert "lease of 10.93.80.10" in told.stdout + told.stderr, told
+
+
+def test_its_items_are_changed_through_its_api_and_stay_when_it_restarts(gate: Path) -> None:
+    wanted = {
+        "rules": [
+            *WANTED["rules"],
+            {"name": "no mail", "interface": "lan", "action": "block", "protocol": "tcp", "port": "25"},
+        ]
+    }
+    check, real = run(dry_run=True, wanted=wanted), run(wanted=wanted)
+    assert check.error is None and real.error is None, (check.error, real.error)
+    assert real.result()["plan"] == check.result()["plan"] == [
+        "what opens it is kept on its hypervisor", "dns_hosts[nas] is made", "rules[no mail] is made"
+    ]  # fmt: skip
+    assert not run(wanted=wanted).changed
+    virsh("reset", NAME)
+    assert run(ask="health").error is None
+    assert not run(wanted=wanted).changed
+
+
+ROLE = """\
+- hosts: {name}
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: homelab.hybrid.opnsense
+        tasks_from: {part}
+"""
+
+
+def play(folder: Path, part: str, *argv: str) -> subprocess.CompletedProcess[str]:
+    """The role's tasks *part*, as a user runs them. Nobody connects to its guest."""
+    lists = {
+        key: WANTED[key] for key in ("interfaces", "dhcp_ranges", "dns_hosts", "rules", "secret", "hostname", "domain")
+    }
+    variables = {f"opnsense_{key}": value for key, value in lists.items()}
+    guest = {
+        "guest_hypervisor": "alpha",
+        "guest_kind": "vm",
+        "guest_spec": {"networks": MACHINE["networks"]},
+        **variables,
+    }
+    host = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
+    inventory = {"all": {"hosts": {"alpha": host, NAME: {**guest, "ansible_host": "192.0.2.1"}}}}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    (folder / "play.yml").write_text(ROLE.format(name=NAME, part=part))
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"), "ANSIBLE_NOCOLOR": "1"}
+    command_line = [str(ROOT / ".build/venv/bin/ansible-playbook"), "-i", "hosts.yml", "play.yml", *argv]
+    return subprocess.run(command_line, capture_output=True, text=True, env=environment, check=False, cwd=folder)
+
+
+def test_the_role_makes_it_what_its_variables_say(gate: Path, tmp_path: Path) -> None:
+    """From the hypervisor alone; a check says what the run does, and a second run does nothing."""
+    check, real, again = (play(tmp_path, "main", *argv) for argv in (["--check", "--diff"], [], []))
+    for done in (check, real, again):
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert MADE["secrets"]["secret"] not in done.stdout and "UNREACHABLE" not in done.stdout
+    assert "rules[no mail].description" in check.stdout
+    assert changed(check) == changed(real) == 1 and changed(again) == 0
+    kept = json.loads(Path(f"/var/lib/homelab_hybrid/secrets/opnsense/{NAME}.json").read_text())
+    assert kept == MADE["secrets"]
+    assert play(tmp_path, "check").returncode == 0
+
+
+def test_an_update_goes_through_the_door_and_back_where_it_does_not_answer(gate: Path, tmp_path: Path) -> None:
+    said = play(tmp_path, "update", "--check")
+    assert said.returncode == 0 and changed(said) == 1, said.stdout + said.stderr
+    done = play(tmp_path, "update")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run(ask="updates", dry_run=True).facts["version"] == "26.7.1"
+    failed = play(tmp_path, "update", "-e", json.dumps({"opnsense_update_seconds": 20}))
+    assert failed.returncode != 0 and "went back to 26.7.1, which answers" in failed.stdout, failed.stdout
+    assert run(ask="updates", dry_run=True).facts["version"] == "26.7.1"
+
+
+def test_what_opens_it_is_forgotten_with_it(gate: Path, tmp_path: Path) -> None:
+    done = play(tmp_path, "remove")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not Path(f"/var/lib/homelab_hybrid/secrets/opnsense/{NAME}.json").exists()
+    assert not Path(paths.record_path("appliances", NAME)).exists()

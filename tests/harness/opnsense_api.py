@@ -1,0 +1,350 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands in for OPNsense behind its API: it lives of a ``config.xml`` alone, answers as opnsense/core 26.7 does, and knows nothing of us.
+
+With nothing but Python, since it runs in a machine of its own (``opnsense_image``), and on the loopback where no machine is needed.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import http.server
+import ipaddress
+import json
+import os
+import re
+import ssl
+import subprocess
+import sys
+import threading
+import typing as t
+import uuid
+from xml.etree import ElementTree
+
+Element = ElementTree.Element
+BUSYBOX = "/bin/busybox"
+
+
+class Kind(t.NamedTuple):
+    """Where the configuration has the items of one kind, the key of one in a request, and the fields of its model with their defaults."""
+
+    path: str
+    key: str
+    fields: dict[str, str]
+    required: tuple[str, ...] = ()
+
+
+KINDS = {
+    ("firewall/filter", "rule"): Kind(
+        "OPNsense/Firewall/Filter/rules/rule",
+        "rule",
+        {
+            "enabled": "1", "statetype": "keep", "sequence": "1", "action": "pass", "quick": "1", "interfacenot": "0", "interface": "",
+            "direction": "in", "ipprotocol": "inet", "protocol": "any", "source_net": "any", "source_not": "0", "source_port": "",
+            "destination_net": "any", "destination_not": "0", "destination_port": "", "log": "0", "description": "",
+        },
+    ),
+    ("dnsmasq/settings", "range"): Kind(
+        "dnsmasq/dhcp_ranges",
+        "range",
+        {"interface": "", "start_addr": "", "end_addr": "", "domain_type": "range", "lease_time": "", "description": ""},
+        ("start_addr",),
+    ),
+    ("dnsmasq/settings", "host"): Kind(
+        "dnsmasq/hosts", "host", {"host": "", "domain": "", "ip": "", "hwaddr": "", "ignore": "", "descr": "", "comments": ""}
+    ),
+    ("unbound/settings", "host_override"): Kind(
+        "OPNsense/unboundplus/hosts/host",
+        "host",
+        {"enabled": "1", "hostname": "", "domain": "", "rr": "A", "server": "", "addptr": "1", "ttl": "", "description": ""},
+        ("domain", "server"),
+    ),
+    ("interfaces/vlan_settings", "item"): Kind(
+        "vlans/vlan", "vlan", {"if": "", "tag": "", "pcp": "0", "proto": "", "descr": "", "vlanif": ""}, ("if", "tag")
+    ),
+}  # fmt: skip
+RECONFIGURES = (
+    "dnsmasq/service/reconfigure", "unbound/service/reconfigure", "interfaces/vlan_settings/reconfigure", "firewall/filter/apply",
+)  # fmt: skip
+PROTOCOLS = ("any", "TCP", "UDP", "TCP/UDP", "ICMP", "IPV6-ICMP", "ESP", "GRE")
+
+
+class Appliance:
+    """One appliance and its *config*. *calls* are the requests that changed something, in their order."""
+
+    def __init__(
+        self, config: str, *, version: str = "26.7", offers: t.Sequence[str] = (), version_file: str = ""
+    ) -> None:
+        self.path, self.version, self.offers, self._version_file = config, version, list(offers), version_file
+        self.calls: list[str] = []
+        self.has_savepoints = False
+        self.is_broken = version.endswith("-broken")
+        self._busy = 0
+        self._lock = threading.Lock()
+        self.root = ElementTree.parse(config).getroot()
+        for kind in KINDS.values():
+            for node in self.root.iterfind(kind.path):
+                if "uuid" not in node.attrib:
+                    node.set("uuid", str(uuid.uuid4()))
+
+    def save(self) -> None:
+        write(self.path, ElementTree.tostring(self.root, encoding="unicode", xml_declaration=True))
+
+    def next_version(self) -> str:
+        """The version behind its own among those that its mirror offers."""
+        behind = [*self.offers, ""]
+        return behind[behind.index(self.version) + 1] if self.version in self.offers else behind[0]
+
+    def lets_in(self, header: str) -> bool:
+        """Whether basic authentication has a key of a user, and the secret whose hash stands behind it."""
+        try:
+            key, _colon, secret = base64.b64decode(header.removeprefix("Basic ")).decode().partition(":")
+        except ValueError:
+            return False
+        for user in self.root.iterfind("system/user"):
+            for line in (user.findtext("apikeys") or "").splitlines():
+                known, _bar, hashed = line.partition("|")
+                if known == key and crypt(secret, hashed) == hashed:
+                    return True
+        return False
+
+    def answer(self, method: str, path: str, body: dict[str, t.Any]) -> tuple[int, t.Any]:
+        with self._lock:
+            if self.is_broken:
+                return 503, "no backend"
+            if method == "POST" and "search" not in path:
+                self.calls.append(path)
+            return self._answer(method, path, body)
+
+    def _answer(self, method: str, path: str, body: dict[str, t.Any]) -> tuple[int, t.Any]:
+        if path == "core/system/status":
+            system = {"status": "OK", "message": "No pending messages", "title": "System"}
+            return 200, {"metadata": {"system": system, "subsystems": []}}
+        if path == "diagnostics/networkinsight/get_interfaces":
+            return 200, {node.findtext("if"): node.findtext("descr") for node in self.root.iterfind("interfaces/*")}
+        if path == "core/backup/download/this":
+            return 200, ElementTree.tostring(self.root, encoding="unicode")
+        if path.startswith("core/firmware/"):
+            return self._firmware(method, path.rpartition("/")[2])
+        if method == "POST" and path in RECONFIGURES:
+            return 200, {"status": "OK\n\n" if path.startswith("firewall") else "ok"}
+        if self.has_savepoints and method == "POST":
+            if path == "firewall/filter/savepoint":
+                return 200, {"status": "ok", "retention": "60", "revision": "1700000000.1"}
+            if re.fullmatch(r"firewall/filter/(apply|cancelRollback)/1700000000\.1", path):
+                return 200, {"status": "ok"}
+        for (place, noun), kind in KINDS.items():
+            match = re.fullmatch(rf"{place}/(search|add|set|del|get)_{noun}(?:/([0-9a-f-]+))?", path)
+            if match and (method == "POST" or match[1] in ("search", "get")):
+                return self._item(kind, match[1], match[2], body)
+        return 404, {"status": 404, "message": "not found"}
+
+    def _item(self, kind: Kind, what: str, its: str | None, body: dict[str, t.Any]) -> tuple[int, t.Any]:
+        nodes = {node.get("uuid"): node for node in self.root.iterfind(kind.path)}
+        if what == "search":
+            rows = [{"uuid": name, **self._fields(kind, node)} for name, node in nodes.items()]
+            if kind.key == "rule":
+                # What OPNsense makes by itself stands among the others.
+                rows.append(
+                    {"action": "pass", "description": "anti-lockout rule", "interface": "lan", "is_automatic": True}
+                )
+            if kind.key == "vlan":
+                rows = [{**row, "vlanif": f"{row['vlanif']} [OPT]"} for row in rows]
+            return 200, {"rows": rows, "rowCount": len(rows), "total": len(rows), "current": 1}
+        if what == "del":
+            if its not in nodes:
+                return 200, {"result": "not found"}
+            self._parent(kind).remove(nodes[its])
+            self.save()
+            return 200, {"result": "deleted"}
+        given = {field: str(value) for field, value in (body.get(kind.key) or {}).items() if field in kind.fields}
+        if what == "get":
+            return 200, {kind.key: self._fields(kind, nodes[its])} if its in nodes else []
+        if what == "set" and its not in nodes:
+            return 200, {"result": "failed"}
+        values = {**(self._fields(kind, nodes[its]) if what == "set" else kind.fields), **given}
+        if wrong := self._validations(kind, values):
+            return 200, {"result": "failed", "validations": wrong}
+        if kind.key == "vlan" and not values["vlanif"]:
+            values["vlanif"] = f"vlan0{len(nodes) + 1}"
+        if what == "add":
+            its = str(uuid.uuid4())
+            nodes[its] = ElementTree.SubElement(self._parent(kind), kind.path.rpartition("/")[2], uuid=its)
+        node = nodes[its]
+        for field, value in values.items():
+            child = node.find(field)
+            child = ElementTree.SubElement(node, field) if child is None else child
+            child.text = value
+        self.save()
+        return 200, {"result": "saved", "uuid": node.get("uuid")}
+
+    def _validations(self, kind: Kind, values: dict[str, str]) -> dict[str, str]:
+        wrong = {f"{kind.key}.{field}": "A value is required." for field in kind.required if not values[field]}
+        names = {node.tag for node in self.root.iterfind("interfaces/*")}
+        if values.get("interface") and values["interface"] not in names:
+            wrong[f"{kind.key}.interface"] = f"Option {values['interface']} not in list."
+        if kind.key == "rule" and values["protocol"] not in PROTOCOLS:
+            wrong["rule.protocol"] = f"Option {values['protocol']} not in list."
+        return wrong
+
+    def _fields(self, kind: Kind, node: Element) -> dict[str, t.Any]:
+        return {
+            field: node.findtext(field) or ("" if node.find(field) is not None else its)
+            for field, its in kind.fields.items()
+        }
+
+    def _parent(self, kind: Kind) -> Element:
+        node = self.root
+        for tag in kind.path.split("/")[:-1]:
+            child = node.find(tag)
+            node = ElementTree.SubElement(node, tag) if child is None else child
+        return node
+
+    def _firmware(self, method: str, what: str) -> tuple[int, t.Any]:
+        product = {
+            "product_id": "opnsense",
+            "product_version": self.version,
+            "product_check": {} if self._busy else None,
+        }
+        if what == "status":
+            status = "update" if self.next_version() else "none"
+            return 200, {"product": product, "status": status, "status_msg": "as it is"}
+        if what == "upgradestatus":
+            self._busy -= 1
+            return 200, {
+                "status": "running" if self._busy > 0 else "done",
+                "log": "" if self._busy > 0 else "***DONE***",
+            }
+        if method == "POST" and what in ("check", "update"):
+            self._busy = 2
+            if what == "update":
+                self.version = self.next_version()
+                self.is_broken = self.version.endswith("-broken")
+                if self._version_file:
+                    write(self._version_file, self.version)
+            return 200, {"status": "ok", "msg_uuid": str(uuid.uuid4())}
+        return 404, {}
+
+
+def write(path: str, text: str) -> None:
+    """Replace *path*, so that a power cut leaves the old text or the new one."""
+    with open(f"{path}.new", "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(f"{path}.new", path)
+    os.sync()
+
+
+def crypt(text: str, salt: str) -> str:
+    """crypt(3) of the C library, by which password_verify of PHP judges as well."""
+    library = ctypes.CDLL("libcrypt.so.1")
+    library.crypt.restype = ctypes.c_char_p
+    return (library.crypt(text.encode(), salt.encode()) or b"").decode()
+
+
+def server(appliance: Appliance, address: tuple[str, int], certificate: str) -> http.server.ThreadingHTTPServer:
+    """A web server of *appliance* with the *certificate* and its key in one file (PEM)."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._handle("GET")
+
+        def do_POST(self) -> None:
+            self._handle("POST")
+
+        def _handle(self, method: str) -> None:
+            size = int(self.headers.get("Content-Length") or 0)
+            content = self.rfile.read(size)
+            path = self.path.partition("?")[0].removeprefix("/api/")
+            if not self.path.startswith("/api/"):
+                status, told = 200, "<html>OPNsense</html>"
+            elif not appliance.lets_in(self.headers.get("Authorization") or ""):
+                status, told = 401, {"status": 401, "message": "Authentication Failed"}
+            else:
+                status, told = appliance.answer(method, path, json.loads(content) if content else {})
+            data = (told if isinstance(told, str) else json.dumps(told)).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain" if isinstance(told, str) else "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    its = http.server.ThreadingHTTPServer(address, Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    its.socket = context.wrap_socket(its.socket, server_side=True, do_handshake_on_connect=False)
+    return its
+
+
+def configure(root: Element) -> None:
+    """The interfaces, the addresses that are given by DHCP, and the way between them: vtnet0 is the first card."""
+    busybox("ip", "link", "set", "lo", "up")
+    with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as stream:
+        stream.write("1")
+    links = {}
+    for vlan in root.iterfind("vlans/vlan"):
+        link = (vlan.findtext("if") or "").replace("vtnet", "eth")
+        busybox("ip", "link", "set", link, "up")
+        busybox(
+            "ip",
+            "link",
+            "add",
+            "link",
+            link,
+            "name",
+            vlan.findtext("vlanif") or "",
+            "type",
+            "vlan",
+            "id",
+            vlan.findtext("tag") or "",
+        )
+    for node in root.iterfind("interfaces/*"):
+        link = (node.findtext("if") or "").replace("vtnet", "eth")
+        links[node.tag] = (link, node)
+        busybox("ip", "link", "set", link, "up")
+        address = node.findtext("ipaddr") or ""
+        if address == "dhcp":
+            busybox("udhcpc", "-b", "-S", "-i", link, "-s", "/etc/udhcpc")
+        elif address:
+            busybox("ip", "addr", "add", f"{address}/{node.findtext('subnet')}", "dev", link)
+    for each in root.iterfind("dnsmasq/dhcp_ranges"):
+        link, node = links[each.findtext("interface") or ""]
+        network = ipaddress.ip_interface(f"{node.findtext('ipaddr')}/{node.findtext('subnet')}")
+        lines = {
+            "start": each.findtext("start_addr"), "end": each.findtext("end_addr"), "interface": link,
+            "lease_file": f"/tmp/leases.{link}", "pidfile": f"/tmp/udhcpd.{link}",
+            "option subnet": network.netmask, "option router": network.ip, "option dns": network.ip,
+        }  # fmt: skip
+        path = f"/tmp/udhcpd.{link}.conf"
+        with open(path, "w", encoding="ascii") as stream:
+            stream.writelines(f"{word} {value}\n" for word, value in lines.items())
+        busybox("touch", f"/tmp/leases.{link}")
+        busybox("udhcpd", path)
+
+
+def busybox(*words: str) -> None:
+    subprocess.run((BUSYBOX, *words), check=False, stdin=subprocess.DEVNULL)
+
+
+def main() -> None:
+    """In the machine: as its configuration says, and then its API."""
+    config, certificate, version_file, *offers = sys.argv[1:]
+    with open(version_file, encoding="utf-8") as stream:
+        version = stream.read()
+    appliance = Appliance(config, version=version, offers=offers, version_file=version_file)
+    appliance.save()
+    configure(appliance.root)
+    web = server(appliance, ("", 443), certificate)
+    name = f"{appliance.root.findtext('system/hostname')}.{appliance.root.findtext('system/domain')}"
+    print(f"\n*** {name}: OPNsense {version} ***\n", flush=True)
+    web.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
