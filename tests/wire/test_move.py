@@ -137,7 +137,8 @@ def test_what_a_router_told_the_card_it_tells_the_bridge_also_while_the_host_for
     result = host.task({**BRIDGE, "verify": [CONTROL]})
     assert result["changed"] and not result.get("failed"), result.get("msg", "")
     assert wait_until("the bridge to be told", lambda: told("vmbr0"), timeout_seconds=60) == [before]
-    assert "via fe80" in inside("ip", "-6", "route", "show", "default")
+    # networkd takes the way out when the address is there for good.
+    wait_until("its way out", lambda: "via fe80" in inside("ip", "-6", "route", "show", "default"), timeout_seconds=60)
     assert not host.task({**BRIDGE, "address6": "slaac"})["changed"]
     inside("systemctl", "reboot", check=False)
     wait_until("the host to go down", lambda: not host.is_reached(), timeout_seconds=60)
