@@ -16,7 +16,7 @@ from ansible.errors import AnsibleError
 from jinja2.exceptions import UndefinedError
 
 from . import _appliances
-from ._guest_services import appliance_of, services_of
+from ._guest_services import Service, appliance_of, services_of
 from ._recommended import kind_of
 from ._transport import VARIABLES, connection_variables
 
@@ -24,6 +24,8 @@ Variables = t.Mapping[str, t.Any]
 
 # Inside the guest, so that neither an SSH server nor an address has to be known.
 _CONNECTIONS = {"container": "homelab.hybrid.lxc", "vm": "homelab.hybrid.qemu_ga"}
+# What is in it runs Windows' own shell, and no Python.
+WINDOWS = "windows"
 # Who says one of these has a way of his own.
 _WAYS = ("ansible_connection", *VARIABLES["host"])
 
@@ -34,8 +36,8 @@ def completed(
     """For each guest of *names* of which something is open and follows: its ``name``, the ``variables`` that it gets, and whether one ``is_secret``.
 
     A guest lives on the only one of *hypervisors*. One with services is of the kind that they recommend, and is reached from its hypervisor
-    unless the inventory has a way to it; to an appliance there is none. Of a guest that cannot be read nothing follows: it fails where it is
-    asked for.
+    unless the inventory has a way to it; so is one with Windows. To another appliance there is none. Of a guest that cannot be read nothing
+    follows: it fails where it is asked for.
     """
     found = []
     for name in names:
@@ -63,23 +65,36 @@ def additions(
         (hypervisor,) = hypervisors
         yield "guest_hypervisor", hypervisor
     services = services_of(name, variables)
-    if not services:
+    is_windows = _system_of(services, variables) == WINDOWS
+    if not services and not is_windows:
         return
     kind = variables.get("guest_kind")
-    if kind is None:
+    if kind is None and services:
         kind = kind_of(services)
         yield "guest_kind", kind
     if (appliance := appliance_of(services)) is not None:
-        # Nobody connects to it.
         try:
             yield _appliances.FACT, _appliances.made_of_guest(name, appliance, hostvars)
         except (AnsibleError, UndefinedError) as exc:
             yield _appliances.REFUSED, str(exc) if name in str(exc) else f"{appliance.name} of {name}: {exc}"
-        return
+        if not is_windows:
+            # Nobody connects to it.
+            return
     if kind not in _CONNECTIONS or hypervisor not in hostvars or any(variables.get(way) for way in _WAYS):
         return
     yield "ansible_connection", _CONNECTIONS[kind]
     if variables.get("ansible_hypervisor") is None:
         yield "ansible_hypervisor", connection_variables(hostvars[str(hypervisor)])
-    if variables.get("ansible_python_interpreter") is None:
+    if is_windows:
+        if variables.get("ansible_shell_type") is None:
+            yield "ansible_shell_type", "powershell"
+    elif variables.get("ansible_python_interpreter") is None:
         yield "ansible_python_interpreter", "/usr/bin/python3"
+
+
+def _system_of(services: t.Iterable[Service], variables: Variables) -> str | None:
+    """The word for the system in a guest, as its own options have it, or else its services."""
+    own = variables.get("guest_spec")
+    declared = [own, *(service.guest.get("spec") for service in services)]
+    words = [spec["os_variant"] for spec in declared if isinstance(spec, t.Mapping) and spec.get("os_variant")]
+    return str(words[0]) if words else None

@@ -216,6 +216,15 @@ def test_a_guest_with_a_way_of_its_own_keeps_it(own: dict[str, str]) -> None:
     assert completed(["dns"], ["alpha"], {"alpha": HOST, "dns": {**GUEST, **own}}) == []
 
 
+def test_windows_is_reached_through_its_agent_with_its_own_shell() -> None:
+    desk = {"guest_kind": "vm", "guest_spec": {"os_variant": "windows"}}
+    hostvars = {"alpha": HOST, "desk": desk, "own": {**desk, "ansible_shell_type": "cmd"}, "unix": {"guest_kind": "vm"}}
+    found, own, unix = (each["variables"] for each in completed(["desk", "own", "unix"], ["alpha"], hostvars))
+    assert (found["ansible_connection"], found["ansible_shell_type"]) == ("homelab.hybrid.qemu_ga", "powershell")
+    assert "ansible_python_interpreter" not in found and "ansible_shell_type" not in own
+    assert unix == {"guest_hypervisor": "alpha"}
+
+
 def test_a_password_of_the_hypervisor_is_known_to_be_secret() -> None:
     hostvars = {"alpha": {**HOST, "ansible_become_password": "correct horse"}, "dns": GUEST}
     assert completed(["dns"], ["alpha"], hostvars)[0]["is_secret"]
