@@ -11,7 +11,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils import _immich, _jellyfin, _opnsense
+from ..plugin_utils import _immich, _jellyfin, _opnsense, _windows_setup
 from ..plugin_utils._compose import compose_images
 from ..plugin_utils._openpgp import fingerprints
 from ..plugin_utils._services import mosquitto_hash, pools_overlapping, ports_taken
@@ -30,6 +30,7 @@ class FilterModule:
             "_openpgp_fingerprints": _told(fingerprints, ValueError),
             "_pools_overlapping": pools_overlapping,
             "_ports_taken": ports_taken,
+            "_windows_answer": _told(_windows_setup.answer_file, _windows_setup.WindowsError),
         }
 
 

@@ -98,8 +98,8 @@ class Lab:
         path.write_text(yaml.safe_dump({"all": {"children": children}}))
         return path
 
-    def play(self, name: str, *argv: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
-        environment = {
+    def environment(self) -> dict[str, str]:
+        return {
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join(map(str, (ROOT / ".build", *self.collections))),
@@ -107,9 +107,14 @@ class Lab:
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_INJECT_FACT_VARS": "false",
         }
-        command = [str(ROOT / ".build/venv/bin/ansible-playbook"), "-i", str(self.write()), f"homelab.hybrid.{name}"]
-        command += [*argv, *(["-e", json.dumps(variables)] if variables else [])]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    def command(self, playbook: str, *argv: str) -> list[str]:
+        return [str(ROOT / ".build/venv/bin/ansible-playbook"), "-i", str(self.write()), playbook, *argv]
+
+    def play(self, name: str, *argv: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+        extra = ["-e", json.dumps(variables)] if variables else []
+        command = self.command(f"homelab.hybrid.{name}", *argv, *extra)
+        return subprocess.run(command, capture_output=True, text=True, env=self.environment(), check=False)
 
     def report(self, *argv: str, **variables: t.Any) -> Variables:
         path = self.folder / "report.json"

@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from ansible_collections.homelab.hybrid.tests.harness.tiny_vm import tiny_vm
+from ansible_collections.homelab.hybrid.tests.harness.windows_stand_in import CMD, POWERSHELL
 from ansible_collections.homelab.hybrid.tests.unit.documents import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,31 +246,6 @@ def test_any_bytes_go_in_and_out_in_pieces(play: Play) -> None:
     assert "No such file" in done.stdout
 
 
-# In the place of PowerShell and of the shell of Windows: they take the words that those take, and no others. What is encoded is a script for
-# /bin/sh here, but for that of Ansible, which reads a module: it is told what it got.
-POWERSHELL = r"""\
-[ "$1 $2" = "-OutputFormat Text" ] || exit 97
-while [ $# -gt 2 ]; do shift; done
-[ "$1" = -EncodedCommand ] || exit 98
-script=$(printf %s "$2" | base64 -d | tr -d "\000")
-case $script in
-    *ConvertFrom-Json*)
-        cat > /run/module.json
-        echo "{\"changed\": false, \"bytes\": $(wc -c < /run/module.json)}" ;;
-    *) exec /bin/sh -c "$script" ;;
-esac
-"""
-CMD = r"""\
-[ "$1 $2" = "/d /c" ] || exit 97
-shift 2
-case $1 in
-    echo) [ "$2" = %TEMP% ] && printf "/run/temp\r\n" ;;
-    del) rm -f "$4" ;;
-    *)
-        while [ "$1" != "<" ]; do words="$words $1"; shift; done
-        exec $words < "$2" ;;
-esac
-"""
 SHELL = ("-e", "ansible_shell_type=powershell")
 PROBE = """\
 #!powershell
@@ -284,7 +260,7 @@ $module.ExitJson()
 @pytest.fixture
 def windows(play: Play) -> Play:
     for name, text in (("powershell.exe", POWERSHELL), ("cmd.exe", CMD)):
-        written = f"cat > /bin/{name} <<'END'\n#!/bin/sh\n{text}END\nchmod 755 /bin/{name}"
+        written = f"cat > /bin/{name} <<'END'\n{text}END\nchmod 755 /bin/{name}"
         done = play(NAME, "raw", written)
         assert done.returncode == 0, done.stdout
     return play
