@@ -566,6 +566,8 @@ options:
         description:
           - What the file of O(images[].url) must be. V(sha256:DIGEST) and the like, or the URL of a list that has it, which
             may have the algorithm in front (V(sha512:https://example.org/SUMS)); without one the strongest in the list counts.
+          - Or what the file of O(images[].path) must be when the image is made of it, and then the digest itself. Check mode
+            reads the file, too.
           - A list has the form of coreutils (C(DIGEST  NAME), also with C(./) or C(*) before the name), that of BSD and OpenSSL
             (C(SHA256 (NAME\) = DIGEST)), or is the digest alone. The file's name is that in the URL. In a list of that name
             and an ending (C(NAME.sha256)) the only file counts whatever it is called.

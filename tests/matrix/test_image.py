@@ -449,6 +449,17 @@ def test_an_iso_is_kept_as_it_is(folder, name):
     assert not left_overs()
 
 
+def test_a_file_of_the_host_is_what_its_checksum_says(folder):
+    source = make_medium(folder, "media.iso")
+    digest = f"sha512:{output('sha512sum', str(source)).split()[0]}"
+    other = f"sha256:{'0' * 64}"
+    refuse(IMAGE, {**from_path(source, "iso"), "checksum": other}, f"{source} is sha256:")
+    params = {**from_path(source, "iso"), "checksum": digest}
+    facts = check_run_again(IMAGE, params, ["state", "kind", "path", "checksum"]).facts["image"]
+    assert facts["stale"] == []
+    assert unchanged(IMAGE, {**params, "checksum": other}).facts["image"]["stale"] == ["checksum"]
+
+
 PRESETS = {
     "presets.firmware": ("bios", "uefi"),
     "presets.os_variant": ("linux", "freebsd"),

@@ -163,7 +163,7 @@ def _origin(spec: Spec, source: SourceFile, remote: Remote | None) -> dict[str, 
     if remote is None:
         digest = source_file.digest_of(source.path)
         told = {"path": source.path, "size": source.size, "mtime_ns": source.mtime_ns, "digest": digest}
-        return {**told, **entry}
+        return {**told, **({"declared": spec.checksum} if spec.checksum is not None else {}), **entry}
     is_known = remote.digest is not None and remote.digest.startswith("sha256:")
     digest = str(remote.digest) if is_known else source_file.digest_of(source.path)
     streams = {**streams_of(spec.simplestreams), "serial": remote.serial} if spec.simplestreams is not None else None

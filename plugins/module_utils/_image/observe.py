@@ -10,7 +10,7 @@ import os
 import typing as t
 
 from .._core import paths
-from .._core.errors import HybridError
+from .._core.errors import HybridError, ObserveError
 from .._core.record import Record
 from .._host.mounts import mounts_in
 from .._host.snapshot import Host
@@ -28,7 +28,8 @@ from .state import Remote, SourceFile, State
 def observe(spec: Spec, host: Host) -> State:
     """Read the image of *spec* through *host*.
 
-    :raises ObserveError: when the record cannot be read, a server cannot be asked, or the host names no mirror of what is built.
+    :raises ObserveError: when the record cannot be read, a server cannot be asked, the host names no mirror of what is built, or
+        the file of ``path`` is not what its checksum says.
     :raises SpecError: when ``path`` names a file that no image can be made of, or a server has nothing for what was declared.
     """
     record = host.record("images", spec.name)
@@ -40,6 +41,8 @@ def observe(spec: Spec, host: Host) -> State:
         sources.check_archive(spec.build.suite)
     is_looked_at = spec.state == "present" and spec.path is not None and kind is not None
     source = source_file.look(t.cast(str, spec.path), t.cast(str, kind)) if is_looked_at else None
+    if image is None and source is not None and spec.checksum is not None:
+        _check(source, spec.checksum)
     return State(
         image=image,
         origin=its.origin,
@@ -54,6 +57,16 @@ def observe(spec: Spec, host: Host) -> State:
         copies=tuple(its.copies.values()),
         users=users_of(spec.name, record, host) if spec.state == "absent" else (),
     )
+
+
+def _check(source: SourceFile, wanted: str) -> None:
+    """The file is what its checksum says. Read whole, and only where an image is made of it.
+
+    :raises ObserveError: when it is another.
+    """
+    found = downloads.digest(source.path, wanted)
+    if found != wanted:
+        raise ObserveError(f"checksum: {source.path} is {found}, and must be {wanted}")
 
 
 def _ask(spec: Spec, is_there: bool) -> tuple[Remote | None, str | None]:

@@ -140,7 +140,9 @@ def declared_otherwise(spec: Spec, state: State) -> list[str]:
         return []
     if spec.path is not None:
         is_other = state.is_same_source is False or state.origin.get("path") != spec.path
-        return ["path"] if is_other and state.is_same_source is not True else []
+        known = state.origin.get("declared")
+        changed = ["checksum"] if None not in (known, spec.checksum) and known != spec.checksum else []
+        return [*(["path"] if is_other and state.is_same_source is not True else []), *changed]
     if spec.build is not None:
         return _built_otherwise(spec.build, state.origin.get("build"))
     if spec.simplestreams is not None:

@@ -248,8 +248,10 @@ def _check_sources(spec: Spec) -> None:
             "build.suite: of Ubuntu the images of containers are built. For a vm fetch its cloud image, with url or simplestreams",
             key="build.suite",
         )
-    if spec.checksum is not None and spec.url is None:
-        raise SpecError("checksum: belongs to url", key="checksum")
+    if spec.checksum is not None and spec.url is None and spec.path is None:
+        raise SpecError("checksum: belongs to url, or to path", key="checksum")
+    if spec.checksum is not None and spec.path is not None and checksum.split(spec.checksum).digest is None:
+        raise SpecError("checksum: of a path it is the digest itself. A list is for what is fetched", key="checksum")
     if spec.url is not None and spec.checksum is None and spec.signature is None:
         raise SpecError(
             f"url: checksum or signature is needed with it; nothing else says what the file must be. Allowed: {checksum.CHECKSUM.allowed}",

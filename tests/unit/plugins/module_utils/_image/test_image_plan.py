@@ -93,6 +93,11 @@ def test_the_plan(state, params, expected):
         (copied(), {"path": "/srv/root.tar.xz"}, []),
         (copied(), {"path": "/srv/gone.tar.xz"}, ["path"]),
         (copied(source=SOURCE, is_same_source=True), {"path": "/srv/moved.tar.xz"}, []),
+        (
+            copied(source=SOURCE, is_same_source=True),
+            {"path": "/srv/root.tar.xz", "checksum": f"sha256:{'1' * 64}"},
+            [],
+        ),
         (ABSENT, TRIXIE, []),
         (built(), {"state": "absent", "build": {"suite": "bookworm"}}, []),
     ],
