@@ -35,6 +35,7 @@ RANK = {
     "_host": 2,
     "_opnsense": 3,
     "_bridge": 3,
+    "_mount": 3,
     "_storage": 3,
     "_image": 4,
     "_guest": 5,
@@ -48,6 +49,7 @@ OWNERS = {
     **{room(kind): {kind.module, *(["guest_info"] if kind.is_guest else [])} for kind in KINDS},
     "_listing": {"guest_info", "host_info", "_hypervisor_info"},
     "_layout": {"layout"},
+    "_mount": {"_host_mount"},
     "_snapshot": {"guest_snapshot"},
     "_opnsense": {"_opnsense"},
 }

@@ -36,6 +36,7 @@ MAY_LOAD = {
     "_guest_result": set(),
     "_guests_apart": set(),
     "_hypervisor_info": {"_listing"},
+    "_host_mount": set(),
     "host_info": {"_bridge", "_listing"},
     "layout": {*ROOMS, "_layout"},
     "_kept": set(),

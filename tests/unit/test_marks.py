@@ -57,6 +57,7 @@ TELLING = (
     ("lxc-info",),
     ("nft", "list"),
     ("qemu-img", "info"),
+    ("stat", "--file-system"),
     ("systemctl", "is-active"),
     ("systemctl", "show"),
     ("systemd-analyze", "condition"),

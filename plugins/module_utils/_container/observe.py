@@ -25,7 +25,7 @@ from .._guest.record import GuestRecord
 from .._guest.recorded import load_file, load_others
 from .._guest.removal import kept_snapshots, obstacle_to_deletion
 from .._guest.spec import GuestSpec
-from .._host import neighbours
+from .._host import neighbours, remote
 from .._host.hardware import read_hardware
 from .._host.lxc import Container, config_path, read_containers
 from .._host.snapshot import IMAGE, Host
@@ -90,7 +90,8 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
     keys = monitor.keys_of(kept.config, is_v2=is_v2) if spec and exists else ()
     power, running = ("absent", None) if entry is None else _observe_power(entry, host, rates, keys, problem, is_v2)
     kept.values = {path: values.kept_value(kept, path) for path in values.READ}
-    places = _places(spec, kept.config) if spec else {}
+    away = _away(spec, kept.config) if spec else frozenset()
+    places = _places(spec, kept.config, away) if spec else {}
     if running is not None:
         running.items = {
             "networks": _nics_by_name(kept, running, spec),
@@ -110,6 +111,7 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
         **_observe_root(name, kept.config, record, spec, host),
         **(_observe_surroundings(name, kept, spec, host, exists=exists) if spec else {}),
         places=places,
+        away=away,
         **(observe_sources(kept, spec, places, exists=exists) if spec else {}),
         **(_observe_devices(name, kept, spec, running, host, exists=exists) if spec else {}),
         **(_observe_engine(kept, spec, exists=exists) if spec else {}),
@@ -445,9 +447,17 @@ def _bridges_of_vlans(spec: GuestSpec, config: Config) -> set[str]:
     return {bridge for bridge in bridges if bridge}
 
 
-def _places(spec: GuestSpec, config: Config) -> dict[str, str]:
+def _sources(spec: GuestSpec, config: Config) -> set[str]:
     declared = [source for item in spec.items("mounts") if (source := item.text("source"))]
-    sources = {*declared, *(entry.source for entry in bind_entries(config))}
+    return {*declared, *(entry.source for entry in bind_entries(config))}
+
+
+def _away(spec: GuestSpec, config: Config) -> frozenset[str]:
+    return frozenset(source for source in _sources(spec, config) if remote.away(source) is not None)
+
+
+def _places(spec: GuestSpec, config: Config, away: t.Collection[str]) -> dict[str, str]:
+    sources = _sources(spec, config).difference(away)
     if not sources:
         return {}
     mounts = live.mounts_of("/proc/self/mountinfo")

@@ -634,7 +634,8 @@ class ContainerKind(Kind):
                 return SAME
             return cards.KEYS[key].seen(declared, before, now)
         if isinstance(before, MountEntry) and isinstance(now, Mounted):
-            return mounts.SEEN[key](declared, before, now, self.state.places)
+            is_known = key != "source" or before.source not in self.state.away
+            return mounts.SEEN[key](declared, before, now, self.state.places) if is_known else SAME
         if isinstance(before, Device) and isinstance(now, Node):
             wanted = self._target(item, before)
             return devices.seen_value(key, declared, before, now, self.state.host_devices, wanted)

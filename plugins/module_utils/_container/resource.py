@@ -14,7 +14,7 @@ from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._guest.spec import GuestSpec
 from .._guest.waits import has_to_wait
-from .._host.snapshot import BRIDGE, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LXC, Host
+from .._host.snapshot import BRIDGE, FOLDER, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LXC, Host
 from .facts import facts_of, guest_facts
 from .observe import observe
 from .plan import plan_container
@@ -41,6 +41,7 @@ class LxcContainer:
         named += [Reference(POOL, pool)] if pool else []
         named += [Reference(IMAGE, spec.image)] if spec.image else []
         named += [Reference(ORIGIN, spec.origin)] if spec.origin else []
+        named += [Reference(FOLDER, path) for path in spec.sources("mounts")]
         return (SERVICE_LXC, *named)
 
     def provides(self, spec: GuestSpec) -> tuple[Reference, ...]:

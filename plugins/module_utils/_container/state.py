@@ -211,7 +211,8 @@ class State(GuestState):
     *problem* says why liblxc cannot load its configuration, *root_obstacle* why no file of its root can be reached,
     *removal_obstacle* why it cannot be taken away; *mount_obstacles* says of new mounts by name why LXC could not mount them at the
     next start, *sources* what the folders of the host are for them. *places* has the ``Mounted.place`` of each source
-    of a mount that exists, *files* are those of them that are no folders. *host_devices* are those of the host that a device is or
+    of a mount that exists, *files* are those of them that are no folders, *away* the sources on mounts from elsewhere that do not
+    answer: nothing is known of them. *host_devices* are those of the host that a device is or
     shall be, *device_obstacles* say of devices by name why the host has none such, *device_owners* which machine runs with them;
     *groups* are those of the guest. *lxc_version* is that of the host and *engine* a package of the guest with a strict runc, where
     Docker is asked for.
@@ -219,6 +220,7 @@ class State(GuestState):
     """
 
     __slots__ = (
+        "away",
         "closed_folder",
         "device_obstacles",
         "device_owners",
@@ -270,6 +272,7 @@ class State(GuestState):
         has_target: bool = False,
         places: t.Mapping[str, str] | None = None,
         files: frozenset[str] = frozenset(),
+        away: frozenset[str] = frozenset(),
         host: HostState | None = None,
         problem: str | None = None,
         root_obstacle: str | None = None,
@@ -313,6 +316,7 @@ class State(GuestState):
         self.has_target = has_target
         self.places: t.Mapping[str, str] = places or {}
         self.files = files
+        self.away = away
         self.host = host or HostState()
 
     @property

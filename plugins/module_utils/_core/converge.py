@@ -147,6 +147,9 @@ def converge(
         spec = resource.parse(params)
         if dry_run:
             return rehearse(resource, spec, host=host)
+        for reference in resource.requires(spec):
+            if reference.kind.wait is not None:
+                reference.kind.wait(host, reference.name)
         _perform_locked(resource, spec, host, run, lock_seconds)
         while (waiting := resource.waiting(spec, run.facts)) is not None:
             if waits is not None:
@@ -179,7 +182,9 @@ def rehearse(resource: Resource[t.Any, t.Any], spec: t.Any, *, host: t.Any) -> O
 def _rehearse(resource: Resource[t.Any, t.Any], spec: t.Any, host: t.Any, run: _Run) -> None:
     run.state = state = resource.observe(spec, host)
     run.plan = resource.plan(spec, state)
-    run.plan.assumed.extend(str(item) for item in resource.requires(spec) if host.missing(item))
+    missing = {item: why for item in resource.requires(spec) if (why := host.missing(item))}
+    run.plan.assumed.extend(map(str, missing))
+    run.plan.warnings.extend(why for item, why in missing.items() if not item.kind.is_needed)
     refuse(run.plan)
     run.facts = resource.facts(spec, state)
 
@@ -192,12 +197,13 @@ def _perform_locked(resource: Resource[t.Any, t.Any], spec: t.Any, host: t.Any, 
 def _perform(resource: Resource[t.Any, t.Any], spec: t.Any, work: Work, run: _Run) -> None:
     host = work.host
     host.drop()  # what was read before the locks were held may be old
-    missing = {str(item): why for item in resource.requires(spec) if (why := host.missing(item))}
+    missing = {item: why for item in resource.requires(spec) if (why := host.missing(item))}
     state = resource.observe(spec, host)
     run.plan = resource.plan(spec, state)
     refuse(run.plan)
-    if missing:
-        raise MissingRequirement("; ".join(missing.values()), missing=list(missing))
+    if any(item.kind.is_needed or run.plan.changed for item in missing):
+        raise MissingRequirement("; ".join(dict.fromkeys(missing.values())), missing=list(map(str, missing)))
+    run.plan.warnings.extend(missing.values())
     if run.plan.changed or run.plan.notes:
         _apply(resource, spec, state, work, run)
         if run.written is not None:

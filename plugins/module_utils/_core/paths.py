@@ -22,10 +22,11 @@ PROGRAMS = STATE + "/programs"
 DEVICES = "/dev/homelab_hybrid"
 SNAPSHOTS = STATE + "/snapshots"
 INSTALLERS = STATE + "/installers"
+CREDENTIALS = STATE + "/credentials"
 
 
 def record_folder(kind: str) -> str:
-    """The folder of the ownership records of one kind (``guests``, ``images``, ``pools``, ``bridges``)."""
+    """The folder of the ownership records of one kind (``guests``, ``images``, ``pools``, ``bridges``, ``mounts``)."""
     return posixpath.join(STATE, kind)
 
 
@@ -51,3 +52,8 @@ def installer_folder(guest: str) -> str:
 def installer_console(guest: str) -> str:
     """What the guest writes to its serial console while an installer is at work in it."""
     return posixpath.join(installer_folder(guest), "console.log")
+
+
+def credentials_path(mount: str) -> str:
+    """The file with the name and the password for a mount of the host, by the name of its unit. For root alone."""
+    return posixpath.join(CREDENTIALS, mount)

@@ -14,16 +14,23 @@ class ReferenceKind:
     """A kind of thing on the host by its *word*, such as ``bridge``.
 
     Locks are taken in the order of *rank*; what has none is not made by any resource, and has no lock. *missing* says of the
-    snapshot of a host and a name why the thing cannot be used, ``None`` when it can. Not *is_needed*: who requires it does so once, to
-    be made, and says itself whether it has to be there.
+    snapshot of a host and a name why the thing cannot be used, ``None`` when it can. Not *is_needed*: who requires it does so to be
+    made or changed, and stands without it. *wait* waits, in a bounded time and without locks, for what comes by itself.
     """
 
-    __slots__ = ("is_needed", "missing", "rank", "word")
+    __slots__ = ("is_needed", "missing", "rank", "wait", "word")
 
     def __init__(
-        self, word: str, rank: int | None, missing: t.Callable[[t.Any, str], str | None], *, is_needed: bool = True
+        self,
+        word: str,
+        rank: int | None,
+        missing: t.Callable[[t.Any, str], str | None],
+        *,
+        is_needed: bool = True,
+        wait: t.Callable[[t.Any, str], None] | None = None,
     ) -> None:
         self.is_needed = is_needed
+        self.wait = wait
         self.word = word
         self.rank = rank
         self.missing = missing

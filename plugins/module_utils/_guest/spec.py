@@ -92,6 +92,11 @@ class GuestSpec:
     def delete(self) -> tuple[str, ...]:
         return self.words("delete")
 
+    def sources(self, *areas: str) -> list[str]:
+        """The paths of the host that the wanted items of *areas* name."""
+        found = (item.text("source") for area in areas for item in self.wanted(area))
+        return [*dict.fromkeys(path for path in found if path and path.startswith("/"))]
+
     @property
     def exact(self) -> tuple[str, ...]:
         return self.words("exact")

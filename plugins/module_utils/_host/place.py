@@ -12,6 +12,7 @@ import stat
 import typing as t
 
 from .._core import atomic
+from . import remote
 
 # A device by its number, or a file or folder by its file system and inode, or a path that leads to nothing yet.
 Identity = t.Union[tuple[str, int, int], tuple[str, str]]  # noqa: UP007  # the Python 3.9 of ansible-test has no | of types
@@ -25,6 +26,9 @@ def identity(path: str) -> Identity:
     number = _DEVICE.fullmatch(path)
     if number:
         return "device", int(number[1]), int(number[2])
+    # What lies on a server that does not answer is known by its name alone.
+    if remote.away(path) is not None:
+        return "path", path
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -43,7 +47,7 @@ def above(path: str, known: dict[str, frozenset[Identity]]) -> frozenset[Identit
     """What *path* leads to, and the folders that it lies in. *known* keeps what was found of folders."""
     found = known.get(path)
     if found is None:
-        real = os.path.realpath(path) if os.path.islink(path) else path
+        real = os.path.realpath(path) if remote.away(path) is None and os.path.islink(path) else path
         parent = os.path.dirname(path)
         found = frozenset((identity(path),))
         if real != path:

@@ -13,7 +13,7 @@ import typing as t
 from .._core import record
 from .._core.errors import HybridError, MissingLibrary
 from .._core.reference import Reference, ReferenceKind
-from . import capabilities, descriptors, libvirt, links, lxc, mounts, probe, rates, vlans
+from . import capabilities, descriptors, libvirt, links, lxc, mounts, probe, rates, remote, vlans
 from .pool_record import PoolRecord
 
 Derived = t.TypeVar("Derived")
@@ -42,6 +42,9 @@ def _missing_pool(host: Host, name: str) -> str | None:
     pool = host.pools.get(name)
     if pool is None:
         return f"there is no storage pool {name}. Make it with homelab.hybrid.storage_pool"
+    why = _missing_folder(host, str(pool.path)) if pool.path else None
+    if why is not None:
+        return why
     start = "Start it with homelab.hybrid.storage_pool"
     if not pool.is_active:
         return f"the storage pool {name} is not started. {start}"
@@ -67,6 +70,29 @@ def _missing_guest(host: Host, name: str) -> str | None:
     return None if name in host.domains or name in host.containers else f"there is no guest {name}"
 
 
+def _missing_folder(host: Host, path: str) -> str | None:
+    its = remote.away(path)
+    return None if its is None else remote.sentence(its, path, is_running=_runs(host, its.wait_for_guest))
+
+
+def _await_folder(host: Host, path: str) -> None:
+    its = remote.away(path)
+    if its is not None and _runs(host, its.wait_for_guest):
+
+        def is_served() -> bool:
+            host.drop()
+            return bool(_runs(host, its.wait_for_guest))
+
+        remote.wait_until_it_answers(its, is_served)
+
+
+def _runs(host: Host, guest: str) -> bool | None:
+    """Whether a guest runs; ``None`` of one that is not there."""
+    if guest in host.containers:
+        return host.containers[guest].is_running
+    return guest in host.listings.active if guest in host.domains else None
+
+
 SERVICE = ReferenceKind("service", None, _missing_service)
 BRIDGE = ReferenceKind("bridge", 0, _missing_bridge)
 POOL = ReferenceKind("pool", 1, _missing_pool)
@@ -74,6 +100,8 @@ IMAGE = ReferenceKind("image", 2, _missing_image)
 GUEST = ReferenceKind("guest", 3, _missing_guest)
 # What a guest is made of, and needs no more once it stands: whether it has to be there, the plan of that guest says.
 ORIGIN = ReferenceKind("guest", 3, lambda dummy, name: None, is_needed=False)
+# What a guest finds on this host, by its path: on a mount from elsewhere it may be away. What runs already runs on.
+FOLDER = ReferenceKind("folder", None, _missing_folder, is_needed=False, wait=_await_folder)
 SERVICE_LIBVIRT = Reference(SERVICE, "libvirt")
 SERVICE_LXC = Reference(SERVICE, "lxc")
 

@@ -18,7 +18,7 @@ import typing as t
 from xml.etree import ElementTree
 
 from .._core import atomic, libraries
-from . import mounts, place
+from . import mounts, place, remote
 from .backing import chain_of
 from .libvirt import read_each
 from .lxc import lxc_path, read_container
@@ -59,6 +59,10 @@ class Uses:
         """The uses of *folder*, and of what is in it."""
         wanted = place.identity(folder)
         return [use for use in self._found if wanted in place.above(use.path, self._known)]
+
+    def named_below(self, folder: str) -> list[Use]:
+        """Those of *folder* and of what is in it, by their names alone: nobody is asked for what lies there."""
+        return [use for use in self._found if f"{use.path}/".startswith(f"{folder}/")]
 
     def of(self, path: str) -> list[Use]:
         """The uses of *path* itself: a file, a folder, or a block device with its partitions and the disk that it is a part of."""
@@ -136,7 +140,7 @@ def _of_machines(host: Host) -> t.Iterator[Use]:
         roots = [definition.root, *_further_definitions(host, name)]
         for path in dict.fromkeys(path for root in roots for path in _paths_in(root, host)):
             yield Use(name, path, definition.is_running)
-            if os.path.isfile(path):
+            if remote.away(path) is None and os.path.isfile(path):
                 for backing in [*chain_of(path)][1:]:
                     yield Use(name, backing, definition.is_running, top=path)
 

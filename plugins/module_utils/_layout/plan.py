@@ -12,6 +12,7 @@ import typing as t
 
 from .._core.claims import NOTHING, Claims
 from .._core.reference import Reference
+from .._host.mount_record import MountRecord
 from .spec import Declared
 
 Told = dict[str, t.Any]
@@ -99,6 +100,43 @@ def dependencies(items: t.Sequence[Item]) -> list[list[Item]]:
         before += [gone[name] for name in sorted(item.heir_of)]
         found.append(before)
     return found
+
+
+def let_guests_serve(items: t.Sequence[Item], remotes: t.Sequence[MountRecord]) -> None:
+    """What lies on a mount of the host that a guest serves is provided by that guest: who needs it comes after it.
+
+    Not where the guest needs something itself that comes after what it serves.
+    """
+    guests = {item.declared.name: item for item in items if item.declared.kind.is_guest and not item.is_removed}
+    for item in items:
+        for reference in item.requires:
+            guest = guests.get(server_of(reference.name, remotes)) if reference.kind.word == _FOLDER else None
+            if guest is not None and reference not in guest.provides and not _comes_after(guest, item, items):
+                guest.provides += (reference,)
+
+
+# As the look at the host calls it, which is not pure.
+_FOLDER = "folder"
+
+
+def server_of(path: str, remotes: t.Iterable[MountRecord]) -> str:
+    """The guest that serves the mount which *path* lies on by its name; empty where none does."""
+    return next((its.wait_for_guest for its in remotes if f"{path}/".startswith(f"{its.path}/")), "")
+
+
+def _comes_after(item: Item, other: Item, items: t.Sequence[Item]) -> bool:
+    """Whether *item* waits for *other*, or for what does, or is it."""
+    before = dict(zip(map(id, items), dependencies(items), strict=True))
+    known: set[int] = set()
+    left = [item]
+    while left:
+        its = left.pop()
+        if its is other:
+            return True
+        if id(its) not in known:
+            known.add(id(its))
+            left += before[id(its)]
+    return False
 
 
 def in_order(items: t.Sequence[Item]) -> list[Item]:

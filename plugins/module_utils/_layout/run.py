@@ -19,6 +19,7 @@ from .._core.converge import converge, rehearse
 from .._core.errors import HybridError, LockTimeout, MissingLibrary
 from .._core.plan import Change, Step
 from .._guest.clones import clones_of
+from .._host import remote
 from .._host.probe import read_memory
 from .._host.snapshot import Gone, Host
 from .._run import journal
@@ -26,7 +27,19 @@ from .._storage.choice import load_drivers
 from . import refusals
 from .crew import Crew, Message, Report, Spawner, Tell
 from .kinds import KINDS
-from .plan import Item, Told, drop_assumed, empty, failure, failures, in_order, merge, settle, tell
+from .plan import (
+    Item,
+    Told,
+    drop_assumed,
+    empty,
+    failure,
+    failures,
+    in_order,
+    let_guests_serve,
+    merge,
+    settle,
+    tell,
+)
 from .spec import Declared, Kind, Params, Spec, arguments, as_written, parse
 
 MakeHost = t.Callable[[], Host]
@@ -203,6 +216,7 @@ def plan_items(declared: t.Sequence[Declared], standing: Standing, host: Host) -
     and so is what gets something of them.
     """
     items = [_parsed(each) for each in declared]
+    let_guests_serve(items, remote.remotes())
     for item in items:
         if item.spec is not None and not item.is_removed:
             promises = item.declared.kind.resource.promises(item.spec)

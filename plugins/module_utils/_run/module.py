@@ -34,13 +34,14 @@ def run(
     module = AnsibleModule(argument_spec=dict(arguments), supports_check_mode=True, **constraints)
     respawn_where_libraries_are(libraries)
     _open_to_guests()
+    name = str(module.params.get("name", module.params.get("path")))
     with progress.telling(os.environ) as tell:
-        report = None if tell is None else _reporting(tell, str(module.params.get("name")))
+        report = None if tell is None else _reporting(tell, name)
         outcome = converge(resource, module.params, host=host(), dry_run=module.check_mode, report=report)
     result = outcome.result()
     warnings = list(outcome.plan.warnings)
     if outcome.changed and not module.check_mode:
-        warnings += journal.note(module._name.rpartition(".")[2], str(module.params.get("name")), result)
+        warnings += journal.note(module._name.rpartition(".")[2], name, result)
     for warning in warnings:
         module.warn(warning)
     finish(module, result, outcome.error)

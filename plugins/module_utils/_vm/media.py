@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 
 from .._core.errors import ObserveError
 from .._core.reference import Reference
+from .._host import remote
 from .._host.snapshot import IMAGE, Host
 from .._image.store import stored
 from . import answer
@@ -31,7 +31,7 @@ def obstacle(declared: t.Mapping[str, t.Any], host: Host) -> str | None:
         ("initrd", its.initrd),
     ]
     for key, path in named:
-        if path and path.startswith("/") and not os.path.exists(path):
+        if path and path.startswith("/") and not remote.is_there(path):
             return f"install.{key}: there is no {path} on this host"
     for name in its.images:
         if (why := _obstacle_to_image(name, host)) is not None:

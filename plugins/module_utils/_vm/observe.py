@@ -17,7 +17,7 @@ from .._guest.clones import linked_clones
 from .._guest.installing import Installing
 from .._guest.record import GuestRecord
 from .._guest.recorded import load_file
-from .._host import accelerator, handed_out, place
+from .._host import accelerator, handed_out, place, remote
 from .._host.libvirt import Listings, errors_of
 from .._host.snapshot import SERVICE_LIBVIRT, Host
 from .._storage.choice import drivers_of
@@ -270,7 +270,7 @@ def _foreign(persistent: VmSide, state: State) -> tuple[str, ...]:
     remembered = persistent.domain.places.values()
     return (
         *(f"{path} (not made by this collection)" for path in sources),
-        *(path for path in remembered if path not in ours and os.path.exists(path)),
+        *(path for path in remembered if path not in ours and remote.is_there(path)),
     )
 
 

@@ -13,7 +13,7 @@ from .._core.converge import Waiting, Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._guest.waits import has_to_wait
-from .._host.snapshot import BRIDGE, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LIBVIRT, Host
+from .._host.snapshot import BRIDGE, FOLDER, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LIBVIRT, Host
 from .._image.store import file_of
 from . import installation
 from .facts import facts_of, guest_facts, knows_addresses
@@ -46,6 +46,7 @@ class KvmVm:
         if installer is not None:
             named += [(IMAGE, medium) for medium in installer.images]
         named += [(BRIDGE, item.text("bridge")) for item in spec.items("networks") if item.is_wanted]
+        named += [(FOLDER, path) for path in spec.sources("disks", "cdroms", "shares")]
         found = dict.fromkeys(Reference(kind, name) for kind, name in named if name is not None)
         return (SERVICE_LIBVIRT, *found)
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import typing as t
 
 from .._core import libraries
@@ -16,7 +15,7 @@ from .._core.reference import Reference
 from .._guest.record import Run
 from .._guest.recorded import load_file
 from .._guest.removal import kept_snapshots
-from .._host import place
+from .._host import place, remote
 from .._host.libvirt import errors_of
 from .._host.snapshot import IMAGE, Host
 from .._host.uses import obstacle
@@ -43,7 +42,7 @@ def declared_sources(spec: Spec) -> list[str]:
 def missing_media(spec: Spec) -> list[str]:
     """The media of drives that are declared and not there. Those of images are required by their names."""
     media = [item.text("source") for item in spec.wanted("cdroms") if "image" not in item.values]
-    return [path for path in dict.fromkeys(media) if path and not os.path.exists(path)]
+    return [path for path in dict.fromkeys(media) if path and not remote.is_there(path)]
 
 
 def missing_copies(spec: Spec, drivers: Drivers) -> dict[tuple[str, str], Volume]:
@@ -142,7 +141,7 @@ def sizes_of(domain: t.Any, model: Domain, known: t.Mapping[str, int]) -> dict[s
             sizes[disk.source] = domain.blockInfo(disk.source, 0)[0]
         except library.libvirtError:
             # Of a running machine libvirt tells only of the disks that are plugged in now.
-            if os.path.exists(disk.source):
+            if remote.is_there(disk.source):
                 # A drive of the host without a medium is there, and cannot be read.
                 with contextlib.suppress(ObserveError):
                     sizes[disk.source] = read_volume(disk.source)[0]

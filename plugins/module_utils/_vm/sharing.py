@@ -13,6 +13,7 @@ import typing as t
 
 from .._core import atomic
 from .._core.errors import ObserveError
+from .._host import remote
 from .._host.libvirt import dotted, errors_of
 from .._host.snapshot import SERVICE_LIBVIRT, Host
 from .spec import Spec
@@ -30,7 +31,7 @@ def obstacles(spec: Spec, host: Host, defined: t.Mapping[str, Share]) -> dict[st
         its, path = defined.get(item.name), f"shares[{item.name}]"
         source = item.text("source")
         is_new = its is None or source not in (None, its.value("source"))
-        if source is not None and is_new and os.path.exists(source) and not os.path.isdir(source):
+        if source is not None and is_new and remote.is_there(source) and not os.path.isdir(source):
             found[path] = f"{source} is no folder, and virtiofs shares folders"
         elif its is None and not _has_server():
             found[path] = (
@@ -44,7 +45,7 @@ def obstacles(spec: Spec, host: Host, defined: t.Mapping[str, Share]) -> dict[st
 def missing_folders(spec: Spec) -> tuple[str, ...]:
     """The folders to be shared that are not there (yet)."""
     sources = (item.text("source") for item in spec.wanted("shares"))
-    return tuple(dict.fromkeys(path for path in sources if path and not os.path.exists(path)))
+    return tuple(dict.fromkeys(path for path in sources if path and not remote.is_there(path)))
 
 
 def _has_server() -> bool:

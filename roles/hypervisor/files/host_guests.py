@@ -9,6 +9,9 @@ machines without an order. The containers without one are left to lxc.service, w
 ``stop SECONDS``: every guest that runs, whoever made it, those without an order first. Each has as long as libvirt-guests would give it
 (``SHUTDOWN_TIMEOUT``) and is then ended; all together have SECONDS. Nothing is stopped on a host that is not shut down.
 
+What a guest of this host serves and the host mounts (``hypervisor_mounts`` with ``wait_for_guest``): guests that stand on it start after that
+guest and once the mount answers, whatever their orders say; they stop before it, and then it is unmounted.
+
 One that does not start or stop holds up none, and fails the whole in the end.
 """
 
@@ -17,8 +20,10 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
+import html
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +35,12 @@ from pathlib import Path
 import guest_order
 
 RECORDS = Path("/var/lib/homelab_hybrid/guests")
+MOUNTS = Path("/var/lib/homelab_hybrid/mounts")
+# What the kernel has mounted.
+MOUNTED = Path("/proc/self/mounts")
+MOUNT_TYPES = ("nfs", "nfs4", "cifs", "smb3")
+UNMOUNT_SECONDS = 20
+MOUNT_SECONDS = 10
 # libvirt keeps a file here for each machine that runs.
 MACHINES_RUNNING = Path("/run/libvirt/qemu")
 STARTS_SIDE_BY_SIDE = 8
@@ -55,6 +66,7 @@ class GuestError(Exception):
 @dataclasses.dataclass(frozen=True)
 class Guest:
     """A guest that is to start or to stop. *act* does it, and answers what became of the guest: nothing where there was nothing to do.
+    *stands_on* are the guests, by name, that serve what it finds on this host.
 
     :raises GuestError: from *act*.
     """
@@ -63,14 +75,42 @@ class Guest:
     name: str
     startup: guest_order.Startup
     act: t.Callable[[], str | None] = dataclasses.field(compare=False)
+    stands_on: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Mount:
+    """What *guest* serves and the host mounts at *path*; who stands on it waits *seconds* for an answer."""
+
+    path: str
+    source: str
+    guest: str
+    seconds: float
 
 
 def steps(guests: t.Iterable[Guest], *, stops: bool) -> list[list[Guest]]:
     """Those that start, or stop, side by side, the first to do first."""
-    found: dict[int, list[Guest]] = {}
-    for guest in sorted(guests, key=lambda guest: guest.name):
-        found.setdefault(guest_order.rank(guest.startup, stops=stops), []).append(guest)
-    return [found[rank] for rank in sorted(found)]
+    known = sorted(guests, key=lambda guest: guest.name)
+    places = guest_order.places(
+        {guest.name: guest.startup for guest in known}, {guest.name: guest.stands_on for guest in known}, stops=stops
+    )
+    found: dict[tuple[int, int], list[Guest]] = {}
+    for guest in known:
+        found.setdefault(places[guest.name], []).append(guest)
+    return [found[place] for place in sorted(found)]
+
+
+def names_path(text: str, path: str) -> bool:
+    """Whether the definition of a guest, an XML document or a configuration of LXC, names *path* or what lies in it."""
+    # A blank is &#32; or as it is in the one, and \\040, or %20 for our program, in the other.
+    plain = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+    plain = html.unescape(re.sub(r"%([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), plain))
+    return re.search(rf"(?:^|[\s\"'=:,]){re.escape(path)}(?:$|[/\s\"',:])", plain, re.MULTILINE) is not None
+
+
+def stood_on(name: str, text: str, mounts: t.Iterable[Mount]) -> list[Mount]:
+    """Those of *mounts* that the guest *name* with the definition *text* stands on; nobody stands on what it serves itself."""
+    return [mount for mount in mounts if mount.guest != name and names_path(text, mount.path)]
 
 
 def never() -> bool:
@@ -118,7 +158,7 @@ def start_all(
         is_complete = is_complete and is_whole
         delay = guest_order.delay((guest.startup for guest in started), stops=False)
         # After the last order lxc.service goes on.
-        if delay and "order" in step[0].startup:
+        if delay and any("order" in guest.startup for guest in step):
             sleep(delay)
     return is_complete
 
@@ -167,6 +207,93 @@ def read_startups(records: Path, say: Say) -> dict[tuple[str, str], guest_order.
     return found
 
 
+def read_mounts(records: Path, say: Say) -> list[Mount]:
+    """What guests of this host serve and it mounts, by the records."""
+    found = []
+    for path in sorted(records.glob("*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data.get("wait_for_guest"):
+                seconds = float(data.get("wait_timeout") or 0)
+                found.append(Mount(str(data["path"]), str(data.get("source")), str(data["wait_for_guest"]), seconds))
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as exc:
+            say(f"<4>{path} cannot be read, so nobody waits for its mount: {exc}")
+    return found
+
+
+def waiting_for(
+    guest: Guest,
+    mounts: t.Sequence[Mount],
+    runs: t.Callable[[str], bool],
+    sleep: t.Callable[[float], object],
+    is_over: t.Callable[[], bool],
+) -> Guest:
+    """*guest*, which starts once all of *mounts* answer. Whose guest does not run is not waited for."""
+
+    def act() -> str | None:
+        for mount in mounts:
+            end = time.monotonic() + mount.seconds
+            while not answers(mount.path):
+                if is_over():
+                    raise GuestError(f"is not started, as the host is shut down before {mount.path} answered")
+                if not runs(mount.guest):
+                    raise GuestError(
+                        f"is not started: {mount.source} at {mount.path} does not answer, as {mount.guest} does not run"
+                    )
+                if time.monotonic() > end:
+                    raise GuestError(
+                        f"is not started: {mount.source} at {mount.path} did not answer within {mount.seconds:.0f} s"
+                    )
+                sleep(ASK_AGAIN_SECONDS)
+        return guest.act()
+
+    return dataclasses.replace(guest, act=act, stands_on=tuple(mount.guest for mount in mounts)) if mounts else guest
+
+
+def answers(path: str) -> bool:
+    """Whether something is mounted at *path*, by itself as soon as it is asked for, and its server answers."""
+    try:
+        return ask(["stat", "--file-system", "--format=%T", path], MOUNT_SECONDS).strip() in ("nfs", "cifs", "smb2")
+    except GuestError:
+        return False
+
+
+def unmounting(guest: Guest, mounts: t.Sequence[Mount], say: Say) -> Guest:
+    """*guest*, before whose stop *mounts*, which it serves, are unmounted."""
+
+    def act() -> str | None:
+        for mount in mounts:
+            unmount(mount, say)
+        return guest.act()
+
+    return dataclasses.replace(guest, act=act) if mounts else guest
+
+
+def unmount(mount: Mount, say: Say) -> None:
+    """Unmount it, in a bounded time: what is written reaches its server as long as that runs. What still holds it keeps it from nobody."""
+    # systemd would wait for this program to end. No path is looked up, and no server is told, which may be gone.
+    command = ["umount", "--no-canonicalize", "--internal-only"]
+    if not is_mounted(mount.path, MOUNTED.read_text(encoding="utf-8", errors="surrogateescape")):
+        return
+    try:
+        ask([*command, mount.path], UNMOUNT_SECONDS)
+    except GuestError as exc:
+        say(f"<4>{mount.path} is let go of, as it could not be unmounted: {exc}")
+        try:
+            ask([*command, "--force", "--lazy", mount.path], UNMOUNT_SECONDS)
+        except GuestError as worse:
+            say(f"<3>{mount.path} could not be let go of: {worse}")
+            return
+    say(f"{mount.path}: unmounted")
+
+
+def is_mounted(path: str, table: str) -> bool:
+    """Whether *table*, as the kernel writes it, has a file system of another machine at *path*."""
+    fields = (line.split(" ") for line in table.split("\n"))
+    points = [each[1] for each in fields if len(each) > 2 and each[2] in MOUNT_TYPES]
+    return path in (re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point) for point in points)
+
+
 def ask(argv: t.Sequence[str], seconds: float = ANSWER_SECONDS) -> str:
     """What a program prints. Programs, where a library would do: one that hangs or crashes takes nobody along.
 
@@ -183,6 +310,37 @@ def ask(argv: t.Sequence[str], seconds: float = ANSWER_SECONDS) -> str:
 
 
 # The two libraries are there on a hypervisor alone; what is pure above is tested without one.
+
+
+def runs(name: str) -> bool:
+    """Whether the guest does, of whichever kind."""
+    for argv, word in (([*VIRSH, "domstate", name], "running"), (["lxc-info", "--name", name, "-s", "-H"], "RUNNING")):
+        try:
+            if ask(argv).strip() == word:
+                return True
+        except GuestError:
+            continue
+    return False
+
+
+def config_of(name: str) -> str:
+    """The configuration of a container; nothing of one that cannot be read."""
+    import lxc
+
+    try:
+        path = Path(lxc.get_global_config_item("lxc.lxcpath"), name, "config")
+        return path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else ""
+    except OSError:
+        return ""
+
+
+def definition_of(kind: str, name: str) -> str:
+    if kind == "container":
+        return config_of(name)
+    try:
+        return ask([*VIRSH, "dumpxml", name])
+    except GuestError:
+        return ""
 
 
 def machines_to_start(startups: Startups) -> list[Guest]:
@@ -223,17 +381,17 @@ def start_domain(domain: t.Any) -> str | None:
     return "started"
 
 
-def containers_to_start(startups: Startups) -> list[Guest]:
-    """Those with an order that LXC would start with the host."""
+def containers_to_start(startups: Startups, mounts: t.Sequence[Mount] = ()) -> list[Guest]:
+    """Those that LXC would start with the host and that have an order, serve one of *mounts* or stand on one."""
     import lxc
 
-    ordered = {
-        name: startup for (kind, name), startup in startups.items() if kind == "container" and "order" in startup
-    }
+    servers = {mount.guest for mount in mounts}
     return [
-        Guest("container", name, ordered[name], functools.partial(start_container, name))
+        Guest("container", name, startup, functools.partial(start_container, name))
         for name in lxc.list_containers(active=False)
-        if name in ordered and is_to_start(name)
+        for startup in [startups.get(("container", name), {})]
+        if ("order" in startup or name in servers or (mounts and stood_on(name, config_of(name), mounts)))
+        and is_to_start(name)
     ]
 
 
@@ -346,8 +504,8 @@ def say(line: str) -> None:
 
 
 def start() -> bool:
-    startups = read_startups(RECORDS, say)
-    found = containers_to_start(startups)
+    startups, mounts = read_startups(RECORDS, say), read_mounts(MOUNTS, say)
+    found = containers_to_start(startups, mounts)
     is_complete = True
     try:
         found += machines_to_start(startups)
@@ -357,13 +515,24 @@ def start() -> bool:
     # systemd ends a start that goes on while the host is shut down, and then stops what runs: what begins to start must run by then.
     is_over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_told: is_over.set())
+    if mounts:
+        found = [
+            waiting_for(
+                guest,
+                stood_on(guest.name, definition_of(guest.kind, guest.name), mounts),
+                runs,
+                is_over.wait,
+                is_over.is_set,
+            )
+            for guest in found
+        ]
     return start_all(found, say, is_over.wait, is_over.is_set) and is_complete
 
 
 def stop(all_seconds: float, environment: t.Mapping[str, str]) -> bool:
     # What libvirt-guests is told holds here too. There 0 stands for no limit.
     each_seconds = min(float(environment.get("SHUTDOWN_TIMEOUT") or 300) or all_seconds, all_seconds)
-    startups = read_startups(RECORDS, say)
+    startups, mounts = read_startups(RECORDS, say), read_mounts(MOUNTS, say)
     found = containers_to_stop(startups, each_seconds)
     is_complete = True
     try:
@@ -371,6 +540,16 @@ def stop(all_seconds: float, environment: t.Mapping[str, str]) -> bool:
     except GuestError as exc:
         say(f"<3>no virtual machine is shut down: {exc}")
         is_complete = False
+    if mounts:
+        found = [
+            dataclasses.replace(
+                unmounting(guest, [mount for mount in mounts if mount.guest == guest.name], say),
+                stands_on=tuple(
+                    mount.guest for mount in stood_on(guest.name, definition_of(guest.kind, guest.name), mounts)
+                ),
+            )
+            for guest in found
+        ]
     return stop_all(found, say, time.sleep, time.monotonic, each_seconds, all_seconds) and is_complete
 
 

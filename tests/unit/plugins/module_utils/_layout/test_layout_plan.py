@@ -10,8 +10,10 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.claims import Claims, Reservation, Room, Space
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import RefusedError, SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.mount_record import MountRecord
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import (
     BRIDGE,
+    FOLDER,
     GUEST,
     IMAGE,
     POOL,
@@ -25,7 +27,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import 
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import Declared, as_written, parse
 
 OF = {kind.word: kind for kind in KINDS}
-WORDS = {str(kind): kind for kind in (BRIDGE, POOL, IMAGE, GUEST, SERVICE)}
+WORDS = {str(kind): kind for kind in (BRIDGE, POOL, IMAGE, GUEST, SERVICE, FOLDER)}
 
 
 def changes(*paths, after="x"):
@@ -54,6 +56,35 @@ def test_a_guest_comes_after_what_it_requires():
     guest = make("vm", "web", "bridge br0", "pool main", "image debian", "service libvirt")
     items = [guest, make("bridge", "br0"), make("storage_pool", "main"), make("image", "debian")]
     assert names(plan.in_order(items)) == ["br0", "main", "debian", "web"]
+
+
+MEDIA = MountRecord(path="/srv/media", wait_for_guest="nas")
+
+
+def test_who_stands_on_a_mount_comes_after_the_guest_that_serves_it():
+    films = make("container", "films", "folder /srv/media/films")
+    other = make("container", "other", "folder /srv/media2")
+    nas = make("vm", "nas", "folder /srv/media/iso")
+    plan.let_guests_serve([films, other, nas], [MEDIA])
+    assert names(plan.in_order([films, other, nas])) == ["nas", "films", "other"]
+    nas.has_failed = True
+    plan.settle([films, other, nas])
+    assert (films.skipped, other.skipped) == ("depends on vm nas, which failed", None)
+
+
+def test_a_server_that_stands_on_what_it_serves_by_another_guest_waits_for_nobody():
+    further = MountRecord(path="/srv/further", wait_for_guest="films")
+    films = make("container", "films", "folder /srv/media/films")
+    nas = make("vm", "nas", "folder /srv/further/x")
+    plan.let_guests_serve([films, nas], [MEDIA, further])
+    assert names(plan.in_order([films, nas])) == ["nas", "films"]
+
+
+def test_who_serves_and_is_taken_away_comes_before_nobody():
+    films = make("container", "films", "folder /srv/media/films")
+    nas = make("vm", "nas", is_removed=True)
+    plan.let_guests_serve([films, nas], [MEDIA])
+    assert plan.dependencies([films, nas]) == [[], []]
 
 
 def test_what_is_taken_away_comes_after_the_guests_that_go():
