@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from ansible.errors import AnsibleError, AnsibleFilterError
@@ -27,6 +28,8 @@ WORDS = {
     "stopped": ("shutdown_timeout", "force_stop"),
 }
 RUNNING = ("started", "paused")
+# The lists of a guest whose items may name a path of its host as their source.
+SOURCES = ("cdroms", "disks", "mounts", "shares")
 
 
 class FleetError(AnsibleFilterError):
@@ -90,7 +93,8 @@ def steps(
 ) -> Told:
     """What is to do to bring the guests *names* to *state*: the ``steps``, one for each order, by their ``rank``.
 
-    They start from the lowest order to the highest and then those that have none, and stop the other way round. *seen* are
+    They start from the lowest order to the highest and then those that have none, and stop the other way round. One that stands on what
+    another guest serves (``wait_for_guest`` of ``hypervisor_mounts``) starts after that, and stops before it. *seen* are
     the guests that are there: one that is not, or that is as it should be, is in no step. Only a guest that shall run is started.
     What is taken away is one step, whatever is there: something may be kept of what is not.
     Each step has its lists for ``layout``, ``vms`` and ``containers``, with only those options that say how long a guest may take, what to
@@ -104,12 +108,20 @@ def steps(
     if state not in STATES:
         raise FleetError(f"the state of a step is {state!r}; it must be one of {', '.join(STATES)}")
     there = {str(guest["name"]): guest for guest in seen or ()}
-    found: dict[int, Told] = {}
+
+    @functools.cache
+    def mounts_of(hypervisor: str) -> t.Any:
+        return variables_of(hypervisor, hostvars).get("hypervisor_mounts") if hypervisor in hostvars else ()
+
+    concerned: dict[str, tuple[Variables, _order.Startup, str]] = {}
+    stands_on: dict[str, list[str]] = {}
     unread: list[Told] = []
     for name in names:
         now = there.get(name, {})
         try:
             options, startup, kind = read_guest(name, hostvars[name], host_of(hostvars[name], hostvars))
+            sources = sources_of(options)
+            stands_on[name] = servers_of(sources, mounts_of(hostvars[name].get("guest_hypervisor"))) if sources else []
         except (AnsibleError, UndefinedError) as exc:
             if state != "stopped":
                 said = str(exc)
@@ -121,13 +133,37 @@ def steps(
             options, startup, kind = {}, {}, str(now.get("kind"))
         if not is_concerned(state, now.get("state"), options):
             continue
-        rank = 0 if state == "absent" else _order.rank(startup, stops=state == "stopped")
+        concerned[name] = options, startup, kind
+    startups = {name: its[1] for name, its in concerned.items()}
+    places = _order.places(startups, stands_on, stops=state == "stopped")
+    found: dict[float, Told] = {}
+    for name, (options, startup, kind) in concerned.items():
+        order, further = (0, 0) if state == "absent" else places[name]
+        # Further on than those of its order, and before those of the next.
+        rank = order + further / 1000 if further else order
         step = found.setdefault(rank, {"rank": rank, "delay": 0, "vms": [], "containers": []})
         its = {key: options[key] for key in WORDS[state] if options.get(key) is not None}
         step[f"{kind}s"].append({"name": name, "state": state, **its})
         if state != "absent":
             step["delay"] = max(step["delay"], _order.delay([startup], stops=state == "stopped"))
     return {"steps": [found[rank] for rank in sorted(found)], "unread": unread}
+
+
+def sources_of(options: Variables) -> list[str]:
+    """The paths of its host that a guest with these *options* names."""
+    items = (item for area in SOURCES for item in options.get(area) or ())
+    sources = [str(item.get("source") or "") for item in items if isinstance(item, t.Mapping)]
+    return [source for source in sources if source.startswith("/")]
+
+
+def servers_of(sources: t.Iterable[str], mounts: t.Any) -> list[str]:
+    """The guests that serve what lies at *sources* of a host, by its *mounts*."""
+    return [
+        str(mount["wait_for_guest"])
+        for mount in mounts or ()
+        if isinstance(mount, t.Mapping) and mount.get("wait_for_guest") and mount.get("path")
+        if any(f"{source}/".startswith(f"{str(mount['path']).rstrip('/')}/") for source in sources)
+    ]
 
 
 def read_guest(name: str, variables: Variables, host: Variables) -> tuple[Variables, _order.Startup, str]:

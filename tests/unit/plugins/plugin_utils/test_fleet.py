@@ -106,6 +106,17 @@ def test_guests_start_in_their_order_and_stop_the_other_way_round() -> None:
     assert delays("stopped", "started") == [0, 7, 0]
 
 
+def test_who_stands_on_what_another_guest_serves_starts_after_it_and_stops_before() -> None:
+    media = {"path": "/srv/media", "type": "nfs", "source": "web:/tank", "wait_for_guest": "web"}
+    alpha = {**HOSTVARS["alpha"], "hypervisor_mounts": [media, {"path": "/srv/far", "source": "far:/x"}]}
+    for source, first, last in (("/srv/media/films", "web", "dns"), ("/srv/media2", "dns", "web")):
+        dns = {**HOSTVARS["dns"], "guest_spec": {"mounts": [{"name": "films", "source": source, "path": "/films"}]}}
+        hostvars = {**HOSTVARS, "alpha": alpha, "dns": dns}
+        started, stopped = order("started", "stopped", hostvars), order("stopped", "started", hostvars)
+        assert started.index([first]) < started.index([last])
+        assert stopped.index([last]) < stopped.index([first])
+
+
 def test_a_startup_among_the_options_counts_like_that_of_the_inventory() -> None:
     web = {**HOSTVARS["web"], "guest_spec": {"startup": {"order": 0, "up_delay": 3}}}
     assert order("started", "stopped", {**HOSTVARS, "web": web}) == [["web"], ["dns"], ["desk"]]
