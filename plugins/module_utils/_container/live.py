@@ -194,9 +194,15 @@ def mounts_of(path: str) -> dict[str, Mounted]:
         fields = line.split(" ")
         if len(fields) < 6:
             continue
-        place, options = f"{fields[2]} {unescape_path(fields[3])}", fields[5].split(",")
+        place, options = f"{fields[2]} {unescape_path(_root_in(fields))}", fields[5].split(",")
         found[unescape_path(fields[4])] = Mounted(place, "ro" in options, "idmapped" in options)
     return found
+
+
+def _root_in(fields: t.Sequence[str]) -> str:
+    """What of its file system a line of ``mountinfo`` has mounted. NFS says ``/`` of every folder, and which it is as its source (6.12)."""
+    type_, source = (*fields[fields.index("-", 6) + 1 :], "", "")[:2] if "-" in fields[6:] else ("", "")
+    return source if type_ in ("nfs", "nfs4") else fields[3]
 
 
 def place_of(source: str, mounts: t.Mapping[str, Mounted]) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import types
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,18 @@ def test_a_container_without_a_way_out_has_its_links(ip, text):
 def test_a_container_without_a_network_is_told_as_such(ip):
     ip("[]\n[]\n")
     assert (live._look_inside()["links"], live._look_inside()["routes"]) == ([], [])
+
+
+def test_a_folder_of_an_nfs_mount_is_known_by_what_the_kernel_calls_its_source(tmp_path: Path) -> None:
+    """As Linux 6.12 wrote it: of NFS every root is ``/``."""
+    line = "{} 130 0:68 / {} rw,relatime shared:2 master:9 - nfs4 10.88.0.5:/export{} rw,vers=4.2\n"
+    folder = tmp_path / "media"
+    (folder / "films").mkdir(parents=True)
+    (tmp_path / "host").write_text(f"1 0 254:0 / / rw - ext4 /dev/vda rw\n{line.format(2, folder, '')}")
+    (tmp_path / "inside").write_text(line.format(3, "/films", "/films"))
+    wanted = live.place_of(str(folder / "films"), live.mounts_of(str(tmp_path / "host")))
+    assert wanted == "0:68 10.88.0.5:/export/films"
+    assert live.mounts_of(str(tmp_path / "inside"))["/films"].place == wanted
+    # Lines without their second half are of tests alone.
+    (tmp_path / "short").write_text("1 0 254:0 /a /b rw\n")
+    assert live.mounts_of(str(tmp_path / "short"))["/b"].place == "254:0 /a"
