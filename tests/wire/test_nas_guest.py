@@ -1,0 +1,260 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host whose NAS is its own guest: it starts and is shut down whether or not that answers, and a run ends in time with a sentence.
+
+The host is an ordinary machine, which has what this one lacks: a kernel with NFS, and systemd. The server is a program in a container of it.
+What is run is the code of the modules, on the host itself: over ssh each task would cost more than all of this.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar
+from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
+from ansible_collections.homelab.hybrid.tests.harness import debian_images, ordinary_vm, tiny_root
+from ansible_collections.homelab.hybrid.tests.harness.ordinary_host import PACKAGES, OrdinaryHost
+from ansible_collections.homelab.hybrid.tests.harness.wired_host import COLLECTION
+
+SSH = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR")
+GANESHA = """\
+NFS_CORE_PARAM { allow_set_io_flusher_fail = true; Protocols = 4; }
+NFSV4 { Graceless = true; }
+EXPORT {
+  Export_Id = 1; Path = /export; Pseudo = /export; Access_Type = RW; Squash = No_Root_Squash; SecType = sys;
+  Protocols = 4; Transports = TCP; FSAL { Name = VFS; }
+}
+"""
+MOUNT: dict[str, t.Any] = {
+    "path": "/srv/media",
+    "type": "nfs",
+    "source": "10.88.0.5:/export",
+    "options": ["vers=4.2"],
+    "wait_for_guest": "nas",
+    "wait_timeout": 600,
+}
+COMMON: dict[str, t.Any] = {"state": "started", "autostart": True, "rootfs": {"pool": "main"}, "force_stop": True}
+NAS: dict[str, t.Any] = {
+    **COMMON,
+    "name": "nas",
+    "image": "server",
+    # It opens files by their handles, which root of a user namespace may not.
+    "unprivileged": False,
+    "networks": [{"name": "lan", "bridge": "lan0", "ip": "10.88.0.5/24"}],
+    "mounts": [
+        {"name": "tank", "source": "/srv/tank", "path": "/export"},
+        {"name": "config", "source": "/srv/ganesha", "path": "/etc/ganesha"},
+    ],
+    "shutdown_timeout": 120,
+}
+FILMS: dict[str, t.Any] = {
+    **COMMON,
+    "name": "films",
+    "image": "tiny",
+    # By its order alone it would start first, and stop last.
+    "startup": {"order": 1},
+    "networks": [{"name": "lan", "bridge": "lan0", "ip": "10.88.0.6/24"}],
+    "mounts": [{"name": "films", "source": "/srv/media/films", "path": "/films"}],
+    "shutdown_timeout": 20,
+}
+LAYOUT: dict[str, t.Any] = {
+    "bridges": [{"name": "lan0", "mode": "nat", "address": "10.88.0.1/24", "state": "started"}],
+    "storage_pools": [{"name": "main", "path": "/srv/pool", "state": "started"}],
+    "images": [
+        {"name": "server", "kind": "container", "path": "/srv/server.tar.zst"},
+        {"name": "tiny", "kind": "container", "path": "/srv/tiny.tar.zst"},
+    ],
+}
+BOTH = {**LAYOUT, "containers": [FILMS, NAS]}
+RUN = """
+import json, sys
+sys.path.insert(0, "/run/code")
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import converge
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
+from ansible_collections.homelab.hybrid.plugins.module_utils._mount.resource import HostMount
+what, dry_run, params = json.load(sys.stdin)
+if what == "mount":
+    outcome = converge(HostMount(), params, host=Host(), dry_run=dry_run)
+    warnings = outcome.plan.warnings
+else:
+    outcome = converge_layout(params, dry_run=dry_run)
+    warnings = outcome.warnings
+print(json.dumps({"warnings": warnings, **outcome.result()}, default=str))
+"""
+AWAY = "10.88.0.5:/export, which is mounted at /srv/media, does not answer, and /srv/media/films lies there"
+# A server that is gone costs some seconds; what else a run and a restart cost, they cost under emulation anyway.
+RUN_SECONDS, RESTART_SECONDS = 240, 900
+
+
+class Machine(OrdinaryHost):
+    """The host, with the code of this collection on it."""
+
+    def send(self, data: bytes, command: str) -> str:
+        argv = ["ssh", "-i", str(self.key), "-p", str(self.port), *SSH, f"root@{self.address}", command]
+        done = subprocess.run(argv, input=data, capture_output=True, timeout=1800, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    def bring_code(self) -> None:
+        """The modules, and what the role hypervisor writes of units and programs."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for path in (COLLECTION / "plugins/module_utils").rglob("*.py"):
+                archive.add(path, f"ansible_collections/homelab/hybrid/{path.relative_to(COLLECTION)}")
+        self.send(packed.getvalue(), "mkdir -p /run/code && tar xz -C /run/code && cat > /dev/null")
+        self.send(RUN.encode(), "cat > /run/code/run.py")
+
+    def set_up(self) -> None:
+        for file in files_of_role():
+            self.send(file["content"].encode(), f"install -D -m {file['mode']} /dev/stdin {file['path']}")
+        units = "libvirtd homelab-hybrid-guests homelab-hybrid-guests-stop"
+        self.ask(
+            f"systemctl daemon-reload; systemctl enable --quiet {units}; systemctl start homelab-hybrid-guests-stop"
+        )
+
+    def run(self, what: str, params: t.Mapping[str, t.Any], *, dry_run: bool = False) -> dict[str, t.Any]:
+        told = self.send(json.dumps([what, dry_run, params]).encode(), "python3 /run/code/run.py")
+        return t.cast("dict[str, t.Any]", json.loads(told))
+
+    def done(self, what: str, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """A run that changes something, and one that finds nothing left to do."""
+        result = self.run(what, params)
+        assert "msg" not in result and result["changed"], result
+        again = self.run(what, params)
+        assert "msg" not in again and not again["changed"], again
+        return result
+
+    def restart(self) -> float:
+        """A reboot by systemd; how many seconds it took until the host answered again."""
+        boot = "cat /proc/sys/kernel/random/boot_id"
+        before, begin = self.ask(boot), time.monotonic()
+        self.ask("systemctl reboot")
+        wait_until("another boot", lambda: self.ask(boot) not in ("", before), timeout_seconds=RESTART_SECONDS)
+        seconds = time.monotonic() - begin
+        # The unit that starts guests has done so when it is active.
+        wait_until(
+            "the guests to be started",
+            lambda: self.ask("systemctl is-active homelab-hybrid-guests") in ("active", "failed"),
+            timeout_seconds=RESTART_SECONDS,
+        )
+        self.bring_code()
+        return seconds
+
+    def journal(self, unit: str, boot: int = 0) -> str:
+        return self.ask(f"journalctl -b {boot} -t {unit} -o cat")
+
+
+def files_of_role() -> list[dict[str, str]]:
+    """The units and programs of the role hypervisor, as it writes them."""
+    role, loader = COLLECTION / "roles/hypervisor", DataLoader()
+    known: dict[str, t.Any] = {
+        "ansible_search_path": [str(role)],
+        "ansible_managed": "Ansible managed",
+        "__hypervisor_read": {"is_container": False},
+    }
+    for folder in ("defaults", "vars"):
+        known |= loader.load_from_file(str(role / folder / "main.yml"), trusted_as_template=True)
+    init_plugin_loader()
+    try:
+        templar = Templar(loader=loader, variables=known)
+        return t.cast("list[dict[str, str]]", templar.resolve_variable_expression("__hypervisor_unit_files_of_hosts"))
+    finally:
+        # Ansible's own finder refuses packages that Python's has begun.
+        _AnsibleCollectionFinder._remove()
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Machine]:
+    image = ordinary_vm.built([*PACKAGES, "cifs-utils", "nfs-common"])
+    server = debian_images.container_root("trixie", ("nfs-ganesha", "nfs-ganesha-vfs", "samba"))
+    folder: Path = tmp_path_factory.mktemp("control")
+    tiny_root.build(folder / "tiny.tar.zst")
+    with Machine.running(folder, lambda place: ordinary_vm.start(image, place)) as its:
+        its.ask("mkdir -p /srv/tank/films /srv/ganesha && echo hello > /srv/tank/films/a")
+        # What the host says while it is shut down has to outlive that.
+        its.ask("mkdir -p /var/log/journal && systemctl restart systemd-journald")
+        its.send(GANESHA.encode(), "cat > /srv/ganesha/ganesha.conf")
+        its.send(server.read_bytes(), "cat > /srv/server.tar.zst")
+        its.send((folder / "tiny.tar.zst").read_bytes(), "cat > /srv/tiny.tar.zst")
+        its.bring_code()
+        its.set_up()
+        yield its
+
+
+def test_who_stands_on_the_mount_comes_after_its_server_and_reads_and_writes_there(host: Machine) -> None:
+    planned = host.run("mount", MOUNT, dry_run=True)
+    assert planned["plan"] == [{**change, "done": False} for change in host.done("mount", MOUNT)["plan"]]
+    # Nobody has asked for it yet.
+    assert host.ask("findmnt -n -o FSTYPE /srv/media") == "autofs"
+    host.done("layout", {**LAYOUT, "containers": [NAS]})
+    # LXC lets no container open files by their handles, and the server of this one lives on it.
+    host.ask("echo 'lxc.seccomp.profile =' >> /var/lib/lxc/nas/config; lxc-stop -n nas; lxc-start -n nas")
+    result = host.done("layout", BOTH)
+    assert any("takes no mapped owners, and is bound without" in warning for warning in result["warnings"]), result
+    assert "nfs4" in host.ask("findmnt -n -o FSTYPE /srv/media")
+    assert host.ask("lxc-attach -n films -- cat /films/a") == "hello"
+    host.ask("echo more > /srv/media/films/b")
+    assert host.ask("cat /srv/tank/films/b") == "more"
+
+
+def test_what_guests_stand_on_is_not_taken_away(host: Machine) -> None:
+    told = host.run("mount", {"path": "/srv/media", "state": "absent"})
+    assert told["msg"] == "state: films stands on what is mounted at /srv/media"
+    host.ask("echo 'far:/x /srv/far nfs defaults 0 0' >> /etc/fstab")
+    told = host.run("mount", {"path": "/srv/far", "type": "nfs", "source": "far:/x"})
+    assert told["msg"].startswith("path: /etc/fstab has a line for it already: 'far:/x /srv/far nfs defaults 0 0'")
+    host.ask("sed -i /^far/d /etc/fstab")
+
+
+def test_a_host_that_restarts_starts_the_server_first_and_unmounts_before_it_stops(host: Machine) -> None:
+    host.restart()
+    started = host.journal("homelab-hybrid-guests")
+    assert started.index("container nas: started") < started.index("container films: started"), started
+    assert host.ask("lxc-attach -n films -- cat /films/b") == "more"
+    stopped = host.journal("homelab-hybrid-guests-stop", -1)
+    order = [stopped.index(line) for line in ("container films: ", "/srv/media: unmounted", "container nas: ")]
+    assert order == sorted(order) and "let go of" not in stopped, stopped
+    assert not host.run("layout", BOTH)["changed"]
+
+
+def test_a_run_ends_in_time_and_says_that_the_server_is_gone(host: Machine) -> None:
+    # The guest runs, and nobody serves.
+    host.ask("lxc-attach -n nas -- systemctl mask --now nfs-ganesha")
+    for dry_run in (True, False):
+        begin = time.monotonic()
+        told = host.run("layout", BOTH, dry_run=dry_run)
+        assert time.monotonic() - begin < RUN_SECONDS
+        assert "msg" not in told and not told["changed"], told
+        assert f"{AWAY}. The guest nas, which serves it, runs: see whether its server does" in told["warnings"], told
+    # What would have to be changed waits as long as it was told to, and fails alone.
+    host.done("mount", {"path": "/srv/media", "wait_timeout": 5})
+    begin = time.monotonic()
+    told = host.run("layout", {**LAYOUT, "containers": [{**FILMS, "memory": "64MiB"}, NAS]})
+    assert time.monotonic() - begin < RUN_SECONDS
+    assert told["msg"].startswith(f"1 of 6 failed: container films: {AWAY}"), told
+
+
+def test_a_host_whose_server_is_gone_is_shut_down_in_time_and_starts_without(host: Machine) -> None:
+    assert host.restart() < RESTART_SECONDS
+    stopped = host.journal("homelab-hybrid-guests-stop", -1)
+    assert "/srv/media: unmounted" in stopped, stopped
+    started = host.journal("homelab-hybrid-guests")
+    assert "container nas: started" in started, started
+    assert "container films: is not started: 10.88.0.5:/export at /srv/media did not answer within 5 s" in started
+    host.ask("lxc-attach -n nas -- systemctl unmask nfs-ganesha; lxc-attach -n nas -- systemctl start nfs-ganesha")
+    wait_until("the mount to answer", lambda: host.ask("cat /srv/media/films/b") == "more", timeout_seconds=300)
+    assert not host.run("layout", BOTH).get("msg")
+    assert host.ask("lxc-attach -n films -- cat /films/b") == "more"
