@@ -34,6 +34,7 @@ RANK = {
     "_run": 1,
     "_host": 2,
     "_opnsense": 3,
+    "_truenas": 3,
     "_bridge": 3,
     "_mount": 3,
     "_storage": 3,
@@ -52,6 +53,7 @@ OWNERS = {
     "_mount": {"_host_mount"},
     "_snapshot": {"guest_snapshot"},
     "_opnsense": {"_opnsense"},
+    "_truenas": {"_truenas"},
 }
 THIRD_PARTY = {"libvirt", "libvirt_qemu", "lxc", "lxml", "pycdlib", "pyroute2", "yaml"}
 LIBRARIES = SHARED / "_core" / "libraries.py"

@@ -41,6 +41,7 @@ MAY_LOAD = {
     "layout": {*ROOMS, "_layout"},
     "_kept": set(),
     "_opnsense": set(),
+    "_truenas": set(),
 }
 IMPORT = """
 import importlib, json, sys

@@ -10,14 +10,16 @@ By TLS it takes one certificate, which the caller knows by its digest: what lies
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import socket
-import ssl
 import struct
-import time
 import typing as t
+
+if t.TYPE_CHECKING:
+    import ssl
 
 _CONNECT_SECONDS = 5.0
 # So long nothing is read at a time: in between the caller is asked whether it goes on.
@@ -51,6 +53,8 @@ def digest_of(address: str, port: int) -> str:
 
 
 def _tls(connection: socket.socket, address: str) -> ssl.SSLSocket:
+    import ssl  # costly, and most modules speak with nobody
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Its digest is compared in the place of its name and of who signed it.
     context.check_hostname = False
@@ -102,6 +106,12 @@ class Connection:
         return self
 
     def __exit__(self, *dummy: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        # Who is gone already hears no farewell.
+        with contextlib.suppress(OSError):
+            self._send(_CLOSE, b"")
         self._socket.close()
 
     def call(self, method: str, *params: t.Any) -> t.Any:
@@ -199,9 +209,3 @@ class Connection:
                 raise ConnectionError("the connection ended")
             self._read += piece
             return
-
-
-def until(seconds: float) -> t.Callable[[], bool]:
-    """Whether *seconds* are not over yet."""
-    deadline = time.monotonic() + seconds
-    return lambda: time.monotonic() < deadline
