@@ -122,9 +122,9 @@ def config(wanted: Values) -> str:
         _fill(_add(vlans, "vlan"), {**its, "vlanif": _vlan_device(number)})
     _write_gateways(root, wanted)
     dhcp = _add(root, "dnsmasq")
-    served = dict.fromkeys(its["interface"] for its in its_items["dhcp_ranges"])
-    # Unbound has the port of DNS, as upstream's own configuration has it.
-    _fill(dhcp, {"enable": "1" if served else "0", "port": "53053", "interface": ",".join(served)})
+    # Unbound has the port of DNS, as upstream's own configuration has it. Without an interface that is named it gives addresses on those of the
+    # ranges, of which the API may get more.
+    _fill(dhcp, {"enable": "1", "port": "53053"})
     for its in its_items["dhcp_ranges"]:
         _fill(_add(dhcp, "dhcp_ranges"), its)
     for its in its_items["dhcp_hosts"]:

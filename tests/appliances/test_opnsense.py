@@ -25,10 +25,11 @@ import yaml
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
 from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense.run import ARGUMENTS, Outcome, converge_opnsense
+from ansible_collections.homelab.hybrid.plugins.module_utils._vm import importing
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._opnsense import made
 from ansible_collections.homelab.hybrid.tests.harness import machines, opnsense_image
-from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now
 from ansible_collections.homelab.hybrid.tests.harness.labs import ROOT, changed
 from ansible_collections.homelab.hybrid.tests.harness.machines import command, virsh
 from ansible_collections.homelab.hybrid.tests.harness.signer import Signer
@@ -59,23 +60,54 @@ WANTED: dict[str, t.Any] = {
     "rules": [{"name": "LAN to any", "interface": "lan", "source": "lan"}],
 }
 MADE = made(WANTED)
-MACHINE = {
-    "name": NAME,
-    "state": "started",
+SPEC: dict[str, t.Any] = {
     "memory": "512MiB",
+    "vcpus": 1,
     "image": IMAGE,
     "disks": [{"name": "root", "pool": machines.POOL, "size": "1GiB"}],
     "networks": [{"name": "wan", "bridge": WAN}, {"name": "lan", "bridge": LAN}],
-    "install": {
-        "answer": "config",
-        "answer_text": MADE["config"],
-        "done_when": "serial",
-        "pattern": r"Restoring config\.xml\.\.\.[\s\S]*\*\*\* gate\.",
-        "timeout": 900,
-    },
     "shutdown_timeout": 120,
     "force_stop": True,
 }
+ANSWER = {
+    "answer": "config",
+    "answer_text": MADE["config"],
+    "done_when": "serial",
+    "pattern": r"Restoring config\.xml\.\.\.[\s\S]*\*\*\* gate\.",
+}
+MAKES = """\
+- hosts: {name}
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: homelab.hybrid.opnsense
+        tasks_from: guest
+    - homelab.hybrid.layout:
+        vms: "{{{{ [inventory_hostname] | homelab.hybrid.guest_options(hostvars, 'vm') }}}}"
+      delegate_to: alpha
+"""
+ROLE = """\
+- hosts: {name}
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: homelab.hybrid.opnsense
+        tasks_from: {part}
+"""
+
+
+def play(folder: Path, text: str, *argv: str, **more: t.Any) -> subprocess.CompletedProcess[str]:
+    """A play as a user writes it. Nobody connects to its guest."""
+    lists = ("interfaces", "dhcp_ranges", "dns_hosts", "rules", "secret", "hostname", "domain", "timeservers")
+    variables = {f"opnsense_{key}": WANTED[key] for key in lists}
+    guest = {"guest_hypervisor": "alpha", "guest_kind": "vm", "guest_services": ["opnsense"], "guest_spec": SPEC}
+    host = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
+    hosts = {"alpha": host, NAME: {"ansible_host": "192.0.2.1", **guest, **variables, **more}}
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    (folder / "play.yml").write_text(text)
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"), "ANSIBLE_NOCOLOR": "1"}
+    command_line = [str(ROOT / ".build/venv/bin/ansible-playbook"), "-i", "hosts.yml", "play.yml", *argv]
+    return subprocess.run(command_line, capture_output=True, text=True, env=environment, check=False, cwd=folder)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +127,11 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Path]:
         command("ip", "addr", "add", OURS, "dev", LAN)
         try:
             check_run_again(Image(), image)
-            check_run_again(KvmVm(), MACHINE)
+            folder = tmp_path_factory.mktemp("play")
+            made_now, again = (play(folder, MAKES.format(name=NAME)) for _run in range(2))
+            assert made_now.returncode == 0 and changed(made_now) == 1, made_now.stdout + made_now.stderr
+            assert again.returncode == 0 and changed(again) == 0, again.stdout
+            assert MADE["secrets"]["key"] not in made_now.stdout
             yield pool
         finally:
             converge_now(
@@ -124,7 +160,7 @@ async def asked(path: str, secret: str) -> t.Any:
 
 
 def test_it_has_imported_its_configuration_and_nothing_is_left_of_it(gate: Path) -> None:
-    """The medium is in no drive any more, its disk was grown before its first start, and a second run finds nothing to do."""
+    """The medium is in no drive any more, and its disk was grown before its first start."""
     root = machines.running(NAME)
     assert root.find("devices/disk[@device='cdrom']") is None and root.find("devices/serial/log") is None
     assert not Path(paths.installer_folder(NAME)).exists()
@@ -132,7 +168,6 @@ def test_it_has_imported_its_configuration_and_nothing_is_left_of_it(gate: Path)
     assert json.loads(record)["install"]["stage"] == "done" and MADE["secrets"]["key"] not in record
     (disk,) = gate.glob(f"{NAME}.root*")
     assert machines.volume(disk)["virtual-size"] == 1 << 30
-    unchanged(KvmVm(), MACHINE)
 
 
 def test_a_client_of_others_gets_in_by_the_key_that_was_there_before_it(gate: Path) -> None:
@@ -199,40 +234,11 @@ def test_its_items_are_changed_through_its_api_and_stay_when_it_restarts(gate: P
     assert not run(wanted=wanted).changed
 
 
-ROLE = """\
-- hosts: {name}
-  gather_facts: false
-  tasks:
-    - ansible.builtin.include_role:
-        name: homelab.hybrid.opnsense
-        tasks_from: {part}
-"""
-
-
-def play(folder: Path, part: str, *argv: str) -> subprocess.CompletedProcess[str]:
-    """The role's tasks *part*, as a user runs them. Nobody connects to its guest."""
-    lists = {
-        key: WANTED[key] for key in ("interfaces", "dhcp_ranges", "dns_hosts", "rules", "secret", "hostname", "domain")
-    }
-    variables = {f"opnsense_{key}": value for key, value in lists.items()}
-    guest = {
-        "guest_hypervisor": "alpha",
-        "guest_kind": "vm",
-        "guest_spec": {"networks": MACHINE["networks"]},
-        **variables,
-    }
-    host = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
-    inventory = {"all": {"hosts": {"alpha": host, NAME: {**guest, "ansible_host": "192.0.2.1"}}}}
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    (folder / "play.yml").write_text(ROLE.format(name=NAME, part=part))
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"), "ANSIBLE_NOCOLOR": "1"}
-    command_line = [str(ROOT / ".build/venv/bin/ansible-playbook"), "-i", "hosts.yml", "play.yml", *argv]
-    return subprocess.run(command_line, capture_output=True, text=True, env=environment, check=False, cwd=folder)
-
-
 def test_the_role_makes_it_what_its_variables_say(gate: Path, tmp_path: Path) -> None:
     """From the hypervisor alone; a check says what the run does, and a second run does nothing."""
-    check, real, again = (play(tmp_path, "main", *argv) for argv in (["--check", "--diff"], [], []))
+    check, real, again = (
+        play(tmp_path, ROLE.format(name=NAME, part="main"), *argv) for argv in (["--check", "--diff"], [], [])
+    )
     for done in (check, real, again):
         assert done.returncode == 0, done.stdout + done.stderr
         assert MADE["secrets"]["secret"] not in done.stdout and "UNREACHABLE" not in done.stdout
@@ -240,22 +246,39 @@ def test_the_role_makes_it_what_its_variables_say(gate: Path, tmp_path: Path) ->
     assert changed(check) == changed(real) == 1 and changed(again) == 0
     kept = json.loads(Path(f"/var/lib/homelab_hybrid/secrets/opnsense/{NAME}.json").read_text())
     assert kept == MADE["secrets"]
-    assert play(tmp_path, "check").returncode == 0
+    assert play(tmp_path, ROLE.format(name=NAME, part="check")).returncode == 0
 
 
 def test_an_update_goes_through_the_door_and_back_where_it_does_not_answer(gate: Path, tmp_path: Path) -> None:
-    said = play(tmp_path, "update", "--check")
+    said = play(tmp_path, ROLE.format(name=NAME, part="update"), "--check")
     assert said.returncode == 0 and changed(said) == 1, said.stdout + said.stderr
-    done = play(tmp_path, "update")
+    done = play(tmp_path, ROLE.format(name=NAME, part="update"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert run(ask="updates", dry_run=True).facts["version"] == "26.7.1"
-    failed = play(tmp_path, "update", "-e", json.dumps({"opnsense_update_seconds": 20}))
+    failed = play(tmp_path, ROLE.format(name=NAME, part="update"), opnsense_update_seconds=20)
     assert failed.returncode != 0 and "went back to 26.7.1, which answers" in failed.stdout, failed.stdout
     assert run(ask="updates", dry_run=True).facts["version"] == "26.7.1"
 
 
 def test_what_opens_it_is_forgotten_with_it(gate: Path, tmp_path: Path) -> None:
-    done = play(tmp_path, "remove")
+    done = play(tmp_path, ROLE.format(name=NAME, part="remove"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert not Path(f"/var/lib/homelab_hybrid/secrets/opnsense/{NAME}.json").exists()
     assert not Path(paths.record_path("appliances", NAME)).exists()
+
+
+def test_one_that_was_not_answered_in_time_is_never_left_running(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would run with the password of its image; the next run begins anew, with a disk of its own."""
+    other = f"{NAME}-late"
+    guest = {**SPEC, "name": other, "state": "stopped", "networks": [], "install": {**ANSWER, "timeout": 600}}
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "_type", lambda *_words: None)
+        late = converge_now(KvmVm(), guest)
+    assert late.error is not None and "was not answered in time" in late.error.message
+    assert machines.state_of(other) == "shut off"
+    try:
+        anew = converge_now(KvmVm(), guest)
+        assert anew.error is None, anew.error
+        assert machines.state_of(other) == "shut off" and not Path(paths.installer_folder(other)).exists()
+    finally:
+        converge_now(KvmVm(), {"name": other, "state": "absent", "delete": ["disks"], "force_stop": True})

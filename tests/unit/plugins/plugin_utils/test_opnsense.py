@@ -122,6 +122,12 @@ def test_what_the_api_compares_is_what_it_starts_with():
     assert (found["rules"][1]["interface"], found["rules"][1]["protocol"]) == ("opt1", "TCP")
 
 
+def test_ranges_that_come_later_need_no_other_setting():
+    """Dnsmasq of OPNsense takes the interfaces of its ranges where none is named (getDhcpInterfaces of 26.7)."""
+    its = root(dhcp_ranges=[])
+    assert its.findtext("dnsmasq/enable") == "1" and its.find("dnsmasq/interface") is None
+
+
 def test_both_sides_know_the_same_kinds_and_the_same_mark():
     assert {kind.name: kind.description for kind in compare.KINDS} == _opnsense.DESCRIPTIONS
     assert compare.MARK == _opnsense.MARK
