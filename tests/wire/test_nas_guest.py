@@ -120,6 +120,8 @@ class Machine(OrdinaryHost):
     def set_up(self) -> None:
         for file in files_of_role():
             self.send(file["content"].encode(), f"install -D -m {file['mode']} /dev/stdin {file['path']}")
+        # The ids of unprivileged containers.
+        self.ask("for file in subuid subgid; do echo root:100000:65536000 >> /etc/$file; done")
         units = "libvirtd homelab-hybrid-guests homelab-hybrid-guests-stop"
         self.ask(
             f"systemctl daemon-reload; systemctl enable --quiet {units}; systemctl start homelab-hybrid-guests-stop"
@@ -132,7 +134,7 @@ class Machine(OrdinaryHost):
     def done(self, what: str, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """A run that changes something, and one that finds nothing left to do."""
         result = self.run(what, params)
-        assert "msg" not in result and result["changed"], result
+        assert "msg" not in result and result["changed"], result.get("msg", result)
         again = self.run(what, params)
         assert "msg" not in again and not again["changed"], again
         return result
