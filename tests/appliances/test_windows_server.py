@@ -8,6 +8,7 @@ What no stand-in tells is how the Setup of Microsoft takes the answer. It is jud
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import time
@@ -53,12 +54,21 @@ class Windows(Lab):
         }
 
     def write(self) -> Path:
-        images = [{"name": name, "kind": "iso", "path": str(labs.FOLDER / f"{name}.iso")} for name in MEDIA]
+        files = {name: labs.FOLDER / f"{name}.iso" for name in MEDIA}
+        images = [
+            {"name": name, "kind": "iso", "path": str(path), "checksum": digest_of(path)}
+            for name, path in files.items()
+        ]
         host = {**labs.HOST, "hypervisor_images": images}
         path = self.folder / "hosts.yml"
         children: Variables = {"hypervisors": {"hosts": {"alpha": host}}, "guests": {"hosts": self.hosts}}
         path.write_text(yaml.safe_dump({"all": {"children": children}}))
         return path
+
+
+def digest_of(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
 @pytest.fixture(scope="module")
