@@ -18,7 +18,7 @@ description:
     by that name. Other lists, texts and numbers are replaced as a whole. V(null) takes away what a profile says, as if nobody had written it.
   - An option is one option by whichever of its names it is written; C(vcpus) and C(cpu.cores) are one too.
   - A dictionary in C(cloud_init.user_data), C(cloud_init.meta_data) and C(cloud_init.network_config) becomes YAML text here, on the control node,
-    C(user_data) under the line C(#cloud-config).
+    C(user_data) under the line C(#cloud-config). One in C(cloud_init.files) becomes JSON.
     So the module gets one secret text, and not a dictionary whose words and digits would be masked everywhere.
   - When the guest starts and stops among the others is the option C(startup), and the variable C(guest_startup) is the place for it. Where C(startup)
     stands in a profile or in C(guest_spec) it means the same; C(guest_startup) is laid over it, key by key.

@@ -1472,8 +1472,7 @@ options:
           - A PCI device is taken from the host's driver when the machine starts with it or gets it, and is given back after
             (C(managed) of libvirt). That needs an IOMMU, and goes only for all devices of an IOMMU group at once.
           - What the host itself needs is refused, and named - the card of its default route or of the connection to it, a
-            port of a bridge, a disk that is mounted or that something stands on. So is what another machine runs with, and
-            a USB device that a container runs with.
+            port of a bridge, a disk that is mounted or that something stands on. So is what another machine runs with.
           - A machine with a PCI device is not saved to disk (O(vms[].state=suspended)).
           - B(In short:) live.
         type: list
@@ -1626,6 +1625,20 @@ options:
                 or O(vms[].networks[].ip6) say other.
               - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: YAML as text.'
             type: str
+          files:
+            description:
+              - Files for a system that looks for a medium of its own and knows nothing of NoCloud, in the place of everything
+                else here. A dictionary of paths and texts as JSON (filter C(to_json)), such as C(network/my-network) for
+                Home Assistant OS.
+              - May hold secrets, and is never shown.
+              - 'B(In short:) for the next boot. C(unset) sets it to nothing. Allowed: paths and texts, as JSON.'
+            type: str
+          label:
+            description:
+              - The label of the medium with O(vms[].cloud_init.files), by which the system finds it, such as C(CONFIG). V(cidata)
+                where nothing is written.
+              - 'B(In short:) for the next boot. C(unset) sets it to V(cidata). Allowed: 1 to 16 letters, digits and ''_''.'
+            type: str
           on_change:
             description:
               - What another seed does to a machine that stands. V(next_boot) has it read at the next boot as of the same
@@ -1694,7 +1707,6 @@ options:
               - The address of the host on which it listens. Without it only programs of the host itself reach the screen;
                 C(ssh -L) or virt-viewer bring it to another place.
               - Neither VNC nor SPICE encrypts here what it sends.
-              - Refused where this host has no such address and the machine is to run; one that is only defined says so.
               - 'B(In short:) for the next boot. C(unset) sets it to V(127.0.0.1). Allowed: an IPv4 or IPv6 address.'
             type: str
           port:

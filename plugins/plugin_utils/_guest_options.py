@@ -24,6 +24,8 @@ from ._profiles import ALLOW, ARGUMENTS, DELETE, Layer, ProfileError, lay, mappi
 
 GIVEN_FOR_A_RUN = {"allow": "guest_allow", "delete": "guest_delete"}
 TEXTS_OF_CLOUD_INIT = {"user_data": "#cloud-config\n", "meta_data": "", "network_config": ""}
+# JSON, which the modules read without a library.
+FILES_OF_CLOUD_INIT = "files"
 
 
 def guest_spec(
@@ -264,12 +266,14 @@ def as_text(key: str, value: t.Any, name: str) -> t.Any:
 
     :raises AnsibleFilterError: for a list, which is no document of cloud-init.
     """
-    if key not in TEXTS_OF_CLOUD_INIT or isinstance(value, str):
+    if key not in (*TEXTS_OF_CLOUD_INIT, FILES_OF_CLOUD_INIT) or isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)):
         raise AnsibleFilterError(f"guest_spec of {name}: cloud_init.{key} is a list; it must be a dictionary or text")
     if not isinstance(value, t.Mapping):
         return value
+    if key == FILES_OF_CLOUD_INIT:
+        return json.dumps(plain(value), sort_keys=True)
     text = yaml.safe_dump(plain(value), default_flow_style=False, allow_unicode=True, sort_keys=False, width=1000)
     return TEXTS_OF_CLOUD_INIT[key] + text
 

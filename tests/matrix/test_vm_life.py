@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -325,6 +326,33 @@ def test_a_missing_requirement_is_assumed_by_the_check_and_refused_by_the_run(fo
     run = converge_now(VM, params)
     assert run.error is not None and not run.changed and "hlvm-none" in run.error.message
     assert state_of(NAME) == "" and not (RECORDS / f"{NAME}.json").exists()
+
+
+def test_a_medium_of_files_lies_in_the_place_of_a_seed(folder: Path) -> None:
+    made(disks=[{"name": "root", "pool": POOL, "size": "1M"}])
+    files = {"network/my-network": "[ipv4]\nmethod=auto\n", "authorized_keys": "ssh-ed25519 AAAA one\n"}
+    config = {"files": json.dumps(files), "label": "CONFIG"}
+    check_run_again(VM, {"name": NAME, "cloud_init": config}, ["cloud_init.files", "cloud_init.label"])
+    medium = folder / f"{NAME}.seed.iso"
+    listed = subprocess.run(["isoinfo", "-R", "-f", "-i", str(medium)], capture_output=True, text=True, check=True)
+    assert listed.stdout.split() == ["/authorized_keys", "/network", "/network/my-network"]
+    label = subprocess.run(["blkid", "-p", "-o", "value", "-s", "LABEL", str(medium)], capture_output=True, check=True)
+    assert label.stdout.strip() == b"CONFIG"
+    text = subprocess.run(
+        ["isoinfo", "-R", "-x", "/network/my-network", "-i", str(medium)], capture_output=True, check=True
+    )
+    assert text.stdout.decode() == files["network/my-network"]
+    check_run_again(VM, {"name": NAME, "state": "started"}, ["state"])
+    other = {"name": NAME, "cloud_init": {**config, "files": json.dumps({**files, "authorized_keys": ""})}}
+    run = check_run_again(VM, other, ["cloud_init.files"])
+    assert [change.how.value for change in run.plan.changes] == ["next_boot"]
+    assert "AAAA" not in json.dumps(run.result())
+    refuse(VM, {"name": NAME, "cloud_init": {"user": "joe"}}, "cloud_init.files is all that is on the medium")
+    refuse(VM, {"name": NAME, "cloud_init": {"files": '{"../a": ""}'}}, "'../a' is no path on a medium")
+    refuse(VM, {"name": NAME, "cloud_init": {"files": "{'a': 'b'}"}}, "as JSON")
+    back = {"name": NAME, "cloud_init": {"user": "joe"}, "unset": ["cloud_init.files", "cloud_init.label"]}
+    check_run_again(VM, back, ["cloud_init.files", "cloud_init.label", "cloud_init.user"])
+    assert "meta-data" in seed_files(medium)
 
 
 def test_a_seed_is_read_back_and_changed(folder: Path) -> None:

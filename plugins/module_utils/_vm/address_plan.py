@@ -89,6 +89,9 @@ class AddressPlan(Kind):
                 f"{without}, and {name} has no seed (cloud_init) that would tell it its address. "
                 "Configure it inside, or give it cloud_init"
             )
+        files = self.state.persistent.values.get("cloud_init.files") if self.state.exists else None
+        if self.spec.get("cloud_init.files", files):
+            return f"cloud_init.files is all that {name} is told. Write its address there"
         path, reader = "cloud_init.network_config", reader_of(self.state.presets.seed)
         if reader is None:
             return f"nothing in {name} reads a seed that would tell it its address. Configure it inside"

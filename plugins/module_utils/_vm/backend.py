@@ -268,7 +268,7 @@ class VmBackend(LiveWriter, DiskWriter):
         files = self._seed_files(values, self.state.seed_instance)
         if self.spec.get("cloud_init.on_change") == NEW_INSTANCE and self.state.exists and self.state.seed_path:
             files = self._seed_files(values, seed.another_instance(self.spec.name, files, self.state.seed_instance))
-        data = seed.build(files)
+        data = seed.build(files, seed.label_in(values))
         if SEED_DISK in self.made or self._is_ours(SEED_DISK, self.state.seed_path):
             volume = self.own.record.volumes[SEED_DISK].volume
             self._driver(volume).write(volume, data)
@@ -288,7 +288,7 @@ class VmBackend(LiveWriter, DiskWriter):
     @property
     def _tells_addresses(self) -> bool:
         """Whether the plan changes what the seed that is there tells the cards."""
-        if not self.state.exists or self.state.seed_path is None or self.spec.leaves_seed:
+        if not self.state.exists or self.state.seed_path is None or self.spec.leaves_seed or self._has_own_files:
             return False
         keys = [split(change.path) for change in self.plan.changes]
         names = {name for area, name, key in keys if area == "networks" and key in ("", "ip", "mac", "bridge")}
@@ -298,6 +298,11 @@ class VmBackend(LiveWriter, DiskWriter):
         before = {name: nics[name].value("told") for name in names if name in nics}
         told = {name: (cards[name].ip, cards[name].ip6) for name in names if name in cards}
         return any((its, before.get(name, plain)) != (plain, plain) for name, its in told.items())
+
+    @property
+    def _has_own_files(self) -> bool:
+        """Whether nothing of the cards is in the seed."""
+        return bool(self.spec.get("cloud_init.files", self.state.persistent.values.get("cloud_init.files")))
 
     def set_flag(self, change: Change) -> None:
         with errors_of(f"set {change.path} of {self.spec.name}", ApplyError):

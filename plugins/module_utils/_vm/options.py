@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 import typing as t
 
@@ -81,7 +82,11 @@ ENDS = ("powered_off", "agent", "port", "serial")
 # The disk that cloud_init makes.
 SEED_DISK = SEED_NAME
 
+# What cloud-init looks for.
+SEED_LABEL = "cidata"
+
 _SECTOR = 512
+_FILE_OF_MEDIUM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(/[A-Za-z0-9_.][A-Za-z0-9_.-]{0,63}){0,3}")
 # The numbers below are the host's own.
 _LEAST_CID, _MOST_CID = 3, (1 << 32) - 2
 _GROWS = "growing beyond cpu.max_cores waits for a restart"
@@ -117,6 +122,27 @@ def _parse_rendered(key: str, text: str) -> str:
             f"{key}: must be text. Render a dictionary to YAML on the control node (filter to_nice_yaml)", key=key
         )
     return t.cast(str, check_text(key, text))
+
+
+def _parse_files(key: str, text: str) -> str:
+    try:
+        files = json.loads(text)
+    except (TypeError, ValueError):
+        files = None
+    if not isinstance(files, dict) or not files or not all(isinstance(its, str) for its in files.values()):
+        raise SpecError(
+            f"{key}: must be a dictionary of paths and texts, as JSON. Render it on the control node (filter to_json)",
+            key=key,
+        )
+    for path in files:
+        if not _FILE_OF_MEDIUM.fullmatch(path) or set(path.split("/")) & {".", ".."}:
+            raise SpecError(f"{key}: {path!r} is no path on a medium, such as network/lan", key=key)
+    return shown_files(files)
+
+
+def shown_files(files: t.Mapping[str, str]) -> str:
+    """The *files* of a medium, by their paths on it, as they are declared and compared."""
+    return json.dumps(files, sort_keys=True)
 
 
 def _parse_address(key: str, value: str) -> str:
@@ -182,6 +208,8 @@ MEDIUM = Check(
     PATH.samples,
 )
 RENDERED = Check(_parse_rendered, "YAML as text", ("version: 1", "version: 2"))
+FILES = Check(_parse_files, "paths and texts, as JSON", ('{"authorized_keys": ""}', '{"network/lan": "[ipv4]"}'))
+VOLUME_LABEL = matching(r"[A-Za-z0-9_]{1,16}", "1 to 16 letters, digits and '_'", ("CONFIG", "cidata"))
 USER = matching(r"[a-z_][a-z0-9_-]{0,31}", "a Unix user name: 1 to 32 lower case letters, digits, '_' and '-'")
 PACKAGE = matching(r"[a-z0-9][a-z0-9+.:~=-]{0,127}", "names of packages", ("htop", "vim"))
 MACHINE = matching(
@@ -381,6 +409,8 @@ OPTIONS = Options(
     Option("cloud_init.user_data", check=SECRET, home=SEED, off="", secret=True),
     Option("cloud_init.meta_data", check=RENDERED, home=SEED, off=""),
     Option("cloud_init.network_config", check=RENDERED, home=SEED, off=""),
+    Option("cloud_init.files", check=FILES, home=SEED, off="", secret=True),
+    Option("cloud_init.label", check=VOLUME_LABEL, home=SEED, off=SEED_LABEL),
     Option("cloud_init.on_change", home=TASK, choices=ON_CHANGE),
     Option("boot.order", "list", ORDER, off=(), show=listed),
     Option("boot.once", check=core.ITEM_NAME, home=TASK),

@@ -29,6 +29,9 @@ class Reader(t.NamedTuple):
 
 
 _CLOUD_CONFIG = "#cloud-config"
+_FILES, _LABEL = "cloud_init.files", "cloud_init.label"
+# What says nothing.
+_PLAIN = {_LABEL: "cidata"}
 READERS = {
     CLOUD_INIT: Reader("cloud-init", has_vendor_data=True),
     # As of FreeBSD 14.4 and 15.1, nuageinit(7). It is started by the first boot alone.
@@ -80,7 +83,12 @@ def reader_of(seed: str | None) -> Reader | None:
 
 def obstacles(seed: str | None, values: Values) -> dict[str, str]:
     """Why options of ``cloud_init`` cannot be said to what reads a seed there, as sentences by path."""
-    written = {path: value for path, value in values.items() if value}
+    written = {path: value for path, value in values.items() if value and value != _PLAIN.get(path)}
+    if written.get(_FILES):
+        told = f"{_FILES} is all that is on the medium. Take one of the two off"
+        return {path: told for path in written if path not in (_FILES, _LABEL)}
+    if _LABEL in written:
+        return {_LABEL: f"it is the label of a medium with {_FILES}, and none is written"}
     reader = reader_of(seed)
     if reader is None:
         return dict.fromkeys(written, "nothing in its image reads a seed (presets.seed of the image: none)")

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""The NoCloud seed, which cloud-init, FreeBSD's nuageinit and Windows' cloudbase-init read: a small ISO, read back as what was declared."""
+"""The NoCloud seed, which cloud-init, FreeBSD's nuageinit and Windows' cloudbase-init read: a small ISO, read back as what was declared.
+
+Or in its place files for a system that looks for a medium of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from .._guest.identity import DBUS_MACHINE_ID, LEASES, MACHINE_ID, SECRETS
 from .._guest.options import DHCP, NO_ADDRESS, is_fixed
 from .._image.presets import CLOUD_INIT, CLOUDBASE_INIT, NUAGEINIT
 from .options import CLOUD_INIT as PATHS
+from .options import OPTIONS, SEED_LABEL, shown_files
 from .seed_card import Card
 from .spec import acts_early
 
@@ -25,10 +29,14 @@ Values = t.Mapping[str, t.Any]
 # The network cards by name: the seed configures each when nothing else is written.
 Cards = t.Mapping[str, Card]
 
-LABEL = "cidata"
 # What of a seed is no option: the instance that it tells.
 INSTANCE = "instance"
-_FILES = ("user-data", "meta-data", "network-config", "vendor-data")
+# NoCloud is nothing without it.
+_META_DATA = "meta-data"
+# As mkisofs has it. Of a medium that ends before the last place where it looks for something busybox (1.35, findfs) sees nothing at all.
+_PADDING = bytes(150 * 2048)
+# Where the label of an ISO 9660 image lies, filled up with spaces (ECMA-119, 8.4).
+_LABEL_AT = slice(32768 + 40, 32768 + 72)
 # Where a default route leads.
 _ANY, _ANY6 = "0.0.0.0/0", "::/0"
 _HEAD = "#cloud-config\n"
@@ -79,6 +87,8 @@ def render(
     The shortcuts (user, ssh_keys, packages) are the user data. Where user data is written too they become vendor data, which
     cloud-init merges below it. The seed of a clone also makes what identifies a system anew, once in its instance.
     """
+    if own_files := _text(values, "files"):
+        return dict(json.loads(own_files))
     reader = reader or CLOUD_INIT
     own = _HEAD + _dump(_shortcuts(values, reader))
     user_data = _text(values, "user_data")
@@ -101,8 +111,11 @@ def render(
     return files
 
 
-def read(files: t.Mapping[str, str], guest: str) -> dict[str, str | tuple[str, ...]]:
-    """What the files of a seed say, by option path. What ``render`` made up itself reads as not written."""
+def read(files: t.Mapping[str, str], guest: str, label: str = SEED_LABEL) -> dict[str, str | tuple[str, ...]]:
+    """What the files of a seed with this *label* say, by option path. What ``render`` made up itself reads as not written."""
+    if _META_DATA not in files:
+        nothing: dict[str, str | tuple[str, ...]] = {path: OPTIONS[path].off for path in PATHS}
+        return {**nothing, "cloud_init.files": shown_files(files), "cloud_init.label": label, INSTANCE: ""}
     user_data = files.get("user-data", "")
     own = next((part for part in _parts(files.get("vendor-data", "")) if part.startswith(_HEAD)), user_data)
     shortcuts = _load(own)
@@ -125,6 +138,8 @@ def read(files: t.Mapping[str, str], guest: str) -> dict[str, str | tuple[str, .
         "cloud_init.user_data": user_data,
         "cloud_init.meta_data": "" if own_meta is not None else meta,
         "cloud_init.network_config": "" if read_cards(files) is not None else network,
+        "cloud_init.files": "",
+        "cloud_init.label": label,
         INSTANCE: str((own_meta or {}).get("instance-id", "")),
     }
 
@@ -146,35 +161,56 @@ def merged(values: Values, before: t.Mapping[str, str | tuple[str, ...]] | None,
     return result
 
 
-def build(files: t.Mapping[str, str]) -> bytes:
-    """An ISO 9660 image with the label that cloud-init looks for; Rock Ridge and Joliet carry the names."""
+def label_in(values: Values) -> str:
+    """The label of a seed that says *values*."""
+    return str(values.get("cloud_init.label") or SEED_LABEL)
+
+
+def label_of(data: bytes) -> str:
+    """The label of a seed that was read."""
+    return data[_LABEL_AT].decode("ascii", "replace").rstrip(" \0")
+
+
+def build(files: t.Mapping[str, str], label: str = SEED_LABEL) -> bytes:
+    """An ISO 9660 image with the *label* that is looked for; Rock Ridge and Joliet carry the names."""
     image = libraries.pycdlib().PyCdlib()
-    image.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=LABEL, sys_ident="LINUX")
-    for name in _FILES:
-        if name not in files:
-            continue
-        data = files[name].encode()
-        short = name.replace("-", "").upper()[:8]
-        image.add_fp(io.BytesIO(data), len(data), f"/{short}.;1", rr_name=name, joliet_path=f"/{name}")
+    image.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=label, sys_ident="LINUX")
+    folders = {"": ""}
+    for number, (path, text) in enumerate(sorted(files.items())):
+        *parents, name = path.split("/")
+        place = ""
+        for parent in parents:
+            above, place = place, f"{place}/{parent}"
+            if place not in folders:
+                folders[place] = f"{folders[above]}/FOLDER{len(folders)}"
+                image.add_directory(folders[place], rr_name=parent, joliet_path=place)
+        data = text.encode()
+        image.add_fp(
+            io.BytesIO(data),
+            len(data),
+            f"{folders[place]}/FILE{number}.;1",
+            rr_name=name,
+            joliet_path=f"{place}/{name}",
+        )
     stream = io.BytesIO()
     image.write_fp(stream)
     image.close()
-    return stream.getvalue()
+    return stream.getvalue() + _PADDING
 
 
 def unpack(data: bytes) -> dict[str, str] | None:
-    """The files of a seed by name; ``None`` for what is no seed."""
+    """The files of a seed by path; ``None`` for what is no seed."""
     library = libraries.pycdlib()
     image = library.PyCdlib()
     found: dict[str, str] = {}
     try:
         image.open_fp(io.BytesIO(data))
-        for child in image.list_children(rr_path="/"):
-            if child is not None and child.is_file():
-                name = child.rock_ridge.name().decode()
+        for folder, dummy, names in image.walk(rr_path="/"):
+            for name in names:
+                path = f"{folder.rstrip('/')}/{name}"
                 content = io.BytesIO()
-                image.get_file_from_iso_fp(content, rr_path=f"/{name}")
-                found[name] = content.getvalue().decode(errors="replace")
+                image.get_file_from_iso_fp(content, rr_path=path)
+                found[path[1:]] = content.getvalue().decode(errors="replace")
         image.close()
     except (library.pycdlibexception.PyCdlibException, AttributeError):
         return None

@@ -218,4 +218,4 @@ def read_file(path: str | None) -> bytes | None:
 def read_seed(data: bytes | None, guest: str) -> dict[str, str | tuple[str, ...]] | None:
     """What a seed says, by option path; ``None`` where there is none."""
     files = None if data is None else seed.unpack(data)
-    return None if files is None else seed.read(files, guest)
+    return None if data is None or files is None else seed.read(files, guest, seed.label_of(data))

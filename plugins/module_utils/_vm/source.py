@@ -34,8 +34,9 @@ from .xml import machine as machine_xml
 from .xml import tpm as tpm_xml
 from .xml import variant
 
-# Of the seed of its origin. Its meta data has the name of the instance, and its network the MACs of the cards.
-_INHERITED = tuple(path for path in CLOUD_INIT if path not in ("cloud_init.meta_data", "cloud_init.network_config"))
+# Of the seed of its origin. Its meta data has the name of the instance, its network the MACs of the cards, and files may have either.
+_OWN = ("meta_data", "network_config", "files", "label")
+_INHERITED = tuple(path for path in CLOUD_INIT if path.partition(".")[2] not in _OWN)
 
 
 def observe_source(spec: Spec, host: Host) -> Source | None:

@@ -40,6 +40,13 @@ def test_nobody_understands_anything():
     assert obstacles(NO_SEED, dict.fromkeys(EVERYTHING, "")) == {}
 
 
+@pytest.mark.parametrize("seed", [None, NO_SEED, "nuageinit"])
+def test_files_are_alone_on_their_medium_whoever_reads_it(seed):
+    assert of(seed, files='{"a": "b"}', label="CONFIG") == {} == of("cloud-init", user="joe", label="cidata")
+    assert of(seed, files='{"a": "b"}', user="joe").keys() == {"cloud_init.user"}
+    assert of(seed, label="CONFIG").keys() == {"cloud_init.label"}
+
+
 @pytest.mark.parametrize("seed", ["nuageinit", "cloudbase-init"])
 def test_what_others_read_has_nothing_beside_user_data(seed):
     assert of(seed, user="joe", ssh_keys=("k",)) == {}

@@ -27,7 +27,7 @@ FULL = {
 
 def said(files):
     """What a seed says of options."""
-    return {path: value for path, value in seed.read(files, "vm").items() if path != seed.INSTANCE}
+    return {path: value for path, value in seed.read(files, "vm", "").items() if path != seed.INSTANCE}
 
 
 @pytest.mark.parametrize("left_out", [None, *FULL])
@@ -201,3 +201,23 @@ def test_an_address_of_ipv6_stands_beside_what_is_said_of_ipv4():
         "addresses": ["192.0.2.5/24", "2001:db8::5/64"],
         "routes": [{"to": "0.0.0.0/0", "via": "192.0.2.1"}, {"to": "::/0", "via": "fe80::1"}],
     }
+
+
+FILES = {
+    "authorized_keys": "ssh-ed25519 AAAA one\n",
+    "network/my-network": "[ipv4]\nmethod=auto\n",
+    "network/other": "",
+}
+
+
+def test_a_medium_of_files_is_read_back_with_its_label():
+    values = {"cloud_init.files": json.dumps(FILES, sort_keys=True), "cloud_init.label": "CONFIG"}
+    files = seed.render("vm", values, CARDS)
+    data = seed.build(files, seed.label_in(values))
+    assert seed.unpack(data) == FILES and seed.label_of(data) == "CONFIG"
+    assert {path: value for path, value in seed.read(FILES, "vm", "CONFIG").items() if value} == values
+    assert seed.read_cards(FILES) is None and data == seed.build(files, "CONFIG")
+    # busybox reads as far as reiserfs keeps its mark, whatever is on the medium.
+    assert len(seed.build({"a": ""}, "A")) > 0x11000
+    plain = seed.build(seed.render("vm", {}, CARDS))
+    assert seed.label_of(plain) == "cidata" and set(seed.unpack(plain)) == {"meta-data", "network-config", "user-data"}

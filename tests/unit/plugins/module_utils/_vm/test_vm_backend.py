@@ -211,7 +211,7 @@ class Machine:
             monkeypatch.setattr(part, "drivers_of", lambda host: {"main": self.driver})
         monkeypatch.setattr(storage, "refresh", self.refresh)
         monkeypatch.setattr(live_writing.process, "find_run", lambda name: PROCESS)
-        monkeypatch.setattr(backend.seed, "build", lambda files: b"seed")
+        monkeypatch.setattr(backend.seed, "build", lambda files, label: b"seed")
         monkeypatch.setattr(live_writing.port, "put_into_vlan", lambda tap, vlan: tell(f"{tap} into {vlan}"))
         monkeypatch.setattr(live_writing, "_comes_true", lambda ask, seconds: ask())
         monkeypatch.setattr(guest_run.lock, "allocations", contextlib.nullcontext)
