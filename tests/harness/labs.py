@@ -73,6 +73,7 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.host: Variables = dict(HOST)
         # Further ones of the user's own.
         self.collections: list[Path] = []
         self.hosts: dict[str, Variables] = {
@@ -92,7 +93,7 @@ class Lab:
     def write(self) -> Path:
         path = self.folder / "hosts.yml"
         children = {
-            "hypervisors": {"hosts": {"alpha": HOST}},
+            "hypervisors": {"hosts": {"alpha": self.host}},
             "guests": {"hosts": self.hosts, "vars": {"guest_profile_catalog": CATALOG}},
         }
         path.write_text(yaml.safe_dump({"all": {"children": children}}))

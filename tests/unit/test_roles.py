@@ -52,8 +52,9 @@ def test_variables_bear_the_name_of_the_role(role: Path) -> None:
             own = [task["register"]] if "register" in task else []
             assert not [key for key in own if not key.startswith(f"__{name}_")], f"{path}: {task.get('name')}"
             facts = [key for key in task.get("ansible.builtin.set_fact") or {} if key != "cacheable"]
-            # What the role of an appliance makes of its guest the frame asks for by one name.
-            prefixes = (f"__{name}_", f"{name}_", *(("guest_appliance",) if path.name == "guest.yml" else ()))
+            # What the playbooks ask every role of an appliance for, by one name.
+            asked = {"guest.yml": "guest_appliance", "check.yml": "service_checks"}
+            prefixes = (f"__{name}_", f"{name}_", *([asked[path.name]] if path.name in asked else []))
             assert not [key for key in facts if not key.startswith(prefixes)], f"{path}: {task.get('name')}"
 
 
