@@ -116,7 +116,7 @@ def _entries(root: Path, work: Path) -> t.Iterator[Entry]:
 
 
 def _python_files(root: Path) -> t.Iterator[tuple[str, tuple[int, bytes]]]:
-    program = next((root / "usr/bin").glob("python3.*"))
+    (program, *_others) = sorted((root / "usr/bin").glob("python3.*"))
     yield "usr/bin/python3", (0o755, program.read_bytes())
     library = root / "usr/lib" / program.name
     loaded = [program, *(library / "lib-dynload").glob("*.so")]
