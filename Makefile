@@ -204,7 +204,7 @@ clones: host ## Clone a running Debian 13 that is frozen by its agent, and show 
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/clones.py
 
 .PHONY: appliances
-appliances: host ## Boot whole systems on machines of other kinds: Debian 13 with secure boot and a TPM; let Debian's installer install one; give a card and a stick of a host to a machine
+appliances: host ## Boot whole systems: Debian 13 with secure boot and a TPM; one that Debian's installer installs; what stands in for OPNsense, TrueNAS, Windows and Home Assistant OS; give a card and a stick of a host to a machine
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/appliances
 
 .PHONY: wire

@@ -14,6 +14,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ._appliances import FACT
 from ._guest_services import PROXY, Service, address_of, appliance_of, first_port, is_secure, port_of, services_of
 from ._named import cards_of
 from ._profiles import dictionaries
@@ -252,7 +253,7 @@ def declared_addresses(variables: Facts) -> list[str]:
 
 def appliance_address(name: str, variables: Facts) -> list[str]:
     """The address that the inventory gives an appliance itself, before whatever else it has: no hypervisor need see it."""
-    if not variables.get("guest_services"):
+    if FACT not in variables:
         return []
     with contextlib.suppress(AnsibleFilterError):
         appliance = appliance_of(services_of(name, variables))
