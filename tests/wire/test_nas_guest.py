@@ -122,6 +122,8 @@ class Machine(OrdinaryHost):
             self.send(file["content"].encode(), f"install -D -m {file['mode']} /dev/stdin {file['path']}")
         # The ids of unprivileged containers.
         self.ask("for file in subuid subgid; do echo root:100000:65536000 >> /etc/$file; done")
+        # With libvirt's own 300 s for each there would be no time for an order: all would stop at once.
+        self.ask("echo SHUTDOWN_TIMEOUT=120 >> /etc/default/libvirt-guests")
         units = "libvirtd homelab-hybrid-guests homelab-hybrid-guests-stop"
         self.ask(
             f"systemctl daemon-reload; systemctl enable --quiet {units}; systemctl start homelab-hybrid-guests-stop"
