@@ -204,8 +204,10 @@ clones: host ## Clone a running Debian 13 that is frozen by its agent, and show 
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/clones.py
 
 .PHONY: appliances
-appliances: host ## Boot whole systems: Debian 13 with secure boot and a TPM; one that Debian's installer installs; what stands in for OPNsense, TrueNAS, Windows and Home Assistant OS; give a card and a stick of a host to a machine
-	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/appliances
+appliances: host ## Boot whole systems: Debian 13 with secure boot and a TPM; one that Debian's installer installs; what stands in for OPNsense, TrueNAS, Windows and Home Assistant OS; give a card and a stick of a host to a machine; restart a host whose NAS is its own guest
+	@$(TALLY) start appliances
+	@status=0; $(TALLY) pytest appliances -- -q $(call IN_CELLS,2) --dist loadfile --no-loadscope-reorder tests/appliances || status=1; \
+	$(TALLY) report appliances || status=1; exit $$status
 
 .PHONY: wire
 wire: host ## Change the network of a host that is reached by it alone: confirmed over a new connection, or taken back, whatever is killed

@@ -1,7 +1,7 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this host cannot mount is refused before anything is written; one that can is a story of ``make wire``."""
+"""What this host cannot mount is refused before anything is written; one that can is a story of ``make appliances``."""
 
 from __future__ import annotations
 
