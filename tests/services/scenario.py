@@ -69,9 +69,13 @@ class Scenario:
 
 
 def roles() -> list[str]:
-    """The roles of this collection that declare a service."""
-    found = sorted((path.parents[1].name, path) for path in (ROOT / "roles").glob("*/vars/main.yml"))
-    return [name for name, path in found if f"\n__{name}_service:" in path.read_text(encoding="utf-8")]
+    """The roles of this collection that keep a service in a Debian. Those of appliances are of tests/appliances."""
+    found = []
+    for path in sorted((ROOT / "roles").glob("*/vars/main.yml")):
+        name, text = path.parents[1].name, path.read_text(encoding="utf-8")
+        if f"\n__{name}_service:" in text and "\n  appliance: true" not in text:
+            found.append(name)
+    return found
 
 
 @functools.cache
