@@ -96,7 +96,7 @@ is_due:
   type: bool
 """
 
-from ..module_utils._opnsense.run import ARGUMENTS, converge_opnsense
+from ..module_utils._opnsense.appliance import ARGUMENTS, converge_opnsense
 from ..module_utils._run.module import run_whole
 
 

@@ -24,7 +24,11 @@ import yaml
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
-from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense.run import ARGUMENTS, Outcome, converge_opnsense
+from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense.appliance import (
+    ARGUMENTS,
+    Outcome,
+    converge_opnsense,
+)
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import importing
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._opnsense import made

@@ -15,16 +15,15 @@ from xml.etree import ElementTree
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
-from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense import api
-from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense import run as appliance_run
-from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense.run import Outcome, converge_opnsense
+from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense import api, appliance
+from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense.appliance import Outcome, converge_opnsense
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._opnsense import made
 from ansible_collections.homelab.hybrid.tests.harness import opnsense_image
 from ansible_collections.homelab.hybrid.tests.harness.opnsense_api import Appliance, server
 
 NAME = "hlopn-gate"
 RECORD = Path(paths.record_path("appliances", NAME))
-SECRETS = Path(appliance_run._SECRETS) / f"{NAME}.json"
+SECRETS = Path(appliance._SECRETS) / f"{NAME}.json"
 WANTED: dict[str, t.Any] = {
     "name": NAME,
     "networks": ["wan", "lan"],
@@ -69,7 +68,7 @@ class Gate:
 
     def run(self, *, dry_run: bool = False, ask: str = "items", wanted: t.Any = None, **more: t.Any) -> Outcome:
         its = made({**WANTED, **(wanted or {})})
-        params = {key: row.get("default") for key, row in appliance_run.ARGUMENTS.items()}
+        params = {key: row.get("default") for key, row in appliance.ARGUMENTS.items()}
         known = {"key": its["secrets"]["key"], "secret": its["secrets"]["secret"], "items": its["items"]}
         known["password"] = its["secrets"]["password"]
         params.update(name=NAME, ask=ask, address="127.0.0.1", port=self.web.server_address[1], wait=5, **known)
@@ -82,7 +81,7 @@ class Gate:
 
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Gate]:
-    for module in (api, appliance_run):
+    for module in (api, appliance):
         monkeypatch.setattr(module, "_EVERY_SECONDS", 0.05)
     its = Gate(tmp_path)
     yield its
@@ -157,7 +156,7 @@ def test_a_run_that_was_cut_off_before_it_was_in_force_is_finished(gate: Gate, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(appliance_run.Run, "_apply", cut)
+        patch.setattr(appliance.OPNsense, "_apply", cut)
         gate.run()
     gate.appliance.calls.clear()
     assert gate.run(dry_run=True).changed

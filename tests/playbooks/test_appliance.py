@@ -31,13 +31,13 @@ __wall_xml: [virsh, -c, 'qemu:///system', dumpxml, '{{ inventory_hostname }}']
 - ansible.builtin.command: {argv: "{{ __wall_xml }}"}
   delegate_to: "{{ guest_hypervisor }}"
   check_mode: false
-  changed_when: false
+  changed_when: false # only reads
   register: __wall_read
 - ansible.builtin.debug: {msg: "<{{ __wall_read.stdout | regex_search('(?<=<description>).*(?=</description>)') }}> at <{{ appliance_address }}>"}
 """,
     "tasks/check.yml": """
 - ansible.builtin.command: {argv: "{{ __wall_xml }}"}
-  changed_when: false
+  changed_when: false # only reads
 - ansible.builtin.set_fact:
     service_checks: {wall: {service: wall, question: "its words at {{ appliance_address }}", answer: heard, ok: true}}
 """,

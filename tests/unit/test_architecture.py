@@ -33,6 +33,7 @@ RANK = {
     "_core": 0,
     "_run": 1,
     "_host": 2,
+    "_appliance": 1,
     "_opnsense": 3,
     "_truenas": 3,
     "_bridge": 3,
@@ -52,6 +53,7 @@ OWNERS = {
     "_layout": {"layout"},
     "_mount": {"_host_mount"},
     "_snapshot": {"guest_snapshot"},
+    "_appliance": {"_opnsense", "_truenas"},
     "_opnsense": {"_opnsense"},
     "_truenas": {"_truenas"},
 }

@@ -14,8 +14,8 @@ import ssl
 import time
 import typing as t
 
+from .._appliance.errors import Stranger
 from .._core.errors import ApplyError, ObserveError, WaitTimeout
-from .errors import Stranger
 
 _TIMEOUT_SECONDS = 60.0
 _EVERY_SECONDS = 2.0

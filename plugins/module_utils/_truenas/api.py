@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 import typing as t
 
+from .._appliance.errors import Stranger
 from .._core import websocket
 from .._core.errors import ApplyError, ObserveError, WaitTimeout
 
@@ -21,10 +22,6 @@ _EVERY_SECONDS = 2.0
 _ANSWER_SECONDS = 180.0
 _JOB_SECONDS = 1800.0
 _UNKNOWN_METHOD = -32601
-
-
-class Stranger(ObserveError):
-    """Something answers that is not the appliance of before, or does not let us in."""
 
 
 class Api:

@@ -14,9 +14,10 @@ import secrets
 import time
 import typing as t
 
-from .._core import atomic, paths
+from .._appliance.errors import Stranger
+from .._appliance.run import Outcome, Run, read_fingerprint
 from .._core.errors import ApplyError, HybridError, NotConverged, ObserveError, RefusedError, SpecError, WaitTimeout
-from .api import Api, Stranger
+from .api import Api
 from .compare import Call, dataset_calls, difference, pool_calls, service_calls, share_calls, user_calls
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -32,7 +33,6 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "wait": {"type": "int", "default": 600},
 }
 _KINDS = ("pools", "datasets", "users", "smb_shares", "nfs_shares", "services")
-_RECORDS = "appliances"
 # What its key is called on its pages.
 _KEY = "homelab.hybrid"
 _SUCCESS = "SUCCESS"
@@ -41,29 +41,10 @@ _POLL_SECONDS = 5.0
 _CHECK_SECONDS = 30
 
 
-class Outcome:
-    """How a run ended."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-        self.error: HybridError | None = None
-        self.planned: list[Call] = []
-        self.facts: dict[str, t.Any] = {}
-        self.changed = False
-
-    def result(self) -> dict[str, t.Any]:
-        return {
-            "changed": self.changed,
-            "plan": [call.says for call in self.planned],
-            "diff": difference(self.planned),
-            **self.facts,
-        }
-
-
 def converge_truenas(params: t.Mapping[str, t.Any], *, dry_run: bool, report: t.Any = None) -> Outcome:
     """One run of the private module ``_truenas``."""
-    outcome = Outcome()
-    run = Run(params, outcome, dry_run=dry_run)
+    outcome = Outcome(difference)
+    run = TrueNAS(params, outcome, dry_run=dry_run)
     try:
         {"health": run.look, "items": run.converge, "update": run.update}[params["ask"]]()
     except HybridError as exc:
@@ -73,13 +54,11 @@ def converge_truenas(params: t.Mapping[str, t.Any], *, dry_run: bool, report: t.
     return outcome
 
 
-class Run:
+class TrueNAS(Run):
     """One appliance, with what is remembered of it: its certificate, our key, and what tells a password that it was given."""
 
     def __init__(self, params: t.Mapping[str, t.Any], outcome: Outcome, *, dry_run: bool) -> None:
-        self.params, self.outcome, self.dry_run = params, outcome, dry_run
-        self._path = paths.record_path(_RECORDS, params["name"])
-        self._record: dict[str, t.Any] = json.loads(atomic.read_text(self._path) or "{}")
+        super().__init__(params, outcome, dry_run=dry_run)
         self._passwords: dict[str, str] = json.loads(params["passwords"] or "{}")
         self._open: Api | None = None
 
@@ -99,7 +78,7 @@ class Run:
     def look(self) -> None:
         """Its health: it lets us in, and has started as a whole."""
         wait = min(self.params["wait"], _CHECK_SECONDS) if self.dry_run else self.params["wait"]
-        given = (self.params["certificate"] or "").replace(":", "").replace(" ", "").lower()
+        given = read_fingerprint(self.params["certificate"])
         self.leave()
         self._open = Api(self.params["address"], self.params["port"], given or self._record.get("certificate"), wait)
         self.api.secrets += [*self._passwords.values()]
@@ -275,10 +254,3 @@ class Run:
                 raise WaitTimeout(f"waited {self.params['wait']} s for TrueNAS to be another version than {before}")
             # A login each time, of which it takes 20 in a minute.
             time.sleep(_POLL_SECONDS)
-
-    def _remember(self, **values: t.Any) -> None:
-        record = {**self._record, **values}
-        if record == self._record or self.dry_run:
-            return
-        atomic.write_file(self._path, json.dumps(record), mode=0o600)
-        self._record = record

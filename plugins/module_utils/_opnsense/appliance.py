@@ -12,10 +12,11 @@ import posixpath
 import time
 import typing as t
 
+from .._appliance.errors import Stranger
+from .._appliance.run import Outcome, Run, read_fingerprint
 from .._core import atomic, paths
 from .._core.errors import ApplyError, HybridError, NotConverged, ObserveError, SpecError, WaitTimeout
 from .compare import FILTER, KINDS, Request, difference, requests, search_path, update_step
-from .errors import Stranger
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "name": {"type": "str", "required": True},
@@ -30,37 +31,16 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "password": {"type": "str", "no_log": True},
     "wait": {"type": "int", "default": 300},
 }
-_RECORDS = "appliances"
 # What opens it, for its administrator.
 _SECRETS = paths.STATE + "/secrets/opnsense"
 _EVERY_SECONDS = 3.0
 
 
-class Outcome:
-    """How a run ended."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-        self.error: HybridError | None = None
-        self.planned: list[Request] = []
-        self.notes: list[str] = []
-        self.facts: dict[str, t.Any] = {}
-        self.changed = False
-
-    def result(self) -> dict[str, t.Any]:
-        return {
-            "changed": self.changed,
-            "plan": [*self.notes, *(request.says for request in self.planned)],
-            "diff": difference(self.planned),
-            **self.facts,
-        }
-
-
 def converge_opnsense(params: t.Mapping[str, t.Any], *, dry_run: bool, report: t.Any = None) -> Outcome:
     """One run of the private module ``_opnsense``."""
-    outcome = Outcome()
+    outcome = Outcome(difference)
     try:
-        run = Run(params, outcome, dry_run=dry_run)
+        run = OPNsense(params, outcome, dry_run=dry_run)
         asks = {"health": run.look, "items": run.converge, "updates": run.look_for_updates, "update": run.update}
         asks[params["ask"]]()
     except HybridError as exc:
@@ -68,22 +48,19 @@ def converge_opnsense(params: t.Mapping[str, t.Any], *, dry_run: bool, report: t
     return outcome
 
 
-class Run:
+class OPNsense(Run):
     """One appliance, with what is remembered of it: the fingerprint of its certificate, and what was saved and is not in force yet."""
 
     def __init__(self, params: t.Mapping[str, t.Any], outcome: Outcome, *, dry_run: bool) -> None:
         from .api import Api  # a client of TLS is read by who asks
 
-        self.params, self.outcome, self.dry_run = params, outcome, dry_run
-        self._path = paths.record_path(_RECORDS, params["name"])
-        self._record: dict[str, t.Any] = json.loads(atomic.read_text(self._path) or "{}")
-        given = (params["fingerprint"] or "").replace(":", "").replace(" ", "").lower() or None
+        super().__init__(params, outcome, dry_run=dry_run)
         self.api = Api(
             params["address"],
             params["port"],
             key=params["key"],
             secret=params["secret"],
-            fingerprint=given or self._record.get("fingerprint"),
+            fingerprint=read_fingerprint(params["fingerprint"]) or self._record.get("fingerprint"),
             authority=params["ca"] or None,
         )
 
@@ -231,10 +208,3 @@ class Run:
             if status == "done" or (status in ("error", "reboot") and is_away):
                 return
         raise WaitTimeout(f"waited {self.params['wait']} s for {what} of OPNsense: it is at {status}")
-
-    def _remember(self, **values: t.Any) -> None:
-        record = {**self._record, **values}
-        if record == self._record or self.dry_run:
-            return
-        atomic.write_file(self._path, json.dumps(record), mode=0o600)
-        self._record = record
