@@ -13,6 +13,7 @@ description:
   - Nothing is installed on a hypervisor for this but libvirt, LXC and Debian's packages C(python3-libvirt), C(python3-lxc) and C(python3-lxml).
   - Each guest gets the facts that M(homelab.hybrid.guest_info) returns as variables (C(guest_state), C(guest_tags), C(guest_addresses)), and in
     any case C(guest_hypervisor), C(guest_kind) and the variables of its connection.
+  - One with Windows gets C(ansible_shell_type=powershell), whichever way it is reached.
   - The fact C(startup) is left out where it would be C(guest_startup), which is a variable that an inventory declares.
   - The guests are in the groups C(guests), C(vms) or C(containers), and C(hypervisor_NAME). The hypervisors are in the group C(hypervisors).
   - The hypervisors and how they are reached may be templates, such as a lookup of a password.

@@ -155,6 +155,10 @@ guests:
       description: The process on the host that it is, or that its init is. Null while it does not run.
       type: int
       returned: always
+    os_variant:
+      description: The system in it, V(linux), V(windows), V(freebsd) or V(other), as its definition says.
+      type: str
+      returned: for virtual machines
     installing:
       description: Whether it has an installer that has not come to its end.
       type: bool

@@ -1241,6 +1241,10 @@ guest:
       description: The process of QEMU.
       type: int
       returned: always
+    os_variant:
+      description: The system in it, as O(os_variant) or whoever made it says.
+      type: str
+      returned: always
     installing:
       description: Whether it has an installer (O(install)) that has not come to its end.
       type: bool

@@ -16,7 +16,8 @@ from ansible.errors import AnsibleError
 from jinja2.exceptions import UndefinedError
 
 from . import _appliances
-from ._guest_services import Service, appliance_of, services_of
+from ._guest_services import appliance_of, services_of
+from ._guest_system import shell_of, system_of
 from ._recommended import kind_of
 from ._transport import VARIABLES, connection_variables
 
@@ -24,8 +25,6 @@ Variables = t.Mapping[str, t.Any]
 
 # Inside the guest, so that neither an SSH server nor an address has to be known.
 _CONNECTIONS = {"container": "homelab.hybrid.lxc", "vm": "homelab.hybrid.qemu_ga"}
-# What is in it runs Windows' own shell, and no Python.
-WINDOWS = "windows"
 # Who says one of these has a way of his own.
 _WAYS = ("ansible_connection", *VARIABLES["host"])
 
@@ -65,8 +64,8 @@ def additions(
         (hypervisor,) = hypervisors
         yield "guest_hypervisor", hypervisor
     services = services_of(name, variables)
-    is_windows = _system_of(services, variables) == WINDOWS
-    if not services and not is_windows:
+    shell = shell_of(system_of(name, services, variables))
+    if not services and not shell:
         return
     kind = variables.get("guest_kind")
     if kind is None and services:
@@ -77,7 +76,7 @@ def additions(
             yield _appliances.FACT, _appliances.made_of_guest(name, appliance, hostvars)
         except (AnsibleError, UndefinedError) as exc:
             yield _appliances.REFUSED, str(exc) if name in str(exc) else f"{appliance.name} of {name}: {exc}"
-        if not is_windows:
+        if not shell:
             # Nobody connects to it.
             return
     if kind not in _CONNECTIONS or hypervisor not in hostvars or any(variables.get(way) for way in _WAYS):
@@ -85,16 +84,7 @@ def additions(
     yield "ansible_connection", _CONNECTIONS[kind]
     if variables.get("ansible_hypervisor") is None:
         yield "ansible_hypervisor", connection_variables(hostvars[str(hypervisor)])
-    if is_windows:
-        if variables.get("ansible_shell_type") is None:
-            yield "ansible_shell_type", "powershell"
+    if shell:
+        yield from ((key, value) for key, value in shell.items() if variables.get(key) is None)
     elif variables.get("ansible_python_interpreter") is None:
         yield "ansible_python_interpreter", "/usr/bin/python3"
-
-
-def _system_of(services: t.Iterable[Service], variables: Variables) -> str | None:
-    """The word for the system in a guest, as its own options have it, or else its services."""
-    own = variables.get("guest_spec")
-    declared = [own, *(service.guest.get("spec") for service in services)]
-    words = [spec["os_variant"] for spec in declared if isinstance(spec, t.Mapping) and spec.get("os_variant")]
-    return str(words[0]) if words else None

@@ -13,6 +13,7 @@ import shlex
 import typing as t
 
 from ..module_utils._listing.listing import MARKER
+from ._guest_system import shell_of
 from ._transport import Hypervisor, hypervisor
 
 KINDS = {"vm": "vms", "container": "containers"}
@@ -184,6 +185,7 @@ def variables_of(guest: Facts, source: Source, private_bridges: t.Collection[str
         variables["ansible_host"] = address
     if guest["kind"] == "container":
         return {**variables, **_through("lxc", guest, source, ways)}
+    variables.update(shell_of(guest.get("os_variant")))
     if ways.vm == "qemu_ga":
         return {**variables, **_through("qemu_ga", guest, source, ways)}
     variables["ansible_connection"] = "ssh"

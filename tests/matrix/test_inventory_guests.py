@@ -21,7 +21,9 @@ CONTAINER = "hlinv-ct"
 MACHINE = "hlinv-vm"
 FOLDER = Path("/var/lib/lxc") / CONTAINER
 DOMAIN = f"""\
-<domain type='qemu'><name>{MACHINE}</name><memory unit='MiB'>64</memory><os><type machine='q35'>hvm</type></os></domain>
+<domain type='qemu'><name>{MACHINE}</name><memory unit='MiB'>64</memory><os><type machine='q35'>hvm</type></os><metadata>
+<osinfo:libosinfo xmlns:osinfo='http://libosinfo.org/xmlns/libvirt/domain/1.0'><osinfo:os id='http://microsoft.com/win/2k22'/></osinfo:libosinfo>
+</metadata></domain>
 """
 CONFIG = f"lxc.uts.name = {CONTAINER}\nlxc.rootfs.path = dir:{FOLDER}/rootfs\nlxc.net.0.type = empty\n"
 # An ssh that runs the command here: everything of the way is real but the network.
@@ -183,6 +185,7 @@ def test_filters_and_ways(inventory: Inventory) -> None:
     variables = found["_meta"]["hostvars"][f"{MACHINE}.local"]
     assert variables["ansible_connection"] == "homelab.hybrid.qemu_ga"
     assert variables["ansible_qemu_ga_name"] == MACHINE
+    assert (variables["guest_os_variant"], variables["ansible_shell_type"]) == ("windows", "powershell")
 
 
 def test_a_hypervisor_that_takes_too_long_is_not_waited_for(inventory: Inventory) -> None:

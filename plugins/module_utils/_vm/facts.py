@@ -58,6 +58,7 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
         "addresses": [address for net in networks for address in net["addresses"]],
         "uptime_seconds": uptime_seconds(state.run) if state.run else None,
         "pid": state.run.pid if state.run else None,
+        "os_variant": side.values["os_variant"],
         "installing": state.installing is not None,
     }
 

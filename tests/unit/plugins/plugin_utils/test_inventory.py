@@ -204,6 +204,14 @@ def test_connections_through_the_hypervisor(kind: str, vm: str, plugin: str) -> 
     assert (found["hv_state"], found["guest_hypervisor"]) == ("started", "alpha")
 
 
+@pytest.mark.parametrize("vm", ["ssh", "qemu_ga"])
+def test_windows_has_its_own_shell_whichever_way_it_is_reached(vm: str) -> None:
+    (source,) = sources("alpha")
+    for system, shell in (("windows", "powershell"), ("linux", None)):
+        found = variables_of(guest(os_variant=system), source, [], Ways(vm=vm))
+        assert found.get("ansible_shell_type") == shell and found["guest_os_variant"] == system
+
+
 def test_no_fact_is_taken_for_what_an_inventory_declares() -> None:
     (source,) = sources("alpha")
     told = guest(startup={"order": None, "up_delay": 0, "down_delay": 0})

@@ -225,6 +225,24 @@ def test_windows_is_reached_through_its_agent_with_its_own_shell() -> None:
     assert unix == {"guest_hypervisor": "alpha"}
 
 
+@pytest.mark.parametrize(
+    ("more", "shell"),
+    [
+        ({"guest_profiles": ["desk"]}, "powershell"),
+        ({"guest_profiles": ["desk"], "guest_spec": {"os_variant": "linux"}}, None),
+        ({"guest_profiles": ["desk", "unix"]}, None),
+        ({"guest_profiles": ["none"], "guest_spec": {"os_variant": "windows"}}, "powershell"),
+    ],
+    ids=["of a profile", "of the guest itself", "of a later profile", "where a profile is missing"],
+)
+def test_a_profile_may_say_that_it_is_windows(more: dict[str, t.Any], shell: str | None) -> None:
+    catalog = {"desk": {"os_variant": "windows", "memory": "4GiB"}, "unix": {"os_variant": "freebsd"}}
+    guest = {"guest_kind": "vm", "guest_profile_catalog": catalog, **more}
+    (found,) = completed(["desk"], ["alpha"], {"alpha": HOST, "desk": guest})
+    assert found["variables"].get("ansible_shell_type") == shell
+    assert ("ansible_connection" in found["variables"]) == (shell is not None)
+
+
 def test_a_password_of_the_hypervisor_is_known_to_be_secret() -> None:
     hostvars = {"alpha": {**HOST, "ansible_become_password": "correct horse"}, "dns": GUEST}
     assert completed(["dns"], ["alpha"], hostvars)[0]["is_secret"]
