@@ -10,6 +10,7 @@ module needs of it holds no templates.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -235,12 +236,27 @@ def first_port(service: Service, variables: Variables) -> int | None:
 
 
 def address_of(service: Service, variables: Variables) -> str | None:
-    """The address that an appliance has by its own settings, without what stands behind a slash; ``None`` where they give it none."""
-    written = str(value_of(service, service.declaration.get("address"), variables) or "").partition("/")[0]
-    try:
-        return str(ipaddress.ip_address(written))
-    except ValueError:
-        return None
+    """The address that an appliance has by its own settings, without what stands behind a slash; ``None`` where they give it none.
+
+    Of several that its role names the first that is one.
+    """
+    written = service.declaration.get("address")
+    for place in written if isinstance(written, list) else [written]:
+        variable, *rest = str(place or "").split(".")
+        value = value_of(service, variable, variables)
+        for key in rest:
+            value = _at(value, key)
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(str(value or "").partition("/")[0]))
+    return None
+
+
+def _at(value: t.Any, key: str) -> t.Any:
+    """What a dictionary has by *key*, or a list in its item of that ``name``."""
+    if isinstance(value, t.Mapping):
+        return value.get(key)
+    items = value if isinstance(value, t.Sequence) and not isinstance(value, str) else ()
+    return next((item for item in items if isinstance(item, t.Mapping) and item.get("name") == key), None)
 
 
 def value_of(service: Service, written: t.Any, variables: Variables) -> t.Any:

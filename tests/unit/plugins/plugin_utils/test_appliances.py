@@ -174,3 +174,20 @@ def test_its_own_address_is_the_first_of_its_names(wall: Role, written: dict[str
     lab = lab_summed([{"item": "alpha", "guests": [told]}], ["edge"], hostvars, "lab.test")
     assert lab["guests"][0]["addresses"] == addresses
     assert lab["records"] == [{"name": "edge", "addresses": addresses, "aliases": ["wall"]}]
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ({}, "192.168.1.1"),
+        ({"opnsense_interfaces": [{"name": "lan", "network": "lan", "address": "10.1.0.1/24"}]}, "10.1.0.1"),
+        ({"opnsense_address": "10.2.0.1"}, "10.2.0.1"),
+        ({"opnsense_interfaces": [{"name": "lan", "network": "lan", "address": "dhcp"}]}, None),
+    ],
+    ids=["by default", "of its LAN", "where it is asked", "by DHCP"],
+)
+def test_opnsense_is_found_at_its_address_in_the_lan(written: dict[str, t.Any], address: str | None) -> None:
+    gate = {"guest_hypervisor": "alpha", "guest_services": ["opnsense"], "guest_appliance": {}, **written}
+    lab = lab_summed([{"item": "alpha", "guests": []}], ["gate"], {"alpha": HOST, "gate": gate}, "lab.test")
+    assert lab["guests"][0]["addresses"] == ([address] if address else [])
+    assert [record["name"] for record in lab["records"]] == (["gate"] if address else [])
