@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import typing as t
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from ansible_collections.homelab.hybrid.tests.harness import labs
 from ansible_collections.homelab.hybrid.tests.harness.labs import FIRST, MACHINE, SECOND, Lab, changed
 
+pytestmark = pytest.mark.usefixtures("lab_host")
 ROLE = {
     "meta/argument_specs.yml": "argument_specs: {guest: {options: {wall_words: {type: str, required: true}}}}",
     "defaults/main.yml": "wall_address: ''\n",
@@ -43,15 +43,6 @@ __wall_xml: [virsh, -c, 'qemu:///system', dumpxml, '{{ inventory_hostname }}']
 """,
     "tasks/update.yml": '- ansible.builtin.debug: {msg: "{{ inventory_hostname }} updates itself"}\n',
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _host() -> t.Iterator[None]:
-    try:
-        labs.set_up()
-        yield
-    finally:
-        labs.tear_down()
 
 
 @pytest.fixture

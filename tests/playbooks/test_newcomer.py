@@ -9,28 +9,14 @@ import json
 import re
 import subprocess
 import typing as t
-from pathlib import Path
 
 import pytest
 
 from ansible_collections.homelab.hybrid.tests.harness import labs
 from ansible_collections.homelab.hybrid.tests.harness.labs import FIRST, MACHINE, SECOND, Lab, power
 
+pytestmark = pytest.mark.usefixtures("lab_host")
 RUNNING = {FIRST: "running", SECOND: "running", MACHINE: "running"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _host() -> t.Iterator[None]:
-    try:
-        labs.set_up()
-        yield
-    finally:
-        labs.tear_down()
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    return Lab(tmp_path)
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:

@@ -15,22 +15,9 @@ import pytest
 from ansible_collections.homelab.hybrid.tests.harness import labs
 from ansible_collections.homelab.hybrid.tests.harness.labs import FIRST, MACHINE, SECOND, Lab, changed, power
 
+pytestmark = pytest.mark.usefixtures("lab_host")
 RUNNING = {FIRST: "running", SECOND: "running", MACHINE: "running"}
 STOPPED = {FIRST: "stopped", SECOND: "stopped", MACHINE: "shut off"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _host() -> t.Iterator[None]:
-    try:
-        labs.set_up()
-        yield
-    finally:
-        labs.tear_down()
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    return Lab(tmp_path)
 
 
 def resources(report: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
