@@ -29,9 +29,9 @@ Variables = t.Mapping[str, t.Any]
 
 OWN = "homelab.hybrid"
 # What a service is for all others, by which it finds its place among them without being named by anybody.
-RESOLVER, PROXY = "resolver", "proxy"
-_PLACES = {RESOLVER: 0, PROXY: 2}
-_OTHERS = 1
+GATEWAY, RESOLVER, PROXY = "gateway", "resolver", "proxy"
+_PLACES = {GATEWAY: 0, RESOLVER: 1, PROXY: 3}
+_OTHERS = 2
 _IS_VARIABLE = re.compile(r"\s*(?:\{\{\s*)?([A-Za-z_][A-Za-z0-9_]*)(?:\s*\}\})?\s*")
 
 
@@ -283,7 +283,8 @@ def default_of(service: Service, variable: str) -> t.Any:
 
 
 def in_order(services: t.Iterable[Service]) -> list[Service]:
-    """Each of *services* once, so that none comes before what it requires: resolvers as early and proxies as late as that allows, others by name.
+    """Each of *services* once, so that none comes before what it requires: gateways, then resolvers as early and proxies as late as that
+    allows, others by name.
 
     What is required and runs nowhere in the lab changes nothing.
 

@@ -22,6 +22,7 @@ import yaml
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.plan import UNKNOWN
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
 from ansible_collections.homelab.hybrid.tests.harness import debian_images, nested, tiny_root
+from ansible_collections.homelab.hybrid.tests.harness.service_guest import Releases
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "hlbd"
@@ -132,11 +133,14 @@ def tear_down() -> None:
 
 
 class Site:
-    def __init__(self, folder: Path) -> None:
+    """An inventory in *folder*; *beneath* it may lie another one."""
+
+    def __init__(self, folder: Path, inventory: t.Mapping[str, t.Any] | None = None, *beneath: Path) -> None:
         self.folder = folder
+        self.inventories = [*beneath, folder / "hosts.yml"]
         guests = {name: {"guest_hypervisor": "alpha", **variables} for name, variables in GUESTS.items()}
         children = {"hypervisors": {"hosts": {"alpha": ALPHA}}, "guests": {"hosts": guests}}
-        (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": children}}))
+        (folder / "hosts.yml").write_text(yaml.safe_dump({"all": inventory or {"children": children}}))
 
     def play(self, name: str, *argv: str) -> Lines:
         lines = self.folder / "results"
@@ -150,7 +154,9 @@ class Site:
             "ANSIBLE_CALLBACKS_ENABLED": "result_lines",
             "RESULT_LINES": str(lines),
         }
-        command = [str(ROOT / ".build/venv/bin/ansible-playbook"), "-i", str(self.folder / "hosts.yml")]
+        command = [str(ROOT / ".build/venv/bin/ansible-playbook")]
+        for inventory in self.inventories:
+            command += ["-i", str(inventory)]
         done = subprocess.run(
             [*command, f"homelab.hybrid.{name}", *argv], capture_output=True, text=True, env=environment, check=False
         )
@@ -188,6 +194,69 @@ def fingerprint() -> str:
     """Everything below the folders that hold what a host is, and what runs."""
     find = "find /etc /usr /srv /var/lib -xdev -newercc /srv/tiny.tar.zst -type f -printf '%p %s %C@\\n' | sort"
     return inside("sh", "-c", find) + inside("ls", "/sys/class/net")
+
+
+# What the example leaves to its user: where it is, its card, its disks, and two secrets.
+HOMELAB = ROOT / "playbooks/inventory/homelab"
+CARD, DISKS = "enp2s0", ("left", "right")
+HOME: dict[str, t.Any] = {
+    "children": {"hypervisors": {"hosts": {"home": {key: ALPHA[key] for key in ALPHA if key.startswith("ansible_")}}}},
+    "vars": {
+        "lab_outer_card": CARD,
+        "lab_disks": [
+            {"name": name, "source": f"/root/{name}", "format": "raw", "serial": f"EXAMPLE-{name.upper()}"}
+            for name in DISKS
+        ],
+        # The kernel of this machine, which is that of the host as well, may have no client of NFS.
+        "hypervisor_mounts_without_client": "leave_out",
+        "vault_opnsense_secret": "a long secret of a vault",
+        "vault_truenas_password": "pressed-cider",
+    },
+}
+
+
+# What is asked of an image before it is fetched: how large it is, its signature, its list.
+OPNSENSE, TRUENAS = (
+    "releases/26.7/OPNsense-26.7-nano-amd64.img",
+    "TrueNAS-SCALE-Goldeye/25.10.7/TrueNAS-SCALE-25.10.7.iso",
+)
+MIRRORS = ("pkg.opnsense.org", "download.truenas.com")
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> t.Iterator[str]:
+    """A mirror of what the example fetches, at the bridge of the host."""
+    served = Releases(tmp_path / "mirror", GATEWAY)
+    digest = f"{'0' * 64}\n"
+    for name in (f"{OPNSENSE}.bz2", f"{OPNSENSE}.sig", TRUENAS, f"{TRUENAS}.sha256"):
+        path = served.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(digest)
+    yield served.url
+    served.close()
+
+
+def test_the_whole_example_is_planned_without_the_internet(tmp_path: Path, mirror: str) -> None:
+    """Firewall, NAS and services, by the inventory that is shipped, on a host that has none of it and reaches a mirror alone."""
+    own = {"hypervisor_image_mirrors": [{"name": name, "url": f"{mirror}/"} for name in MIRRORS]}
+    site = Site(tmp_path, {**HOME, "vars": {**HOME["vars"], **own}}, HOMELAB)
+    inside("ip", "link", "add", CARD, "type", "veth", "peer", "name", "outside0")
+    for name in DISKS:
+        inside("truncate", "-s", "9G", f"/root/{name}")
+    inside("ip", "rule", "add", "pref", "1", "to", GATEWAY, "lookup", "main")
+    inside("ip", "rule", "add", "pref", "2", "prohibit")
+    try:
+        was = packages(), fingerprint()
+        planned = plan(site.play("site", "--check", "--diff"))
+        assert (packages(), fingerprint()) == was
+    finally:
+        for number in ("1", "2"):
+            inside("ip", "rule", "del", "pref", number)
+        inside("ip", "link", "del", CARD)
+    guests = {
+        name for path in planned if (name := path.partition("[")[2].partition("]")[0]) and path.endswith("].state")
+    }
+    assert {"opnsense", "truenas", "adguard", "proxy", "mqtt", "paperless", "jellyfin", "immich"} <= guests, planned
 
 
 def test_a_check_of_a_bare_host_is_what_the_run_does(tmp_path: Path) -> None:

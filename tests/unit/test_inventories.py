@@ -20,6 +20,8 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds impor
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import parse
 
 INVENTORIES = sorted(path for path in (ROOT / "playbooks" / "inventory").iterdir() if path.is_dir())
+# What an example leaves to the vault of its user.
+VAULT = "vault_opnsense_secret=a-secret-of-a-vault vault_truenas_password=pressed-cider"
 READ = """
 - hosts: hypervisors
   gather_facts: false
@@ -54,7 +56,7 @@ def read(inventory: Path, folder: Path) -> list[Path]:
             "-i",
             str(inventory),
             "-e",
-            f"folder={folder} playbooks={ROOT / 'playbooks'}",
+            f"folder={folder} playbooks={ROOT / 'playbooks'} {VAULT}",
             str(playbook),
         ],
         check=True,

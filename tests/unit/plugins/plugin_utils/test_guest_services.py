@@ -49,6 +49,10 @@ def test_what_is_no_service_is_refused_with_what_is_meant(written: t.Any, said: 
 def test_resolvers_come_first_and_proxies_last_whatever_the_inventory_says(a_role: MakeRole) -> None:
     a_role("films")
     assert order("reverse_proxy", "my.lab.films", "unbound") == ["unbound", "films", "reverse_proxy"]
+    # What a resolver fetches comes through the gateway.
+    guests = {"gate": ["opnsense"], "names": ["adguard_home"], "films": ["jellyfin"]}
+    steps = lab_services(guests, {name: {"guest_services": its} for name, its in guests.items()}, guests)["steps"]
+    assert [step.rpartition(".")[2] for step in steps] == ["opnsense", "adguard_home", "jellyfin"]
 
 
 def test_two_resolvers_of_a_guest_need_two_ports() -> None:
