@@ -116,7 +116,9 @@ def test_a_control_node_that_is_killed_confirms_nothing(host: WiredHost) -> None
 def test_a_change_that_is_killed_is_taken_back(host: WiredHost) -> None:
     running = host.start_task({**ALONE, "confirm_timeout": 20})
     host.wait_for("armed")
-    inside("systemctl", "kill", "--signal=KILL", "homelab-hybrid-switch-apply.service")
+    # Its unit begins when the timer is armed, and on a busy host that takes a while.
+    kill = "systemctl kill --signal=KILL homelab-hybrid-switch-apply.service && echo killed"
+    wait_until("the change to be killed", lambda: inside("sh", "-c", kill, check=False) == "killed", timeout_seconds=20)
     running.wait()
     assert host.wait_for("rolled_back")["reason"] in IN_TIME
 
