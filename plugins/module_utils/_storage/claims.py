@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from .._core.claims import Claims, Room
+from .._host import remote
 from .._host.snapshot import Host
 from .choice import driver_of, drivers_of
 from .driver import Driver
@@ -24,7 +25,8 @@ def claims_of(spec: Spec | None, state: State) -> Claims:
     is_beyond = (spec.source or state.source) and not state.is_mounted
     driver = driver_of(spec.name, spec.type or state.type or "dir", folder) if folder and not is_beyond else None
     room = room_of(driver) if driver else None
-    return Claims(folders=[os.path.realpath(spec.path)] if spec.path else [], room=room)
+    own = spec.path if not spec.path or remote.away(spec.path) else os.path.realpath(spec.path)
+    return Claims(folders=[own] if own else [], room=room)
 
 
 def standing(host: Host) -> dict[str, Claims]:
@@ -32,7 +34,9 @@ def standing(host: Host) -> dict[str, Claims]:
     return {name: Claims(room=room_of(driver)) for name, driver in drivers_of(host).items() if name in host.pools}
 
 
-def room_of(driver: Driver) -> Room:
-    """The file system that the pool lies on, or will, and what is free there."""
+def room_of(driver: Driver) -> Room | None:
+    """The file system that the pool lies on, or will, and what is free there; ``None`` where its server does not answer."""
+    if remote.away(driver.path) is not None:
+        return None
     usage = driver.usage()
     return Room(usage.device, usage.available)

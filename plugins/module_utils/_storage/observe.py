@@ -13,7 +13,7 @@ import typing as t
 
 from .._core import command
 from .._core.errors import ObserveError, SpecError
-from .._host import mounts
+from .._host import mounts, remote
 from .._host.libvirt import errors_of, read_space
 from .._host.place import same
 from .._host.snapshot import Host
@@ -38,11 +38,13 @@ def observe(spec: Spec, host: Host) -> State:
     type_ = (record.type if is_ours else None) or (pool.type if pool else None)
     source = record.source if is_ours else None
     place = path or spec.path
-    mount = mounts.mount_of(place) if place else None
-    real = os.path.realpath(path) if path else None
+    # Of what lies on a server that does not answer nothing is asked.
+    away = remote.away(place) if place else None
+    mount = mounts.mount_of(place) if place and away is None else None
+    real = os.path.realpath(path) if path and away is None else path
     is_mounted = source is not None and mount is not None and mount.point == real
-    there = mounts.mounts_in(path)
-    entries = host.entries_in(path) if path else None
+    there = mounts.mounts_in(path) if away is None else ()
+    entries = host.entries_in(path) if path and away is None else None
     space = read_space(pool) if pool else None
     return State(
         is_registered=pool is not None,
@@ -63,10 +65,12 @@ def observe(spec: Spec, host: Host) -> State:
         is_mounted=is_mounted,
         mounts=tuple(point for point in there if not (source and point == real)),
         path_is_of=_owner_of(spec, host),
-        file_system=mount.type if mount else "",
+        file_system=mount.type if mount else str(away.type) if away else "",
         found=look(spec.source or source),
-        quota=_read_quota(place) if "btrfs" in (type_, spec.type) and (source is None or is_mounted) else None,
-        file_in_the_way=_file_on_the_way(spec.path) if spec.path else None,
+        quota=_read_quota(place)
+        if "btrfs" in (type_, spec.type) and mount and (source is None or is_mounted)
+        else None,
+        file_in_the_way=_file_on_the_way(spec.path) if spec.path and away is None else None,
         users=_users_of(host, path) if path else {},
         source_users=_users_of_source(host, spec.source) if spec.source and not is_mounted else (),
     )

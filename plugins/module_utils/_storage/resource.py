@@ -12,7 +12,7 @@ from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._core.units import show_size
-from .._host.snapshot import POOL, SERVICE_LIBVIRT, Host
+from .._host.snapshot import FOLDER, POOL, SERVICE_LIBVIRT, Host
 from .observe import observe
 from .plan import plan_pool
 from .spec import Spec, parse, show_warn_free
@@ -29,7 +29,9 @@ class StoragePool:
         return parse(params)
 
     def requires(self, spec: Spec) -> tuple[Reference, ...]:
-        return (SERVICE_LIBVIRT,)
+        if spec.state == "absent" or spec.path is None:
+            return (SERVICE_LIBVIRT,)
+        return (SERVICE_LIBVIRT, Reference(FOLDER, spec.path))
 
     def provides(self, spec: Spec) -> tuple[Reference, ...]:
         return (Reference(POOL, spec.name),)
