@@ -12,11 +12,11 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._diff import shown_diff
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_warnings import guest_warnings, slips
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._inventory_words import GUESTS, of_guest, of_layout
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._layouts import Vars, layout_of, layout_of_host
 
 Result = dict[str, t.Any]
-Vars = t.Mapping[str, t.Any]
 
-ARGUMENTS: dict[str, dict[str, t.Any]] = {}
+ARGUMENTS: dict[str, dict[str, t.Any]] = {"layout": {"type": "dict"}}
 _OWN_WORDS = ("kind", "name", "skipped", "facts")
 
 
@@ -30,13 +30,13 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> Result:
         result: Result = super().run(tmp, task_vars)
-        self.validate_argument_spec(ARGUMENTS)
+        given = self.validate_argument_spec(ARGUMENTS)[1]["layout"]
         known = task_vars or {}
         name = str(known["inventory_hostname"])
         template: t.Callable[[t.Any], t.Any] = self._templar.template
         groups = [template(known.get(f"hybrid_{each}", each)) for each in ("hypervisors", "guests")]
         if is_of_host(name, known, *groups):
-            result.update(guest_result(layout_of_host(known), name, name))
+            result.update(guest_result(given or layout_of_host(known), name, name))
             found: t.Iterable[str] = slips(name, known, "hypervisor_")
         else:
             variables_of = known["hostvars"].raw_get
@@ -47,7 +47,7 @@ class ActionModule(ActionBase):
             if error is not None:  # it was in no layout
                 result.update(guest_result(None, name, hypervisor, error))
                 return result
-            result.update(guest_result(layout_of(hypervisor, run, variables_of), name, hypervisor))
+            result.update(guest_result(given or layout_of(hypervisor, run, variables_of), name, hypervisor))
             found = guest_warnings(name, known, known["hostvars"].get(hypervisor, {}))
         result.setdefault("warnings", []).extend(found)
         return result
@@ -59,21 +59,6 @@ def is_of_host(name: str, known: Vars, hypervisors: str, guests: str) -> bool:
     if name not in groups.get(hypervisors, ()):
         return False
     return "msg" in (layout_of_host(known) or {}) or name not in groups.get(guests, ())
-
-
-def layout_of(hypervisor: str, run: Vars, variables_of: t.Callable[[str], Vars]) -> Vars | None:
-    """The result of the layout that had the guests of *hypervisor*: its own, or the one that the first of its guests carried."""
-    if hypervisor not in run["guests_hypervisors"]:
-        return variables_of(run["guests_sorted"]["by_hypervisor"][hypervisor][0]).get("guest_layout")
-    return layout_of_host(variables_of(hypervisor))
-
-
-def layout_of_host(known: Vars) -> Vars | None:
-    """The result of the layout of a hypervisor with these variables. Where the role could not reach it, it came to none."""
-    read = known.get("__hypervisor_read") or {}
-    if read.get("unreachable") and "hypervisor_layout" not in known:
-        return {"unreachable_host": True, "msg": read.get("msg", "")}
-    return known.get("hypervisor_layout")
 
 
 def guest_result(layout: t.Mapping[str, t.Any] | None, name: str, hypervisor: str, error: str | None = None) -> Result:
@@ -98,6 +83,8 @@ def guest_result(layout: t.Mapping[str, t.Any] | None, name: str, hypervisor: st
     item = items[0]
     if item.get("skipped"):
         return _failed(str(item["skipped"]))
+    if item.get("deferred"):
+        return {"changed": False, "msg": str(item["deferred"]), "_ansible_verbose_always": True}
     told = {key: value for key, value in item.items() if key not in _OWN_WORDS}
     if (diff := shown_diff(told.pop("diff", None))) is not None:
         told["diff"] = diff

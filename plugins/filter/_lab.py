@@ -17,6 +17,7 @@ from ..plugin_utils._host_options import deleted_with_pruned, host_error, host_o
 from ..plugin_utils._lab_guests import forgotten, lab_summed
 from ..plugin_utils._limit import left_out
 from ..plugin_utils._report import lab_report
+from ..plugin_utils._serving import deferred, serving
 from ..plugin_utils._table import shown, table
 from ..plugin_utils._waiting import waiting
 from .guests_by_hypervisor import sort_by_hypervisor
@@ -43,9 +44,11 @@ class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {
             "_guest_advice": guest_advice,
+            "_deferred": deferred,
             "_deleted_with_pruned": deleted_with_pruned,
             "_guest_errors": guest_errors,
             "_guests_beside": guests_beside,
+            "_guests_serving": serving,
             "_guests_sorted": guests_sorted,
             "_host_error": host_error,
             "_host_options": host_options,

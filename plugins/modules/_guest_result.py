@@ -18,12 +18,15 @@ description:
   - Fails where the host could not be reached, where the layout was refused as a whole, and where the guest was skipped, with that reason.
   - A hypervisor fails as its layout failed.
   - Reads which guest or hypervisor it is told for, the results of the layouts and what the playbooks found of the guests, from the variables
-    that these playbooks set. It has no options.
+    that these playbooks set.
 author:
   - homelab.hybrid contributors (@homelab)
 extends_documentation_fragment:
   - homelab.hybrid._attributes
-options: {}
+options:
+  layout:
+    description: The result of the layout, where it is another one than that of the whole host.
+    type: dict
 seealso:
   - module: homelab.hybrid.layout
 """

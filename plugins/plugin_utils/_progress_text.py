@@ -46,6 +46,8 @@ class Narrator:
             return f"{item} failed: {message['msg']}" if "msg" in message else self._done(item)
         if "skipped" in message:
             return f"{item} is left alone: {message['skipped']}"
+        if "deferred" in message:
+            return f"{item} is left for later: {message['deferred']}"
         self.has_written = self.has_written or "stands" in message or "step" in message
         if "stands" in message:
             self._stand[item] = self._stand.get(item, 0) + 1

@@ -99,6 +99,16 @@ options:
             the size of its image.
           - It is V(1) where it is not written.
         type: float
+  serve_later:
+    description:
+      - Guests whose services are only kept after this run. What has to be changed and stands on a mount of the host (C(hypervisor_mounts) of
+        the role P(homelab.hybrid.hypervisor#role)) that one of them serves (C(wait_for_guest)) and that does not answer, is left as it is
+        and told in RV(ignore:resources) as C(deferred), with what depends on it; it does not fail.
+      - Where the run itself makes that guest, the answer is not waited for.
+      - With C(--check) nothing is deferred. The plan is that of the run and of the one that comes after the services.
+    type: list
+    elements: str
+    default: []
   facts:
     description:
       - Whether what the modules tell of each item is returned too.

@@ -134,12 +134,13 @@ def converge(
     report: Report | None = None,
     written: t.Callable[[], None] | None = None,
     waits: t.Callable[[], None] | None = None,
+    unawaited: t.Container[Reference] = (),
     lock_seconds: float = lock.WAIT_SECONDS,
 ) -> Outcome:
     """Converge one resource, or with *dry_run* say what would be done.
 
     *report* is called for each change and step that stands, *written* when all of them do and only another look is left, *waits* when
-    the locks are free and only waiting is left.
+    the locks are free and only waiting is left. What is *unawaited* cannot come by itself now.
     Errors of the collection are returned in the outcome; anything else is a bug and keeps its traceback.
     """
     run = _Run(report, written)
@@ -148,7 +149,7 @@ def converge(
         if dry_run:
             return rehearse(resource, spec, host=host)
         for reference in resource.requires(spec):
-            if reference.kind.wait is not None:
+            if reference.kind.wait is not None and reference not in unawaited:
                 reference.kind.wait(host, reference.name)
         _perform_locked(resource, spec, host, run, lock_seconds)
         while (waiting := resource.waiting(spec, run.facts)) is not None:

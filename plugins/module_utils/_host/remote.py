@@ -34,6 +34,7 @@ class _Known:
         self.read_at = -1
         self.mounts: tuple[MountRecord, ...] = ()
         self.answers: dict[str, tuple[float, bool]] = {}
+        self.given_up: set[str] = set()
 
 
 _KNOWN = _Known()
@@ -110,13 +111,16 @@ def answers(point: str) -> bool:
 
 
 def wait_until_it_answers(its: MountRecord, is_served: t.Callable[[], bool]) -> bool:
-    """Whether the mount answers within its time, as long as *is_served*: its guest runs."""
+    """Whether the mount answers within its time, as long as *is_served*: its guest runs. It is waited for once, whatever stands on it."""
+    if its.path in _KNOWN.given_up:
+        return False
     end = time.monotonic() + its.wait_timeout
     while is_served() and time.monotonic() < end:
         if answers(its.path):
             _KNOWN.answers[its.path] = (time.monotonic(), True)
             return True
         time.sleep(_PAUSE_SECONDS)
+    _KNOWN.given_up.add(its.path)
     return False
 
 

@@ -21,7 +21,7 @@ import typing as t
 
 from .._core.claims import Address
 from .._core.errors import ApplyError
-from .plan import Item, dependencies, in_order, skip_reason
+from .plan import Item, defer_reason, dependencies, empty, in_order, skip_reason
 
 Message = dict[str, t.Any]
 Tell = t.Callable[[Message], None]
@@ -53,6 +53,7 @@ class _Job:
 class Crew:
     """Brings items to their end. *parallel* is how many write at once; as many more may look at what they have written. *report* hears
     of every step. The worker of a guest inherits the locks of its addresses out of those that are *claimed*, by their descriptors.
+    What waits for one of *serve_later* may be deferred by its worker, and at once where that guest is only made in this run.
 
     A worker writes its own line in the journal; *note* writes that of one which did not come to it.
     """
@@ -66,9 +67,11 @@ class Crew:
         note: Note,
         report: Report | None = None,
         claimed: t.Mapping[Address, int],
+        serve_later: t.Sequence[str] = (),
     ) -> None:
         self._spawner = spawner
         self._claimed = claimed
+        self._serve_later = serve_later
         self._items = in_order(items)
         self._before = dict(zip(map(id, self._items), dependencies(self._items), strict=True))
         self._parallel = parallel
@@ -101,14 +104,18 @@ class Crew:
                 if any(self._is_under_way(other) for other in before):
                     continue
                 item.skipped = skip_reason(before)
-                if item.skipped is None and not self._has_room():
+                item.deferred = defer_reason(before) if item.skipped is None else None
+                is_left = item.skipped is not None or item.deferred is not None
+                if not is_left and not self._has_room():
                     continue
                 self._open.remove(item)
                 is_moving = True
-                if item.skipped is None:
+                if not is_left:
                     self._start(item)
-                else:
+                elif item.skipped is not None:
                     self._report({"item": item.declared.path, "skipped": item.skipped})
+                else:
+                    self._report({"item": item.declared.path, "deferred": item.deferred})
 
     def _is_under_way(self, item: Item) -> bool:
         return any(item is other for other in self._open) or any(item is job.item for job in self._jobs)
@@ -123,10 +130,12 @@ class Crew:
         declared = item.declared
         self._report({"item": declared.path, "started": True})
         kept = [fd for address, fd in self._claimed.items() if address in item.after.addresses]
+        order: Message = {"kind": declared.kind.word, "name": declared.name, "params": dict(declared.params)}
+        if self._serve_later:
+            made = {other.declared.name for other in self._before[id(item)] if other.is_new}
+            order["serve_later"] = {guest: guest not in made for guest in self._serve_later}
         try:
-            channel = self._spawner.start(
-                {"kind": declared.kind.word, "name": declared.name, "params": dict(declared.params)}, kept
-            )
+            channel = self._spawner.start(order, kept)
         except ApplyError as exc:
             self._fail(item, exc.message, changed=False)
             return
@@ -169,6 +178,9 @@ class Crew:
                 change["done"] = change["path"] in job.stands
             why = "the process that was at work on it ended before it was done (killed?). Run it again: it goes on from there"
             self._fail(item, why, changed=job.has_written)
+        elif "deferred" in result:
+            item.deferred, item.told = result["deferred"], {**empty(), "changed": False}
+            self._report({"item": item.declared.path, "deferred": item.deferred})
         elif "exception" in result:
             self._fail(item, result["msg"], changed=job.has_written, exception=result["exception"])
         else:

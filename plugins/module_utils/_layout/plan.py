@@ -30,7 +30,7 @@ class Item:
     first, of its run at last. *after* is what it lays claim to once the spec stands, *before*, of one that is taken away, what
     it has now. *users* are the guests that stand on what is to be taken away, *heir_of* those that go before this one, with something
     that it gets, or that stands on it. *waits*: there is something to wait for, also where nothing is to change. *has_notes*: the
-    record learns something.
+    record learns something. *skipped* says why it is left alone because something failed, *deferred* why it has to come after this run.
     """
 
     declared: Declared
@@ -47,6 +47,7 @@ class Item:
     waits: bool = False
     has_notes: bool = False
     skipped: str | None = None
+    deferred: str | None = None
     warnings: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -61,6 +62,12 @@ class Item:
     @property
     def needs_worker(self) -> bool:
         return self.is_planned or ((self.waits or self.has_notes) and not self.has_failed)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this run makes it."""
+        changes = self.told["plan"] if self.is_planned else ()
+        return any(change["path"] == "state" and change["before"] == "absent" for change in changes)
 
     @property
     def makes(self) -> bool:
@@ -164,6 +171,12 @@ def skip_reason(before: t.Iterable[Item]) -> str | None:
     return f"depends on {' and on '.join(words)}"
 
 
+def defer_reason(before: t.Iterable[Item]) -> str | None:
+    """Why an item that comes after *before* has to come after this run; ``None`` where it need not."""
+    words = [f"{item.label}, which {item.deferred}" for item in before if item.deferred is not None]
+    return f"depends on {' and on '.join(words)}" if words else None
+
+
 def settle(items: t.Sequence[Item]) -> None:
     """Mark what is skipped because of what failed. Nothing is run."""
     ordered = in_order(items)
@@ -192,6 +205,8 @@ def tell(item: Item, *, with_facts: bool) -> Told:
     found: Told = {"kind": item.declared.kind.word, "name": item.declared.name, "changed": bool(told.get("changed"))}
     if item.skipped is not None:
         return {**found, "changed": False, "failed": False, "skipped": item.skipped, **empty()}
+    if item.deferred is not None:
+        return {**found, "changed": False, "failed": False, "deferred": item.deferred, **empty()}
     found["failed"] = item.has_failed
     found.update(empty())
     found.update({key: told[key] for key in (*LIST_KEYS, "diff", *_ERROR_KEYS) if key in told})
@@ -209,7 +224,7 @@ def merge(items: t.Sequence[Item]) -> Told:
     """The plans of all items as one, each path below the path of its item."""
     whole = empty()
     for item in items:
-        if item.skipped is not None:
+        if item.skipped is not None or item.deferred is not None:
             continue
         prefix, told = item.declared.path, item.told
         whole["plan"] += [{**change, "path": f"{prefix}.{change['path']}"} for change in told.get("plan") or ()]

@@ -16,12 +16,14 @@ import typing as t
 from .._core import libraries, lock
 from .._core.claims import NOTHING, Address, Claims, Room
 from .._core.converge import converge, rehearse
-from .._core.errors import HybridError, LockTimeout, MissingLibrary
+from .._core.errors import HybridError, LockTimeout, MissingLibrary, MissingRequirement
 from .._core.plan import Change, Step
+from .._core.reference import Reference
 from .._guest.clones import clones_of
 from .._host import remote
+from .._host.mount_record import MountRecord
 from .._host.probe import read_memory
-from .._host.snapshot import Gone, Host
+from .._host.snapshot import FOLDER, Gone, Host
 from .._run import journal
 from .._storage.choice import load_drivers
 from . import refusals
@@ -124,7 +126,15 @@ def _run(
             settle(items)
         else:
             parallel = spec.parallel or default_parallel()
-            Crew(spawner, items, parallel=parallel, note=_note, report=report, claimed=claimed).work()
+            Crew(
+                spawner,
+                items,
+                parallel=parallel,
+                note=_note,
+                report=report,
+                claimed=claimed,
+                serve_later=spec.serve_later,
+            ).work()
     left = [guest for guest in look.unlisted if not (spec.prune and guest.is_made)]
     return _outcome(params, items, left, kinds, with_facts=spec.facts)
 
@@ -354,6 +364,8 @@ def _work(order: Message, tell_it: Tell, kinds: t.Sequence[Kind], host: MakeHost
         tell_it(step.told())
 
     kind = _kind(order["kind"], kinds)
+    later = order.get("serve_later") or {}
+    served = _served_by(later, kind, order["params"]) if later else {}
     outcome = converge(
         kind.resource,
         order["params"],
@@ -364,12 +376,30 @@ def _work(order: Message, tell_it: Tell, kinds: t.Sequence[Kind], host: MakeHost
         written=lambda: tell_it({"written": True}),
         # It holds no locks any more.
         waits=lambda: tell_it({"waiting": True}),
+        unawaited=[reference for reference, its in served.items() if not later[its.wait_for_guest]],
     )
+    if served and isinstance(outcome.error, MissingRequirement) and not outcome.changed:
+        mounts = {str(reference): its for reference, its in served.items()}
+        missing = outcome.error.facts.get("missing") or ()
+        if missing and all(what in mounts for what in missing):
+            return {"deferred": _deferral(mounts[what] for what in missing)}
     result = outcome.result()
     warnings = list(outcome.plan.warnings)
     if outcome.changed:
         warnings += journal.note("layout", kind.path(order["name"]), result)
     return {**result, "warnings": warnings}
+
+
+def _served_by(guests: t.Container[str], kind: Kind, params: Params) -> dict[Reference, MountRecord]:
+    """What an item requires that lies on a mount of the host which one of *guests* serves."""
+    folders = (its for its in kind.resource.requires(kind.resource.parse(params)) if its.kind is FOLDER)
+    found = {its: remote.remote_of(its.name) for its in folders}
+    return {its: mount for its, mount in found.items() if mount is not None and mount.wait_for_guest in guests}
+
+
+def _deferral(mounts: t.Iterable[MountRecord]) -> str:
+    told = dict.fromkeys(f"{its.source} at {its.path}, which {its.wait_for_guest} serves" for its in mounts)
+    return f"waits for {' and for '.join(told)}"
 
 
 def _kind(word: str, kinds: t.Iterable[Kind]) -> Kind:

@@ -63,6 +63,7 @@ def arguments(kinds: t.Iterable[Kind]) -> dict[str, dict[str, t.Any]]:
         "prune": {"type": "bool", "default": False},
         "delete": {"type": "list", "elements": "str", "choices": [*delete], "default": []},
         "overcommit": {"type": "dict", "options": {"memory": {"type": "float"}, "storage": {"type": "float"}}},
+        "serve_later": {"type": "list", "elements": "str", "default": []},
         "facts": {"type": "bool", "default": False},
     }
 
@@ -95,7 +96,7 @@ class Declared:
 class Spec:
     """A host as declared. *listed* are the lists that were written; *parallel* is ``None`` where the host's CPUs decide.
 
-    The overcommit is how many times what is there may be promised.
+    The overcommit is how many times what is there may be promised. The guests that *serve_later* have their services after this run.
     """
 
     items: tuple[Declared, ...]
@@ -103,6 +104,7 @@ class Spec:
     parallel: int | None = None
     prune: bool = False
     delete: tuple[str, ...] = ()
+    serve_later: tuple[str, ...] = ()
     memory_overcommit: float = 1.0
     storage_overcommit: float = 1.0
     facts: bool = False
@@ -122,6 +124,7 @@ def parse(params: Params, kinds: t.Sequence[Kind]) -> Spec:
         parallel=check_number("parallel", params.get("parallel"), least=1, most=MOST_PARALLEL),
         prune=bool(params.get("prune")),
         delete=tuple(params.get("delete") or ()),
+        serve_later=tuple(params.get("serve_later") or ()),
         memory_overcommit=_factor("overcommit.memory", overcommit.get("memory")),
         storage_overcommit=_factor("overcommit.storage", overcommit.get("storage")),
         facts=bool(params.get("facts")),

@@ -51,6 +51,13 @@ def test_a_guest_fails_for_its_own_reason():
     assert failure(LAYOUT, "late") == "depends on pool main, which failed"
 
 
+def test_a_guest_that_was_left_for_later_says_what_it_waits_for():
+    left = {**LATE, "skipped": None, "deferred": "waits for nas:/x at /srv/media, which nas serves"}
+    told = guest_result({"resources": [left]}, "late", "alpha")
+    assert told.pop("_ansible_verbose_always") is True, "Ansible says nothing of what is ok"
+    assert told == {"changed": False, "msg": "waits for nas:/x at /srv/media, which nas serves"}
+
+
 def test_a_host_item_of_the_same_name_is_not_the_guest():
     assert failure({**LAYOUT, "msg": "no"}, "same") == "no"
 

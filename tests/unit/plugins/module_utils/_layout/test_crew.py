@@ -193,6 +193,39 @@ def test_what_depends_on_what_failed_is_reported_as_skipped() -> None:
     ]
 
 
+def test_what_is_deferred_is_reported_and_what_depends_on_it_comes_later_too() -> None:
+    nas, films, more = make("vm", "nas"), make("storage_pool", "films", "guest nas"), make("vm", "more", "pool films")
+    made = {"path": "state", "before": "absent", "after": "started", "how": "live", "done": True}
+    script: dict[str, list[Message] | None] = {
+        "nas": [{"result": {"changed": True, "plan": [made]}}],
+        "films": [{"result": {"deferred": "waits for nas"}}],
+    }
+    reports: list[Message] = []
+    scripted = Scripted(script)
+    serve_later = ("nas", "other")
+    spawner = t.cast(t.Any, scripted)
+    crew = Crew(
+        spawner,
+        [nas, films, more],
+        parallel=1,
+        note=lambda item: [],
+        report=reports.append,
+        claimed={},
+        serve_later=serve_later,
+    )
+    crew.work()
+    # The one that this run makes is not waited for.
+    assert [order["serve_later"] for order in scripted.orders] == [
+        {"nas": True, "other": True},
+        {"nas": False, "other": True},
+    ]
+    assert [report for report in reports if "deferred" in report] == [
+        {"item": "storage_pools[films]", "deferred": "waits for nas"},
+        {"item": "vms[more]", "deferred": "depends on storage pool films, which waits for nas"},
+    ]
+    assert not (films.has_failed or films.told["changed"] or films.told["plan"] or more.skipped)
+
+
 def test_a_worker_that_ended_before_it_was_done_has_changed_what_it_told() -> None:
     web, db = make("vm", "web", paths=("state", "memory")), make("vm", "db")
     reports, noted = worked({"web": [{"stands": "state"}], "db": []}, web, db)

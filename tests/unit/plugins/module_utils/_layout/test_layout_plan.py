@@ -80,6 +80,29 @@ def test_a_server_that_stands_on_what_it_serves_by_another_guest_waits_for_nobod
     assert names(plan.in_order([films, nas])) == ["nas", "films"]
 
 
+def test_what_is_deferred_is_told_with_its_reason_and_changes_nothing():
+    films = make("container", "films", deferred="waits for nas:/x at /srv/media, which nas serves")
+    web = make("container", "web")
+    assert plan.tell(films, with_facts=True)["deferred"] == "waits for nas:/x at /srv/media, which nas serves"
+    assert plan.tell(films, with_facts=True)["failed"] is False
+    assert "deferred" not in plan.tell(web, with_facts=False)
+    assert [change["path"] for change in plan.merge([films, web])["plan"]] == ["containers[web].state"]
+    assert plan.failure([films, web]) is None
+    assert plan.defer_reason([films]) == (
+        "depends on container films, which waits for nas:/x at /srv/media, which nas serves"
+    )
+    assert plan.defer_reason([web]) is None
+
+
+def test_who_is_made_by_a_run_is_new_and_who_is_started_is_not():
+    change = {"path": "state", "before": "absent", "after": "started", "how": "live", "done": True}
+    nas = make("vm", "nas")
+    nas.told["plan"] = [change]
+    assert nas.is_new
+    nas.told["plan"] = [{**change, "before": "stopped"}]
+    assert not nas.is_new
+
+
 def test_who_serves_and_is_taken_away_comes_before_nobody():
     films = make("container", "films", "folder /srv/media/films")
     nas = make("vm", "nas", is_removed=True)
