@@ -52,7 +52,16 @@ options:
     description: The SHA-256 fingerprint of its certificate, in the place of that of the first contact.
     type: str
   items:
-    description: The items by their kinds, each with the fields of the API. What is not named is not looked at.
+    description: The items by their kinds, each with the fields of the API, and its C(users). What is not named is not looked at.
+    type: dict
+    default: {}
+  passwords:
+    description: The passwords of users by their names, as JSON. It keeps hashes, with which they are compared.
+    type: str
+  declared:
+    description:
+      - What its API does not change, as C(settings) by their paths, and the C(names) of its interfaces by what its configuration calls them.
+      - What stands otherwise is told, with the page on which it is changed.
     type: dict
     default: {}
   password:
@@ -86,6 +95,11 @@ health:
   description: What it says of itself, C(status) and C(message).
   returned: when it answers
   type: dict
+differs:
+  description: What is declared and stands otherwise, each with C(path), C(declared), C(stands), and the C(page) on which it is changed.
+  returned: when items are asked for, and it has kept a configuration
+  type: list
+  elements: dict
 version:
   description: The version of it.
   returned: when updates are asked for

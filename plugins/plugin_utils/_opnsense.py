@@ -17,13 +17,13 @@ import re
 import typing as t
 from xml.etree import ElementTree
 
+from ..module_utils._opnsense.compare import MARK
+from ..module_utils._opnsense.first_start import settings_of
 from ._sha512_crypt import sha512_crypt, stable_salt
 
 Values = t.Mapping[str, t.Any]
 Item = dict[str, str]
 
-# What of it is ours says so in its description: everything else is left alone.
-MARK = "(homelab.hybrid)"
 # The kinds of items, with the field of their description.
 DESCRIPTIONS = {
     "vlans": "descr",
@@ -57,8 +57,12 @@ _DEFAULTS: dict[str, dict[str, t.Any]] = {
         "port": "",
         "log": False,
     },
+    "users": {"password": "", "full_name": "", "ssh_keys": [], "admin": False},
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]{0,62}")
+_USER = re.compile(r"[a-z0-9._-]{1,32}", re.IGNORECASE)
+# Shorter ones would be masked in words that have nothing to do with them; of longer ones bcrypt, by which OPNsense keeps them, reads 72 bytes.
+_PASSWORD_LENGTHS = (8, 72)
 _KEY_BYTES = 60
 _PASSWORD_LETTERS = 24
 
@@ -104,6 +108,55 @@ def secrets(wanted: Values) -> dict[str, str]:
         "key": derived("key"),
         "secret": derived("secret"),
         "password": wanted["root_password"] or letters[:_PASSWORD_LETTERS],
+    }
+
+
+def users(wanted: Values) -> list[dict[str, t.Any]]:
+    """Root and the users beside it, with the fields that the API knows. What nobody says of root is as it is.
+
+    :raises OPNsenseError:
+    """
+    found: list[dict[str, t.Any]] = [{"name": "root"}]
+    if wanted["ssh_keys"]:
+        found[0]["authorizedkeys"] = "\n".join(wanted["ssh_keys"])
+    for each in wanted["users"]:
+        name = str(each["name"])
+        if not _USER.fullmatch(name) or name == "root":
+            raise OPNsenseError(
+                f"opnsense_users: {name!r} is no name: up to 32 letters, digits, _, - and dots, and not root"
+            )
+        if name in [other["name"] for other in found]:
+            raise OPNsenseError(f"opnsense_users: {name} is there twice")
+        said = str(each["full_name"] or name)
+        if "\n" in said or len(said) > 200:
+            raise OPNsenseError(f"opnsense_users: full_name of {name} must be one line of 200 characters at most")
+        its = {"name": name, "descr": f"{said} {MARK}", "is_admin": bool(each["admin"])}
+        found.append({**its, "authorizedkeys": "\n".join(each["ssh_keys"])})
+    return found
+
+
+def passwords(wanted: Values) -> dict[str, str]:
+    """The passwords that are given, by the names of their users.
+
+    :raises OPNsenseError:
+    """
+    given = {"root": wanted["root_password"], **{str(each["name"]): each["password"] for each in wanted["users"]}}
+    found = {name: str(password) for name, password in given.items() if password}
+    least, most = _PASSWORD_LENGTHS
+    for name, password in found.items():
+        if len(password) < least or len(password.encode()) > most or not password.isprintable():
+            where = "opnsense_root_password" if name == "root" else f"opnsense_users: the password of {name}"
+            raise OPNsenseError(
+                f"{where}: it must have {least} characters at least, {most} bytes at most, and be one line"
+            )
+    return found
+
+
+def declared(wanted: Values, text: str) -> dict[str, dict[str, str]]:
+    """What of the configuration *text* the API does not change: its ``settings``, and the ``names`` of its interfaces by what it calls them."""
+    return {
+        "settings": settings_of(ElementTree.fromstring(text)),
+        "names": {key: name for name, key in _interface_keys(wanted).items()},
     }
 
 
@@ -388,9 +441,16 @@ def _whole(wanted: Values) -> dict[str, t.Any]:
 
 
 def made(wanted: Values) -> dict[str, t.Any]:
-    """All that is made of the variables: ``config``, ``items`` and ``secrets``.
+    """All that is made of the variables: ``config``, ``items``, ``passwords``, ``secrets``, and what is ``declared`` for its own pages alone.
 
     :raises OPNsenseError:
     """
     wanted = _whole(wanted)
-    return {"config": config(wanted), "items": items(wanted), "secrets": secrets(wanted)}
+    text = config(wanted)
+    return {
+        "config": text,
+        "items": {**items(wanted), "users": users(wanted)},
+        "passwords": passwords(wanted),
+        "secrets": secrets(wanted),
+        "declared": declared(wanted, text),
+    }

@@ -24,15 +24,11 @@ import yaml
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
-from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense.appliance import (
-    ARGUMENTS,
-    Outcome,
-    converge_opnsense,
-)
+from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense.appliance import Outcome
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm import importing
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._opnsense import made
-from ansible_collections.homelab.hybrid.tests.harness import machines, opnsense_image
+from ansible_collections.homelab.hybrid.tests.harness import machines, opnsense_image, opnsense_wanted
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now
 from ansible_collections.homelab.hybrid.tests.harness.labs import ROOT, changed
 from ansible_collections.homelab.hybrid.tests.harness.machines import command, virsh
@@ -42,27 +38,7 @@ from ansible_collections.homelab.hybrid.tests.harness.upstream import serving
 NAME, IMAGE = f"{machines.PREFIX}-opnsense", f"{machines.PREFIX}-opn-image"
 WAN, LAN = machines.BRIDGES
 ADDRESS, OURS = "10.93.80.1", "10.93.80.2/24"
-WANTED: dict[str, t.Any] = {
-    "name": NAME,
-    "networks": ["wan", "lan"],
-    "secret": "a long secret of a vault",
-    "hostname": "gate",
-    "domain": "lab.home.arpa",
-    "timezone": "Etc/UTC",
-    "timeservers": [],
-    "dns_servers": [],
-    "root_password": "",
-    "ssh_keys": [],
-    "interfaces": [
-        {"name": "wan", "network": "wan", "address": "none"},
-        {"name": "lan", "network": "lan", "address": f"{ADDRESS}/24"},
-    ],
-    "vlans": [],
-    "dhcp_ranges": [{"name": "lan", "interface": "lan", "start": "10.93.80.100", "end": "10.93.80.101"}],
-    "dhcp_hosts": [],
-    "dns_hosts": [{"name": "nas", "address": "10.93.80.5"}],
-    "rules": [{"name": "LAN to any", "interface": "lan", "source": "lan"}],
-}
+WANTED = opnsense_wanted.wanted(NAME, "10.93.80")
 MADE = made(WANTED)
 SPEC: dict[str, t.Any] = {
     "memory": "512MiB",
@@ -147,14 +123,8 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Path]:
             signer.stop()
 
 
-def run(*, dry_run: bool = False, ask: str = "items", wanted: t.Any = None, wait: int = 180) -> Outcome:
-    its = made({**WANTED, **(wanted or {})})
-    params = {key: row.get("default") for key, row in ARGUMENTS.items()}
-    known = {"key": its["secrets"]["key"], "secret": its["secrets"]["secret"], "items": its["items"]}
-    known["password"] = its["secrets"]["password"]
-    return converge_opnsense(
-        {**params, "name": NAME, "ask": ask, "address": ADDRESS, "wait": wait, **known}, dry_run=dry_run
-    )
+def run(*, wanted: t.Any = None, **more: t.Any) -> Outcome:
+    return opnsense_wanted.run({**WANTED, **(wanted or {})}, ADDRESS, **{"wait": 180, **more})
 
 
 async def asked(path: str, secret: str) -> t.Any:
@@ -225,17 +195,27 @@ def test_its_items_are_changed_through_its_api_and_stay_when_it_restarts(gate: P
         "rules": [
             *WANTED["rules"],
             {"name": "no mail", "interface": "lan", "action": "block", "protocol": "tcp", "port": "25"},
-        ]
+        ],
+        "users": [{"name": "ada", "password": "analytical engine", "admin": True}],
     }
     check, real = run(dry_run=True, wanted=wanted), run(wanted=wanted)
     assert check.error is None and real.error is None, (check.error, real.error)
     assert real.result()["plan"] == check.result()["plan"] == [
-        "what opens it is kept on its hypervisor", "dns_hosts[nas] is made", "rules[no mail] is made"
+        "what opens it is kept on its hypervisor", "dns_hosts[nas] is made", "rules[no mail] is made", "users[ada] is made"
     ]  # fmt: skip
     assert not run(wanted=wanted).changed
     virsh("reset", NAME)
     assert run(ask="health").error is None
     assert not run(wanted=wanted).changed
+    rows = asyncio.run(asked("auth/user/search", MADE["secrets"]["secret"]))["rows"]
+    assert [(row["name"], row["is_admin"]) for row in rows] == [("root", "1"), ("ada", "1")]
+
+
+def test_what_is_for_its_own_pages_is_told_and_nothing_is_changed(gate: Path) -> None:
+    told = run(
+        wanted={"hostname": "door", "users": [{"name": "ada", "admin": True}], "rules": WANTED["rules"]}, dry_run=True
+    )
+    assert [(each["path"], each["stands"]) for each in told.facts["differs"]] == [("hostname", "gate")]
 
 
 def test_the_role_makes_it_what_its_variables_say(gate: Path, tmp_path: Path) -> None:
@@ -246,7 +226,7 @@ def test_the_role_makes_it_what_its_variables_say(gate: Path, tmp_path: Path) ->
     for done in (check, real, again):
         assert done.returncode == 0, done.stdout + done.stderr
         assert MADE["secrets"]["secret"] not in done.stdout and "UNREACHABLE" not in done.stdout
-    assert "rules[no mail].description" in check.stdout
+    assert "rules[no mail].description" in check.stdout and "users[ada].descr" in check.stdout
     assert changed(check) == changed(real) == 1 and changed(again) == 0
     kept = json.loads(Path(f"/var/lib/homelab_hybrid/secrets/opnsense/{NAME}.json").read_text())
     assert kept == MADE["secrets"]

@@ -68,6 +68,20 @@ KINDS = {
 RECONFIGURES = (
     "dnsmasq/service/reconfigure", "unbound/service/reconfigure", "interfaces/vlan_settings/reconfigure", "firewall/filter/apply",
 )  # fmt: skip
+# The fields of a user that a request may give. What keeps its password shows none.
+USER = (
+    "name",
+    "disabled",
+    "scope",
+    "expires",
+    "authorizedkeys",
+    "shell",
+    "email",
+    "comment",
+    "descr",
+    "group_memberships",
+)
+SHELLS = ("", "/bin/csh", "/bin/sh", "/bin/tcsh", "/usr/local/sbin/opnsense-shell")
 PROTOCOLS = ("any", "TCP", "UDP", "TCP/UDP", "ICMP", "IPV6-ICMP", "ESP", "GRE")
 
 
@@ -79,7 +93,7 @@ class Appliance:
     ) -> None:
         self.path, self.version, self.offers, self._version_file = config, version, list(offers), version_file
         self.calls: list[str] = []
-        self.has_savepoints = False
+        self.has_savepoints, self.has_kept = False, True
         self.is_broken = version.endswith("-broken")
         self._busy = 0
         self._lock = threading.Lock()
@@ -88,6 +102,8 @@ class Appliance:
             for node in self.root.iterfind(kind.path):
                 if "uuid" not in node.attrib:
                     node.set("uuid", str(uuid.uuid4()))
+        for user in self.root.iterfind("system/user"):
+            user.set("uuid", user.get("uuid") or str(uuid.uuid4()))
 
     def save(self) -> None:
         write(self.path, ElementTree.tostring(self.root, encoding="unicode", xml_declaration=True))
@@ -125,7 +141,9 @@ class Appliance:
         if path == "diagnostics/networkinsight/get_interfaces":
             return 200, {node.findtext("if"): node.findtext("descr") for node in self.root.iterfind("interfaces/*")}
         if path == "core/backup/download/this":
-            return 200, ElementTree.tostring(self.root, encoding="unicode")
+            return 200, ElementTree.tostring(self.root, encoding="unicode") if self.has_kept else ""
+        if match := re.fullmatch(r"auth/user/(search|add|set|del)(?:/([0-9a-f-]+))?", path):
+            return self._user(match[1], match[2], body) if method == "POST" or match[1] == "search" else (404, {})
         if path.startswith("core/firmware/"):
             return self._firmware(method, path.rpartition("/")[2])
         if method == "POST" and path in RECONFIGURES:
@@ -174,11 +192,80 @@ class Appliance:
             nodes[its] = ElementTree.SubElement(self._parent(kind), kind.path.rpartition("/")[2], uuid=its)
         node = nodes[its]
         for field, value in values.items():
-            child = node.find(field)
-            child = ElementTree.SubElement(node, field) if child is None else child
-            child.text = value
+            put(node, field, value)
         self.save()
         return 200, {"result": "saved", "uuid": node.get("uuid")}
+
+    def _user(self, what: str, its: str | None, body: dict[str, t.Any]) -> tuple[int, t.Any]:
+        users = {node.get("uuid"): node for node in self.root.iterfind("system/user")}
+        if what == "search":
+            rows = [self._user_row(node) for node in users.values()]
+            return 200, {"rows": rows, "rowCount": len(rows), "total": len(rows), "current": 1}
+        if what == "del":
+            if its in users and users[its].findtext("scope") == "system":
+                return 500, {"errorMessage": f"Not allowed to delete system user {users[its].findtext('name')}"}
+            if its not in users:
+                return 200, {"result": "not found"}
+            self._write_groups(users[its], "")
+            self.root.find("system").remove(users[its])
+            self.save()
+            return 200, {"result": "deleted"}
+        given = {field: str(value) for field, value in (body.get("user") or {}).items()}
+        if what == "set" and its not in users:
+            return 200, {"result": "failed"}
+        node = users[its] if what == "set" else Element("user", uuid=str(uuid.uuid4()))
+        if wrong := self._wrong_of_user(node, given):
+            return 200, {"result": "failed", "validations": wrong}
+        if what == "add":
+            uids = [int(user.findtext("uid") or 0) for user in users.values()]
+            put(node, "uid", str(next(uid for uid in range(2000, 65000) if uid not in uids)))
+            put(node, "scope", "user")
+            self.root.find("system").append(node)
+        for field in USER:
+            if field in given and field != "group_memberships":
+                text = base64.b64encode(given[field].encode()).decode() if field == "authorizedkeys" else given[field]
+                put(node, field, text)
+        if given.get("password") or given.get("scrambled_password") == "1":
+            put(node, "password", hashed(given.get("password") or base64.b64encode(os.urandom(50)).decode()))
+        if "group_memberships" in given:
+            self._write_groups(node, given["group_memberships"])
+        self.save()
+        return 200, {"result": "saved", **({"uuid": node.get("uuid")} if what == "add" else {})}
+
+    def _user_row(self, node: Element) -> dict[str, t.Any]:
+        row = {"uuid": node.get("uuid"), **{field: node.findtext(field) or "" for field in USER}}
+        row["%authorizedkeys"] = base64.b64decode(row["authorizedkeys"]).decode()
+        groups = self._groups_of(node)
+        row["group_memberships"] = ",".join(group.findtext("gid") for group in groups)
+        row["%group_memberships"] = ", ".join(group.findtext("name") for group in groups)
+        return {**row, "is_admin": "1" if any(group.findtext("priv") == "page-all" for group in groups) else "0"}
+
+    def _groups_of(self, node: Element) -> list[Element]:
+        uid = node.findtext("uid")
+        return [group for group in self.root.iterfind("system/group") if uid in members(group)]
+
+    def _write_groups(self, node: Element, gids: str) -> None:
+        for group in self.root.iterfind("system/group"):
+            uids = [uid for uid in members(group) if uid != node.findtext("uid")]
+            if group.findtext("gid") in gids.split(","):
+                uids.append(node.findtext("uid"))
+            for old in group.findall("member"):
+                group.remove(old)
+            put(group, "member", ",".join(uids))
+
+    def _wrong_of_user(self, node: Element, given: dict[str, str]) -> dict[str, str]:
+        wrong = {}
+        others = [user.findtext("name") for user in self.root.iterfind("system/user") if user is not node]
+        if given.get("name", "?") in others:
+            wrong["user.name"] = "This username already exist."
+        if not (node.findtext("password") or given.get("password") or given.get("scrambled_password") == "1"):
+            wrong["user.password"] = "A password is required"
+        if given.get("shell", "") not in SHELLS:
+            wrong["user.shell"] = f"Option {given['shell']} not in list."
+        gids = {group.findtext("gid") for group in self.root.iterfind("system/group")}
+        if unknown := {gid for gid in given.get("group_memberships", "").split(",") if gid} - gids:
+            wrong["user.group_memberships"] = f"Option {','.join(sorted(unknown))} not in list."
+        return wrong
 
     def _validations(self, kind: Kind, values: dict[str, str]) -> dict[str, str]:
         wrong = {f"{kind.key}.{field}": "A value is required." for field in kind.required if not values[field]}
@@ -228,6 +315,17 @@ class Appliance:
         return 404, {}
 
 
+def put(parent: Element, tag: str, text: str) -> None:
+    """Make *text* that of the only element *tag* of *parent*."""
+    child = parent.find(tag)
+    child = ElementTree.SubElement(parent, tag) if child is None else child
+    child.text = text
+
+
+def members(group: Element) -> list[str]:
+    return [uid for node in group.iterfind("member") for uid in (node.text or "").split(",") if uid]
+
+
 def write(path: str, text: str) -> None:
     """Replace *path*, so that a power cut leaves the old text or the new one."""
     with open(f"{path}.new", "w", encoding="utf-8") as stream:
@@ -243,6 +341,12 @@ def crypt(text: str, salt: str) -> str:
     library = ctypes.CDLL("libcrypt.so.1")
     library.crypt.restype = ctypes.c_char_p
     return (library.crypt(text.encode(), salt.encode()) or b"").decode()
+
+
+def hashed(password: str) -> str:
+    """What password_hash of PHP makes, with less work."""
+    letters = base64.b64encode(os.urandom(18), b"./").decode()[:22]
+    return crypt(password, f"$2y$04${letters[:21]}.")
 
 
 def server(appliance: Appliance, address: tuple[str, int], certificate: str) -> http.server.ThreadingHTTPServer:

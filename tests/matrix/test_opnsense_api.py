@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 import threading
@@ -12,39 +13,27 @@ import typing as t
 from pathlib import Path
 from xml.etree import ElementTree
 
+import aiohttp
+import aioopnsense
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense import api, appliance
-from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense.appliance import Outcome, converge_opnsense
+from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense.appliance import Outcome
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._opnsense import made
-from ansible_collections.homelab.hybrid.tests.harness import opnsense_image
+from ansible_collections.homelab.hybrid.tests.harness import opnsense_image, opnsense_wanted
 from ansible_collections.homelab.hybrid.tests.harness.opnsense_api import Appliance, server
 
 NAME = "hlopn-gate"
 RECORD = Path(paths.record_path("appliances", NAME))
 SECRETS = Path(appliance._SECRETS) / f"{NAME}.json"
-WANTED: dict[str, t.Any] = {
-    "name": NAME,
-    "networks": ["wan", "lan"],
-    "secret": "a long secret of a vault",
-    "hostname": "gate",
-    "domain": "lab.home.arpa",
-    "timezone": "Etc/UTC",
-    "timeservers": [],
-    "dns_servers": [],
-    "root_password": "",
-    "ssh_keys": [],
-    "interfaces": [
-        {"name": "wan", "network": "wan", "address": "dhcp"},
-        {"name": "lan", "network": "lan", "address": "10.1.0.1/24"},
-    ],
-    "vlans": [{"name": "things", "network": "lan", "tag": 20}],
-    "dhcp_ranges": [{"name": "house", "interface": "lan", "start": "10.1.0.100", "end": "10.1.0.199"}],
-    "dhcp_hosts": [{"name": "nas", "mac": "52:54:00:aa:bb:cc", "address": "10.1.0.5"}],
-    "dns_hosts": [{"name": "nas", "address": "10.1.0.5"}],
-    "rules": [{"name": "LAN to any", "interface": "lan", "source": "lan"}],
-}
+WANTED = opnsense_wanted.wanted(
+    NAME,
+    "10.1.0",
+    vlans=[{"name": "things", "network": "lan", "tag": 20}],
+    dhcp_hosts=[{"name": "nas", "mac": "52:54:00:aa:bb:cc", "address": "10.1.0.5"}],
+)
+KEYS = [f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43} somebody" for letter in "ABC"]
 
 
 class Gate:
@@ -66,13 +55,9 @@ class Gate:
         self.web.shutdown()
         self.web.server_close()
 
-    def run(self, *, dry_run: bool = False, ask: str = "items", wanted: t.Any = None, **more: t.Any) -> Outcome:
-        its = made({**WANTED, **(wanted or {})})
-        params = {key: row.get("default") for key, row in appliance.ARGUMENTS.items()}
-        known = {"key": its["secrets"]["key"], "secret": its["secrets"]["secret"], "items": its["items"]}
-        known["password"] = its["secrets"]["password"]
-        params.update(name=NAME, ask=ask, address="127.0.0.1", port=self.web.server_address[1], wait=5, **known)
-        return converge_opnsense({**params, **more}, dry_run=dry_run)
+    def run(self, *, ask: str = "items", wanted: t.Any = None, **more: t.Any) -> Outcome:
+        its, port = {**WANTED, **(wanted or {})}, self.web.server_address[1]
+        return opnsense_wanted.run(its, **{"address": "127.0.0.1", "ask": ask, "port": port, "wait": 5, **more})
 
     def has(self, path: str) -> list[str | None]:
         """What the configuration of the appliance says itself."""
@@ -144,6 +129,142 @@ def test_what_somebody_made_on_its_pages_is_left_alone(gate: Gate) -> None:
     assert not gate.run().changed
     gate.run(wanted={"rules": []})
     assert gate.has("OPNsense/Firewall/Filter/rules/rule/description") == ["mine"]
+
+
+def user(name: str, **more: t.Any) -> dict[str, t.Any]:
+    return {"name": name, **more}
+
+
+def opens(password: str, hashed: str | None) -> bool:
+    """Whether perl's crypt finds the password behind what the appliance keeps."""
+    return (
+        bool(hashed)
+        and opnsense_image.run("perl", "-e", "print crypt($ARGV[0], $ARGV[1])", password, str(hashed)) == hashed
+    )
+
+
+async def asked(gate: Gate, path: str) -> t.Any:
+    """What a client of others is told."""
+    known = made(WANTED)["secrets"]
+    async with aiohttp.ClientSession() as session:
+        url = f"https://127.0.0.1:{gate.web.server_address[1]}/api"
+        return await aioopnsense.OPNsenseClient(url, known["key"], known["secret"], session)._get(path)
+
+
+def test_users_are_made_changed_and_taken_away(gate: Gate) -> None:
+    gate.run()
+    gate.appliance.calls.clear()
+    told = {"full_name": "Ada", "password": "analytical engine", "ssh_keys": KEYS[:1], "admin": True}
+    real = same_in_check_and_for_real(gate, {"users": [user("ada", **told), user("guest")]})
+    assert real.result()["plan"] == ["users[ada] is made", "users[guest] is made"]
+    assert (
+        "analytical engine" not in json.dumps(real.result()) and "password: (secret)" in real.result()["diff"]["after"]
+    )
+    rows = {row["name"]: row for row in asyncio.run(asked(gate, "auth/user/search"))["rows"]}
+    assert (rows["ada"]["%group_memberships"], rows["ada"]["%authorizedkeys"]) == ("admins", KEYS[0])
+    assert (rows["ada"]["shell"], rows["guest"]["shell"], rows["guest"]["is_admin"]) == ("/bin/sh", "", "0")
+    hashes = gate.has("system/user/password")
+    assert opens("analytical engine", hashes[1]) and not opens("", hashes[2])
+
+    gate.appliance.calls.clear()
+    told.update(password="difference engine", ssh_keys=KEYS[1:], admin=False)
+    real = same_in_check_and_for_real(gate, {"users": [user("ada", **told)]})
+    assert real.result()["plan"] == [
+        "users[guest] goes", "users[ada]: authorizedkeys, group_memberships, password"
+    ]  # fmt: skip
+    assert "password: (secret, changed)" in real.result()["diff"]["after"]
+    rows = {row["name"]: row for row in asyncio.run(asked(gate, "auth/user/search"))["rows"]}
+    assert list(rows) == ["root", "ada"] and rows["ada"]["group_memberships"] == ""
+    assert rows["ada"]["%authorizedkeys"].splitlines() == KEYS[1:]
+    assert opens("difference engine", gate.has("system/user/password")[1])
+    assert gate.has("system/group/member") == ["0"]
+
+
+def test_roots_password_and_keys_are_those_that_are_declared(gate: Gate) -> None:
+    gate.run()
+    gate.appliance.calls.clear()
+    wanted = {"root_password": "correct horse", "ssh_keys": KEYS[:2]}
+    real = same_in_check_and_for_real(gate, wanted)
+    assert real.result()["plan"][-1] == "users[root]: authorizedkeys, password"
+    assert opens("correct horse", gate.has("system/user/password")[0])
+    assert json.loads(SECRETS.read_text())["password"] == "correct horse"
+    gate.appliance.calls.clear()
+    gone = same_in_check_and_for_real(gate, {"root_password": "correct horse"})
+    assert gone.result()["plan"] == ["users[root]: authorizedkeys"] and gate.has("system/user/authorizedkeys") == [None]
+
+
+def test_what_somebody_gave_root_on_its_pages_is_left_alone(gate: Gate) -> None:
+    gate.run()
+    uuid = ElementTree.parse(gate.config).find("system/user").get("uuid")
+    own = {"name": "root", "password": "mine alone", "authorizedkeys": KEYS[2]}
+    assert gate.appliance.answer("POST", f"auth/user/set/{uuid}", {"user": own})[1] == {"result": "saved"}
+    assert not gate.run().changed and opens("mine alone", gate.has("system/user/password")[0])
+
+
+def test_a_user_that_somebody_made_is_neither_taken_over_nor_taken_away(gate: Gate) -> None:
+    gate.run()
+    own = {"name": "bob", "descr": "mine", "scrambled_password": "1"}
+    assert gate.appliance.answer("POST", "auth/user/add", {"user": own})[1]["result"] == "saved"
+    assert not gate.run().changed
+    before = gate.config.read_bytes()
+    refused = gate.run(wanted={"users": [user("bob")], "rules": []})
+    assert refused.error is not None and "a user bob that this role did not make" in refused.error.message
+    assert gate.config.read_bytes() == before
+
+
+def test_what_is_for_its_own_pages_is_told_on_every_run_and_never_changed(gate: Gate) -> None:
+    gate.run()
+    assert gate.run().facts["differs"] == []
+    wanted = {
+        "hostname": "door",
+        "ssh_keys": [],
+        "interfaces": [
+            {"name": "wan", "network": "wan", "address": "10.9.0.2/24", "gateway": "10.9.0.1", "block_private": True},
+            {"name": "lan", "network": "lan", "address": "10.1.0.1/16"},
+            {"name": "iot", "vlan": "things", "address": "10.1.20.1/24"},
+        ],
+        "rules": [*WANTED["rules"], {"name": "no mail", "interface": "iot", "action": "block"}],
+        "dhcp_ranges": WANTED["dhcp_ranges"],
+    }
+    before = gate.config.read_bytes()
+    for dry_run in (True, False, False):
+        told = gate.run(wanted=wanted, dry_run=dry_run)
+        assert told.error is None and not told.changed, (told.error, told.result())
+        found = {each["path"]: (each["declared"], each["stands"], each["page"]) for each in told.facts["differs"]}
+        assert found == {
+            "hostname": ("door", "gate", "System: Settings: General"),
+            "interfaces[wan].address": ("10.9.0.2/24", "none", "Interfaces: [WAN]"),
+            "interfaces[wan].gateway": ("10.9.0.1", "", "System: Gateways: Configuration"),
+            "interfaces[wan].block_private": ("yes", "no", "Interfaces: [WAN]"),
+            "interfaces[lan].address": ("10.1.0.1/16", "10.1.0.1/24", "Interfaces: [LAN]"),
+            "interfaces[iot]": ("10.1.20.1/24 at vlan01", "", "Interfaces: Assignments"),
+        }
+        assert len(told.warnings) == len(found) + 1
+        assert "rules of iot wait for that interface" in told.warnings[0]
+        assert (
+            "door is declared, and gate stands" in told.warnings[1] and "System: Settings: General" in told.warnings[1]
+        )
+    assert gate.config.read_bytes() == before
+    # What a person did there counts.
+    root = gate.appliance.root
+    root.find("system/hostname").text = "door"
+    assert "hostname" not in {each["path"] for each in gate.run(wanted=wanted).facts["differs"]}
+
+
+def test_another_address_of_its_lan_is_told_where_it_still_answers(gate: Gate) -> None:
+    assert gate.run().error is None
+    later = gate.run(address="127.0.0.9", wanted={"dns_hosts": []})
+    assert later.error is None and later.result()["plan"] == ["dns_hosts[nas] goes"]
+    assert json.loads(RECORD.read_text())["address"] == "127.0.0.1"
+
+
+def test_without_a_configuration_that_it_kept_the_rest_is_done_and_that_is_said(gate: Gate) -> None:
+    gate.appliance.has_kept = False
+    told = gate.run(wanted={"users": [user("ada")]})
+    assert told.error is None and "dns_hosts[nas] is made" in told.result()["plan"]
+    assert "it has kept no configuration yet" in told.warnings[0] and "differs" not in told.facts
+    gate.appliance.has_kept = True
+    assert gate.run(wanted={"users": [user("ada")]}).result()["plan"] == ["users[ada] is made"]
 
 
 def test_what_it_does_not_take_is_told_in_its_own_words(gate: Gate) -> None:

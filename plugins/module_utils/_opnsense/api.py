@@ -38,6 +38,11 @@ class Api:
             self._context.verify_mode = ssl.CERT_NONE
         self._has_authority = bool(authority)
         self.fingerprint = fingerprint
+        self.timeout = _TIMEOUT_SECONDS
+
+    @property
+    def address(self) -> str:
+        return self._where[0]
 
     def get(self, path: str) -> t.Any:
         return self._asked("GET", path, None)
@@ -47,8 +52,12 @@ class Api:
 
     def has(self, path: str) -> t.Any:
         """The answer to a request that an older or a newer series does not know; ``None`` there."""
-        status, told = self._call("POST", path, {})
-        return told if status == 200 else None
+        status, content = self._call("POST", path, {})
+        return _parsed(content) if status == 200 else None
+
+    def file(self, path: str) -> bytes:
+        """What is no JSON, such as its configuration; empty where it has none."""
+        return self._content("GET", path, None)
 
     def rows(self, path: str) -> list[dict[str, t.Any]]:
         """All items that a search finds."""
@@ -77,18 +86,21 @@ class Api:
             time.sleep(_EVERY_SECONDS)
 
     def _asked(self, method: str, path: str, body: t.Mapping[str, t.Any] | None) -> t.Any:
-        status, told = self._call(method, path, body)
+        return _parsed(self._content(method, path, body))
+
+    def _content(self, method: str, path: str, body: t.Mapping[str, t.Any] | None) -> bytes:
+        status, content = self._call(method, path, body)
         if status in (401, 403):
             raise Stranger(
                 f"OPNsense at {self._where[0]} does not let the key of the API in ({status}). Was another opnsense_secret in force when it was made?"
             )
         if status != 200:
             error = ObserveError if status in _BUSY or method == "GET" else ApplyError
-            raise error(f"{method} /api/{path}: {status} {_words(told)}")
-        return told
+            raise error(f"{method} /api/{path}: {status} {_words(_parsed(content))}")
+        return content
 
-    def _call(self, method: str, path: str, body: t.Mapping[str, t.Any] | None) -> tuple[int, t.Any]:
-        connection = http.client.HTTPSConnection(*self._where, timeout=_TIMEOUT_SECONDS, context=self._context)
+    def _call(self, method: str, path: str, body: t.Mapping[str, t.Any] | None) -> tuple[int, bytes]:
+        connection = http.client.HTTPSConnection(*self._where, timeout=self.timeout, context=self._context)
         try:
             connection.connect()
             self._look_at(connection.sock)
@@ -96,7 +108,7 @@ class Api:
             content = None if body is None else json.dumps(body).encode()
             connection.request(method, f"/api/{path}", body=content, headers=headers)
             answer = connection.getresponse()
-            return answer.status, _parsed(answer.read())
+            return answer.status, answer.read()
         except ssl.SSLCertVerificationError as exc:
             raise Stranger(
                 f"the certificate of OPNsense at {self._where[0]} is not of the authority in opnsense_ca: {exc}"

@@ -11,12 +11,19 @@ import json
 import posixpath
 import time
 import typing as t
+from xml.etree import ElementTree
 
 from .._appliance.errors import Stranger
 from .._appliance.run import Outcome, Run, read_fingerprint
 from .._core import atomic, paths
 from .._core.errors import ApplyError, HybridError, NotConverged, ObserveError, SpecError, WaitTimeout
-from .compare import FILTER, KINDS, Request, difference, requests, search_path, update_step
+from .compare import FILTER, KINDS, Item, Request, difference, requests, search_path, update_step
+from .first_start import differences, interfaces_of, settings_of
+from .password import opens
+from .users import KIND, PLACE, ROOT, accounts, user_requests
+
+if t.TYPE_CHECKING:
+    from .api import Api
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "name": {"type": "str", "required": True},
@@ -28,12 +35,16 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "ca": {"type": "str"},
     "fingerprint": {"type": "str"},
     "items": {"type": "dict", "default": {}},
+    "passwords": {"type": "str", "no_log": True},
+    "declared": {"type": "dict", "default": {}},
     "password": {"type": "str", "no_log": True},
     "wait": {"type": "int", "default": 300},
 }
 # What opens it, for its administrator.
 _SECRETS = paths.STATE + "/secrets/opnsense"
 _EVERY_SECONDS = 3.0
+# So long one that is in the same network takes to accept a connection at most.
+_PROBE_SECONDS = 5.0
 
 
 def converge_opnsense(params: t.Mapping[str, t.Any], *, dry_run: bool, report: t.Any = None) -> Outcome:
@@ -49,44 +60,74 @@ def converge_opnsense(params: t.Mapping[str, t.Any], *, dry_run: bool, report: t
 
 
 class OPNsense(Run):
-    """One appliance, with what is remembered of it: the fingerprint of its certificate, and what was saved and is not in force yet."""
+    """One appliance, with what is remembered of it.
+
+    That is the fingerprint of its certificate, where it answered, those of root's keys that are ours, and what was saved and is not in force yet.
+    """
 
     def __init__(self, params: t.Mapping[str, t.Any], outcome: Outcome, *, dry_run: bool) -> None:
+        super().__init__(params, outcome, dry_run=dry_run)
+        self.api = self._api_at(params["address"])
+        self._config: ElementTree.Element | None = None
+
+    def _api_at(self, address: str) -> Api:
         from .api import Api  # a client of TLS is read by who asks
 
-        super().__init__(params, outcome, dry_run=dry_run)
-        self.api = Api(
-            params["address"],
-            params["port"],
-            key=params["key"],
-            secret=params["secret"],
-            fingerprint=read_fingerprint(params["fingerprint"]) or self._record.get("fingerprint"),
-            authority=params["ca"] or None,
+        return Api(
+            address,
+            self.params["port"],
+            key=self.params["key"],
+            secret=self.params["secret"],
+            fingerprint=read_fingerprint(self.params["fingerprint"]) or self._record.get("fingerprint"),
+            authority=self.params["ca"] or None,
         )
 
     def look(self) -> None:
         """Its health."""
+        self._find()
         told = self.api.wait(0 if self.dry_run else self.params["wait"])
         system = told.get("metadata", {}).get("system", {}) if isinstance(told, dict) else {}
         self.outcome.facts["health"] = {
             "status": str(system.get("status", "")),
             "message": str(system.get("message", "")),
         }
-        self._remember(fingerprint=self.api.fingerprint)
+        self._remember(fingerprint=self.api.fingerprint, address=self.api.address)
+
+    def _find(self) -> None:
+        """Ask at the address of before where it has not the declared one: to take that is for its own pages."""
+        before = self._record.get("address", self.params["address"])
+        if before == self.params["address"]:
+            return
+        for address in (self.params["address"], before):
+            candidate = self._api_at(address)
+            usual, candidate.timeout = candidate.timeout, _PROBE_SECONDS
+            try:
+                candidate.get("core/system/status")
+            except ObserveError:
+                continue
+            candidate.timeout = usual
+            self.api = candidate
+            return
 
     def converge(self) -> None:
-        """Make its items what they should be, each kind saved and put into force together."""
-        unknown = sorted(set(self.params["items"]) - {kind.name for kind in KINDS})
-        if unknown:
-            raise SpecError(f"items: {unknown[0]} is not allowed. Allowed: {', '.join(kind.name for kind in KINDS)}")
+        """Make its items what they should be, each kind saved and put into force together, and tell what is for its own pages."""
+        known = {*(kind.name for kind in KINDS), KIND}
+        if unknown := sorted(set(self.params["items"]) - known):
+            raise SpecError(f"items: {unknown[0]} is not allowed. Allowed: {', '.join(sorted(known))}")
         self.look()
         self.outcome.planned = self._planned()
+        self._tell_differences()
         waiting = [path for path in self._record.get("waiting", ()) if path not in self._applies(self.outcome.planned)]
         self._keep_secrets()
         self.outcome.changed = bool(self.outcome.notes or self.outcome.planned or waiting)
-        if self.dry_run or not (self.outcome.planned or waiting):
+        if self.dry_run:
             return
-        due = [*waiting, *self._applies(self.outcome.planned)]
+        if self.outcome.planned or waiting:
+            self._change([*waiting, *self._applies(self.outcome.planned)])
+        if KIND in self.params["items"]:
+            self._remember(root_keys=self._declared_root_keys())
+
+    def _change(self, due: list[str]) -> None:
         revision = self._savepoint() if f"{FILTER}/apply" in due else None
         # Of a run that is killed the next one puts into force what was saved.
         self._remember(waiting=due)
@@ -97,6 +138,22 @@ class OPNsense(Run):
             self._remember(waiting=[each for each in self._record["waiting"] if each != path])
         if left := self._planned():
             raise NotConverged(f"OPNsense did not take what it was told: {', '.join(request.says for request in left)}")
+
+    def _tell_differences(self) -> None:
+        """What is declared, stands otherwise, and is changed on its own pages alone: told on every run."""
+        declared = self.params["declared"]
+        if not declared:
+            return
+        if self._config is None:
+            self.outcome.warnings.append(
+                f"OPNsense of {self.params['name']}: it has kept no configuration yet. Its users and its interfaces are compared when it has"
+            )
+            return
+        found = differences(declared["settings"], settings_of(self._config), declared["names"])
+        self.outcome.facts["differs"] = [
+            {"path": each.path, "declared": each.declared, "stands": each.stands, "page": each.page} for each in found
+        ]
+        self.outcome.warnings += [f"OPNsense of {self.params['name']}: {each.says}" for each in found]
 
     def _keep_secrets(self) -> None:
         path = posixpath.join(_SECRETS, f"{self.params['name']}.json")
@@ -109,12 +166,51 @@ class OPNsense(Run):
             atomic.write_file(path, text, mode=0o600)
 
     def _planned(self) -> list[Request]:
+        self._config = self._read_config()
         found = []
         for kind in KINDS:
             wanted = self.params["items"].get(kind.name)
             if wanted is not None:
-                found += requests(kind, wanted, self.api.rows(search_path(kind)))
-        return found
+                found += requests(kind, self._ready(kind.name, wanted), self.api.rows(search_path(kind)))
+        return [*found, *self._planned_users()]
+
+    def _read_config(self) -> ElementTree.Element | None:
+        """Its configuration, which it keeps at each change; ``None`` before the first."""
+        content = self.api.file("core/backup/download/this")
+        try:
+            return ElementTree.fromstring(content) if content.strip() else None
+        except ElementTree.ParseError as exc:
+            raise ObserveError(
+                f"core/backup/download/this: it answers with something else than its configuration: {exc}"
+            ) from exc
+
+    def _ready(self, kind: str, wanted: t.Sequence[Item]) -> list[Item]:
+        """Those of *wanted* whose interface it has: another one is for its pages first, and it would take none of that."""
+        if self._config is None:
+            return list(wanted)
+        there = interfaces_of(self._config)
+        names = self.params["declared"].get("names", {})
+        for item in wanted:
+            if item.get("interface", "lan") not in there:
+                said = f"OPNsense of {self.params['name']}: {kind} of {names.get(item['interface'], item['interface'])} wait for that interface"
+                self.outcome.warnings += [] if said in self.outcome.warnings else [said]
+        return [item for item in wanted if item.get("interface", "lan") in there]
+
+    def _planned_users(self) -> list[Request]:
+        wanted = list(self.params["items"].get(KIND) or ())
+        if KIND not in self.params["items"] or self._config is None:
+            return []
+        known = accounts(self._config, self.api.rows(f"{PLACE}/search"))
+        kept = self._record.get("root_keys")
+        if ROOT in known and kept and not self._declared_root_keys() and known[ROOT].keys == kept.splitlines():
+            # They are ours, and declared no more. Those that somebody gave on its pages stay.
+            root = next((item for item in wanted if item["name"] == ROOT), {"name": ROOT})
+            wanted = [*(item for item in wanted if item is not root), {**root, "authorizedkeys": ""}]
+        return user_requests(wanted, json.loads(self.params["passwords"] or "{}"), known, opens)
+
+    def _declared_root_keys(self) -> str:
+        users = self.params["items"].get(KIND) or ()
+        return next((str(item.get("authorizedkeys") or "") for item in users if item["name"] == ROOT), "")
 
     def _applies(self, planned: t.Sequence[Request]) -> list[str]:
         kinds = {request.kind for request in planned}

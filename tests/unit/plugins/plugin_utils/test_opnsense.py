@@ -30,6 +30,7 @@ WANTED = {
     "dns_servers": [],
     "root_password": "",
     "ssh_keys": [],
+    "users": [],
     "interfaces": [WAN, LAN, IOT],
     "vlans": [{"name": "things", "network": "inside", "tag": 20}],
     "dhcp_ranges": [{"name": "house", "interface": "lan", "start": "10.1.0.100", "end": "10.1.0.199"}],
@@ -130,7 +131,39 @@ def test_ranges_that_come_later_need_no_other_setting():
 
 def test_both_sides_know_the_same_kinds_and_the_same_mark():
     assert {kind.name: kind.description for kind in compare.KINDS} == _opnsense.DESCRIPTIONS
-    assert compare.MARK == _opnsense.MARK
+    assert set(_opnsense.made(WANTED)["items"]) == {*_opnsense.DESCRIPTIONS, "users"}
+
+
+def test_of_root_only_what_is_said_is_compared_later():
+    silent, told = made(WANTED), made({**WANTED, "root_password": "correct horse", "ssh_keys": ["key a"]})
+    assert (silent["items"]["users"], silent["passwords"]) == ([{"name": "root"}], {})
+    assert told["items"]["users"] == [{"name": "root", "authorizedkeys": "key a"}]
+    assert told["passwords"] == {"root": "correct horse"} and silent["secrets"]["password"] != "correct horse"
+
+
+def test_users_are_ours_by_their_description_and_no_password_is_among_their_items():
+    ada = {
+        "name": "ada",
+        "password": "analytical engine",
+        "full_name": "Ada Lovelace",
+        "ssh_keys": ["key a"],
+        "admin": True,
+    }
+    its = made({**WANTED, "users": [ada, {"name": "guest"}]})
+    assert its["items"]["users"][1:] == [
+        {"name": "ada", "descr": "Ada Lovelace (homelab.hybrid)", "is_admin": True, "authorizedkeys": "key a"},
+        {"name": "guest", "descr": "guest (homelab.hybrid)", "is_admin": False, "authorizedkeys": ""},
+    ]
+    assert its["passwords"] == {"ada": "analytical engine"} and "analytical" not in its["config"]
+
+
+def test_what_is_declared_for_its_own_pages_is_what_it_starts_with():
+    its = made(WANTED)["declared"]
+    assert its["names"] == {"wan": "wan", "lan": "lan", "opt1": "iot"}
+    assert (its["settings"]["timezone"], its["settings"]["interfaces[opt1].address"]) == (
+        "Europe/Berlin",
+        "10.1.20.1/24",
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,6 +189,12 @@ def test_both_sides_know_the_same_kinds_and_the_same_mark():
         ({"rules": [{"name": "a", "interface": "dmz"}]}, "no interface dmz"),
         ({"rules": [{"name": "a", "interface": "lan", "port": "22"}]}, "has a port"),
         ({"rules": WANTED["rules"][:1] * 2}, "LAN to any is there twice"),
+        ({"root_password": "short"}, "opnsense_root_password: it must have 8 characters at least"),
+        ({"users": [{"name": "ada", "password": "ü" * 40}]}, "the password of ada: .* 72 bytes at most"),
+        ({"users": [{"name": "ada"}, {"name": "ada"}]}, "ada is there twice"),
+        ({"users": [{"name": "root"}]}, "'root' is no name"),
+        ({"users": [{"name": "a b"}]}, "'a b' is no name"),
+        ({"users": [{"name": "ada", "full_name": "a\nb"}]}, "must be one line"),
     ],
 )
 def test_what_makes_no_configuration_is_refused(changes, saying):
