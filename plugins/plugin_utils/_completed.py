@@ -35,8 +35,8 @@ def completed(
     """For each guest of *names* of which something is open and follows: its ``name``, the ``variables`` that it gets, and whether one ``is_secret``.
 
     A guest lives on the only one of *hypervisors*. One with services is of the kind that they recommend, and is reached from its hypervisor
-    unless the inventory has a way to it; so is one with Windows. To another appliance there is none. Of a guest that cannot be read nothing
-    follows: it fails where it is asked for.
+    unless the inventory has a way to it; so is one with Windows, which has its own shell by any way. To another appliance there is none. Of a
+    guest that cannot be read nothing follows: it fails where it is asked for.
     """
     found = []
     for name in names:
@@ -79,12 +79,11 @@ def additions(
         if not shell:
             # Nobody connects to it.
             return
+    yield from ((key, value) for key, value in shell.items() if variables.get(key) is None)
     if kind not in _CONNECTIONS or hypervisor not in hostvars or any(variables.get(way) for way in _WAYS):
         return
     yield "ansible_connection", _CONNECTIONS[kind]
     if variables.get("ansible_hypervisor") is None:
         yield "ansible_hypervisor", connection_variables(hostvars[str(hypervisor)])
-    if shell:
-        yield from ((key, value) for key, value in shell.items() if variables.get(key) is None)
-    elif variables.get("ansible_python_interpreter") is None:
+    if not shell and variables.get("ansible_python_interpreter") is None:
         yield "ansible_python_interpreter", "/usr/bin/python3"

@@ -223,6 +223,9 @@ def test_windows_is_reached_through_its_agent_with_its_own_shell() -> None:
     assert (found["ansible_connection"], found["ansible_shell_type"]) == ("homelab.hybrid.qemu_ga", "powershell")
     assert "ansible_python_interpreter" not in found and "ansible_shell_type" not in own
     assert unix == {"guest_hypervisor": "alpha"}
+    by_ssh = {"alpha": HOST, "desk": {**desk, "ansible_host": "10.0.0.5"}}
+    (found,) = completed(["desk"], ["alpha"], by_ssh)
+    assert found["variables"] == {"guest_hypervisor": "alpha", "ansible_shell_type": "powershell"}
 
 
 @pytest.mark.parametrize(
