@@ -120,7 +120,9 @@ integration-targets: $(call NEEDS,integration-start)
 # The quickest of the long suites.
 QUICK = $(patsubst %,'tests/services/test_services.py::test_a_service_has_a_way_back[%]',mosquitto adguard_home) \
   $(patsubst %,'tests/wire/test_switch.py::test_%[networkd]',check_mode_says_what_will_be_confirmed_and_changes_nothing \
-    a_good_change_is_confirmed_and_a_second_run_changes_nothing a_control_node_that_is_killed_confirms_nothing)
+    a_good_change_is_confirmed_and_a_second_run_changes_nothing a_control_node_that_is_killed_confirms_nothing) \
+  $(patsubst %,'tests/appliances/test_windows_server.py::test_%',the_machine_is_planned_with_all_that_windows_wants \
+    a_password_that_windows_does_not_take_fails_in_the_plan)
 
 integration-playbooks: $(call NEEDS,integration-start)
 	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks tests/services/test_plans.py $(QUICK)
