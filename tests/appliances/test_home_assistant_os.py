@@ -79,6 +79,7 @@ def test_home_assistant_os_is_a_guest_of_the_lab(lab: Lab) -> None:
     # It started by UEFI, took its address from the keyfile, and the keys of root at the port that upstream has.
     assert "OVMF_CODE" in domain() and "secure='yes'" not in domain()
     assert json.loads(answer(8123, "/manifest.json"))["name"] == "Home Assistant" and "Observer" in answer(4357, "/")
+    assert all(step["done"] for step in json.loads(answer(8123, "/api/onboarding"))), "it has an owner"
     ssh = [
         "ssh",
         "-p",

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.answer import archive
 from ansible_collections.homelab.hybrid.tests.harness.build_cache import CACHE, built_once
-from ansible_collections.homelab.hybrid.tests.harness.tiny_vm import package_names, run, tiny_vm
+from ansible_collections.homelab.hybrid.tests.harness.small_python import entries, python_files, python_packages
+from ansible_collections.homelab.hybrid.tests.harness.tiny_vm import package_names, run, tiny_vm, write_newc
 
 MIB = 2**20
 # Where the sections of a unified kernel image begin, as ukify of systemd 252 lays them out: each behind the one before.
@@ -45,36 +46,46 @@ exit 0
 """
 
 
-def packed_disk(name: str, script: str, cache: Path = CACHE) -> Path:
-    """``NAME.qcow2.xz``, a disk whose system does *script* (of busybox) when it starts; built if this recipe never was before."""
+def packed_disk(name: str, script: str, program: Path | None = None, cache: Path = CACHE) -> Path:
+    """``NAME.qcow2.xz``, a disk whose system does *script* (of busybox) when it starts; built if this recipe never was before.
+
+    With a *program* in Python it has that as ``/etc/program.py``, and a Python.
+    """
     tiny = tiny_vm()
     recipe = Path(__file__).read_bytes() + script.encode() + tiny.initrd.parent.name.encode()
+    recipe += program.read_bytes() if program else b""
     folder = cache.resolve() / f"{name}-{hashlib.sha256(recipe).hexdigest()[:12]}"
-    return built_once(folder, lambda work: _build(work / f"{name}.qcow2.xz", script, tiny.initrd)) / f"{name}.qcow2.xz"
+    built = built_once(folder, lambda work: _build(work / f"{name}.qcow2.xz", script, program, tiny.initrd))
+    return built / f"{name}.qcow2.xz"
 
 
-def _build(packed: Path, script: str, tiny_initrd: Path) -> None:
+def _build(packed: Path, script: str, program: Path | None, tiny_initrd: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="efi_disk.") as name:
         work = Path(name)
         kernel = next(package for package in package_names() if package.startswith("linux-image-"))
-        run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", kernel, "systemd-boot-efi", cwd=work)
+        names = [kernel, "systemd-boot-efi", *(python_packages() if program else ())]
+        run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *names, cwd=work)
         for package in work.glob("*.deb"):
             run("dpkg-deb", "-x", str(package), str(work / "root"))
         initrd = work / "initrd"
         shutil.copyfile(tiny_initrd, initrd)
         with open(initrd, "ab") as stream:
             stream.write(archive("etc/rc", _BEGINNING + script + _END, behind=stream.tell(), mode=0o100755))
+            if program:
+                stream.write(b"\0" * (-stream.tell() % 4))
+                files = {**dict(python_files(work / "root")), "etc/program.py": (0o644, program.read_bytes())}
+                write_newc(stream, entries(files))
         parts = {"linux": next((work / "root/boot").glob("vmlinuz-*")), "initrd": initrd}
         for section, text in (("osrel", "ID=small\nNAME=Small\n"), ("cmdline", _CMDLINE)):
             parts[section] = work / section
             parts[section].write_text(text)
-        program = work / "BOOTX64.EFI"
+        started = work / "BOOTX64.EFI"
         argv = ["objcopy"]
         for section, place in _SECTIONS.items():
             argv += ["--add-section", f".{section}={parts[section]}", "--change-section-vma", f".{section}={place:#x}"]
         stub = work / "root/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
-        run(*argv, str(stub), str(program))
-        disk = _disk_of(program, work)
+        run(*argv, str(stub), str(started))
+        disk = _disk_of(started, work)
         run("qemu-img", "convert", "-O", "qcow2", str(disk), str(work / "disk.qcow2"))
         packed.write_bytes(lzma.compress((work / "disk.qcow2").read_bytes(), preset=0))
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ansible_collections.homelab.hybrid.tests.harness import efi_disk
 
-_MANIFEST = '{"name": "Home Assistant", "short_name": "Home Assistant", "start_url": "/?homescreen=1"}'
+_CORE = Path(__file__).with_name("home_assistant_core.py")
 _SCRIPT = r"""
-mkdir -p /www/core /www/observer /root/.ssh
+mkdir -p /www/observer /root/.ssh
 for try in 1 2 3 4 5; do
     device=$(findfs LABEL=CONFIG 2>/dev/null) && break
     sleep 1
@@ -37,13 +37,12 @@ else
 fi
 chmod 600 /root/.ssh/authorized_keys 2>/dev/null
 [ -e /root/.ssh/authorized_keys ] && dropbear -s -E -p 22222 -r /etc/dropbear/host_key 2>/dev/null
-echo 'MANIFEST' > /www/core/manifest.json
 echo '<html>Home Assistant Observer</html>' > /www/observer/index.html
-httpd -p 8123 -h /www/core
 httpd -p 4357 -h /www/observer
-""".replace("MANIFEST", _MANIFEST)
+python3 -I /etc/program.py 8123 > /dev/console 2>&1 &
+"""
 
 
 def packed_disk() -> Path:
     """The disk as upstream publishes its own, ``.qcow2.xz``."""
-    return efi_disk.packed_disk("haos", _SCRIPT)
+    return efi_disk.packed_disk("haos", _SCRIPT, _CORE)

@@ -9,10 +9,7 @@ Both are the tiny guest of the tests with Python and ``truenas_guest.py`` in it:
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
-import stat
-import subprocess
 import tempfile
 import typing as t
 from pathlib import Path
@@ -21,13 +18,11 @@ import pycdlib
 
 from ansible_collections.homelab.hybrid.tests.harness import tiny_vm
 from ansible_collections.homelab.hybrid.tests.harness.build_cache import CACHE, built_once
+from ansible_collections.homelab.hybrid.tests.harness.small_python import entries, python_files, python_packages
 from ansible_collections.homelab.hybrid.tests.harness.tiny_vm import Entry, run
 
 GUEST = Path(__file__).with_name("truenas_guest.py")
 GRUB = "grub-efi-amd64-signed"
-# As Debian's python3-minimal leads to them; what of the library has no place in so small a system.
-PACKAGES = ("python3-minimal", "python3-websockets")
-_WITHOUT = "test tests idlelib lib2to3 ensurepip pydoc_data distutils turtledemo tkinter __pycache__ unittest sqlite3 curses".split()
 _LABEL = "TRUENAS"
 _WORDS = "console=ttyS0 quiet mitigations=off nokaslr audit=0 no_timer_check tsc=reliable panic=-1"
 _INITTAB = tiny_vm.INITTAB + "::once:/etc/truenas\n"
@@ -57,7 +52,7 @@ def _build(work: Path, tiny: tiny_vm.TinyVM, iso: Path) -> None:
     for path in (packages, root):
         path.mkdir()
     kernel = tiny_vm.package_names()[0]
-    names = [kernel, GRUB, *_python_packages()]
+    names = [kernel, GRUB, *python_packages()]
     run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *names, cwd=packages)
     for package in sorted(packages.glob("*.deb")):
         run("dpkg-deb", "-x", str(package), str(root))
@@ -92,49 +87,14 @@ def _build(work: Path, tiny: tiny_vm.TinyVM, iso: Path) -> None:
     _iso(iso, starter, {**placed, "system.img": system})
 
 
-def _python_packages() -> list[str]:
-    skip = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
-    found = run("apt-cache", "depends", "--recurse", *skip, *PACKAGES)
-    names = {
-        line for line in found.splitlines() if re.match(r"python3[.0-9]*-minimal$|python3-websockets$|z?lib", line)
-    }
-    return sorted(name for name in names if "perl" not in name)
-
-
 def _entries(root: Path, work: Path) -> t.Iterator[Entry]:
     """What the tiny guest has more: Python with its library, and the guest's own files."""
-    files = dict(_python_files(root))
+    files = dict(python_files(root))
     files["etc/inittab"] = (0o644, _INITTAB.encode())
     files["etc/truenas"] = (0o755, _BEGIN.encode())
     files["etc/truenas_guest.py"] = (0o644, GUEST.read_bytes())
     files["etc/truenas.pem"] = (0o600, _certificate(work))
-    folders = {str(parent) for path in files for parent in Path(path).parents} - {"."}
-    for folder in sorted(folders):
-        yield Entry(folder, stat.S_IFDIR | 0o755)
-    for path, (mode, data) in sorted(files.items()):
-        yield Entry(path, stat.S_IFREG | mode, data)
-
-
-def _python_files(root: Path) -> t.Iterator[tuple[str, tuple[int, bytes]]]:
-    (program, *_others) = sorted((root / "usr/bin").glob("python3.*"))
-    yield "usr/bin/python3", (0o755, program.read_bytes())
-    library = root / "usr/lib" / program.name
-    loaded = [program, *(library / "lib-dynload").glob("*.so")]
-    for top in (library, root / "usr/lib/python3/dist-packages/websockets"):
-        for path in sorted(top.rglob("*")):
-            if path.is_file() and not set(path.relative_to(top).parts) & set(_WITHOUT):
-                yield str(path.relative_to(root)), (0o644, path.read_bytes())
-    found: dict[str, Path] = {}
-    for path in loaded:
-        listing = subprocess.run(
-            (tiny_vm.loader(root), "--library-path", tiny_vm.library_path(root), "--list", str(path)),
-            capture_output=True, text=True, check=False,
-        ).stdout  # fmt: skip
-        found.update(
-            (Path(its).name, Path(its)) for its in re.findall(r"=> (\S+)", listing) if its.startswith(str(root))
-        )
-    for name, path in found.items():
-        yield f"lib/x86_64-linux-gnu/{name}", (0o755, path.read_bytes())
+    return entries(files)
 
 
 def _certificate(work: Path) -> bytes:

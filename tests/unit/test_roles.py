@@ -109,6 +109,15 @@ def test_no_error_is_passed_over(role: Path) -> None:
 
 
 @each_role
+def test_what_is_tried_again_is_not_told_by_success_where_nothing_fails(role: Path) -> None:
+    """Ansible judges ``failed_when`` before ``until``: with false in it the first try succeeds, whatever it was answered."""
+    for path in files(role / "tasks", "*.yml"):
+        for task in tasks_of(path.read_text(encoding="utf-8")):
+            is_blind = task.get("failed_when") is False and "is succeeded" in str(task.get("until", ""))
+            assert not is_blind, f"{path}: {task.get('name')}"
+
+
+@each_role
 def test_a_program_says_whether_it_changed_something(role: Path) -> None:
     for where, task, _condition in steps(role):
         assert not is_child(task) or "changed_when" in task, where

@@ -4,8 +4,9 @@
 """Finish the onboarding of Home Assistant, keep a token, and set up integrations, through its own API.
 
 Reads a JSON object from its input: ``url``; ``user`` with ``name``, ``username``, ``password`` and ``language``; ``token_path``, where the
-token lies (0600); ``integrations``, items with ``domain``, ``title`` and ``data``; ``seconds`` that it may take to start; ``is_check``, whether
-nothing may be changed. Writes a JSON object: ``changes``, sentences of what was changed or would be. What fails is said on the error stream.
+token lies (0600), or nothing where none is kept and nothing set up; ``integrations``, items with ``domain``, ``title`` and ``data``;
+``seconds`` that it may take to start; ``is_check``, whether nothing may be changed. Writes a JSON object: ``changes``, sentences of what was
+changed or would be. What fails is said on the error stream.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ class Setup:
     def run(self) -> None:
         steps = self.wait()
         self.api.token = self.kept_token()
-        is_kept = bool(self.api.token) and self.api.call("GET", "/api/")[0] == 200
+        is_kept = not self.wanted["token_path"] or (bool(self.api.token) and self.api.call("GET", "/api/")[0] == 200)
         pending = [step for step in ("core_config", "analytics", "integration") if not steps.get(step, True)]
         is_claimed = steps.get("user", True)
         self.changes += [] if is_claimed else [f"the owner {self.wanted['user']['username']} is made"]
@@ -187,7 +188,10 @@ class Setup:
             for step in pending:
                 body = {"client_id": self.client, "redirect_uri": self.client} if step == "integration" else {}
                 self.api.asked("POST", f"/api/onboarding/{step}", body)
-            self.keep_token()
+            if self.wanted["token_path"]:
+                self.keep_token()
+        if not self.api.token:
+            return
         self.await_start()
         for each in self.wanted["integrations"]:
             self.integrate(each)
@@ -234,7 +238,7 @@ class Setup:
 
     def kept_token(self) -> str:
         try:
-            with open(self.wanted["token_path"], encoding="utf-8") as file:
+            with open(self.wanted["token_path"] or os.devnull, encoding="utf-8") as file:
                 return file.read().strip()
         except FileNotFoundError:
             return ""
