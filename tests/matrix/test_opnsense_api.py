@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
+import subprocess
 import threading
 import typing as t
 from pathlib import Path
@@ -16,12 +18,14 @@ from xml.etree import ElementTree
 import aiohttp
 import aioopnsense
 import pytest
+import yaml
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense import api, appliance
 from ansible_collections.homelab.hybrid.plugins.module_utils._opnsense.appliance import Outcome
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._opnsense import made
 from ansible_collections.homelab.hybrid.tests.harness import opnsense_image, opnsense_wanted
+from ansible_collections.homelab.hybrid.tests.harness.labs import ROOT
 from ansible_collections.homelab.hybrid.tests.harness.opnsense_api import Appliance, server
 
 NAME = "hlopn-gate"
@@ -350,3 +354,37 @@ def test_an_update_after_which_it_does_not_answer_fails(gate: Gate) -> None:
     gate.appliance.offers = ["26.7.3-broken"]
     outcome = gate.run(ask="update", wait=2)
     assert outcome.error is not None and outcome.changed and "of OPNsense" in outcome.error.message
+
+
+CHECK = """\
+- hosts: gate
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role: {name: homelab.hybrid.opnsense, tasks_from: check}
+    - ansible.builtin.debug: {msg: "{{ service_checks.opnsense }}"}
+"""
+
+
+@pytest.mark.parametrize("is_broken", [False, True], ids=["well", "not well"])
+def test_its_health_is_one_of_the_answers_of_the_lab(gate: Gate, is_broken: bool) -> None:
+    """Asked from its hypervisor; one that does not answer fails the sum, and not its question."""
+    where, gate.appliance.is_broken = "127.0.0.5", is_broken
+    (gate.folder / "check.yml").write_text(CHECK)
+    host = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
+    its = {"guest_hypervisor": "alpha", "opnsense_secret": WANTED["secret"], "opnsense_address": where}
+    networks = {"guest_spec": {"networks": [{"name": "wan"}, {"name": "lan"}]}}
+    hosts = {"alpha": host, NAME: {"ansible_host": "192.0.2.1", **its, **networks}}
+    inventory = {"all": {"hosts": hosts, "children": {"gate": {"hosts": {NAME: {}}}}}}
+    (gate.folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    web = server(gate.appliance, (where, 443), str(gate.folder / "web.pem"))
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    try:
+        argv = (str(ROOT / ".build/venv/bin/ansible-playbook"), "-i", "hosts.yml", "check.yml")
+        environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"), "ANSIBLE_NOCOLOR": "1"}
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=gate.folder, env=environment)
+    finally:
+        web.shutdown()
+        web.server_close()
+    said = "waited 10 s for OPNsense at 127.0.0.5" if is_broken else '"answer": "OK, No pending messages"'
+    assert done.returncode == 0 and said in done.stdout, done.stdout + done.stderr
+    assert f'"ok": {str(not is_broken).lower()}' in done.stdout and "changed=0" in done.stdout
