@@ -66,16 +66,17 @@ class SwitchingAction(KeptAction):
         return result
 
     def _follow(self, name: str, switch: Result, options: t.Mapping[str, t.Any]) -> Result:
-        """How the switch *name* ended, confirmed as soon as the host says that all of it stands; {} where no host knows of it."""
+        """How the switch *name* ended, confirmed as soon as the host has said that all of it stands; {} where no host knows of it."""
         seconds = int(options.get("confirm_timeout") or DEFAULT_SECONDS)
         until = time.monotonic() + seconds + _BACK_SECONDS
         words = [str(switch.get("python") or "/usr/bin/python3"), program.PROGRAM, "confirm", name]
-        command = " ".join(map(shlex.quote, words))
         state: Result = {}
+        proof: list[str] = []
         host = self._connection.get_option("host") if self._connection.transport == "ssh" else ""
         addresses = self._addresses(options)
         with _fresh(self._connection):
             while time.monotonic() < until:
+                command = " ".join(map(shlex.quote, [*words, *proof]))
                 for address in addresses:
                     told = self._ask(command, address)
                     if told.get("id") == name:
@@ -85,7 +86,11 @@ class SwitchingAction(KeptAction):
                         return {}  # the host is there, and has begun nothing
                 if state.get("state") in _SETTLED:
                     break
-                time.sleep(_WAIT_SECONDS)
+                if not proof and state.get("proof"):
+                    # All of it stands; who says so over one more connection confirms it.
+                    proof = [str(state["proof"])]
+                else:
+                    time.sleep(_WAIT_SECONDS)
         if state.get("address"):
             # What the task leaves to do, such as to remove its files, is done where the host is now.
             self._connection.set_option("host", state["address"])

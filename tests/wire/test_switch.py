@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import typing as t
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.switch import program
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.tests.harness import wired_host
 from ansible_collections.homelab.hybrid.tests.harness.wired_host import (
@@ -109,6 +111,18 @@ def test_a_control_node_that_is_killed_confirms_nothing(host: WiredHost) -> None
     running = host.start_task({**ALONE, "confirm_timeout": 20})
     host.wait_for("armed", "applied")
     running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert host.wait_for("rolled_back")["reason"] in IN_TIME
+
+
+def test_a_connection_of_before_the_change_confirms_nothing(host: WiredHost) -> None:
+    """It came to an address that is gone, and begins the program late, as on a busy host."""
+    running = host.start_task({**ALONE, "confirm_timeout": 20})
+    switch = host.wait_for("armed")["id"]
+    command = (
+        f"until grep -qE 'applied|roll' {program.STATE}; do sleep 0.1; done; python3 {program.PROGRAM} confirm {switch}"
+    )
+    assert json.loads(inside("sh", "-c", command))["state"] == "applied"
     running.wait()
     assert host.wait_for("rolled_back")["reason"] in IN_TIME
 

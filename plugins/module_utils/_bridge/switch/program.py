@@ -4,7 +4,7 @@
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # WRITES
 """homelab-hybrid-switch: confirms a change of this host's network, or takes it back. It lies on the host by itself, and needs nothing of
-the collection that laid it there: ``confirm ID``, ``rollback ID`` or ``boot``."""
+the collection that laid it there: ``confirm ID [PROOF]``, ``rollback ID`` or ``boot``."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ Argv = t.List[str]  # noqa: UP006  # as above
 
 def main(argv: Argv) -> int:
     """Do what *argv* says. Who confirms is told the state as JSON."""
-    word, switch = argv[0], argv[1] if len(argv) > 1 else ""
+    word, switch, proof = [*argv, "", ""][:3]
     with locked():
         state = read(STATE)
         if word == "confirm" and state.get("id") == switch:
-            state = confirm(state)
+            state = confirm(state, proof)
         elif word == "rollback" and state.get("id") == switch:
             state = roll_back(state)
         elif word == "boot":
@@ -121,9 +121,13 @@ def move_on(state: Data, word: str, **more: t.Any) -> Data:
     return state
 
 
-def confirm(state: Data) -> Data:
-    """What stands is to stay, where all of it stands and it was not taken back."""
-    if state.get("state") != "applied":
+def confirm(state: Data, proof: str) -> Data:
+    """What stands is to stay, where all of it stands and it was not taken back.
+
+    The *proof* is told since all of it stands: who brings it has asked before, and came in again. A connection of before the change may
+    begin this program when the address that it came to is gone, and says nothing of the way in.
+    """
+    if state.get("state") != "applied" or not proof or proof != state.get("proof"):
         return state
     state = move_on(state, "confirmed")
     tidy()

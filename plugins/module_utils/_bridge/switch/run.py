@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import secrets
 import typing as t
 
 from ..._core import command
@@ -35,7 +36,7 @@ def main(resource: Resource[t.Any, t.Any]) -> None:
         if state.get("id") != order["id"] or state.get("state") != "armed":
             return
         if reason is None:
-            program.move_on(state, "applied", result=result)
+            program.move_on(state, "applied", result=result, proof=secrets.token_hex(8))
             return
         program.write(program.STATE, {**state, "reason": reason})
     command.run(["systemctl", "start", "--no-block", f"{program.ROLLBACK}.service"], timeout=30)

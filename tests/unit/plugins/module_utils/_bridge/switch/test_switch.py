@@ -157,10 +157,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("before", "words", "afterwards"),
     [
-        ("applied", ["confirm", "1"], "confirmed"),
-        ("applied", ["confirm", "2"], "applied"),
-        ("armed", ["confirm", "1"], "armed"),
-        ("rolled_back", ["confirm", "1"], "rolled_back"),
+        ("applied", ["confirm", "1", "told"], "confirmed"),
+        ("applied", ["confirm", "1"], "applied"),
+        ("applied", ["confirm", "1", "guessed"], "applied"),
+        ("applied", ["confirm", "2", "told"], "applied"),
+        ("armed", ["confirm", "1", "told"], "armed"),
+        ("rolled_back", ["confirm", "1", "told"], "rolled_back"),
         ("applied", ["rollback", "1"], "rolled_back"),
         ("rolling_back", ["rollback", "1"], "rolled_back"),
         ("confirmed", ["rollback", "1"], "confirmed"),
@@ -175,7 +177,7 @@ def test_only_what_stands_is_confirmed_and_only_what_is_open_is_taken_back(
 ) -> None:
     monkeypatch.setattr(program, "LOOKS", 1)
     monkeypatch.setattr(program, "LOOK_SECONDS", 0)
-    program.write(program.STATE, {"id": "1", "state": before, "confirm_timeout": 60})
+    program.write(program.STATE, {"id": "1", "state": before, "confirm_timeout": 60, "proof": "told"})
     assert program.main(words) == 0
     assert program.read(program.STATE)["state"] == afterwards
 
