@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from .._core import command
+from .._core.command import CommandError
 from .._core.errors import ObserveError, WaitTimeout
 from .._core.waiting import wait_until
 from .._guest.options import NO_ADDRESS
@@ -60,5 +61,9 @@ def _has_address(name: str, host: Host) -> bool:
 
 
 def _is_booted(name: str) -> bool:
-    answer = command.run(live.attach(name, ["systemctl", "is-system-running"]), timeout=30, check=False)
+    try:
+        answer = command.run(live.attach(name, ["systemctl", "is-system-running"]), timeout=30, check=False)
+    except CommandError:
+        # One that boots on a busy host may take longer to answer than is waited for its answer.
+        return False
     return answer.strip() in _BOOTED

@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._container import wait
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.card import (
     Address,
     Card,
     Nic,
     has_its_address,
 )
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import command
 
 
 @pytest.mark.parametrize(
@@ -30,3 +34,19 @@ def test_an_address_that_the_guest_gives_itself_is_no_lease(ip: str, addresses: 
     card = Card("lan", 0, "eth0", "pair0", {"ip": ip})
     nic = Nic("eth0", "02:00:00:00:00:01", addresses=tuple(Address(cidr, is_leased=True) for cidr in addresses))
     assert has_its_address(card, nic) is is_there
+
+
+@pytest.mark.parametrize(
+    ("said", "is_booted"),
+    [("running\n", True), ("degraded\n", True), ("starting\n", False), ("", False), (None, False)],
+)
+def test_one_that_does_not_answer_in_time_has_not_finished_its_boot(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, is_booted: bool
+) -> None:
+    def run(argv: t.Sequence[str], **dummy: t.Any) -> str:
+        if said is None:
+            raise command.CommandError(argv, 124, "took longer than 30 s")
+        return said
+
+    monkeypatch.setattr(command, "run", run)
+    assert wait._is_booted("nas") is is_booted
