@@ -313,12 +313,14 @@ def lab_services(
     play: t.Container[str] = (),
     run_tags: t.Collection[str] = ("all",),
     skip_tags: t.Collection[str] = (),
+    serving: t.Collection[str] = (),
 ) -> dict[str, t.Any]:
     """What the guests *names* have: the services ``of`` each guest that has some by their full names, and the ``steps`` of a run.
 
     The steps are those services of the guests of the *play* that the tags of the run want, in the order of all services of the lab. Each has
     the last part of its role's name for a tag, and ``services``. A guest whose services cannot be read has a sentence in ``errors`` instead, by
-    its name: it fails alone.
+    its name: it fails alone. With guests that are *serving* the steps are theirs alone, and those without which they may not do: gateways,
+    resolvers, and what is required.
 
     :raises AnsibleFilterError: where services require each other in a circle.
     """
@@ -340,7 +342,18 @@ def lab_services(
         for service in in_order(found)
         if service.role in here and is_wanted({"services", service.name, service.role}, run_tags, skip_tags)
     ]
+    if serving:
+        needed = _needed_by({role for name in serving for role in of.get(name, ())}, found)
+        steps = [role for role in steps if role in needed]
     return {"of": of, "steps": steps, "errors": errors}
+
+
+def _needed_by(roles: set[str], services: t.Collection[Service]) -> set[str]:
+    """*roles*, gateways and resolvers, and what these *services* require."""
+    needed = roles | {service.role for service in services if service.provides in (GATEWAY, RESOLVER)}
+    for dummy in services:
+        needed.update(name for service in services if service.role in needed for name in service.requires)
+    return needed
 
 
 def is_wanted(tags: t.Collection[str], run_tags: t.Collection[str], skip_tags: t.Collection[str]) -> bool:

@@ -55,6 +55,27 @@ def test_resolvers_come_first_and_proxies_last_whatever_the_inventory_says(a_rol
     assert [step.rpartition(".")[2] for step in steps] == ["opnsense", "adguard_home", "jellyfin"]
 
 
+def test_who_serves_needs_gateways_and_resolvers_and_what_is_required_before(a_role: MakeRole) -> None:
+    a_role("share", "requires: [my.lab.store]")
+    a_role("store", "requires: [my.lab.base]")
+    a_role("base")
+    guests = {
+        "way": ["opnsense"],
+        "dns": ["unbound"],
+        "nas": ["my.lab.share"],
+        "more": ["my.lab.store", "my.lab.base", "jellyfin"],
+        "door": ["reverse_proxy"],
+    }
+    hostvars = {name: {"guest_services": its} for name, its in guests.items()}
+
+    def steps(**more: t.Any) -> list[str]:
+        return [step.rpartition(".")[2] for step in lab_services(guests, hostvars, guests, **more)["steps"]]
+
+    assert steps(serving=["nas"]) == ["opnsense", "unbound", "base", "store", "share"]
+    assert steps(serving=["nas"], run_tags=["share"]) == ["share"]
+    assert steps() == ["opnsense", "unbound", "jellyfin", "base", "store", "share", "reverse_proxy"]
+
+
 def test_two_resolvers_of_a_guest_need_two_ports() -> None:
     both = {"guest_services": ["unbound", "pihole"]}
     with pytest.raises(AnsibleFilterError) as refused:
