@@ -13,7 +13,7 @@ from ..plugin_utils._completed import completed
 from ..plugin_utils._fleet import share, steps
 from ..plugin_utils._guest_options import Once, guest_errors
 from ..plugin_utils._guest_services import lab_services
-from ..plugin_utils._host_options import deleted_with_pruned, host_error, host_options
+from ..plugin_utils._host_options import deleted_with_pruned, host_error, host_options, quarantine_of_pruned
 from ..plugin_utils._lab_guests import forgotten, lab_summed
 from ..plugin_utils._limit import left_out
 from ..plugin_utils._report import lab_report
@@ -46,6 +46,7 @@ class FilterModule:
             "_guest_advice": guest_advice,
             "_deferred": deferred,
             "_deleted_with_pruned": deleted_with_pruned,
+            "_quarantine_of_pruned": quarantine_of_pruned,
             "_guest_errors": guest_errors,
             "_guests_beside": guests_beside,
             "_guests_serving": serving,

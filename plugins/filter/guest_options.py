@@ -13,7 +13,7 @@ author:
 description:
   - Makes the list for O(homelab.hybrid.layout#module:vms) or O(homelab.hybrid.layout#module:containers) of the guests of the inventory.
   - Each item is what P(homelab.hybrid.guest_spec#filter) makes of the guest's variables C(guest_spec), C(guest_profiles), C(guest_profile_catalog),
-    C(guest_startup), C(guest_allow) and C(guest_delete).
+    C(guest_startup), C(guest_allow), C(guest_delete) and C(guest_quarantine).
 positional: _input, hostvars, kind, others
 options:
   _input:

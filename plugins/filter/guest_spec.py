@@ -22,7 +22,8 @@ description:
     So the module gets one secret text, and not a dictionary whose words and digits would be masked everywhere.
   - When the guest starts and stops among the others is the option C(startup), and the variable C(guest_startup) is the place for it. Where C(startup)
     stands in a profile or in C(guest_spec) it means the same; C(guest_startup) is laid over it, key by key.
-  - Permission to lose something is given for a run and not kept in inventory. C(allow) and C(delete) in the variable or a profile are refused.
+  - Permission to lose something is given for a run and not kept in inventory. C(allow), C(delete) and C(quarantine) in the variable or a
+    profile are refused.
 positional: _input
 options:
   _input:
@@ -66,6 +67,10 @@ options:
     type: list
     elements: str
     default: []
+  quarantine:
+    description:
+      - Whether what O(delete) names lies in the quarantine for a time, usually the extra variable C(guest_quarantine).
+    type: bool
 """
 
 EXAMPLES = r"""

@@ -29,6 +29,7 @@ options:
     default: 0
 seealso:
   - module: homelab.hybrid.guest_info
+  - module: homelab.hybrid.guest_quarantine
 """
 
 EXAMPLES = r"""
@@ -133,6 +134,48 @@ host:
       returned: always
       type: dict
       sample: {dnsmasq: "2.90", libvirt: 9.0.0, lxc: 5.0.2, lxcfs: 5.0.3, python: 3.11.2, qemu: 7.2.22}
+quarantine:
+  description: What was deleted of guests and lies in the quarantine of the storage pools, in the order in which it goes.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    guest:
+      description: The guest that it is of.
+      returned: always
+      type: str
+    kind:
+      description: V(vm) or V(container).
+      returned: always
+      type: str
+    moment:
+      description: By what M(homelab.hybrid.guest_quarantine) knows it.
+      returned: always
+      type: str
+    since:
+      description: When it was deleted, in UTC.
+      returned: always
+      type: str
+    until:
+      description: When it goes for good, in UTC.
+      returned: always
+      type: str
+    pools:
+      description: The storage pools that it lies in.
+      returned: always
+      type: list
+      elements: str
+    volumes:
+      description: Its volumes, by their pool and name there.
+      returned: always
+      type: list
+      elements: str
+    bytes:
+      description: The room that it takes at most, in bytes. What shares its blocks with others gives less back.
+      returned: always
+      type: int
+  sample: [{guest: jellyfin, kind: container, moment: 20261127T221500Z, since: "2026-11-27T22:15:00Z", until: "2026-12-04T22:15:00Z",
+    pools: [main], volumes: [main/jellyfin@20261127T221500Z.rootfs], bytes: 734003200}]
 journal:
   description: The latest entries of the journal, the oldest first.
   returned: when O(journal) is not 0
@@ -193,12 +236,12 @@ journal:
 """
 
 from ..module_utils._host.snapshot import Host
-from ..module_utils._listing.host import ARGUMENTS, read_host
+from ..module_utils._listing.host import ARGUMENTS, read_host_info
 from ..module_utils._run.module import run_info
 
 
 def main() -> None:
-    run_info(read_host, ARGUMENTS, host=Host, libraries=("libvirt",))
+    run_info(read_host_info, ARGUMENTS, host=Host, libraries=("libvirt",))
 
 
 if __name__ == "__main__":

@@ -932,6 +932,14 @@ options:
     elements: str
     choices: [disks, nvram, seed, snapshots, tpm]
     default: []
+  quarantine:
+    description:
+      - Whether what O(delete) names of a machine lies in the quarantine of its storage pools first, from where M(homelab.hybrid.guest_quarantine)
+        takes it back. V(false) deletes it at once.
+      - What lies there keeps the image, the ids and the room that it takes. The name, the MACs and the addresses are free at once.
+      - When it is not set, it lies there as long as C(hypervisor_quarantine) of the role P(homelab.hybrid.hypervisor#role) says. A host that the
+        role has not set up for that deletes at once, since nothing there would ever take it away. V(true) is 7 days there.
+    type: bool
   exact:
     description:
       - The lists that are complete. What such a list does not name is unplugged. Nothing is deleted by that.

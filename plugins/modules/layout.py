@@ -1837,6 +1837,16 @@ options:
           - snapshots
           - tpm
         default: []
+      quarantine:
+        description:
+          - Whether what O(vms[].delete) names of a machine lies in the quarantine of its storage pools first, from where
+            M(homelab.hybrid.guest_quarantine) takes it back. V(false) deletes it at once.
+          - What lies there keeps the image, the ids and the room that it takes. The name, the MACs and the addresses are
+            free at once.
+          - When it is not set, it lies there as long as C(hypervisor_quarantine) of the role P(homelab.hybrid.hypervisor#role)
+            says. A host that the role has not set up for that deletes at once, since nothing there would ever take it away.
+            V(true) is 7 days there.
+        type: bool
       exact:
         description:
           - The lists that are complete. What such a list does not name is unplugged. Nothing is deleted by that.
@@ -2462,6 +2472,16 @@ options:
           - volumes
           - snapshots
         default: []
+      quarantine:
+        description:
+          - Whether what O(containers[].delete) names of a container lies in the quarantine of its storage pools first, from
+            where M(homelab.hybrid.guest_quarantine) takes it back. V(false) deletes it at once.
+          - What lies there keeps the image, the ids and the room that it takes. The name, the MACs and the addresses are
+            free at once.
+          - When it is not set, it lies there as long as C(hypervisor_quarantine) of the role P(homelab.hybrid.hypervisor#role)
+            says. A host that the role has not set up for that deletes at once, since nothing there would ever take it away.
+            V(true) is 7 days there.
+        type: bool
       exact:
         description:
           - Which lists are complete, so that what is there and not listed is taken away.
@@ -2606,6 +2626,10 @@ options:
       - rootfs
       - volumes
     default: []
+  quarantine:
+    description:
+      - Whether what O(prune) deletes of a guest lies in the quarantine first, as the option of this name of its module.
+    type: bool
   overcommit:
     description:
       - How many times what is there may be promised. A run that adds nothing is not refused.

@@ -23,7 +23,7 @@ KINDS = ("vm", "container")
 STARTUP = ("order", "up_delay", "down_delay")
 # What else of its options a guest is told on its way to a state: how long it may take, and what may go with it.
 WORDS = {
-    "absent": ("shutdown_timeout", "force_stop", "delete"),
+    "absent": ("shutdown_timeout", "force_stop", "delete", "quarantine"),
     "started": ("wait_for", "wait_timeout"),
     "stopped": ("shutdown_timeout", "force_stop"),
 }

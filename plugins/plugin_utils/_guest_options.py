@@ -13,6 +13,7 @@ import typing as t
 import yaml
 from ansible.errors import AnsibleError, AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.dataloader import DataLoader
 from ansible.utils.vars import load_extra_vars
 from jinja2.exceptions import UndefinedError
@@ -23,6 +24,8 @@ from ._mapped_devices import has_mapped, with_mapped
 from ._profiles import ALLOW, ARGUMENTS, DELETE, Layer, ProfileError, lay, mapping, pick, words_of
 
 GIVEN_FOR_A_RUN = {"allow": "guest_allow", "delete": "guest_delete"}
+# The same, and no list of words.
+QUARANTINE = "guest_quarantine"
 TEXTS_OF_CLOUD_INIT = {"user_data": "#cloud-config\n", "meta_data": "", "network_config": ""}
 # JSON, which the modules read without a library.
 FILES_OF_CLOUD_INIT = "files"
@@ -38,6 +41,7 @@ def guest_spec(
     kind: str | None = None,
     startup: t.Any = None,
     beneath: t.Sequence[Layer] = (),
+    quarantine: t.Any = None,
 ) -> dict[str, t.Any]:
     """The module's options. What is *beneath* lies below all profiles.
 
@@ -61,6 +65,8 @@ def guest_spec(
         options["allow"] = permitted
     if deleted := words_of(kind, as_words(delete), DELETE):
         options["delete"] = deleted
+    if quarantine is not None:
+        options["quarantine"] = boolean(quarantine)
     return options
 
 
@@ -88,6 +94,7 @@ def options_of(name: str, variables: t.Mapping[str, t.Any], host: t.Mapping[str,
         variables.get("guest_spec"),
         name,
         **{option: permitted(name, variables, variable) for option, variable in GIVEN_FOR_A_RUN.items()},
+        quarantine=quarantine_of(name, variables),
         profiles=variables.get("guest_profiles") or (),
         catalog=variables.get("guest_profile_catalog"),
         kind=kind,
@@ -153,6 +160,22 @@ def permitted(name: str, variables: t.Mapping[str, t.Any], variable: str) -> t.S
     if words and variable not in load_extra_vars(DataLoader()):
         raise AnsibleFilterError(f"{variable} of {name}: {not_in_inventory(variable, words)}")
     return words
+
+
+def quarantine_of(name: str, variables: t.Mapping[str, t.Any]) -> t.Any:
+    """Whether what this run deletes of *name* lies in the quarantine, where it says so.
+
+    :raises AnsibleFilterError: where that is not an extra variable of the run.
+    """
+    given = variables.get(QUARANTINE)
+    if given is not None and QUARANTINE not in load_extra_vars(DataLoader()):
+        raise AnsibleFilterError(f"{QUARANTINE} of {name}: {_QUARANTINE_OF_RUN}")
+    return given
+
+
+_QUARANTINE_OF_RUN = (
+    f"what is deleted for good is said for a run and not kept in inventory. Give it as -e {QUARANTINE}=false"
+)
 
 
 def not_in_inventory(variable: str, words: t.Any) -> str:
@@ -259,6 +282,8 @@ def check(layer: Layer, name: str | None) -> None:
     for key, variable in GIVEN_FOR_A_RUN.items():
         if key in layer.options:
             raise ProfileError(f"{layer.where}: {key}: {not_in_inventory(variable, layer.options[key])}")
+    if "quarantine" in layer.options:
+        raise ProfileError(f"{layer.where}: quarantine: {_QUARANTINE_OF_RUN}")
 
 
 def as_text(key: str, value: t.Any, name: str) -> t.Any:

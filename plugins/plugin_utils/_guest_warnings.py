@@ -22,7 +22,7 @@ Variables = t.Mapping[str, t.Any]
 READ = {
     "guest_": (
         "guest_aliases guest_allow guest_appliance guest_cards guest_delete guest_hypervisor guest_kind guest_needs guest_profile_catalog "
-        "guest_profiles guest_prune guest_services guest_spec guest_startup"
+        "guest_profiles guest_prune guest_quarantine guest_services guest_spec guest_startup"
     ).split(),
     "hypervisor_": (
         "hypervisor_allow hypervisor_bridges hypervisor_default_bridge hypervisor_default_image hypervisor_default_pool "

@@ -16,6 +16,7 @@ from ._guest_options import (
     images_brought,
     not_in_inventory,
     permitted,
+    quarantine_of,
     read_guest,
     variables_of,
 )
@@ -119,3 +120,12 @@ def deleted_with_pruned(variables: t.Mapping[str, t.Any]) -> list[str]:
     :raises AnsibleFilterError: where the inventory keeps it.
     """
     return list(permitted(str(variables.get("inventory_hostname")), variables, GIVEN_FOR_A_RUN["delete"]))
+
+
+def quarantine_of_pruned(variables: t.Mapping[str, t.Any]) -> str:
+    """Whether that lies in the quarantine, as text; empty where the run does not say.
+
+    :raises AnsibleFilterError: where the inventory keeps it.
+    """
+    given = quarantine_of(str(variables.get("inventory_hostname")), variables)
+    return "" if given is None else str(given)

@@ -11,6 +11,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._bridge.switch.state import OPEN
+from ..module_utils._core.units import MIB, show_size
 from ..module_utils._layout.kinds import KINDS
 from ._guest_options import guest_errors, host_of, options_of
 from ._host_options import images_of_guests
@@ -29,9 +30,9 @@ def lab_report(
 ) -> Told:
     """All hosts as one: whether anything ``drifted``, the ``hosts`` with their resources, and ``entries`` for a table.
 
-    *results* are dictionaries with the ``hypervisor``, the ``result`` of its layout, and the last ``switch`` of its network where that is
-    known. With *parts*, as ``share`` tells them, each resource has what is declared of it too, without secrets, and a guest whose options
-    cannot be read is there with its error. The status of a resource is one of those that ``status`` tells.
+    *results* are dictionaries with the ``hypervisor``, the ``result`` of its layout, and where it is known the last ``switch`` of its network
+    and what lies in its ``quarantine``. With *parts*, as ``share`` tells them, each resource has what is declared of it too, without secrets,
+    and a guest whose options cannot be read is there with its error. The status of a resource is one of those that ``status`` tells.
 
     :raises AnsibleFilterError: for what is no result of the module.
     """
@@ -44,12 +45,14 @@ def lab_report(
             raise AnsibleFilterError("lab_report: takes a list of dictionaries with hypervisor and result")
         told = host(each["result"], options.get(each["hypervisor"], {}))
         told["switch"] = dict(each.get("switch") or {})
+        told["quarantine"] = list(each.get("quarantine") or ())
         told["unlisted"] = [guest for guest in told["unlisted"] if not lives_on(each["hypervisor"], guest, known_hosts)]
         known = hosts.setdefault(each["hypervisor"], told)
         if known is not told:
             known["resources"] += told["resources"]
             known["drifted"] = known["drifted"] or told["drifted"]
             known["error"] = known["error"] or told["error"]
+            known["quarantine"] = known["quarantine"] or told["quarantine"]
     for name, error in errors.items():
         its_host = hosts.get(known_hosts[name]["guest_hypervisor"])
         if its_host is not None:
@@ -59,7 +62,14 @@ def lab_report(
         "drifted": any(told["drifted"] for told in hosts.values()),
         "hosts": hosts,
         "entries": [entry for name, told in hosts.items() for entry in lines(name, told)],
+        "quarantine": [lying(name, its) for name, told in hosts.items() for its in told["quarantine"]],
     }
+
+
+def lying(hypervisor: str, its: t.Mapping[str, t.Any]) -> Told:
+    """A line of what lies in the quarantine of a host."""
+    size = show_size(int(its["bytes"]) // MIB * MIB) or "0"
+    return {"host": hypervisor, **{key: its[key] for key in ("guest", "kind", "moment", "until")}, "size": size}
 
 
 def lives_on(hypervisor: str, guest: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> bool:

@@ -387,6 +387,8 @@ def mount_folders(folder: Path, root: Path) -> None:
         bind(own, root / name.lstrip("/"))
     for kept in ("/var/lib/libvirt", "/var/lib/homelab_hybrid/*.json"):
         copy_skeleton(kept, root)
+    # What tests delete is gone at once, as on a host without a quarantine.
+    (root / "var/lib/homelab_hybrid/quarantine.json").unlink(missing_ok=True)
     for path in SHARED:
         path = path.resolve()
         path.mkdir(parents=True, exist_ok=True)

@@ -24,11 +24,13 @@ import yaml
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.resource import LxcContainer
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import record
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest import aside
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._image.resource import Image
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
-from ansible_collections.homelab.hybrid.plugins.module_utils._listing.host import read_host
+from ansible_collections.homelab.hybrid.plugins.module_utils._listing.host import read_host_info
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing.read import read_guests
+from ansible_collections.homelab.hybrid.plugins.module_utils._quarantine.resource import GuestQuarantine
 from ansible_collections.homelab.hybrid.plugins.module_utils._snapshot.resource import GuestSnapshot
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
@@ -56,6 +58,7 @@ RESOURCES: dict[str, AnyResource] = {
     "kvm_vm": KvmVm(),
     "lxc_container": LxcContainer(),
     "guest_snapshot": GuestSnapshot(),
+    "guest_quarantine": GuestQuarantine(),
 }
 ASKING = ("guest_info", "host_info")
 LISTS = {"hypervisor_bridges": "bridge", "hypervisor_storage_pools": "storage_pool", "hypervisor_images": "image"}
@@ -558,9 +561,27 @@ def test_snapshots(surroundings: None, source: str) -> None:
             remove_guest(module, name)
 
 
+@pytest.mark.parametrize("source", of("guest_quarantine"))
+def test_what_lies_in_the_quarantine(surroundings: None, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [each.params for each in ALL if each.source == source and each.module == "guest_quarantine"]
+    monkeypatch.setattr(aside, "_free_name", lambda guest, host: f"{guest}@{moments[guest]}")
+    moments = {params["name"]: params.get("moment", "latest") for params in told}
+    moments = {name: which if which[0].isdecimal() else "20261127T221501Z" for name, which in moments.items()}
+    for params in told:
+        name, module = params["name"], "kvm_vm" if params["name"] in OF_MACHINES else "lxc_container"
+        try:
+            outcome = converge_now(RESOURCES[module], {**BASE[module], "name": name})
+            assert outcome.error is None, outcome.error
+            words = ["disks"] if module == "kvm_vm" else ["rootfs"]
+            remove(module, name, delete=words, quarantine=True)
+            assert run_example("guest_quarantine", params)
+        finally:
+            remove_guest(module, name)
+
+
 def test_what_is_asked(people: None) -> None:
     for example in ALL:
         if example.module == "host_info":
-            assert read_host({"journal": 0, **example.params}, Host())["host"]
+            assert read_host_info({"journal": 0, **example.params}, Host())["host"]
         elif example.module == "guest_info":
             assert read_guests({"name": [], "kind": None, **example.params}, Host())["guests"] == []

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import time
 import typing as t
@@ -112,6 +113,16 @@ CONTAINER_CLONE: Params = {
 }
 VM_CLONE: Params = {"name": OTHER_VM, "memory": "64", "clone_from": {"guest": VM}, "networks": [LAN], **ENDING}
 
+VM_QUARANTINE: Params = {
+    "name": VM,
+    "state": "absent",
+    "delete": ["disks", "nvram", "tpm"],
+    "quarantine": True,
+    **ENDING,
+}
+# When it came there, in the names of what lies there.
+MOMENT = re.compile("@[0-9]{8}T[0-9]{6}Z")
+
 # Where it comes from is known when the server runs.
 FETCHED: Params = {"name": IMAGE, "kind": "container"}
 
@@ -149,6 +160,8 @@ SCENARIOS = (
     Scenario("vm_create", SURROUNDINGS, KvmVm(), VM_ITEM),
     Scenario("vm_change", {**SURROUNDINGS, "vms": [VM_ITEM]}, KvmVm(), VM_CHANGE),
     Scenario("vm_absent", {**SURROUNDINGS, "vms": [VM_ITEM]}, KvmVm(), {"name": VM, "state": "absent", **ENDING}),
+    # What goes lies in the quarantine.
+    Scenario("vm_quarantine", {**SURROUNDINGS, "vms": [VM_ITEM]}, KvmVm(), VM_QUARANTINE),
     # Its root is copied, and it is held meanwhile.
     Scenario(
         "snapshot_create",
@@ -286,7 +299,7 @@ def things() -> list[str]:
     found.append(f"ports {len(list(ports.iterdir())) if ports.exists() else None}")
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     found += [f"mount {line.split()[4]}" for line in mounts if PREFIX in line.split()[4]]
-    return sorted(found)
+    return sorted(MOMENT.sub("@moment", each) for each in found)
 
 
 def keys_of(value: t.Any, path: str = "") -> list[str]:
@@ -302,7 +315,7 @@ def precious() -> dict[str, bool]:
         argv = ["qemu-io", "-U", "-r", "-f", "qcow2", "-c", "read -P 0x5a 0 64k", str(disk)]
         told = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert "read 65536/65536" in told.stdout, told.stderr
-        found[disk.name] = "verification failed" not in told.stdout
+        found[MOMENT.sub("@moment", disk.name)] = "verification failed" not in told.stdout
     return found
 
 
@@ -327,6 +340,8 @@ def reference(scenario: Scenario) -> Reference:
         # What was written since the snapshot is in what the revert keeps.
         before = {name.replace(".rootfs/later", f".rootfs@{KEPT}/later") for name in before}
         assert not left[f"{CONTAINER}.rootfs/later"]
+    if scenario.params is VM_QUARANTINE:
+        before = {name.replace(VM, f"{VM}@moment", 1) for name in before}
     assert all(left.get(name) for name in before), "the run loses data by itself"
     return Reference(seconds, things(), left)
 

@@ -81,6 +81,10 @@ options:
     elements: str
     choices: []
     default: []
+  quarantine:
+    description:
+      - Whether what O(prune) deletes of a guest lies in the quarantine first, as the option of this name of its module.
+    type: bool
   overcommit:
     description:
       - How many times what is there may be promised. A run that adds nothing is not refused.

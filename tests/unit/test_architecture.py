@@ -45,6 +45,7 @@ RANK = {
     "_container": 6,
     "_listing": 7,
     "_snapshot": 7,
+    "_quarantine": 7,
     "_layout": 8,
 }
 OWNERS = {
@@ -53,6 +54,7 @@ OWNERS = {
     "_layout": {"layout"},
     "_mount": {"_host_mount"},
     "_snapshot": {"guest_snapshot"},
+    "_quarantine": {"guest_quarantine"},
     "_appliance": {"_opnsense", "_truenas"},
     "_opnsense": {"_opnsense"},
     "_truenas": {"_truenas"},

@@ -506,6 +506,10 @@ class ContainerBackend:
         elif self.state.power != "stopped":
             power.stop_unloadable(self.name, timeout=0, force=True, keep_fds=self.work.held.fds)
 
+    def definition(self) -> tuple[str, bool]:
+        """Whether it starts with the host is in it."""
+        return ("" if os.path.isdir(config_path(self.name)) else atomic.read_text(config_path(self.name)) or ""), False
+
     def undefine(self) -> None:
         path = config_path(self.name)
         if os.path.isdir(path) and not os.path.islink(path):

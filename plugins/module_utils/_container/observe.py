@@ -21,6 +21,7 @@ from .._guest.clones import linked_clones
 from .._guest.device import HostDevice, target_of
 from .._guest.holders import machine_with
 from .._guest.host_device import find_device
+from .._guest.quarantine import observe_quarantine
 from .._guest.record import GuestRecord
 from .._guest.recorded import load_file, load_others
 from .._guest.removal import kept_snapshots, obstacle_to_deletion
@@ -121,6 +122,7 @@ def observe_guest(name: str, host: Host, spec: GuestSpec | None = None) -> State
         files=frozenset(path for path in places if not os.path.isdir(path)),
         clones=linked_clones(host, name) if record.exists else (),
         source=source,
+        **(observe_quarantine(spec, host) if spec else {}),
     )
 
 

@@ -57,6 +57,7 @@ from .._guest.options import (
     NETWORK_RATES,
     NETWORK_VLAN,
     PROTECTION,
+    QUARANTINE,
     RESTART_POLICY,
     SHUTDOWN_TIMEOUT,
     SSH_KEYS,
@@ -221,6 +222,7 @@ OPTIONS = Options(
     RESTART_POLICY,
     words("allow", ALLOW),
     words("delete", DELETE),
+    QUARANTINE,
     words("exact", EXACT),
     UNSET,
 )

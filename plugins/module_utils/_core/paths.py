@@ -23,6 +23,9 @@ DEVICES = "/dev/homelab_hybrid"
 SNAPSHOTS = STATE + "/snapshots"
 INSTALLERS = STATE + "/installers"
 CREDENTIALS = STATE + "/credentials"
+# What the role hypervisor says of the quarantine, and the code that takes away what is past its time there.
+QUARANTINE = STATE + "/quarantine.json"
+QUARANTINE_CODE = PROGRAMS + "/quarantine.zip"
 
 
 def record_folder(kind: str) -> str:

@@ -307,6 +307,7 @@ WAIT_TIMEOUT = Option("wait_timeout", "int", SECONDS, default=300, home=TASK)
 SHUTDOWN_TIMEOUT = Option("shutdown_timeout", "int", SECONDS, default=60, home=TASK)
 FORCE_STOP = Option("force_stop", "bool", default=False, home=TASK)
 RESTART_POLICY = Option("restart_policy", choices=RESTART_POLICIES, default="never", home=TASK)
+QUARANTINE = Option("quarantine", "bool", home=TASK)
 UNSET = Option("unset", "list", default=(), home=TASK)
 NAMED = Option("name", required=True, home=TASK)
 

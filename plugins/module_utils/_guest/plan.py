@@ -15,6 +15,7 @@ from .._core.errors import SpecError
 from .._core.keyed import Show, Thing
 from .._core.options import INSIDE, NEVER_PERMITTED, RECORD, VOLUME, Item, Option, Options, split
 from .._core.plan import How, Plan
+from .._core.units import show_moment
 from .content import Source, show_copied
 from .identity import derive_mac
 from .installing import INSTALL
@@ -165,6 +166,13 @@ def plan_guest(kind: Kind) -> Plan:
 
     :raises SpecError: where something is missing that a new guest or item needs.
     """
+    plan = _plan(kind)
+    if kind.state.begun is not None:
+        plan.notes.append("quarantine")
+    return plan
+
+
+def _plan(kind: Kind) -> Plan:
     kind.spec = with_due_power(kind.spec, kind.state)
     spec, state = kind.spec, kind.state
     if spec.state == "absent":
@@ -478,7 +486,7 @@ def _plan_removal(kind: Kind) -> Plan:
     if is_here or is_left:
         draft.add("state", before, "absent")
     for name in begun:
-        draft.add(kind.volume_path(name), str(state.record.volumes[name].volume), None)
+        draft.add(kind.volume_path(name), str(state.record.volumes[name].volume), _moved(state))
     for name, place in state.owned.items():
         path = kind.volume_path(name)
         if is_half_made(state, name):
@@ -488,7 +496,7 @@ def _plan_removal(kind: Kind) -> Plan:
         elif name in state.used:
             refuse(draft, path, place, None, f"{path}: {state.used[name]}")
         else:
-            draft.add(path, place, None)
+            _let_go(draft, state, path, [place])
     for name, places in state.snapshots.items():
         path = snapshot_path(name)
         if not places:
@@ -498,9 +506,23 @@ def _plan_removal(kind: Kind) -> Plan:
         elif path in state.used:
             refuse(draft, path, ", ".join(places), None, f"{path}: {state.used[path]}")
         else:
-            draft.add(path, ", ".join(places), None)
+            _let_go(draft, state, path, places)
     draft.plan.kept += state.foreign
     return draft.finish()
+
+
+def _let_go(draft: Draft, state: GuestState, path: str, places: t.Sequence[str]) -> None:
+    """Delete *places*, or move them to the quarantine."""
+    moved = _moved(state)
+    draft.add(path, ", ".join(places), moved)
+    if moved is not None:
+        draft.plan.kept += [f"{place} ({moved})" for place in places]
+
+
+def _moved(state: GuestState) -> str | None:
+    """What becomes of what is deleted: nothing is left of it, or it lies in the quarantine."""
+    until = state.quarantined_until
+    return None if until is None else f"in the quarantine until {show_moment(until).partition('T')[0]}"
 
 
 def snapshot_path(name: str) -> str:

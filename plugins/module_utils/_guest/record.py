@@ -133,6 +133,22 @@ class Revert(t.NamedTuple):
     aside: str
 
 
+class Quarantine(t.NamedTuple):
+    """A guest that was deleted, and lies in the quarantine by a record of its own.
+
+    *guest* is its name, *since* and *until* are seconds since 1970. *definition* is what the hypervisor knew of it, empty where that was
+    gone before, *is_autostarted* the flag beside it, *record* what its record said. *is_begun*: not all of it has moved yet.
+    """
+
+    guest: str
+    since: float
+    until: float
+    definition: str = ""
+    is_autostarted: bool = False
+    record: Data = {}
+    is_begun: bool = False
+
+
 class GuestRecord:
     """The record of a guest, typed.
 
@@ -144,7 +160,8 @@ class GuestRecord:
     from, *install* how its system is or was installed; *addresses* and *addresses6* are those that were taken for cards that leave the choice
     to the host (``ip``, ``ip6``), with the length of the prefix, by card, of a machine all that its cards were given; *reservations* are what
     networks keep for it since we told them to; *presets* is what was known of the system in its image; *holds* is the guest that is held still
-    by us while it is. *files* are what a machine remembers beside its disks and we made, by its name (``_vm.firmware``).
+    by us while it is. *files* are what a machine remembers beside its disks and we made, by its name (``_vm.firmware``). *quarantine*: it is
+    a guest that was deleted. *returned* is the record of such a one that it was taken back from.
     """
 
     __slots__ = (
@@ -164,7 +181,9 @@ class GuestRecord:
         "options",
         "origin",
         "presets",
+        "quarantine",
         "reservations",
+        "returned",
         "reverting",
         "run",
         "snapshots",
@@ -201,7 +220,11 @@ class GuestRecord:
         reservations: tuple[Reserved, ...] = (),
         presets: Presets | None = None,
         install: Installation | None = None,
+        quarantine: Quarantine | None = None,
+        returned: str | None = None,
     ) -> None:
+        self.quarantine = quarantine
+        self.returned = returned
         self.reservations = reservations
         self.install = install
         self.addresses: t.Mapping[str, str] = addresses or {}
@@ -280,11 +303,12 @@ _FOLDERS = (
     "files",
     "presets",
     "install",
+    "quarantine",
 )
 _LISTS = ("ssh_keys", "tags", "reservations")
 _KEYS = frozenset(
     "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds files schema "
-    "addresses addresses6 presets reservations install".split()
+    "addresses addresses6 presets reservations install quarantine returned".split()
 )
 
 
@@ -342,6 +366,20 @@ def _load(data: Data, exists: bool) -> GuestRecord:
         ),
         presets=from_record(data.get("presets") or {}),
         install=installing.load(install) if install else None,
+        quarantine=_load_quarantine(data["quarantine"]) if data.get("quarantine") else None,
+        returned=data.get("returned"),
+    )
+
+
+def _load_quarantine(data: Data) -> Quarantine:
+    return Quarantine(
+        guest=str(data["guest"]),
+        since=float(data["since"]),
+        until=float(data["until"]),
+        definition=str(data.get("definition") or ""),
+        is_autostarted=bool(data.get("autostart")),
+        record=dict(data["record"]),
+        is_begun=bool(data.get("begun")),
     )
 
 
@@ -405,8 +443,23 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "files": {name: _dump_file(its) for name, its in record.files.items()} or None,
         "presets": record.presets.known() or None,
         "install": installing.dump(record.install) if record.install else None,
+        "quarantine": _dump_quarantine(record.quarantine) if record.quarantine else None,
+        "returned": record.returned,
         **record.options,
     }
+
+
+def _dump_quarantine(its: Quarantine) -> dict[str, t.Any]:
+    told = {
+        "guest": its.guest,
+        "since": its.since,
+        "until": its.until,
+        "definition": its.definition,
+        "autostart": its.is_autostarted,
+        "record": dict(its.record),
+        "begun": its.is_begun,
+    }
+    return {key: value for key, value in told.items() if value or key == "record"}
 
 
 def _dump_volume(volume: RecordedVolume) -> dict[str, t.Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from .._core import lock
+from .._core.converge import Work
 from .._core.errors import MissingRequirement
 from .._core.options import (
     CREATION,
@@ -28,6 +29,7 @@ from .._core.options import (
 )
 from .._core.plan import Change, How, Plan, Step
 from .allocation import check_macs
+from .aside import Aside, look_again, settle
 from .installing import DONE, INSTALL, OVER
 from .options import TEMPLATE
 from .ownership import Ownership
@@ -53,6 +55,7 @@ class Backend(t.Protocol):
     word: str
     options: Options
     own: Ownership
+    work: Work
 
     # -- record
 
@@ -122,6 +125,9 @@ class Backend(t.Protocol):
     def stop_for_good(self) -> None:
         """Switch the guest off before it is taken away."""
 
+    def definition(self) -> tuple[str, bool]:
+        """The lasting definition as text, and whether it starts with the host where that is kept beside it."""
+
     def undefine(self) -> None:
         """Take the definition away, and with it all that the hypervisor knows."""
 
@@ -177,6 +183,9 @@ class Run:
         if self.spec.state == "absent":
             yield from self._remove()
             return
+        if self.state.begun is not None:
+            settle(self.state.begun, self.backend.work.host)
+            yield Step("interrupted removal settled")
         if not self.plan.changed:
             yield from self._write_record()
             yield from self.backend.settle_addresses()
@@ -438,10 +447,14 @@ class Run:
 
     def _remove(self) -> Steps:
         removal = self.plan.get("state")
+        if self.state.is_known and removal is not None:
+            self.backend.stop_for_good()
+            yield Step("powered down")
+        aside = self._aside()
+        if aside is not None:
+            yield Step("record of the quarantine written")
         if removal is not None:
             if self.state.is_known:
-                self.backend.stop_for_good()
-                yield Step("powered down")
                 if self.own.record.value(TEMPLATE):
                     # Whoever gets them later may write to them.
                     self.backend.protect(is_read_only=False)
@@ -470,17 +483,42 @@ class Run:
         for change in self.plan.changes:
             area, name, dummy = split(change.path)
             if area == "snapshots" and name:
-                self.backend.remove_snapshot(name)
+                if aside is None:
+                    self.backend.remove_snapshot(name)
+                else:
+                    aside.take_snapshot(name)
+                    yield Step(f"{change.path} moved")
                 self._save_what_is_left(self.own.record.replace(snapshots=self._snapshots_left(but=name)))
                 yield change
             elif change is not removal:
                 name = name or change.path
-                self.backend.remove_volume(name)
+                if aside is None:
+                    self.backend.remove_volume(name)
+                else:
+                    aside.take(name)
+                    yield Step(f"{change.path} moved")
                 record = self.own.record
                 volumes = {other: volume for other, volume in record.volumes.items() if other != name}
                 files = {other: file for other, file in record.files.items() if other != name}
                 self._save_what_is_left(record.replace(volumes=volumes, files=files))
                 yield change
+        begun = self.state.begun if aside is None else aside.name
+        if begun is not None:
+            settle(begun, self.backend.work.host)
+            look_again(aside.pools if aside else (), self.backend.work.host)
+            yield Step("record of the quarantine complete")
+
+    def _aside(self) -> Aside | None:
+        """Where what is deleted goes to, noted there before anything moves; ``None`` where it is deleted at once."""
+        places = [split(change.path) for change in self.plan.changes if change.path != "state"]
+        if self.state.quarantined_until is None or not places:
+            return None
+        aside = Aside(self.spec.name, self.own, self.state, self.backend.work.host)
+        items = [name or area for area, name, dummy in places if area != "snapshots"]
+        snapshots = [name for area, name, dummy in places if area == "snapshots"]
+        definition = self.backend.definition() if self.state.is_known else ("", False)
+        aside.begin(items, snapshots, definition)
+        return aside
 
     def _snapshots_left(self, but: str = "") -> dict[str, Snapshot]:
         """Those that are kept. One of which nothing is there was noted by a run that was killed before it made it."""

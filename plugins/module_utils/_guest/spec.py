@@ -92,6 +92,10 @@ class GuestSpec:
     def delete(self) -> tuple[str, ...]:
         return self.words("delete")
 
+    @property
+    def quarantine(self) -> bool | None:
+        return t.cast("bool | None", self.values.get("quarantine"))
+
     def sources(self, *areas: str) -> list[str]:
         """The paths of the host that the wanted items of *areas* name."""
         found = (item.text("source") for area in areas for item in self.wanted(area))

@@ -45,11 +45,14 @@ class GuestState:
 
     For its removal: *owned* are our volumes that are there, by item, as they are told; *used* says of them why they cannot be
     deleted now; *snapshots* are the places of each of our snapshots, by name, *foreign* is what is kept though it is not ours.
+    *quarantined_until*: what goes lies in the quarantine until then, in seconds since 1970; ``None`` where it is deleted at once.
+    *begun* is the record of a quarantine of it that was interrupted.
     """
 
     __slots__ = (
         "answering",
         "bare_bridges",
+        "begun",
         "clones",
         "declined",
         "exists",
@@ -61,6 +64,7 @@ class GuestState:
         "owned",
         "persistent",
         "power",
+        "quarantined_until",
         "rate_obstacle",
         "record",
         "snapshots",
@@ -93,7 +97,11 @@ class GuestState:
         answering: t.Mapping[str, str] | None = None,
         installing: Installing | None = None,
         bare_bridges: t.Collection[tuple[str, str]] = (),
+        quarantined_until: float | None = None,
+        begun: str | None = None,
     ) -> None:
+        self.quarantined_until = quarantined_until
+        self.begun = begun
         self.installing = installing
         self.bare_bridges = bare_bridges
         self.answering: t.Mapping[str, str] = answering or {}

@@ -212,7 +212,14 @@ def find_unlisted(spec: Spec, kinds: t.Sequence[Kind], standing: Standing) -> li
 def _pruned(spec: Spec, unlisted: t.Iterable[Unlisted]) -> tuple[Declared, ...]:
     return tuple(
         Declared(
-            kind, name, {"name": name, "state": "absent", "delete": [it for it in spec.delete if it in kind.delete]}
+            kind,
+            name,
+            {
+                "name": name,
+                "state": "absent",
+                "delete": [it for it in spec.delete if it in kind.delete],
+                "quarantine": spec.quarantine,
+            },
         )
         for kind, name, is_made in unlisted
         if is_made

@@ -62,6 +62,7 @@ def arguments(kinds: t.Iterable[Kind]) -> dict[str, dict[str, t.Any]]:
         "parallel": {"type": "int"},
         "prune": {"type": "bool", "default": False},
         "delete": {"type": "list", "elements": "str", "choices": [*delete], "default": []},
+        "quarantine": {"type": "bool"},
         "overcommit": {"type": "dict", "options": {"memory": {"type": "float"}, "storage": {"type": "float"}}},
         "serve_later": {"type": "list", "elements": "str", "default": []},
         "facts": {"type": "bool", "default": False},
@@ -105,6 +106,7 @@ class Spec:
     prune: bool = False
     delete: tuple[str, ...] = ()
     serve_later: tuple[str, ...] = ()
+    quarantine: bool | None = None
     memory_overcommit: float = 1.0
     storage_overcommit: float = 1.0
     facts: bool = False
@@ -125,6 +127,7 @@ def parse(params: Params, kinds: t.Sequence[Kind]) -> Spec:
         prune=bool(params.get("prune")),
         delete=tuple(params.get("delete") or ()),
         serve_later=tuple(params.get("serve_later") or ()),
+        quarantine=params.get("quarantine"),
         memory_overcommit=_factor("overcommit.memory", overcommit.get("memory")),
         storage_overcommit=_factor("overcommit.storage", overcommit.get("storage")),
         facts=bool(params.get("facts")),

@@ -34,8 +34,18 @@ FILE_SYSTEMS = ("btrfs", "xfs", "overlay", "squashfs", "nfsd")
 CAP_SYS_RESOURCE = 24
 
 
-def read_host(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
+def read_host_info(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
     """The return value of ``host_info``.
+
+    :raises SpecError, ObserveError:
+    """
+    from .._guest.quarantine import read_quarantine  # the role asks for the rest alone
+
+    return {**read_host(params, host), "quarantine": read_quarantine(host)}
+
+
+def read_host(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
+    """What the host is, and the entries of its journal that are asked for.
 
     :raises SpecError:
     """

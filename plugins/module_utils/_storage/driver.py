@@ -134,6 +134,18 @@ class Driver(t.Protocol):
         :raises CommandError:
         """
 
+    def set_aside(self, volume: Volume, kept: Volume) -> None:
+        """What the volume holds becomes *kept* of the same pool, in one step; nothing has its name then.
+
+        :raises ApplyError: when something is mounted in it, or has that name.
+        """
+
+    def count_apart(self, volume: Volume, size: int | None) -> None:
+        """Let the tree of files that was set aside as *volume* count for this name alone, with *size* as its limit, ``None`` without one.
+
+        :raises ApplyError, CommandError:
+        """
+
     def retire(self, volume: Volume) -> None:
         """Take the volume out of its place, in one step.
 
@@ -172,12 +184,6 @@ class Snapshotting(Driver, t.Protocol):
         """Begin *volume* anew with what its snapshot *kept* holds, without a limit.
 
         :raises ApplyError, CommandError: nothing of it is left then.
-        """
-
-    def set_aside(self, volume: Volume, kept: Volume) -> None:
-        """What the volume holds becomes its snapshot *kept*, in one step; nothing has its name then. ``seal`` it afterwards.
-
-        :raises ApplyError: when something is mounted in it, or has the name of the snapshot.
         """
 
     def seal(self, kept: Volume) -> None:

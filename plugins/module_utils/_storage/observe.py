@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -13,6 +14,7 @@ import typing as t
 
 from .._core import command
 from .._core.errors import ObserveError, SpecError
+from .._core.units import show_moment
 from .._host import mounts, remote
 from .._host.libvirt import errors_of, read_space
 from .._host.place import same
@@ -72,6 +74,7 @@ def observe(spec: Spec, host: Host) -> State:
         else None,
         file_in_the_way=_file_on_the_way(spec.path) if spec.path and away is None else None,
         users=_users_of(host, path) if path else {},
+        quarantined=_quarantined_in(host, spec.name),
         source_users=_users_of_source(host, spec.source) if spec.source and not is_mounted else (),
     )
 
@@ -89,6 +92,17 @@ def _users_of(host: Host, folder: str) -> dict[str, bool]:
     for use in _uses(host).below(folder):
         users[use.who] = users.get(use.who, False) or use.is_running
     return users
+
+
+def _quarantined_in(host: Host, pool: str) -> dict[str, str]:
+    """The guests that lie in the quarantine of *pool*, and until when. A record that cannot be read says nothing."""
+    found = {}
+    for data in (file.data for file in host.guest_records.values() if "quarantine" in file.data):
+        with contextlib.suppress(TypeError, ValueError, KeyError, AttributeError):
+            its, parts = data["quarantine"], [data, *(data.get("snapshots") or {}).values()]
+            if any(volume["pool"] == pool for part in parts for volume in (part.get("volumes") or {}).values()):
+                found[str(its["guest"])] = show_moment(float(its["until"])).partition("T")[0]
+    return found
 
 
 def _users_of_source(host: Host, source: str) -> tuple[str, ...]:

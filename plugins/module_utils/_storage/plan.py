@@ -116,8 +116,9 @@ def _plan_removal(draft: Draft, spec: Spec, state: State) -> None:
     has_data = state.content is None if state.source and not state.is_mounted else bool(state.content)
     is_there = state.found is not None if state.source else state.content is not None
     is_emptied = is_ours and is_there and (not has_data or state.is_formatting or "delete_data" in spec.allow)
-    if state.users and (state.is_registered or is_emptied):
-        reason = f"state: the storage pool {spec.name} is in use by {', '.join(sorted(state.users))}"
+    users = sorted([*state.users, *(f"{name} in the quarantine" for name in state.quarantined)])
+    if users and (state.is_registered or is_emptied):
+        reason = f"state: the storage pool {spec.name} is in use by {', '.join(users)}"
         draft.add("state", before, "absent", permit=NEVER_PERMITTED, reason=reason)
         return
     if state.is_registered or state.is_building:
@@ -148,4 +149,10 @@ def _warn(plan: Plan, spec: Spec, state: State) -> None:
     if state.available < least:
         free = show_size(state.available // 2**20 * 2**20) or "0"
         shown = threshold if isinstance(threshold, str) else show_size(threshold)
-        plan.warnings.append(f"storage pool {spec.name}: only {free} are free, less than warn_free ({shown})")
+        lying = [f"{name} until {until}" for name, until in state.quarantined.items()]
+        beside = (
+            f". In its quarantine lies {', '.join(lying)}; homelab.hybrid.guest_quarantine empties it before"
+            if lying
+            else ""
+        )
+        plan.warnings.append(f"storage pool {spec.name}: only {free} are free, less than warn_free ({shown}){beside}")

@@ -28,6 +28,7 @@ class Source(t.NamedTuple):
 
 class State(t.NamedTuple):
     """A storage pool as it is. *users* are the guests that stand on it, by name, and what of the host does; and whether each is at work.
+    *quarantined* are the guests that lie in its quarantine, with the day until which they do.
 
     *is_registered*: libvirt knows it. *is_defined*: it stands, no creation of it was interrupted. *is_active*: it is started,
     and mounted where it has a source. *content* is the number of entries in its folder, ``None`` where that cannot be told.
@@ -61,4 +62,5 @@ class State(t.NamedTuple):
     found: Source | None = None
     quota: str | None = None
     users: t.Mapping[str, bool] = {}
+    quarantined: t.Mapping[str, str] = {}
     source_users: tuple[str, ...] = ()

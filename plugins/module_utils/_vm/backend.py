@@ -326,8 +326,15 @@ class VmBackend(LiveWriter, DiskWriter):
 
     def stop_for_good(self) -> None:
         # Nothing is lost by a hard stop where the disks go as well, or where the guest never ran.
-        is_lost = "disks" in self.spec.delete or not self.state.exists or self.state.is_left_to_installer
+        is_deleted = "disks" in self.spec.delete and self.state.quarantined_until is None
+        is_lost = is_deleted or not self.state.exists or self.state.is_left_to_installer
         power.stop(self.domain, self.spec, self.own, hard=is_lost)
+
+    def definition(self) -> tuple[str, bool]:
+        library = libraries.libvirt()
+        with errors_of(f"read {self.spec.name}", ApplyError):
+            flags = library.VIR_DOMAIN_XML_INACTIVE | library.VIR_DOMAIN_XML_SECURE
+            return self.domain.XMLDesc(flags), bool(self.domain.autostart())
 
     def undefine(self) -> None:
         self._undefine(self.domain)

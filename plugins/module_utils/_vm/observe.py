@@ -15,6 +15,7 @@ from .._guest.allocation import taken_macs
 from .._guest.cards import bare_bridges, rate_obstacle
 from .._guest.clones import linked_clones
 from .._guest.installing import Installing
+from .._guest.quarantine import observe_quarantine
 from .._guest.record import GuestRecord
 from .._guest.recorded import load_file
 from .._host import accelerator, handed_out, place, remote
@@ -164,6 +165,7 @@ def _read_surroundings(spec: Spec, host: Host, record: GuestRecord) -> State:
         other_pools={name: pool.type for name, pool in host.pools.items() if name not in drivers},
         owned=owned,
         clones=linked_clones(host, spec.name) if record.exists else (),
+        **observe_quarantine(spec, host),
     )
     if spec.state != "absent":
         sources, missing = passthrough.sources_of(spec, host)

@@ -443,6 +443,7 @@ OPTIONS = Options(
     guest.RESTART_POLICY,
     guest.words("allow", ALLOW),
     guest.words("delete", DELETE),
+    guest.QUARANTINE,
     guest.words("exact", EXACT),
     guest.UNSET,
 )

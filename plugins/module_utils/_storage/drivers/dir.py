@@ -70,6 +70,14 @@ class Dir(Folder):
             raise
         return Attempt(volume, path, self.formats[0])
 
+    def count_apart(self, volume: Volume, size: int | None) -> None:
+        path = self.location(volume)
+        if volume.kind == FILESYSTEM:
+            # The project of a volume is that of its name, which another may get.
+            project_quota.leave(path)
+            if size is not None:
+                self._limit(path, volume, size)
+
     def _seal(self, path: str) -> None:
         project_quota.leave(path)
 

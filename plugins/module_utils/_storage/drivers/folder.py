@@ -117,6 +117,21 @@ class Folder:
         else:
             self._protect(path, is_read_only=is_read_only)
 
+    def set_aside(self, volume: Volume, kept: Volume) -> None:
+        if self.exists(kept):
+            raise taken(kept)
+        path = self.location(volume)
+        _check_not_mounted(volume, path)
+        place = self._place(kept, path.rpartition(".")[2])
+        try:
+            atomic.rename_new(path, place)
+        except FileExistsError:
+            raise taken(kept) from None
+        atomic.sync_folder(self.path)
+
+    def count_apart(self, volume: Volume, size: int | None) -> None:
+        """What counts for a folder by itself goes on to, whatever its name is."""
+
     def retire(self, volume: Volume) -> None:
         for path in self._found(volume):
             _check_not_mounted(volume, path)
@@ -151,18 +166,6 @@ class Folder:
 
     def restore(self, volume: Volume, kept: Volume, *, keep_fds: t.Sequence[int] = ()) -> Attempt:
         return self._copy(volume, kept, keep_fds)
-
-    def set_aside(self, volume: Volume, kept: Volume) -> None:
-        if self.exists(kept):
-            raise taken(kept)
-        path = self.location(volume)
-        _check_not_mounted(volume, path)
-        place = self._place(kept, path.rpartition(".")[2])
-        try:
-            atomic.rename_new(path, place)
-        except FileExistsError:
-            raise taken(kept) from None
-        atomic.sync_folder(self.path)
 
     def seal(self, kept: Volume) -> None:
         path = self.location(kept)

@@ -34,6 +34,18 @@ def test_a_permission_counts_as_an_extra_variable_of_the_run_alone(
     assert options_of("web", {**WEB, variable: ",".join(words)}, {})[option] == words
 
 
+def test_what_is_deleted_for_good_is_said_by_the_run_alone(given_for_a_run: Give) -> None:
+    with pytest.raises(AnsibleFilterError, match=r"^guest_quarantine of web: .* Give it as -e guest_quarantine=false"):
+        options_of("web", {**WEB, "guest_quarantine": False}, {})
+    with pytest.raises(
+        AnsibleFilterError, match=r"^guest_spec of web: quarantine: what is deleted for good is said for a run"
+    ):
+        options_of("web", {**WEB, "guest_spec": {"quarantine": False}}, {})
+    assert "quarantine" not in options_of("web", WEB, {})
+    given_for_a_run(guest_quarantine="false")
+    assert options_of("web", {**WEB, "guest_quarantine": "false"}, {})["quarantine"] is False
+
+
 def test_guests_that_can_be_read_have_no_error() -> None:
     assert guest_errors(["web", "builder"], {"web": WEB, "builder": BUILDER}) == {}
 

@@ -16,6 +16,7 @@ from ansible_collections.homelab.hybrid.plugins.plugin_utils._host_options impor
     deleted_with_pruned,
     host_error,
     host_options,
+    quarantine_of_pruned,
 )
 
 HOST: dict[str, t.Any] = {"inventory_hostname": "alpha", "hypervisor_storage_pools": [{"name": "main"}, {"name": "b"}]}
@@ -68,3 +69,12 @@ def test_pruning_takes_no_permission_of_the_inventory(given_for_a_run: Give) -> 
     given_for_a_run(guest_delete="rootfs,disks")
     assert deleted_with_pruned(variables) == ["rootfs", "disks"]
     assert deleted_with_pruned({"inventory_hostname": "alpha"}) == []
+
+
+def test_whether_what_is_pruned_is_deleted_for_good_the_run_says_alone(given_for_a_run: t.Callable[..., None]) -> None:
+    variables = {"inventory_hostname": "alpha", "guest_quarantine": False}
+    with pytest.raises(AnsibleFilterError, match=r"^guest_quarantine of alpha: "):
+        quarantine_of_pruned(variables)
+    given_for_a_run(guest_quarantine=False)
+    assert quarantine_of_pruned(variables) == "False"
+    assert quarantine_of_pruned({"inventory_hostname": "alpha"}) == ""

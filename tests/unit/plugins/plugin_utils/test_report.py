@@ -94,6 +94,23 @@ def test_guests_of_the_inventory_that_a_run_leaves_out_are_none_of_these() -> No
     assert [entry["name"] for entry in found["entries"]] == ["dns", "old"]
 
 
+def test_what_lies_in_the_quarantine_is_told_and_no_drift() -> None:
+    lies = {
+        "guest": "old",
+        "kind": "vm",
+        "moment": "20261127T221500Z",
+        "until": "2026-12-04T22:15:00Z",
+        "bytes": 3 * 2**20 + 1,
+    }
+    nothing = {"resources": []}
+    found = lab_report(
+        [{"hypervisor": "alpha", "result": nothing}, {"hypervisor": "alpha", "result": nothing, "quarantine": [lies]}]
+    )
+    assert found["drifted"] is False and found["hosts"]["alpha"]["quarantine"] == [lies]
+    del lies["bytes"]
+    assert found["quarantine"] == [{"host": "alpha", **lies, "size": "3MiB"}]
+
+
 def test_the_steps_of_one_host_are_one_host() -> None:
     step = {"resources": [{"kind": "vm", "name": "desk", "plan": []}]}
     failed = {"resources": [{"kind": "vm", "name": "web", "plan": [], "failed": True, "msg": "no"}]}

@@ -49,6 +49,7 @@ GOOD: dict[str, list[t.Any]] = {
     "wait_timeout": [0, 86400],
     "shutdown_timeout": [0, 86400],
     "force_stop": [True, False],
+    "quarantine": [True, False],
     "restart_policy": ["never", "if_needed"],
     "unset": [["description"], ["tags", "protection"], ["startup"], ["networks[lan].vlan", "networks[lan].mtu"]],
 }
