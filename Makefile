@@ -211,6 +211,12 @@ appliances: host ## Boot whole systems: Debian 13 with secure boot and a TPM; on
 	@status=0; $(TALLY) pytest appliances -- -q $(call IN_CELLS,2) --dist loadfile --no-loadscope-reorder tests/appliances || status=1; \
 	$(TALLY) report appliances || status=1; exit $$status
 
+.PHONY: homelab
+homelab: host ## Build the example of a whole homelab on one host: a firewall, a NAS and services behind them, asked from a guest and taken away
+	@$(TALLY) start homelab
+	@status=0; $(TALLY) pytest homelab -- -q $(call IN_CELLS,1) tests/homelab || status=1; \
+	$(TALLY) report homelab || status=1; exit $$status
+
 .PHONY: wire
 wire: host ## Change the network of a host that is reached by it alone: confirmed over a new connection, or taken back, whatever is killed
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/wire

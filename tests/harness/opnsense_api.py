@@ -9,12 +9,14 @@ With nothing but Python, since it runs in a machine of its own (``opnsense_image
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import http.server
 import ipaddress
 import json
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -25,6 +27,8 @@ from xml.etree import ElementTree
 
 Element = ElementTree.Element
 BUSYBOX = "/bin/busybox"
+# Written by its client of DHCP.
+RESOLVER = "/tmp/resolver"
 
 
 class Kind(t.NamedTuple):
@@ -425,11 +429,53 @@ def configure(root: Element) -> None:
             "lease_file": f"/tmp/leases.{link}", "pidfile": f"/tmp/udhcpd.{link}",
             "option subnet": network.netmask, "option router": network.ip, "option dns": network.ip,
         }  # fmt: skip
+        kept = [
+            f"static_lease {host.findtext('hwaddr')} {host.findtext('ip')}\n"
+            for host in root.iterfind("dnsmasq/hosts")
+            if host.findtext("hwaddr") and ipaddress.ip_address(host.findtext("ip") or "") in network.network
+        ]
         path = f"/tmp/udhcpd.{link}.conf"
         with open(path, "w", encoding="ascii") as stream:
-            stream.writelines(f"{word} {value}\n" for word, value in lines.items())
+            stream.writelines([*(f"{word} {value}\n" for word, value in lines.items()), *kept])
         busybox("touch", f"/tmp/leases.{link}")
         busybox("udhcpd", path)
+
+
+def names_of(root: Element) -> dict[str, str]:
+    """The IPv4 addresses of the names that it answers itself."""
+    nodes = [
+        node for node in root.iterfind(KINDS["unbound/settings", "host_override"].path) if node.findtext("rr") == "A"
+    ]
+    return {f"{node.findtext('hostname')}.{node.findtext('domain')}": node.findtext("server") or "" for node in nodes}
+
+
+def answer_names(appliance: Appliance) -> None:
+    """A resolver as Unbound is: it answers its own names, and passes all others on to the one that its WAN was told."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("", 53))
+        while True:
+            query, asker = listener.recvfrom(4096)
+            threading.Thread(target=_answer_name, args=(appliance, listener, query, asker), daemon=True).start()
+
+
+def _answer_name(appliance: Appliance, listener: socket.socket, query: bytes, asker: t.Any) -> None:
+    labels, place = [], 12
+    while size := query[place]:
+        labels.append(query[place + 1 : place + 1 + size].decode("ascii", "replace").lower())
+        place += 1 + size
+    address = names_of(appliance.root).get(".".join(labels))
+    if address is not None:
+        is_a = query[place + 1 : place + 3] == b"\0\1"
+        record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + ipaddress.IPv4Address(address).packed if is_a else b""
+        head = query[:2] + b"\x85\x80\0\1" + (b"\0\1" if is_a else b"\0\0") + b"\0\0\0\0"
+        listener.sendto(head + query[12 : place + 5] + record, asker)
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as onward:
+        with open(RESOLVER, encoding="ascii") as stream:
+            onward.connect((stream.read().strip(), 53))
+        onward.settimeout(5)
+        onward.send(query)
+        listener.sendto(onward.recv(4096), asker)
 
 
 def busybox(*words: str) -> None:
@@ -446,6 +492,7 @@ def main() -> None:
     configure(appliance.root)
     web = server(appliance, ("", 443), certificate)
     name = f"{appliance.root.findtext('system/hostname')}.{appliance.root.findtext('system/domain')}"
+    threading.Thread(target=answer_names, args=(appliance,), daemon=True).start()
     print(f"\n*** {name}: OPNsense {version} ***\n", flush=True)
     web.serve_forever()
 

@@ -130,6 +130,7 @@ _UDHCPC = """\
 case $1 in
     bound|renew)
         /bin/busybox ip addr replace $ip/$mask dev $interface
+        [ -z "$dns" ] || echo ${dns%% *} > /tmp/resolver
         [ -z "$router" ] || /bin/busybox ip route replace default via ${router%% *} dev $interface ;;
 esac
 """

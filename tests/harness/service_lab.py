@@ -23,6 +23,8 @@ from ansible_collections.homelab.hybrid.tests.harness.service_guest import Play,
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "hlla"
 HOST, POOL, BRIDGE, IMAGE = f"{PREFIX}-host", f"{PREFIX}-pool", f"{PREFIX}br0", f"{PREFIX}-host"
+# Behind the second card of a hypervisor that has one.
+OUTER = f"{PREFIX}br1"
 FOLDER = Path("/srv") / PREFIX
 KEY = FOLDER / "key"
 GATEWAY, ADDRESS = "10.93.66.1", "10.93.66.10"
@@ -31,12 +33,16 @@ NETWORK, DOMAIN = "10.93.67", "lab.home.arpa"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 Variables = dict[str, t.Any]
 
-ALPHA: Variables = {
+CONNECTION: Variables = {
     "ansible_host": ADDRESS,
     "ansible_user": "root",
     "ansible_ssh_private_key_file": str(KEY),
     "ansible_ssh_common_args": "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=accept-new",
     "ansible_python_interpreter": "/usr/bin/python3",
+}
+IMAGES = [{"name": "debian-13", "kind": "container", "path": "/srv/debian/root.tar.zst"}]
+ALPHA: Variables = {
+    **CONNECTION,
     "hypervisor_bridges": [
         {
             "name": "lab0",
@@ -46,7 +52,7 @@ ALPHA: Variables = {
         }
     ],
     "hypervisor_storage_pools": [{"name": "lab", "type": "btrfs", "path": "/srv/lab"}],
-    "hypervisor_images": [{"name": "debian-13", "kind": "container", "path": "/srv/debian/root.tar.zst"}],
+    "hypervisor_images": IMAGES,
 }
 
 
@@ -65,15 +71,18 @@ def rootfs() -> Path:
     return FOLDER / "pool" / f"{HOST}.rootfs"
 
 
-def set_up() -> None:
-    """The hypervisor, which runs and has nothing but its packages."""
+def set_up(*, is_between: bool = False) -> None:
+    """The hypervisor, which runs and has nothing but its packages; one *is_between* two networks, with a second card that is nobody's."""
     tear_down()
     FOLDER.mkdir(parents=True)
     # Nothing of it is written but what is used.
     run("truncate", "-s", "200G", str(FOLDER / "lab.img"))
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(KEY))
     converge(
-        bridges=[{"name": BRIDGE, "mode": "nat", "address": f"{GATEWAY}/24"}],
+        bridges=[
+            {"name": BRIDGE, "mode": "nat", "address": f"{GATEWAY}/24"},
+            *([{"name": OUTER, "mode": "isolated"}] if is_between else []),
+        ],
         storage_pools=[
             {"name": POOL, "type": "btrfs", "path": str(FOLDER / "pool"), "source": str(FOLDER / "lab.img")}
         ],
@@ -86,6 +95,8 @@ def set_up() -> None:
         ],
         containers=[_host()],
     )
+    if is_between:
+        converge(containers=[_host(networks=[{"name": "outer", "bridge": OUTER, "ip": "none"}])])
     nested.allow_guests_with_limits(HOST, rootfs())
     converge(containers=[_host(state="started", wait_for=["ip"])])
 
@@ -120,7 +131,7 @@ def tear_down() -> None:
         containers=[{**gone, "name": HOST, "delete": ["rootfs", "snapshots"]}],
         images=[{**gone, "name": IMAGE}],
         storage_pools=[{**gone, "name": POOL, "allow": ["delete_data"]}],
-        bridges=[{**gone, "name": BRIDGE}],
+        bridges=[{**gone, "name": name} for name in (BRIDGE, OUTER)],
     )
     shutil.rmtree(FOLDER, ignore_errors=True)
 
@@ -138,15 +149,22 @@ class Lab:
 
     def play(self, name: str, *argv: str) -> Play:
         """Run a playbook of the collection."""
-        environment = {
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_INJECT_FACT_VARS": "false",
-            "ANSIBLE_PIPELINING": "true",
-            "ANSIBLE_TIMEOUT": "60",
-        }
-        command = [str(ROOT / ".build/venv/bin/ansible-playbook"), "-i", str(self.folder / "hosts.yml")]
-        command += [f"homelab.hybrid.{name}", *argv]
-        return Play(subprocess.run(command, capture_output=True, text=True, env=environment, check=False))
+        return play([self.folder / "hosts.yml"], name, *argv)
+
+
+def play(inventories: t.Sequence[Path], name: str, *argv: str) -> Play:
+    """Run a playbook of the collection with *inventories*, of which each lies over those before it."""
+    environment = {
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_INJECT_FACT_VARS": "false",
+        "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_TIMEOUT": "60",
+    }
+    command = [str(ROOT / ".build/venv/bin/ansible-playbook")]
+    for inventory in inventories:
+        command += ["-i", str(inventory)]
+    command += [f"homelab.hybrid.{name}", *argv]
+    return Play(subprocess.run(command, capture_output=True, text=True, env=environment, check=False))

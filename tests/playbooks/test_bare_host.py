@@ -198,20 +198,20 @@ def fingerprint() -> str:
 
 # What the example leaves to its user: where it is, its card, its disks, and two secrets.
 HOMELAB = ROOT / "playbooks/inventory/homelab"
-CARD, DISKS = "enp2s0", ("left", "right")
+CARD, DISKS = "outer0", ("left", "right")
 HOME: dict[str, t.Any] = {
-    "children": {"hypervisors": {"hosts": {"home": {key: ALPHA[key] for key in ALPHA if key.startswith("ansible_")}}}},
-    "vars": {
-        "lab_outer_card": CARD,
-        "lab_disks": [
-            {"name": name, "source": f"/root/{name}", "format": "raw", "serial": f"EXAMPLE-{name.upper()}"}
-            for name in DISKS
-        ],
-        # The kernel of this machine, which is that of the host as well, may have no client of NFS.
-        "hypervisor_mounts_without_client": "leave_out",
-        "vault_opnsense_secret": "a long secret of a vault",
-        "vault_truenas_password": "pressed-cider",
-    },
+    "children": {"hypervisors": {"hosts": {"home": {key: ALPHA[key] for key in ALPHA if key.startswith("ansible_")}}}}
+}
+OWN: dict[str, t.Any] = {
+    "lab_outer_card": CARD,
+    "lab_disks": [
+        {"name": name, "source": f"/root/{name}", "format": "raw", "serial": f"EXAMPLE-{name.upper()}"}
+        for name in DISKS
+    ],
+    # The kernel of this machine, which is that of the host as well, may have no client of NFS.
+    "hypervisor_mounts_without_client": "leave_out",
+    "vault_opnsense_secret": "a long secret of a vault",
+    "vault_truenas_password": "pressed-cider",
 }
 
 
@@ -238,9 +238,12 @@ def mirror(tmp_path: Path) -> t.Iterator[str]:
 
 def test_the_whole_example_is_planned_without_the_internet(tmp_path: Path, mirror: str) -> None:
     """Firewall, NAS and services, by the inventory that is shipped, on a host that has none of it and reaches a mirror alone."""
-    own = {"hypervisor_image_mirrors": [{"name": name, "url": f"{mirror}/"} for name in MIRRORS]}
-    site = Site(tmp_path, {**HOME, "vars": {**HOME["vars"], **own}}, HOMELAB)
-    inside("ip", "link", "add", CARD, "type", "veth", "peer", "name", "outside0")
+    own = {**OWN, "hypervisor_image_mirrors": [{"name": name, "url": f"{mirror}/"} for name in MIRRORS]}
+    # In a file of their own, which alone is stronger than that of the example.
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars/all.yml").write_text(yaml.safe_dump(own))
+    site = Site(tmp_path, HOME, HOMELAB)
+    inside("ip", "link", "add", CARD, "type", "veth", "peer", "name", "far0")
     for name in DISKS:
         inside("truncate", "-s", "9G", f"/root/{name}")
     inside("ip", "rule", "add", "pref", "1", "to", GATEWAY, "lookup", "main")
