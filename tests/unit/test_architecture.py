@@ -46,7 +46,8 @@ RANK = {
     "_listing": 7,
     "_snapshot": 7,
     "_quarantine": 7,
-    "_layout": 8,
+    "_backup": 8,
+    "_layout": 9,
 }
 OWNERS = {
     **{room(kind): {kind.module, *(["guest_info"] if kind.is_guest else [])} for kind in KINDS},
@@ -55,6 +56,7 @@ OWNERS = {
     "_mount": {"_host_mount"},
     "_snapshot": {"guest_snapshot"},
     "_quarantine": {"guest_quarantine"},
+    "_backup": {"_host_backup", "guest_restore"},
     "_appliance": {"_opnsense", "_truenas"},
     "_opnsense": {"_opnsense"},
     "_truenas": {"_truenas"},

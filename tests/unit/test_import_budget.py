@@ -20,7 +20,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds impor
 LIBRARIES = {"libvirt", "lxc", "lxml", "pycdlib", "yaml"}
 COSTLY = {"ssl", "http", "email", "asyncio", "multiprocessing", "ctypes", "pyroute2", "requests"}
 ROOMS = {room(kind): kind for kind in KINDS}
-RESOURCES = {*ROOMS, "_listing", "_snapshot", "_quarantine", "_layout"}
+RESOURCES = {*ROOMS, "_listing", "_snapshot", "_backup", "_quarantine", "_layout"}
 
 
 def below(kind: t.Any) -> set[str]:
@@ -34,9 +34,13 @@ MAY_LOAD = {
     "guest_info": {"_listing"}.union(*({name, *below(kind)} for name, kind in ROOMS.items() if kind.is_guest)),
     "guest_snapshot": {"_snapshot"}.union(*({name, *below(kind)} for name, kind in ROOMS.items() if kind.is_guest)),
     "guest_quarantine": {"_quarantine", "_image", "_storage"},
+    "guest_restore": {"_backup", "_snapshot"}.union(
+        *({name, *below(kind)} for name, kind in ROOMS.items() if kind.is_guest)
+    ),
     "_guest_result": set(),
     "_guests_apart": set(),
     "_hypervisor_info": {"_listing"},
+    "_host_backup": {"_backup", "_storage"},
     "_host_mount": set(),
     "host_info": {"_bridge", "_listing"},
     "layout": {*ROOMS, "_layout"},

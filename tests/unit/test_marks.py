@@ -60,6 +60,7 @@ TELLING = (
     ("stat", "--file-system"),
     ("systemctl", "is-active"),
     ("systemctl", "show"),
+    ("systemd-analyze", "calendar"),
     ("systemd-analyze", "condition"),
     ("nft", "-j", "list"),
     ("systemd-detect-virt", "--container"),

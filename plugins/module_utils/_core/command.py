@@ -18,13 +18,14 @@ from .errors import HybridError
 class CommandError(HybridError):
     """A program ended with an error."""
 
-    def __init__(self, argv: t.Sequence[str], rc: int, stderr: str) -> None:
+    def __init__(self, argv: t.Sequence[str], rc: int, stderr: str, stdout: str = "") -> None:
         said = [line for line in stderr.strip().splitlines() if line.strip()]
         shown = " ".join(argv[:3]) + (" …" if len(argv) > 3 else "")
         super().__init__(f"{shown} ended with {rc}: {' / '.join(said[-4:]) or 'no message'}")
         self.argv = list(argv)
         self.rc = rc
         self.stderr = stderr
+        self.stdout = stdout
 
 
 def run(
@@ -62,7 +63,8 @@ def run(
     except subprocess.TimeoutExpired as exc:
         raise CommandError(argv, 124, f"took longer than {timeout:g} s") from exc
     if check and done.returncode != 0:
-        raise CommandError(argv, done.returncode, done.stderr.decode(errors="replace"))
+        told, said = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        raise CommandError(argv, done.returncode, said, told)
     return done.stdout.decode(errors="replace")
 
 

@@ -136,6 +136,24 @@ def holding(guest: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[Hel
 
 
 @contextlib.contextmanager
+def backing_up(guest: str, *, wait_seconds: float) -> t.Iterator[Held]:
+    """The lock under which a guest is captured for a backup, from the first thing that is done to it until all is taken back."""
+    path = os.path.join(paths.LOCKS, "backup", f"{guest}.lock")
+    held, why = Held(), f"a backup of the guest {guest}"
+    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, why) as descriptor:
+        held.add(descriptor)
+        yield held
+
+
+@contextlib.contextmanager
+def making_repository(name: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[None]:
+    """The leaf lock under which a backup repository is looked for and made: two that make it at once would leave one that nobody can read."""
+    path = os.path.join(paths.LOCKS, "repository", f"{name}.lock")
+    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, f"the backup repository {name}"):
+        yield
+
+
+@contextlib.contextmanager
 def fetching(download: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[Held]:
     """The leaf lock under which a file is fetched or removed, by runs that hold the images made of it."""
     path = os.path.join(paths.LOCKS, "download", f"{download}.lock")

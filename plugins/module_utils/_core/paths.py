@@ -26,6 +26,11 @@ CREDENTIALS = STATE + "/credentials"
 # What the role hypervisor says of the quarantine, and the code that takes away what is past its time there.
 QUARANTINE = STATE + "/quarantine.json"
 QUARANTINE_CODE = PROGRAMS + "/quarantine.zip"
+BACKUP = STATE + "/backup"
+BACKUP_CONFIG = BACKUP + "/jobs.json"
+REPORT = STATE + "/report"
+# What is backed up has the same path each time: by it restic finds what it knows already.
+CAPTURES = RUN + "/backup"
 
 
 def record_folder(kind: str) -> str:
@@ -60,3 +65,23 @@ def installer_console(guest: str) -> str:
 def credentials_path(mount: str) -> str:
     """The file with the name and the password for a mount of the host, by the name of its unit. For root alone."""
     return posixpath.join(CREDENTIALS, mount)
+
+
+def capture_folder(guest: str) -> str:
+    """Where a guest is shown while it is backed up."""
+    return posixpath.join(CAPTURES, guest)
+
+
+def capture_note(guest: str) -> str:
+    """What was begun to capture a guest: after a restart of the host too there is a snapshot to be removed."""
+    return posixpath.join(BACKUP, "captures", guest + ".json")
+
+
+def repository_file(repository: str, what: str) -> str:
+    """A file of root alone about a repository: its ``url``, its ``password``, its ``credentials``."""
+    return posixpath.join(BACKUP, "repositories", f"{repository}.{what}")
+
+
+def backup_report(job: str) -> str:
+    """How the last run of a job went."""
+    return posixpath.join(REPORT, job + ".json")

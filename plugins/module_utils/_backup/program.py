@@ -1,0 +1,114 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""homelab-hybrid-backup: runs a job of this host, or looks at what its repositories hold. It lies on the host as one file.
+
+``run JOB``, ``list [--repository NAME] [--guest NAME]``, ``verify JOB``, ``forget JOB [--dry-run]``, ``tidy``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import typing as t
+
+from .._core import atomic, paths
+from .._core.errors import HybridError, ObserveError
+from .._host.snapshot import Host
+from . import running
+from .config import Job, load
+from .repository import Repository
+from .taking import clear_all
+
+NAME = "homelab-hybrid-backup"
+# What a verification without a share of its own reads.
+PERCENT = 5
+
+
+def main(argv: t.Sequence[str] | None = None) -> int:
+    """Do what *argv* says, and answer the status that the program ends with."""
+    words = _parser().parse_args(argv)
+    try:
+        return int(not words.act(words))
+    except HybridError as exc:
+        say(f"<3>{exc.message}")
+        return 1
+
+
+def say(line: str) -> None:
+    """One line for who looks on, or for the journal, which reads how grave it is from its beginning."""
+    sys.stderr.write((line.removeprefix("<3>") if sys.stderr.isatty() else line) + "\n")
+    sys.stderr.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=NAME, description="Back up the guests of this host.")
+    verbs = parser.add_subparsers(required=True)
+
+    def verb(name: str, act: t.Callable[[t.Any], bool], told: str) -> argparse.ArgumentParser:
+        its = verbs.add_parser(name, help=told)
+        its.set_defaults(act=act)
+        return its
+
+    verb("run", _run, "back up the guests of a job").add_argument("job")
+    listing = verb("list", _list, "what the repositories hold, as JSON")
+    listing.add_argument("--repository")
+    listing.add_argument("--guest")
+    verifying = verb("verify", _verify, "read a share of what the repository of a job holds")
+    verifying.add_argument("job")
+    verifying.add_argument("--percent", type=int)
+    forgetting = verb("forget", _forget, "let go of the backups of a job that it does not keep")
+    forgetting.add_argument("job")
+    forgetting.add_argument("--dry-run", action="store_true")
+    verb("tidy", _tidy, "take back what a run that was killed has done to guests")
+    return parser
+
+
+def _jobs() -> dict[str, Job]:
+    text = atomic.read_text(paths.BACKUP_CONFIG)
+    return {} if text is None else load(json.loads(text))
+
+
+def _job(name: str) -> Job:
+    jobs = _jobs()
+    if name not in jobs:
+        raise ObserveError(f"this host has no backup job {name}. It has: {', '.join(sorted(jobs)) or 'none'}")
+    return jobs[name]
+
+
+def _run(words: t.Any) -> bool:
+    return running.run(_job(words.job), Host(), say)
+
+
+def _list(words: t.Any) -> bool:
+    names = [words.repository] if words.repository else sorted({job.repository for job in _jobs().values()})
+    found = [{"repository": name, **its.told()} for name in names for its in Repository(name).list()]
+    sys.stdout.write(json.dumps([its for its in found if words.guest in (None, its["guest"])], indent=1) + "\n")
+    return True
+
+
+def _verify(words: t.Any) -> bool:
+    job = _job(words.job)
+    percent = words.percent or job.verify_percent or PERCENT
+    Repository(job.repository).check(percent)
+    say(
+        f"{job.repository}: all that is listed is there, and the {percent}% of the data that were read are what was stored"
+    )
+    return True
+
+
+def _forget(words: t.Any) -> bool:
+    job = _job(words.job)
+    repository = Repository(job.repository)
+    guests = {its.guest for its in repository.list()}
+    running.forget(job, repository, guests, say, tries_only=words.dry_run)
+    return True
+
+
+def _tidy(dummy: t.Any) -> bool:
+    for guest in clear_all(Host()):
+        say(f"{guest}: what a run that was killed had begun is taken back")
+    return True

@@ -1,0 +1,231 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""A repository of restic. Its address and its password are in files of root alone, and on no command line.
+
+restic 0.14 (Debian 12) ends with 1 whatever is wrong, 0.17 and newer say which (10 none there, 11 locked, 12 wrong password).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import time
+import typing as t
+
+from .._core import atomic, command, lock, paths
+from .._core.errors import HybridError
+from .stored import Stored, read
+
+_CACHE = "/var/cache/homelab_hybrid/restic"
+_ABSENT, _LOCKED, _PASSWORD, _PARTIAL = 10, 11, 12, 3
+_SAYS = {
+    _ABSENT: re.compile("unable to open config file|Is there a repository at the following location"),
+    _LOCKED: re.compile("repository is already locked|unable to create lock in backend"),
+    _PASSWORD: re.compile("wrong password or no key found"),
+}
+# Who prunes holds a repository for minutes. What was killed leaves a lock that restic itself takes for stale.
+_LOCKED_SECONDS, _ASK_AGAIN_SECONDS = 1800.0, 15.0
+_VERSION = re.compile(r"restic (\d+)\.(\d+)")
+_KNOWS_SPARSE = (0, 15)
+
+
+class RepositoryError(HybridError):
+    """A repository cannot be used, or something in it is not what it was."""
+
+
+class Added(t.NamedTuple):
+    """What a backup added to its repository: *added* bytes of *processed* ones."""
+
+    id: str
+    added: int
+    processed: int
+
+
+class Repository:
+    """The repository *name* of this host. *fds* are descriptors of locks that hold as long as restic works."""
+
+    def __init__(self, name: str, fds: t.Sequence[int] = ()) -> None:
+        self.name = name
+        self.fds = fds
+
+    def _file(self, what: str) -> str:
+        """A file of it: where a unit of systemd hands it over, that one."""
+        given = os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere"), f"{self.name}.{what}")
+        return given if os.path.exists(given) else paths.repository_file(self.name, what)
+
+    def _environment(self) -> dict[str, str]:
+        files = {"RESTIC_REPOSITORY_FILE": self._file("url"), "RESTIC_PASSWORD_FILE": self._file("password")}
+        for path in files.values():
+            if not os.path.exists(path):
+                raise RepositoryError(
+                    f"this host has no backup repository {self.name}. Declare it in hypervisor_backup_repositories"
+                )
+        if os.path.exists(credentials := self._file("credentials")):
+            files["AWS_SHARED_CREDENTIALS_FILE"] = credentials
+        return {**files, "RESTIC_CACHE_DIR": _CACHE}
+
+    def _run(self, *words: str, cwd: str | None = None, waits: bool = True) -> str:
+        """What restic prints. While another one holds the repository alone it is asked again."""
+        environment, until = self._environment(), time.monotonic() + _LOCKED_SECONDS
+        while True:
+            try:
+                return command.run(["restic", *words], env=environment, cwd=cwd, keep_fds=self.fds)
+            except command.CommandError as exc:
+                if _reason(exc) != _LOCKED or not waits or time.monotonic() > until:
+                    raise
+            command.run(["restic", "unlock"], env=environment, keep_fds=self.fds)
+            time.sleep(_ASK_AGAIN_SECONDS)
+
+    def _ask(self, *words: str, cwd: str | None = None) -> str:
+        """As ``_run``, with an error that says what helps."""
+        try:
+            return self._run(*words, cwd=cwd)
+        except command.CommandError as exc:
+            raise self._explained(exc) from exc
+
+    def _explained(self, exc: command.CommandError) -> RepositoryError:
+        reason = _reason(exc)
+        if reason == _PASSWORD:
+            return RepositoryError(
+                f"the password of the backup repository {self.name} is not the one that it was made with"
+            )
+        if reason == _ABSENT:
+            return RepositoryError(
+                f"there is no backup repository at the place of {self.name}, or it cannot be reached: {_said(exc)}"
+            )
+        if reason == _LOCKED:
+            return RepositoryError(f"another process holds the backup repository {self.name}: {_said(exc)}")
+        return RepositoryError(f"the backup repository {self.name}: {_said(exc)}")
+
+    def make(self) -> bool:
+        """Make it, unless it is there. Returns whether it was made.
+
+        :raises RepositoryError: when it is not there and once was: its disk is away, and nobody wants another one in its place.
+        """
+        with lock.making_repository(self.name):
+            return self._make()
+
+    def _make(self) -> bool:
+        try:
+            its = json.loads(self._run("cat", "config"))
+        except command.CommandError as exc:
+            if _reason(exc) != _ABSENT or os.path.exists(paths.repository_file(self.name, "id")):
+                raise self._explained(exc) from exc
+        else:
+            self._remember(its)
+            return False
+        self._ask("init")
+        self._remember(json.loads(self._ask("cat", "config")))
+        return True
+
+    def _remember(self, its: t.Mapping[str, t.Any]) -> None:
+        path, text = paths.repository_file(self.name, "id"), f"{its['id']}\n"
+        if atomic.read_text(path) != text:
+            atomic.write_file(path, text, mode=0o600)
+
+    def back_up(
+        self, folder: str, host: str, tags: t.Sequence[str], exclude: t.Sequence[str] = (), bandwidth: int | None = None
+    ) -> Added:
+        """Store *folder*, all file systems in it included. *bandwidth* is in KiB a second.
+
+        :raises RepositoryError: also when a part of it could not be read; what was stored is forgotten then.
+        """
+        words = ["backup", "--json", "--host", host, "--tag", ",".join(tags)]
+        words += [word for pattern in exclude for word in ("--exclude", pattern)]
+        words += ["--limit-upload", str(bandwidth)] if bandwidth else []
+        try:
+            told = _summary(self._run(*words, folder))
+        except command.CommandError as exc:
+            if exc.rc != _PARTIAL:
+                raise self._explained(exc) from exc
+            self.forget_one(_summary(exc.stdout).id)
+            raise RepositoryError(f"a part of {folder} could not be read, and nothing is stored: {_said(exc)}") from exc
+        return told
+
+    def list(self) -> list[Stored]:
+        """The backups in it that this collection made, the newest first.
+
+        :raises RepositoryError:
+        """
+        return read(json.loads(self._ask("--no-lock", "snapshots", "--json") or "null") or [])
+
+    def forget(self, ids: t.Sequence[str]) -> None:
+        """Let go of these backups, and of what only they hold.
+
+        :raises RepositoryError:
+        """
+        self._ask("forget", "--prune", *ids)
+
+    def forget_one(self, id: str) -> None:
+        """Let go of one that is not whole; what only it holds goes with the next that are forgotten."""
+        self._ask("forget", id)
+
+    def check(self, percent: int) -> None:
+        """Whether all that is listed is there, and a drawn share of the data is what was stored.
+
+        :raises RepositoryError: which says what is not.
+        """
+        try:
+            self._run("check", f"--read-data-subset={percent}%")
+        except command.CommandError as exc:
+            if _reason(exc) is not None:
+                raise self._explained(exc) from exc
+            lines = [line for line in f"{exc.stdout}\n{exc.stderr}".splitlines() if _is_finding(line)]
+            raise RepositoryError(
+                f"the backup repository {self.name} is damaged: {' / '.join(lines[:8]) or _said(exc)}"
+            ) from exc
+
+    def read(self, backup: str, path: str) -> str:
+        """The text of a file in a backup.
+
+        :raises RepositoryError:
+        """
+        return self._ask("--no-lock", "dump", backup, path)
+
+    def restore(self, backup: str, folder: str, target: str) -> None:
+        """Bring the *folder* of a backup back below *target*, under its whole path.
+
+        :raises RepositoryError:
+        """
+        sparse = ["--sparse"] if _version() >= _KNOWS_SPARSE else []
+        self._ask("restore", *sparse, backup, "--include", folder, "--target", target)
+
+
+def digs_holes() -> bool:
+    """Whether a restore keeps the holes in files by itself."""
+    return _version() >= _KNOWS_SPARSE
+
+
+@functools.cache
+def _version() -> tuple[int, int]:
+    match = _VERSION.match(command.run(["restic", "version"]))
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _reason(exc: command.CommandError) -> int | None:
+    if exc.rc in _SAYS:
+        return exc.rc
+    return next((rc for rc, pattern in _SAYS.items() if pattern.search(exc.stderr)), None)
+
+
+def _said(exc: command.CommandError) -> str:
+    lines = [line.strip() for line in exc.stderr.splitlines() if line.strip()]
+    return " / ".join(lines[-4:]) or f"restic ended with {exc.rc}"
+
+
+def _is_finding(line: str) -> bool:
+    words = ("error", "pack ", "does not match", "damaged", "missing", "not found", "ciphertext", "contains")
+    return any(word in line.lower() for word in words) and not line.startswith("Fatal")
+
+
+def _summary(text: str) -> Added:
+    for line in reversed(text.splitlines()):
+        if '"summary"' in line:
+            its = json.loads(line)
+            return Added(str(its["snapshot_id"]), int(its["data_added"]), int(its["total_bytes_processed"]))
+    raise RepositoryError("restic did not say what it stored")

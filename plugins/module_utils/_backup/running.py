@@ -1,0 +1,107 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""One run of a job: each of its guests by itself, then what is not kept any more; how it went is told in a file."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import time
+import typing as t
+
+from .._core import atomic, paths
+from .._core.errors import HybridError
+from .._guest.options import TAGS
+from .._guest.recorded import load_others
+from .._host.snapshot import Host
+from .config import Job
+from .repository import Repository
+from .retention import beyond
+from .stored import Stored
+from .taking import take
+
+Say = t.Callable[[str], None]
+Told = t.Dict[str, t.Any]  # noqa: UP006  # evaluated by the Python of a managed host
+
+
+def run(job: Job, host: Host, say: Say) -> bool:
+    """Run *job*. Answers whether all went well; the report says what did not."""
+    began = time.time()
+    report: Told = {
+        "job": job.name,
+        "repository": job.repository,
+        "began": _moment(began),
+        "guests": [],
+        "forgotten": [],
+    }
+    try:
+        repository = Repository(job.repository)
+        if repository.make():
+            say(f"the backup repository {job.repository} was made")
+        for guest in guests_of(job, host):
+            report["guests"].append(_run_one(guest, job, host, say))
+        report["forgotten"] = [its.id for its in forget(job, repository, guests_of(job, host), say)]
+    except HybridError as exc:
+        report["error"] = exc.message
+        say(f"<3>{exc.message}")
+    failed = [its["guest"] for its in report["guests"] if its["result"] != "ok"]
+    is_whole = not failed and "error" not in report
+    report |= {
+        "ended": _moment(time.time()),
+        "seconds": round(time.time() - began, 1),
+        "result": "ok" if is_whole else "failed",
+    }
+    atomic.write_file(paths.backup_report(job.name), json.dumps(report, indent=1) + "\n", mode=0o600)
+    return is_whole
+
+
+def guests_of(job: Job, host: Host) -> list[str]:
+    """The guests of the host that *job* is of, by their records. One that is named is among them also when it is not there."""
+    host.drop()
+    records = {name: its for name, its in load_others(host.guest_records).items() if not its.is_building}
+    there = [name for name in records if name in host.containers or name in host.domains]
+    wanted = [name for name in there if job.wants(name, records[name].value(TAGS))]
+    return sorted({*wanted, *(name for name in job.guests if name not in job.exclude)})
+
+
+def _run_one(guest: str, job: Job, host: Host, say: Say) -> Told:
+    began = time.monotonic()
+    told: Told = {"guest": guest, "result": "ok"}
+    try:
+        its = take(guest, job, host)
+        told |= {
+            "backup": its.added.id[:8],
+            "consistent": its.consistent,
+            "added": its.added.added,
+            "processed": its.added.processed,
+        }
+        told |= {"warnings": list(its.warnings)}
+        say(f"{guest}: {its.added.added} of {its.added.processed} bytes are new ({its.consistent})")
+    except HybridError as exc:
+        told |= {"result": "failed", "error": exc.message}
+        say(f"<3>{guest}: {exc.message}")
+    return {**told, "seconds": round(time.monotonic() - began, 1)}
+
+
+def forget(
+    job: Job, repository: Repository, guests: t.Collection[str], say: Say, *, tries_only: bool = False
+) -> list[Stored]:
+    """Let go of the backups of *guests* that *job* made on this host and does not keep; with *tries_only* say which they are.
+
+    :raises RepositoryError:
+    """
+    known = [its for its in repository.list() if its.job == job.name and its.host == platform.node()]
+    gone = [it for guest in sorted(guests) for it in beyond([its for its in known if its.guest == guest], job.keep)]
+    for its in gone:
+        say(f"{its.guest}: the backup {its.id[:8]} of {its.told()['made']} is not kept any more")
+    if gone and not tries_only:
+        repository.forget([its.id for its in gone])
+    return gone
+
+
+def _moment(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

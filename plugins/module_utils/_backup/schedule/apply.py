@@ -1,0 +1,92 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""Writes what a host backs up by itself: the files of repositories, the jobs, the program, and the units with their timers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import typing as t
+
+from ..._core import atomic, command, paths
+from ..._core.converge import Work
+from ..._core.options import split
+from ..._core.plan import Change, Plan, Step
+from ..config import SCHEMA
+from .observe import contents_of, files_of, has_systemd
+from .packing import packed
+from .plan import after_all
+from .spec import JOBS, REPOSITORIES, SECRETS, Spec
+from .state import State
+from .units import FOLDER, PROGRAM, all_names, texts, timers
+
+_WHATS = ("url", "password", "credentials", "secrets", "id")
+
+
+def apply_backups(spec: Spec, state: State, plan: Plan, dummy: Work) -> t.Iterator[Change | Step]:
+    """Carry out *plan*, yielding each change that stands.
+
+    :raises CommandError: when systemd refuses a step.
+    """
+    after = after_all(spec, state)
+    touched = {split(change.path)[:2] for change in plan.changes}
+    # The timers of what goes, or becomes something else, end first: no run meets half of it.
+    gone = [job for job in state.jobs if job not in after[JOBS]]
+    for job in gone:
+        _end(all_names(job))
+    for name, values in after[REPOSITORIES].items():
+        if (REPOSITORIES, name) in touched:
+            for what, text in contents_of(values).items():
+                atomic.write_file(paths.repository_file(name, what), text, mode=0o600)
+            if "credentials" not in contents_of(values):
+                atomic.remove_file(paths.repository_file(name, "credentials"))
+    yield Step("files of repositories written")
+    if plan.has("program"):
+        atomic.write_file(PROGRAM, packed(), mode=0o755)
+        yield Step("program written")
+    open_values = {
+        area: {name: {key: it for key, it in its.items() if key not in SECRETS} for name, its in after[area].items()}
+        for area in (REPOSITORIES, JOBS)
+    }
+    atomic.write_file(
+        paths.BACKUP_CONFIG, json.dumps({"schema": SCHEMA, **open_values}, indent=1, sort_keys=True) + "\n", mode=0o600
+    )
+    yield Step("jobs written")
+    for job, values in after[JOBS].items():
+        # What systemd hands over may have another address by now.
+        if (JOBS, job) in touched or (REPOSITORIES, values["repository"]) in touched:
+            _write_units(job, values, files_of(values["repository"], after[REPOSITORIES][values["repository"]]))
+            yield Step(f"units of {job} written")
+    for name in state.repositories:
+        if name not in after[REPOSITORIES]:
+            for what in _WHATS:
+                atomic.remove_file(paths.repository_file(name, what))
+    yield from plan.changes
+
+
+def _write_units(job: str, values: t.Mapping[str, t.Any], files: t.Mapping[str, str]) -> None:
+    wanted = texts(job, values, files)
+    _end([name for name in all_names(job) if name not in wanted])
+    for name, text in wanted.items():
+        atomic.write_file(f"{FOLDER}/{name}", text)
+    if has_systemd():
+        _systemctl("daemon-reload")
+        _systemctl("enable", "--quiet", *timers(job, values))
+        _systemctl("restart", *timers(job, values))
+
+
+def _end(names: t.Iterable[str]) -> None:
+    for name in names:
+        if has_systemd() and name.endswith(".timer"):
+            with contextlib.suppress(command.CommandError):  # it was never there
+                _systemctl("disable", "--quiet", "--now", name)
+        atomic.remove_file(f"{FOLDER}/{name}")
+    if has_systemd():
+        _systemctl("daemon-reload")
+
+
+def _systemctl(*words: str) -> None:
+    command.run(["systemctl", *words], timeout=120)

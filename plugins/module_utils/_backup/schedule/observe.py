@@ -1,0 +1,138 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What stands of the backups of a host: their file, the files of repositories, the units and the program. Only reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+from ..._core import atomic, command, paths
+from ..._core.errors import HybridError, ObserveError
+from ..._host.snapshot import Host
+from .packing import packed
+from .spec import JOBS, LOCAL, REPOSITORIES, S3, SECRETS, Spec, address_of, credentials_of
+from .state import State
+from .units import FOLDER, PROGRAM, texts, timers
+
+
+def observe(spec: Spec, host: Host) -> State:
+    """Read what the host backs up by itself.
+
+    :raises ObserveError:
+    """
+    data = _read()
+    repositories = {name: {**its, **_secrets(name)} for name, its in data[REPOSITORIES].items()}
+    jobs = {name: {key: _value(it) for key, it in its.items()} for name, its in data[JOBS].items()}
+    wanted = {its.name: its for its in spec.jobs if its.is_wanted}
+    times = {its.get(key) for its in wanted.values() for key in ("schedule", "verify.schedule")} - {None}
+    broken = [f"{REPOSITORIES}/{name}" for name, its in repositories.items() if not _has_files(name, its)]
+    broken += [f"{JOBS}/{name}" for name, its in jobs.items() if not _has_units(name, its, repositories)]
+    return State(
+        repositories=repositories,
+        jobs=jobs,
+        made=frozenset(name for name in repositories if os.path.exists(paths.repository_file(name, "id"))),
+        broken=frozenset(broken),
+        has_program=_read_bytes(PROGRAM) == packed(),
+        problems={text: why for text in sorted(times) if (why := _problem(text)) is not None},
+        unreachable=_unreachable(spec, repositories),
+    )
+
+
+def has_systemd() -> bool:
+    """Whether systemd runs this host. Elsewhere the units lie there for nobody."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def files_of(repository: str, values: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """The files of *repository* by the name under which the program looks for them."""
+    whats = ("url", "password", *(["credentials"] if values.get("type") == S3 else []))
+    return {f"{repository}.{what}": paths.repository_file(repository, what) for what in whats}
+
+
+def contents_of(values: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """What is in the files of a repository, by what they are."""
+    found = {"url": address_of(values) + "\n", "password": f"{values['password']}\n"}
+    credentials = credentials_of(values)
+    secrets = {key: values[key] for key in SECRETS if key in values and key != "password"}
+    return {**found, "secrets": json.dumps(secrets) + "\n", **({"credentials": credentials} if credentials else {})}
+
+
+def _read() -> dict[str, t.Any]:
+    text = atomic.read_text(paths.BACKUP_CONFIG)
+    if text is None:
+        return {REPOSITORIES: {}, JOBS: {}}
+    try:
+        data = json.loads(text)
+        return {area: dict(data[area]) for area in (REPOSITORIES, JOBS)}
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ObserveError(f"{paths.BACKUP_CONFIG} cannot be read: {exc}. Move it away, and run again") from exc
+
+
+def _value(value: t.Any) -> t.Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _secrets(repository: str) -> dict[str, str]:
+    password = atomic.read_text(paths.repository_file(repository, "password"))
+    others = atomic.read_text(paths.repository_file(repository, "secrets"))
+    return {**({"password": password.removesuffix("\n")} if password else {}), **json.loads(others or "{}")}
+
+
+def _has_files(name: str, values: t.Mapping[str, t.Any]) -> bool:
+    if "password" not in values:
+        return False
+    for what, text in contents_of(values).items():
+        path = paths.repository_file(name, what)
+        if atomic.read_text(path) != text or os.stat(path).st_mode & 0o077:
+            return False
+    return True
+
+
+def _has_units(name: str, values: t.Mapping[str, t.Any], repositories: t.Mapping[str, t.Mapping[str, t.Any]]) -> bool:
+    files = files_of(values["repository"], repositories.get(values["repository"], {}))
+    if any(atomic.read_text(f"{FOLDER}/{unit}") != text for unit, text in texts(name, values, files).items()):
+        return False
+    return not has_systemd() or all(_runs(unit) for unit in timers(name, values))
+
+
+def _runs(timer: str) -> bool:
+    told = command.run(["systemctl", "show", "--property=ActiveState,UnitFileState", "--", timer], check=False)
+    return {"ActiveState=active", "UnitFileState=enabled"} <= set(told.splitlines())
+
+
+def _problem(schedule: str) -> str | None:
+    """What systemd has against a time, where it is there to be asked."""
+    try:
+        command.run(["systemd-analyze", "calendar", "--", schedule])
+    except command.CommandError as exc:
+        return None if exc.rc == 127 else exc.stderr.strip().partition("\n")[0]
+    except HybridError:
+        return None
+    return None
+
+
+def _unreachable(spec: Spec, known: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """A folder of which not even the parent is there is a disk that is not mounted, more often than a wish."""
+    found = {}
+    for its in spec.repositories:
+        path = its.text("path") or ""
+        if (
+            its.is_wanted
+            and its.get("type") == LOCAL
+            and its.name not in known
+            and not os.path.isdir(os.path.dirname(path))
+        ):
+            found[its.name] = f"{os.path.dirname(path)} is not there. Make it, or mount what it shall lie on"
+    return found
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return b""

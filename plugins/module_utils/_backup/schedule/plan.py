@@ -1,0 +1,106 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""What is to do on the backups of a host. A repository and a job are what is written of them, all of it."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..._core.decide import Draft, Power
+from ..._core.options import NEVER_PERMITTED, Item
+from ..._core.plan import Plan
+from .spec import JOBS, OPTIONS, REPOSITORIES, SECRETS, Spec
+from .state import State
+
+
+def plan_backups(spec: Spec, state: State) -> Plan:
+    """The plan from *state* to *spec*. Pure."""
+    draft = Draft(OPTIONS, Power(is_running=True, will_run=True))
+    standing = {REPOSITORIES: state.repositories, JOBS: state.jobs}
+    for area, its in spec.items():
+        before = standing[area].get(its.name)
+        path = f"{area}[{its.name}]"
+        if not its.is_wanted:
+            if before is not None:
+                draft.add(
+                    path, shown(area, before), None, **_refused(_obstacle_to_removal(area, its.name, spec, state))
+                )
+            continue
+        reason = _obstacle(area, its, spec, state)
+        if reason is not None:
+            draft.add(path, None, shown(area, its.values), **_refused(f"{path}{reason}"))
+        elif before is None:
+            draft.add(path, None, shown(area, its.values))
+        else:
+            _compare(draft, area, its, before, state)
+    if after_all(spec, state)[JOBS] and not state.has_program:
+        draft.add("program", "missing, or of another version", "as this collection has it")
+    return draft.finish()
+
+
+def after_all(spec: Spec, state: State) -> dict[str, dict[str, t.Mapping[str, t.Any]]]:
+    """All repositories and jobs once *spec* stands, by list and name."""
+    found = {REPOSITORIES: dict(state.repositories), JOBS: dict(state.jobs)}
+    for area, its in spec.items():
+        if its.is_wanted:
+            found[area][its.name] = its.values
+        else:
+            found[area].pop(its.name, None)
+    return found
+
+
+def _compare(draft: Draft, area: str, its: Item, before: t.Mapping[str, t.Any], state: State) -> None:
+    path = f"{area}[{its.name}]"
+    has_change = False
+    for key, option in OPTIONS.lists[area].items():
+        old, new = before.get(key), its.get(key)
+        if old == new:
+            continue
+        has_change = True
+        reason = None
+        if area == REPOSITORIES and key == "password" and its.name in state.made:
+            reason = (
+                f"{path}.{key}: the repository keeps the password that it was made with. Give it another one with restic (key passwd), and "
+                "write that into its file on the host, or make another repository"
+            )
+        change = draft.add(f"{path}.{key}", option.show(old), option.show(new), **_refused(reason))
+        change.secret = option.secret
+    if not has_change and f"{area}/{its.name}" in state.broken:
+        draft.add(path, "not as it was written", "as it was written")
+
+
+def shown(area: str, values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """A repository or job as the user writes it, without its secrets."""
+    rows = OPTIONS.lists[area]
+    return {
+        key: "(secret)" if key in SECRETS else rows[key].show(value) for key, value in values.items() if key in rows
+    }
+
+
+def _refused(reason: str | None) -> dict[str, t.Any]:
+    return {"permit": NEVER_PERMITTED, "reason": reason} if reason else {}
+
+
+def _obstacle(area: str, its: Item, spec: Spec, state: State) -> str | None:
+    if area == REPOSITORIES:
+        why = state.unreachable.get(its.name)
+        return None if why is None else f".path: {why}"
+    if its.get("repository") not in after_all(spec, state)[REPOSITORIES]:
+        return f".repository: there is no repository {its.get('repository')}. Declare it too"
+    for key in ("schedule", "verify.schedule"):
+        why = state.problems.get(its.get(key))
+        if why is not None:
+            return (
+                f".{key}: systemd knows no such time: {why}. Write one as for OnCalendar, such as daily or *-*-* 02:30"
+            )
+    return None
+
+
+def _obstacle_to_removal(area: str, name: str, spec: Spec, state: State) -> str | None:
+    users = [job for job, its in after_all(spec, state)[JOBS].items() if its.get("repository") == name]
+    if area == JOBS or not users:
+        return None
+    return f"{area}[{name}]: {', '.join(sorted(users))} backs up into it. Take that away too"

@@ -1,0 +1,77 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""The units of systemd by which a host backs itself up: for each job one that runs it and a timer, and two more where it is verified."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..._core import paths
+
+FOLDER = "/etc/systemd/system"
+PROGRAM = paths.PROGRAMS + "/homelab-hybrid-backup"
+MARK = "# Written by homelab.hybrid (hypervisor_backup_jobs)."
+_RUN, _VERIFY = "homelab-hybrid-backup", "homelab-hybrid-backup-verify"
+
+
+def timers(job: str, values: t.Mapping[str, t.Any]) -> list[str]:
+    """The units that start with the host."""
+    return [name for name in texts(job, values, {}) if name.endswith(".timer")]
+
+
+def all_names(job: str) -> list[str]:
+    """All units that a job may have."""
+    return [f"{name}@{job}.{suffix}" for name in (_RUN, _VERIFY) for suffix in ("timer", "service")]
+
+
+def texts(job: str, values: t.Mapping[str, t.Any], files: t.Mapping[str, str]) -> dict[str, str]:
+    """The units of *job* by their names. *files* are those of its repository, by the name under which the program looks for them."""
+    # What systemd hands over is in a memory of the unit's own, also where the file is encrypted one day.
+    load = "".join(f"LoadCredential={name}:{path}\n" for name, path in files.items())
+    found = {
+        f"{_RUN}@{job}.service": _service(f"Back up guests ({job})", f"run {job}", load, is_long=True),
+        f"{_RUN}@{job}.timer": _timer(f"Back up guests ({job})", values["schedule"]),
+    }
+    if values.get("verify.schedule"):
+        told = f"Read a share of the backups ({job})"
+        found[f"{_VERIFY}@{job}.service"] = _service(told, f"verify {job}", load, is_long=False)
+        found[f"{_VERIFY}@{job}.timer"] = _timer(told, values["verify.schedule"])
+    return found
+
+
+def _service(told: str, words: str, load: str, *, is_long: bool) -> str:
+    # Killed in the middle, nothing stays frozen, mounted or kept until the next night.
+    tidy = f"ExecStopPost={PROGRAM} tidy\n" if is_long else ""
+    return f"""{MARK}
+[Unit]
+Description={told}
+Wants=network-online.target
+After=network-online.target libvirtd.service lxc.service
+
+[Service]
+Type=oneshot
+Environment=PYTHONDONTWRITEBYTECODE=1
+{load}ExecStart={PROGRAM} {words}
+{tidy}TimeoutStartSec=infinity
+Nice=19
+CPUSchedulingPolicy=idle
+IOSchedulingClass=idle
+"""
+
+
+def _timer(told: str, schedule: str) -> str:
+    return f"""{MARK}
+[Unit]
+Description={told}
+
+[Timer]
+OnCalendar={schedule.replace("%", "%%")}
+Persistent=true
+RandomizedDelaySec=60
+
+[Install]
+WantedBy=timers.target
+"""

@@ -1,0 +1,113 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""A backup as its repository lists it, and which of them one means."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import typing as t
+
+from .._core.errors import ObserveError
+
+# A backup that bears it is never forgotten by a job.
+PROTECTED = "keep"
+LATEST = "latest"
+# restic counts nanoseconds, and a time zone may be written with or without a colon.
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:?\d\d)")
+
+
+class Stored(t.NamedTuple):
+    """One backup of one guest. *made* is in seconds since 1970, *folder* where the guest was shown when it was made."""
+
+    id: str
+    made: float
+    guest: str
+    kind: str
+    job: str
+    consistent: str
+    host: str
+    folder: str
+    is_protected: bool = False
+
+    def told(self) -> dict[str, t.Any]:
+        """What is told of it."""
+        moment = datetime.datetime.fromtimestamp(int(self.made), datetime.UTC)
+        return {
+            "id": self.id,
+            "made": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **{key: getattr(self, key) for key in ("guest", "kind", "job", "consistent", "host")},
+            "protected": self.is_protected,
+        }
+
+
+def tags_of(guest: str, kind: str, job: str, consistent: str) -> tuple[str, ...]:
+    """What a backup is tagged with."""
+    return (f"guest={guest}", f"kind={kind}", f"job={job}", f"consistent={consistent}")
+
+
+def read(listed: t.Iterable[t.Mapping[str, t.Any]]) -> list[Stored]:
+    """The backups that this collection made among what a repository lists, the newest first."""
+    found = [its for its in map(_read, listed) if its is not None]
+    return sorted(found, key=lambda its: (its.made, its.id), reverse=True)
+
+
+def _read(entry: t.Mapping[str, t.Any]) -> Stored | None:
+    tags = [str(tag) for tag in entry.get("tags") or ()]
+    known = {key: value for key, equals, value in (tag.partition("=") for tag in tags) if equals}
+    folders = list(entry.get("paths") or ())
+    if not known.get("guest") or not known.get("kind") or len(folders) != 1:
+        return None
+    return Stored(
+        str(entry["id"]),
+        seconds_of(str(entry["time"])),
+        known["guest"],
+        known["kind"],
+        known.get("job", ""),
+        known.get("consistent", ""),
+        str(entry.get("hostname", "")),
+        str(folders[0]),
+        PROTECTED in tags,
+    )
+
+
+def seconds_of(text: str) -> float:
+    """The moment *text* in seconds since 1970.
+
+    :raises ValueError:
+    """
+    match = _MOMENT.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no moment such as 2026-11-27T22:00:00Z")
+    zone = "+0000" if match[3] == "Z" else match[3].replace(":", "")
+    moment = datetime.datetime.strptime(match[1] + zone, "%Y-%m-%dT%H:%M:%S%z")
+    return moment.timestamp() + float(match[2] or 0)
+
+
+def chosen(backups: t.Sequence[Stored], wanted: str, at: float | None, what: str) -> Stored:
+    """The one of *backups*, all of *what*, the newest first, that *wanted* means: ``latest`` (of those made until *at*), or how an id begins.
+
+    :raises ObserveError: when there is none, or more than one.
+    """
+    hosts = sorted({its.host for its in backups})
+    if wanted != LATEST:
+        found = [its for its in backups if its.id.startswith(wanted)]
+        if len(found) != 1:
+            told = "more than one backup" if found else "no backup"
+            raise ObserveError(f"{what} has {told} whose id begins with {wanted}. It has: {_listed(backups)}")
+        return found[0]
+    if len(hosts) > 1:
+        raise ObserveError(f"{what} was backed up on {', '.join(hosts)}. Say which one is meant (host)")
+    found = [its for its in backups if at is None or its.made <= at]
+    if not found:
+        raise ObserveError(f"{what} has no backup that was made until then. It has: {_listed(backups)}")
+    return found[0]
+
+
+def _listed(backups: t.Sequence[Stored]) -> str:
+    told = [f"{its.id[:8]} of {its.told()['made']}" for its in backups[:5]]
+    more = len(backups) - len(told)
+    return ", ".join([*told, *([f"{more} older"] if more else [])]) or "none"

@@ -1,0 +1,141 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""One guest into a repository: captured, stored, and all that was done to it taken back, now or by the next run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import time
+import typing as t
+
+from .._core import atomic, lock, paths
+from .._core.errors import ApplyError, HybridError, LockTimeout
+from .._core.reference import Reference
+from .._core.removal import remove_tree
+from .._guest.capture import Hooks, Wish
+from .._guest.record import GuestRecord
+from .._guest.recorded import load_file
+from .._host.snapshot import GUEST, Host
+from .config import Job
+from .kinds import KINDS
+from .manifest import FILE, made_of
+from .repository import Added, Repository
+from .stored import tags_of
+
+# A guest that another job backs up over a slow line is waited for.
+WAIT_SECONDS = 12 * 3600.0
+
+
+class Taken(t.NamedTuple):
+    """A backup that was made."""
+
+    added: Added
+    consistent: str
+    warnings: tuple[str, ...]
+
+
+def take(guest: str, job: Job, host: Host) -> Taken:
+    """Back up *guest* as *job* says.
+
+    :raises HybridError: when it could not be; nothing of it is left then.
+    """
+    with lock.backing_up(guest, wait_seconds=WAIT_SECONDS) as held:
+        clear(guest, host, held.fds)
+        host.drop()
+        record = load_file(host.record("guests", guest))
+        if record.kind not in KINDS:
+            raise ApplyError(f"{guest} is a guest of a kind that cannot be backed up yet ({record.kind or 'unknown'})")
+        try:
+            return _take(guest, record, job, host, held.fds)
+        finally:
+            _forget(guest)
+
+
+def _take(guest: str, record: GuestRecord, job: Job, host: Host, fds: t.Sequence[int]) -> Taken:
+    folder, repository, stored = paths.capture_folder(guest), Repository(job.repository, fds), None
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    note = _Note(guest, record.kind)
+    note()
+    wish = Wish(guest, folder, job.mode, Hooks())
+    try:
+        with KINDS[record.kind].captured(wish, host, note, fds) as its:
+            manifest = made_of(
+                its,
+                guest=guest,
+                kind=record.kind,
+                host=platform.node(),
+                made=round(time.time(), 3),
+                mode=job.mode,
+                record=dict(host.record("guests", guest).data),
+            )
+            _write(os.path.join(folder, FILE), manifest.dump())
+            tags = tags_of(guest, record.kind, job.name, its.consistent)
+            stored = repository.back_up(folder, platform.node(), tags, bandwidth=job.bandwidth)
+    except HybridError:
+        if stored is not None:
+            # It is of no one moment, and must not be taken for the newest.
+            with contextlib.suppress(HybridError):
+                repository.forget_one(stored.id)
+        raise
+    return Taken(stored, its.consistent, its.warnings)
+
+
+def clear(guest: str, host: Host, fds: t.Sequence[int]) -> bool:
+    """Take back what a run that was killed has done to *guest*. Returns whether there was anything.
+
+    :raises HybridError: when it cannot be; the next run tries again.
+    """
+    text = atomic.read_text(paths.capture_note(guest))
+    if text is None:
+        return False
+    begun = json.loads(text)
+    with lock.hold((Reference(GUEST, guest),), ()):
+        host.drop()
+        KINDS[begun["kind"]].take_back(guest, paths.capture_folder(guest), begun, host, fds)
+    _forget(guest)
+    return True
+
+
+def clear_all(host: Host) -> list[str]:
+    """Take back what runs that were killed have done to any guest. Returns the guests; those that are being backed up are left."""
+    found = []
+    folder = os.path.dirname(paths.capture_note(""))
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        guest = name.removesuffix(".json")
+        if name.startswith(".") or guest == name:
+            continue
+        with contextlib.suppress(LockTimeout), lock.backing_up(guest, wait_seconds=0) as held:
+            if clear(guest, host, held.fds):
+                found.append(guest)
+    return found
+
+
+class _Note:
+    """See ``_guest.capture.Note``."""
+
+    def __init__(self, guest: str, kind: str) -> None:
+        self._path = paths.capture_note(guest)
+        self._begun: dict[str, t.Any] = {"kind": kind}
+
+    def __call__(self, **begun: t.Any) -> None:
+        merged = {**self._begun, **begun}
+        self._begun = {key: value for key, value in merged.items() if value is not None}
+        _write(self._path, self._begun)
+
+
+def _write(path: str, values: t.Mapping[str, t.Any]) -> None:
+    atomic.write_file(path, json.dumps(values, indent=1, sort_keys=True) + "\n", mode=0o600)
+
+
+def _forget(guest: str) -> None:
+    """All is taken back: the folder and the note go."""
+    folder = paths.capture_folder(guest)
+    if os.path.isdir(folder):
+        remove_tree(folder)
+    atomic.remove_file(paths.capture_note(guest))

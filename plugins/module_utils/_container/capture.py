@@ -1,0 +1,229 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""Shows what a container holds, as of one moment, in a folder from which it is backed up.
+
+The root is a snapshot where the pool shares blocks; else it is copied while the container runs, and once more what has changed since
+while it stands still. One that does not run is read where it lies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+
+from .._core import atomic, command, lock
+from .._core.errors import ApplyError
+from .._core.reference import Reference
+from .._guest.capture import APPLICATION, CRASH, STOP, SUSPEND, Begun, Captured, Note, Wish
+from .._guest.content import Content, show_copied
+from .._guest.recorded import load_file
+from .._host import mounts
+from .._host.lxc import config_path
+from .._host.snapshot import GUEST, Host
+from .._storage.choice import drivers_of
+from .._storage.driver import SNAPSHOT, Driver, Snapshotting
+from .._storage.volume import Volume
+from . import content, power
+from .state import ROOTFS
+
+# No snapshot that a user makes has this in its name.
+_KEPT = "+backup"
+CONFIG = "config"
+_HELD, _FROZEN, _STOPPED = "held", "frozen", "stopped"
+_VOLUME = "volume"
+_HOOK_SECONDS, _SHUTDOWN_SECONDS, _UMOUNT_SECONDS = 3600, 120, 60
+# Owners by number, hard links, holes, ACLs and attributes: the copy is what is restored one day.
+_COPY = ["rsync", "-aHAXS", "--numeric-ids", "--one-file-system", "--delete"]
+_VANISHED = 24
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@contextlib.contextmanager
+def captured(wish: Wish, host: Host, note: Note, fds: t.Sequence[int]) -> t.Iterator[Captured]:
+    """What the container of *wish* holds, shown in its folder until this is left. *fds* are the descriptors of the lock of the backup.
+
+    :raises ApplyError, CommandError: nothing of it is left then.
+    """
+    run = _Capture(wish, host, note, fds)
+    try:
+        with lock.hold((Reference(GUEST, wish.guest),), ()):
+            host.drop()
+            its = run.begin()
+        yield its
+        run.check_whole()
+    finally:
+        run.end()
+
+
+def take_back(guest: str, folder: str, begun: Begun, host: Host, fds: t.Sequence[int]) -> None:
+    """Undo what a capture has *begun* that was killed.
+
+    :raises ApplyError, CommandError:
+    """
+    _let_go(guest, begun.get(_HELD), host, fds)
+    _unmount(os.path.join(folder, ROOTFS))
+    if begun.get(_VOLUME):
+        _remove(_volume_of(begun[_VOLUME]), host)
+
+
+class _Capture:
+    """One capture of one container."""
+
+    def __init__(self, wish: Wish, host: Host, note: Note, fds: t.Sequence[int]) -> None:
+        self.wish = wish
+        self.host = host
+        self.note = note
+        self.fds = fds
+        self.is_hooked = False
+        self.kept: Volume | None = None
+        # Where the root of one that does not run is read, and nothing keeps it from being started.
+        self.is_bare = False
+
+    @property
+    def guest(self) -> str:
+        return self.wish.guest
+
+    def _look(self) -> Content:
+        its = content.look(self.guest, load_file(self.host.record("guests", self.guest)), self.host)
+        if its.obstacle is not None:
+            raise ApplyError(its.obstacle)
+        return its
+
+    def begin(self) -> Captured:
+        its, record = self._look(), load_file(self.host.record("guests", self.guest))
+        runs = its.power == "started"
+        if runs and self.wish.hooks.before:
+            self.is_hooked = True
+            _run_hooks(self.guest, self.wish.hooks.before)
+        volume = its.volumes[ROOTFS]
+        driver = drivers_of(self.host)[volume.pool]
+        size = t.cast(Snapshotting, driver).used_bytes(volume)
+        place = self._place(volume, driver, size, runs=runs)
+        _mount(place, os.path.join(self.wish.folder, ROOTFS))
+        config = atomic.read_text(config_path(self.guest)) or ""
+        atomic.write_file(os.path.join(self.wish.folder, CONFIG), config, mode=0o600)
+        # A shutdown and the hooks of its owner let all programs write what they know; of what stands still in the middle nobody knows.
+        is_whole = its.power == "stopped" or (runs and (self.is_hooked or self.wish.mode == STOP))
+        # Nobody but root may pass a snapshot: what the root has itself is told beside.
+        mode, limit = os.stat(driver.location(volume)).st_mode & 0o7777, driver.limit(volume).size
+        root = {"file": ROOTFS, "pool": volume.pool, "kind": volume.kind, "used": size, "mode": mode}
+        root |= {"size": limit} if limit else {}
+        return Captured(
+            APPLICATION if is_whole else CRASH,
+            {ROOTFS: root},
+            CONFIG,
+            record.idmap,
+            record.macs,
+        )
+
+    def _place(self, volume: Volume, driver: Driver, size: int, *, runs: bool) -> str:
+        """Where the root lies as of one moment."""
+        able = t.cast(Snapshotting, driver)
+        shares = driver.obstacle(SNAPSHOT) is None and able.snapshot_bytes(volume) == 0
+        if not shares and not runs:
+            self.is_bare = True
+            return driver.location(volume)
+        if not shares and size > driver.usage().available:
+            raise ApplyError(
+                f"a copy of the root of {self.guest} takes {show_copied(size)}, and the storage pool {volume.pool} has "
+                f"{show_copied(driver.usage().available)} left. Make room, or use a pool of type btrfs"
+            )
+        self.kept = volume.snapshot(_KEPT)
+        self.note(**{_VOLUME: self.kept._asdict()})
+        _remove(self.kept, self.host)
+        if shares:
+            stops = runs and (self.wish.mode in (SUSPEND, STOP) or not able.is_of_one_moment(volume))
+            with self._held() if stops else contextlib.nullcontext():
+                return driver.location(able.snapshot(volume, _KEPT, keep_fds=self.fds))
+        attempt = driver.create(self.kept, keep_fds=self.fds)
+        self._copy(driver.location(volume), attempt.path, may_vanish=True)
+        with self._held():
+            self._copy(driver.location(volume), attempt.path, may_vanish=False)
+        return attempt.path
+
+    def _copy(self, source: str, target: str, *, may_vanish: bool) -> None:
+        try:
+            command.run([*_COPY, f"{source}/", f"{target}/"], keep_fds=self.fds)
+        except command.CommandError as exc:
+            if exc.rc != _VANISHED or not may_vanish:
+                raise
+
+    @contextlib.contextmanager
+    def _held(self) -> t.Iterator[None]:
+        stops = self.wish.mode == STOP
+        self.note(**{_HELD: _STOPPED if stops else _FROZEN})
+        try:
+            if stops:
+                power.stop(self.guest, timeout=_SHUTDOWN_SECONDS, force=False, keep_fds=self.fds)
+            else:
+                power.freeze(self.guest, keep_fds=self.fds)
+            yield
+        finally:
+            _let_go(self.guest, _STOPPED if stops else _FROZEN, self.host, self.fds)
+            self.note(**{_HELD: None})
+
+    def check_whole(self) -> None:
+        """Nothing kept one that did not run from being started while it was read.
+
+        :raises ApplyError: when it was.
+        """
+        self.host.drop()
+        if self.is_bare and self._look().power != "stopped":
+            raise ApplyError(f"{self.guest} was started while it was read, and what was stored is of no one moment")
+
+    def end(self) -> None:
+        """Take back what was done, all of it, whatever fails."""
+        with contextlib.ExitStack() as stack:
+            if self.is_hooked and self.wish.hooks.after:
+                stack.callback(_run_hooks, self.guest, self.wish.hooks.after)
+            if self.kept is not None:
+                stack.callback(_remove, self.kept, self.host)
+            stack.callback(_unmount, os.path.join(self.wish.folder, ROOTFS))
+
+
+def _run_hooks(guest: str, commands: t.Sequence[str]) -> None:
+    for line in commands:
+        argv = ["lxc-attach", "-n", guest, "--clear-env", "-v", _PATH, "--", "/bin/sh", "-c", line]
+        try:
+            command.run(argv, timeout=_HOOK_SECONDS)
+        except command.CommandError as exc:
+            said = exc.stderr.strip().rpartition("\n")[2]
+            raise ApplyError(f"backup: {line!r} ended with {exc.rc} inside {guest}: {said or 'no message'}") from exc
+
+
+def _mount(source: str, target: str) -> None:
+    """Show *source* at *target*, where nobody can write to it."""
+    os.makedirs(target, mode=0o700, exist_ok=True)
+    command.run(["mount", "--bind", "--options", "ro", source, target])
+
+
+def _unmount(target: str) -> None:
+    while any(its.point == target for its in mounts.read_mounts()):
+        command.run(["umount", target], timeout=_UMOUNT_SECONDS)
+
+
+def _let_go(guest: str, held: str | None, host: Host, fds: t.Sequence[int]) -> None:
+    """Let a container go on that was held, unless it is gone by now."""
+    host.drop()
+    entry = host.containers.get(guest)
+    if entry is None:
+        return
+    if held == _FROZEN and entry.is_running:
+        power.unfreeze(guest, keep_fds=fds)
+    elif held == _STOPPED and not entry.is_running:
+        power.start(guest)
+
+
+def _remove(volume: Volume, host: Host) -> None:
+    driver = drivers_of(host).get(volume.pool)
+    if driver is not None and os.path.isdir(driver.path):
+        driver.retire(volume)
+        driver.purge(volume)
+
+
+def _volume_of(noted: t.Mapping[str, str]) -> Volume:
+    return Volume(**noted)

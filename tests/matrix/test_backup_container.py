@@ -1,0 +1,174 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Backups of containers on btrfs and on a plain folder, by the program that lies on the host. Proven with restic, tar and LXC themselves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.tests.harness import backups
+from ansible_collections.homelab.hybrid.tests.harness import containers as ct
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
+
+pytestmark = pytest.mark.usefixtures("no_container")
+
+REPOSITORY = ct.FOLDER / "restic"
+SHOWN = Path(paths.capture_folder(ct.NAME))
+
+
+@pytest.fixture(scope="module", params=["btrfs", "dir"])
+def pool(request: pytest.FixtureRequest) -> t.Iterator[str]:
+    ct.set_up(request.param, disk="backups.img")
+    yield request.param
+    ct.tear_down()
+
+
+@pytest.fixture(autouse=True)
+def _repository(pool: str) -> t.Iterator[None]:
+    backups.set_up(REPOSITORY)
+    yield
+    backups.tear_down(REPOSITORY)
+
+
+def left_of_a_backup() -> list[str]:
+    """What of a capture is still there, as the host's own tools see it."""
+    found = [line for line in Path("/proc/self/mounts").read_text().splitlines() if "homelab_hybrid/backup" in line]
+    found += [path.name for path in (ct.FOLDER / "pool").iterdir() if "+backup" in path.name]
+    found += [str(path) for path in (SHOWN, Path(paths.capture_note(ct.NAME))) if path.exists()]
+    return found
+
+
+@pytest.mark.parametrize("power", ["started", "stopped"])
+def test_a_backup_holds_all_that_the_root_holds(tmp_path: Path, power: str) -> None:
+    ct.make(state="started")
+    backups.fill(ct.rootfs())
+    if power == "stopped":
+        ct.run("lxc-stop", "-n", ct.NAME, "-k")
+    before = backups.digest(ct.rootfs(), "./run/*", "./dev/*")
+    backups.backup("run", backups.JOB)
+    assert ct.state() == ("RUNNING" if power == "started" else "STOPPED")
+    (its,) = backups.listed(REPOSITORY)
+    assert its["paths"] == [str(SHOWN)]
+    assert f"guest={ct.NAME}" in its["tags"] and "kind=container" in its["tags"]
+    assert f"consistent={'crash' if power == 'started' else 'application'}" in its["tags"]
+    backups.restic(REPOSITORY, "restore", its["id"], "--target", str(tmp_path))
+    shown = tmp_path / str(SHOWN).lstrip("/")
+    manifest = json.loads((shown / "manifest.json").read_text(encoding="utf-8"))
+    # Of a snapshot nobody but root may pass the root.
+    (shown / "rootfs").chmod(manifest["volumes"]["rootfs"]["mode"])
+    assert backups.digest(shown / "rootfs", "./run/*", "./dev/*") == before
+    record = ct.record()
+    assert (manifest["guest"], manifest["idmap"], manifest["record"]) == (ct.NAME, record["idmap"], record)
+    assert (shown / "config").read_text(encoding="utf-8") == ct.config()
+    (told,) = backups.report()["guests"]
+    assert (told["result"], told["backup"]) == ("ok", its["short_id"])
+    assert left_of_a_backup() == []
+
+
+def test_what_is_written_by_a_second_job_at_once_waits_for_the_first(pool: str) -> None:
+    ct.make(state="started")
+    backups.fill(ct.rootfs())
+    jobs = [
+        subprocess.Popen([backups.PROGRAM, "run", backups.JOB], stderr=subprocess.PIPE, text=True) for dummy in range(2)
+    ]
+    told = [job.communicate(timeout=120)[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], told
+    assert len(backups.listed(REPOSITORY)) == 2 and left_of_a_backup() == [] and ct.state() == "RUNNING"
+
+
+@pytest.mark.parametrize("mode", ["snapshot", "suspend", "stop"])
+def test_a_run_that_is_killed_anywhere_leaves_nothing_that_the_next_does_not_take_back(pool: str, mode: str) -> None:
+    ct.make(state="started", wait_for=[])
+    converge_now(backups.BACKUP, backups.declared(REPOSITORY, mode=mode))
+    backups.backup("run", backups.JOB)
+    killed = []
+    for number in range(1, 60):
+        before = backups.killed_before(number)
+        if before is None:
+            break
+        killed.append(before)
+        backups.backup("tidy")
+        assert left_of_a_backup() == [], before
+        assert ct.state() == "RUNNING", before
+    assert any("mount --bind" in step for step in killed) and any("restic backup" in step for step in killed), killed
+    assert any(("btrfs" if pool == "btrfs" else "rsync") in step for step in killed), killed
+    backups.backup("run", backups.JOB)
+    assert left_of_a_backup() == [] and ct.state() == "RUNNING"
+
+
+def test_a_byte_that_was_turned_is_found() -> None:
+    ct.make(state="stopped")
+    backups.backup("run", backups.JOB)
+    assert "what was stored" in backups.backup("verify", backups.JOB, "--percent", "100").stderr
+    pack = max(
+        (path for path in (REPOSITORY / "data").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
+    )
+    pack.chmod(0o600)
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 2] ^= 1
+    pack.write_bytes(data)
+    done = backups.backup("verify", backups.JOB, "--percent", "100", check=False)
+    assert done.returncode == 1
+    assert "is damaged" in done.stderr and pack.name[:8] in done.stderr
+
+
+def test_what_a_job_does_not_keep_goes() -> None:
+    ct.make(state="stopped")
+    converge_now(backups.BACKUP, backups.declared(REPOSITORY, keep={"last": 2}))
+    for dummy in range(3):
+        backups.backup("run", backups.JOB)
+    ids = [its["id"] for its in backups.listed(REPOSITORY)]
+    assert len(ids) == 2
+    assert len(backups.report()["forgotten"]) == 1
+    converge_now(backups.BACKUP, backups.declared(REPOSITORY, keep={"last": 1}))
+    said = backups.backup("forget", backups.JOB, "--dry-run").stderr
+    assert ids[0][:8] in said and ids[1][:8] not in said
+    assert len(backups.listed(REPOSITORY)) == 2
+    backups.restic(REPOSITORY, "tag", "--add", "keep", ids[0])
+    backups.backup("forget", backups.JOB)
+    assert len(backups.listed(REPOSITORY)) == 2
+    assert "is not there" not in said
+
+
+def test_a_repository_that_is_away_is_not_made_anew_in_its_place() -> None:
+    away = REPOSITORY.with_name("away")
+    ct.make(state="started")
+    backups.backup("run", backups.JOB)
+    REPOSITORY.rename(away)
+    done = backups.backup("run", backups.JOB, check=False)
+    assert done.returncode == 1 and "there is no backup repository at the place" in done.stderr
+    assert not (REPOSITORY / "config").exists()
+    assert backups.report()["result"] == "failed"
+    assert ct.state() == "RUNNING" and left_of_a_backup() == []
+    away.rename(REPOSITORY)
+    backups.backup("run", backups.JOB)
+
+
+def test_jobs_and_repositories_are_declared_as_all_else_is() -> None:
+    converge_now(backups.BACKUP, backups.gone())
+    paths_of_all = [f"repositories[{backups.REPOSITORY}]", f"jobs[{backups.JOB}]"]
+    params = backups.declared(REPOSITORY, keep={"daily": 7}, guests=[ct.NAME])
+    refuse(backups.BACKUP, {"jobs": params["jobs"]}, f"there is no repository {backups.REPOSITORY}")
+    check_run_again(backups.BACKUP, params, paths_of_all)
+    secret = Path(paths.repository_file(backups.REPOSITORY, "password"))
+    assert secret.read_text(encoding="utf-8") == backups.PASSWORD + "\n" and secret.stat().st_mode & 0o777 == 0o600
+    unit = Path(f"/etc/systemd/system/homelab-hybrid-backup@{backups.JOB}.service").read_text(encoding="utf-8")
+    assert f"LoadCredential={backups.REPOSITORY}.password:{secret}" in unit
+    assert backups.PASSWORD not in unit + Path(paths.BACKUP_CONFIG).read_text(encoding="utf-8")
+    changed = backups.declared(REPOSITORY, keep={"daily": 3, "last": 1}, guests=[ct.NAME], bandwidth=1000)
+    job = f"jobs[{backups.JOB}]"
+    check_run_again(backups.BACKUP, changed, [f"{job}.keep.daily", f"{job}.keep.last", f"{job}.bandwidth"])
+    secret.chmod(0o644)
+    check_run_again(backups.BACKUP, changed, [paths_of_all[0]])
+    refuse(backups.BACKUP, {"repositories": backups.gone()["repositories"]}, f"{backups.JOB} backs up into it")
+    check_run_again(backups.BACKUP, backups.gone(), paths_of_all)
+    assert not secret.exists()
+    assert not list(Path("/etc/systemd/system").glob("*hlbk*"))
+    unchanged(backups.BACKUP, backups.gone())
