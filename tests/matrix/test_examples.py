@@ -21,6 +21,7 @@ import pycdlib
 import pytest
 import yaml
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.restore.resource import GuestRestore
 from ansible_collections.homelab.hybrid.plugins.module_utils._bridge.resource import Bridge
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.resource import LxcContainer
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import record
@@ -37,7 +38,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._catalogue import resolved
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import options_of
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._networks import bridges_of
-from ansible_collections.homelab.hybrid.tests.harness import hand_made, host_networks, installers, tiny_root
+from ansible_collections.homelab.hybrid.tests.harness import backups, hand_made, host_networks, installers, tiny_root
 from ansible_collections.homelab.hybrid.tests.harness.cases import AnyResource, converge_now, unchanged
 from ansible_collections.homelab.hybrid.tests.harness.machines import command, virsh
 from ansible_collections.homelab.hybrid.tests.unit.documents import DOCUMENTS, blocks
@@ -59,6 +60,7 @@ RESOURCES: dict[str, AnyResource] = {
     "lxc_container": LxcContainer(),
     "guest_snapshot": GuestSnapshot(),
     "guest_quarantine": GuestQuarantine(),
+    "guest_restore": GuestRestore(),
 }
 ASKING = ("guest_info", "host_info")
 LISTS = {"hypervisor_bridges": "bridge", "hypervisor_storage_pools": "storage_pool", "hypervisor_images": "image"}
@@ -577,6 +579,31 @@ def test_what_lies_in_the_quarantine(surroundings: None, source: str, monkeypatc
             assert run_example("guest_quarantine", params)
         finally:
             remove_guest(module, name)
+@pytest.mark.parametrize("source", of("guest_restore"))
+def test_restores(surroundings: None, source: str) -> None:
+    told = [each.params for each in ALL if each.source == source and each.module == "guest_restore"]
+    small = {"shutdown_timeout": 1, "force_stop": True}
+    for params in told:
+        name = params["name"]
+        try:
+            guest = {**BASE["lxc_container"], "name": name}
+            assert converge_now(RESOURCES["lxc_container"], guest).error is None
+            declared = backups.declared(FOLDER / "restic", guests=[name])
+            declared["repositories"][0]["name"] = declared["jobs"][0]["repository"] = params["repository"]
+            assert converge_now(backups.BACKUP, declared).error is None
+            backups.backup("run", backups.JOB)
+            (its,) = backups.listed(FOLDER / "restic")
+            if not {"as", "allow"} & {*params}:
+                remove_guest("lxc_container", name)
+            # What was backed up here has another id, and was made at another moment.
+            meant = {"backup": its["id"]} if "backup" in params else {"at": its["time"]} if "at" in params else {}
+            assert run_example("guest_restore", {**params, **meant, **small})
+        finally:
+            for each in {name, params.get("as", name)}:
+                remove_guest("lxc_container", each)
+            backups.tear_down(FOLDER / "restic")
+            gone = [{"name": params["repository"], "state": "absent"}]
+            assert converge_now(backups.BACKUP, {"repositories": gone}).error is None
 
 
 def test_what_is_asked(people: None) -> None:

@@ -24,7 +24,7 @@ How = importlib.import_module(f"{UTILS}._core.plan").How
 # The modules of the kinds, and the room of each.
 FOLDERS = {kind.module: room(kind) for kind in importlib.import_module(f"{UTILS}._layout.kinds").KINDS}
 # What no layout has.
-ACTIONS = {"guest_snapshot": "_snapshot"}
+ACTIONS = {"guest_snapshot": "_snapshot", "guest_restore": "_backup.restore"}
 MODULES = {**FOLDERS, **ACTIONS}
 RUNNING, STOPPED = decide.Power(True, True), decide.Power(False, False)
 # A module that keeps two kinds of a thing: what each is called, its rows, and what becomes of a change that waits for a start.

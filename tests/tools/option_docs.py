@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = ROOT / "plugins" / "modules"
 FRAGMENTS = ROOT / "plugins" / "doc_fragments"
 # The fragments that describe options with rows, and the modules that use them.
-SHARED = {"_guest": ("kvm_vm", "lxc_container"), "_stop": ("kvm_vm", "lxc_container", "guest_snapshot")}
+SHARED = {
+    "_guest": ("kvm_vm", "lxc_container"),
+    "_stop": ("kvm_vm", "lxc_container", "guest_snapshot", "guest_restore"),
+}
 BEGINS, END = "- 'B(In short:)", ".'"
 WIDTH = 150
 

@@ -259,7 +259,7 @@ class ContainerBackend:
         else:
             entry = self.wanted.mounts[name]
             left = self._written.remove(entry.key, entry.text)
-        _write_config(self.name, left)
+        write_config(self.name, left)
 
     def change_live(self, change: Change) -> None:
         area, name, key = split(change.path)
@@ -476,8 +476,8 @@ class ContainerBackend:
         config = definition.edit(config, self.wanted, self.plan.changes)
         if self.state.exists and config == self.state.config:
             return False
-        _check_loads(self.name, config)
-        _write_config(self.name, config)
+        check_loads(self.name, config)
+        write_config(self.name, config)
         self._written = config
         return True
 
@@ -557,7 +557,7 @@ def _with_included(name: str, config: Config) -> Config:
     return config if its is None else Config.parse(its.config, its.included, its.tables)
 
 
-def _check_loads(name: str, config: Config) -> None:
+def check_loads(name: str, config: Config) -> None:
     """A configuration that liblxc cannot load is never written.
 
     :raises ApplyError:
@@ -572,7 +572,7 @@ def _check_loads(name: str, config: Config) -> None:
         raise ApplyError(f"LXC cannot load what the configuration of {name} would become: {problem}")
 
 
-def _write_config(name: str, config: Config) -> None:
+def write_config(name: str, config: Config) -> None:
     path = config_path(name)
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):

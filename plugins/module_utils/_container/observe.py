@@ -516,6 +516,18 @@ def read_host(name: str, host: Host) -> HostState:
 def free_ids(name: str) -> Range | None:
     """Ids for the container *name* that nobody has at this moment; ``None`` where none are left. The lock of allocations is held."""
     subuids, subgids = _subids()
+    return allocate(tuple(parse_subids(subuids)), tuple(parse_subids(subgids)), tuple(sorted(_taken_ids(name))))
+
+
+def has_ids(name: str, area: Range) -> bool:
+    """Whether the container *name* can have the ids of *area*: they are root's, and nobody else's. The lock of allocations is held."""
+    are_ours = all(any(its.holds(area) for its in parse_subids(text)) for text in _subids())
+    return are_ours and not any(its.overlaps(area) for its in _taken_ids(name))
+
+
+def _taken_ids(name: str) -> set[Range]:
+    """What anybody but the container *name* has."""
+    subuids, subgids = _subids()
     known = {other: Config.parse(its.config, its.included, its.tables) for other, its in read_containers().items()}
     records = load_others(load_all("guests"))
     taken = {
@@ -524,8 +536,7 @@ def free_ids(name: str) -> Range | None:
         if other != name
         for area in _ids_of(known.get(other, Config()), records.get(other, GuestRecord()))
     }
-    reserved = (*parse_others(subuids), *parse_others(subgids))
-    return allocate(tuple(parse_subids(subuids)), tuple(parse_subids(subgids)), tuple(sorted({*reserved, *taken})))
+    return {*parse_others(subuids), *parse_others(subgids), *taken}
 
 
 def _subids() -> tuple[str, str]:

@@ -147,6 +147,13 @@ class Quarantine(t.NamedTuple):
     is_autostarted: bool = False
     record: Data = {}
     is_begun: bool = False
+class Restored(t.NamedTuple):
+    """The *backup*, by its id in a *repository*, that a guest came out of: of *guest*, *made* in seconds since 1970."""
+
+    repository: str
+    backup: str
+    guest: str
+    made: float
 
 
 class GuestRecord:
@@ -162,6 +169,9 @@ class GuestRecord:
     networks keep for it since we told them to; *presets* is what was known of the system in its image; *holds* is the guest that is held still
     by us while it is. *files* are what a machine remembers beside its disks and we made, by its name (``_vm.firmware``). *quarantine*: it is
     a guest that was deleted. *returned* is the record of such a one that it was taken back from.
+    networks keep for it since we told them to; *restored* is the backup that it came out of;
+    *presets* is what was known of the system in its image; *holds* is the guest that is held still
+    by us while it is. *files* are what a machine remembers beside its disks and we made, by its name (``_vm.firmware``).
     """
 
     __slots__ = (
@@ -184,6 +194,7 @@ class GuestRecord:
         "quarantine",
         "reservations",
         "returned",
+        "restored",
         "reverting",
         "run",
         "snapshots",
@@ -222,10 +233,12 @@ class GuestRecord:
         install: Installation | None = None,
         quarantine: Quarantine | None = None,
         returned: str | None = None,
+        restored: Restored | None = None,
     ) -> None:
         self.quarantine = quarantine
         self.returned = returned
         self.reservations = reservations
+        self.restored = restored
         self.install = install
         self.addresses: t.Mapping[str, str] = addresses or {}
         self.addresses6: t.Mapping[str, str] = addresses6 or {}
@@ -304,11 +317,13 @@ _FOLDERS = (
     "presets",
     "install",
     "quarantine",
+    "restored",
 )
 _LISTS = ("ssh_keys", "tags", "reservations")
 _KEYS = frozenset(
     "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds files schema "
     "addresses addresses6 presets reservations install quarantine returned".split()
+    "addresses addresses6 presets reservations install restored".split()
 )
 
 
@@ -380,7 +395,14 @@ def _load_quarantine(data: Data) -> Quarantine:
         is_autostarted=bool(data.get("autostart")),
         record=dict(data["record"]),
         is_begun=bool(data.get("begun")),
+        restored=_load_restored(data.get("restored")),
     )
+
+
+def _load_restored(data: Data | None) -> Restored | None:
+    if not data:
+        return None
+    return Restored(str(data["repository"]), str(data["backup"]), str(data["guest"]), float(data["made"]))
 
 
 def load_origin(data: Data) -> Origin:
@@ -445,6 +467,7 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "install": installing.dump(record.install) if record.install else None,
         "quarantine": _dump_quarantine(record.quarantine) if record.quarantine else None,
         "returned": record.returned,
+        "restored": record.restored._asdict() if record.restored else None,
         **record.options,
     }
 

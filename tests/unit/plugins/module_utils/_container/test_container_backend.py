@@ -75,7 +75,7 @@ class Writers:
         )
         driver.pool = "p"
         monkeypatch.setattr(written, "drivers_of", lambda host: {"p": driver})
-        monkeypatch.setattr(written, "_write_config", self._note("config"))
+        monkeypatch.setattr(written, "write_config", self._note("config"))
         monkeypatch.setattr(written.loading, "problem_of", lambda name, folder: None)
         monkeypatch.setattr(running, "set_limits", self._note("limits"))
         monkeypatch.setattr(running, "reload_networkd", lambda name: self.reloads.append(len(self.asked)))

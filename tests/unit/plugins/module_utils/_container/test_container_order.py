@@ -304,7 +304,7 @@ def test_what_cannot_come_into_the_running_container_leaves_its_configuration_ag
 ) -> None:
     texts: list[str] = []
     host = Host(monkeypatch)
-    monkeypatch.setattr(written, "_write_config", lambda name, config: texts.append(config.text))
+    monkeypatch.setattr(written, "write_config", lambda name, config: texts.append(config.text))
 
     def fail(running: t.Any, name: str) -> None:
         raise ApplyError("no")
@@ -429,12 +429,12 @@ def test_a_configuration_that_is_there_keeps_its_mode_and_owner(
     monkeypatch.setattr(written, "config_path", lambda name: str(path))
     mask = os.umask(0)
     try:
-        written._write_config("one", t.cast(t.Any, types.SimpleNamespace(text="a\n")))
+        written.write_config("one", t.cast(t.Any, types.SimpleNamespace(text="a\n")))
     finally:
         os.umask(mask)
     assert path.read_text() == "a\n" and path.parent.stat().st_mode & 0o777 == 0o755
     path.chmod(0o640)
-    written._write_config("one", t.cast(t.Any, types.SimpleNamespace(text="b\n")))
+    written.write_config("one", t.cast(t.Any, types.SimpleNamespace(text="b\n")))
     assert path.read_text() == "b\n" and path.stat().st_mode & 0o777 == 0o640
     assert owners == [(path.stat().st_uid, path.stat().st_gid)]
 
@@ -455,7 +455,7 @@ class Plugging(Host):
         for name in ("plug_device", "unplug_device"):
             monkeypatch.setattr(written.running, name, self._refusing(name, refused))
         monkeypatch.setattr(written.plugging, "lay_down", self._note("lay down"))
-        monkeypatch.setattr(written, "_write_config", lambda name, config: self.texts.append(config.text))
+        monkeypatch.setattr(written, "write_config", lambda name, config: self.texts.append(config.text))
 
     def _refusing(self, name: str, refused: str) -> t.Callable[..., None]:
         def write(running: t.Any, item: str) -> None:

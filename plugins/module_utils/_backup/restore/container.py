@@ -1,0 +1,228 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""A container out of a backup: its ids, its root, its configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import typing as t
+
+from ..._container import idmap, mounting, plugging, power, rate, rootfs
+from ..._container.backend import check_loads, write_config
+from ..._container.card import RATE_PROGRAM
+from ..._container.config import MOUNT_PROGRAM, Config
+from ..._container.device import PROGRAM as DEVICE_PROGRAM
+from ..._container.inside import WritableTree
+from ..._container.observe import free_ids, has_ids
+from ..._container.state import ROOTFS
+from ..._core import atomic, command, lock
+from ..._core.converge import Work
+from ..._core.errors import ApplyError, ObserveError
+from ..._core.plan import Step
+from ..._core.removal import remove_tree
+from ..._guest.allocation import check_macs
+from ..._guest.identity import MACHINE_ID, link_name
+from ..._guest.ownership import Ownership
+from ..._guest.record import RecordedVolume, load
+from ..._host.lxc import config_path
+from ..._storage.choice import drivers_of
+from ..._storage.driver import LIMIT, Attempt, Driver
+from ..._storage.volume import Volume
+from ..manifest import Manifest
+from ..repository import Repository, digs_holes
+from .spec import Spec
+from .state import State
+
+_HOSTNAME, _LXC_HOSTNAME = "/etc/hostname", "lxc.uts.name"
+# What restic brings back is below this in the attempt at a root, until it is moved to its place.
+_ASIDE = ".homelab_hybrid-restore"
+# A file that has a hole is larger, most of the time.
+_WITH_HOLES_BYTES = 1 << 20
+
+
+def claim(spec: Spec, state: State, own: Ownership) -> None:
+    """The record of a container that is begun, with its volumes and its ids: those that it had, where nobody has them by now.
+
+    :raises ApplyError, ObserveError:
+    """
+    manifest = _manifest(state)
+    was = load(manifest.record, exists=True)
+    with lock.allocations():
+        check_macs(spec.name, state.macs)
+        own.save(
+            was.replace(
+                is_building=True,
+                volumes={item: RecordedVolume(volume, is_fresh=True) for item, volume in state.volumes.items()},
+                idmap=_ids(spec, manifest),
+                macs=state.macs,
+                snapshots=own.record.snapshots,
+                addresses=was.addresses if not spec.is_renamed else {},
+                addresses6=was.addresses6 if not spec.is_renamed else {},
+                due_power=None,
+                run=None,
+                reverting=None,
+                origin=None,
+                holds=None,
+                restored=None,
+            )
+        )
+
+
+def _ids(spec: Spec, manifest: Manifest) -> tuple[int, int] | None:
+    if manifest.idmap is None:
+        return None
+    if not spec.is_renamed and has_ids(spec.name, idmap.Range(*manifest.idmap)):
+        return manifest.idmap
+    area = free_ids(spec.name)
+    if area is None:
+        raise ApplyError(
+            f"no {idmap.COUNT} ids in a row are left of root's in /etc/subuid and /etc/subgid. "
+            "The role homelab.hybrid.hypervisor gives root a range"
+        )
+    return (area.start, area.count)
+
+
+def fill(
+    state: State,
+    item: str,
+    volume: Volume,
+    driver: Driver,
+    repository: Repository,
+    own: Ownership,
+    fds: t.Sequence[int],
+) -> Attempt:
+    """Begin *volume* with what the backup has of *item*, its owners those of the ids in the record.
+
+    :raises ApplyError, CommandError, RepositoryError: nothing of it is left then.
+    """
+    manifest = _manifest(state)
+    its = manifest.volumes[item]
+    attempt = driver.create(volume, keep_fds=fds)
+    try:
+        aside, inner = os.path.join(attempt.path, _ASIDE), os.path.join(state.chosen.folder, its["file"])
+        os.mkdir(aside, mode=0o700)
+        repository.restore(state.chosen.id, inner, aside)
+        its_times = _move(os.path.join(aside, inner.lstrip("/")), attempt.path)
+        remove_tree(aside)
+        os.utime(attempt.path, ns=its_times)
+        if not digs_holes():
+            _dig_holes(attempt.path, fds)
+        ids = own.record.idmap
+        if manifest.idmap and ids and manifest.idmap != ids:
+            by = ids[0] - manifest.idmap[0]
+            rootfs.shift(attempt.path, rootfs.Shift(by, by, manifest.idmap))
+    except Exception:
+        # What did not fit would keep its pool full.
+        driver.purge(volume)
+        raise
+    return attempt
+
+
+def _dig_holes(root: str, fds: t.Sequence[int]) -> None:
+    """Files that are nothing but zeros for a while take no room for that, as before; and were not changed by it."""
+    for folder, dummy, names in os.walk(root):
+        for path in (os.path.join(folder, name) for name in names):
+            status = os.lstat(path)
+            if stat.S_ISREG(status.st_mode) and status.st_size > _WITH_HOLES_BYTES:
+                command.run(["fallocate", "--dig-holes", path], keep_fds=fds)
+                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _move(source: str, target: str) -> tuple[int, int]:
+    """What is in the folder *source* comes to be in *target*, on the same file system, with the owner and the attributes of *source*.
+
+    Returns when *source* was read and changed.
+    """
+    status = os.stat(source)
+    for name in os.listdir(source):
+        os.rename(os.path.join(source, name), os.path.join(target, name))
+    os.chown(target, status.st_uid, status.st_gid)
+    shutil.copystat(source, target)
+    return status.st_atime_ns, status.st_mtime_ns
+
+
+def define(spec: Spec, state: State, repository: Repository, own: Ownership, work: Work) -> t.Iterator[Step]:
+    """Make the container of the root that is in its place.
+
+    :raises ApplyError:
+    """
+    manifest, volume = _manifest(state), state.volumes[ROOTFS]
+    driver = drivers_of(work.host)[volume.pool]
+    place, its = driver.location(volume), manifest.volumes[ROOTFS]
+    os.chmod(place, int(its["mode"]))
+    if its.get("size") and driver.obstacle(LIMIT) is None:
+        driver.resize(volume, int(its["size"]), keep_fds=work.held.fds)
+    text = repository.read(state.chosen.id, os.path.join(state.chosen.folder, manifest.definition))
+    config = _config(Config.parse(text), spec, state, own)
+    config = config.set("lxc.rootfs.path", driver.lxc_root(volume))
+    if spec.is_renamed:
+        _rename_inside(place, spec, own)
+    for program, lay_down in (
+        (MOUNT_PROGRAM, mounting.lay_down),
+        (RATE_PROGRAM, rate.lay_down),
+        (DEVICE_PROGRAM, plugging.lay_down),
+    ):
+        if program in config.text:
+            lay_down()
+    check_loads(spec.name, config)
+    write_config(spec.name, config)
+    yield Step("configuration written")
+
+
+def _config(config: Config, spec: Spec, state: State, own: Ownership) -> Config:
+    """The configuration of the backup for the guest that comes of it."""
+    manifest, ids = _manifest(state), own.record.idmap
+    if ids and ids != manifest.idmap:
+        config = config.set_all("lxc.idmap", idmap.lines(idmap.Range(*ids)))
+    if spec.is_renamed and config.get(_LXC_HOSTNAME) == spec.source:
+        config = config.set(_LXC_HOSTNAME, spec.name)
+    names = {mac.lower(): name for name, mac in manifest.macs.items()}
+    for number, net in config.nets().items():
+        name = names.get(net.get("hwaddr", "").lower())
+        if name is None:
+            continue
+        if state.macs[name] != manifest.macs[name]:
+            config = config.set(f"lxc.net.{number}.hwaddr", state.macs[name])
+        if spec.is_renamed and "veth.pair" in net:
+            config = config.set(f"lxc.net.{number}.veth.pair", link_name(spec.name, name, ()))
+        if spec.network and "link" in net:
+            config = config.set(f"lxc.net.{number}.link", spec.network)
+    return config
+
+
+def _rename_inside(root: str, spec: Spec, own: Ownership) -> None:
+    """Another guest has another name, and asks for other addresses."""
+    start = own.record.idmap[0] if own.record.idmap else 0
+    tree = WritableTree(root, (start, start))
+    if (tree.read(_HOSTNAME) or "").strip() == spec.source:
+        tree.write(_HOSTNAME, f"{spec.name}\n")
+    if tree.has(MACHINE_ID):
+        tree.write(MACHINE_ID, "", mode=0o444)
+
+
+def forget(name: str) -> None:
+    """Take the configuration of one that was begun away; it was never started."""
+    path = config_path(name)
+    atomic.remove_file(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(path))
+
+
+def start(name: str) -> None:
+    """Start it.
+
+    :raises ApplyError:
+    """
+    power.start(name)
+
+
+def _manifest(state: State) -> Manifest:
+    if state.manifest is None:
+        raise ObserveError("the backup has no manifest")
+    return state.manifest

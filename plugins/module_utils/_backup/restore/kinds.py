@@ -1,0 +1,35 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""How each kind of guest comes out of a backup, by its word."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..._core.converge import Work
+from ..._core.plan import Step
+from ..._guest.ownership import Ownership
+from ..._storage.driver import Attempt, Driver
+from ..._storage.volume import Volume
+from ..repository import Repository
+from . import container
+from .spec import Spec
+from .state import State
+
+
+class Kind(t.NamedTuple):
+    """*claim* writes the record of a guest that is begun, *fill* begins a volume with what the backup has of it, *define* makes the guest of
+    the volumes that are in their places, *forget* takes the definition of one away that was begun, and *start* starts it.
+    """
+
+    claim: t.Callable[[Spec, State, Ownership], None]
+    fill: t.Callable[[State, str, Volume, Driver, Repository, Ownership, t.Sequence[int]], Attempt]
+    define: t.Callable[[Spec, State, Repository, Ownership, Work], t.Iterator[Step]]
+    forget: t.Callable[[str], None]
+    start: t.Callable[[str], None]
+
+
+KINDS = {"container": Kind(container.claim, container.fill, container.define, container.forget, container.start)}

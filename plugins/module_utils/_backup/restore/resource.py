@@ -1,0 +1,72 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""A guest that comes out of a backup, as a resource that converges."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..._core.converge import Waiting, Work
+from ..._core.plan import Change, Plan, Step
+from ..._core.reference import Reference
+from ..._host.snapshot import BRIDGE, GUEST, POOL, Host
+from .observe import observe
+from .plan import plan_restore
+from .spec import Spec, parse
+from .state import State
+
+if t.TYPE_CHECKING:
+    from ..._core.claims import Claims
+
+
+class GuestRestore:
+    """See ``_core.converge.Resource``."""
+
+    def __init__(self) -> None:
+        # A job may make a newer one while this one is brought back.
+        self._brought: str | None = None
+
+    def parse(self, params: t.Mapping[str, t.Any]) -> Spec:
+        return parse(params)
+
+    def requires(self, spec: Spec) -> tuple[Reference, ...]:
+        found = [Reference(POOL, spec.pool)] if spec.pool else []
+        return (*found, *([Reference(BRIDGE, spec.network)] if spec.network else []))
+
+    def provides(self, spec: Spec) -> tuple[Reference, ...]:
+        return (Reference(GUEST, spec.name),)
+
+    def observe(self, spec: Spec, host: Host) -> State:
+        return observe(spec, host)
+
+    def plan(self, spec: Spec, state: State) -> Plan:
+        return plan_restore(spec, state)
+
+    def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        from .apply import apply_restore  # most runs have nothing to apply, and do not pay for it
+
+        self._brought = state.chosen.id
+        return apply_restore(spec, state, plan, work)
+
+    def settled(self, spec: Spec) -> Spec:
+        return spec._replace(backup=self._brought or spec.backup, at=None)
+
+    def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
+        return {"backup": state.chosen.told(), "guest": {"name": spec.name, "state": state.power}}
+
+    def claims(self, spec: Spec | None, state: State) -> Claims:
+        from ..._core.claims import Claims  # only a layout compares claims
+
+        return Claims()
+
+    def standing(self, host: Host) -> dict[str, Claims]:
+        """What it made is a guest as any other."""
+        return {}
+
+    def promises(self, spec: Spec) -> dict[str, t.Any]:
+        return {}
+
+    def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
+        return None
