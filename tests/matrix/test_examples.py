@@ -579,6 +579,8 @@ def test_what_lies_in_the_quarantine(surroundings: None, source: str, monkeypatc
             assert run_example("guest_quarantine", params)
         finally:
             remove_guest(module, name)
+
+
 @pytest.mark.parametrize("source", of("guest_restore"))
 def test_restores(surroundings: None, source: str) -> None:
     told = [each.params for each in ALL if each.source == source and each.module == "guest_restore"]

@@ -147,6 +147,8 @@ class Quarantine(t.NamedTuple):
     is_autostarted: bool = False
     record: Data = {}
     is_begun: bool = False
+
+
 class Restored(t.NamedTuple):
     """The *backup*, by its id in a *repository*, that a guest came out of: of *guest*, *made* in seconds since 1970."""
 
@@ -166,12 +168,9 @@ class GuestRecord:
     that. *snapshots* are ours, by name; *reverting* is a revert that has not come to its end. *origin* is what it was cloned
     from, *install* how its system is or was installed; *addresses* and *addresses6* are those that were taken for cards that leave the choice
     to the host (``ip``, ``ip6``), with the length of the prefix, by card, of a machine all that its cards were given; *reservations* are what
-    networks keep for it since we told them to; *presets* is what was known of the system in its image; *holds* is the guest that is held still
-    by us while it is. *files* are what a machine remembers beside its disks and we made, by its name (``_vm.firmware``). *quarantine*: it is
-    a guest that was deleted. *returned* is the record of such a one that it was taken back from.
-    networks keep for it since we told them to; *restored* is the backup that it came out of;
-    *presets* is what was known of the system in its image; *holds* is the guest that is held still
-    by us while it is. *files* are what a machine remembers beside its disks and we made, by its name (``_vm.firmware``).
+    networks keep for it since we told them to; *restored* is the backup that it came out of; *presets* is what was known of the system in its
+    image; *holds* is the guest that is held still by us while it is. *files* are what a machine remembers beside its disks and we made, by its
+    name (``_vm.firmware``). *quarantine*: it is a guest that was deleted. *returned* is the record of such a one that it was taken back from.
     """
 
     __slots__ = (
@@ -193,8 +192,8 @@ class GuestRecord:
         "presets",
         "quarantine",
         "reservations",
-        "returned",
         "restored",
+        "returned",
         "reverting",
         "run",
         "snapshots",
@@ -322,8 +321,7 @@ _FOLDERS = (
 _LISTS = ("ssh_keys", "tags", "reservations")
 _KEYS = frozenset(
     "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds files schema "
-    "addresses addresses6 presets reservations install quarantine returned".split()
-    "addresses addresses6 presets reservations install restored".split()
+    "addresses addresses6 presets reservations install quarantine returned restored".split()
 )
 
 
@@ -383,6 +381,7 @@ def _load(data: Data, exists: bool) -> GuestRecord:
         install=installing.load(install) if install else None,
         quarantine=_load_quarantine(data["quarantine"]) if data.get("quarantine") else None,
         returned=data.get("returned"),
+        restored=_load_restored(data.get("restored")),
     )
 
 
@@ -395,7 +394,6 @@ def _load_quarantine(data: Data) -> Quarantine:
         is_autostarted=bool(data.get("autostart")),
         record=dict(data["record"]),
         is_begun=bool(data.get("begun")),
-        restored=_load_restored(data.get("restored")),
     )
 
 

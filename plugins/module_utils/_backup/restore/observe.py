@@ -22,11 +22,20 @@ from ..._storage.driver import Driver
 from ..._storage.volume import Volume, of_guest
 from .. import manifest as manifests
 from ..manifest import Manifest
-from ..repository import Repository
 from ..stored import chosen
 from .reading import READING
 from .spec import Spec
 from .state import State
+
+if t.TYPE_CHECKING:
+    from ..repository import Repository
+
+
+def load(name: str) -> Repository:
+    """The repository *name*: restic is asked, and with it comes the code by which it stores."""
+    from ..repository import Repository
+
+    return Repository(name)
 
 
 def observe(spec: Spec, host: Host) -> State:
@@ -34,7 +43,7 @@ def observe(spec: Spec, host: Host) -> State:
 
     :raises ObserveError, RepositoryError:
     """
-    repository = Repository(spec.repository)
+    repository = load(spec.repository)
     known = [its for its in repository.list() if its.guest == spec.source and spec.host in (None, its.host)]
     what = f"{spec.source} in the backup repository {spec.repository}"
     if not known:

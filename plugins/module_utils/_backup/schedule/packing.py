@@ -18,16 +18,21 @@ _MAIN = "from {} import main\n\nraise SystemExit(main())\n"
 _SHEBANG = b"#!/usr/bin/python3 -I\n"
 
 
+def load() -> str:
+    """The name of the program. What names it is sent along with all that it needs."""
+    from .. import program
+
+    return program.__name__
+
+
 @functools.cache
 def packed() -> bytes:
     """What lies on the host."""
-    from .. import program  # what it needs is sent along with what names it, and loaded on the host by itself
-
     stream, files = io.BytesIO(), dict(_sources())
     folders = {folder for path in files for folder in _above(path)}
     # zipimport of Python 3.11 sees a folder only with an entry of its own.
     files.update({f"{folder}/__init__.py": b"" for folder in folders if f"{folder}/__init__.py" not in files})
-    files["__main__.py"] = _MAIN.format(program.__name__).encode()
+    files["__main__.py"] = _MAIN.format(load()).encode()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(files):
             # Without a date of its own the same text is the same file.
