@@ -13,6 +13,7 @@ import typing as t
 from .._container import capture as container
 from .._guest.capture import Begun, Captured, Note, Wish
 from .._host.snapshot import Host
+from .._vm import capture as machine
 
 Capturing = t.Callable[[Wish, Host, Note, t.Sequence[int]], contextlib.AbstractContextManager[Captured]]
 TakingBack = t.Callable[[str, str, Begun, Host, t.Sequence[int]], None]
@@ -25,4 +26,4 @@ class Kind(t.NamedTuple):
     take_back: TakingBack
 
 
-KINDS = {"container": Kind(container.captured, container.take_back)}
+KINDS = {"container": Kind(container.captured, container.take_back), "vm": Kind(machine.captured, machine.take_back)}

@@ -10,9 +10,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 import typing as t
 
 from .errors import HybridError
+
+_READY_STEP_SECONDS, _END_SECONDS = 0.005, 5.0
 
 
 class CommandError(HybridError):
@@ -68,12 +71,14 @@ def run(
     return done.stdout.decode(errors="replace")
 
 
-def reading(argv: t.Sequence[str], *, keep_fds: t.Sequence[int] = ()) -> contextlib.AbstractContextManager[t.IO[bytes]]:
-    """What *argv* prints, as it comes. Who leaves early ends it. See ``run`` for *keep_fds*.
+def reading(
+    argv: t.Sequence[str], *, env: t.Mapping[str, str] | None = None, keep_fds: t.Sequence[int] = ()
+) -> contextlib.AbstractContextManager[t.IO[bytes]]:
+    """What *argv* prints, as it comes. Who leaves early ends it. See ``run`` for *env* and *keep_fds*.
 
     :raises CommandError: on the way out, when the program is missing or ends with another status than 0.
     """
-    return _started(argv, keep_fds, "stdout", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    return _started(argv, env, keep_fds, "stdout", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
 
 def writing(argv: t.Sequence[str], *, keep_fds: t.Sequence[int] = ()) -> contextlib.AbstractContextManager[t.IO[bytes]]:
@@ -81,11 +86,13 @@ def writing(argv: t.Sequence[str], *, keep_fds: t.Sequence[int] = ()) -> context
 
     :raises CommandError: on the way out, when the program is missing or ends with another status than 0.
     """
-    return _started(argv, keep_fds, "stdin", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    return _started(argv, None, keep_fds, "stdin", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
 @contextlib.contextmanager
-def _started(argv: t.Sequence[str], keep_fds: t.Sequence[int], ours: str, **streams: t.Any) -> t.Iterator[t.IO[bytes]]:
+def _started(
+    argv: t.Sequence[str], env: t.Mapping[str, str] | None, keep_fds: t.Sequence[int], ours: str, **streams: t.Any
+) -> t.Iterator[t.IO[bytes]]:
     """The stream of the child that is *ours*, ``stdin`` or ``stdout``, while it runs."""
     # A pipe that nobody reads meanwhile would fill up and hold the child.
     said = os.memfd_create("stderr", os.MFD_CLOEXEC)
@@ -94,7 +101,7 @@ def _started(argv: t.Sequence[str], keep_fds: t.Sequence[int], ours: str, **stre
             child = subprocess.Popen(
                 list(argv),
                 stderr=said,
-                env={**os.environ, "LC_ALL": "C.UTF-8"},
+                env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
                 pass_fds=tuple(keep_fds),
                 **streams,
             )
@@ -116,6 +123,39 @@ def _started(argv: t.Sequence[str], keep_fds: t.Sequence[int], ours: str, **stre
                 raise CommandError(argv, child.returncode, stream.read(65536).decode(errors="replace"))
     finally:
         os.close(said)
+
+
+@contextlib.contextmanager
+def serving(argv: t.Sequence[str], is_ready: t.Callable[[], bool], *, timeout_seconds: float) -> t.Iterator[None]:
+    """*argv* serves meanwhile, from when *is_ready* says so. On the way out it has a moment to end by itself before it is killed.
+
+    :raises CommandError: when the program is missing, or ends or takes too long before it is ready.
+    """
+    with contextlib.ExitStack() as stack:
+        said = stack.enter_context(open(os.memfd_create("stderr", os.MFD_CLOEXEC), "w+b"))
+        quiet: dict[str, t.Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": said}
+        try:
+            child = subprocess.Popen(list(argv), env={**os.environ, "LC_ALL": "C.UTF-8"}, **quiet)
+        except FileNotFoundError as exc:
+            raise CommandError(argv, 127, _not_here(argv[0])) from exc
+        stack.callback(_end, child)
+        deadline = time.monotonic() + timeout_seconds
+        while not is_ready():
+            if child.poll() is not None:
+                said.seek(0)
+                raise CommandError(argv, child.returncode, said.read(65536).decode(errors="replace"))
+            if time.monotonic() >= deadline:
+                raise CommandError(argv, 124, f"was not ready within {timeout_seconds:g} s")
+            time.sleep(_READY_STEP_SECONDS)
+        yield
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    try:
+        child.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def _not_here(program: str) -> str:

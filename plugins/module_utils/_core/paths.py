@@ -77,6 +77,16 @@ def capture_note(guest: str) -> str:
     return posixpath.join(BACKUP, "captures", guest + ".json")
 
 
+def restore_folder(backup: str) -> str:
+    """Where lies for a moment what a backup has beside the volumes of a guest."""
+    return posixpath.join(RUN, "restore", backup)
+
+
+def scratch_folder(guest: str) -> str:
+    """Where is saved, while a machine is backed up, what it overwrites of disks that lie in no pool."""
+    return posixpath.join(BACKUP, "scratch", guest)
+
+
 def repository_file(repository: str, what: str) -> str:
     """A file of root alone about a repository: its ``url``, its ``password``, its ``credentials``."""
     return posixpath.join(BACKUP, "repositories", f"{repository}.{what}")
