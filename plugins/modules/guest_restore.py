@@ -10,15 +10,19 @@ module: guest_restore
 short_description: Bring a guest back from a backup
 version_added: 0.1.0
 description:
-  - Makes a container of one of its backups, which the jobs of the role P(homelab.hybrid.hypervisor#role) make (C(hypervisor_backup_jobs)), under its
-    own name or as another guest beside it. Virtual machines cannot be brought back yet.
+  - Makes a guest of one of its backups, which the jobs of the role P(homelab.hybrid.hypervisor#role) make (C(hypervisor_backup_jobs)), under its
+    own name or as another guest beside it.
   - The host needs nothing but the repository and its password (C(hypervisor_backup_repositories)). A host that has lost all its guests gets them
     back this way, and so does another one.
   - A guest that comes back under its name keeps its MACs, and the range of ids that it had where nobody has them by now; else the owners of its
     files are shifted to another range. It has the size, mounts and limits of the backup. Run its own module afterwards to make it what is
     declared now.
-  - A guest with another name (O(as)) gets MACs and ids of its own, its host name and an empty machine id. Its ssh host keys, and an address that is
-    written in its files, are those of the backup; O(network) keeps the two apart.
+  - A virtual machine comes back with its UEFI variables, its TPM and its cloud-init data, and each disk as a volume of its own, which stands on no
+    image. Disks that were handed over whole from the host, that the machine only reads or that others write to are in no backup; a machine with
+    another name comes back without them and without devices of the host, and a warning names them.
+  - A container with another name (O(as)) gets MACs and ids of its own, its host name and an empty machine id. A virtual machine gets a UUID and MACs
+    of its own, and what is inside it is as it was. Ssh host keys, and an address that is written in files, are those of the backup; O(network) keeps
+    the two apart.
   - Over a guest that is there nothing is brought back without O(allow=[overwrite]). What it holds then becomes a snapshot first
     (C(before-revert-1) and so on, see M(homelab.hybrid.guest_snapshot)), and what it is stays as it is declared.
   - The record of the guest says which backup it came out of. The same backup again changes nothing.
@@ -28,6 +32,7 @@ extends_documentation_fragment:
   - homelab.hybrid._attributes
   - homelab.hybrid._requirements
   - homelab.hybrid._requirements.lxc
+  - homelab.hybrid._requirements.libvirt
   - homelab.hybrid._stop
 options:
   name:

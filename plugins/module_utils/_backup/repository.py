@@ -10,6 +10,7 @@ restic 0.14 (Debian 12) ends with 1 whatever is wrong, 0.17 and newer say which 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -186,6 +187,14 @@ class Repository:
         :raises RepositoryError:
         """
         return self._ask("--no-lock", "dump", backup, path)
+
+    def reading(self, backup: str, path: str) -> contextlib.AbstractContextManager[t.IO[bytes]]:
+        """The content of a file in a backup, as it comes.
+
+        :raises CommandError: on the way out, when restic did not come to its end: what was read is not all of it.
+        """
+        argv = ["restic", "--no-lock", "dump", backup, path]
+        return command.reading(argv, env=self._environment(), keep_fds=self.fds)
 
     def restore(self, backup: str, folder: str, target: str) -> None:
         """Bring the *folder* of a backup back below *target*, under its whole path.

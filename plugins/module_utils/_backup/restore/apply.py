@@ -31,7 +31,7 @@ def apply_restore(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
 
     :raises ApplyError, CommandError, RepositoryError: when a step fails.
     """
-    run = _Run(spec, state, work)
+    run = _Run(spec, state, work, plan.warnings)
     yield from run.make() if state.power == "absent" else run.overwrite()
     yield from plan.changes
 
@@ -39,8 +39,9 @@ def apply_restore(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
 class _Run:
     """One guest that comes out of a backup."""
 
-    def __init__(self, spec: Spec, state: State, work: Work) -> None:
+    def __init__(self, spec: Spec, state: State, work: Work, warnings: list[str]) -> None:
         self.spec = spec
+        self.warnings = warnings
         self.state = state
         self.work = work
         self.fds = work.held.fds
@@ -83,7 +84,7 @@ class _Run:
                 self._driver(volume).purge(volume)
             own.remove()
             raise
-        yield from self.kind.define(self.spec, self.state, self.repository, own, self.work)
+        self.warnings += yield from self.kind.define(self.spec, self.state, self.repository, own, self.work)
         settled = {item: its.settled() for item, its in own.record.volumes.items()}
         own.save(is_building=False, volumes=settled, restored=self._origin)
         yield Step("record complete")
@@ -118,7 +119,8 @@ class _Run:
             attempt = self.kind.fill(self.state, item, volume, driver, self.repository, own, self.fds)
             yield Step(f"{item} brought back beside")
             driver.publish(attempt, is_read_only=True)
-        own.save(snapshots={**own.record.snapshots, name: begun._replace(is_building=False)})
+        laid = self.kind.lay_beside(self.spec, self.state, self.repository, name, self.work.host)
+        own.save(snapshots={**own.record.snapshots, name: begun._replace(is_building=False, **laid)})
         yield Step("all brought back beside")
 
     def _on_snapshots(self, name: str, **params: t.Any) -> Steps:

@@ -31,6 +31,7 @@ from ..._guest.identity import MACHINE_ID, link_name
 from ..._guest.ownership import Ownership
 from ..._guest.record import RecordedVolume, load
 from ..._host.lxc import config_path
+from ..._host.snapshot import Host
 from ..._storage.choice import drivers_of
 from ..._storage.driver import LIMIT, Attempt, Driver
 from ..._storage.volume import Volume
@@ -147,8 +148,10 @@ def _move(source: str, target: str) -> tuple[int, int]:
     return status.st_atime_ns, status.st_mtime_ns
 
 
-def define(spec: Spec, state: State, repository: Repository, own: Ownership, work: Work) -> t.Iterator[Step]:
-    """Make the container of the root that is in its place.
+def define(
+    spec: Spec, state: State, repository: Repository, own: Ownership, work: Work
+) -> t.Generator[Step, None, t.Sequence[str]]:
+    """Make the container of the root that is in its place. All of it comes back.
 
     :raises ApplyError:
     """
@@ -173,6 +176,12 @@ def define(spec: Spec, state: State, repository: Repository, own: Ownership, wor
     check_loads(spec.name, config)
     write_config(spec.name, config)
     yield Step("configuration written")
+    return ()
+
+
+def lay_beside(spec: Spec, state: State, repository: Repository, name: str, host: Host) -> dict[str, t.Any]:
+    """A container has nothing beside its volumes."""
+    return {}
 
 
 def _config(config: Config, spec: Spec, state: State, own: Ownership) -> Config:

@@ -12,24 +12,34 @@ import typing as t
 from ..._core.converge import Work
 from ..._core.plan import Step
 from ..._guest.ownership import Ownership
+from ..._host.snapshot import Host
 from ..._storage.driver import Attempt, Driver
 from ..._storage.volume import Volume
 from ..repository import Repository
-from . import container
+from . import container, machine
 from .spec import Spec
 from .state import State
 
 
 class Kind(t.NamedTuple):
     """*claim* writes the record of a guest that is begun, *fill* begins a volume with what the backup has of it, *define* makes the guest of
-    the volumes that are in their places, *forget* takes the definition of one away that was begun, and *start* starts it.
+    the volumes that are in their places and returns what did not come back, *forget* takes the definition of one away that was begun, and
+    *start* starts it.
+
+    *lay_beside* brings what the backup has beside the volumes to a snapshot of a guest that is there, and returns what that says of it.
     """
 
     claim: t.Callable[[Spec, State, Ownership], None]
     fill: t.Callable[[State, str, Volume, Driver, Repository, Ownership, t.Sequence[int]], Attempt]
-    define: t.Callable[[Spec, State, Repository, Ownership, Work], t.Iterator[Step]]
+    define: t.Callable[[Spec, State, Repository, Ownership, Work], t.Generator[Step, None, t.Sequence[str]]]
     forget: t.Callable[[str], None]
     start: t.Callable[[str], None]
+    lay_beside: t.Callable[[Spec, State, Repository, str, Host], dict[str, t.Any]]
 
 
-KINDS = {"container": Kind(container.claim, container.fill, container.define, container.forget, container.start)}
+KINDS = {
+    "container": Kind(
+        container.claim, container.fill, container.define, container.forget, container.start, container.lay_beside
+    ),
+    "vm": Kind(machine.claim, machine.fill, machine.define, machine.forget, machine.start, machine.lay_beside),
+}

@@ -10,6 +10,8 @@ from __future__ import annotations
 import typing as t
 
 from ..._container.config import Config
+from ..._vm.plan import VmKind
+from ..._vm.xml import domain
 
 
 class Reading(t.NamedTuple):
@@ -29,4 +31,12 @@ def _bridges_of_container(text: str, macs: t.Mapping[str, str]) -> dict[str, str
     return found
 
 
-READING = {"container": Reading("00:16:3e", _bridges_of_container)}
+def _bridges_of_machine(text: str, macs: t.Mapping[str, str]) -> dict[str, str]:
+    bridges = {card.mac: card.value("bridge") for card in domain.read_nics(domain.parse(text))}
+    return {name: bridges[mac] for name, mac in macs.items() if bridges.get(mac)}
+
+
+READING = {
+    "container": Reading("00:16:3e", _bridges_of_container),
+    "vm": Reading(VmKind.mac_prefix, _bridges_of_machine),
+}
