@@ -62,12 +62,14 @@ FOLDER = Path(paths.capture_folder(NAME))
 def shown(mode: str = "snapshot") -> t.Iterator[Captured]:
     """What a backup would read, and no repository."""
     FOLDER.mkdir(parents=True, mode=0o700)
-    try:
-        with captured(Wish(NAME, str(FOLDER), mode), Host(), lambda **begun: None, ()) as its:
-            yield its
-    finally:
-        assert "nbd" not in Path("/proc/self/mounts").read_text()
-        shutil.rmtree(FOLDER)
+    with contextlib.ExitStack() as stack:
+        stack.callback(_hide)
+        yield stack.enter_context(captured(Wish(NAME, str(FOLDER), mode), Host(), lambda **begun: None, ()))
+
+
+def _hide() -> None:
+    assert "nbd" not in Path("/proc/self/mounts").read_text()
+    shutil.rmtree(FOLDER)
 
 
 @pytest.fixture

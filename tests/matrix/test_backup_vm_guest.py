@@ -73,11 +73,10 @@ def is_frozen() -> bool:
 @contextlib.contextmanager
 def shown(mode: str = "snapshot", hooks: Hooks = Hooks()) -> t.Iterator[Captured]:  # noqa: B008  # it is a constant
     FOLDER.mkdir(parents=True, mode=0o700)
-    try:
-        with capture.captured(Wish(NAME, str(FOLDER), mode, hooks), Host(), lambda **begun: None, ()) as its:
-            yield its
-    finally:
-        shutil.rmtree(FOLDER)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, FOLDER)
+        wish = Wish(NAME, str(FOLDER), mode, hooks)
+        yield stack.enter_context(capture.captured(wish, Host(), lambda **begun: None, ()))
 
 
 def text_in(disk: Path, path: str) -> str:
