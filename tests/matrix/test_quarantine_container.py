@@ -34,6 +34,8 @@ GONE: dict[str, t.Any] = {
 }
 LATEST = {"name": ct.NAME, "moment": "latest"}
 DAY_SECONDS = 86400
+ROLE = Path(__file__).parents[2] / "roles" / "hypervisor"
+UNIT = ROLE / "templates/etc/systemd/system/homelab-hybrid-quarantine.service.j2"
 
 pytestmark = pytest.mark.usefixtures("no_container", "_no_settings")
 
@@ -167,6 +169,20 @@ def test_it_goes_when_its_time_is_over_and_never_earlier(capsys: pytest.CaptureF
     assert aside.main() == 0 and not lying() and not entries()
     assert "long enough" in capsys.readouterr().out
     refuse(RESTORE, LATEST, "There is nothing")
+
+
+def test_the_code_that_a_run_lays_down_takes_it_away_by_itself() -> None:
+    made()
+    options = {key: value for key, value in GONE.items() if key in ("name", "state", "delete", "quarantine")}
+    argv = ["ansible", "localhost", "-m", "homelab.hybrid.lxc_container", "-a", json.dumps(options)]
+    ct.run(*argv, "-e", "ansible_python_interpreter=/usr/bin/python3")
+    (entry,) = entries()
+    data = json.loads(entry.read_text())
+    entry.write_text(json.dumps({**data, "quarantine": {**data["quarantine"], "until": 1}}))
+    unit = UNIT.read_text(encoding="utf-8").splitlines()
+    command = next(line for line in unit if line.startswith("ExecStart=")).partition("=")[2]
+    ct.run("env", "-i", "-C", "/", f"PYTHONPATH={paths.QUARANTINE_CODE}", "sh", "-c", command)
+    assert not lying() and not entries()
 
 
 def test_it_is_emptied_by_who_says_so() -> None:

@@ -16,6 +16,8 @@ from ansible.template import Templar
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from unit.tree import ROOT
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+
 ROLE = ROOT / "roles" / "hypervisor"
 Read = dict[str, t.Any]
 UNIT = "/etc/systemd/system/homelab-hybrid-guests.service"
@@ -120,6 +122,8 @@ DRIFTS: list[tuple[t.Callable[[Read], t.Any], list[str]]] = [
     (having(DROP_IN, mode="0700"), ["systemd"]),
     (having(DROP_IN, group="user"), ["systemd"]),
     (having(UNIT, content=""), ["systemd"]),
+    (having(f"{STATE}/quarantine.json", content='{"days": 3}\n'), ["systemd"]),
+    (lambda read: read["units_running"].remove("homelab-hybrid-quarantine.timer"), ["systemd"]),
     (having(PROGRAM, mode="0644"), ["systemd"]),
     (without(GUESTS), ["systemd"]),
     (having(GUESTS, content="SHUTDOWN_TIMEOUT=120\nSHUTDOWN_TIMEOUT=9\n"), ["systemd"]),
@@ -130,6 +134,14 @@ DRIFTS: list[tuple[t.Callable[[Read], t.Any], list[str]]] = [
     # Started by its socket, and ended when idle.
     (lambda read: read["host"]["services"].update(libvirtd=False), []),
 ]
+QUARANTINE: dict[str, t.Any] = {"file": paths.QUARANTINE, "code": paths.QUARANTINE_CODE}
+
+
+@pytest.mark.parametrize("what", QUARANTINE)
+def test_role_and_modules_have_the_quarantine_in_the_same_place(what: str) -> None:
+    assert Role(host_as_kept())[f"quarantine_{what}"] == QUARANTINE[what]
+
+
 DRIFTS_WITHOUT_SYSTEMD: list[tuple[t.Callable[[Read], t.Any], list[str]]] = [
     (lambda read: read["packages_missing"].append("lxc"), ["packages", "kernel", "daemons"]),
     (lambda read: read["host"]["services"].update(libvirtd=False), ["daemons"]),
