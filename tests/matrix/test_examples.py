@@ -37,6 +37,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource i
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._catalogue import resolved
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_options import options_of
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_services import appliance_of, services_of
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._networks import bridges_of
 from ansible_collections.homelab.hybrid.tests.harness import backups, hand_made, host_networks, installers, tiny_root
 from ansible_collections.homelab.hybrid.tests.harness.cases import AnyResource, converge_now, unchanged
@@ -103,8 +104,12 @@ ELSEWHERE = {
     "guest_profile_catalog": "tests/matrix/test_examples.py",
 }
 VARIABLES = {
-    "lab_network": "192.0.2",
-    "lab_gateway": "192.0.2.1",
+    "lab_network": "10.30.0",
+    "lab_gateway": "10.30.0.1",
+    "lab_host": "10.30.0.2",
+    "lab_nas": "10.30.0.20",
+    "lab_resolver": "10.30.0.53",
+    "lab_outer_card": "enp2s0",
     "hybrid_domain": "lab.home.arpa",
     "vault_builder_admin": "$6$a$b",
 }
@@ -208,8 +213,9 @@ def examples_of(source: str, guest: str | None, found: t.Any) -> t.Iterator[Exam
         # The playbooks take it from what the services of a guest recommend.
         kind = {"guest_kind": "vm" if guest in OF_MACHINES else "container"}
         variables = {**kind, **found, "guest_spec": spec, "guest_profile_catalog": profiles}
-        options = options_of(guest, variables, HYPERVISOR)
-        yield Example(source, module, options)
+        # What the role of an appliance makes of its guest is known to the playbooks alone.
+        if appliance_of(services_of(guest, variables)) is None:
+            yield Example(source, module, options_of(guest, variables, HYPERVISOR))
 
 
 SHOWN = [*shown()]
