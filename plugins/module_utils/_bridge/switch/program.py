@@ -89,7 +89,8 @@ def write(path: str, data: Data) -> None:
 
 
 def place(path: str, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
-    temporary = f"{path}.{os.getpid()}.new"
+    # Who writes has the lock: what one that was killed left of it is written over.
+    temporary = f"{path}.new"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)
@@ -193,7 +194,8 @@ def note(state: Data) -> None:
 
 def tidy() -> None:
     """Leave nothing that would start by itself, and nothing but the state to read."""
-    for path in (WANTS, f"{UNITS}/{BOOT}.service", SAVED, ORDER, CODE):
+    begun = [f"{path}.new" for path in (STATE, SAVED, ORDER, CODE)]
+    for path in (WANTS, f"{UNITS}/{BOOT}.service", SAVED, ORDER, CODE, *begun):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     # Stopping the timer does not stop the service that it has started, which may be this one.

@@ -182,6 +182,18 @@ def test_only_what_stands_is_confirmed_and_only_what_is_open_is_taken_back(
     assert program.read(program.STATE)["state"] == afterwards
 
 
+def test_what_a_killed_one_began_to_write_is_gone_with_the_switch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "LOOKS", 0)
+    program.write(program.STATE, {"id": "1", "state": "armed", "confirm_timeout": 60})
+    for name in ("state.json", "order.json"):
+        (folder / f"{name}.new").write_text("half of it")
+    program.main(["rollback", "1"])
+    assert program.read(program.STATE)["state"] == "rolled_back"
+    assert not [path.name for path in folder.iterdir() if path.name.endswith(".new")]
+
+
 def test_a_run_that_is_not_the_switch_waits_for_it() -> None:
     armed = Switch.load({"id": "1", "state": "armed", "bridge": "vmbr0", "began": "at noon", "ends": "a minute later"})
     told = armed.refusal("2")
