@@ -607,7 +607,7 @@ def test_restores(surroundings: None, source: str) -> None:
             meant = {"backup": its["id"]} if "backup" in params else {"at": its["time"]} if "at" in params else {}
             assert run_example("guest_restore", {**params, **meant, **small})
         finally:
-            for each in {name, params.get("as", name)}:
+            for each in sorted({name, params.get("as", name)}):
                 remove_guest("lxc_container", each)
             backups.tear_down(FOLDER / "restic")
             gone = [{"name": params["repository"], "state": "absent"}]

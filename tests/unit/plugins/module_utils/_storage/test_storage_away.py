@@ -41,7 +41,6 @@ class Its(Host):
     def containers(self) -> t.Any:
         return {}
 
-    @property
     def connection(self) -> t.Any:
         return None
 
