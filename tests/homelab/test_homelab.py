@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import typing as t
 from pathlib import Path
@@ -181,8 +182,9 @@ def ask_the_network(world: Outside) -> None:
     assert 100 <= int(address.rpartition(".")[2]) <= 199, address
     assert visitor("curl", "-sS", "--max-time", "30", f"http://{ADDRESS}/of-the-visitor", "-o", "/dev/null") == ""
     assert world.askers("of-the-visitor") == {address}
-    hops = visitor("traceroute", "-n", "-q", "1", "-w", "5", ADDRESS).splitlines()[1:]
-    assert [line.split()[1] for line in hops] == [GATE, ADDRESS], hops
+    # On a busy machine not every question is answered in time.
+    hops = visitor("traceroute", "-n", "-q", "5", "-w", "10", ADDRESS).splitlines()[1:]
+    assert [set(re.findall(r"[0-9]+(?:[.][0-9]+){3}", line)) for line in hops] == [{GATE}, {ADDRESS}], hops
     # Names that AdGuard does not know come of the world through OPNsense.
     assert resolved(DOMAIN) == ADDRESS
     assert resolved("truenas.home.arpa") == NAS and resolved("opnsense.home.arpa") == GATE
@@ -247,16 +249,5 @@ def test_the_example_is_built_answers_a_guest_behind_its_firewall_and_leaves_not
 
     lab.play("destroy").succeeded()
     assert left() == before
-    kept = on_host(
-        "find",
-        "/var/lib/homelab_hybrid",
-        "-name",
-        "opnsense*",
-        "-o",
-        "-name",
-        "truenas*",
-        "-not",
-        "-path",
-        "*/images/*",
-    )
-    assert kept == ""
+    opened = [f"/var/lib/homelab_hybrid/{folder}" for folder in ("appliances", "secrets")]
+    assert on_host("find", *opened, "-type", "f") == "", "what opened the appliances is forgotten with them"
