@@ -91,7 +91,8 @@ def machine(folder: Path, port: int, recipe: Recipe = PLAIN) -> list[str]:
         *("-kernel", f"{folder}/vmlinux", "-initrd", f"{folder}/initrd"),
         *(
             "-append",
-            f"root=/dev/vda rw console=ttyS0 quiet mitigations=off tsc=reliable net.ifnames=0{recipe.cmdline}",
+            # While the kernel patches its own code one emulated processor may run half of it (QEMU 7.2, on a busy host): then it starts anew.
+            f"root=/dev/vda rw console=ttyS0 quiet panic=1 mitigations=off tsc=reliable net.ifnames=0{recipe.cmdline}",
         ),
         *("-netdev", f"user,id=n0,hostfwd=tcp:127.0.0.1:{port}-:22"),
         *("-device", f"virtio-net-pci,netdev=n0,mac={MAC},romfile=", "-device", "virtio-rng-pci"),
