@@ -57,6 +57,8 @@ class Homelab:
                 for name in ("left", "right")
             ],
             # What a kernel without NFS leaves out the run says; the films are in a folder of the host then.
+            # A host of a lab has more room than a machine of tests, whatever that has.
+            "hypervisor_overcommit": {"memory": 8, "storage": 8},
             "hypervisor_mounts_without_client": "leave_out",
             "vault_opnsense_secret": "a long secret of a vault",
             "vault_truenas_password": "pressed-cider",

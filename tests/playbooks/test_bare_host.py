@@ -208,6 +208,8 @@ OWN: dict[str, t.Any] = {
         {"name": name, "source": f"/root/{name}", "format": "raw", "serial": f"EXAMPLE-{name.upper()}"}
         for name in DISKS
     ],
+    # A host of a lab has more room than a machine of tests, whatever that has.
+    "hypervisor_overcommit": {"memory": 8, "storage": 8},
     # The kernel of this machine, which is that of the host as well, may have no client of NFS.
     "hypervisor_mounts_without_client": "leave_out",
     "vault_opnsense_secret": "a long secret of a vault",
