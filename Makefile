@@ -217,6 +217,12 @@ homelab: host ## Build the example of a whole homelab on one host: a firewall, a
 	@status=0; $(TALLY) pytest homelab -- -q $(call IN_CELLS,1) tests/homelab || status=1; \
 	$(TALLY) report homelab || status=1; exit $$status
 
+.PHONY: recovery
+recovery: host ## Take backups and restores down at each step, their repositories away, over sftp and REST, and a whole host back from nothing but its repository
+	@$(TALLY) start recovery
+	@status=0; $(TALLY) pytest recovery -- -q $(call IN_CELLS,2) --dist loadfile --no-loadscope-reorder tests/recovery || status=1; \
+	$(TALLY) report recovery || status=1; exit $$status
+
 .PHONY: wire
 wire: host ## Change the network of a host that is reached by it alone: confirmed over a new connection, or taken back, whatever is killed
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/wire

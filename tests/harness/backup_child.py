@@ -1,7 +1,10 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program of backups, which kills itself and all that it started right before the program that it runs as the given one: JOB NUMBER."""
+"""The program of backups, which kills itself and all that it started right before a program that it runs: JOB STEP.
+
+STEP is the how many th that is, or how the first such begins.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +16,26 @@ import typing as t
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup import program
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import command
 
+# What only tells is no step: nothing is another after it.
+TELLING = ("lxc-info", "du", "virsh")
 
-def main(job: str, number: int) -> int:
-    run, left = command.run, number
-    if left:
-        # What only tells is no step: nothing is another after it.
-        telling = ("lxc-info", "du", "virsh")
 
-        def counted(argv: t.Sequence[str], **options: t.Any) -> str:
-            nonlocal left
-            if argv[0] not in telling:
-                left -= 1
-                if left == 0:
-                    sys.stderr.write(f"KILLED before {' '.join(argv[:3])}\n")
-                    sys.stderr.flush()
-                    os.killpg(0, signal.SIGKILL)
-            return run(argv, **options)
+def main(job: str, step: str) -> int:
+    run, count = command.run, 0
 
-        command.run = counted
+    def counted(argv: t.Sequence[str], **options: t.Any) -> str:
+        nonlocal count
+        count += argv[0] not in TELLING
+        words = " ".join(argv)
+        if argv[0] not in TELLING and (str(count) == step or (not step.isdigit() and words.startswith(step))):
+            sys.stderr.write(f"KILLED before {' '.join(argv[:3])}\n")
+            sys.stderr.flush()
+            os.killpg(0, signal.SIGKILL)
+        return run(argv, **options)
+
+    command.run = counted
     return program.main(["run", job])
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1], int(sys.argv[2])))
+    raise SystemExit(main(*sys.argv[1:]))

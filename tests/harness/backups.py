@@ -77,13 +77,13 @@ def report() -> dict[str, t.Any]:
     return told
 
 
-def killed_before(number: int) -> str | None:
-    """A run of the job that is killed, with all that it started, before the program that it runs as the *number* th.
+def killed_before(step: int | str) -> str | None:
+    """A run of the job that is killed, with all that it started, before the program that it runs as the *step* th, or that begins so.
 
     Returns which that was; ``None`` where it came to its end.
     """
     done = subprocess.run(
-        [sys.executable, str(CHILD), JOB, str(number)],
+        [sys.executable, str(CHILD), JOB, str(step)],
         capture_output=True,
         text=True,
         check=False,

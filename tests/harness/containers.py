@@ -27,6 +27,7 @@ NAME = f"{PREFIX}-a"
 POOL, IMAGE = f"{PREFIX}-pool", f"{PREFIX}-tiny"
 BRIDGES = {f"{PREFIX}br0": "10.91.7.1/24", f"{PREFIX}br1": "10.91.8.1/24"}
 FOLDER = Path("/srv") / PREFIX
+REPOSITORY = FOLDER / "restic"
 LXC = Path("/var/lib/lxc")
 CONTAINER = LxcContainer()
 LAN = {"name": "lan", "bridge": f"{PREFIX}br0", "ip": "10.91.7.10/24", "gateway": "10.91.7.1"}
@@ -104,6 +105,14 @@ def pid(name: str = NAME) -> int:
 def network(*argv: str, name: str = NAME) -> str:
     """What the host's own ``ip`` says in the network namespace of the container."""
     return run("nsenter", "-t", str(pid(name)), "-n", "ip", *argv).strip()
+
+
+def left_of_a_backup() -> list[str]:
+    """What of a capture of the container is still there, as the host's own tools see it."""
+    found = [line for line in Path("/proc/self/mounts").read_text().splitlines() if "homelab_hybrid/backup" in line]
+    found += [path.name for path in (FOLDER / "pool").iterdir() if "+backup" in path.name]
+    places = (paths.capture_folder(NAME), paths.capture_note(NAME))
+    return found + [path for path in places if Path(path).exists()]
 
 
 def set_up(pool_type: str = "dir", *, disk: str = "pool.img") -> None:

@@ -20,7 +20,6 @@ from ansible_collections.homelab.hybrid.tests.harness.kill import survive_kills
 
 pytestmark = pytest.mark.usefixtures("no_container")
 
-REPOSITORY = ct.FOLDER / "restic"
 RESTORE = GuestRestore()
 PARAMS: dict[str, t.Any] = {"name": ct.NAME, "repository": backups.REPOSITORY}
 OTHER = f"{ct.PREFIX}-b"
@@ -37,9 +36,9 @@ def pool(request: pytest.FixtureRequest) -> t.Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _repository(pool: str) -> t.Iterator[None]:
-    backups.set_up(REPOSITORY)
+    backups.set_up(ct.REPOSITORY)
     yield
-    backups.tear_down(REPOSITORY)
+    backups.tear_down(ct.REPOSITORY)
 
 
 def note(text: str) -> None:
@@ -72,7 +71,7 @@ def test_a_container_that_was_lost_comes_back_on_a_host_that_has_only_the_reposi
     all_gone()
     converge_now(backups.BACKUP, backups.gone())
     refuse(RESTORE, PARAMS, f"no backup repository {backups.REPOSITORY}")
-    converge_now(backups.BACKUP, {"repositories": backups.declared(REPOSITORY)["repositories"]})
+    converge_now(backups.BACKUP, {"repositories": backups.declared(ct.REPOSITORY)["repositories"]})
     check_run_again(RESTORE, PARAMS, ["state", "backup", "volumes[rootfs]"])
     assert backups.digest(ct.rootfs(), *VOLATILE) == before
     assert (ct.rootfs() / "srv" / "kinds" / "holes").stat().st_blocks * 512 < 1 << 20
@@ -119,7 +118,7 @@ def test_over_one_that_is_there_only_with_leave_and_after_a_snapshot_of_it(pool:
 
 def test_what_does_not_fit_is_refused() -> None:
     backed_up()
-    first = backups.listed(REPOSITORY)[0]
+    first = backups.listed(ct.REPOSITORY)[0]
     refuse(RESTORE, {**PARAMS, "backup": "00000000"}, f"It has: {first['short_id']} of")
     refuse(RESTORE, {**PARAMS, "at": "2001-01-01T00:00:00Z"}, "no backup that was made until then")
     refuse(RESTORE, {**PARAMS, "name": "never"}, "no backup of never")
@@ -132,7 +131,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_the_backup_of_a_moment_and_of_an_id() -> None:
     backed_up()
-    (first,) = backups.listed(REPOSITORY)
+    (first,) = backups.listed(ct.REPOSITORY)
     note("new")
     backups.backup("run", backups.JOB)
     all_gone()

@@ -36,7 +36,7 @@ TAIL_LINES = 100
 ENDED_BY_ANOTHER = 3
 UNSTEADY = 3
 TIERS = ("lint", "sanity", "unit", "matrix", "integration", "molecule")
-LONG = ("services", "appliances", "homelab")
+LONG = ("services", "appliances", "homelab", "recovery")
 
 Record = dict[str, t.Any]
 
