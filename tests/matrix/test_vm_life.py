@@ -328,6 +328,31 @@ def test_a_missing_requirement_is_assumed_by_the_check_and_refused_by_the_run(fo
     assert state_of(NAME) == "" and not (RECORDS / f"{NAME}.json").exists()
 
 
+@pytest.mark.parametrize("install", [{}, {"install": {"media": "/etc/hostname"}}])
+def test_a_source_that_is_missing_is_assumed_by_the_check_and_stops_a_run_before_it_writes(
+    folder: Path, install: dict[str, dict[str, str]]
+) -> None:
+    ours = {"name": "data", "pool": POOL, "size": "1M"}
+    params = {**STOPPED, "disks": [{"name": "root", "source": "/srv/none.img"}, ours], **install}
+    check = converge_now(VM, params, dry_run=True)
+    assert check.error is None and check.plan.assumed == ["file /srv/none.img"]
+    run = converge_now(VM, params)
+    assert run.error is not None and "no /srv/none.img" in run.error.message and not run.changed
+    assert state_of(NAME) == "" and not (RECORDS / f"{NAME}.json").exists() and list(folder.glob(f"{NAME}*")) == []
+
+
+@pytest.mark.parametrize("state", ["stopped", "started"])
+def test_a_disk_is_not_replaced_by_a_source_that_is_missing(folder: Path, state: str) -> None:
+    made(state=state, disks=[{"name": "root", "pool": POOL, "size": "1M"}])
+    before = virsh("dumpxml", NAME)
+    wanted = {"name": NAME, "disks": [{"name": "root", "source": "/srv/none.img"}], "allow": ["replace_disk"]}
+    check = converge_now(VM, wanted, dry_run=True)
+    assert check.error is None and check.plan.assumed == ["file /srv/none.img"]
+    run = converge_now(VM, wanted)
+    assert run.error is not None and "no /srv/none.img" in run.error.message and not run.changed
+    assert virsh("dumpxml", NAME) == before
+
+
 def test_a_medium_of_files_lies_in_the_place_of_a_seed(folder: Path) -> None:
     made(disks=[{"name": "root", "pool": POOL, "size": "1M"}])
     files = {"network/my-network": "[ipv4]\nmethod=auto\n", "authorized_keys": "ssh-ed25519 AAAA one\n"}

@@ -47,11 +47,11 @@ def apply_vm(spec: Spec, state: State, plan: Plan, work: Work) -> Steps:
     """Carry out *plan*, yielding each change that stands.
 
     :raises ApplyError: when libvirt or the guest refuses a step.
-    :raises MissingRequirement: when what it is cloned from, or a medium, does not exist; nothing was written then.
+    :raises MissingRequirement: when what it is cloned from, a medium or the source of a disk, does not exist; nothing was written then.
     """
     check_origin(spec, state)
-    if state.missing_media:
-        names = ", ".join(state.missing_media)
+    if state.missing_sources:
+        names = ", ".join(state.missing_sources)
         raise MissingRequirement(f"there is no {names} on this host", missing=[f"file {names}"])
     _check_folders(state)
     with errors_of(f"change {spec.name}", ApplyError):

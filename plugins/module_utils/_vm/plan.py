@@ -578,6 +578,8 @@ class VmKind(FirmwarePlan, HardwarePlan, AddressPlan, BusPlan):
             now = before.value("source") if before is not None else None
             refuse(draft, path, now, source, f"{path}: {source} cannot be used, as {obstacle}")
             return False
+        if area == "disks":
+            self._assume_source(draft, item)
         if isinstance(before, Disk) and self._is_lost(item, before):
             path = f"disks[{item.name}]"
             gone = f"its file {before.source} is gone or unreadable. Bring it back (is its file system mounted?)"
@@ -596,10 +598,13 @@ class VmKind(FirmwarePlan, HardwarePlan, AddressPlan, BusPlan):
         return can and super().check(draft, area, item, before)
 
     def _check_drive(self, draft: Draft, item: Item, before: Thing | None) -> bool:
-        source = item.text("source")
-        if source in self.state.missing_media:
-            draft.plan.assumed.append(f"file {source}")
+        self._assume_source(draft, item)
         return self._goes_together(draft, "cdroms", item, before) and self._has_bus(draft, "cdroms", item, before)
+
+    def _assume_source(self, draft: Draft, item: Item) -> None:
+        source = item.text("source")
+        if source in self.state.missing_sources:
+            draft.plan.assumed.append(f"file {source}")
 
     def _can_be_shared(self, draft: Draft, item: Item) -> bool:
         source, path = item.text("source"), f"shares[{item.name}]"

@@ -11,6 +11,7 @@ import typing as t
 
 from .._core import libraries
 from .._core.errors import ObserveError
+from .._core.options import Item
 from .._core.reference import Reference
 from .._guest.record import Run
 from .._guest.recorded import load_file
@@ -39,10 +40,11 @@ def declared_sources(spec: Spec) -> list[str]:
     return [path for item in items if (path := item.text("source"))]
 
 
-def missing_media(spec: Spec) -> list[str]:
-    """The media of drives that are declared and not there. Those of images are required by their names."""
-    media = [item.text("source") for item in spec.wanted("cdroms") if "image" not in item.values]
-    return [path for path in dict.fromkeys(media) if path and not remote.is_there(path)]
+def missing_sources(spec: Spec, state: State) -> list[str]:
+    """The sources of drives and the new ones of disks that are not there. Those of images are required by their names."""
+    media = [its.text("source") for its in spec.wanted("cdroms") if "image" not in its.values]
+    disks = [its.text("source") for its in spec.wanted("disks") if _has_new_source(its, state)]
+    return [path for path in dict.fromkeys((*media, *disks)) if path and not remote.is_there(path)]
 
 
 def missing_copies(spec: Spec, drivers: Drivers) -> dict[tuple[str, str], Volume]:
@@ -95,13 +97,18 @@ def source_obstacles(spec: Spec, state: State, host: Host) -> dict[str, str]:
     found = {}
     for item in spec.wanted("disks"):
         source, there = item.text("source"), plugged.get(item.name)
-        if source is None or (there is not None and there.place == state.places.get(source)):
+        if source is None or not _has_new_source(item, state):
             continue
         sharing = _sharing(host, source) if is_shared(item, there) else ()
         why = None if reads_only(item, there) else _obstacle(host, spec.name, source, sharing=sharing)
         if why is not None:
             found[item.name] = why
     return found
+
+
+def _has_new_source(item: Item, state: State) -> bool:
+    there = state.persistent.disks.get(item.name) if state.exists else None
+    return there is None or there.place != state.places.get(item.text("source") or "")
 
 
 def _sharing(host: Host, path: str) -> set[str]:

@@ -82,8 +82,8 @@ class State(GuestState):
     *seed_instance* is the instance that its seed tells. *seed_path* is where its seed lies, *foreign_seed* a file of somebody else where
     it would be made. *run* is the process behind it. *places* are what declared sources lead to, *mistaken* says by list and item
     why nobody can tell which device is meant, *obstacles* by option path why its declared value cannot be had, *hyperv* what
-    Windows could find of Microsoft's hypervisor, *source_obstacles* by disk why its new source cannot be used, *missing_media* are
-    the declared media of CD-ROM drives that are not there, *missing_folders* those that are to be shared. *offer* is what the host
+    Windows could find of Microsoft's hypervisor, *source_obstacles* by disk why its new source cannot be used, *missing_sources* are
+    the sources of drives and new ones of disks that are not there, *missing_folders* those that are to be shared. *offer* is what the host
     offers where that matters, *remembered* are the paths of UEFI variables and of TPMs that are there. *bridges_there* are those of
     declared cards that are there, *servers* the DHCP servers of bridges, *leases* the MACs that have addresses of them now, by bridge
     and address. *device_sources* are the devices of the host that are declared, by item, *device_ports* where those on USB are
@@ -113,7 +113,7 @@ class State(GuestState):
         "missing_copies",
         "missing_devices",
         "missing_folders",
-        "missing_media",
+        "missing_sources",
         "mistaken",
         "obstacles",
         "offer",
@@ -157,7 +157,7 @@ class State(GuestState):
         mistaken: t.Mapping[str, t.Mapping[str, str]] | None = None,
         source_obstacles: t.Mapping[str, str] | None = None,
         obstacles: t.Mapping[str, str] | None = None,
-        missing_media: t.Collection[str] = (),
+        missing_sources: t.Collection[str] = (),
         hyperv: t.Collection[str] = (),
         addresses: t.Mapping[str, tuple[str, ...]] | None = None,
         offer: Offer | None = None,
@@ -195,7 +195,7 @@ class State(GuestState):
         self.mistaken: t.Mapping[str, t.Mapping[str, str]] = mistaken or {}
         self.hyperv = hyperv
         self.obstacles: t.Mapping[str, str] = obstacles or {}
-        self.missing_media = missing_media
+        self.missing_sources = missing_sources
         self.source_obstacles: t.Mapping[str, str] = source_obstacles or {}
         self.addresses: t.Mapping[str, tuple[str, ...]] = addresses or {}
         self.offer = offer
