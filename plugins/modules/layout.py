@@ -1803,6 +1803,47 @@ options:
           - ip
           - ssh
         default: []
+      backup:
+        description:
+          - What a backup asks of the machine. Jobs of C(hypervisor_backup_jobs) of the role P(homelab.hybrid.hypervisor#role)
+            take it, with no control node.
+          - C(unset=[backup]) takes it off as a whole.
+        type: dict
+        suboptions:
+          hooks:
+            description:
+              - What is run inside the machine around each backup, by C(/bin/sh) as root through the guest agent. One that
+                does not run is backed up without it.
+            type: dict
+            suboptions:
+              before:
+                description:
+                  - Commands, one after another, that write down what the files of a running program do not hold, as dumps
+                    of databases do. The backup holds what they wrote. Where one fails there is no backup of this machine
+                    in that run, and the report says which one.
+                  - 'B(In short:) live. C(unset) sets it to nothing. Allowed: lines for a shell.'
+                type: list
+                elements: str
+              after:
+                description:
+                  - Commands, one after another, that undo what those before the backup did. They run whatever became of it,
+                    also where the host or the program was lost meanwhile; then as soon as the next backup or C(homelab-hybrid-backup
+                    tidy) runs.
+                  - 'B(In short:) live. C(unset) sets it to nothing. Allowed: lines for a shell.'
+                type: list
+                elements: str
+          exclude:
+            description:
+              - Refused, as a backup has the disks of a machine whole. It is an option of containers.
+              - 'B(In short:) Allowed: an absolute path other than /, without ''..'' and without patterns.'
+            type: list
+            elements: str
+          data_paths:
+            description:
+              - Where in the machine the data lies that a backup is made for. Restores and drills are told of it.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an absolute path other than /, without ''..''.'
+            type: list
+            elements: str
       allow:
         description:
           - The losses that are permitted in this run.
@@ -2451,6 +2492,50 @@ options:
           - ip
           - systemd
         default: []
+      backup:
+        description:
+          - What a backup asks of the container. Jobs of C(hypervisor_backup_jobs) of the role P(homelab.hybrid.hypervisor#role)
+            take it, with no control node.
+          - C(unset=[backup]) takes it off as a whole.
+        type: dict
+        suboptions:
+          hooks:
+            description:
+              - What is run inside the container around each backup, by C(/bin/sh) as root. One that does not run is backed
+                up without it.
+            type: dict
+            suboptions:
+              before:
+                description:
+                  - Commands, one after another, that write down what the files of a running program do not hold, as dumps
+                    of databases do. The backup holds what they wrote. Where one fails there is no backup of this container
+                    in that run, and the report says which one.
+                  - 'B(In short:) live. C(unset) sets it to nothing. Allowed: lines for a shell.'
+                type: list
+                elements: str
+              after:
+                description:
+                  - Commands, one after another, that undo what those before the backup did. They run whatever became of it,
+                    also where the host or the program was lost meanwhile; then as soon as the next backup or C(homelab-hybrid-backup
+                    tidy) runs.
+                  - 'B(In short:) live. C(unset) sets it to nothing. Allowed: lines for a shell.'
+                type: list
+                elements: str
+          exclude:
+            description:
+              - Paths of files and folders whose content is not in a backup, such as caches. A folder itself is, empty, with
+                its owner and mode.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an absolute path other than /, without ''..'' and
+                without patterns.'
+            type: list
+            elements: str
+          data_paths:
+            description:
+              - Where in the container the data lies that a backup is made for. A backup warns where one of them is not in
+                it, as it is not there or lies on a mount.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an absolute path other than /, without ''..''.'
+            type: list
+            elements: str
       allow:
         description:
           - The losses that are permitted in this run.

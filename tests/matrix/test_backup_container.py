@@ -63,6 +63,33 @@ def test_a_backup_holds_all_that_the_root_holds(tmp_path: Path, power: str) -> N
     assert ct.left_of_a_backup() == []
 
 
+@pytest.mark.parametrize("power", ["started", "stopped"])
+def test_what_is_excluded_is_not_stored_and_what_is_missing_of_the_data_is_told(tmp_path: Path, power: str) -> None:
+    left = ["/srv/cache", "/srv/kinds/file", "/srv/link"]
+    ct.make(state="started", backup={"exclude": left, "data_paths": ["/srv/kinds", "/srv/nowhere"]})
+    backups.fill(ct.rootfs())
+    cache = ct.rootfs() / "srv" / "cache"
+    (cache / "below").mkdir(parents=True)
+    (cache / "below" / "page").write_text("page\n", encoding="utf-8")
+    (cache / ".hidden").write_text("page\n", encoding="utf-8")
+    cache.chmod(0o2750)
+    (ct.rootfs() / "srv" / "link").symlink_to("/etc")
+    if power == "stopped":
+        ct.run("lxc-stop", "-n", ct.NAME, "-k")
+    backups.backup("run", backups.JOB)
+    (its,) = backups.listed(ct.REPOSITORY)
+    backups.restic(ct.REPOSITORY, "restore", its["id"], "--target", str(tmp_path))
+    srv = tmp_path / str(SHOWN).lstrip("/") / "rootfs" / "srv"
+    assert (srv / "cache").stat().st_mode & 0o7777 == 0o2750 and list((srv / "cache").iterdir()) == []
+    assert not (srv / "link").is_symlink() and not (srv / "kinds" / "file").exists()
+    assert (srv / "kinds" / "hard").read_text(encoding="utf-8") == "content\n"
+    (told,) = backups.report()["guests"]
+    assert told["result"] == "ok"
+    missing = f"the data at /srv/nowhere of {ct.NAME} are not in its backup: there is no such path"
+    assert told["warnings"] == [missing]
+    assert (cache / "below" / "page").exists() and ct.left_of_a_backup() == []
+
+
 def test_what_is_written_by_a_second_job_at_once_waits_for_the_first(pool: str) -> None:
     ct.make(state="started")
     backups.fill(ct.rootfs())

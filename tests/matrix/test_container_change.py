@@ -204,6 +204,24 @@ def test_startup(power):
     assert (ct.LXC / ct.NAME / "config").read_text() == before
 
 
+def test_what_a_backup_asks(power):
+    before = (ct.LXC / ct.NAME / "config").read_text()
+    hooks = {"before": ["sync", "echo '$HOME' >/run/x"], "after": ["rm /run/x"]}
+    kept = {"hooks": hooks, "exclude": ["/var/cache", "/tmp"], "data_paths": ["/srv"]}
+    paths = ["backup.hooks.before", "backup.hooks.after", "backup.exclude", "backup.data_paths"]
+    change(paths, backup=kept)
+    assert ct.record()["backup"] == {**kept, "exclude": ["/tmp", "/var/cache"]}
+    change(["backup.hooks.before"], backup={"hooks": {"before": ["sync"]}})
+    change(["backup.exclude"], unset=["backup.exclude"])
+    assert ct.record()["backup"] == {"hooks": {**hooks, "before": ["sync"]}, "data_paths": ["/srv"]}
+    refuse(ct.CONTAINER, {"name": ct.NAME, "backup": {"exclude": ["/srv/*"]}}, "without patterns")
+    contrary = {"exclude": ["/srv"], "data_paths": ["/srv/data"]}
+    refuse(ct.CONTAINER, {"name": ct.NAME, "backup": contrary}, "would leave /srv/data out")
+    change([paths[0], paths[1], paths[3]], unset=["backup"])
+    assert "backup" not in ct.record()
+    assert (ct.LXC / ct.NAME / "config").read_text() == before
+
+
 def test_networks_come_change_and_go(power):
     is_running = power == "started"
     add = {"name": "dmz", "bridge": "hlctbr1", "ip": "10.91.8.20/24", "gateway": "10.91.8.1", "mtu": 1400}

@@ -438,6 +438,23 @@ def test_a_rate_is_refused_naming_the_queue_that_the_kernel_lacks(folder: Path) 
         )
 
 
+@pytest.mark.parametrize("name", [STOPPED, RUNNING])
+def test_what_a_backup_asks(folder: Path, name: str) -> None:
+    def kept() -> t.Any:
+        return json.loads(Path(f"/var/lib/homelab_hybrid/guests/{name}.json").read_text()).get("backup")
+
+    before = virsh("dumpxml", name)
+    wanted = {"hooks": {"before": ["sync"], "after": ["rm /run/x"]}, "data_paths": ["/srv"]}
+    paths = ["backup.hooks.before", "backup.hooks.after", "backup.data_paths"]
+    run = check_run_again(VM, {"name": name, "backup": wanted}, paths)
+    assert not run.plan.restart_required and kept() == wanted
+    refuse(VM, {"name": name, "backup": {"exclude": ["/tmp"]}}, "the disks of a machine whole")
+    windows = {"name": name, "os_variant": "windows", "backup": {"hooks": {"before": ["sync"]}}}
+    refuse(VM, windows, "Windows has no /bin/sh")
+    check_run_again(VM, {"name": name, "unset": ["backup"]}, paths)
+    assert kept() is None and virsh("dumpxml", name) == before
+
+
 def test_live_drift_is_repaired_live(folder: Path) -> None:
     target = attribute(device(running(RUNNING), "interface", "lan"), "target", "dev")
     virsh("domif-setlink", RUNNING, str(target), "down")
@@ -462,7 +479,7 @@ def test_if_needed_restarts_once_for_what_waits(folder: Path) -> None:
 
 
 # What other files are about.
-WHOLE = ("cloud_init.", "startup.", "devices[]", "shares[]", "firmware.", "tpm.")
+WHOLE = ("backup.", "cloud_init.", "startup.", "devices[]", "shares[]", "firmware.", "tpm.")
 
 
 def test_every_option_has_a_case() -> None:

@@ -19,6 +19,7 @@ from .._core.errors import ApplyError, HybridError, LockTimeout
 from .._core.reference import Reference
 from .._core.removal import remove_tree
 from .._guest.capture import Hooks, Wish
+from .._guest.options import BACKUP_DATA, BACKUP_EXCLUDE, BACKUP_HOOKS
 from .._guest.record import GuestRecord
 from .._guest.recorded import load_file
 from .._host.snapshot import GUEST, Host
@@ -62,7 +63,8 @@ def _take(guest: str, record: GuestRecord, job: Job, host: Host, fds: t.Sequence
     os.makedirs(folder, mode=0o700, exist_ok=True)
     note = _Note(guest, record.kind)
     note()
-    wish = Wish(guest, folder, job.mode, Hooks())
+    before, after = (record.value(row) for row in BACKUP_HOOKS)
+    wish = Wish(guest, folder, job.mode, Hooks(before, after), record.value(BACKUP_EXCLUDE), record.value(BACKUP_DATA))
     try:
         with KINDS[record.kind].captured(wish, host, note, fds) as its:
             manifest = made_of(
@@ -76,7 +78,7 @@ def _take(guest: str, record: GuestRecord, job: Job, host: Host, fds: t.Sequence
             )
             _write(os.path.join(folder, FILE), manifest.dump())
             tags = tags_of(guest, record.kind, job.name, its.consistent)
-            stored = repository.back_up(folder, platform.node(), tags, bandwidth=job.bandwidth)
+            stored = repository.back_up(folder, platform.node(), tags, its.left_out, job.bandwidth)
     except HybridError:
         if stored is not None:
             # It is of no one moment, and must not be taken for the newest.

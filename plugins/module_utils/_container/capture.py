@@ -28,7 +28,10 @@ from .._storage.choice import drivers_of
 from .._storage.driver import SNAPSHOT, Driver, Snapshotting
 from .._storage.volume import Volume
 from . import content, power
+from .listed import configs
+from .mount import bind_entries
 from .state import ROOTFS
+from .tree import Tree
 
 # No snapshot that a user makes has this in its name.
 _KEPT = "+backup"
@@ -118,7 +121,26 @@ class _Capture:
             CONFIG,
             record.idmap,
             record.macs,
+            tuple(self._missing_data()),
+            tuple(self._left_out()),
         )
+
+    def _left_out(self) -> t.Iterator[str]:
+        """A folder stays, as programs miss one that is theirs, and what lies in it does not."""
+        shown = os.path.join(self.wish.folder, ROOTFS)
+        for path in self.wish.exclude:
+            yield f"{shown}{path}/*" if Tree(shown).has(f"{path}/.") else f"{shown}{path}"
+
+    def _missing_data(self) -> t.Iterator[str]:
+        """Why the backup is not all that it is made for, as sentences."""
+        config = self.host.derived(configs).get(self.guest)
+        points = {entry.path: entry.source for entry in bind_entries(config)} if config else {}
+        for path in self.wish.data_paths:
+            point = next((its for its in points if f"{path}/".startswith(f"{its}/")), None)
+            if point is not None:
+                yield f"the data at {path} of {self.guest} are not in its backup: {point} is {points[point]} of the host"
+            elif not Tree(os.path.join(self.wish.folder, ROOTFS)).has(path):
+                yield f"the data at {path} of {self.guest} are not in its backup: there is no such path"
 
     def _place(self, volume: Volume, driver: Driver, size: int, *, runs: bool) -> str:
         """Where the root lies as of one moment."""

@@ -36,6 +36,9 @@ from .._core.units import GIB, KIB, MIB, TIB, parse_size, show_memory_kib, show_
 from .._guest.options import (
     ADDRESS,
     AUTOSTART,
+    BACKUP_DATA,
+    BACKUP_EXCLUDE,
+    BACKUP_HOOKS,
     BRIDGE,
     CLONE_FROM,
     CPU_CORES,
@@ -211,6 +214,9 @@ OPTIONS = Options(
     # LXC has it as a line of the configuration.
     AUTOSTART.but(home=DEFINITION, live=as_written),
     *STARTUP,
+    *BACKUP_HOOKS,
+    BACKUP_EXCLUDE,
+    BACKUP_DATA,
     DESCRIPTION.but(home=RECORD),
     TAGS,
     PROTECTION,

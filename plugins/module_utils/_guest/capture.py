@@ -24,12 +24,17 @@ class Hooks(t.NamedTuple):
 
 
 class Wish(t.NamedTuple):
-    """What is to be captured: the *guest*, which is shown in *folder* (there, empty, root's alone)."""
+    """What is to be captured: the *guest*, which is shown in *folder* (there, empty, root's alone).
+
+    What lies at the paths of *exclude* inside it is left out; at *data_paths* lies what the backup is made for.
+    """
 
     guest: str
     folder: str
     mode: str = SNAPSHOT
     hooks: Hooks = Hooks()
+    exclude: tuple[str, ...] = ()
+    data_paths: tuple[str, ...] = ()
 
 
 class Captured(t.NamedTuple):
@@ -37,7 +42,8 @@ class Captured(t.NamedTuple):
 
     *consistent* is ``application`` or ``crash``. *volumes* says of each item its ``file`` in the folder, the ``pool`` that it lies in, its
     ``kind``, what it holds in bytes (``used``) and what a restore has to know besides. *definition* is the file in the folder with the
-    definition of the guest.
+    definition of the guest. *left_out* are patterns of paths in the folder that are not stored: of a path without ``*?[\\`` itself, and
+    with ``/*`` behind it what lies there.
     """
 
     consistent: str
@@ -46,6 +52,7 @@ class Captured(t.NamedTuple):
     idmap: tuple[int, int] | None = None
     macs: t.Mapping[str, str] = {}
     warnings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 # Writes down, before it is done, what a later run has to take back if this one is killed: values of JSON by name, ``None`` for no more.

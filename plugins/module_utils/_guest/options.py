@@ -13,15 +13,17 @@ import re
 import typing as t
 
 from .._core.declared import check_line, check_text
-from .._core.errors import bad_value
+from .._core.errors import SpecError, bad_value
 from .._core.options import (
     CREATION,
     FLAG,
     ITEM_NAME,
+    LINE,
     LINK_NAME,
     MAC,
     MTU,
     NAME,
+    PATH,
     RECORD,
     SECONDS,
     TASK,
@@ -61,6 +63,7 @@ _GATEWAY6 = "an IPv6 address, such as 2001:db8::1 or fe80::1"
 _SCOPE = re.compile(r"[A-Za-z0-9_.-]{0,15}")
 # They become words of a shell's command line: liblxc runs a hook through one.
 _DEVICE_PATH = re.compile(r"/dev/[A-Za-z0-9_.:@+#=/-]{1,200}")
+_GLOB = frozenset("*?[]\\")
 _GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 # What every guest has of its own.
 _OWN_NODES = "console fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero".split()
@@ -80,6 +83,20 @@ def parse_memory(key: str, value: t.Any) -> int:
     if size % MIB or not 16 * MIB <= size <= 64 * 1024**2 * MIB:
         raise bad_value(key, value, _MEMORY)
     return size // KIB
+
+
+def _parse_commands(key: str, values: t.Sequence[t.Any]) -> tuple[str, ...]:
+    found = tuple(LINE.parse(key, value) for value in values)
+    if not all(line.strip() for line in found):
+        raise SpecError(f"{key}: an empty line is no command", key=key)
+    return found
+
+
+def _parse_excluded(key: str, value: t.Any) -> str:
+    path = t.cast(str, PATH.parse(key, value))
+    if set(path) & _GLOB:
+        raise bad_value(key, value, EXCLUDED.allowed)
+    return path
 
 
 def _parse_ssh_key(key: str, value: str) -> str:
@@ -207,6 +224,8 @@ SSH_KEY = Check(
     "a public key as in authorized_keys, such as 'ssh-ed25519 AAAA... me@there'",
     ("ssh-ed25519 AAAA1 a", "ssh-ed25519 AAAA2 b"),
 )
+COMMANDS = Check(_parse_commands, "lines for a shell", (["sync"], ["sync", "true"]))
+EXCLUDED = Check(_parse_excluded, f"{PATH.allowed} and without patterns", PATH.samples)
 RATE = Check(parse_rate, RATES_ALLOWED, ("50Mbit", "100Mbit"))
 CORES = number(1, 710)
 ADDRESS = Check(_parse_address, "an IPv4 or IPv6 address", ("192.0.2.1", "192.0.2.2"))
@@ -241,6 +260,14 @@ STARTUP = (
     Option("startup.up_delay", "int", SECONDS, home=RECORD, off=0, live=always),
     Option("startup.down_delay", "int", SECONDS, home=RECORD, off=0, live=always),
 )
+BACKUP_HOOKS = tuple(
+    Option(f"backup.hooks.{word}", "list", COMMANDS, home=RECORD, off=(), live=always, show=listed)
+    for word in ("before", "after")
+)
+BACKUP_EXCLUDE = Option(
+    "backup.exclude", "list", each(EXCLUDED, sorts=True), home=RECORD, off=(), live=always, show=listed
+)
+BACKUP_DATA = Option("backup.data_paths", "list", each(PATH, sorts=True), home=RECORD, off=(), live=always, show=listed)
 VCPUS = Option("vcpus", "int", CORES, live=always, show=or_none, note="the same as cpu.cores")
 CPU_CORES = Option("cpu.cores", "int", CORES, live=always, show=or_none)
 MEMORY = Option("memory", check=MEMORY_SIZE, live=always, show=show_memory_kib)

@@ -288,16 +288,17 @@ class GuestRecord:
 
     def with_value(self, option: Option, value: t.Any) -> GuestRecord:
         """The record with another value of *option*. What is off is not written."""
-        *folders, key = option.path.split(".")
-        options = {name: dict(found) if isinstance(found, t.Mapping) else found for name, found in self.options.items()}
-        place = options
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        if value == option.off:
-            place.pop(key, None)
-        else:
-            place[key] = list(value) if isinstance(value, tuple) else value
-        return self.replace(options={name: found for name, found in options.items() if found != {}})
+        return self.replace(options=_with(self.options, option.path.split("."), value, option.off))
+
+
+def _with(found: Data, path: t.Sequence[str], value: t.Any, off: t.Any) -> dict[str, t.Any]:
+    """*found* with *value* at *path*, without folders that hold nothing."""
+    key, *rest = path
+    if rest:
+        its = found.get(key)
+        value, off = _with(its if isinstance(its, t.Mapping) else {}, rest, value, off), {}
+    kept = {name: its for name, its in found.items() if name != key}
+    return kept if value == off else {**kept, key: list(value) if isinstance(value, tuple) else value}
 
 
 # What is kept by the name of an item.
@@ -309,6 +310,7 @@ _FOLDERS = (
     "names",
     "unplugged",
     "startup",
+    "backup",
     "snapshots",
     "reverting",
     "origin",

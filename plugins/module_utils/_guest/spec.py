@@ -143,6 +143,7 @@ def parse_guest(
         _check_template(state, values)
     if any(path.startswith("clone_from.") for path in values):
         _check_origin(name, values)
+    _check_backup(values)
     for area in values.get("exact") or ():
         if area not in declared.items:
             raise SpecError(f"exact: {area} is not written. Write {area}: [] to take all of them away", key="exact")
@@ -151,6 +152,16 @@ def parse_guest(
         raise SpecError("networks: a mac is there twice", key="networks")
     unset = options.check_unset(params.get("unset") or (), declared)
     return spec(name, SYNONYMS.get(state, state), values, declared.items, unset)
+
+
+def _check_backup(values: t.Mapping[str, t.Any]) -> None:
+    for path in values.get("backup.data_paths") or ():
+        for left_out in values.get("backup.exclude") or ():
+            if f"{path}/".startswith(f"{left_out}/"):
+                raise SpecError(
+                    f"backup.exclude: {left_out} would leave {path} out, and backup.data_paths says that it has to be in a backup",
+                    key="backup.exclude",
+                )
 
 
 def _check_template(state: str, values: t.Mapping[str, t.Any]) -> None:

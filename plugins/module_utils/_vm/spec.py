@@ -29,7 +29,7 @@ from .offer import default_tpm
 from .options import CLOUD_INIT, IGNORE, OPTIONS, SEED_DISK
 from .xml.cpu import TOPOLOGY
 from .xml.disk import LIMITS
-from .xml.variant import LINUX, PRESETS
+from .xml.variant import LINUX, PRESETS, WINDOWS
 
 TOPOLOGY_PATHS = tuple(f"cpu.topology.{key}" for key in TOPOLOGY)
 # The lists of devices, and what an item of each is called.
@@ -76,6 +76,7 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
             raise SpecError(f"{most}: is less than {least}", key=most)
     _check_firmware(spec)
     _check_tpm(spec)
+    _check_backup(spec)
     for item in spec.items("disks"):
         _check_disk(item)
     check_installer(spec.values)
@@ -107,6 +108,21 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
                 f"shares[{item.name}]: a name has at most {_LONGEST_TAG} characters, as virtio-fs has it", key="shares"
             )
     return _with_types(spec)
+
+
+def _check_backup(spec: Spec) -> None:
+    if spec.get("backup.exclude"):
+        raise SpecError(
+            "backup.exclude: a backup has the disks of a machine whole, and nothing of what is on them is left out. Leave it out of a "
+            "container, or give what is not to be in a backup a place elsewhere (shares)",
+            key="backup.exclude",
+        )
+    if spec.get("os_variant") == WINDOWS and any(spec.get(row.path) for row in guest_options.BACKUP_HOOKS):
+        raise SpecError(
+            "backup.hooks: Windows has no /bin/sh that would run them. Its agent lets the programs that take part in its shadow copies "
+            "(VSS) write down what they know",
+            key="backup.hooks",
+        )
 
 
 def _with_types(spec: Spec) -> Spec:

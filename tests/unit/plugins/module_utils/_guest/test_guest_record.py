@@ -4,6 +4,7 @@
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 from __future__ import annotations
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._guest.options import BACKUP_EXCLUDE, BACKUP_HOOKS
 from ansible_collections.homelab.hybrid.plugins.module_utils._guest.record import (
     GuestRecord,
     RecordedFile,
@@ -41,3 +42,17 @@ def test_a_file_that_is_ours_is_read_as_it_was_written() -> None:
     file = RecordedFile("/var/web_VARS.fd", is_fresh=True)
     for files in ({"nvram": file}, {"nvram": file.settled(), "tpm": RecordedFile("/var/tpm")}, {}):
         assert load(dump(GuestRecord(exists=True, files=files)), exists=True).files == files
+
+
+def test_a_value_in_a_folder_of_a_folder_leaves_the_others_and_the_record_that_it_comes_from() -> None:
+    before, after = BACKUP_HOOKS
+    exclude = BACKUP_EXCLUDE
+    empty = load({}, exists=True)
+    both = empty.with_value(before, ("a", "b")).with_value(exclude, ("/tmp",))
+    more = both.with_value(after, ("c",))
+    assert dump(both)["backup"] == {"hooks": {"before": ["a", "b"]}, "exclude": ["/tmp"]}
+    assert dump(more)["backup"] == {"hooks": {"before": ["a", "b"], "after": ["c"]}, "exclude": ["/tmp"]}
+    assert (more.value(before), empty.value(before)) == (("a", "b"), ())
+    less = more.with_value(before, ()).with_value(after, ())
+    assert dump(less)["backup"] == {"exclude": ["/tmp"]}
+    assert "backup" not in dump(less.with_value(exclude, ()))

@@ -24,6 +24,14 @@ GOOD: dict[str, list[t.Any]] = {
     "template": [True, False],
     "autostart": [True, False],
     "startup": [{"order": 0}, {"order": 1_000_000, "up_delay": 0, "down_delay": 86400}, {}],
+    "backup": [
+        {},
+        {"hooks": {"before": ["sync", "sync"], "after": []}},
+        {
+            "hooks": {"before": ["pg_dumpall > '/var/backups/all' && sync"]},
+            "data_paths": ["/srv//b/", "/srv/a", "/srv/a"],
+        },
+    ],
     "vcpus": [1, 710],
     "cpu": [{"cores": 1}, {"cores": 710}, {}],
     "memory": ["16", "16MiB", "1GiB", "16384KiB", "64TiB", "1.5GiB", "64T"],
@@ -57,6 +65,13 @@ BAD: dict[str, list[t.Any]] = {
     "description": ["\x00", "a\x1bb", "\ud800"],
     "tags": [[""], ["a b"], [".a"], ["a\n"], ["x" * 64], ["ä"]],
     "startup": [{"order": -1}, {"order": 1_000_001}, {"up_delay": -1}, {"down_delay": 86401}],
+    "backup": [
+        {"hooks": {"before": [""]}},
+        {"hooks": {"after": ["a\nb"]}},
+        {"data_paths": ["srv"]},
+        {"data_paths": ["/"]},
+        {"data_paths": ["/srv/../etc"]},
+    ],
     "vcpus": [0, -1, 711, 1000],
     "cpu": [{"cores": 0}, {"cores": 711}],
     "memory": ["1", "15MiB", "1000KiB", "1001KiB", "100TiB", "2GB", "0", "-1", "a", "", "16.5MiB", "1MiB\n"],
@@ -107,8 +122,8 @@ BAD_SSH_KEYS = [["one"], ["two words"], [f"{KEY}\n{KEY}"], ["ssh-ed25519 BBBB x"
 CASES = [(path, value) for table in (GOOD, BAD) for path, values in table.items() for value in values]
 # Each kind has words of its own for these; so the sentences differ in the list of words alone.
 OF_EACH_KIND = {"name", "state", "wait_for", "allow", "delete", "exact", "unset"}
-# A machine gets other types of devices than a container, which are known by other ids.
-OF_EACH_KIND |= {"devices", "devices[].type", "devices[].id"}
+# Nothing is left out of a machine's disks. It gets other types of devices than a container, which are known by other ids.
+OF_EACH_KIND |= {"backup.exclude", "devices", "devices[].type", "devices[].id"}
 
 
 def params_of(path: str, value: t.Any) -> dict[str, t.Any]:
