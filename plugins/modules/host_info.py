@@ -15,6 +15,7 @@ description:
   - Whether KVM works is tried by starting a virtual CPU, once per boot; that C(/dev/kvm) exists proves nothing.
   - Reads only. What has to be tried is tried in a network namespace that is gone at once.
   - Works on a bare host too, where nothing is installed yet.
+  - Tells of each guest when it was backed up last, and what has no backup.
 author:
   - homelab.hybrid contributors (@homelab)
 extends_documentation_fragment:
@@ -41,6 +42,15 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ hypervisor.host.accelerator.reason }}"
   when: hypervisor.host.accelerator.kind == 'tcg'
+
+- name: Fail where a guest of a job was not backed up for two days
+  ansible.builtin.assert:
+    that: (item.backup or {}).age | default(999999) < 172800
+    fail_msg: "{{ item.guest }}: {{ item.status }}"
+    quiet: true
+  loop: "{{ hypervisor.backups | rejectattr('jobs', 'equalto', []) }}"
+  loop_control:
+    label: "{{ item.guest }}"
 
 - name: See what was changed last, by whom and when
   homelab.hybrid.host_info:
@@ -176,6 +186,104 @@ quarantine:
       type: int
   sample: [{guest: jellyfin, kind: container, moment: 20261127T221500Z, since: "2026-11-27T22:15:00Z", until: "2026-12-04T22:15:00Z",
     pools: [main], volumes: [main/jellyfin@20261127T221500Z.rootfs], bytes: 734003200}]
+backups:
+  description:
+    - What the host knows of the backups of each guest that this collection made or changed. It asks no repository; what was made on another host,
+      or lies in the repository alone, is not among it.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    guest:
+      description: The guest.
+      returned: always
+      type: str
+    kind:
+      description: V(vm) or V(container).
+      returned: always
+      type: str
+    jobs:
+      description: The jobs of the host that are of it.
+      returned: always
+      type: list
+      elements: str
+    status:
+      description:
+        - V(ok), or V(failed) where the last run of one of C(jobs) failed for it, V(overdue) where one did not run when it should have,
+          V(waits) where none has run yet, V(none) where it has neither a job nor a backup, and V(no longer) where it has a backup and no job.
+      returned: always
+      type: str
+    backup:
+      description:
+        - The last backup, null where there is none. C(id) is by what M(homelab.hybrid.guest_restore) knows it, C(made) when it was made in UTC, C(age)
+          is that in seconds, C(consistent) V(application) or V(crash), C(processed) how many bytes it holds and C(added) how many of them were new to
+          the repository, C(seconds) how long it took.
+      returned: always
+      type: dict
+    failure:
+      description: The last time that it failed, with C(when), C(job) and C(error); null where it never did.
+      returned: always
+      type: dict
+  sample: [{guest: web, kind: container, jobs: [nightly], status: ok, failure: null, backup: {id: 0f3a9b6c, made: "2026-11-28T02:30:12Z", age: 3600,
+    job: nightly, repository: nas, consistent: application, added: 1048576, processed: 734003200, seconds: 11.4}}]
+backup_jobs:
+  description: The jobs of the host, and how each went.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The job.
+      returned: always
+      type: str
+    repository:
+      description: The repository that it backs up into.
+      returned: always
+      type: str
+    schedule:
+      description: When it runs, as for C(OnCalendar) of systemd.
+      returned: always
+      type: str
+    result:
+      description: V(ok) or V(failed), of its last run; null before that.
+      returned: always
+      type: str
+    began:
+      description: When its last run began, in UTC.
+      returned: always
+      type: str
+    ended:
+      description: When it ended, in UTC.
+      returned: always
+      type: str
+    seconds:
+      description: How long it took.
+      returned: always
+      type: float
+    error:
+      description: Why it came to no guest, or not to its end; null where it did.
+      returned: always
+      type: str
+    failed:
+      description: The guests that it failed for, each with why.
+      returned: always
+      type: dict
+    due:
+      description: When it was to run next, or should have run since, in UTC; null where systemd could not be asked.
+      returned: always
+      type: str
+    overdue:
+      description: Whether that is more than an hour ago, and it does not run right now.
+      returned: always
+      type: bool
+    verify:
+      description:
+        - How the last reading of a share of its repository went, with C(when), C(percent), C(result), C(error) where there is one and C(seconds);
+          null before that.
+      returned: always
+      type: dict
+  sample: [{name: nightly, repository: nas, schedule: "*-*-* 02:30", result: ok, began: "2026-11-28T02:30:01Z", ended: "2026-11-28T02:31:12Z",
+    seconds: 71.2, error: null, failed: {}, due: "2026-11-29T02:30:00Z", overdue: false, verify: null}]
 journal:
   description: The latest entries of the journal, the oldest first.
   returned: when O(journal) is not 0

@@ -11,7 +11,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._bridge.switch.state import OPEN
-from ..module_utils._core.units import MIB, show_size
+from ..module_utils._core.units import MIB, show_size, show_span
 from ..module_utils._layout.kinds import KINDS
 from ._guest_options import guest_errors, host_of, options_of
 from ._host_options import images_of_guests
@@ -21,6 +21,9 @@ from ._profiles import dictionaries
 Told = dict[str, t.Any]
 LISTS = ("plan", "restart_required", "unmanaged", "kept")
 LONGEST = 60
+# What is told first of backups, and what of it is not as a job is declared.
+BACKUP_TROUBLE = ("failed", "overdue")
+BACKUP_WORDS = (*BACKUP_TROUBLE, "none", "no longer", "waits", "ok")
 
 
 def lab_report(
@@ -30,9 +33,10 @@ def lab_report(
 ) -> Told:
     """All hosts as one: whether anything ``drifted``, the ``hosts`` with their resources, and ``entries`` for a table.
 
-    *results* are dictionaries with the ``hypervisor``, the ``result`` of its layout, and where it is known the last ``switch`` of its network
-    and what lies in its ``quarantine``. With *parts*, as ``share`` tells them, each resource has what is declared of it too, without secrets,
-    and a guest whose options cannot be read is there with its error. The status of a resource is one of those that ``status`` tells.
+    *results* are dictionaries with the ``hypervisor``, the ``result`` of its layout, and where it is known the last ``switch`` of its network,
+    what lies in its ``quarantine``, and the ``backups`` of its guests. With *parts*, as ``share`` tells them, each resource has what is
+    declared of it too, without secrets, and a guest whose options cannot be read is there with its error. The status of a resource is one of
+    those that ``status`` tells.
 
     :raises AnsibleFilterError: for what is no result of the module.
     """
@@ -46,6 +50,8 @@ def lab_report(
         told = host(each["result"], options.get(each["hypervisor"], {}))
         told["switch"] = dict(each.get("switch") or {})
         told["quarantine"] = list(each.get("quarantine") or ())
+        told["backups"] = list(each.get("backups") or ())
+        told["drifted"] = told["drifted"] or bool(missed(each["hypervisor"], told, known_hosts))
         told["unlisted"] = [guest for guest in told["unlisted"] if not lives_on(each["hypervisor"], guest, known_hosts)]
         known = hosts.setdefault(each["hypervisor"], told)
         if known is not told:
@@ -53,6 +59,7 @@ def lab_report(
             known["drifted"] = known["drifted"] or told["drifted"]
             known["error"] = known["error"] or told["error"]
             known["quarantine"] = known["quarantine"] or told["quarantine"]
+            known["backups"] = known["backups"] or told["backups"]
     for name, error in errors.items():
         its_host = hosts.get(known_hosts[name]["guest_hypervisor"])
         if its_host is not None:
@@ -61,7 +68,13 @@ def lab_report(
     return {
         "drifted": any(told["drifted"] for told in hosts.values()),
         "hosts": hosts,
-        "entries": [entry for name, told in hosts.items() for entry in lines(name, told)],
+        "entries": [
+            entry for name, told in hosts.items() for entry in (*lines(name, told), *missed(name, told, known_hosts))
+        ],
+        "backups": sorted(
+            (backup(name, its) for name, told in hosts.items() for its in told["backups"]),
+            key=lambda its: (BACKUP_WORDS.index(its["status"]), its["host"], its["guest"]),
+        ),
         "quarantine": [lying(name, its) for name, told in hosts.items() for its in told["quarantine"]],
     }
 
@@ -70,6 +83,52 @@ def lying(hypervisor: str, its: t.Mapping[str, t.Any]) -> Told:
     """A line of what lies in the quarantine of a host."""
     size = show_size(int(its["bytes"]) // MIB * MIB) or "0"
     return {"host": hypervisor, **{key: its[key] for key in ("guest", "kind", "moment", "until")}, "size": size}
+
+
+def backup(hypervisor: str, its: t.Mapping[str, t.Any]) -> Told:
+    """A line of what a host knows of the backups of one guest."""
+    last, drill = its.get("backup") or {}, its.get("drill") or {}
+    age, recovery = last.get("age"), drill.get("recovery_seconds")
+    failure = its.get("failure") or {}
+    return {
+        "host": hypervisor,
+        "guest": its["guest"],
+        "status": its["status"],
+        "last": last.get("made"),
+        "age": None if age is None else show_span(age),
+        "size": rounded(last.get("processed")),
+        "new": rounded(last.get("added")),
+        "consistent": last.get("consistent"),
+        "job": last.get("job") or ", ".join(its.get("jobs") or ()),
+        "drill": drill.get("result"),
+        "recovery": None if recovery is None else f"{recovery:g} s",
+        "why": failure.get("error") if its["status"] == "failed" else None,
+    }
+
+
+def rounded(size: int | None) -> str | None:
+    if size is None:
+        return None
+    return show_size(size // MIB * MIB) if size >= MIB else show_size(size)
+
+
+def missed(hypervisor: str, told: Told, hostvars: t.Mapping[str, t.Any]) -> list[Told]:
+    """The guests whose backup failed, or is not made when it should be, by a job that the inventory has: that is no less declared than they are."""
+    jobs = dictionaries(hostvars.get(hypervisor, {}).get("hypervisor_backup_jobs"))
+    declared_jobs = {str(job.get("name")) for job in jobs if job.get("state") != "absent"}
+    return [
+        {
+            "host": hypervisor,
+            "kind": "backup",
+            "name": its["guest"],
+            "status": its["status"],
+            "differences": (its.get("failure") or {}).get("error")
+            if its["status"] == "failed"
+            else "its job did not run",
+        }
+        for its in told["backups"]
+        if its["status"] in BACKUP_TROUBLE and declared_jobs.intersection(its["jobs"])
+    ]
 
 
 def lives_on(hypervisor: str, guest: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> bool:

@@ -61,7 +61,7 @@ def set_up(folder: Path, **job: t.Any) -> None:
 def tear_down(folder: Path) -> None:
     converge_now(BACKUP, gone())
     shutil.rmtree(folder, ignore_errors=True)
-    for path in (PROGRAM, paths.backup_report(JOB)):
+    for path in (PROGRAM, paths.backup_report(JOB), paths.verify_report(JOB)):
         Path(path).unlink(missing_ok=True)
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.seen import read_backups
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.tests.harness import backups
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
@@ -109,6 +111,26 @@ def test_a_run_that_is_killed_leaves_nothing_that_the_next_does_not_take_back() 
     assert ct.left_of_a_backup() == [] and ct.state() == "RUNNING" and len(backups.listed(ct.REPOSITORY)) == 1
 
 
+def test_a_host_tells_of_its_backups_without_asking_the_repository() -> None:
+    ct.make(state="stopped")
+    assert [its["status"] for its in read_backups(Host())["backups"]] == ["waits"]
+    backups.backup("run", backups.JOB)
+    (made,) = backups.listed(ct.REPOSITORY)
+    ct.REPOSITORY.rename(away := ct.REPOSITORY.with_name("away"))
+    (told,) = read_backups(Host())["backups"]
+    assert (told["guest"], told["status"], told["failure"]) == (ct.NAME, "ok", None)
+    assert (told["backup"]["id"], told["backup"]["consistent"]) == (made["short_id"], "application")
+    assert 0 <= told["backup"]["age"] < 60 and min(told["backup"]["processed"], told["backup"]["added"]) > 1 << 20
+    assert backups.backup("run", backups.JOB, check=False).returncode == 1
+    seen = read_backups(Host())
+    assert (seen["backups"][0]["status"], seen["backups"][0]["backup"]["id"]) == ("failed", made["short_id"])
+    assert "there is no backup repository" in seen["backups"][0]["failure"]["error"]
+    assert seen["backup_jobs"][0]["error"] == seen["backups"][0]["failure"]["error"]
+    away.rename(ct.REPOSITORY)
+    backups.backup("run", backups.JOB)
+    assert [its["status"] for its in read_backups(Host())["backups"]] == ["ok"]
+
+
 def test_a_byte_that_was_turned_is_found() -> None:
     ct.make(state="stopped")
     backups.backup("run", backups.JOB)
@@ -123,6 +145,8 @@ def test_a_byte_that_was_turned_is_found() -> None:
     done = backups.backup("verify", backups.JOB, "--percent", "100", check=False)
     assert done.returncode == 1
     assert "is damaged" in done.stderr and pack.name[:8] in done.stderr
+    (job,) = read_backups(Host())["backup_jobs"]
+    assert job["verify"]["result"] == "failed" and pack.name[:8] in job["verify"]["error"]
 
 
 def test_what_a_job_does_not_keep_goes() -> None:

@@ -43,10 +43,10 @@ RANK = {
     "_guest": 5,
     "_vm": 6,
     "_container": 6,
-    "_listing": 7,
     "_snapshot": 7,
     "_quarantine": 7,
     "_backup": 8,
+    "_listing": 9,
     "_layout": 9,
 }
 OWNERS = {

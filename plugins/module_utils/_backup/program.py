@@ -24,8 +24,6 @@ from .repository import Repository
 from .taking import clear_all
 
 NAME = "homelab-hybrid-backup"
-# What a verification without a share of its own reads.
-PERCENT = 5
 
 
 def main(argv: t.Sequence[str] | None = None) -> int:
@@ -91,13 +89,7 @@ def _list(words: t.Any) -> bool:
 
 
 def _verify(words: t.Any) -> bool:
-    job = _job(words.job)
-    percent = words.percent or job.verify_percent or PERCENT
-    Repository(job.repository).check(percent)
-    say(
-        f"{job.repository}: all that is listed is there, and the {percent}% of the data that were read are what was stored"
-    )
-    return True
+    return running.verify(_job(words.job), words.percent, say)
 
 
 def _forget(words: t.Any) -> bool:

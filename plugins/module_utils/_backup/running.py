@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import platform
 import time
@@ -15,16 +14,19 @@ import typing as t
 
 from .._core import atomic, paths
 from .._core.errors import HybridError
-from .._guest.options import TAGS
-from .._guest.recorded import load_others
+from .._core.units import show_moment
 from .._host.snapshot import Host
 from .config import Job
+from .guests import guests_of
+from .history import FAILED, OK, loaded, remembered
 from .repository import Repository
 from .retention import beyond
 from .stored import Stored
 from .taking import take
 
 Say = t.Callable[[str], None]
+# What a verification without a share of its own reads.
+PERCENT = 5
 Told = t.Dict[str, t.Any]  # noqa: UP006  # evaluated by the Python of a managed host
 
 
@@ -34,7 +36,7 @@ def run(job: Job, host: Host, say: Say) -> bool:
     report: Told = {
         "job": job.name,
         "repository": job.repository,
-        "began": _moment(began),
+        "began": show_moment(began),
         "guests": [],
         "forgotten": [],
     }
@@ -48,29 +50,41 @@ def run(job: Job, host: Host, say: Say) -> bool:
     except HybridError as exc:
         report["error"] = exc.message
         say(f"<3>{exc.message}")
-    failed = [its["guest"] for its in report["guests"] if its["result"] != "ok"]
+    failed = [its["guest"] for its in report["guests"] if its["result"] != OK]
     is_whole = not failed and "error" not in report
     report |= {
-        "ended": _moment(time.time()),
+        "ended": show_moment(time.time()),
         "seconds": round(time.time() - began, 1),
-        "result": "ok" if is_whole else "failed",
+        "result": OK if is_whole else FAILED,
+        "last": remembered(loaded(atomic.read_text(paths.backup_report(job.name))), report["guests"]),
     }
-    atomic.write_file(paths.backup_report(job.name), json.dumps(report, indent=1) + "\n", mode=0o600)
+    _write(paths.backup_report(job.name), report)
     return is_whole
 
 
-def guests_of(job: Job, host: Host) -> list[str]:
-    """The guests of the host that *job* is of, by their records. One that is named is among them also when it is not there."""
-    host.drop()
-    records = {name: its for name, its in load_others(host.guest_records).items() if not its.is_building}
-    there = [name for name in records if name in host.containers or name in host.domains]
-    wanted = [name for name in there if job.wants(name, records[name].value(TAGS))]
-    return sorted({*wanted, *(name for name in job.guests if name not in job.exclude)})
+def verify(job: Job, percent: int | None, say: Say) -> bool:
+    """Read a share of what the repository of *job* holds. Answers whether it is what was stored; the report says what is not."""
+    began, share = time.time(), percent or job.verify_percent or PERCENT
+    report: Told = {"when": show_moment(began), "repository": job.repository, "percent": share, "result": OK}
+    try:
+        Repository(job.repository).check(share)
+        say(
+            f"{job.repository}: all that is listed is there, and the {share}% of the data that were read are what was stored"
+        )
+    except HybridError as exc:
+        report |= {"result": FAILED, "error": exc.message}
+        say(f"<3>{exc.message}")
+    _write(paths.verify_report(job.name), {**report, "seconds": round(time.time() - began, 1)})
+    return "error" not in report
+
+
+def _write(path: str, report: Told) -> None:
+    atomic.write_file(path, json.dumps(report, indent=1) + "\n", mode=0o600)
 
 
 def _run_one(guest: str, job: Job, host: Host, say: Say) -> Told:
     began = time.monotonic()
-    told: Told = {"guest": guest, "result": "ok"}
+    told: Told = {"guest": guest, "result": OK, "when": show_moment(time.time()), "repository": job.repository}
     try:
         its = take(guest, job, host)
         told |= {
@@ -82,7 +96,7 @@ def _run_one(guest: str, job: Job, host: Host, say: Say) -> Told:
         told |= {"warnings": list(its.warnings)}
         say(f"{guest}: {its.added.added} of {its.added.processed} bytes are new ({its.consistent})")
     except HybridError as exc:
-        told |= {"result": "failed", "error": exc.message}
+        told |= {"result": FAILED, "error": exc.message}
         say(f"<3>{guest}: {exc.message}")
     return {**told, "seconds": round(time.monotonic() - began, 1)}
 
@@ -101,7 +115,3 @@ def forget(
     if gone and not tries_only:
         repository.forget([its.id for its in gone])
     return gone
-
-
-def _moment(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

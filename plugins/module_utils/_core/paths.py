@@ -95,3 +95,8 @@ def repository_file(repository: str, what: str) -> str:
 def backup_report(job: str) -> str:
     """How the last run of a job went."""
     return posixpath.join(REPORT, job + ".json")
+
+
+def verify_report(job: str) -> str:
+    """How the last reading of the repository of a job went."""
+    return posixpath.join(REPORT, job + ".verify.json")

@@ -17,6 +17,16 @@ MARK = "# Written by homelab.hybrid (hypervisor_backup_jobs)."
 _RUN, _VERIFY = "homelab-hybrid-backup", "homelab-hybrid-backup-verify"
 
 
+def timer_of(job: str) -> str:
+    """The file of the timer of *job*."""
+    return f"{FOLDER}/{_RUN}@{job}.timer"
+
+
+def service_of(job: str) -> str:
+    """The unit that runs *job*."""
+    return f"{_RUN}@{job}.service"
+
+
 def timers(job: str, values: t.Mapping[str, t.Any]) -> list[str]:
     """The units that start with the host."""
     return [name for name in texts(job, values, {}) if name.endswith(".timer")]

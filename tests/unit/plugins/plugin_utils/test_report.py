@@ -187,3 +187,61 @@ def test_a_switch_is_told_while_it_is_under_way_or_what_it_took_back_is_declared
     assert lines == ([line] if line else [])
     assert found["hosts"]["alpha"]["switch"]["state"] == switch["state"]
     assert found["drifted"] is bool(plan)
+
+
+def backed_up(status: str, **more: t.Any) -> dict[str, t.Any]:
+    last = {
+        "id": "1234",
+        "made": "2026-11-28T02:30:00Z",
+        "age": 7300,
+        "consistent": "crash",
+        "added": 100,
+        "processed": 5 << 30,
+    }
+    return {
+        "guest": "web",
+        "kind": "vm",
+        "jobs": ["nightly"],
+        "status": status,
+        "backup": {**last, "job": "nightly"},
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("its", "jobs", "line"),
+    [
+        (backed_up("ok"), [{"name": "nightly"}], None),
+        (backed_up("failed", failure={"error": "no room"}), [{"name": "nightly"}], "failed: no room"),
+        (backed_up("overdue"), [{"name": "nightly"}], "overdue: its job did not run"),
+        (backed_up("overdue"), [{"name": "nightly", "state": "absent"}], None),
+        (backed_up("overdue"), [], None),
+        (backed_up("none", jobs=[], backup=None), [{"name": "nightly"}], None),
+    ],
+)
+def test_a_backup_that_a_declared_job_did_not_make_is_drift(
+    its: dict[str, t.Any], jobs: list[t.Any], line: str | None
+) -> None:
+    hostvars = {"alpha": {"hypervisor_backup_jobs": jobs}}
+    found = lab_report([{"hypervisor": "alpha", "result": {"resources": []}, "backups": [its]}], None, hostvars)
+    assert [f"{it['status']}: {it['differences']}" for it in found["entries"]] == ([line] if line else [])
+    assert found["drifted"] is bool(line)
+    assert found["hosts"]["alpha"]["backups"] == [its]
+
+
+def test_the_table_of_backups_begins_with_what_is_wrong() -> None:
+    each = [
+        backed_up("ok"),
+        backed_up("none", backup=None, guest="bare"),
+        backed_up("failed", guest="mail", failure={"error": "no room"}),
+    ]
+    found = lab_report([{"hypervisor": "alpha", "result": {"resources": []}, "backups": each}])["backups"]
+    assert [(it["guest"], it["status"], it["why"]) for it in found] == [
+        ("mail", "failed", "no room"),
+        ("bare", "none", None),
+        ("web", "ok", None),
+    ]
+    assert (
+        found[2] | {"host": "alpha", "age": "2 hours", "size": "5GiB", "new": "100", "job": "nightly", "drill": None}
+        == found[2]
+    )

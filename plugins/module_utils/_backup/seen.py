@@ -1,0 +1,184 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""What a host knows of its backups by files of its own: no repository is asked, which may be slow, or away. Only reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import typing as t
+
+from .._core import atomic, command, paths
+from .._core.errors import HybridError, ObserveError
+from .._core.units import show_moment
+from .._guest.options import TAGS
+from .._host.snapshot import Host
+from .config import Job, load
+from .guests import guests_there
+from .history import FAILED, OK, Told, loaded
+from .schedule.units import service_of, timer_of
+from .stored import seconds_of
+
+# Beside OK and FAILED what is said of a guest: its job did not run when it should have, is still to run for the first time, there never was
+# one, and there is none any more.
+OVERDUE, WAITS, NONE, NO_LONGER = "overdue", "waits", "none", "no longer"
+# A timer waits for up to a minute, a host for its network, and a job for another one that has the repository.
+_LATE_SECONDS = 3600.0
+_ELAPSES = re.compile(r"^\s*(?:Next elapse|\(in UTC\)): \S+ (\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC$", re.MULTILINE)
+
+
+def read_backups(host: Host, now: float | None = None) -> dict[str, list[Told]]:
+    """The ``backups`` of each guest of the host that this collection knows, and the ``backup_jobs``.
+
+    :raises ObserveError: when the file of the jobs cannot be read.
+    """
+    moment = time.time() if now is None else now
+    data = _configuration()
+    jobs = load(data) if data else {}
+    reports = {
+        path.removesuffix(".json"): loaded(atomic.read_text(f"{paths.REPORT}/{path}")) for path in _report_files()
+    }
+    told = {name: _job(job, data["jobs"][name], reports.get(name, {}), moment) for name, job in jobs.items()}
+    guests = guests_there(host)
+    return {
+        "backups": [
+            _guest(
+                name,
+                its.kind,
+                {job: it for job, it in jobs.items() if it.wants(name, its.value(TAGS))},
+                reports,
+                told,
+                moment,
+            )
+            for name, its in guests.items()
+        ],
+        "backup_jobs": [told[name] for name in sorted(told)],
+    }
+
+
+def _configuration() -> dict[str, t.Any]:
+    text = atomic.read_text(paths.BACKUP_CONFIG)
+    try:
+        return {} if text is None else dict(json.loads(text))
+    except (ValueError, TypeError) as exc:
+        raise ObserveError(
+            f"{paths.BACKUP_CONFIG} cannot be read: {exc}. Move it away, and run the role again"
+        ) from exc
+
+
+def _report_files() -> list[str]:
+    """The reports of jobs. No job has a dot in its name, so what else lies there is no report of one."""
+    try:
+        names = os.listdir(paths.REPORT)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if name.endswith(".json") and name.count(".") == 1)
+
+
+def _job(job: Job, values: t.Mapping[str, t.Any], report: Told, now: float) -> Told:
+    began = _seconds(report.get("began"))
+    due = _next(str(values.get("schedule")), max(began or 0.0, _written(job.name)))
+    verify = loaded(atomic.read_text(paths.verify_report(job.name)))
+    return {
+        "name": job.name,
+        "repository": job.repository,
+        "schedule": values.get("schedule"),
+        "result": report.get("result"),
+        "began": report.get("began"),
+        "ended": report.get("ended"),
+        "seconds": report.get("seconds"),
+        "error": report.get("error"),
+        "failed": {its["guest"]: its["error"] for its in report.get("guests") or () if its.get("result") == FAILED},
+        "due": None if due is None else show_moment(due),
+        "overdue": due is not None and due + _LATE_SECONDS < now and not _runs(job.name),
+        "verify": verify or None,
+    }
+
+
+def _guest(
+    name: str,
+    kind: str,
+    jobs: t.Mapping[str, Job],
+    reports: t.Mapping[str, Told],
+    told: t.Mapping[str, Told],
+    now: float,
+) -> Told:
+    entries = {job: (report.get("last") or {}).get(name) or {} for job, report in reports.items()}
+    backup = _newest({job: its[OK] for job, its in entries.items() if OK in its})
+    failure = _newest({job: its[FAILED] for job, its in entries.items() if FAILED in its})
+    # Where a job came not as far as its guests, each of them has no backup of it.
+    for job in jobs:
+        report = reports.get(job, {})
+        if report.get("error") and not any(its.get("guest") == name for its in report.get("guests") or ()):
+            whole = {"job": job, "when": report["began"], "error": report["error"]}
+            failure = max((failure, whole), key=lambda its: str((its or {}).get("when", "")))
+    return {
+        "guest": name,
+        "kind": kind,
+        "jobs": sorted(jobs),
+        "status": _status(backup, failure, {job: told[job] for job in jobs}),
+        "backup": backup and _shown_backup(backup, now),
+        "failure": failure and {key: failure.get(key) for key in ("when", "job", "error")},
+    }
+
+
+def _newest(entries: t.Mapping[str, Told]) -> Told | None:
+    whole = [{"job": job, **its} for job, its in entries.items()]
+    return max(whole, key=lambda its: str(its.get("when", "")), default=None)
+
+
+def _shown_backup(its: Told, now: float) -> Told:
+    made = _seconds(its.get("when"))
+    return {
+        "id": its.get("backup"),
+        "made": its.get("when"),
+        "age": None if made is None else max(0, int(now - made)),
+        **{key: its.get(key) for key in ("job", "repository", "consistent", "added", "processed", "seconds")},
+    }
+
+
+def _status(backup: Told | None, failure: Told | None, jobs: t.Mapping[str, Told]) -> str:
+    """In one word, of *jobs* that the guest is of today: what failed of another one is over."""
+    is_failed = failure is not None and failure["job"] in jobs
+    if is_failed and (backup is None or str(t.cast(Told, failure).get("when")) > str(backup.get("when"))):
+        return FAILED
+    if any(its["overdue"] for its in jobs.values()):
+        return OVERDUE
+    if backup is None:
+        return WAITS if jobs else NONE
+    return OK if jobs else NO_LONGER
+
+
+def _written(job: str) -> float:
+    """When the timer was written, in seconds since 1970: a time before that is none that it missed."""
+    try:
+        return os.stat(timer_of(job)).st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _next(schedule: str, after: float) -> float | None:
+    """The first moment of *schedule* after that one; ``None`` where there is none, or nobody who could say."""
+    base = show_moment(after).replace("T", " ").replace("Z", " UTC")
+    try:
+        told = command.run(["systemd-analyze", "calendar", f"--base-time={base}", "--", schedule])
+    except HybridError:
+        return None
+    found = _ELAPSES.search(told)
+    return None if found is None else _seconds(f"{found[1]}T{found[2]}Z")
+
+
+def _runs(job: str) -> bool:
+    told = command.run(["systemctl", "show", "--property=ActiveState", "--", service_of(job)], check=False)
+    return "ActiveState=activating" in told.splitlines()
+
+
+def _seconds(text: t.Any) -> float | None:
+    try:
+        return seconds_of(str(text))
+    except ValueError:
+        return None
