@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
+import backups
 import lab
 import libvirt
 import site_run
@@ -469,6 +470,8 @@ PARTS: dict[str, t.Callable[[], t.Iterator[Row]]] = {
     "machines": in_a_lab(machines_made),
     "snapshots": in_a_lab(snapshots_made),
     "clones": in_a_lab(containers_cloned),
+    "backups of containers": in_a_lab(backups.containers_backed_up),
+    "backups of machines": in_a_lab(backups.machine_backed_up),
     "containers of others": in_a_lab(containers_of_others),
     "site": in_a_lab(site_run.rows),
 }
