@@ -33,6 +33,9 @@ _SAYS = {
 _LOCKED_SECONDS, _ASK_AGAIN_SECONDS = 1800.0, 15.0
 _VERSION = re.compile(r"restic (\d+)\.(\d+)")
 _KNOWS_SPARSE = (0, 15)
+# Each snapshot of btrfs is a device of its own, and with the number of that in them all folders would be stored anew (restic#3041). restic 0.17
+# can leave it out, by a feature that later versions may no longer know, and refuse.
+_KNOWS_FEATURES, _STEADY_FOLDERS = (0, 17), "device-id-for-hardlinks"
 
 
 class RepositoryError(HybridError):
@@ -70,9 +73,10 @@ class Repository:
             files["AWS_SHARED_CREDENTIALS_FILE"] = credentials
         return {**files, "RESTIC_CACHE_DIR": _CACHE}
 
-    def _run(self, *words: str, cwd: str | None = None, waits: bool = True) -> str:
+    def _run(self, *words: str, cwd: str | None = None, waits: bool = True, features: str = "") -> str:
         """What restic prints. While another one holds the repository alone it is asked again."""
         environment, until = self._environment(), time.monotonic() + _LOCKED_SECONDS
+        environment |= {"RESTIC_FEATURES": features} if features else {}
         while True:
             try:
                 return command.run(["restic", *words], env=environment, cwd=cwd, keep_fds=self.fds)
@@ -140,7 +144,7 @@ class Repository:
         words += [word for pattern in exclude for word in ("--exclude", pattern)]
         words += ["--limit-upload", str(bandwidth)] if bandwidth else []
         try:
-            told = _summary(self._run(*words, folder))
+            told = _summary(self._run(*words, folder, features=_features()))
         except command.CommandError as exc:
             if exc.rc != _PARTIAL:
                 raise self._explained(exc) from exc
@@ -208,6 +212,13 @@ class Repository:
 def digs_holes() -> bool:
     """Whether a restore keeps the holes in files by itself."""
     return _version() >= _KNOWS_SPARSE
+
+
+@functools.cache
+def _features() -> str:
+    """What is asked of restic beside what it does by itself."""
+    known = command.run(["restic", "features"]) if _version() >= _KNOWS_FEATURES else ""
+    return _STEADY_FOLDERS if _STEADY_FOLDERS in known else ""
 
 
 @functools.cache
