@@ -448,6 +448,8 @@ options:
       hooks:
         description:
           - What is run inside the container around each backup, by C(/bin/sh) as root. One that does not run is backed up without it.
+          - The roles of services bring hooks of their own, programs in C(/etc/homelab_hybrid/backup.d) of the container, which run between the two. Where one
+            of its services brings none, the backup is as a power cut would leave it.
         type: dict
         suboptions:
           before:
@@ -459,8 +461,9 @@ options:
             elements: str
           after:
             description:
-              - Commands, one after another, that undo what those before the backup did. They run whatever became of it, also where the host or the
-                program was lost meanwhile; then as soon as the next backup or C(homelab-hybrid-backup tidy) runs.
+              - Commands, one after another, that undo what those before the backup did. They run as soon as the guest is captured, before all of it is
+                stored, and whatever became of that. Where the program that backs up was killed they are run by the next backup or
+                C(homelab-hybrid-backup tidy). One that fails makes the run fail, and the backup stays.
               - 'B(In short:) live. C(unset) sets it to nothing. Allowed: lines for a shell.'
             type: list
             elements: str

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import typing as t
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.seen import read_backups
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.tests.harness import backups
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
@@ -90,6 +93,85 @@ def test_what_is_excluded_is_not_stored_and_what_is_missing_of_the_data_is_told(
     missing = f"the data at /srv/nowhere of {ct.NAME} are not in its backup: there is no such path"
     assert told["warnings"] == [missing]
     assert (cache / "below" / "page").exists() and ct.left_of_a_backup() == []
+
+
+def shell(script: str) -> str:
+    """What a shell inside prints."""
+    return ct.inside("/bin/sh", "-c", script)
+
+
+def bring_hook(name: str, before: str, after: str = "true") -> None:
+    """What the role of a service leaves in a guest: a program, and the record of the service."""
+    program = f"#!/bin/sh\ncase $1 in before) {before} ;; after) {after} ;; esac\n"
+    shell("mkdir -p /etc/homelab_hybrid/backup.d /var/lib/homelab_hybrid/services")
+    shell(
+        f"printf '%s' '{program}' > /etc/homelab_hybrid/backup.d/{name}; chmod 700 /etc/homelab_hybrid/backup.d/{name}"
+    )
+    bring_record(name)
+
+
+def bring_record(name: str) -> None:
+    shell(f"""echo '{{"in_force": {{}}}}' > /var/lib/homelab_hybrid/services/{name}.json""")
+
+
+def test_hooks_let_the_programs_of_a_guest_write_down_what_they_know(tmp_path: Path) -> None:
+    hooks = {"before": ["echo own >> /srv/order", "echo $HOME $0 > /srv/dump"], "after": ["echo own >> /srv/order"]}
+    ct.make(state="started", backup={"hooks": hooks})
+    shell("mkdir -p /srv")
+    bring_hook("web", "echo web >> /srv/order; echo row > /srv/web.dump", "echo web >> /srv/order; rm /srv/web.dump")
+    # What is no program of a service is not run.
+    shell("echo 'touch /srv/wrong' > /etc/homelab_hybrid/backup.d/web.orig; chmod 700 /etc/homelab_hybrid/backup.d/*")
+    shell("echo 'touch /srv/wrong' > /etc/homelab_hybrid/backup.d/note")
+    backups.backup("run", backups.JOB)
+    (its,) = backups.listed(ct.REPOSITORY)
+    assert "consistent=application" in its["tags"]
+    backups.restic(ct.REPOSITORY, "restore", its["id"], "--target", str(tmp_path))
+    srv = tmp_path / str(SHOWN).lstrip("/") / "rootfs" / "srv"
+    assert (srv / "web.dump").read_text(encoding="utf-8") == "row\n"
+    assert (srv / "order").read_text(encoding="utf-8") == "own\nweb\n"
+    assert shell("cat /srv/order; ls /srv") == "own\nweb\nweb\nown\ndump\norder"
+    assert ct.left_of_a_backup() == []
+
+    bring_record("db")
+    backups.backup("run", backups.JOB)
+    assert backups.report()["guests"][0]["consistent"] == "crash"
+    bring_hook("db", "echo no such table >&2; exit 3", "touch /srv/undone")
+    done = backups.backup("run", backups.JOB, check=False)
+    failed = f"backup: /etc/homelab_hybrid/backup.d/db before failed inside {ct.NAME}: no such table"
+    assert done.returncode == 1 and failed in done.stderr
+    assert backups.report()["guests"][0]["error"] == failed
+    assert len(backups.listed(ct.REPOSITORY)) == 2 and shell("ls /srv/undone")
+    bring_hook("db", "true", "echo away >&2; false")
+    done = backups.backup("run", backups.JOB, check=False)
+    assert done.returncode == 1 and "is whole, and stored" in done.stderr and "db after failed" in done.stderr
+    assert len(backups.listed(ct.REPOSITORY)) == 3
+    assert ct.left_of_a_backup() == [] and ct.state() == "RUNNING"
+
+
+def test_what_hooks_did_is_undone_though_the_run_was_killed_in_one(pool: str) -> None:
+    hooks = {"before": ["touch /srv/held", "sleep 600"], "after": ["rm /srv/held"]}
+    ct.make(state="started", backup={"hooks": hooks})
+    shell("mkdir -p /srv")
+    bring_hook("web", "true", "touch /srv/undone")
+    job = subprocess.Popen([backups.PROGRAM, "run", backups.JOB], start_new_session=True)
+    wait_until("the hook", lambda: (ct.rootfs() / "srv" / "held").exists(), timeout_seconds=30)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    assert shell("ls /srv") == "held" and ct.left_of_a_backup() != []
+    converge_now(ct.CONTAINER, {"name": ct.NAME, "unset": ["backup.hooks.before", "backup.hooks.after"]})
+    backups.backup("tidy")
+    assert shell("ls /srv") == "undone" and ct.left_of_a_backup() == [] and ct.state() == "RUNNING"
+
+
+@pytest.mark.parametrize("power", ["stopped", "frozen"])
+def test_a_guest_whose_programs_do_not_run_is_backed_up_without_its_hooks(pool: str, power: str) -> None:
+    ct.make(state="started", backup={"hooks": {"before": ["touch /wrong"], "after": ["touch /wrong"]}})
+    ct.run(*(("lxc-stop", "-k") if power == "stopped" else ("lxc-freeze",)), "-n", ct.NAME)
+    backups.backup("run", backups.JOB)
+    assert backups.report()["guests"][0]["consistent"] == ("application" if power == "stopped" else "crash")
+    assert not (ct.rootfs() / "wrong").exists() and ct.state() == power.upper()
+    if power == "frozen":
+        ct.run("lxc-unfreeze", "-n", ct.NAME)
 
 
 def test_what_is_written_by_a_second_job_at_once_waits_for_the_first(pool: str) -> None:

@@ -101,12 +101,32 @@ def test_what_the_guest_writes_while_it_is_read_is_not_in_the_copy() -> None:
 
 def test_hooks_run_inside_before_and_after_and_one_that_fails_ends_it() -> None:
     with shown(hooks=Hooks(("echo dumped > /mnt/dump; sync",), ("rm /mnt/dump",))):
-        assert text_in(FOLDER / "disks/data.raw", "/dump") == "dumped\n" and inside("cat /mnt/dump") == "dumped"
-    assert inside("ls /mnt/dump 2> /dev/null || echo gone") == "gone"
+        assert text_in(FOLDER / "disks/data.raw", "/dump") == "dumped\n"
+        # It is undone as soon as all is captured, and not when all is stored.
+        assert inside("ls /mnt/dump 2> /dev/null || echo gone") == "gone"
     why = r"'echo no disk >&2; false' ended with 1 inside hlvm-tiny: no disk"
     with pytest.raises(HybridError, match=why), shown(hooks=Hooks(("echo no disk >&2; false",), ())):
         raise AssertionError("it was shown")
     assert not is_frozen() and "None" in virsh("domjobinfo", NAME)
+
+
+def test_services_write_down_what_they_know_and_one_that_nobody_asks_makes_it_crash_consistent() -> None:
+    hook = "/etc/homelab_hybrid/backup.d/web"
+    inside("mkdir -p /etc/homelab_hybrid/backup.d /var/lib/homelab_hybrid/services")
+    inside(f"printf '#!/bin/sh\\necho $1 >> /mnt/order; sync\\n' > {hook}; chmod 700 {hook}")
+    with shown() as its:
+        assert its.consistent == "application" and its.trouble == ""
+        assert (
+            text_in(FOLDER / "disks/data.raw", "/order") == "before\n" and inside("cat /mnt/order") == "before\nafter"
+        )
+    inside("echo '\"in_force\"' > /var/lib/homelab_hybrid/services/db.json")
+    with shown() as its:
+        assert its.consistent == "crash"
+    inside("rm /var/lib/homelab_hybrid/services/db.json")
+    inside(f"printf '#!/bin/sh\\necho no disk >&2; test $1 = before\\n' > {hook}")
+    with shown() as its:
+        assert "web after failed" in its.trouble and its.trouble.endswith("no disk")
+    inside(f"rm {hook}")
 
 
 def test_a_capture_that_fails_while_the_guest_is_frozen_thaws_it(monkeypatch: pytest.MonkeyPatch) -> None:

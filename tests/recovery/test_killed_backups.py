@@ -19,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("no_container", "_repository")
 
 @pytest.mark.parametrize("mode", ["snapshot", "suspend", "stop"])
 def test_a_run_that_is_killed_anywhere_leaves_nothing_that_the_next_does_not_take_back(pool: str, mode: str) -> None:
-    ct.make(state="started", wait_for=[])
+    hooks = {"before": ["touch /held"], "after": ["rm -f /held"]}
+    ct.make(state="started", wait_for=[], backup={"hooks": hooks})
     converge_now(backups.BACKUP, backups.declared(ct.REPOSITORY, mode=mode))
     backups.backup("run", backups.JOB)
     killed = []
@@ -30,7 +31,8 @@ def test_a_run_that_is_killed_anywhere_leaves_nothing_that_the_next_does_not_tak
         killed.append(before)
         backups.backup("tidy")
         assert ct.left_of_a_backup() == [], before
-        assert ct.state() == "RUNNING", before
+        assert ct.state() == "RUNNING" and not (ct.rootfs() / "held").exists(), before
+    assert sum("lxc-attach" in step for step in killed) == 4, killed
     assert any("mount --bind" in step for step in killed) and any("restic backup" in step for step in killed), killed
     assert any(("btrfs" if pool == "btrfs" else "rsync") in step for step in killed), killed
     backups.backup("run", backups.JOB)

@@ -66,6 +66,7 @@ SCENARIO = Scenario(
     write=("mosquitto_pub", *USER, "-t", "row", "-r", "-q", "1", "-m", "kept"),
     read=("mosquitto_sub", *USER, "-t", "row", "-C", "1", "-W", "5"),
     row="kept",
+    dump=("grep", "-ao", "kept", "/var/lib/mosquitto/mosquitto.db"),
     logins=(
         ("mosquitto_pub", "-t", "row", "-m", "no"),
         ("mosquitto_pub", "-u", "house", "-P", "", "-t", "row", "-m", "no"),

@@ -268,6 +268,7 @@ SCENARIO = Scenario(
     write=take_in("4711"),
     read=call("4711", "0"),
     row="Invoice 4711",
+    dump=("pg_restore", "--file=-", "/var/lib/paperless_ngx/dump/backup.dump"),
     logins=(
         *(call(who) for who in ("admin:admin", "admin:paperless", "admin:", "paperless:paperless")),
         call("visitor"),

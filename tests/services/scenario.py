@@ -41,7 +41,7 @@ class Scenario:
     commands in the guest: what the first wrote the second prints, ``row``. ``logins`` are commands in the guest that log in with what
     upstreams and others ship as a password, or without any; none may succeed. ``judge`` is a client that others wrote, at the address
     of the guest. The guest has ``features``, and what ``prepare`` brings into it before. ``refusals`` are variables that what stands
-    refuses before anything is done, each with a part of the sentence.
+    refuses before anything is done, each with a part of the sentence. ``dump`` prints ``row`` too, out of what the hook of its backups wrote.
     """
 
     role: str
@@ -62,6 +62,7 @@ class Scenario:
     variant: str = ""
     prepare: t.Callable[[], None] | None = None
     refusals: tuple[tuple[Variables, str], ...] = ()
+    dump: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
@@ -56,6 +57,23 @@ def row(scenario: Scenario) -> bool:
     return scenario.row in guest.inside(*scenario.read, check=False)
 
 
+def check_backup(scenario: Scenario) -> None:
+    """A backup asks the guest to write down what is in its memory, while it goes on; and the guest knows what it is to ask."""
+    hook = f"/etc/homelab_hybrid/backup.d/{scenario.role}"
+    if scenario.dump:
+        assert scenario.row not in guest.inside(*scenario.dump, check=False)
+    began = guest.inside("systemctl", "show", "--property=ActiveEnterTimestamp", scenario.unit, *scenario.units)
+    for word in ("before", "after", "before", "after"):
+        guest.inside(hook, word)
+    assert guest.inside("systemctl", "show", "--property=ActiveEnterTimestamp", scenario.unit, *scenario.units) == began
+    assert not scenario.dump or scenario.row in guest.inside(*scenario.dump)
+    record = json.loads(guest.inside("cat", f"/var/lib/homelab_hybrid/services/{scenario.role}.json"))
+    ports = {f"{each.get('protocol', 'tcp')} {each['port']}" for each in record["told"]["listens"]}
+    assert ports <= {f"{each.split()[0]} {each.rpartition(':')[2]}" for each in scenario.listens}
+    assert all(guest.status("test", "-e", path) == 0 for path in record["told"]["data"])
+    assert row(scenario)
+
+
 def outside(scenario: Scenario) -> bool:
     """Whether each port of TCP answers the hypervisor, as it would another guest."""
     ports = [each.rpartition(":")[2] for each in scenario.listens if each.startswith("tcp 0.0.0.0")]
@@ -82,6 +100,7 @@ def test_a_service_has_a_way_back(scenario: Scenario, releases: guest.Releases, 
         scenario.judge(guest.ADDRESS)
     guest.inside(*scenario.write)
     assert row(scenario)
+    check_backup(scenario)
 
     for unit in (scenario.unit, *scenario.units):
         guest.inside("systemctl", "stop", unit)
@@ -107,5 +126,5 @@ def test_a_service_has_a_way_back(scenario: Scenario, releases: guest.Releases, 
     assert listeners(scenario) == before | scenario.stays
     for unit in (scenario.unit, *scenario.units):
         assert guest.status("systemctl", "cat", unit) != 0, unit
-    for path in scenario.gone:
+    for path in (*scenario.gone, f"/etc/homelab_hybrid/backup.d/{scenario.role}"):
         assert guest.status("test", "-e", path) != 0, path

@@ -19,6 +19,7 @@ from .._core.errors import ApplyError, HybridError, LockTimeout
 from .._core.reference import Reference
 from .._core.removal import remove_tree
 from .._guest.capture import Hooks, Wish
+from .._guest.hooks import HookError
 from .._guest.options import BACKUP_DATA, BACKUP_EXCLUDE, BACKUP_HOOKS
 from .._guest.record import GuestRecord
 from .._guest.recorded import load_file
@@ -85,6 +86,8 @@ def _take(guest: str, record: GuestRecord, job: Job, host: Host, fds: t.Sequence
             with contextlib.suppress(HybridError):
                 repository.forget_one(stored.id)
         raise
+    if its.trouble:
+        raise HookError(f"{its.trouble}. The backup {stored.id[:8]} is whole, and stored")
     return Taken(stored, its.consistent, its.warnings)
 
 
@@ -99,7 +102,12 @@ def clear(guest: str, host: Host, fds: t.Sequence[int]) -> bool:
     begun = json.loads(text)
     with lock.hold((Reference(GUEST, guest),), ()):
         host.drop()
-        KINDS[begun["kind"]].take_back(guest, paths.capture_folder(guest), begun, host, fds)
+        try:
+            KINDS[begun["kind"]].take_back(guest, paths.capture_folder(guest), begun, host, fds)
+        except HookError:
+            # All else is taken back. It is told, and not tried for ever: the next backup runs these hooks anyway.
+            _forget(guest)
+            raise
     _forget(guest)
     return True
 

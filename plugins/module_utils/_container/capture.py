@@ -12,12 +12,14 @@ while it stands still. One that does not run is read where it lies.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import typing as t
 
 from .._core import atomic, command, lock
 from .._core.errors import ApplyError
 from .._core.reference import Reference
+from .._guest import hooks
 from .._guest.capture import APPLICATION, CRASH, STOP, SUSPEND, Begun, Captured, Note, Wish
 from .._guest.content import Content, show_copied
 from .._guest.recorded import load_file
@@ -27,7 +29,7 @@ from .._host.snapshot import GUEST, Host
 from .._storage.choice import drivers_of
 from .._storage.driver import SNAPSHOT, Driver, Snapshotting
 from .._storage.volume import Volume
-from . import content, power
+from . import content, live, power
 from .listed import configs
 from .mount import bind_entries
 from .state import ROOTFS
@@ -37,7 +39,7 @@ from .tree import Tree
 _KEPT = "+backup"
 CONFIG = "config"
 _HELD, _FROZEN, _STOPPED = "held", "frozen", "stopped"
-_VOLUME = "volume"
+_VOLUME, _HOOKED = "volume", "hooked"
 _HOOK_SECONDS, _SHUTDOWN_SECONDS, _UMOUNT_SECONDS = 3600, 120, 60
 # Owners by number, hard links, holes, ACLs and attributes: the copy is what is restored one day.
 _COPY = ["rsync", "-aHAXS", "--numeric-ids", "--one-file-system", "--delete"]
@@ -53,10 +55,12 @@ def captured(wish: Wish, host: Host, note: Note, fds: t.Sequence[int]) -> t.Iter
     """
     run = _Capture(wish, host, note, fds)
     try:
+        # Dumps take their time, and nobody is to wait for the guest that long.
+        run.hook()
         with lock.hold((Reference(GUEST, wish.guest),), ()):
             host.drop()
             its = run.begin()
-        yield its
+        yield its._replace(trouble=run.unhook())
         run.check_whole()
     finally:
         run.end()
@@ -71,6 +75,8 @@ def take_back(guest: str, folder: str, begun: Begun, host: Host, fds: t.Sequence
     _unmount(os.path.join(folder, ROOTFS))
     if begun.get(_VOLUME):
         _remove(_volume_of(begun[_VOLUME]), host)
+    if _HOOKED in begun:
+        _unhook(guest, begun[_HOOKED], host)
 
 
 class _Capture:
@@ -81,10 +87,11 @@ class _Capture:
         self.host = host
         self.note = note
         self.fds = fds
+        self.written = hooks.Written()
         self.is_hooked = False
         self.kept: Volume | None = None
-        # Where the root of one that does not run is read, and nothing keeps it from being started.
-        self.is_bare = False
+        # The power of one that does not run, whose root is read where it lies, and which nothing keeps from being started.
+        self.bare: str | None = None
 
     @property
     def guest(self) -> str:
@@ -96,21 +103,42 @@ class _Capture:
             raise ApplyError(its.obstacle)
         return its
 
+    def hook(self) -> None:
+        """Let its programs write down what they know.
+
+        :raises HookError:
+        """
+        if self._look().power == "started":
+            self.note(**{_HOOKED: list(self.wish.hooks.after)})
+            self.is_hooked = True
+            self.written = hooks.before(self.guest, self.wish.hooks, functools.partial(_run_inside, self.guest))
+            self.is_hooked = bool(self.written.ran or self.wish.hooks.after)
+            self.note(**{_HOOKED: list(self.wish.hooks.after) if self.is_hooked else None})
+
+    def unhook(self) -> str:
+        """Undo that. Returns what went wrong."""
+        try:
+            if self.is_hooked:
+                _unhook(self.guest, self.wish.hooks.after, self.host)
+        except hooks.HookError as exc:
+            return exc.message
+        finally:
+            self.is_hooked = False
+        self.note(**{_HOOKED: None})
+        return ""
+
     def begin(self) -> Captured:
         its, record = self._look(), load_file(self.host.record("guests", self.guest))
         runs = its.power == "started"
-        if runs and self.wish.hooks.before:
-            self.is_hooked = True
-            _run_hooks(self.guest, self.wish.hooks.before)
         volume = its.volumes[ROOTFS]
         driver = drivers_of(self.host)[volume.pool]
         size = t.cast(Snapshotting, driver).used_bytes(volume)
-        place = self._place(volume, driver, size, runs=runs)
+        place = self._place(volume, driver, size, its.power)
         _mount(place, os.path.join(self.wish.folder, ROOTFS))
         config = atomic.read_text(config_path(self.guest)) or ""
         atomic.write_file(os.path.join(self.wish.folder, CONFIG), config, mode=0o600)
-        # A shutdown and the hooks of its owner let all programs write what they know; of what stands still in the middle nobody knows.
-        is_whole = its.power == "stopped" or (runs and (self.is_hooked or self.wish.mode == STOP))
+        # A shutdown and hooks let all programs write what they know; of what stands still in the middle nobody knows.
+        is_whole = its.power == "stopped" or (runs and (self.written.is_whole or self.wish.mode == STOP))
         # Nobody but root may pass a snapshot: what the root has itself is told beside.
         mode, limit = os.stat(driver.location(volume)).st_mode & 0o7777, driver.limit(volume).size
         root = {"file": ROOTFS, "pool": volume.pool, "kind": volume.kind, "used": size, "mode": mode}
@@ -142,12 +170,12 @@ class _Capture:
             elif not Tree(os.path.join(self.wish.folder, ROOTFS)).has(path):
                 yield f"the data at {path} of {self.guest} are not in its backup: there is no such path"
 
-    def _place(self, volume: Volume, driver: Driver, size: int, *, runs: bool) -> str:
+    def _place(self, volume: Volume, driver: Driver, size: int, power_now: str) -> str:
         """Where the root lies as of one moment."""
-        able = t.cast(Snapshotting, driver)
+        able, runs = t.cast(Snapshotting, driver), power_now == "started"
         shares = driver.obstacle(SNAPSHOT) is None and able.snapshot_bytes(volume) == 0
         if not shares and not runs:
-            self.is_bare = True
+            self.bare = power_now
             return driver.location(volume)
         if not shares and size > driver.usage().available:
             raise ApplyError(
@@ -194,27 +222,33 @@ class _Capture:
         :raises ApplyError: when it was.
         """
         self.host.drop()
-        if self.is_bare and self._look().power != "stopped":
+        if self.bare is not None and self._look().power != self.bare:
             raise ApplyError(f"{self.guest} was started while it was read, and what was stored is of no one moment")
 
     def end(self) -> None:
         """Take back what was done, all of it, whatever fails."""
         with contextlib.ExitStack() as stack:
-            if self.is_hooked and self.wish.hooks.after:
-                stack.callback(_run_hooks, self.guest, self.wish.hooks.after)
+            # Why it failed says more than what went wrong after it.
+            stack.callback(self.unhook)
             if self.kept is not None:
                 stack.callback(_remove, self.kept, self.host)
             stack.callback(_unmount, os.path.join(self.wish.folder, ROOTFS))
 
 
-def _run_hooks(guest: str, commands: t.Sequence[str]) -> None:
-    for line in commands:
-        argv = ["lxc-attach", "-n", guest, "--clear-env", "-v", _PATH, "--", "/bin/sh", "-c", line]
-        try:
-            command.run(argv, timeout=_HOOK_SECONDS)
-        except command.CommandError as exc:
-            said = exc.stderr.strip().rpartition("\n")[2]
-            raise ApplyError(f"backup: {line!r} ended with {exc.rc} inside {guest}: {said or 'no message'}") from exc
+def _run_inside(guest: str, *words: str) -> hooks.Said:
+    argv = ["lxc-attach", "-n", guest, "--clear-env", "-v", _PATH, "--", "/bin/sh", "-c", *words]
+    try:
+        return hooks.Said(0, command.run(argv, timeout=_HOOK_SECONDS))
+    except command.CommandError as exc:
+        return hooks.Said(exc.rc, exc.stdout, exc.stderr)
+
+
+def _unhook(guest: str, lines: t.Sequence[str], host: Host) -> None:
+    """Undo what hooks did in a container, unless it went down with what they did."""
+    host.drop()
+    entry = host.containers.get(guest)
+    if entry is not None and entry.is_running and live.settled_state(live.handle(guest)) == "RUNNING":
+        hooks.after(guest, lines, functools.partial(_run_inside, guest))
 
 
 def _mount(source: str, target: str) -> None:

@@ -17,7 +17,7 @@ APPLICATION, CRASH = "application", "crash"
 
 
 class Hooks(t.NamedTuple):
-    """What is run by a shell inside the guest: *before* it is captured, and *after*, whatever became of that."""
+    """What its owner wants to be run by a shell inside the guest: *before* it is captured, and *after*, whatever became of that."""
 
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Captured(t.NamedTuple):
     *consistent* is ``application`` or ``crash``. *volumes* says of each item its ``file`` in the folder, the ``pool`` that it lies in, its
     ``kind``, what it holds in bytes (``used``) and what a restore has to know besides. *definition* is the file in the folder with the
     definition of the guest. *left_out* are patterns of paths in the folder that are not stored: of a path without ``*?[\\`` itself, and
-    with ``/*`` behind it what lies there.
+    with ``/*`` behind it what lies there. *trouble* is what went wrong in the guest once all was captured.
     """
 
     consistent: str
@@ -53,6 +53,7 @@ class Captured(t.NamedTuple):
     macs: t.Mapping[str, str] = {}
     warnings: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    trouble: str = ""
 
 
 # Writes down, before it is done, what a later run has to take back if this one is killed: values of JSON by name, ``None`` for no more.

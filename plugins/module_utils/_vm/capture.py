@@ -14,28 +14,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 import typing as t
 
 from .._core import atomic, command, libraries, lock
 from .._core.errors import ApplyError, HybridError, WaitTimeout
 from .._core.reference import Reference
 from .._core.waiting import wait_until
+from .._guest import hooks
 from .._guest.capture import APPLICATION, CRASH, SNAPSHOT, STOP, Begun, Captured, Note, Wish
 from .._host import mounts
 from .._host.libvirt import errors_of
 from .._host.snapshot import GUEST, Host
 from .._storage.volume import BLOCK
 from . import power, serving
-from .agent import Agent
+from .agent import Agent, AgentError, AgentSilent
 from .agent_session import connect
-from .copied_disks import CopiedDisk, Machine, look
+from .copied_disks import CopiedDisk, look
 from .returning import cards_of
 from .xml import domain as domain_xml
 
 DISKS, BESIDE, SEED, FLAGS = "disks", "beside", "seed", "flags.json"
 DEFINITION = "domain.xml"
-_HELD, _STOPPED, _SCRATCH = "held", "stopped", "scratch"
-_AGENT_SECONDS, _HOOK_SECONDS, _SHUTDOWN_SECONDS, _MOUNT_SECONDS = 30, 3600, 120, 60
+_HELD, _STOPPED, _SCRATCH, _HOOKED = "held", "stopped", "scratch", "hooked"
+_AGENT_SECONDS, _HOOK_SECONDS, _SHUTDOWN_SECONDS, _START_SECONDS, _MOUNT_SECONDS = 30, 3600, 120, 300, 60
 # What libvirt waits for an agent by itself: for ever (virDomainAgentResponseTimeoutValues).
 _FOR_EVER = -2
 _BLOCK = 512
@@ -49,10 +51,12 @@ def captured(wish: Wish, host: Host, note: Note, fds: t.Sequence[int]) -> t.Iter
     """
     run = _Capture(wish, host, note)
     try:
+        # Dumps take their time, and nobody is to wait for the machine that long.
+        run.hook()
         with lock.hold((Reference(GUEST, wish.guest),), ()):
             host.drop()
             its = run.begin()
-        yield its
+        yield its._replace(trouble=run.unhook())
         run.check_whole()
     except BaseException:
         # Why it failed says more than what could not be undone, which is noted and tried again.
@@ -78,6 +82,9 @@ def take_back(guest: str, folder: str, begun: Begun, host: Host, fds: t.Sequence
         _unmount(folder)
     with _noting(errors):
         serving.remove_scratch(guest, begun.get(_SCRATCH, ()))
+    with _noting(errors):
+        if domain is not None and begun.get(_HOOKED) is not None:
+            _unhook(domain, begun[_HOOKED])
     if errors:
         raise errors[0]
 
@@ -99,7 +106,7 @@ class _Capture:
         self._note = note
         self.begun: dict[str, t.Any] = {}
         self.warnings: list[str] = []
-        self.is_hooked = False
+        self.written = hooks.Written()
         self.programs = contextlib.ExitStack()
         self.watch: serving.Watch | None = None
         # Of a machine that does not run, which nothing keeps from being started.
@@ -109,6 +116,41 @@ class _Capture:
         self._note(**begun)
         self.begun |= begun
 
+    def hook(self) -> None:
+        """Let its programs write down what they know.
+
+        :raises HookError:
+        """
+        its, wanted = look(self.wish.guest, self.host), self.wish.hooks
+        if its.power != "started":
+            return
+        if not its.has_agent:
+            if wanted.before or wanted.after:
+                raise hooks.HookError(f"backup: no agent answers in {its.name} that would run its hooks")
+            return
+        self.note(**{_HOOKED: list(wanted.after)})
+        try:
+            self.written = hooks.before(its.name, wanted, _runner(its.name))
+        except (AgentError, AgentSilent) as exc:
+            if wanted.before or wanted.after:
+                raise hooks.HookError(f"backup: the hooks of {its.name} were not run: {exc.message}") from exc
+            # Windows has no shell, and an agent may be kept from running programs.
+        if not self.written.ran and not wanted.after:
+            self.note(**{_HOOKED: None})
+
+    def unhook(self) -> str:
+        """Undo that. Returns what went wrong."""
+        lines = self.begun.get(_HOOKED)
+        self.begun[_HOOKED] = None
+        if lines is None:
+            return ""
+        try:
+            _unhook(self.domain, lines)
+        except HybridError as exc:
+            return exc.message
+        self.note(**{_HOOKED: None})
+        return ""
+
     def begin(self) -> Captured:
         self.machine = look(self.wish.guest, self.host)
         self.domain = self.machine.domain
@@ -117,9 +159,6 @@ class _Capture:
             f"the disk {name} of {self.machine.name} is not in its backup: {why}"
             for name, why in self.machine.left_out.items()
         ]
-        if self.wish.hooks.before and self.machine.power == "started":
-            self.is_hooked = True
-            _run_hooks(self.machine, self.wish.hooks.before)
         consistent = self._begin_running() if runs else self._begin_stopped()
         self._keep_beside()
         os.makedirs(os.path.join(self.wish.folder, DISKS), mode=0o700)
@@ -161,7 +200,7 @@ class _Capture:
         finally:
             _let_go(self.domain, self.begun, is_frozen=is_frozen)
         self.note(**{_HELD: None})
-        return APPLICATION if is_frozen else CRASH
+        return APPLICATION if is_frozen and not self.written.bare else CRASH
 
     def _freeze(self) -> bool:
         why = "no agent answers" if not self.machine.has_agent else _freeze(self.domain)
@@ -240,9 +279,6 @@ class _Capture:
         # The programs that served the files end by themselves when these are gone.
         with _noting(errors), self.programs:
             pass
-        with _noting(errors):
-            if self.is_hooked and self.wish.hooks.after:
-                _run_hooks(self.machine, self.wish.hooks.after)
         if errors:
             raise errors[0]
 
@@ -314,10 +350,39 @@ def _start_again(domain: t.Any, begun: Begun) -> None:
             domain.create()
 
 
-def _run_hooks(machine: Machine, lines: t.Sequence[str]) -> None:
-    agent = Agent(connect(machine.name, _HOOK_SECONDS))
-    for line in lines:
-        done = agent.run("/bin/sh", ["-c", line])
-        if done.rc != 0:
-            said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            raise ApplyError(f"backup: {line!r} ended with {done.rc} inside {machine.name}: {said or 'no message'}")
+def _runner(name: str) -> hooks.Run:
+    """What runs a shell inside through the agent, which answers at once also while that works."""
+    until = time.monotonic() + _HOOK_SECONDS
+
+    def pause(seconds: float) -> None:
+        if time.monotonic() > until:
+            raise hooks.HookError(f"backup: a hook of {name} took longer than {_HOOK_SECONDS} s")
+        time.sleep(seconds)
+
+    agent = Agent(connect(name, _AGENT_SECONDS), pause)
+
+    def run(*words: str) -> hooks.Said:
+        done = agent.run("/bin/sh", ["-c", *words])
+        return hooks.Said(done.rc, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    return run
+
+
+def _answers(name: str) -> bool:
+    try:
+        Agent(connect(name, _AGENT_SECONDS)).ask("guest-ping")
+    except AgentSilent:
+        return False
+    return True
+
+
+def _unhook(domain: t.Any, lines: t.Sequence[str]) -> None:
+    """Undo what hooks did in a machine, unless it went down with what they did."""
+    library, name = libraries.libvirt(), str(domain.name())
+    if domain.isActive() and domain.state()[0] == library.VIR_DOMAIN_RUNNING:
+        try:
+            # It may have been shut down meanwhile, and starts again.
+            wait_until(f"the agent of {name}", lambda: _answers(name), timeout_seconds=_START_SECONDS)
+            hooks.after(name, lines, _runner(name))
+        except (AgentError, AgentSilent, WaitTimeout) as exc:
+            raise hooks.HookError(f"backup: what the hooks of {name} did was not undone: {exc.message}") from exc
