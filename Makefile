@@ -206,7 +206,7 @@ clones: host ## Clone a running Debian 13 that is frozen by its agent, and show 
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/clones.py
 
 .PHONY: appliances
-appliances: host ## Boot whole systems: Debian 13 with secure boot and a TPM; one that Debian's installer installs; what stands in for OPNsense, TrueNAS, Windows and Home Assistant OS; give a card and a stick of a host to a machine; restart a host whose NAS is its own guest
+appliances: host ## Boot whole systems: Debian 13 with secure boot and a TPM; one that Debian's installer installs; what stands in for OPNsense, TrueNAS, Windows and Home Assistant OS; give a card and a stick of a host to a machine; build a host whose NAS is its own guest by one run, and restart it
 	@$(TALLY) start appliances
 	@status=0; $(TALLY) pytest appliances -- -q $(call IN_CELLS,2) --dist loadfile --no-loadscope-reorder tests/appliances || status=1; \
 	$(TALLY) report appliances || status=1; exit $$status

@@ -1,16 +1,20 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host whose NAS is its own guest: it starts and is shut down whether or not that answers, and a run ends in time with a sentence.
+"""A host whose NAS is its own guest: one run of `site` builds it, it starts and is shut down whether or not that answers, and a run ends in time
+with a sentence.
 
-The host is an ordinary machine, which has what this one lacks: a kernel with NFS, and systemd. The server is a program in a container of it.
-What is run is the code of the modules, on the host itself: over ssh each task would cost more than all of this.
+The host is an ordinary machine, which has what this one lacks: a kernel with NFS and CIFS, and systemd. The servers are programs in a container
+of it. Playbooks run first, on the host as it is after its installation. What comes then is run by the code of the modules, on the host itself:
+over ssh each task would cost more than all of this.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import subprocess
 import tarfile
 import time
@@ -94,6 +98,68 @@ else:
     warnings = outcome.warnings
 print(json.dumps({"warnings": warnings, **outcome.result()}, default=str))
 """
+# A collection of a user, whose role sets up on the NAS what its guests stand on. Before it ran the servers of the image serve nothing of it.
+PASSWORD = "correct-horse"
+SMB = """\
+[global]
+server role = standalone server
+disable netbios = yes
+smb ports = 445
+load printers = no
+[music]
+path = /export/music
+valid users = player
+force user = root
+read only = no
+"""
+ROLE = {
+    "vars/main.yml": "__share_service: {title: Share}\n",
+    "meta/argument_specs.yml": "argument_specs: {main: {options: {share_password: {type: str, required: true}}}}\n",
+    "files/ganesha.conf": GANESHA,
+    "files/smb.conf": SMB,
+    "tasks/main.yml": """\
+- name: Make the folders
+  ansible.builtin.file:
+    path: "/export/{{ item }}"
+    state: directory
+    mode: "0777"
+  loop: [films, music]
+- name: Say what is served
+  ansible.builtin.copy:
+    src: "{{ item | basename }}"
+    dest: "{{ item }}"
+    mode: "0644"
+  loop: [/etc/ganesha/ganesha.conf, /etc/samba/smb.conf]
+  register: share_files
+- name: Make the account
+  ansible.builtin.user:
+    name: player
+    create_home: false
+- name: Give it its password
+  ansible.builtin.shell:
+    cmd: smbpasswd -s -a player && touch /var/lib/share-password
+    stdin: "{{ share_password }}\\n{{ share_password }}"
+    creates: /var/lib/share-password
+- name: Begin to serve it
+  ansible.builtin.service:
+    name: "{{ item }}"
+    state: "{{ 'restarted' if share_files is changed else 'started' }}"
+    enabled: true
+  loop: [nfs-ganesha, smbd]
+""",
+}
+MUSIC: dict[str, t.Any] = {
+    "path": "/srv/music",
+    "type": "cifs",
+    "source": "//10.88.0.5/music",
+    # The guest is not root of the host, and CIFS tells no owners of its own.
+    "options": ["file_mode=0666", "dir_mode=0777"],
+    "username": "player",
+    "password": PASSWORD,
+    "wait_for_guest": "nas",
+    "wait_timeout": 600,
+}
+SITE_SECONDS = 5400
 AWAY = "10.88.0.5:/export, which is mounted at /srv/media, does not answer, and /srv/media/films lies there"
 # A server that is gone costs some seconds; what else a run and a restart cost, they cost under emulation anyway.
 RUN_SECONDS, RESTART_SECONDS = 240, 900
@@ -121,7 +187,9 @@ class Machine(OrdinaryHost):
         for file in files_of_role():
             self.send(file["content"].encode(), f"install -D -m {file['mode']} /dev/stdin {file['path']}")
         # The ids of unprivileged containers.
-        self.ask("for file in subuid subgid; do echo root:100000:65536000 >> /etc/$file; done")
+        self.ask(
+            "for file in subuid subgid; do grep -q ^root: /etc/$file || echo root:100000:65536000 >> /etc/$file; done"
+        )
         # With libvirt's own 300 s for each there would be no time for an order: all would stop at once.
         self.ask("echo SHUTDOWN_TIMEOUT=120 >> /etc/default/libvirt-guests")
         units = "libvirtd homelab-hybrid-guests homelab-hybrid-guests-stop"
@@ -140,6 +208,54 @@ class Machine(OrdinaryHost):
         again = self.run(what, params)
         assert "msg" not in again and not again["changed"], again
         return result
+
+    def play(
+        self, name: str, inventory: t.Mapping[str, t.Any], *argv: str, **variables: t.Any
+    ) -> subprocess.CompletedProcess[str]:
+        """A playbook as a user runs it, with the roles of his own."""
+        for path, text in ROLE.items():
+            place = self.folder / "own/ansible_collections/my/nas/roles/share" / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+        hosts = self.folder / "hosts.json"
+        hosts.write_text(json.dumps(inventory))
+        extra = ["-e", json.dumps(variables)] if variables else []
+        command = [str(COLLECTION / ".build/venv/bin/ansible-playbook"), "-i", str(hosts), *argv, *extra]
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": f"{COLLECTION / '.build'}:{self.folder / 'own'}",
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_INJECT_FACT_VARS": "false",
+            "ANSIBLE_PIPELINING": "true",
+            "ANSIBLE_TIMEOUT": "120",
+        }
+        done = subprocess.run(
+            [*command, f"homelab.hybrid.{name}"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SITE_SECONDS,
+            check=False,
+        )
+        (self.folder / f"{name}.log").write_text(done.stdout + done.stderr)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert PASSWORD not in done.stdout + done.stderr
+        return done
+
+    def inventory(self, mounts: t.Sequence[t.Mapping[str, t.Any]], guests: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        reached = {
+            "ansible_host": self.address,
+            "ansible_port": self.port,
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(self.key),
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "ansible_ssh_common_args": " ".join(SSH),
+        }
+        lists = {f"hypervisor_{key}": value for key, value in LAYOUT.items()}
+        hypervisor = {**reached, **lists, "hypervisor_mounts": mounts}
+        groups = {"hypervisors": {"hosts": {"hlor": hypervisor}}, "guests": {"hosts": guests}}
+        return {"all": {"children": groups}}
 
     def restart(self) -> float:
         """A reboot by systemd; how many seconds it took until the host answered again."""
@@ -180,22 +296,99 @@ def files_of_role() -> list[dict[str, str]]:
         _AnsibleCollectionFinder._remove()
 
 
+def guest(options: t.Mapping[str, t.Any], **variables: t.Any) -> dict[str, t.Any]:
+    return {
+        "guest_kind": "container",
+        "guest_spec": {key: options[key] for key in options if key != "name"},
+        **variables,
+    }
+
+
+def changed(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """The hosts of a run of which something changed."""
+    recap = re.findall(r"^(\S+) .*\bchanged=(\d+)", done.stdout.partition("PLAY RECAP")[2], re.MULTILINE)
+    assert recap
+    return {name: int(count) for name, count in recap if int(count)}
+
+
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Machine]:
+def bare(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Machine]:
     image = ordinary_vm.built([*PACKAGES, "cifs-utils", "nfs-common"])
     server = debian_images.container_root("trixie", ("nfs-ganesha", "nfs-ganesha-vfs", "samba"))
     folder: Path = tmp_path_factory.mktemp("control")
     tiny_root.build(folder / "tiny.tar.zst")
     with Machine.running(folder, lambda place: ordinary_vm.start(image, place)) as its:
         its.ask("mkdir -p /srv/tank/films /srv/ganesha && echo hello > /srv/tank/films/a")
+        # LXC lets no container open files by their handles, and the server of this one lives on it.
+        its.ask("sed -i /^open_by_handle_at/d /usr/share/lxc/config/common.seccomp")
         # What the host says while it is shut down has to outlive that.
         its.ask("mkdir -p /var/log/journal && systemctl restart systemd-journald")
         its.send(GANESHA.encode(), "cat > /srv/ganesha/ganesha.conf")
         its.send(server.read_bytes(), "cat > /srv/server.tar.zst")
         its.send((folder / "tiny.tar.zst").read_bytes(), "cat > /srv/tiny.tar.zst")
-        its.bring_code()
-        its.set_up()
         yield its
+
+
+@pytest.fixture(scope="module")
+def host(bare: Machine) -> Machine:
+    bare.bring_code()
+    bare.set_up()
+    return bare
+
+
+NAS_OF_ROLE = {**NAS, "mounts": [{"name": "tank", "source": "/srv/tank", "path": "/export"}], "wait_timeout": 900}
+TUNES = {
+    **FILMS,
+    "name": "tunes",
+    "networks": [{"name": "lan", "bridge": "lan0", "ip": "10.88.0.7/24"}],
+    "mounts": [{"name": "music", "source": "/srv/music", "path": "/music"}],
+}
+GUESTS = {
+    "films": guest(FILMS),
+    "nas": guest(NAS_OF_ROLE, guest_services=["my.nas.share"], share_password=PASSWORD),
+    "tunes": guest(TUNES),
+}
+
+
+def test_one_run_builds_a_host_whose_nas_is_its_own_guest_with_all_that_stands_on_it(bare: Machine) -> None:
+    assert bare.ask("ls /var/lib/lxc; virsh -q net-list --all --name | grep lan0; ls /srv/pool") == ""
+    inventory = bare.inventory([MOUNT, MUSIC], GUESTS)
+    done = bare.play("site", inventory)
+    for path, source in (("/srv/media", "10.88.0.5:/export"), ("/srv/music", "//10.88.0.5/music")):
+        assert f"waits for {source} at {path}, which nas serves" in done.stdout
+    assert done.stdout.index("waits for //10.88.0.5") < done.stdout.index("TASK [my.nas.share : Begin to serve it]")
+    for point, kind in (("media", "nfs4"), ("music", "cifs")):
+        assert bare.ask(f"findmnt -n -o FSTYPE /srv/{point}").split() == ["autofs", kind]
+    # What the guests write the disks of the NAS have, and the other way round.
+    for name, folder, inside in (("films", "films", "/films"), ("tunes", "music", "/music")):
+        bare.ask(f"lxc-attach -n {name} -- sh -c 'echo {name} wrote this > {inside}/own'")
+        assert bare.ask(f"cat /srv/tank/{folder}/own") == f"{name} wrote this"
+        bare.ask(f"echo {name} reads this > /srv/tank/{folder}/other")
+        assert bare.ask(f"lxc-attach -n {name} -- cat {inside}/other") == f"{name} reads this"
+    assert bare.ask("grep -rl correct-horse /etc/systemd /run/systemd/generator /proc/mounts") == ""
+    again = bare.play("site", inventory)
+    assert changed(again) == {} and "waits for" not in again.stdout
+
+
+def test_what_is_taken_out_again_leaves_no_unit_and_no_mount(bare: Machine) -> None:
+    inventory = bare.inventory([MOUNT, MUSIC], GUESTS)
+    bare.play("decommission", inventory, decommission_guests="films,tunes,nas", guest_delete=["rootfs"])
+    gone = [{"path": its["path"], "state": "absent"} for its in (MOUNT, MUSIC)]
+    without = bare.inventory(gone, {})
+    assert set(changed(bare.play("site", without))) == {"hlor"}
+    assert changed(bare.play("site", without)) == {}
+    assert bare.ask("findmnt -n -o TARGET -t autofs,nfs4,cifs | grep /srv/") == ""
+    assert (
+        bare.ask("ls /etc/systemd/system | grep -E '^srv-.*mount'; systemctl list-units --all --plain | grep srv-m")
+        == ""
+    )
+    assert (
+        bare.ask(
+            "ls /var/lib/homelab_hybrid/mounts /var/lib/homelab_hybrid/credentials 2>/dev/null | grep -E 'media|music'"
+        )
+        == ""
+    )
+    assert bare.ask("cat /srv/tank/music/own") == "tunes wrote this"
 
 
 def test_who_stands_on_the_mount_comes_after_its_server_and_reads_and_writes_there(host: Machine) -> None:
@@ -204,8 +397,6 @@ def test_who_stands_on_the_mount_comes_after_its_server_and_reads_and_writes_the
     # Nobody has asked for it yet.
     assert host.ask("findmnt -n -o FSTYPE /srv/media") == "autofs"
     host.done("layout", {**LAYOUT, "containers": [NAS]})
-    # LXC lets no container open files by their handles, and the server of this one lives on it.
-    host.ask("echo 'lxc.seccomp.profile =' >> /var/lib/lxc/nas/config; lxc-stop -n nas; lxc-start -n nas")
     result = host.done("layout", BOTH)
     assert any("takes no mapped owners, and is bound without" in warning for warning in result["warnings"]), result
     assert "nfs4" in host.ask("findmnt -n -o FSTYPE /srv/media")
