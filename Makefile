@@ -206,15 +206,15 @@ clones: host ## Clone a running Debian 13 that is frozen by its agent, and show 
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/matrix/clones.py
 
 .PHONY: appliances
-appliances: host ## Boot whole systems: Debian 13 with secure boot and a TPM; one that Debian's installer installs; what stands in for OPNsense, TrueNAS, Windows and Home Assistant OS; give a card and a stick of a host to a machine; build a host whose NAS is its own guest by one run, and restart it
+appliances: host ## Boot whole systems: Debian 13 with secure boot and a TPM; one that Debian's installer installs; what stands in for OPNsense, TrueNAS, Windows and Home Assistant OS; give a card and a stick of a host to a machine
 	@$(TALLY) start appliances
 	@status=0; $(TALLY) pytest appliances -- -q $(call IN_CELLS,2) --dist loadfile --no-loadscope-reorder tests/appliances || status=1; \
 	$(TALLY) report appliances || status=1; exit $$status
 
 .PHONY: homelab
-homelab: host ## Build the example of a whole homelab on one host: a firewall, a NAS and services behind them, asked from a guest and taken away
+homelab: host ## Build the example of a whole homelab on one host: a firewall, a NAS and services behind them, asked from a guest and taken away; build a host whose NAS is its own guest by one run, and restart it
 	@$(TALLY) start homelab
-	@status=0; $(TALLY) pytest homelab -- -q $(call IN_CELLS,1) tests/homelab || status=1; \
+	@status=0; $(TALLY) pytest homelab -- -q $(call IN_CELLS,2) --dist loadfile tests/homelab || status=1; \
 	$(TALLY) report homelab || status=1; exit $$status
 
 .PHONY: recovery

@@ -4,7 +4,7 @@
 """The plays of site where guests stand on what a guest of their host serves: what comes after what, and who is told what.
 
 What runs on a host is stubbed, here alone: a guest whose source nobody serves yet is deferred or fails as the module says it, and a folder
-keeps which guests there are and who serves. tests/appliances/test_nas_guest.py mounts and serves for real, by the modules alone.
+keeps which guests there are and who serves. tests/homelab/test_nas_guest.py mounts and serves for real.
 """
 
 from __future__ import annotations
