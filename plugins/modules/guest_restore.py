@@ -78,6 +78,20 @@ options:
       - The bridge that all its network cards are plugged into. When it is not set, those that they were plugged into.
       - 'B(In short:) Allowed: 1 to 15 letters, digits, ''_'', ''.'' and ''-'', as Linux names its links.'
     type: str
+  paths:
+    description:
+      - Bring only these files and folders back, into the folder O(to), and leave the guest as it is.
+      - Of containers alone. The file systems of a virtual machine are not opened on its host.
+      - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
+    type: list
+    elements: str
+  to:
+    description:
+      - The folder of the hypervisor that they come into, under their whole paths and with the owners that they have inside the guest. It must not be
+        there, or be empty, and only root may enter it then.
+      - A note in it says which backup they came out of. The same again changes nothing.
+      - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
+    type: str
   start:
     description: Whether a guest that comes out of the backup is started. One that is there and runs is started again in any case.
     type: bool
@@ -108,6 +122,14 @@ EXAMPLES = r"""
     at: "2026-11-26T12:00:00Z"
     as: paperless-before
     network: br1
+
+- name: Look for a file that somebody has deleted
+  homelab.hybrid.guest_restore:
+    name: paperless
+    repository: disk
+    at: "2026-11-26T12:00:00Z"
+    paths: [/etc/hostname]
+    to: /root/of-paperless
 
 - name: Bring the one that runs back to a backup
   homelab.hybrid.guest_restore:
@@ -164,7 +186,11 @@ backup:
 guest:
   description: The C(name) and the C(state) of the guest that came of it.
   type: dict
-  returned: success
+  returned: when the guest comes back whole
+files:
+  description: The C(paths) that came out of it, and the folder C(to).
+  type: dict
+  returned: when O(paths) is written
 """
 
 from ..module_utils._backup.restore.resource import GuestRestore

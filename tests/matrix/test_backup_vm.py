@@ -33,7 +33,6 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._vm.capture import 
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
-from ansible_collections.homelab.hybrid.tests.harness.kill import survive_kills
 from ansible_collections.homelab.hybrid.tests.harness.machines import command, state_of, virsh
 from ansible_collections.homelab.hybrid.tests.harness.two_pools import (
     BTRFS,
@@ -406,6 +405,14 @@ def test_a_backup_comes_into_a_machine_that_is_there(
 
 
 @pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
+def test_single_files_of_a_machine_are_refused(pool: str, repository: Repository, tmp_path: Path) -> None:
+    make(pool)
+    taking.take(NAME, JOB, Host())
+    params = {"name": NAME, "repository": REPOSITORY, "paths": ["/etc/fstab"], "to": str(tmp_path / "found")}
+    refuse(RESTORE, params, "virt-copy-out")
+
+
+@pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
 def test_a_backup_that_cannot_be_read_to_its_end_makes_no_machine(
     pool: str, pool_folder: Path, repository: Repository, tmp_path: Path
 ) -> None:
@@ -425,20 +432,3 @@ def test_a_backup_that_cannot_be_read_to_its_end_makes_no_machine(
     outcome = converge_now(RESTORE, {"name": NAME, "repository": REPOSITORY})
     assert outcome.error is not None and "restic" in outcome.error.message, outcome.error
     assert files(pool_folder) == [] and state_of(NAME) == "" and not Path(paths.record_path("guests", NAME)).exists()
-
-
-@pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
-def test_a_restore_that_was_killed_is_finished_by_the_next(
-    pool: str, pool_folder: Path, repository: Repository
-) -> None:
-    make(pool)
-    write(pool, pool_folder, 1)
-    taking.take(NAME, JOB, Host())
-
-    def verify(dummy: Outcome) -> None:
-        assert holds(pool, pool_folder, 1) and state_of(NAME) == "shut off"
-        assert files(pool_folder) == [f"{NAME}.data.qcow2", f"{NAME}.root.qcow2"]
-        assert not list(Path(paths.RUN).glob("restore/*"))
-
-    params = {"name": NAME, "repository": REPOSITORY}
-    assert survive_kills(RESTORE, params, begin=machines.remove_machines, verify=verify, moments=0) > 6

@@ -609,6 +609,7 @@ def test_restores(surroundings: None, source: str) -> None:
         finally:
             for each in sorted({name, params.get("as", name)}):
                 remove_guest("lxc_container", each)
+            shutil.rmtree(params.get("to", FOLDER / "nothing"), ignore_errors=True)
             backups.tear_down(FOLDER / "restic")
             gone = [{"name": params["repository"], "state": "absent"}]
             assert converge_now(backups.BACKUP, {"repositories": gone}).error is None

@@ -29,8 +29,11 @@ _SAYS = {
     _LOCKED: re.compile("repository is already locked|unable to create lock in backend"),
     _PASSWORD: re.compile("wrong password or no key found"),
 }
+_DENIED = re.compile("403 Forbidden|Access ?Denied")
 # Who prunes holds a repository for minutes. What was killed leaves a lock that restic itself takes for stale.
 _LOCKED_SECONDS, _ASK_AGAIN_SECONDS = 1800.0, 15.0
+# What is not itself in a pattern of restic.
+_SPECIAL = re.compile(r"[\\*?\[\]]")
 _VERSION = re.compile(r"restic (\d+)\.(\d+)")
 _KNOWS_SPARSE = (0, 15)
 # Each snapshot of btrfs is a device of its own, and with the number of that in them all folders would be stored anew (restic#3041). restic 0.17
@@ -105,6 +108,11 @@ class Repository:
             )
         if reason == _LOCKED:
             return RepositoryError(f"another process holds the backup repository {self.name}: {_said(exc)}")
+        if _DENIED.search(exc.stderr):
+            return RepositoryError(
+                f"the backup repository {self.name} does not permit that: {_said(exc)}. From one that is append-only backups are let go of where "
+                "it lies: leave keep away from the jobs of this host"
+            )
         return RepositoryError(f"the backup repository {self.name}: {_said(exc)}")
 
     def make(self) -> bool:
@@ -200,13 +208,28 @@ class Repository:
         argv = ["restic", "--no-lock", "dump", backup, path]
         return command.reading(argv, env=self._environment(), keep_fds=self.fds)
 
-    def restore(self, backup: str, folder: str, target: str) -> None:
-        """Bring the *folder* of a backup back below *target*, under its whole path.
+    def sizes(self, backup: str, root: str, paths: t.Sequence[str]) -> dict[str, int | None]:
+        """How many bytes each of *paths* below the folder *root* of a backup has in it; ``None`` of what is not there.
+
+        :raises RepositoryError:
+        """
+        told = self._ask("--no-lock", "ls", "--json", "--recursive", backup, *(f"{root}{path}" for path in paths))
+        found: dict[str, int | None] = dict.fromkeys(paths)
+        for its in map(json.loads, told.splitlines()):
+            inner = str(its.get("path", "")).removeprefix(root)
+            for path in paths:
+                if inner == path or inner.startswith(f"{path}/"):
+                    found[path] = (found[path] or 0) + int(its.get("size") or 0)
+        return found
+
+    def restore(self, backup: str, target: str, *parts: str) -> None:
+        """Bring files or folders of a backup back below *target*, under their whole paths.
 
         :raises RepositoryError:
         """
         sparse = ["--sparse"] if _version() >= _KNOWS_SPARSE else []
-        self._ask("restore", *sparse, backup, "--include", folder, "--target", target)
+        includes = [word for path in parts for word in ("--include", _SPECIAL.sub(r"\\\g<0>", path))]
+        self._ask("restore", *sparse, backup, *includes, "--target", target)
 
 
 def digs_holes() -> bool:
@@ -234,7 +257,8 @@ def _reason(exc: command.CommandError) -> int | None:
 
 
 def _said(exc: command.CommandError) -> str:
-    lines = [line.strip() for line in exc.stderr.splitlines() if line.strip()]
+    # Below some errors restic 0.14 shows where it was: lines without a space.
+    lines = [line.strip() for line in exc.stderr.splitlines() if " " in line.strip()]
     return " / ".join(lines[-4:]) or f"restic ended with {exc.rc}"
 
 

@@ -108,7 +108,10 @@ def forget(
 
     :raises RepositoryError:
     """
-    known = [its for its in repository.list() if its.job == job.name and its.host == platform.node()]
+    # What was made while the clock was ahead would be the newest for years, and each new one not be kept.
+    known = [
+        it for it in repository.list() if it.job == job.name and it.host == platform.node() and it.made <= time.time()
+    ]
     gone = [it for guest in sorted(guests) for it in beyond([its for its in known if its.guest == guest], job.keep)]
     for its in gone:
         say(f"{its.guest}: the backup {its.id[:8]} of {its.told()['made']} is not kept any more")

@@ -82,11 +82,12 @@ def _attributes(path: str) -> dict[str, bytes]:
 def shift_capability(value: bytes, by: Shift) -> bytes:
     """The attribute ``security.capability`` in its third revision, for the user namespace of the root that it has then.
 
-    One of an earlier revision, and any in an image, counts for the root that there is.
+    One in an image counts for the root that there is. One of an earlier revision in a container is of the root of the host, and stays so.
     """
     (magic,) = struct.unpack_from("<I", value)
-    is_third = magic & _VFS_CAP_REVISION == _VFS_CAP_REVISION_3
-    root_uid = by.user(struct.unpack_from("<I", value, 20)[0]) if is_third and by.ids else by.uid
+    if by.ids and magic & _VFS_CAP_REVISION != _VFS_CAP_REVISION_3:
+        return value
+    root_uid = by.user(struct.unpack_from("<I", value, 20)[0]) if by.ids else by.uid
     return (
         struct.pack("<I", _VFS_CAP_REVISION_3 | (magic & _VFS_CAP_EFFECTIVE))
         + value[4:20]

@@ -108,7 +108,7 @@ def fill(
     try:
         aside, inner = os.path.join(attempt.path, _ASIDE), os.path.join(state.chosen.folder, its["file"])
         os.mkdir(aside, mode=0o700)
-        repository.restore(state.chosen.id, inner, aside)
+        repository.restore(state.chosen.id, aside, inner)
         its_times = _move(os.path.join(aside, inner.lstrip("/")), attempt.path)
         remove_tree(aside)
         os.utime(attempt.path, ns=its_times)

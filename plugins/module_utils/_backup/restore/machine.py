@@ -177,7 +177,7 @@ def _beside(state: State, repository: Repository) -> t.Iterator[str]:
     inner = os.path.join(state.chosen.folder, BESIDE)
     os.makedirs(folder, mode=0o700)
     try:
-        repository.restore(state.chosen.id, inner, folder)
+        repository.restore(state.chosen.id, folder, inner)
         yield os.path.join(folder, inner.lstrip("/"))
     finally:
         _remove(folder)

@@ -22,7 +22,7 @@ from ..._storage.driver import Driver
 from ..._storage.volume import Volume, of_guest
 from .. import manifest as manifests
 from ..manifest import Manifest
-from ..stored import chosen
+from ..stored import Stored, chosen
 from .reading import READING
 from .spec import Spec
 from .state import State
@@ -43,15 +43,9 @@ def observe(spec: Spec, host: Host) -> State:
 
     :raises ObserveError, RepositoryError:
     """
-    repository = load(spec.repository)
-    known = [its for its in repository.list() if its.guest == spec.source and spec.host in (None, its.host)]
-    what = f"{spec.source} in the backup repository {spec.repository}"
-    if not known:
-        raise ObserveError(f"there is no backup of {what}")
-    its = chosen(known, spec.backup, spec.at, what)
+    repository, its = choose(spec)
     record = load_file(host.record("guests", spec.name))
-    # One that was begun is made anew.
-    state = State("absent" if record.is_building else _power(spec.name, host), record, its)
+    state = State(_power(spec.name, record, host), record, its)
     if state.is_there:
         return state
     manifest = manifests.load(json.loads(repository.read(its.id, os.path.join(its.folder, manifests.FILE))))
@@ -60,7 +54,23 @@ def observe(spec: Spec, host: Host) -> State:
     return _look(spec, state, manifest, repository, host)
 
 
-def _power(guest: str, host: Host) -> str:
+def choose(spec: Spec) -> tuple[Repository, Stored]:
+    """The backup that *spec* means, with its repository.
+
+    :raises ObserveError, RepositoryError:
+    """
+    repository = load(spec.repository)
+    known = [its for its in repository.list() if its.guest == spec.source and spec.host in (None, its.host)]
+    what = f"{spec.source} in the backup repository {spec.repository}"
+    if not known:
+        raise ObserveError(f"there is no backup of {what}")
+    return repository, chosen(known, spec.backup, spec.at, what)
+
+
+def _power(guest: str, record: GuestRecord, host: Host) -> str:
+    """Its power, ``absent`` where it is not there. One that was begun is made anew."""
+    if record.is_building:
+        return "absent"
     if guest in host.containers:
         return "started" if host.containers[guest].is_running else "stopped"
     if guest in host.domains:

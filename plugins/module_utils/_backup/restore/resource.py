@@ -12,6 +12,9 @@ from ..._core.converge import Waiting, Work
 from ..._core.plan import Change, Plan, Step
 from ..._core.reference import Reference
 from ..._host.snapshot import BRIDGE, GUEST, POOL, Host
+from ..files.observe import observe_files
+from ..files.plan import plan_files
+from ..files.state import FilesState
 from .observe import observe
 from .plan import plan_restore
 from .spec import Spec, parse
@@ -38,25 +41,31 @@ class GuestRestore:
     def provides(self, spec: Spec) -> tuple[Reference, ...]:
         return (Reference(GUEST, spec.name),)
 
-    def observe(self, spec: Spec, host: Host) -> State:
-        return observe(spec, host)
+    def observe(self, spec: Spec, host: Host) -> State | FilesState:
+        return observe_files(spec) if spec.paths else observe(spec, host)
 
-    def plan(self, spec: Spec, state: State) -> Plan:
-        return plan_restore(spec, state)
+    def plan(self, spec: Spec, state: State | FilesState) -> Plan:
+        return plan_files(spec, state) if isinstance(state, FilesState) else plan_restore(spec, state)
 
-    def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
-        from .apply import apply_restore  # most runs have nothing to apply, and do not pay for it
-
+    def apply(self, spec: Spec, state: State | FilesState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
         self._brought = state.chosen.id
+        if isinstance(state, FilesState):
+            from ..files.apply import apply_files  # most runs have nothing to apply, and do not pay for it
+
+            return apply_files(spec, state, plan, work)
+        from .apply import apply_restore  # the same
+
         return apply_restore(spec, state, plan, work)
 
     def settled(self, spec: Spec) -> Spec:
         return spec._replace(backup=self._brought or spec.backup, at=None)
 
-    def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
+    def facts(self, spec: Spec, state: State | FilesState) -> dict[str, t.Any]:
+        if isinstance(state, FilesState):
+            return {"backup": state.chosen.told(), "files": {"paths": list(spec.paths), "to": spec.to}}
         return {"backup": state.chosen.told(), "guest": {"name": spec.name, "state": state.power}}
 
-    def claims(self, spec: Spec | None, state: State) -> Claims:
+    def claims(self, spec: Spec | None, state: State | FilesState) -> Claims:
         from ..._core.claims import Claims  # only a layout compares claims
 
         return Claims()

@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from ..._core.errors import SpecError, bad_value
-from ..._core.options import ITEM_NAME, LINE, LINK_NAME, NAME, TASK, Check, Option, Options
+from ..._core.options import ITEM_NAME, LINE, LINK_NAME, NAME, PATH, TASK, Check, Option, Options, each
 from ..._guest.options import FORCE_STOP, SHUTDOWN_TIMEOUT, words
 from ..stored import LATEST, seconds_of
 
@@ -44,17 +44,24 @@ OPTIONS = Options(
     Option("as", check=NAME, home=TASK),
     Option("pool", check=ITEM_NAME, home=TASK),
     Option("network", check=LINK_NAME, home=TASK),
+    Option("paths", "list", each(PATH), home=TASK),
+    Option("to", check=PATH, home=TASK),
     Option("start", "bool", home=TASK, default=False),
     SHUTDOWN_TIMEOUT,
     FORCE_STOP,
     words("allow", ALLOW),
 )
 ARGUMENTS = OPTIONS.arguments()
-CONSTRAINTS: dict[str, t.Any] = {"mutually_exclusive": [["backup", "at"]]}
+CONSTRAINTS: dict[str, t.Any] = {"mutually_exclusive": [["backup", "at"]], "required_together": [["paths", "to"]]}
+# What is said of a guest that comes back whole.
+_WHOLE = ("as", "pool", "network", "start", "allow")
 
 
 class Spec(t.NamedTuple):
-    """The backup of the guest *source* that is meant, and the guest *name* that shall come of it. ``None`` is not written."""
+    """The backup of the guest *source* that is meant, and the guest *name* that shall come of it. ``None`` is not written.
+
+    With *paths* only these files come out of it, into the folder *to*.
+    """
 
     source: str
     name: str
@@ -64,6 +71,8 @@ class Spec(t.NamedTuple):
     host: str | None = None
     pool: str | None = None
     network: str | None = None
+    paths: tuple[str, ...] = ()
+    to: str | None = None
     start: bool = False
     shutdown_timeout: int = 60
     force_stop: bool = False
@@ -84,6 +93,11 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
     at = values.get("at")
     if at is not None and values.get("backup") is not None:
         raise SpecError("at: goes without backup. Write one of the two", key="at")
+    if bool(values.get("paths")) != (values.get("to") is not None):
+        raise SpecError("to: goes with paths. Write both", key="to")
+    for key in _WHOLE if values.get("paths") else ():
+        if values.get(key):
+            raise SpecError(f"{key}: is nothing of single files. Leave it away, or leave paths away", key=key)
     others = {key: values[key] for key in Spec._fields if key in values and key not in ("name", "backup", "at")}
     return Spec(
         source=values["name"],

@@ -125,3 +125,5 @@ def test_what_a_clone_has_of_another_container_is_shifted_and_what_is_nobody_s_t
     assert [by.user(uid) for uid in (0, 165535, 165536, 166536, 231072)] == [0, 165535, 100000, 101000, 231072]
     value = struct.pack("<6I", 0x03000001, 0x2000, 0, 0, 0, 165536)
     assert struct.unpack("<6I", rootfs.shift_capability(value, by)) == (0x03000001, 0x2000, 0, 0, 0, 100000)
+    of_the_host = struct.pack("<5I", 0x02000001, 0x2000, 0, 0, 0)
+    assert rootfs.shift_capability(of_the_host, by) == of_the_host

@@ -1,0 +1,32 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""What a backup has of the files that shall come out of it, and the folder that they come into."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..stored import Stored
+
+CONTAINER = "container"
+# It lies in the folder, and says what came into it.
+NOTE = ".homelab_hybrid-restored.json"
+
+
+class FilesState(t.NamedTuple):
+    """*chosen* is the backup that is meant, *root* the folder in it that is the root of the guest, and *idmap* the ids that the root had.
+
+    *sizes* has what each path takes, ``None`` for one that the backup has not. *is_free* says whether the folder is not there or empty, with
+    *available_bytes* on its file system; *is_done* whether these files came into it out of this backup already.
+    """
+
+    chosen: Stored
+    root: str = ""
+    idmap: tuple[int, int] | None = None
+    sizes: t.Mapping[str, int | None] = {}
+    is_free: bool = False
+    is_done: bool = False
+    available_bytes: int = 0
