@@ -142,6 +142,24 @@ options:
           percent:
             description: How much of it, drawn anew each time.
             type: int
+      drill:
+        description: Backups that are brought back and started beside their guests, to see whether they come to life.
+        type: dict
+        suboptions:
+          schedule:
+            description: When, as for C(OnCalendar) of systemd.
+            type: str
+          pick:
+            description: Which backup of a guest is tried, the newest or one that is drawn.
+            type: str
+            choices: [newest, random]
+          timeout:
+            description: How many seconds a guest has to be well.
+            type: int
+          guests:
+            description: The guests, by name. Without these it is all guests of the job.
+            type: list
+            elements: str
 seealso:
   - module: homelab.hybrid.guest_snapshot
 """

@@ -1848,6 +1848,16 @@ options:
               - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an absolute path other than /, without ''..''.'
             type: list
             elements: str
+          health:
+            description:
+              - What shows that the machine is well, beside what its services say of themselves. A drill (C(drill) of C(hypervisor_backup_jobs))
+                asks for it in a copy that came out of a backup, from inside its network. C(tcp:5432) is a port that takes
+                connections, C(http:8080/health) a page that is served, and C(command:systemctl is-active web) a line for
+                C(/bin/sh) that ends with 0 inside.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: tcp:PORT, http:PORT/PATH, https:PORT/PATH or command:LINE
+                FOR A SHELL.'
+            type: list
+            elements: str
       allow:
         description:
           - The losses that are permitted in this run.
@@ -2542,6 +2552,16 @@ options:
               - Where in the container the data lies that a backup is made for. A backup warns where one of them is not in
                 it, as it is not there or lies on a mount.
               - 'B(In short:) live. C(unset) sets it to nothing. Allowed: an absolute path other than /, without ''..''.'
+            type: list
+            elements: str
+          health:
+            description:
+              - What shows that the container is well, beside what its services say of themselves. A drill (C(drill) of C(hypervisor_backup_jobs))
+                asks for it in a copy that came out of a backup, from inside its network. C(tcp:5432) is a port that takes
+                connections, C(http:8080/health) a page that is served, and C(command:systemctl is-active web) a line for
+                C(/bin/sh) that ends with 0 inside.
+              - 'B(In short:) live. C(unset) sets it to nothing. Allowed: tcp:PORT, http:PORT/PATH, https:PORT/PATH or command:LINE
+                FOR A SHELL.'
             type: list
             elements: str
       allow:

@@ -1,9 +1,9 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program of backups, which kills itself and all that it started right before a program that it runs: JOB STEP.
+"""The program of backups, which kills itself and all that it started right before a program that it runs: VERB JOB STEP.
 
-STEP is the how many th that is, or how the first such begins.
+STEP is the how many th that is, or what the first such has in its words.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core import comman
 TELLING = ("lxc-info", "du", "virsh")
 
 
-def main(job: str, step: str) -> int:
+def main(verb: str, job: str, step: str) -> int:
     run, count = command.run, 0
 
     def counted(argv: t.Sequence[str], **options: t.Any) -> str:
         nonlocal count
         count += argv[0] not in TELLING
         words = " ".join(argv)
-        if argv[0] not in TELLING and (str(count) == step or (not step.isdigit() and words.startswith(step))):
-            sys.stderr.write(f"KILLED before {' '.join(argv[:3])}\n")
+        if argv[0] not in TELLING and (str(count) == step or (not step.isdigit() and step in words)):
+            sys.stderr.write(f"KILLED before {words[:80]}\n")
             sys.stderr.flush()
             os.killpg(0, signal.SIGKILL)
         return run(argv, **options)
 
     command.run = counted
-    return program.main(["run", job])
+    return program.main([verb, job])
 
 
 if __name__ == "__main__":

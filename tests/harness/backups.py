@@ -77,13 +77,14 @@ def report() -> dict[str, t.Any]:
     return told
 
 
-def killed_before(step: int | str) -> str | None:
-    """A run of the job that is killed, with all that it started, before the program that it runs as the *step* th, or that begins so.
+def killed_before(step: int | str, verb: str = "run") -> str | None:
+    """A run of the job, or another *verb* of it, that is killed, with all that it started, before the program that it runs as the *step* th,
+    or that has these words.
 
     Returns which that was; ``None`` where it came to its end.
     """
     done = subprocess.run(
-        [sys.executable, str(CHILD), JOB, str(step)],
+        [sys.executable, str(CHILD), verb, JOB, str(step)],
         capture_output=True,
         text=True,
         check=False,
@@ -107,6 +108,17 @@ def restic(folder: Path, *words: str, check: bool = True) -> str:
     )
     assert not check or done.returncode == 0, f"{words}: {done.stderr}"
     return done.stdout
+
+
+def turn_a_byte(folder: Path) -> Path:
+    """Turn one byte of the largest pack of the repository at *folder*, and return that."""
+    packs = (path for path in (folder / "data").rglob("*") if path.is_file())
+    pack = max(packs, key=lambda path: path.stat().st_size)
+    pack.chmod(0o600)
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 2] ^= 1
+    pack.write_bytes(data)
+    return pack
 
 
 def digest(tree: Path, *leave_out: str) -> str:

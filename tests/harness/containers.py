@@ -115,6 +115,16 @@ def left_of_a_backup() -> list[str]:
     return found + [path for path in places if Path(path).exists()]
 
 
+def left_of_a_drill() -> list[str]:
+    """What of a drill is still there, as the host's own tools see it."""
+    found = [line for line in run("ip", "netns", "list").splitlines() if "drill" in line]
+    found += [path.name for path in (FOLDER / "pool").iterdir() if "+drill" in path.name]
+    found += [str(path) for path in Path(paths.DRILLS).glob("*/*")]
+    found += [str(path) for path in Path(paths.record_folder("drills")).glob("*")]
+    found += [line for line in run("ps", "-eo", "args").splitlines() if "+drill" in line]
+    return found
+
+
 def set_up(pool_type: str = "dir", *, disk: str = "pool.img") -> None:
     """The host as all tests of containers need it; nothing of an earlier run is left.
 

@@ -217,13 +217,7 @@ def test_a_byte_that_was_turned_is_found() -> None:
     ct.make(state="stopped")
     backups.backup("run", backups.JOB)
     assert "what was stored" in backups.backup("verify", backups.JOB, "--percent", "100").stderr
-    pack = max(
-        (path for path in (ct.REPOSITORY / "data").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
-    )
-    pack.chmod(0o600)
-    data = bytearray(pack.read_bytes())
-    data[len(data) // 2] ^= 1
-    pack.write_bytes(data)
+    pack = backups.turn_a_byte(ct.REPOSITORY)
     done = backups.backup("verify", backups.JOB, "--percent", "100", check=False)
     assert done.returncode == 1
     assert "is damaged" in done.stderr and pack.name[:8] in done.stderr

@@ -207,17 +207,22 @@ def test_startup(power):
 def test_what_a_backup_asks(power):
     before = (ct.LXC / ct.NAME / "config").read_text()
     hooks = {"before": ["sync", "echo '$HOME' >/run/x"], "after": ["rm /run/x"]}
-    kept = {"hooks": hooks, "exclude": ["/var/cache", "/tmp"], "data_paths": ["/srv"]}
-    paths = ["backup.hooks.before", "backup.hooks.after", "backup.exclude", "backup.data_paths"]
+    kept = {"hooks": hooks, "exclude": ["/var/cache", "/tmp"], "data_paths": ["/srv"], "health": ["tcp:80"]}
+    paths = ["backup.hooks.before", "backup.hooks.after", "backup.exclude", "backup.data_paths", "backup.health"]
     change(paths, backup=kept)
     assert ct.record()["backup"] == {**kept, "exclude": ["/tmp", "/var/cache"]}
     change(["backup.hooks.before"], backup={"hooks": {"before": ["sync"]}})
     change(["backup.exclude"], unset=["backup.exclude"])
-    assert ct.record()["backup"] == {"hooks": {**hooks, "before": ["sync"]}, "data_paths": ["/srv"]}
+    assert ct.record()["backup"] == {
+        "hooks": {**hooks, "before": ["sync"]},
+        "data_paths": ["/srv"],
+        "health": ["tcp:80"],
+    }
+    refuse(ct.CONTAINER, {"name": ct.NAME, "backup": {"health": ["udp:53"]}}, "tcp:PORT")
     refuse(ct.CONTAINER, {"name": ct.NAME, "backup": {"exclude": ["/srv/*"]}}, "without patterns")
     contrary = {"exclude": ["/srv"], "data_paths": ["/srv/data"]}
     refuse(ct.CONTAINER, {"name": ct.NAME, "backup": contrary}, "would leave /srv/data out")
-    change([paths[0], paths[1], paths[3]], unset=["backup"])
+    change([paths[0], paths[1], *paths[3:]], unset=["backup"])
     assert "backup" not in ct.record()
     assert (ct.LXC / ct.NAME / "config").read_text() == before
 

@@ -444,8 +444,8 @@ def test_what_a_backup_asks(folder: Path, name: str) -> None:
         return json.loads(Path(f"/var/lib/homelab_hybrid/guests/{name}.json").read_text()).get("backup")
 
     before = virsh("dumpxml", name)
-    wanted = {"hooks": {"before": ["sync"], "after": ["rm /run/x"]}, "data_paths": ["/srv"]}
-    paths = ["backup.hooks.before", "backup.hooks.after", "backup.data_paths"]
+    wanted = {"hooks": {"before": ["sync"], "after": ["rm /run/x"]}, "data_paths": ["/srv"], "health": ["tcp:80"]}
+    paths = ["backup.hooks.before", "backup.hooks.after", "backup.data_paths", "backup.health"]
     run = check_run_again(VM, {"name": name, "backup": wanted}, paths)
     assert not run.plan.restart_required and kept() == wanted
     refuse(VM, {"name": name, "backup": {"exclude": ["/tmp"]}}, "the disks of a machine whole")

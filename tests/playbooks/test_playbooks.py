@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.homelab.hybrid.tests.harness import labs
+from ansible_collections.homelab.hybrid.tests.harness import backups, labs
 from ansible_collections.homelab.hybrid.tests.harness.labs import FIRST, MACHINE, SECOND, Lab, changed, power
 
 pytestmark = pytest.mark.usefixtures("lab_host")
@@ -225,6 +225,29 @@ def test_a_part_of_site_is_run_by_its_tag(lab: Lab) -> None:
     assert (done.returncode, memory()) == (0, str(32 * 2**20)), done.stdout + done.stderr
     lab.spec(FIRST)["memory"] = "no memory"
     assert lab.play("site", "--tags", "hypervisors").returncode == 2
+
+
+def test_the_backups_of_a_lab_come_to_life_or_fail_the_run(lab: Lab, tmp_path: Path) -> None:
+    repository = tmp_path / "restic"
+    declared = backups.declared(repository, guests=[FIRST, SECOND])
+    lab.host = {**lab.host, "hypervisor_backup_jobs": declared["jobs"]}
+    backups.set_up(repository, guests=[FIRST, SECOND])
+    try:
+        backups.backup("run", backups.JOB)
+        rehearsed = lab.play("drill", "--check")
+        assert rehearsed.returncode == 0 and "would be tried" in rehearsed.stdout, rehearsed.stdout + rehearsed.stderr
+        done = lab.play("drill")
+        assert (done.returncode, changed(done)) == (0, 0), done.stdout + done.stderr
+        assert {name for name in labs.GUESTS if re.search(rf"alpha +{name} .* ok +\d", done.stdout)} == {FIRST, SECOND}
+        backups.turn_a_byte(repository)
+        done = lab.play("drill", "--limit", SECOND)
+        assert done.returncode == 2 and FIRST not in done.stdout, done.stdout + done.stderr
+        assert f"{SECOND}: the backup repository {backups.REPOSITORY}" in done.stdout
+        done = lab.play("drill", drill_guests=MACHINE)
+        assert done.returncode == 2 and f"{MACHINE}: no job of this host backs it up" in done.stdout, done.stdout
+        assert power() == RUNNING
+    finally:
+        backups.tear_down(repository)
 
 
 def test_guests_stop_and_start_in_their_order(lab: Lab) -> None:

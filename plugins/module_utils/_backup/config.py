@@ -13,10 +13,15 @@ from .._core.errors import ObserveError
 from .._guest.capture import SNAPSHOT
 
 SCHEMA = 1
+# Which of the backups of a guest a drill tries.
+NEWEST, RANDOM = "newest", "random"
+PICKS = (NEWEST, RANDOM)
 
 
 class Job(t.NamedTuple):
-    """One job. Without *guests* and *tags* it is of all guests of the host; *keep* has a number for some of Proxmox's words."""
+    """One job. Without *guests* and *tags* it is of all guests of the host; *keep* has a number for some of Proxmox's words. Its drills are
+    of *drill_guests*, without any of all its guests, and give each *drill_timeout* seconds to be well.
+    """
 
     name: str
     repository: str
@@ -27,6 +32,9 @@ class Job(t.NamedTuple):
     keep: t.Mapping[str, int] = {}
     bandwidth: int | None = None
     verify_percent: int | None = None
+    drill_guests: tuple[str, ...] = ()
+    drill_pick: str = NEWEST
+    drill_timeout: int | None = None
 
     def wants(self, guest: str, tags: t.Collection[str]) -> bool:
         """Whether the job is of *guest*, which has these *tags*."""
@@ -48,6 +56,9 @@ def job_of(name: str, values: t.Mapping[str, t.Any]) -> Job:
         keep={key.partition(".")[2]: int(value) for key, value in values.items() if key.startswith("keep.")},
         bandwidth=values.get("bandwidth"),
         verify_percent=values.get("verify.percent"),
+        drill_guests=tuple(values.get("drill.guests") or ()),
+        drill_pick=str(values.get("drill.pick") or NEWEST),
+        drill_timeout=values.get("drill.timeout"),
     )
 
 

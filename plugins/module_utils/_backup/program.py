@@ -5,7 +5,8 @@
 # WRITES
 """homelab-hybrid-backup: runs a job of this host, or looks at what its repositories hold. It lies on the host as one file.
 
-``run JOB``, ``list [--repository NAME] [--guest NAME]``, ``verify JOB``, ``forget JOB [--dry-run]``, ``tidy``.
+``run JOB``, ``list [--repository NAME] [--guest NAME]``, ``verify JOB``, ``forget JOB [--dry-run]``, ``drill [JOB] [--guest NAME]``,
+``tidy``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from .._core.errors import HybridError, ObserveError
 from .._host.snapshot import Host
 from . import running
 from .config import Job, load
+from .drill import running as drilling
+from .drill.plan import Tried
+from .drill.trying import clear_all as clear_drills
 from .repository import Repository
 from .taking import clear_all
 
@@ -61,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     forgetting = verb("forget", _forget, "let go of the backups of a job that it does not keep")
     forgetting.add_argument("job")
     forgetting.add_argument("--dry-run", action="store_true")
+    trying = verb("drill", _drill, "try backups of a job: start each where it reaches nobody, and ask it how it is")
+    trying.add_argument("job", nargs="?")
+    trying.add_argument("--guest", action="append", default=[])
+    trying.add_argument("--json", action="store_true", help="tell at the end what the reports have of each guest")
     verb("tidy", _tidy, "take back what a run that was killed has done to guests")
     return parser
 
@@ -100,7 +108,21 @@ def _forget(words: t.Any) -> bool:
     return True
 
 
+def _drill(words: t.Any) -> bool:
+    jobs = [_job(words.job)] if words.job else list(_jobs().values())
+    host = Host()
+    tried = [its for job in jobs for its in drilling.run(job, host, say, words.guest, is_named=words.job is not None)]
+    for guest in set(words.guest) - {its.guest for its in tried}:
+        tried.append(Tried(guest, problem="no job of this host backs it up"))
+        say(f"<3>{guest}: no job of this host backs it up")
+    if words.json:
+        sys.stdout.write(json.dumps([its.told() for its in tried], indent=1) + "\n")
+    return bool(tried) and all(its.is_well for its in tried)
+
+
 def _tidy(dummy: t.Any) -> bool:
     for guest in clear_all(Host()):
         say(f"{guest}: what a run that was killed had begun is taken back")
+    for guest in clear_drills(Host()):
+        say(f"{guest}: what a drill that was killed had made is taken away")
     return True

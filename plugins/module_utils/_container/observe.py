@@ -536,7 +536,9 @@ def _taken_ids(name: str) -> set[Range]:
         if other != name
         for area in _ids_of(known.get(other, Config()), records.get(other, GuestRecord()))
     }
-    return {*parse_others(subuids), *parse_others(subgids), *taken}
+    # What is tried runs beside the guest that it is a backup of.
+    tried = {Range(*its.idmap) for its in load_others(load_all("drills")).values() if its.idmap}
+    return {*parse_others(subuids), *parse_others(subgids), *taken, *tried}
 
 
 def _subids() -> tuple[str, str]:

@@ -146,6 +146,16 @@ def backing_up(guest: str, *, wait_seconds: float) -> t.Iterator[Held]:
 
 
 @contextlib.contextmanager
+def drilling(guest: str, *, wait_seconds: float) -> t.Iterator[Held]:
+    """The lock under which the backup of a guest is tried, from the first thing that is made for it until all of it is gone."""
+    path = os.path.join(paths.LOCKS, "drill", f"{guest}.lock")
+    held, why = Held(), f"a drill of the guest {guest}"
+    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, why) as descriptor:
+        held.add(descriptor)
+        yield held
+
+
+@contextlib.contextmanager
 def making_repository(name: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[None]:
     """The leaf lock under which a backup repository is looked for and made: two that make it at once would leave one that nobody can read."""
     path = os.path.join(paths.LOCKS, "repository", f"{name}.lock")

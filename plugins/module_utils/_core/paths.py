@@ -29,6 +29,9 @@ QUARANTINE_CODE = PROGRAMS + "/quarantine.zip"
 BACKUP = STATE + "/backup"
 BACKUP_CONFIG = BACKUP + "/jobs.json"
 REPORT = STATE + "/report"
+# What is brought back only to be tried lies apart: nothing that looks for containers finds it.
+DRILLS = STATE + "/drill"
+DRILL_REPORTS = REPORT + "/drills"
 # What is backed up has the same path each time: by it restic finds what it knows already.
 CAPTURES = RUN + "/backup"
 
@@ -100,3 +103,18 @@ def backup_report(job: str) -> str:
 def verify_report(job: str) -> str:
     """How the last reading of the repository of a job went."""
     return posixpath.join(REPORT, job + ".verify.json")
+
+
+def drill_namespace(guest: str) -> str:
+    """The network namespace in which the backup of a guest is tried, as ``ip netns`` lists it."""
+    return f"homelab-hybrid-drill-{guest}"
+
+
+def drill_report(job: str) -> str:
+    """How the last drill of each guest of a job went."""
+    return posixpath.join(DRILL_REPORTS, job + ".json")
+
+
+def drill_log(guest: str) -> str:
+    """What a guest wrote while it booted in its last drill."""
+    return posixpath.join(DRILL_REPORTS, guest + ".log")

@@ -14,7 +14,7 @@ from . import atomic, paths
 from .errors import ObserveError
 
 # Of each kind by itself: a form of record that an older version cannot read gets the next number.
-SCHEMAS = {"guests": 1, "images": 1, "pools": 1, "bridges": 1, "mounts": 1}
+SCHEMAS = {"guests": 1, "drills": 1, "images": 1, "pools": 1, "bridges": 1, "mounts": 1}
 
 
 class Content(t.Protocol):

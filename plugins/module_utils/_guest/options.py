@@ -225,6 +225,11 @@ SSH_KEY = Check(
     ("ssh-ed25519 AAAA1 a", "ssh-ed25519 AAAA2 b"),
 )
 COMMANDS = Check(_parse_commands, "lines for a shell", (["sync"], ["sync", "true"]))
+HEALTH = matching(
+    r"(tcp|https?):([1-9]\d{0,4})(/\S*)?|(command):(.*\S.*)",
+    "tcp:PORT, http:PORT/PATH, https:PORT/PATH or command:LINE FOR A SHELL",
+    ("tcp:22", "http:8080/health"),
+)
 EXCLUDED = Check(_parse_excluded, f"{PATH.allowed} and without patterns", PATH.samples)
 RATE = Check(parse_rate, RATES_ALLOWED, ("50Mbit", "100Mbit"))
 CORES = number(1, 710)
@@ -267,6 +272,7 @@ BACKUP_HOOKS = tuple(
 BACKUP_EXCLUDE = Option(
     "backup.exclude", "list", each(EXCLUDED, sorts=True), home=RECORD, off=(), live=always, show=listed
 )
+BACKUP_HEALTH = Option("backup.health", "list", each(HEALTH, sorts=True), home=RECORD, off=(), live=always, show=listed)
 BACKUP_DATA = Option("backup.data_paths", "list", each(PATH, sorts=True), home=RECORD, off=(), live=always, show=listed)
 VCPUS = Option("vcpus", "int", CORES, live=always, show=or_none, note="the same as cpu.cores")
 CPU_CORES = Option("cpu.cores", "int", CORES, live=always, show=or_none)

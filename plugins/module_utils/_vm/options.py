@@ -290,6 +290,7 @@ OPTIONS = Options(
     *guest.BACKUP_HOOKS,
     guest.BACKUP_EXCLUDE.but(home=TASK),
     guest.BACKUP_DATA,
+    guest.BACKUP_HEALTH,
     Option("os_variant", choices=tuple(PRESETS), create=LINUX, off=LINUX),
     guest.VCPUS.but(live=grows, note=_GROWS),
     guest.CPU_CORES.but(live=grows, note=_GROWS),

@@ -14,7 +14,7 @@ from ..._core import atomic, command, paths
 from ..._core.errors import HybridError, ObserveError
 from ..._host.snapshot import Host
 from .packing import packed
-from .spec import JOBS, LOCAL, REPOSITORIES, S3, SECRETS, Spec, address_of, credentials_of
+from .spec import JOBS, LOCAL, REPOSITORIES, S3, SCHEDULES, SECRETS, Spec, address_of, credentials_of
 from .state import State
 from .units import FOLDER, PROGRAM, texts, timers
 
@@ -28,7 +28,7 @@ def observe(spec: Spec, host: Host) -> State:
     repositories = {name: {**its, **_secrets(name)} for name, its in data[REPOSITORIES].items()}
     jobs = {name: {key: _value(it) for key, it in its.items()} for name, its in data[JOBS].items()}
     wanted = {its.name: its for its in spec.jobs if its.is_wanted}
-    times = {its.get(key) for its in wanted.values() for key in ("schedule", "verify.schedule")} - {None}
+    times = {its.get(key) for its in wanted.values() for key in SCHEDULES} - {None}
     broken = [f"{REPOSITORIES}/{name}" for name, its in repositories.items() if not _has_files(name, its)]
     broken += [f"{JOBS}/{name}" for name, its in jobs.items() if not _has_units(name, its, repositories)]
     return State(

@@ -12,7 +12,7 @@ import typing as t
 from ..._core.decide import Draft, Power
 from ..._core.options import NEVER_PERMITTED, Item
 from ..._core.plan import Plan
-from .spec import JOBS, OPTIONS, REPOSITORIES, SECRETS, Spec
+from .spec import JOBS, OPTIONS, REPOSITORIES, SCHEDULES, SECRETS, Spec
 from .state import State
 
 
@@ -90,7 +90,7 @@ def _obstacle(area: str, its: Item, spec: Spec, state: State) -> str | None:
         return None if why is None else f".path: {why}"
     if its.get("repository") not in after_all(spec, state)[REPOSITORIES]:
         return f".repository: there is no repository {its.get('repository')}. Declare it too"
-    for key in ("schedule", "verify.schedule"):
+    for key in SCHEDULES:
         why = state.problems.get(its.get(key))
         if why is not None:
             return (

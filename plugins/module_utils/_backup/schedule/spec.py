@@ -28,6 +28,7 @@ from ..._core.options import (
     number,
 )
 from ..._guest.capture import MODES, SNAPSHOT
+from ..config import PICKS
 from ..retention import WORDS
 
 LOCAL, SFTP, REST, S3 = "local", "sftp", "rest", "s3"
@@ -77,9 +78,15 @@ OPTIONS = Options(
     _row("jobs[].bandwidth", "int", number(1, 10_000_000)),
     _row("jobs[].verify.schedule", check=LINE),
     _row("jobs[].verify.percent", "int", number(1, 100)),
+    _row("jobs[].drill.schedule", check=LINE),
+    _row("jobs[].drill.pick", choices=PICKS),
+    _row("jobs[].drill.timeout", "int", number(1, 86400)),
+    _row("jobs[].drill.guests", "list", _NAMES, show=listed),
 )
 ARGUMENTS = OPTIONS.arguments()
 CONSTRAINTS: dict[str, t.Any] = {}
+# The times at which units start.
+SCHEDULES = ("schedule", "verify.schedule", "drill.schedule")
 SECRETS = ("password", "login_password", "secret_key")
 
 

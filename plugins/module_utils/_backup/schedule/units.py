@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # PURE
-"""The units of systemd by which a host backs itself up: for each job one that runs it and a timer, and two more where it is verified."""
+"""The units of systemd by which a host backs itself up: for each job one that runs it and a timer, and two more each where it is verified
+and where its backups are tried.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from ..._core import paths
 FOLDER = "/etc/systemd/system"
 PROGRAM = paths.PROGRAMS + "/homelab-hybrid-backup"
 MARK = "# Written by homelab.hybrid (hypervisor_backup_jobs)."
-_RUN, _VERIFY = "homelab-hybrid-backup", "homelab-hybrid-backup-verify"
+_RUN, _VERIFY, _DRILL = "homelab-hybrid-backup", "homelab-hybrid-backup-verify", "homelab-hybrid-backup-drill"
 
 
 def timer_of(job: str) -> str:
@@ -34,7 +36,7 @@ def timers(job: str, values: t.Mapping[str, t.Any]) -> list[str]:
 
 def all_names(job: str) -> list[str]:
     """All units that a job may have."""
-    return [f"{name}@{job}.{suffix}" for name in (_RUN, _VERIFY) for suffix in ("timer", "service")]
+    return [f"{name}@{job}.{suffix}" for name in (_RUN, _VERIFY, _DRILL) for suffix in ("timer", "service")]
 
 
 def texts(job: str, values: t.Mapping[str, t.Any], files: t.Mapping[str, str]) -> dict[str, str]:
@@ -49,6 +51,10 @@ def texts(job: str, values: t.Mapping[str, t.Any], files: t.Mapping[str, str]) -
         told = f"Read a share of the backups ({job})"
         found[f"{_VERIFY}@{job}.service"] = _service(told, f"verify {job}", load, is_long=False)
         found[f"{_VERIFY}@{job}.timer"] = _timer(told, values["verify.schedule"])
+    if values.get("drill.schedule"):
+        told = f"Try backups by starting them ({job})"
+        found[f"{_DRILL}@{job}.service"] = _service(told, f"drill {job}", load, is_long=True)
+        found[f"{_DRILL}@{job}.timer"] = _timer(told, values["drill.schedule"])
     return found
 
 

@@ -1,0 +1,222 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""A container that came out of a backup, as it is tried: started by LXC in the network of the drill, out of a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+from ..._container import idmap
+from ..._container.config import Config
+from ..._container.loading import errors_in, problem_of
+from ..._container.observe import free_ids
+from ..._container.state import ROOTFS
+from ..._container.tree import Tree
+from ..._core import atomic, command, lock, paths
+from ..._core.errors import ApplyError
+from ..._core.removal import remove_tree
+from ..._guest.ownership import Ownership
+from ..._storage.driver import Driver
+from ..._storage.volume import Volume
+from ..manifest import Manifest
+from .health import SERVICES, Answer
+from .isolated import Wire, isolated
+from .network import Network
+from .plan import Place, scratch_name
+
+_FOLDER = os.path.join(paths.DRILLS, "lxc")
+_START_SECONDS, _SECONDS = 120.0, 60.0
+_INSIDE = ["--clear-env", "-v", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "-v", "HOME=/root"]
+# With nothing but the shell where there is no systemd: a small image has few programs. A unit that failed does not make a boot go on.
+_INIT = """
+read -r name < /proc/1/comm
+if [ "$name" != systemd ]; then echo alive; exit; fi
+systemctl is-system-running
+systemctl --failed --plain --no-legend
+"""
+_BOOTED = ("alive", "running", "degraded")
+_JOURNAL = "command -v journalctl > /dev/null && journalctl --boot --no-pager --lines=2000"
+
+
+class Container:
+    """See ``kinds.Patient``."""
+
+    def __init__(self, guest: str, network: Network, own: Ownership, drivers: t.Mapping[str, Driver]) -> None:
+        self.name = scratch_name(guest)
+        self.network = network
+        self.own = own
+        self.drivers = drivers
+        self.folder = os.path.join(_FOLDER, self.name)
+        self.console = os.path.join(self.folder, "console.log")
+        self.wires: tuple[Wire, ...] = ()
+        self.emptied: tuple[str, ...] = ()
+
+    def _lxc(self, program: str, *words: str, check: bool = True, timeout: float = _SECONDS) -> str:
+        """LXC's monitor is only heard in the network namespace that it was started in."""
+        argv = [program, "-n", self.name, "-P", _FOLDER, *words]
+        return command.run(self.network.within(argv), check=check, timeout=timeout)
+
+    def claim(self, manifest: Manifest) -> None:
+        """Its ids are nobody else's: it shares no limit of the kernel with the guest that runs beside it.
+
+        :raises ApplyError:
+        """
+        if manifest.idmap is None:
+            return
+        with lock.allocations():
+            area = free_ids(self.name)
+            if area is None:
+                raise ApplyError(f"no {idmap.COUNT} ids in a row are left of root's in /etc/subuid and /etc/subgid")
+            self.own.save(idmap=(area.start, area.count))
+
+    def services(self, volumes: t.Mapping[str, Volume]) -> dict[str, str]:
+        """What its services say of themselves: the texts of their files, by name."""
+        volume = volumes[ROOTFS]
+        tree = Tree(self.drivers[volume.pool].location(volume))
+        names = [name for name in tree.names_in(SERVICES) if name.endswith(".json")]
+        return {name.removesuffix(".json"): tree.read(f"{SERVICES}/{name}") or "" for name in names}
+
+    def missing(self, data_paths: t.Mapping[str, bool], volumes: t.Mapping[str, Volume]) -> list[Answer]:
+        """What of its data came back, before anything in it runs that would make them anew."""
+        volume = volumes[ROOTFS]
+        tree = Tree(self.drivers[volume.pool].location(volume))
+        elsewhere = {path for path in data_paths for point in self.emptied if f"{path}/".startswith(f"{point}/")}
+        return [
+            Answer(f"data {path}", True, "it is on the host, and not in the backup")
+            if path in elsewhere
+            else _judged(tree, path, must_have=must_have)
+            for path, must_have in data_paths.items()
+        ]
+
+    def define(self, manifest: Manifest, text: str, volumes: t.Mapping[str, Volume]) -> tuple[str, ...]:
+        """Make it of the volumes that are in their places, from the definition *text*. Returns what it has to do without.
+
+        :raises ApplyError:
+        """
+        volume = volumes[ROOTFS]
+        driver, ids = self.drivers[volume.pool], self.own.record.idmap
+        os.chmod(driver.location(volume), int(manifest.volumes[ROOTFS]["mode"]))
+        lines = idmap.lines(idmap.Range(*ids)) if ids else []
+        its = isolated(Config.parse(text), root=driver.lxc_root(volume), ids=lines, console=self.console)
+        self.wires, self.emptied = its.wires, its.emptied
+        os.makedirs(self.folder, mode=0o755, exist_ok=True)
+        atomic.write_file(os.path.join(self.folder, "config"), its.config.text)
+        problem = problem_of(self.name, _FOLDER)
+        if problem is not None:
+            raise ApplyError(f"LXC cannot load the configuration in the backup: {problem}")
+        return its.left_out
+
+    def start(self) -> None:
+        """Start it, in its network.
+
+        :raises ApplyError: with what liblxc said.
+        """
+        segments = {its.segment for its in self.wires}
+        self.network.make(len(segments))
+        for wire in self.wires:
+            for gateway in wire.gateways:
+                self.network.give(gateway, wire.segment)
+        self.network.serve(len(segments))
+        log = os.path.join(self.folder, "start.log")
+        try:
+            self._lxc("lxc-start", "-d", "-o", log, "-l", "ERROR", timeout=_START_SECONDS)
+        except command.CommandError as exc:
+            raise ApplyError(f"it did not start: {errors_in(log) or exc.message}") from exc
+        try:
+            for wire in self.wires:
+                self.network.plug_in(wire.pair, wire.segment)
+        except command.CommandError:
+            if self.is_running():
+                raise
+
+    def is_running(self) -> bool:
+        """Whether it runs, and did not end by itself."""
+        return self._lxc("lxc-info", "-s", "-H", check=False).strip() == "RUNNING"
+
+    def init(self) -> Answer:
+        """Whether its boot has come to its end."""
+        try:
+            said = self._lxc("lxc-attach", *_INSIDE, "--", "/bin/sh", "-c", _INIT, check=False).split("\n")
+        except command.CommandError as exc:
+            said = [exc.message]
+        failed = [line.split()[0] for line in said[1:] if line.split()]
+        told = said[0].strip() or "it does not answer"
+        return Answer("init", told in _BOOTED, f"{told} (failed: {', '.join(failed)})" if failed else told)
+
+    def run(self, line: str) -> tuple[bool, str]:
+        """Whether a shell inside ends with 0, and what it said last."""
+        try:
+            said = self._lxc("lxc-attach", *_INSIDE, "--", "/bin/sh", "-c", line)
+        except command.CommandError as exc:
+            return False, f"it ended with {exc.rc}: {_last(exc.stderr) or _last(exc.stdout) or 'no message'}"
+        return True, _last(said) or "it ended with 0"
+
+    def places(self) -> list[Place]:
+        """Where it is in the network of the drill.
+
+        :raises CommandError:
+        """
+        file = self.inner_network()
+        if file is None:
+            return []
+        inside = ["nsenter", f"--net={file}", "ip", "-j"]
+        gateways: dict[str, list[str]] = {}
+        for family in ("-4", "-6"):
+            for route in json.loads(command.run([*inside, family, "route", "show", "default"]) or "[]"):
+                gateways.setdefault(route.get("dev", ""), []).append(route.get("gateway", ""))
+        segments = {wire.pair: wire.segment for wire in self.wires}
+        ends = {index: segments[pair] for pair, index in self.network.ends().items() if pair in segments}
+        return [
+            Place(its["local"], its["prefixlen"], ends[link["ifindex"]], tuple(gateways.get(link["ifname"], ())))
+            for link in json.loads(command.run([*inside, "address", "show"]) or "[]")
+            for its in (link.get("addr_info", ()) if link["ifindex"] in ends else ())
+            if not its.get("tentative")
+        ]
+
+    def inner_network(self) -> str | None:
+        """See ``asking.Patient``."""
+        pid = self._lxc("lxc-info", "-p", "-H", check=False).strip()
+        return f"/proc/{pid}/ns/net" if pid.isdecimal() else None
+
+    def boot_log(self) -> str:
+        """What it wrote while it booted: its console, and its journal where it has one."""
+        console = atomic.read_text(self.console) or ""
+        try:
+            journal = self._lxc("lxc-attach", *_INSIDE, "--", "/bin/sh", "-c", _JOURNAL, check=False)
+        except command.CommandError as exc:
+            journal = f"{exc.message}\n"
+        return console + journal
+
+    def remove(self) -> None:
+        """End it, and take away what was made of it but its volumes.
+
+        :raises ApplyError, CommandError:
+        """
+        if self.network.is_there:
+            self._lxc("lxc-stop", "-k", check=False)
+        # Its monitor is in there, and with that the container ends.
+        self.network.remove()
+        if os.path.isdir(self.folder):
+            remove_tree(self.folder)
+
+
+def _judged(tree: Tree, path: str, *, must_have: bool) -> Answer:
+    if not tree.has(path):
+        return Answer(f"data {path}", False, "it is not in the backup")
+    try:
+        with tree.folder_of(f"{path}/.") as (folder, dummy):
+            is_empty = not os.listdir(folder)
+    except NotADirectoryError:
+        is_empty = not tree.read(path) and tree.obstacle(path) is None
+    except OSError as exc:
+        return Answer(f"data {path}", False, f"it cannot be read: {exc.strerror}")
+    return Answer(f"data {path}", not (is_empty and must_have), "it is empty" if is_empty else "it is there")
+
+
+def _last(text: str) -> str:
+    return text.strip().rpartition("\n")[2].strip()
