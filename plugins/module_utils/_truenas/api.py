@@ -22,6 +22,7 @@ _EVERY_SECONDS = 2.0
 _ANSWER_SECONDS = 180.0
 _JOB_SECONDS = 1800.0
 _UNKNOWN_METHOD = -32601
+_CLOSED = "Rate limit exceeded"
 
 
 class Api:
@@ -58,7 +59,14 @@ class Api:
     def log_in(self, mechanism: str, username: str, **secret: str) -> str:
         """How it answers to a login: ``SUCCESS``, or why not."""
         self.secrets += secret.values()
-        told = self.call("auth.login_ex", {"mechanism": mechanism, "username": username, **secret})
+        try:
+            told = self.call("auth.login_ex", {"mechanism": mechanism, "username": username, **secret})
+        except ApplyError as exc:
+            if _CLOSED in exc.message:
+                raise ApplyError(
+                    f"{exc.message}. It lets nobody in for a while who logs in often; run again in 10 minutes"
+                ) from exc
+            raise
         return str(told.get("response_type") if isinstance(told, dict) else told)
 
     def wait_until_ready(self, wait_seconds: float) -> None:
