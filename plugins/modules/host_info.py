@@ -224,8 +224,14 @@ backups:
       description: The last time that it failed, with C(when), C(job) and C(error); null where it never did.
       returned: always
       type: dict
-  sample: [{guest: web, kind: container, jobs: [nightly], status: ok, failure: null, backup: {id: 0f3a9b6c, made: "2026-11-28T02:30:12Z", age: 3600,
-    job: nightly, repository: nas, consistent: application, added: 1048576, processed: 734003200, seconds: 11.4}}]
+    drill:
+      description:
+        - How the last drill of it went, null where there was none. C(ended) is when, C(job) whose, C(backup) and C(made) which backup was started,
+          C(result) V(ok) or V(failed), C(recovery_seconds) how long it took until all was well, and C(error) what was not.
+      returned: always
+      type: dict
+  sample: [{guest: web, kind: container, jobs: [nightly], status: ok, failure: null, drill: null,
+    backup: {id: 0f3a9b6c, made: "2026-11-28T02:30:12Z", age: 3600, job: nightly, repository: nas, consistent: application, added: 1048576, processed: 734003200, seconds: 11.4}}]
 backup_jobs:
   description: The jobs of the host, and how each went.
   returned: always

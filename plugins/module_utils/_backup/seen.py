@@ -28,6 +28,7 @@ from .stored import seconds_of
 OVERDUE, WAITS, NONE, NO_LONGER = "overdue", "waits", "none", "no longer"
 # A timer waits for up to a minute, a host for its network, and a job for another one that has the repository.
 _LATE_SECONDS = 3600.0
+_OF_DRILL = ("ended", "job", "backup", "made", "result", "recovery_seconds", "error")
 _ELAPSES = re.compile(r"^\s*(?:Next elapse|\(in UTC\)): \S+ (\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC$", re.MULTILINE)
 
 
@@ -123,7 +124,20 @@ def _guest(
         "status": _status(backup, failure, {job: told[job] for job in jobs}),
         "backup": backup and _shown_backup(backup, now),
         "failure": failure and {key: failure.get(key) for key in ("when", "job", "error")},
+        "drill": _drill(name, {*reports, *told}),
     }
+
+
+def _drill(guest: str, jobs: t.Iterable[str]) -> Told | None:
+    """How the last drill of *guest* went; ``None`` where there was none."""
+    found = [
+        {"job": job, **its}
+        for job in jobs
+        for its in loaded(atomic.read_text(paths.drill_report(job))).get("guests") or ()
+        if its.get("guest") == guest
+    ]
+    last = max(found, key=lambda its: str(its.get("ended", "")), default=None)
+    return last and {key: last.get(key) for key in _OF_DRILL}
 
 
 def _newest(entries: t.Mapping[str, Told]) -> Told | None:

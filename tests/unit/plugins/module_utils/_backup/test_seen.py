@@ -37,7 +37,7 @@ BAD = {"guest": "web", "result": "failed", "when": "2026-11-28T02:30:05Z", "repo
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """A host with the container web and one job, *nightly*, of all guests."""
     monkeypatch.setenv("TZ", "UTC")
-    for name in ("STATE", "BACKUP", "REPORT"):
+    for name in ("STATE", "BACKUP", "REPORT", "DRILL_REPORTS"):
         monkeypatch.setattr(paths, name, str(tmp_path / name.lower()))
     monkeypatch.setattr(paths, "BACKUP_CONFIG", str(tmp_path / "jobs.json"))
     monkeypatch.setattr(seen, "timer_of", lambda job: str(tmp_path / f"{job}.timer"))
@@ -91,6 +91,7 @@ def test_the_last_backup_is_told_with_its_age(host: Host) -> None:
         "jobs": ["nightly"],
         "status": "ok",
         "failure": None,
+        "drill": None,
         "backup": {
             "id": "12345678",
             "made": "2026-11-28T02:30:05Z",
@@ -104,6 +105,18 @@ def test_the_last_backup_is_told_with_its_age(host: Host) -> None:
         },
     }
     assert (nightly(host)["due"], nightly(host)["overdue"]) == ("2026-11-29T02:30:00Z", False)
+
+
+def test_the_last_drill_is_told_of_its_guest_alone(host: Host) -> None:
+    report(GOOD)
+    drilled = {"guest": "web", "result": "ok", "ended": "2026-11-28T03:00:00Z", "recovery_seconds": 4.2, "checks": []}
+    file = Path(paths.drill_report("nightly"))
+    file.parent.mkdir()
+    file.write_text(json.dumps({"guests": [drilled, {**drilled, "guest": "db", "result": "failed"}]}), encoding="utf-8")
+    its = web(host)["drill"]
+    assert (its["job"], its["result"], its["recovery_seconds"], its["error"]) == ("nightly", "ok", 4.2, None)
+    file.write_text("broken", encoding="utf-8")
+    assert web(host)["drill"] is None
 
 
 def test_a_failure_is_told_beside_the_backup_before_it(host: Host) -> None:
