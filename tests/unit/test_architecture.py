@@ -47,6 +47,7 @@ RANK = {
     "_quarantine": 7,
     "_backup": 8,
     "_listing": 9,
+    "_notify": 9,
     "_layout": 9,
 }
 OWNERS = {
@@ -57,6 +58,7 @@ OWNERS = {
     "_snapshot": {"guest_snapshot"},
     "_quarantine": {"guest_quarantine"},
     "_backup": {"_host_backup", "guest_restore"},
+    "_notify": {"_host_notify"},
     "_appliance": {"_opnsense", "_truenas"},
     "_opnsense": {"_opnsense"},
     "_truenas": {"_truenas"},

@@ -20,7 +20,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds impor
 LIBRARIES = {"libvirt", "lxc", "lxml", "pycdlib", "yaml"}
 COSTLY = {"ssl", "http", "email", "asyncio", "multiprocessing", "ctypes", "pyroute2", "requests"}
 ROOMS = {room(kind): kind for kind in KINDS}
-RESOURCES = {*ROOMS, "_listing", "_snapshot", "_backup", "_quarantine", "_layout"}
+RESOURCES = {*ROOMS, "_listing", "_snapshot", "_backup", "_quarantine", "_notify", "_layout"}
 
 
 def below(kind: t.Any) -> set[str]:
@@ -42,6 +42,7 @@ MAY_LOAD = {
     "_hypervisor_info": {"_listing"},
     "_host_backup": {"_backup", "_storage"},
     "_host_mount": set(),
+    "_host_notify": {"_notify"},
     "host_info": {"_bridge", "_listing"},
     "layout": {*ROOMS, "_layout"},
     "_kept": set(),

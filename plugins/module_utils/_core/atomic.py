@@ -89,6 +89,15 @@ def read_text(path: str) -> str | None:
         return None
 
 
+def read_bytes(path: str) -> bytes | None:
+    """What is in *path*, ``None`` where there is no such file."""
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as stream:
+            return stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def _open_without_waiting(path: str, flags: int) -> int:
     """A pipe in the place of a file is empty, and nobody waits for who writes to it."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -164,6 +164,14 @@ def making_repository(name: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Ite
 
 
 @contextlib.contextmanager
+def notifying(*, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[None]:
+    """The leaf lock under which a host tells what happens: two at once would tell the same twice."""
+    path = os.path.join(paths.LOCKS, "notify.lock")
+    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, "who tells what happens"):
+        yield
+
+
+@contextlib.contextmanager
 def fetching(download: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[Held]:
     """The leaf lock under which a file is fetched or removed, by runs that hold the images made of it."""
     path = os.path.join(paths.LOCKS, "download", f"{download}.lock")

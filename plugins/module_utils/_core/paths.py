@@ -32,6 +32,11 @@ REPORT = STATE + "/report"
 # What is brought back only to be tried lies apart: nothing that looks for containers finds it.
 DRILLS = STATE + "/drill"
 DRILL_REPORTS = REPORT + "/drills"
+# Whom a host tells what happens, what each was told, and what a control node found last that is not as it is declared.
+NOTIFY = STATE + "/notify"
+NOTIFY_CONFIG = NOTIFY + "/targets.json"
+TOLD = NOTIFY + "/told.json"
+DRIFT = NOTIFY + "/drift.json"
 # What is backed up has the same path each time: by it restic finds what it knows already.
 CAPTURES = RUN + "/backup"
 
@@ -93,6 +98,11 @@ def scratch_folder(guest: str) -> str:
 def repository_file(repository: str, what: str) -> str:
     """A file of root alone about a repository: its ``url``, its ``password``, its ``credentials``."""
     return posixpath.join(BACKUP, "repositories", f"{repository}.{what}")
+
+
+def notify_secrets(target: str) -> str:
+    """The secrets of one whom the host tells. For root alone."""
+    return posixpath.join(NOTIFY, "secrets", target + ".json")
 
 
 def backup_report(job: str) -> str:

@@ -15,9 +15,11 @@ from ..._core import atomic, command, paths
 from ..._core.converge import Work
 from ..._core.options import split
 from ..._core.plan import Change, Plan, Step
+from ..._host.systemd import has_systemd
+from ..._run.packing import packed
 from ..config import SCHEMA
-from .observe import contents_of, files_of, has_systemd
-from .packing import packed
+from .observe import contents_of, files_of
+from .packing import load
 from .plan import after_all
 from .spec import JOBS, REPOSITORIES, SECRETS, Spec
 from .state import State
@@ -45,7 +47,7 @@ def apply_backups(spec: Spec, state: State, plan: Plan, dummy: Work) -> t.Iterat
                 atomic.remove_file(paths.repository_file(name, "credentials"))
     yield Step("files of repositories written")
     if plan.has("program"):
-        atomic.write_file(PROGRAM, packed(), mode=0o755)
+        atomic.write_file(PROGRAM, packed(load()), mode=0o755)
         yield Step("program written")
     open_values = {
         area: {name: {key: it for key, it in its.items() if key not in SECRETS} for name, its in after[area].items()}

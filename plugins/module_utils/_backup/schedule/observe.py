@@ -13,7 +13,9 @@ import typing as t
 from ..._core import atomic, command, paths
 from ..._core.errors import HybridError, ObserveError
 from ..._host.snapshot import Host
-from .packing import packed
+from ..._host.systemd import has_systemd, is_started
+from ..._run.packing import packed
+from .packing import load
 from .spec import JOBS, LOCAL, REPOSITORIES, S3, SCHEDULES, SECRETS, Spec, address_of, credentials_of
 from .state import State
 from .units import FOLDER, PROGRAM, texts, timers
@@ -36,15 +38,10 @@ def observe(spec: Spec, host: Host) -> State:
         jobs=jobs,
         made=frozenset(name for name in repositories if os.path.exists(paths.repository_file(name, "id"))),
         broken=frozenset(broken),
-        has_program=_read_bytes(PROGRAM) == packed(),
+        has_program=atomic.read_bytes(PROGRAM) == packed(load()),
         problems={text: why for text in sorted(times) if (why := _problem(text)) is not None},
         unreachable=_unreachable(spec, repositories),
     )
-
-
-def has_systemd() -> bool:
-    """Whether systemd runs this host. Elsewhere the units lie there for nobody."""
-    return os.path.isdir("/run/systemd/system")
 
 
 def files_of(repository: str, values: t.Mapping[str, t.Any]) -> dict[str, str]:
@@ -96,12 +93,7 @@ def _has_units(name: str, values: t.Mapping[str, t.Any], repositories: t.Mapping
     files = files_of(values["repository"], repositories.get(values["repository"], {}))
     if any(atomic.read_text(f"{FOLDER}/{unit}") != text for unit, text in texts(name, values, files).items()):
         return False
-    return not has_systemd() or all(_runs(unit) for unit in timers(name, values))
-
-
-def _runs(timer: str) -> bool:
-    told = command.run(["systemctl", "show", "--property=ActiveState,UnitFileState", "--", timer], check=False)
-    return {"ActiveState=active", "UnitFileState=enabled"} <= set(told.splitlines())
+    return not has_systemd() or all(is_started(unit) for unit in timers(name, values))
 
 
 def _problem(schedule: str) -> str | None:
@@ -128,11 +120,3 @@ def _unreachable(spec: Spec, known: t.Mapping[str, t.Any]) -> dict[str, str]:
         ):
             found[its.name] = f"{os.path.dirname(path)} is not there. Make it, or mount what it shall lie on"
     return found
-
-
-def _read_bytes(path: str) -> bytes:
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        return b""

@@ -2,20 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""The program as one file that Python runs: the code of this collection as it is here, the same bytes for the same code."""
+"""Which program lies on the host."""
 
 from __future__ import annotations
-
-import functools
-import io
-import os
-import typing as t
-import zipfile
-
-# Where the shared code begins, in the name of this module and in the archive that Ansible sends.
-_SHARED = __name__.partition("._backup.")[0]
-_MAIN = "from {} import main\n\nraise SystemExit(main())\n"
-_SHEBANG = b"#!/usr/bin/python3 -I\n"
 
 
 def load() -> str:
@@ -23,41 +12,3 @@ def load() -> str:
     from .. import program
 
     return program.__name__
-
-
-@functools.cache
-def packed() -> bytes:
-    """What lies on the host."""
-    stream, files = io.BytesIO(), dict(_sources())
-    folders = {folder for path in files for folder in _above(path)}
-    # zipimport of Python 3.11 sees a folder only with an entry of its own.
-    files.update({f"{folder}/__init__.py": b"" for folder in folders if f"{folder}/__init__.py" not in files})
-    files["__main__.py"] = _MAIN.format(load()).encode()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(files):
-            # Without a date of its own the same text is the same file.
-            archive.writestr(zipfile.ZipInfo(path), files[path], zipfile.ZIP_DEFLATED)
-    return _SHEBANG + stream.getvalue()
-
-
-def _above(path: str) -> t.Iterator[str]:
-    while path := os.path.dirname(path):
-        yield path
-
-
-def _sources() -> t.Iterator[tuple[str, bytes]]:
-    """The files of the shared code by their path: out of the archive that Ansible sent, or of the tree of a developer."""
-    inside = _SHARED.replace(".", "/") + "/"
-    archive = getattr(getattr(__spec__, "loader", None), "archive", None)
-    if archive is not None:
-        with zipfile.ZipFile(archive) as source:
-            names = [name for name in source.namelist() if name.startswith(inside) and name.endswith(".py")]
-            yield from ((name, source.read(name)) for name in names)
-        return
-    root = os.path.abspath(__file__).partition("/_backup/")[0]
-    for folder, dummy, names in os.walk(root):
-        for name in names:
-            if name.endswith(".py"):
-                path = os.path.join(folder, name)
-                with open(path, "rb") as stream:
-                    yield inside + os.path.relpath(path, root), stream.read()

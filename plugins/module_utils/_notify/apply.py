@@ -1,0 +1,84 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""Writes whom a host tells: their file and their secrets, the program, and the units with their timer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import typing as t
+
+from .._core import atomic, command, paths
+from .._core.converge import Work
+from .._core.options import split
+from .._core.plan import Change, Plan, Step
+from .._host.systemd import has_systemd
+from .._run.packing import packed
+from .observe import files_of, secrets_of
+from .packing import load
+from .plan import after_all
+from .spec import SECRETS, TARGETS, Spec
+from .state import State
+from .units import FOLDER, PROGRAM, TIMER, folders, texts
+
+
+def apply_notices(spec: Spec, state: State, plan: Plan, dummy: Work) -> t.Iterator[Change | Step]:
+    """Carry out *plan*, yielding each change that stands.
+
+    :raises CommandError: when systemd refuses a step.
+    """
+    after = after_all(spec, state)
+    touched = {split(change.path)[1] for change in plan.changes if change.path.startswith(f"{TARGETS}[")}
+    for name, values in after.items():
+        if name in touched:
+            os.makedirs(paths.NOTIFY, mode=0o700, exist_ok=True)
+            atomic.write_file(paths.notify_secrets(name), secrets_of(values), mode=0o600)
+    yield Step("secrets written")
+    if plan.has("program"):
+        atomic.write_file(PROGRAM, packed(load()), mode=0o755)
+        yield Step("program written")
+    open_values = {name: {key: it for key, it in its.items() if key not in SECRETS} for name, its in after.items()}
+    if after:
+        config = json.dumps({"schema": 1, TARGETS: open_values}, indent=1, sort_keys=True) + "\n"
+        atomic.write_file(paths.NOTIFY_CONFIG, config, mode=0o600)
+        yield Step("targets written")
+        _write_units(after)
+    else:
+        _remove_all()
+    for name in state.targets:
+        if name not in after:
+            atomic.remove_file(paths.notify_secrets(name))
+    yield from plan.changes
+
+
+def _write_units(targets: t.Iterable[str]) -> None:
+    for path, text in texts(files_of(targets)).items():
+        if atomic.read_text(f"{FOLDER}/{path}") != text:
+            atomic.write_file(f"{FOLDER}/{path}", text)
+    if has_systemd():
+        _systemctl("daemon-reload")
+        _systemctl("enable", "--quiet", "--now", TIMER)
+
+
+def _remove_all() -> None:
+    """Nobody is told anything any more."""
+    if has_systemd():
+        with contextlib.suppress(command.CommandError):  # it was never there
+            _systemctl("disable", "--quiet", "--now", TIMER)
+    for path in texts({}):
+        atomic.remove_file(f"{FOLDER}/{path}")
+    for folder in folders():
+        with contextlib.suppress(OSError):  # somebody else has something there
+            os.rmdir(f"{FOLDER}/{folder}")
+    for path in (PROGRAM, paths.NOTIFY_CONFIG, paths.TOLD, paths.DRIFT):
+        atomic.remove_file(path)
+    if has_systemd():
+        _systemctl("daemon-reload")
+
+
+def _systemctl(*words: str) -> None:
+    command.run(["systemctl", *words], timeout=120)

@@ -1,0 +1,116 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# WRITES
+"""homelab-hybrid-notify: tells what is wrong on this host to whom hypervisor_notify names. It lies on the host as one file.
+
+``look [--dry-run]``, ``test``, ``drift``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+import typing as t
+
+from .._core import atomic, lock, paths
+from .._core.errors import HybridError
+from .._host.snapshot import Host
+from .delivery import deliver
+from .look import look
+from .targets import read_targets
+from .telling import Memory, Notice, notice_for
+from .units import NAME
+
+
+def main(argv: t.Sequence[str] | None = None) -> int:
+    """Do what *argv* says, and answer the status that the program ends with."""
+    words = _parser().parse_args(argv)
+    try:
+        return int(not words.act(words))
+    except HybridError as exc:
+        say(f"<3>{exc.message}")
+        return 1
+
+
+def say(line: str) -> None:
+    """One line for who looks on, or for the journal, which reads how grave it is from its beginning."""
+    sys.stderr.write((line.removeprefix("<3>") if sys.stderr.isatty() else line) + "\n")
+    sys.stderr.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=NAME, description="Tell what is wrong on this host.")
+    verbs = parser.add_subparsers(required=True)
+    looking = verbs.add_parser("look", help="look, and tell what is new, lasts for a day, or is over")
+    looking.add_argument("--dry-run", action="store_true", help="only print what is wrong")
+    looking.set_defaults(act=_look)
+    verbs.add_parser("test", help="send a word to all targets").set_defaults(act=_test)
+    verbs.add_parser("drift", help="take from stdin, a line each, what is not as it is declared").set_defaults(
+        act=_drift
+    )
+    return parser
+
+
+def _look(words: t.Any) -> bool:
+    if words.dry_run:
+        for its in look(Host())[0]:
+            sys.stdout.write(its.text + "\n")
+        return True
+    with lock.notifying():
+        return _tell_all()
+
+
+def _tell_all() -> bool:
+    """Whether all targets took what there was to tell; the next look tries again with the others."""
+    conditions, well = look(Host())
+    targets, memories, now = read_targets(), _memories(), time.time()
+    all_took = True
+    kept: dict[str, Memory] = {}
+    for name, values in targets.items():
+        before = memories.get(name, {})
+        notice, after = notice_for(values["on"], conditions, well, before, now)
+        kept[name] = after if notice is None or _deliver(name, values, notice) else before
+        all_took = all_took and (notice is None or kept[name] is after)
+    _write(paths.TOLD, kept)
+    return all_took
+
+
+def _test(dummy: t.Any) -> bool:
+    notice = Notice(well=("This is a test: nothing happened.",))
+    took = {name: _deliver(name, values, notice) for name, values in read_targets().items()}
+    return all(took.values())
+
+
+def _drift(dummy: t.Any) -> bool:
+    _write(paths.DRIFT, [line for line in sys.stdin.read().splitlines() if line.strip()])
+    with lock.notifying():
+        return _tell_all()
+
+
+def _deliver(name: str, values: t.Mapping[str, t.Any], notice: Notice) -> bool:
+    try:
+        deliver(values, notice, platform.node())
+    except HybridError as exc:
+        say(f"<3>{name} was not told: {exc.message}")
+        return False
+    say(f"{name} was told: {len(notice.lines)} line{'' if len(notice.lines) == 1 else 's'} ({notice.word})")
+    return True
+
+
+def _memories() -> dict[str, Memory]:
+    try:
+        found = json.loads(atomic.read_text(paths.TOLD) or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: str, values: t.Any) -> None:
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    atomic.write_file(path, json.dumps(values, indent=1, sort_keys=True) + "\n", mode=0o600)

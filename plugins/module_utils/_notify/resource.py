@@ -1,0 +1,69 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+"""Whom a host tells what happens, as a resource that converges."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core.converge import Waiting, Work
+from .._core.plan import Change, Plan, Step
+from .._core.reference import Reference, ReferenceKind
+from .._host.snapshot import Host
+from .observe import observe
+from .plan import plan_notices, shown
+from .spec import TARGETS, Spec, parse
+from .state import State
+
+if t.TYPE_CHECKING:
+    from .._core.claims import Claims
+
+# Nothing but a run on it locks it.
+NOTICES = ReferenceKind("notices", 0, lambda dummy, name: None)
+
+
+class HostNotify:
+    """See ``_core.converge.Resource``. It is no part of a layout, which comes after it."""
+
+    def parse(self, params: t.Mapping[str, t.Any]) -> Spec:
+        return parse(params)
+
+    def requires(self, spec: Spec) -> tuple[Reference, ...]:
+        return ()
+
+    def provides(self, spec: Spec) -> tuple[Reference, ...]:
+        return (Reference(NOTICES, "notices"),)
+
+    def observe(self, spec: Spec, host: Host) -> State:
+        return observe(spec, host)
+
+    def plan(self, spec: Spec, state: State) -> Plan:
+        return plan_notices(spec, state)
+
+    def apply(self, spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
+        from .apply import apply_notices  # most runs have nothing to apply, and do not pay for it
+
+        return apply_notices(spec, state, plan, work)
+
+    def settled(self, spec: Spec) -> Spec:
+        return spec
+
+    def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
+        return {TARGETS: {name: shown(its) for name, its in state.targets.items()}}
+
+    def claims(self, spec: Spec | None, state: State) -> Claims:
+        from .._core.claims import Claims  # only a layout compares claims
+
+        return Claims()
+
+    def standing(self, host: Host) -> dict[str, Claims]:
+        """It takes nothing from anybody."""
+        return {}
+
+    def promises(self, spec: Spec) -> dict[str, t.Any]:
+        return {}
+
+    def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
+        return None

@@ -1,0 +1,119 @@
+#!/usr/bin/python
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: _host_notify
+short_description: (private) Let a hypervisor tell what happens on it
+version_added: 0.1.0
+description:
+  - Private to the role P(homelab.hybrid.hypervisor#role); it may change at any time.
+  - Writes whom the host tells, the files of their secrets, which only root can read, the program C(homelab-hybrid-notify), and the units of
+    systemd that start it when a backup has ended, and each hour.
+author:
+  - homelab.hybrid contributors (@homelab)
+extends_documentation_fragment:
+  - homelab.hybrid._attributes
+  - homelab.hybrid._requirements
+options:
+  targets:
+    description:
+      - Who is told.
+      - A target is what is written of it. One that is no longer listed stays as it is.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: Its name.
+        type: str
+        required: true
+      state:
+        description: Whether it is told anything.
+        type: str
+        choices: [present, absent]
+        default: present
+      type:
+        description: How it is told.
+        type: str
+        choices: [mail, ntfy, webhook]
+      'on':
+        description: What it is told, V(failure) and V(success). A new target gets V(failure).
+        type: list
+        elements: str
+      to:
+        description: The addresses that get the mail.
+        type: list
+        elements: str
+      from:
+        description: The address that the mail is from. Without it that of root at this host.
+        type: str
+      server:
+        description: The server that takes the mail. Without it the sendmail of the host does.
+        type: str
+      port:
+        description: The port of the server. Without it what belongs to O(targets[].security), V(587), V(465) or V(25).
+        type: int
+      security:
+        description: How what is sent to the server is kept from others. Without it V(starttls).
+        type: str
+        choices: [starttls, tls, none]
+      username:
+        description: Who logs in at the server.
+        type: str
+      password:
+        description: The password of O(targets[].username).
+        type: str
+      url:
+        description: The address of the server of ntfy, or of the webhook. It is kept as a secret, which that of a webhook often is.
+        type: str
+      topic:
+        description: The topic, of ntfy.
+        type: str
+      token:
+        description: The access token, of ntfy.
+        type: str
+      headers:
+        description: Headers for the webhook, one a line.
+        type: str
+seealso:
+  - module: homelab.hybrid.host_info
+"""
+
+EXAMPLES = r"""
+- name: Tell the phone what goes wrong
+  homelab.hybrid._host_notify:
+    targets:
+      - name: phone
+        type: ntfy
+        url: https://ntfy.example.net
+        topic: homelab
+        token: tk_0123456789abcdef
+"""
+
+RETURN = r"""
+plan:
+  description: What the run changes, or in check mode would change, with C(path), C(before), C(after), C(how) and whether it is C(done).
+  type: list
+  elements: dict
+  returned: always
+targets:
+  description: Who is told, by name, without their secrets.
+  type: dict
+  returned: success
+"""
+
+from ..module_utils._host.snapshot import Host
+from ..module_utils._notify.resource import HostNotify
+from ..module_utils._notify.spec import ARGUMENTS, CONSTRAINTS
+from ..module_utils._run.module import run
+
+
+def main() -> None:
+    run(HostNotify(), ARGUMENTS, host=Host, libraries=("libvirt",), **CONSTRAINTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,296 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host tells what goes wrong on it, by the program that lies there. Heard by servers of HTTP and SMTP that are none of ours."""
+
+from __future__ import annotations
+
+import datetime
+import email.message
+import email.policy
+import json
+import os
+import socket
+import ssl
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.schedule.units import timer_of
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._notify.resource import HostNotify
+from ansible_collections.homelab.hybrid.plugins.module_utils._notify.units import FOLDER, PROGRAM, texts
+from ansible_collections.homelab.hybrid.tests.harness import backups
+from ansible_collections.homelab.hybrid.tests.harness.cases import (
+    check_run_again,
+    converge_now,
+    refuse,
+    told,
+    unchanged,
+)
+from ansible_collections.homelab.hybrid.tests.harness.listeners import Listener, listening
+
+NOTIFY = HostNotify()
+TOKEN, HEADER, PASSWORD = "tk_hlnt_0123456789", "hlnt-header-0123456789", "hlnt correct horse"
+SECRETS = (TOKEN, HEADER, PASSWORD)
+NAMES = ("hlnt-phone", "hlnt-hook", "hlnt-mail")
+SENDMAIL = Path("/usr/sbin/sendmail")
+
+
+@pytest.fixture
+def listener() -> t.Iterator[Listener]:
+    with listening() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _nobody() -> t.Iterator[None]:
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    outcome = converge_now(NOTIFY, {"targets": [{"name": name, "state": "absent"} for name in NAMES]})
+    assert outcome.error is None, outcome.error
+
+
+def phone(listener: Listener, **more: t.Any) -> dict[str, t.Any]:
+    return {"name": NAMES[0], "type": "ntfy", "url": listener.url, "topic": "lab", "token": TOKEN, **more}
+
+
+def hook(listener: Listener, **more: t.Any) -> dict[str, t.Any]:
+    return {"name": NAMES[1], "type": "webhook", "url": f"{listener.url}/hook", "headers": f"X-Token: {HEADER}", **more}
+
+
+def notify(*words: str, input: str | None = None, rc: int = 0, **env: str) -> str:
+    """What the program on the host says, which is what the journal gets."""
+    done = subprocess.run(
+        [PROGRAM, *words], input=input, capture_output=True, text=True, check=False, env={**os.environ, **env}
+    )
+    assert done.returncode == rc, done.stderr
+    assert not [secret for secret in SECRETS if secret in done.stderr + done.stdout]
+    return done.stderr
+
+
+def test_who_is_told_is_declared_and_taken_back(listener: Listener) -> None:
+    before = sorted(str(path) for path in Path(FOLDER).rglob("*"))
+    run = check_run_again(
+        NOTIFY, {"targets": [phone(listener), hook(listener)]}, [f"targets[{name}]" for name in NAMES[:2]] + ["program"]
+    )
+    assert not [secret for secret in (*SECRETS, listener.url) if secret in json.dumps(told(run))]
+    files = [path for path in Path(paths.NOTIFY).rglob("*") if path.is_file()]
+    assert len(files) == 3 and not [path for path in (*files, Path(paths.NOTIFY)) if path.stat().st_mode & 0o077]
+    units = {path: Path(FOLDER, path).read_text(encoding="utf-8") for path in texts({})}
+    assert not [secret for secret in (*SECRETS, listener.url) if secret in "".join(units.values())]
+    assert f"LoadCredential={NAMES[0]}:{paths.notify_secrets(NAMES[0])}" in units["homelab-hybrid-notify@.service"]
+    verified = subprocess.run(
+        [
+            "systemd-analyze",
+            "verify",
+            f"{FOLDER}/homelab-hybrid-notify@watch.service",
+            f"{FOLDER}/homelab-hybrid-notify.timer",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "homelab-hybrid-notify" not in verified.stderr, verified.stderr
+    changed = check_run_again(
+        NOTIFY, {"targets": [phone(listener, token="tk_hlnt_other_one", on=["failure", "success"])]}
+    )
+    assert [its.path for its in changed.plan.changes] == [f"targets[{NAMES[0]}].on", f"targets[{NAMES[0]}].token"]
+    assert "tk_hlnt_other_one" not in json.dumps(told(changed))
+    forget()
+    assert sorted(str(path) for path in Path(FOLDER).rglob("*")) == before
+    assert not Path(PROGRAM).exists() and not [path for path in Path(paths.NOTIFY).rglob("*") if path.is_file()]
+
+
+def test_what_somebody_broke_of_it_is_mended(listener: Listener) -> None:
+    wanted = {"targets": [phone(listener)]}
+    converge_now(NOTIFY, wanted)
+    Path(paths.notify_secrets(NAMES[0])).chmod(0o644)
+    check_run_again(NOTIFY, wanted, [f"targets[{NAMES[0]}]"])
+    Path(FOLDER, "homelab-hybrid-notify.timer").unlink()
+    check_run_again(NOTIFY, wanted, ["units"])
+    Path(PROGRAM).write_bytes(b"")
+    check_run_again(NOTIFY, wanted, ["program"])
+    unchanged(NOTIFY, wanted)
+
+
+def test_a_word_reaches_each_target_and_its_secret_nobody_else(listener: Listener) -> None:
+    converge_now(NOTIFY, {"targets": [phone(listener), hook(listener)]})
+    assert "was told" in notify("test")
+    by_path = {its.path: its for its in listener.take()}
+    assert by_path["/"].headers["Authorization"] == f"Bearer {TOKEN}"
+    assert (by_path["/"].body["topic"], by_path["/"].body["message"]) == ("lab", "This is a test: nothing happened.")
+    assert by_path["/hook"].headers["X-Token"] == HEADER
+    assert by_path["/hook"].body["host"] == os.uname().nodename and by_path["/hook"].body["status"] == "success"
+    assert PROGRAM in by_path["/"].command_lines
+    assert not [secret for secret in SECRETS for its in by_path.values() if secret in its.command_lines]
+
+
+def test_the_credentials_that_systemd_hands_over_are_taken(listener: Listener, tmp_path: Path) -> None:
+    converge_now(NOTIFY, {"targets": [phone(listener)]})
+    (tmp_path / NAMES[0]).write_text(json.dumps({"url": listener.url, "token": "tk_hlnt_of_systemd"}), encoding="utf-8")
+    notify("test", CREDENTIALS_DIRECTORY=str(tmp_path))
+    assert [its.headers["Authorization"] for its in listener.take()] == ["Bearer tk_hlnt_of_systemd"]
+
+
+@pytest.mark.parametrize("status", [500, 403, 302])
+def test_what_could_not_be_told_is_loud_and_told_later(listener: Listener, status: int) -> None:
+    converge_now(NOTIFY, {"targets": [hook(listener)]})
+    with listening() as elsewhere:
+        listener.status, listener.place = status, elsewhere.url if status == 302 else None
+        said = notify("drift", input="web: memory 1GiB -> 2GiB\n", rc=1)
+        assert f"<3>{NAMES[1]} was not told: the server answered {status}" in said and listener.url not in said
+        assert elsewhere.heard == [] and len(listener.take()) == 1
+    listener.status, listener.place = 200, None
+    notify("look")
+    (its,) = listener.take()
+    assert its.body["text"] == "The host is not as it is declared: web: memory 1GiB -> 2GiB"
+    notify("look")
+    assert listener.take() == []
+    notify("drift", input="")
+    assert [its.body["over"] for its in listener.take()] == [
+        ["The host is not as it is declared: web: memory 1GiB -> 2GiB"]
+    ]
+
+
+def test_a_target_that_is_away_does_not_keep_the_others_from_hearing(listener: Listener) -> None:
+    converge_now(NOTIFY, {"targets": [phone(listener, url="http://127.0.0.1:9"), hook(listener)]})
+    assert "cannot be reached" in notify("drift", input="web: memory\n", rc=1)
+    assert [its.path for its in listener.take()] == ["/hook"]
+
+
+def test_a_backup_that_fails_and_one_that_does_not_run_are_told_and_when_they_are_over(
+    listener: Listener, tmp_path: Path
+) -> None:
+    # Of no guest that somebody has.
+    backups.set_up(tmp_path / "restic", tags=["hlnt-nobody"])
+    try:
+        converge_now(NOTIFY, {"targets": [phone(listener, on=["failure", "success"])]})
+        notify("look")
+        assert listener.take() == []
+        backups.backup("run", backups.JOB)
+        notify("look")
+        (its,) = listener.take()
+        assert f"The backup job {backups.JOB} went well" in its.body["message"] and its.body["priority"] == 3
+        (tmp_path / "restic").rename(tmp_path / "away")
+        backups.backup("run", backups.JOB, check=False)
+        notify("look")
+        (its,) = listener.take()
+        assert f"The backup job {backups.JOB} failed" in its.body["message"] and its.body["priority"] == 4
+        (tmp_path / "away").rename(tmp_path / "restic")
+        backups.backup("run", backups.JOB)
+        notify("look")
+        assert [f"Over: The backup job {backups.JOB} failed" in its.body["message"] for its in listener.take()] == [
+            True
+        ]
+        # Silence: the last run, and the timer, are of the day before yesterday.
+        long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=2)
+        report = backups.report() | {"began": long_ago.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        Path(paths.backup_report(backups.JOB)).write_text(json.dumps(report), encoding="utf-8")
+        os.utime(timer_of(backups.JOB), (long_ago.timestamp(),) * 2)
+        assert f"The backup job {backups.JOB} did not run" in notify_dry()
+        notify("look")
+        assert [f"The backup job {backups.JOB} did not run" in its.body["message"] for its in listener.take()] == [True]
+        notify("look")
+        assert listener.take() == []
+        backups.backup("run", backups.JOB)
+        notify("look")
+        assert "Over: The backup job" in listener.take()[0].body["message"]
+    finally:
+        backups.tear_down(tmp_path / "restic")
+
+
+def notify_dry() -> str:
+    return subprocess.run([PROGRAM, "look", "--dry-run"], capture_output=True, text=True, check=True).stdout
+
+
+def mail(**more: t.Any) -> dict[str, t.Any]:
+    return {"name": NAMES[2], "type": "mail", "to": ["me@example.net", "you@example.net"], **more}
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls", "none"])
+def test_a_mail_reaches_a_server_that_asks_for_a_password(tmp_path: Path, security: str) -> None:
+    smtp = pytest.importorskip("aiosmtpd.smtp", reason="make venv installs it")
+    controller = pytest.importorskip("aiosmtpd.controller", reason="make venv installs it")
+    context = certificate(tmp_path)
+    taken: list[t.Any] = []
+    asked: list[t.Any] = []
+
+    class Sink:
+        async def handle_DATA(self, server: t.Any, session: t.Any, envelope: t.Any) -> str:  # noqa: N802  # aiosmtpd's own name
+            taken.append((session.ssl is not None or security == "none", envelope))
+            return "250 OK"
+
+    def asks(server: t.Any, session: t.Any, envelope: t.Any, mechanism: str, data: t.Any) -> t.Any:
+        asked.append((data.login.decode(), data.password.decode()))
+        return smtp.AuthResult(success=data.password.decode() == PASSWORD)
+
+    words: dict[str, t.Any] = {"hostname": "127.0.0.1", "port": 0, "authenticator": asks, "auth_required": True}
+    if security == "starttls":
+        words |= {"tls_context": context, "require_starttls": True}
+    elif security == "tls":
+        words |= {"ssl_context": context, "auth_require_tls": False}
+    else:
+        words |= {"auth_require_tls": False}
+    server = controller.Controller(Sink(), **words)
+    server.port = free_port()
+    server.start()
+    try:
+        target = mail(server="127.0.0.1", port=server.port, security=security, username="me", password=PASSWORD)
+        check_run_again(NOTIFY, {"targets": [target]})
+        trusted = {"SSL_CERT_FILE": str(tmp_path / "cert.pem")}
+        notify("drift", input="naïve: memory\n", **trusted)
+        if security != "none":
+            assert "was not told" in notify("test", rc=1)  # nobody vouches for the server
+        converge_now(NOTIFY, {"targets": [{**target, "password": "not the right one"}]})
+        assert "refuses the name and the password (535)" in notify("test", rc=1, **trusted)
+    finally:
+        server.stop()
+    ((is_hidden, envelope),) = taken
+    assert is_hidden and asked[0] == ("me", PASSWORD)
+    assert envelope.rcpt_tos == ["me@example.net", "you@example.net"]
+    message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+    assert isinstance(message, email.message.EmailMessage)
+    assert message["Subject"] == f"{os.uname().nodename}: The host is not as it is declared: naïve: memory"
+    assert message.get_content().strip() == "The host is not as it is declared: naïve: memory"
+
+
+def test_a_mail_goes_through_the_sendmail_of_the_host(tmp_path: Path) -> None:
+    if SENDMAIL.exists():
+        pytest.skip("this host has one of its own")
+    refuse(NOTIFY, {"targets": [mail()]}, "this host has no sendmail")
+    SENDMAIL.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/words\ncat > {tmp_path}/mail\n', encoding="utf-8")
+    SENDMAIL.chmod(0o755)
+    try:
+        check_run_again(NOTIFY, {"targets": [mail(**{"from": "alpha@example.net"})]})
+        notify("test")
+    finally:
+        SENDMAIL.unlink()
+    assert (tmp_path / "words").read_text() == "-oi -t\n"
+    message = email.message_from_bytes((tmp_path / "mail").read_bytes(), policy=email.policy.default)
+    assert (message["From"], message["To"]) == ("alpha@example.net", "me@example.net, you@example.net")
+
+
+def certificate(folder: Path) -> t.Any:
+    """A server's context with a certificate that it signed itself."""
+    words = (
+        f"req -x509 -newkey rsa:2048 -nodes -days 2 -keyout {folder}/key.pem -out {folder}/cert.pem -subj /CN=127.0.0.1"
+    )
+    subprocess.run(
+        ["openssl", *words.split(), "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

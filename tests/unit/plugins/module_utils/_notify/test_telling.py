@@ -1,0 +1,145 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.homelab.hybrid.plugins.module_utils._notify.conditions import (
+    Condition,
+    Pool,
+    of_drift,
+    of_drills,
+    of_jobs,
+    of_pools,
+    of_restart,
+    of_switch,
+    of_units,
+)
+from ansible_collections.homelab.hybrid.plugins.module_utils._notify.telling import notice_for, subject_of
+
+HOUR, DAY = 3600.0, 86400.0
+FULL = Condition("pool main", "The storage pool main fills up")
+BACK = Condition("switch 1", "The change was taken back", happened=True)
+RAN = {"nightly": ("2026-11-28T02:31:00Z", "nightly went well")}
+
+
+class Ear:
+    """A target that hears all that it is told."""
+
+    def __init__(self, *on: str) -> None:
+        self.on = on
+        self.memory: dict[str, t.Any] = {}
+
+    def hears(
+        self, now: float, *conditions: Condition, well: t.Mapping[str, tuple[str, str]] | None = None
+    ) -> list[str]:
+        notice, self.memory = notice_for(self.on, conditions, well or {}, self.memory, now)
+        return notice.lines if notice else []
+
+
+def test_what_lasts_is_told_again_after_a_day_and_when_it_is_over() -> None:
+    ear = Ear("failure")
+    assert ear.hears(0.0, FULL) == [FULL.text]
+    assert ear.hears(HOUR, FULL) == []
+    assert ear.hears(DAY, FULL) == [f"Still: {FULL.text}"]
+    assert ear.hears(DAY + HOUR, FULL) == []
+    assert ear.hears(DAY + 2 * HOUR) == [f"Over: {FULL.text}"]
+    assert ear.hears(DAY + 3 * HOUR) == []
+    assert ear.hears(DAY + 4 * HOUR, FULL) == [FULL.text]
+
+
+def test_what_happened_is_told_once() -> None:
+    ear = Ear("failure")
+    assert ear.hears(0.0, BACK) == [BACK.text]
+    assert ear.hears(DAY * 3, BACK) == [] and ear.hears(DAY * 3 + HOUR) == []
+
+
+def test_what_was_not_delivered_is_told_by_the_next_look() -> None:
+    ear = Ear("failure")
+    before = ear.memory
+    assert ear.hears(0.0, FULL)
+    ear.memory = before
+    assert ear.hears(HOUR, FULL) == [FULL.text]
+
+
+def test_a_run_that_went_well_is_told_to_who_asked_for_it_and_once() -> None:
+    ear, other = Ear("success"), Ear("failure")
+    assert ear.hears(0.0, well=RAN) == []  # it ran before anybody asked
+    later = {"nightly": ("2026-11-29T02:31:00Z", "nightly went well again")}
+    assert ear.hears(DAY, FULL, well=later) == ["nightly went well again"]
+    assert ear.hears(DAY + HOUR, well=later) == []
+    assert other.hears(0.0, well=RAN) == [] and other.hears(DAY, well=later) == []
+
+
+def test_the_subject_names_the_host_and_how_much_there_is() -> None:
+    notice, dummy = notice_for(["failure"], [FULL, BACK], {}, {}, 0.0)
+    assert notice is not None and notice.word == "failure"
+    assert subject_of(notice, "alpha") == "alpha: The storage pool main fills up (and 1 more)"
+
+
+JOB: dict[str, t.Any] = {
+    **dict.fromkeys(("error", "began", "ended", "due", "verify", "seconds"), None),
+    "name": "nightly",
+    "result": "ok",
+    "failed": {},
+    "overdue": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("job", "key", "says"),
+    [
+        ({}, None, ""),
+        ({"result": None}, None, ""),
+        ({"result": "failed", "failed": {"web": "no room"}}, "backup nightly failed", "web: no room"),
+        ({"result": "failed", "error": "it is away"}, "backup nightly failed", "it is away"),
+        ({"overdue": True, "due": "T1"}, "backup nightly overdue", "due at T1, and has never run"),
+        ({"overdue": True, "due": "T1", "began": "T0"}, "backup nightly overdue", "ran last at T0"),
+        ({"verify": {"result": "failed", "when": "T", "error": "pack 12"}}, "verify nightly failed", "pack 12"),
+        ({"verify": {"result": "ok"}}, None, ""),
+    ],
+)
+def test_what_is_wrong_of_a_job(job: dict[str, t.Any], key: str | None, says: str) -> None:
+    found = list(of_jobs([{**JOB, **job}]))
+    assert [its.key for its in found] == ([key] if key else [])
+    assert all(says in its.text for its in found)
+
+
+@pytest.mark.parametrize(
+    ("pool", "is_told"),
+    [
+        (Pool("main", 100 << 30, 11 << 30), False),
+        (Pool("main", 100 << 30, 9 << 30), True),
+        (Pool("main", 100 << 30, 9 << 30, "5%"), False),
+        (Pool("main", 100 << 30, 9 << 30, 10 << 30), True),
+        (Pool("main", 100 << 30, 0, "0%"), False),
+    ],
+)
+def test_a_pool_is_told_when_less_is_free_than_its_option_says(pool: Pool, is_told: bool) -> None:
+    assert bool(list(of_pools([pool]))) is is_told
+
+
+def test_a_full_pool_says_what_lies_in_its_quarantine() -> None:
+    (its,) = of_pools([Pool("main", 100 << 30, 1 << 30, quarantined=3 << 30, until="T")])
+    assert "3GiB lie in its quarantine, the first of it until T" in its.text
+
+
+def test_a_unit_of_which_more_is_known_is_told_once() -> None:
+    units = ["homelab-hybrid-backup@nightly.service", "homelab-hybrid-backup@other.service", "apt-daily.service"]
+    found = [its.key for its in of_units(units, {"backup nightly failed"})]
+    assert found == ["unit homelab-hybrid-backup@other.service", "unit apt-daily.service"]
+
+
+def test_what_else_is_told() -> None:
+    switch = {"id": "1", "state": "rolled_back", "bridge": "vmbr0", "began": "T", "reason": "cut"}
+    assert [its.happened for its in of_switch(switch)] == [True] and not list(
+        of_switch({**switch, "state": "confirmed"})
+    )
+    assert not list(of_switch({}))
+    assert [its.key for its in of_drift(["web: memory"])] == ["drift"] and not list(of_drift([]))
+    assert [its.key for its in of_restart([])] == ["restart"] and not list(of_restart(None))
+    drill = {"guest": "web", "drill": {"result": "failed", "error": "no answer"}}
+    assert [its.key for its in of_drills([drill, {"guest": "mail", "drill": None}])] == ["drill web failed"]
