@@ -1,18 +1,21 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A card and a stick of an ordinary host go to a machine and come back, and what the host needs itself stays: with its own kernel and IOMMU."""
+"""A card, a controller and a stick of an ordinary host go to a machine and come back, and what the host needs stays: with its kernel and IOMMU."""
 
 from __future__ import annotations
 
+import base64
 import functools
+import gzip
 import typing as t
+from pathlib import Path
 
 import pytest
 
-from ansible_collections.homelab.hybrid.tests.harness import ordinary_vm
+from ansible_collections.homelab.hybrid.tests.harness import installers, ordinary_vm
 from ansible_collections.homelab.hybrid.tests.harness.ordinary_host import PACKAGES, OrdinaryHost
-from ansible_collections.homelab.hybrid.tests.harness.spare_hardware import CARD_MAC, SERIAL, SPARE, STICK_ID
+from ansible_collections.homelab.hybrid.tests.harness.spare_hardware import CARD_MAC, DISK, SERIAL, SPARE, STICK_ID
 
 NAME = "hlsp"
 # Under emulation libvirt takes many seconds for a start.
@@ -82,6 +85,31 @@ def test_a_card_is_plugged_in_while_the_machine_runs(host: Machine) -> None:
     assert "and is not saved to disk" in host.refused(state="suspended")
     host.done(state="absent")
     assert host.driver(card) == "e1000e"
+
+
+def test_a_controller_goes_to_a_machine_with_its_disks(host: Machine, tmp_path: Path) -> None:
+    controller = host.ask("ls /sys/bus/pci/drivers/megaraid_sas | grep ^0000")
+    disk = host.ask(f"readlink -f /dev/disk/by-id/*{DISK}* | sort -u")
+    beginning = host.ask(f"head -c 60 {disk}")
+    assert disk.startswith("/dev/sd") and beginning.startswith("0707")
+    medium = base64.b64encode(gzip.compress(installers.reading_iso(tmp_path / "reads.iso").read_bytes())).decode()
+    host.ask(f"echo {medium} | base64 -d | gunzip > /srv/reads.iso")
+    # What the host has of it in use stays.
+    host.ask(f"echo 0 2048 linear {disk} 0 | dmsetup create --readonly hlsp-held")
+    said = host.refused(devices=[{"name": "disks", "address": controller}])
+    assert disk in said, said
+    host.ask("dmsetup remove hlsp-held")
+    host.done(
+        devices=[{"name": "disks", "address": controller}],
+        cdroms=[{"name": "reads", "source": "/srv/reads.iso"}],
+        boot={"order": ["reads"]},
+        state="started",
+    )
+    assert host.driver(controller) == "vfio-pci" and host.ask(f"test ! -e {disk} && echo gone") == "gone"
+    assert beginning in host.ask(f"timeout 300 script -qfc 'virsh console {NAME}' /dev/null | grep -aom1 '{beginning}'")
+    host.done(state="absent")
+    assert host.driver(controller) == "megaraid_sas"
+    assert host.ask(f"udevadm settle; head -c 60 $(readlink -f /dev/disk/by-id/*{DISK}* | sort -u)") == beginning
 
 
 def test_what_the_host_lives_on_is_not_given_away(host: Machine) -> None:

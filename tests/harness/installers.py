@@ -23,6 +23,8 @@ SECTOR = 512
 # Assembled (16 bit): stack below 7c00; the text at 7d00 to the serial port; the sector at 7e00 to the first disk.
 _WRITES_TEXT = bytes.fromhex("fa31c08ed88ec08ed0bc007cbe007dac84c0741288c4bafd03eca82074f8baf80388e0eeebe9")
 _WRITES_SECTOR = bytes.fromhex("bb007eb80103b90100ba8000cd13")
+# Before that text: the first sector of the first disk to 7e00, and as the text what stands there.
+_READS_SECTOR = bytes.fromhex("bb007eb80102b90100ba8000cd13")
 # To the port of ACPI by which a q35 goes off, to that by which it restarts, and nothing any more.
 _GOES_OFF = bytes.fromhex("ba0406b80020effaf4ebfd")
 _RESTARTS = bytes.fromhex("baf90cb006eefaf4ebfd")
@@ -72,22 +74,36 @@ def sector(text: str, *, ends: bytes) -> bytes:
     return code.ljust(SECTOR - 2, b"\0") + b"\x55\xaa"
 
 
+def reading_iso(path: Path) -> Path:
+    """A medium that the firmware boots: it writes the beginning of the first disk, a text, to the serial port, again and again."""
+    sets_up, text, prints = _WRITES_TEXT[:12], _WRITES_TEXT[12:15], _WRITES_TEXT[15:]
+    program = sets_up + _READS_SECTOR + text.replace(b"\x7d", b"\x7e") + prints + _RESTARTS
+    return _iso(path, program.ljust(SECTOR, b"\0"))
+
+
 def firmware_iso(path: Path, *, restarts: bool = False) -> Path:
     """A medium that the firmware boots: it writes a sector that boots onto the first disk, and the machine goes off or *restarts*."""
+    return _iso(path, _installing(restarts=restarts))
+
+
+def _iso(path: Path, program: bytes) -> Path:
     image = pycdlib.PyCdlib()
     image.new(interchange_level=3, vol_ident="INSTALLER")
-    _let_firmware_boot(image, restarts=restarts)
+    _let_firmware_boot(image, program)
     image.write(str(path))
     image.close()
     path.chmod(0o644)
     return path
 
 
-def _let_firmware_boot(image: pycdlib.PyCdlib, *, restarts: bool = False) -> None:
+def _installing(*, restarts: bool = False) -> bytes:
     system = sector(SYSTEM_TELLS, ends=_RESTS)
-    program = sector("the installer is at work", ends=_WRITES_SECTOR + (_RESTARTS if restarts else _GOES_OFF))
+    return sector("the installer is at work", ends=_WRITES_SECTOR + (_RESTARTS if restarts else _GOES_OFF)) + system
+
+
+def _let_firmware_boot(image: pycdlib.PyCdlib, program: bytes) -> None:
     names = {"rr_name": "boot.bin"} if image.has_rock_ridge() else {}
-    image.add_fp(io.BytesIO((program + system).ljust(2048, b"\0")), 2048, "/BOOT.BIN;1", **names)
+    image.add_fp(io.BytesIO(program.ljust(2048, b"\0")), 2048, "/BOOT.BIN;1", **names)
     names = {"rr_bootcatname": "boot.cat"} if names else {}
     image.add_eltorito("/BOOT.BIN;1", bootcatfile="/BOOT.CAT;1", boot_load_size=4, **names)
 
@@ -115,7 +131,7 @@ def kernel_iso(path: Path) -> Path:
     tiny, initrd = kernel_and_initrd(path.parent)
     image = pycdlib.PyCdlib()
     image.new(interchange_level=3, rock_ridge="1.09", vol_ident="Tiny 1")
-    _let_firmware_boot(image)
+    _let_firmware_boot(image, _installing())
     with open(tiny.kernel, "rb") as kernel, open(initrd, "rb") as disk:
         for folder, *names in _PLACES:
             place = ""
