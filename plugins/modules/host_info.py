@@ -231,7 +231,8 @@ backups:
       returned: always
       type: dict
   sample: [{guest: web, kind: container, jobs: [nightly], status: ok, failure: null, drill: null,
-    backup: {id: 0f3a9b6c, made: "2026-11-28T02:30:12Z", age: 3600, job: nightly, repository: nas, consistent: application, added: 1048576, processed: 734003200, seconds: 11.4}}]
+    backup: {id: 0f3a9b6c, made: "2026-11-28T02:30:12Z", age: 3600, job: nightly, repository: nas, consistent: application,
+      added: 1048576, processed: 734003200, seconds: 11.4}}]
 backup_jobs:
   description: The jobs of the host, and how each went.
   returned: always
