@@ -38,7 +38,7 @@ def pool(request: pytest.FixtureRequest) -> t.Iterator[str]:
 
 @pytest.fixture
 def _repository(pool: str) -> t.Iterator[None]:
-    """An empty repository and a job."""
-    backups.set_up(ct.REPOSITORY)
+    """An empty repository and a job of the container of the tests."""
+    backups.set_up(ct.REPOSITORY, guests=[ct.NAME])
     yield
     backups.tear_down(ct.REPOSITORY)

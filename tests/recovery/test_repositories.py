@@ -184,7 +184,7 @@ def test_the_restic_of_the_next_debian(store: None, monkeypatch: pytest.MonkeyPa
     assert is_back("by 0.18")
     shutil.rmtree(ct.REPOSITORY)
     assert "there is no backup repository at the place" in fails("run", backups.JOB)
-    backups.set_up(ct.REPOSITORY, keep={"last": 1})
+    backups.set_up(ct.REPOSITORY, guests=[ct.NAME], keep={"last": 1})
     for dummy in range(2):
         backups.backup("run", backups.JOB)
     assert len(backups.listed(ct.REPOSITORY)) == 1 and is_back("by 0.18")
