@@ -224,12 +224,12 @@ def test_a_mail_reaches_a_server_that_asks_for_a_password(tmp_path: Path, securi
 
     class Sink:
         async def handle_DATA(self, server: t.Any, session: t.Any, envelope: t.Any) -> str:  # noqa: N802  # aiosmtpd's own name
-            taken.append((session.ssl is not None or security == "none", envelope))
+            taken.append((session.ssl is not None or security != "starttls", envelope))
             return "250 OK"
 
     def asks(server: t.Any, session: t.Any, envelope: t.Any, mechanism: str, data: t.Any) -> t.Any:
         asked.append((data.login.decode(), data.password.decode()))
-        return smtp.AuthResult(success=data.password.decode() == PASSWORD)
+        return smtp.AuthResult(success=data.password.decode() == PASSWORD, handled=False)
 
     words: dict[str, t.Any] = {"hostname": "127.0.0.1", "port": 0, "authenticator": asks, "auth_required": True}
     if security == "starttls":
