@@ -61,9 +61,11 @@ def listening() -> t.Iterator[Listener]:
     with Listener() as listener:
         thread = threading.Thread(target=listener.serve_forever, daemon=True)
         thread.start()
-        yield listener
-        listener.shutdown()
-        thread.join()
+        try:
+            yield listener
+        finally:
+            listener.shutdown()
+            thread.join()
 
 
 def command_lines() -> str:

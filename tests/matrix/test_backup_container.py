@@ -154,7 +154,7 @@ def test_what_hooks_did_is_undone_though_the_run_was_killed_in_one(pool: str) ->
     shell("mkdir -p /srv")
     bring_hook("web", "true", "touch /srv/undone")
     job = subprocess.Popen([backups.PROGRAM, "run", backups.JOB], start_new_session=True)
-    wait_until("the hook", lambda: (ct.rootfs() / "srv" / "held").exists(), timeout_seconds=30)
+    wait_until("the hook", (ct.rootfs() / "srv" / "held").exists, timeout_seconds=30)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     assert shell("ls /srv") == "held" and ct.left_of_a_backup() != []
