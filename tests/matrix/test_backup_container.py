@@ -13,6 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from prometheus_client import parser
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.seen import read_backups
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
@@ -211,6 +212,27 @@ def test_a_host_tells_of_its_backups_without_asking_the_repository() -> None:
     away.rename(ct.REPOSITORY)
     backups.backup("run", backups.JOB)
     assert [its["status"] for its in read_backups(Host())["backups"]] == ["ok"]
+
+
+def test_a_run_tells_prometheus_where_somebody_measures_the_host() -> None:
+    ct.make(state="stopped")
+    folder, file = Path(paths.METRICS), Path(paths.metrics_file())
+    backups.backup("run", backups.JOB)
+    assert not folder.exists()
+    folder.mkdir(parents=True)
+    try:
+        backups.backup("run", backups.JOB)
+        text = file.read_text(encoding="utf-8")
+        samples = [its for family in parser.text_string_to_metric_families(text) for its in family.samples]
+        ok = [its for its in samples if its.name == "homelab_hybrid_backup_guest_ok"]
+        assert [(its.labels["guest"], its.value) for its in ok] == [(ct.NAME, 1.0)]
+        assert file.stat().st_mode & 0o777 == 0o644 and list(folder.iterdir()) == [file]
+        file.unlink()
+        file.mkdir()
+        done = backups.backup("run", backups.JOB)
+        assert f"<4>{file} could not be written" in done.stderr
+    finally:
+        subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
 def test_a_byte_that_was_turned_is_found() -> None:

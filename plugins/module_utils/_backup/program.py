@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import typing as t
 
@@ -24,7 +25,9 @@ from .config import Job, load
 from .drill import running as drilling
 from .drill.plan import Tried
 from .drill.trying import clear_all as clear_drills
+from .metrics import metrics
 from .repository import Repository
+from .seen import read_backups
 from .taking import clear_all
 
 NAME = "homelab-hybrid-backup"
@@ -42,7 +45,7 @@ def main(argv: t.Sequence[str] | None = None) -> int:
 
 def say(line: str) -> None:
     """One line for who looks on, or for the journal, which reads how grave it is from its beginning."""
-    sys.stderr.write((line.removeprefix("<3>") if sys.stderr.isatty() else line) + "\n")
+    sys.stderr.write((line.removeprefix("<3>").removeprefix("<4>") if sys.stderr.isatty() else line) + "\n")
     sys.stderr.flush()
 
 
@@ -86,7 +89,18 @@ def _job(name: str) -> Job:
 
 
 def _run(words: t.Any) -> bool:
-    return running.run(_job(words.job), Host(), say)
+    return _measured(running.run(_job(words.job), Host(), say))
+
+
+def _measured(is_well: bool) -> bool:
+    """*is_well*, when it was told to who measures the host; that nobody could be told makes no backup a bad one."""
+    try:
+        if os.path.isdir(paths.METRICS):
+            seen = read_backups(Host())
+            atomic.write_file(paths.metrics_file(), metrics(seen["backups"], seen["backup_jobs"]))
+    except (HybridError, OSError) as exc:
+        say(f"<4>{paths.metrics_file()} could not be written: {exc}")
+    return is_well
 
 
 def _list(words: t.Any) -> bool:
@@ -97,7 +111,7 @@ def _list(words: t.Any) -> bool:
 
 
 def _verify(words: t.Any) -> bool:
-    return running.verify(_job(words.job), words.percent, say)
+    return _measured(running.verify(_job(words.job), words.percent, say))
 
 
 def _forget(words: t.Any) -> bool:
@@ -117,7 +131,7 @@ def _drill(words: t.Any) -> bool:
         say(f"<3>{guest}: no job of this host backs it up")
     if words.json:
         sys.stdout.write(json.dumps([its.told() for its in tried], indent=1) + "\n")
-    return bool(tried) and all(its.is_well for its in tried)
+    return _measured(bool(tried) and all(its.is_well for its in tried))
 
 
 def _tidy(dummy: t.Any) -> bool:

@@ -37,6 +37,8 @@ NOTIFY = STATE + "/notify"
 NOTIFY_CONFIG = NOTIFY + "/targets.json"
 TOLD = NOTIFY + "/told.json"
 DRIFT = NOTIFY + "/drift.json"
+# Where the exporter of Debian's prometheus-node-exporter looks for what others measure.
+METRICS = "/var/lib/prometheus/node-exporter"
 # What is backed up has the same path each time: by it restic finds what it knows already.
 CAPTURES = RUN + "/backup"
 
@@ -108,6 +110,11 @@ def notify_secrets(target: str) -> str:
 def backup_report(job: str) -> str:
     """How the last run of a job went."""
     return posixpath.join(REPORT, job + ".json")
+
+
+def metrics_file() -> str:
+    """What Prometheus reads of the backups of the host."""
+    return posixpath.join(METRICS, "homelab_hybrid_backup.prom")
 
 
 def verify_report(job: str) -> str:

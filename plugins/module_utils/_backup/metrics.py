@@ -1,0 +1,125 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""What a host knows of its backups as Prometheus reads it, in the text format of its exporters."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .history import OK
+from .stored import seconds_of
+
+Told = t.Mapping[str, t.Any]
+Labels = t.Mapping[str, t.Any]
+_PREFIX = "homelab_hybrid_backup_"
+
+
+class _Metric(t.NamedTuple):
+    """One name, in what one reads of each thing; ``None`` where there is nothing to say of it."""
+
+    name: str
+    help: str
+    value: t.Callable[[Told], float | None]
+
+
+def _moment(text: t.Any) -> float | None:
+    try:
+        return seconds_of(str(text))
+    except ValueError:
+        return None
+
+
+def _is(result: t.Any) -> float | None:
+    return None if result is None else float(result == OK)
+
+
+_OF_GUESTS = (
+    _Metric(
+        "guest_ok",
+        "Whether the guest has a backup, of a job that runs as it should.",
+        lambda its: float(its["status"] == OK),
+    ),
+    _Metric("guest_jobs", "How many jobs are of the guest.", lambda its: len(its["jobs"])),
+)
+_OF_BACKUPS = (
+    _Metric(
+        "last_success_timestamp_seconds",
+        "When the last backup of the guest was made.",
+        lambda its: _moment(its["made"]),
+    ),
+    _Metric("processed_bytes", "What the last backup of the guest holds.", lambda its: its["processed"]),
+    _Metric(
+        "added_bytes", "How much of the last backup of the guest was new to its repository.", lambda its: its["added"]
+    ),
+    _Metric("duration_seconds", "How long the last backup of the guest took.", lambda its: its["seconds"]),
+)
+_OF_DRILLS = (
+    _Metric("drill_success", "Whether the last drill of the guest came to life.", lambda its: _is(its["result"])),
+    _Metric("drill_timestamp_seconds", "When the last drill of the guest ended.", lambda its: _moment(its["ended"])),
+    _Metric(
+        "drill_recovery_seconds",
+        "How long the last drill of the guest took until the guest was well.",
+        lambda its: its["recovery_seconds"],
+    ),
+)
+_OF_JOBS = (
+    _Metric("job_success", "Whether the last run of the job went well.", lambda its: _is(its["result"])),
+    _Metric("job_last_run_timestamp_seconds", "When the last run of the job began.", lambda its: _moment(its["began"])),
+    _Metric("job_duration_seconds", "How long the last run of the job took.", lambda its: its["seconds"]),
+    _Metric(
+        "job_due_timestamp_seconds", "When the job is to run next, or should have run.", lambda its: _moment(its["due"])
+    ),
+    _Metric(
+        "verify_success",
+        "Whether the last reading of the repository found what was stored.",
+        lambda its: _is((its["verify"] or {}).get("result")),
+    ),
+    _Metric(
+        "verify_timestamp_seconds",
+        "When the repository was read last.",
+        lambda its: _moment((its["verify"] or {}).get("when")),
+    ),
+)
+
+
+def metrics(backups: t.Sequence[Told], jobs: t.Sequence[Told]) -> str:
+    """The text for the ``backups`` and ``backup_jobs`` that ``seen`` tells."""
+    made = [
+        ({"guest": its["guest"], "job": its["backup"]["job"], "repository": its["backup"]["repository"]}, its["backup"])
+        for its in backups
+        if its["backup"]
+    ]
+    tried = [({"guest": its["guest"], "job": its["drill"]["job"]}, its["drill"]) for its in backups if its["drill"]]
+    lines = [
+        *_lines(_OF_GUESTS, [({"guest": its["guest"], "kind": its["kind"]}, its) for its in backups]),
+        *_lines(_OF_BACKUPS, made),
+        *_lines(_OF_DRILLS, tried),
+        *_lines(_OF_JOBS, [({"job": its["name"], "repository": its["repository"]}, its) for its in jobs]),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _lines(kinds: t.Iterable[_Metric], things: t.Sequence[tuple[Labels, Told]]) -> t.Iterator[str]:
+    for kind in kinds:
+        values = [(labels, kind.value(its)) for labels, its in things]
+        known = [(labels, value) for labels, value in values if value is not None]
+        if known:
+            yield f"# HELP {_PREFIX}{kind.name} {kind.help}"
+            yield f"# TYPE {_PREFIX}{kind.name} gauge"
+            yield from (f"{_PREFIX}{kind.name}{{{_shown(labels)}}} {_number(value)}" for labels, value in known)
+
+
+def _shown(labels: Labels) -> str:
+    return ",".join(f'{key}="{_escaped(str(value))}"' for key, value in labels.items())
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    """Without an exponent, which would cut the last digits of a time."""
+    return str(int(value)) if float(value).is_integer() else f"{value:.3f}"
