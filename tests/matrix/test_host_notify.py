@@ -265,13 +265,18 @@ def test_a_mail_goes_through_the_sendmail_of_the_host(tmp_path: Path) -> None:
     if SENDMAIL.exists():
         pytest.skip("this host has one of its own")
     refuse(NOTIFY, {"targets": [mail()]}, "this host has no sendmail")
-    SENDMAIL.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/words\ncat > {tmp_path}/mail\n', encoding="utf-8")
-    SENDMAIL.chmod(0o755)
+    for name in ("upper", "work"):
+        (tmp_path / name).mkdir()
+    # What belongs to the programs of the host is for reading alone where the tests run.
+    layers = f"lowerdir={SENDMAIL.parent},upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    subprocess.run(["mount", "-t", "overlay", "-o", layers, "none", str(SENDMAIL.parent)], check=True)
     try:
+        SENDMAIL.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/words\ncat > {tmp_path}/mail\n', encoding="utf-8")
+        SENDMAIL.chmod(0o755)
         check_run_again(NOTIFY, {"targets": [mail(**{"from": "alpha@example.net"})]})
         notify("test")
     finally:
-        SENDMAIL.unlink()
+        subprocess.run(["umount", str(SENDMAIL.parent)], check=True)
     assert (tmp_path / "words").read_text() == "-oi -t\n"
     message = email.message_from_bytes((tmp_path / "mail").read_bytes(), policy=email.policy.default)
     assert (message["From"], message["To"]) == ("alpha@example.net", "me@example.net, you@example.net")
