@@ -105,19 +105,28 @@ def _host() -> t.Iterator[None]:
     """A bare Debian that runs, and can reach the archive as this host does."""
     tear_down()
     try:
-        archive = debian_images.bare_root("bookworm", ("python3",))
-        converge(
-            bridges=[{"name": BRIDGE, "mode": "nat", "address": f"{GATEWAY}/24"}],
-            storage_pools=[{"name": POOL, "path": str(FOLDER / "pool")}],
-            images=[{"name": IMAGE, "kind": "container", "path": str(archive)}],
-            containers=[host()],
-        )
-        tiny_root.build(ROOTFS / "srv" / "tiny.tar.zst")
-        nested.allow_guests(HOST)
-        converge(containers=[host(state="started", wait_for=["systemd"])])
+        set_up()
+        start()
         yield
     finally:
         tear_down()
+
+
+def set_up() -> None:
+    """The bare Debian, which does not run yet."""
+    archive = debian_images.bare_root("bookworm", ("python3",))
+    converge(
+        bridges=[{"name": BRIDGE, "mode": "nat", "address": f"{GATEWAY}/24"}],
+        storage_pools=[{"name": POOL, "path": str(FOLDER / "pool")}],
+        images=[{"name": IMAGE, "kind": "container", "path": str(archive)}],
+        containers=[host()],
+    )
+    tiny_root.build(ROOTFS / "srv" / "tiny.tar.zst")
+    nested.allow_guests(HOST)
+
+
+def start() -> None:
+    converge(containers=[host(state="started", wait_for=["systemd"])])
 
 
 def tear_down() -> None:
@@ -142,7 +151,7 @@ class Site:
         children = {"hypervisors": {"hosts": {"alpha": ALPHA}}, "guests": {"hosts": guests}}
         (folder / "hosts.yml").write_text(yaml.safe_dump({"all": inventory or {"children": children}}))
 
-    def play(self, name: str, *argv: str) -> Lines:
+    def play(self, name: str, *argv: str, fails: bool = False) -> Lines:
         lines = self.folder / "results"
         lines.unlink(missing_ok=True)
         environment = {
@@ -160,7 +169,7 @@ class Site:
         done = subprocess.run(
             [*command, f"homelab.hybrid.{name}", *argv], capture_output=True, text=True, env=environment, check=False
         )
-        assert done.returncode == 0, done.stdout[-8000:] + done.stderr
+        assert bool(done.returncode) == fails, done.stdout[-8000:] + done.stderr
         return [json.loads(line) for line in lines.read_text().splitlines()]
 
 

@@ -57,7 +57,7 @@ OWNERS = {
     "_mount": {"_host_mount"},
     "_snapshot": {"guest_snapshot"},
     "_quarantine": {"guest_quarantine"},
-    "_backup": {"_host_backup", "guest_restore"},
+    "_backup": {"_host_backup", "_lost_guests", "guest_restore"},
     "_notify": {"_host_notify"},
     "_appliance": {"_opnsense", "_truenas"},
     "_opnsense": {"_opnsense"},

@@ -37,6 +37,9 @@ MAY_LOAD = {
     "guest_restore": {"_backup", "_snapshot"}.union(
         *({name, *below(kind)} for name, kind in ROOMS.items() if kind.is_guest)
     ),
+    "_lost_guests": {"_backup", "_snapshot"}.union(
+        *({name, *below(kind)} for name, kind in ROOMS.items() if kind.is_guest)
+    ),
     "_guest_result": set(),
     "_guests_apart": set(),
     "_hypervisor_info": {"_listing"},

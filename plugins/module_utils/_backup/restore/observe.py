@@ -45,7 +45,7 @@ def observe(spec: Spec, host: Host) -> State:
     """
     repository, its = choose(spec)
     record = load_file(host.record("guests", spec.name))
-    state = State(_power(spec.name, record, host), record, its)
+    state = State(power_of(spec.name, record, host), record, its)
     if state.is_there:
         return state
     manifest = manifests.load(json.loads(repository.read(its.id, os.path.join(its.folder, manifests.FILE))))
@@ -67,7 +67,7 @@ def choose(spec: Spec) -> tuple[Repository, Stored]:
     return repository, chosen(known, spec.backup, spec.at, what)
 
 
-def _power(guest: str, record: GuestRecord, host: Host) -> str:
+def power_of(guest: str, record: GuestRecord, host: Host) -> str:
     """Its power, ``absent`` where it is not there. One that was begun is made anew."""
     if record.is_building:
         return "absent"
