@@ -14,6 +14,12 @@ from .._core.units import MIB, show_size
 Told = t.Mapping[str, t.Any]
 # Of a pool for which warn_free says nothing.
 WARN_FREE = "10%"
+# How the keys of what is wrong of a job begin, by the unit that finds it.
+_WORDS = {
+    "homelab-hybrid-backup": "backup",
+    "homelab-hybrid-backup-verify": "verify",
+    "homelab-hybrid-backup-drill": "drill",
+}
 
 
 class Condition(t.NamedTuple):
@@ -52,7 +58,7 @@ def of_drills(guests: t.Iterable[Told]) -> t.Iterator[Condition]:
         drill = its.get("drill") or {}
         if drill.get("result") == "failed":
             text = f"The drill of {its['guest']} failed at {drill.get('ended')}: {drill.get('error')}"
-            yield Condition(f"drill {its['guest']} failed", text)
+            yield Condition(f"drill {drill.get('job')} failed of {its['guest']}", text)
 
 
 class Pool(t.NamedTuple):
@@ -93,8 +99,8 @@ def of_units(failed: t.Iterable[str], known: t.Collection[str]) -> t.Iterator[Co
     """The units that *failed*, but for those of which a condition of the keys *known* says more."""
     for unit in failed:
         verb, at, job = unit.removesuffix(".service").partition("@")
-        word = {"homelab-hybrid-backup": "backup", "homelab-hybrid-backup-verify": "verify"}.get(verb)
-        if not (at and word and f"{word} {job} failed" in known):
+        word = _WORDS.get(verb)
+        if not (at and word and any(key.startswith(f"{word} {job} failed") for key in known)):
             yield Condition(f"unit {unit}", f"{unit} failed. journalctl -u {unit} says why")
 
 

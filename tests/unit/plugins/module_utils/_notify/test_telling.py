@@ -129,7 +129,9 @@ def test_a_full_pool_says_what_lies_in_its_quarantine() -> None:
 
 def test_a_unit_of_which_more_is_known_is_told_once() -> None:
     units = ["homelab-hybrid-backup@nightly.service", "homelab-hybrid-backup@other.service", "apt-daily.service"]
-    found = [its.key for its in of_units(units, {"backup nightly failed"})]
+    units.append("homelab-hybrid-backup-drill@nightly.service")
+    drills = of_drills([{"guest": "web", "drill": {"job": "nightly", "result": "failed", "error": "no answer"}}])
+    found = [its.key for its in of_units(units, {"backup nightly failed", *(its.key for its in drills)})]
     assert found == ["unit homelab-hybrid-backup@other.service", "unit apt-daily.service"]
 
 
@@ -141,5 +143,5 @@ def test_what_else_is_told() -> None:
     assert not list(of_switch({}))
     assert [its.key for its in of_drift(["web: memory"])] == ["drift"] and not list(of_drift([]))
     assert [its.key for its in of_restart([])] == ["restart"] and not list(of_restart(None))
-    drill = {"guest": "web", "drill": {"result": "failed", "error": "no answer"}}
-    assert [its.key for its in of_drills([drill, {"guest": "mail", "drill": None}])] == ["drill web failed"]
+    drill = {"guest": "web", "drill": {"job": "nightly", "result": "failed", "error": "no answer"}}
+    assert [its.key for its in of_drills([drill, {"guest": "mail", "drill": None}])] == ["drill nightly failed of web"]
