@@ -78,6 +78,30 @@ class Resource(t.Protocol[SpecT, StateT]):
         """What others may count on before *spec* stands (``Host.expected``), by option path; what is not declared is not promised."""
 
 
+class OutsideLayout(t.Generic[SpecT, StateT]):
+    """The rest of a resource that is no part of a layout: it stands on nothing, takes nothing from anybody, and is there when apply ends."""
+
+    def requires(self, spec: SpecT) -> tuple[Reference, ...]:
+        return ()
+
+    def settled(self, spec: SpecT) -> SpecT:
+        return spec
+
+    def waiting(self, spec: SpecT, facts: t.Mapping[str, t.Any]) -> Waiting | None:
+        return None
+
+    def claims(self, spec: SpecT | None, state: StateT) -> Claims:
+        from .claims import Claims  # only a layout compares claims
+
+        return Claims()
+
+    def standing(self, host: t.Any) -> dict[str, Claims]:
+        return {}
+
+    def promises(self, spec: SpecT) -> dict[str, t.Any]:
+        return {}
+
+
 class Outcome:
     """How a run ended. ``changed`` of a failed run says whether anything was written. ``state`` is what a rehearsal observed."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._core.converge import Waiting, Work
+from .._core.converge import OutsideLayout, Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference, ReferenceKind
 from .._host.snapshot import Host
@@ -18,21 +18,15 @@ from .spec import Spec, parse
 from .state import State
 from .units import name_of
 
-if t.TYPE_CHECKING:
-    from .._core.claims import Claims
-
 # Nothing but a run on the mount itself locks it.
 MOUNT = ReferenceKind("mount", 0, lambda dummy, name: None)
 
 
-class HostMount:
-    """See ``_core.converge.Resource``. It is no part of a layout, which comes after it."""
+class HostMount(OutsideLayout[Spec, State]):
+    """See ``_core.converge.Resource``."""
 
     def parse(self, params: t.Mapping[str, t.Any]) -> Spec:
         return parse(params)
-
-    def requires(self, spec: Spec) -> tuple[Reference, ...]:
-        return ()
 
     def provides(self, spec: Spec) -> tuple[Reference, ...]:
         return (Reference(MOUNT, name_of(spec.path)),)
@@ -48,23 +42,5 @@ class HostMount:
 
         return apply_mount(spec, state, plan, work)
 
-    def settled(self, spec: Spec) -> Spec:
-        return spec
-
     def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
         return {"mount": {"path": spec.path, "unit": f"{name_of(spec.path)}.mount", "has_client": state.has_client}}
-
-    def claims(self, spec: Spec | None, state: State) -> Claims:
-        from .._core.claims import Claims  # only a layout compares claims
-
-        return Claims()
-
-    def standing(self, host: Host) -> dict[str, Claims]:
-        """A mount takes nothing from anybody."""
-        return {}
-
-    def promises(self, spec: Spec) -> dict[str, t.Any]:
-        return {}
-
-    def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
-        return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._core.converge import Waiting, Work
+from .._core.converge import OutsideLayout, Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference, ReferenceKind
 from .._host.snapshot import Host
@@ -17,21 +17,15 @@ from .plan import plan_notices, shown
 from .spec import TARGETS, Spec, parse
 from .state import State
 
-if t.TYPE_CHECKING:
-    from .._core.claims import Claims
-
 # Nothing but a run on it locks it.
 NOTICES = ReferenceKind("notices", 0, lambda dummy, name: None)
 
 
-class HostNotify:
-    """See ``_core.converge.Resource``. It is no part of a layout, which comes after it."""
+class HostNotify(OutsideLayout[Spec, State]):
+    """See ``_core.converge.Resource``."""
 
     def parse(self, params: t.Mapping[str, t.Any]) -> Spec:
         return parse(params)
-
-    def requires(self, spec: Spec) -> tuple[Reference, ...]:
-        return ()
 
     def provides(self, spec: Spec) -> tuple[Reference, ...]:
         return (Reference(NOTICES, "notices"),)
@@ -47,23 +41,5 @@ class HostNotify:
 
         return apply_notices(spec, state, plan, work)
 
-    def settled(self, spec: Spec) -> Spec:
-        return spec
-
     def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
         return {TARGETS: {name: shown(its) for name, its in state.targets.items()}}
-
-    def claims(self, spec: Spec | None, state: State) -> Claims:
-        from .._core.claims import Claims  # only a layout compares claims
-
-        return Claims()
-
-    def standing(self, host: Host) -> dict[str, Claims]:
-        """It takes nothing from anybody."""
-        return {}
-
-    def promises(self, spec: Spec) -> dict[str, t.Any]:
-        return {}
-
-    def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
-        return None

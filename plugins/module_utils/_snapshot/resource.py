@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._core.converge import Work
+from .._core.converge import OutsideLayout, Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
 from .._guest.facts import snapshots_of
@@ -18,11 +18,8 @@ from .plan import plan_snapshot
 from .spec import Spec, parse
 from .state import State
 
-if t.TYPE_CHECKING:
-    from .._core.claims import Claims
 
-
-class GuestSnapshot:
+class GuestSnapshot(OutsideLayout[Spec, State]):
     """See ``_core.converge.Resource``."""
 
     def parse(self, params: t.Mapping[str, t.Any]) -> Spec:
@@ -59,19 +56,3 @@ class GuestSnapshot:
             "snapshot": {"guest": spec.guest, "state": "present" if own else "absent", **(own or nothing)},
             "snapshots": told,
         }
-
-    def claims(self, spec: Spec | None, state: State) -> Claims:
-        from .._core.claims import Claims  # only a layout compares claims
-
-        return Claims()
-
-    def standing(self, host: Host) -> dict[str, Claims]:
-        """A snapshot takes nothing from anybody."""
-        return {}
-
-    def promises(self, spec: Spec) -> dict[str, t.Any]:
-        """Nothing is planned on a snapshot."""
-        return {}
-
-    def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> None:
-        """A snapshot is there when apply ends."""

@@ -26,7 +26,7 @@ from .state import NOTE, FilesState
 _ASIDE = ".homelab_hybrid-restore"
 
 
-def apply_files(spec: Spec, state: FilesState, plan: Plan, work: Work) -> t.Iterator[t.Union[Change, Step]]:  # noqa: UP007  # evaluated by the oldest Python that a test of ansible-core has
+def apply_files(spec: Spec, state: FilesState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
     """Carry out *plan*, yielding each change that stands. Nobody but root may enter the folder: what is in it bears the ids of the guest.
 
     :raises ApplyError, RepositoryError: nothing of it is left then.

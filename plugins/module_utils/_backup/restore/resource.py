@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..._core.converge import Waiting, Work
+from ..._core.converge import OutsideLayout, Work
 from ..._core.plan import Change, Plan, Step
 from ..._core.reference import Reference
 from ..._host.snapshot import BRIDGE, GUEST, POOL, Host
@@ -20,11 +20,8 @@ from .plan import plan_restore
 from .spec import Spec, parse
 from .state import State
 
-if t.TYPE_CHECKING:
-    from ..._core.claims import Claims
 
-
-class GuestRestore:
+class GuestRestore(OutsideLayout[Spec, "State | FilesState"]):
     """See ``_core.converge.Resource``."""
 
     def __init__(self) -> None:
@@ -64,18 +61,3 @@ class GuestRestore:
         if isinstance(state, FilesState):
             return {"backup": state.chosen.told(), "files": {"paths": list(spec.paths), "to": spec.to}}
         return {"backup": state.chosen.told(), "guest": {"name": spec.name, "state": state.power}}
-
-    def claims(self, spec: Spec | None, state: State | FilesState) -> Claims:
-        from ..._core.claims import Claims  # only a layout compares claims
-
-        return Claims()
-
-    def standing(self, host: Host) -> dict[str, Claims]:
-        """What it made is a guest as any other."""
-        return {}
-
-    def promises(self, spec: Spec) -> dict[str, t.Any]:
-        return {}
-
-    def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
-        return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..._core.converge import Waiting, Work
+from ..._core.converge import OutsideLayout, Work
 from ..._core.plan import Change, Plan, Step
 from ..._core.reference import Reference, ReferenceKind
 from ..._host.snapshot import Host
@@ -17,21 +17,15 @@ from .plan import plan_backups, shown
 from .spec import JOBS, REPOSITORIES, Spec, parse
 from .state import State
 
-if t.TYPE_CHECKING:
-    from ..._core.claims import Claims
-
 # Nothing but a run on it locks it.
 SCHEDULE = ReferenceKind("schedule", 0, lambda dummy, name: None)
 
 
-class HostBackup:
-    """See ``_core.converge.Resource``. It is no part of a layout, which comes after it."""
+class HostBackup(OutsideLayout[Spec, State]):
+    """See ``_core.converge.Resource``."""
 
     def parse(self, params: t.Mapping[str, t.Any]) -> Spec:
         return parse(params)
-
-    def requires(self, spec: Spec) -> tuple[Reference, ...]:
-        return ()
 
     def provides(self, spec: Spec) -> tuple[Reference, ...]:
         return (Reference(SCHEDULE, "backups"),)
@@ -47,26 +41,8 @@ class HostBackup:
 
         return apply_backups(spec, state, plan, work)
 
-    def settled(self, spec: Spec) -> Spec:
-        return spec
-
     def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
         return {
             area: {name: shown(area, its) for name, its in things.items()}
             for area, things in ((REPOSITORIES, state.repositories), (JOBS, state.jobs))
         }
-
-    def claims(self, spec: Spec | None, state: State) -> Claims:
-        from ..._core.claims import Claims  # only a layout compares claims
-
-        return Claims()
-
-    def standing(self, host: Host) -> dict[str, Claims]:
-        """It takes nothing from anybody."""
-        return {}
-
-    def promises(self, spec: Spec) -> dict[str, t.Any]:
-        return {}
-
-    def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
-        return None
