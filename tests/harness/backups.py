@@ -14,6 +14,8 @@ import sys
 import typing as t
 from pathlib import Path
 
+import pytest
+
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.schedule.resource import HostBackup
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now
@@ -23,6 +25,8 @@ CHILD = Path(__file__).with_name("backup_child.py")
 PASSWORD = "correct horse battery"
 REPOSITORY, JOB = "hlbk-disk", "hlbk-nightly"
 BACKUP = HostBackup()
+# For a test of what no driver of pools has a part in.
+ON_ONE_POOL = pytest.mark.parametrize("pool", ["btrfs"], indirect=True)
 # As setfacl -m u:101000:r writes it: a version, then the owner, that user, the group, the mask and the others.
 ACL = struct.pack(
     "<I" + 5 * "HHI",

@@ -69,6 +69,7 @@ def test_a_backup_holds_all_that_the_root_holds(tmp_path: Path, power: str) -> N
     assert ct.left_of_a_backup() == []
 
 
+@backups.ON_ONE_POOL
 @pytest.mark.parametrize("power", ["started", "stopped"])
 def test_what_is_excluded_is_not_stored_and_what_is_missing_of_the_data_is_told(tmp_path: Path, power: str) -> None:
     left = ["/srv/cache", "/srv/kinds/file", "/srv/link"]
@@ -115,6 +116,7 @@ def bring_record(name: str) -> None:
     shell(f"""echo '{{"in_force": {{}}}}' > /var/lib/homelab_hybrid/services/{name}.json""")
 
 
+@backups.ON_ONE_POOL
 def test_hooks_let_the_programs_of_a_guest_write_down_what_they_know(tmp_path: Path) -> None:
     hooks = {"before": ["echo own >> /srv/order", "echo $HOME $0 > /srv/dump"], "after": ["echo own >> /srv/order"]}
     ct.make(state="started", backup={"hooks": hooks})
@@ -149,6 +151,7 @@ def test_hooks_let_the_programs_of_a_guest_write_down_what_they_know(tmp_path: P
     assert ct.left_of_a_backup() == [] and ct.state() == "RUNNING"
 
 
+@backups.ON_ONE_POOL
 def test_what_hooks_did_is_undone_though_the_run_was_killed_in_one(pool: str) -> None:
     hooks = {"before": ["touch /srv/held", "sleep 600"], "after": ["rm /srv/held"]}
     ct.make(state="started", backup={"hooks": hooks})
@@ -164,6 +167,7 @@ def test_what_hooks_did_is_undone_though_the_run_was_killed_in_one(pool: str) ->
     assert shell("ls /srv") == "undone" and ct.left_of_a_backup() == [] and ct.state() == "RUNNING"
 
 
+@backups.ON_ONE_POOL
 @pytest.mark.parametrize("power", ["stopped", "frozen"])
 def test_a_guest_whose_programs_do_not_run_is_backed_up_without_its_hooks(pool: str, power: str) -> None:
     ct.make(state="started", backup={"hooks": {"before": ["touch /wrong"], "after": ["touch /wrong"]}})
@@ -175,6 +179,7 @@ def test_a_guest_whose_programs_do_not_run_is_backed_up_without_its_hooks(pool: 
         ct.run("lxc-unfreeze", "-n", ct.NAME)
 
 
+@backups.ON_ONE_POOL
 def test_what_is_written_by_a_second_job_at_once_waits_for_the_first(pool: str) -> None:
     ct.make(state="started")
     backups.fill(ct.rootfs())
@@ -194,6 +199,7 @@ def test_a_run_that_is_killed_leaves_nothing_that_the_next_does_not_take_back() 
     assert ct.left_of_a_backup() == [] and ct.state() == "RUNNING" and len(backups.listed(ct.REPOSITORY)) == 1
 
 
+@backups.ON_ONE_POOL
 def test_a_host_tells_of_its_backups_without_asking_the_repository() -> None:
     ct.make(state="stopped")
     assert [its["status"] for its in read_backups(Host())["backups"]] == ["waits"]
@@ -214,6 +220,7 @@ def test_a_host_tells_of_its_backups_without_asking_the_repository() -> None:
     assert [its["status"] for its in read_backups(Host())["backups"]] == ["ok"]
 
 
+@backups.ON_ONE_POOL
 def test_a_run_tells_prometheus_where_somebody_measures_the_host() -> None:
     ct.make(state="stopped")
     folder, file = Path(paths.METRICS), Path(paths.metrics_file())
@@ -235,6 +242,7 @@ def test_a_run_tells_prometheus_where_somebody_measures_the_host() -> None:
         subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
+@backups.ON_ONE_POOL
 def test_a_byte_that_was_turned_is_found() -> None:
     ct.make(state="stopped")
     backups.backup("run", backups.JOB)
@@ -247,6 +255,7 @@ def test_a_byte_that_was_turned_is_found() -> None:
     assert job["verify"]["result"] == "failed" and pack.name[:8] in job["verify"]["error"]
 
 
+@backups.ON_ONE_POOL
 def test_what_a_job_does_not_keep_goes() -> None:
     ct.make(state="stopped")
     converge_now(backups.BACKUP, backups.declared(ct.REPOSITORY, keep={"last": 2}))
@@ -265,6 +274,7 @@ def test_what_a_job_does_not_keep_goes() -> None:
     assert "is not there" not in said
 
 
+@backups.ON_ONE_POOL
 def test_a_repository_that_is_away_is_not_made_anew_in_its_place() -> None:
     away = ct.REPOSITORY.with_name("away")
     ct.make(state="started")
@@ -279,6 +289,7 @@ def test_a_repository_that_is_away_is_not_made_anew_in_its_place() -> None:
     backups.backup("run", backups.JOB)
 
 
+@backups.ON_ONE_POOL
 def test_jobs_and_repositories_are_declared_as_all_else_is() -> None:
     converge_now(backups.BACKUP, backups.gone())
     paths_of_all = [f"repositories[{backups.REPOSITORY}]", f"jobs[{backups.JOB}]"]

@@ -297,7 +297,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.lstrip(".").startswith(machines.PREFIX))
 
 
-@pytest.mark.parametrize("power", ["started", "stopped"])
+@pytest.mark.parametrize(("pool", "power"), [(machines.POOL, "stopped"), (BTRFS, "started")], indirect=["pool"])
 def test_a_machine_that_was_lost_comes_back_as_it_was(
     pool: str, pool_folder: Path, power: str, repository: Repository, tmp_path: Path
 ) -> None:
@@ -386,7 +386,7 @@ def test_what_a_machine_remembers_comes_back_with_it(
         shutil.rmtree(tpm.parent.parent, ignore_errors=True)
 
 
-@pytest.mark.parametrize("power", ["started", "stopped"])
+@pytest.mark.parametrize(("pool", "power"), [(machines.POOL, "started"), (BTRFS, "stopped")], indirect=["pool"])
 def test_a_backup_comes_into_a_machine_that_is_there(
     pool: str, pool_folder: Path, power: str, repository: Repository
 ) -> None:

@@ -115,6 +115,7 @@ def test_a_backup_comes_to_life_beside_the_guest_that_goes_on_with_its_own_addre
     assert ct.left_of_a_drill() == []
 
 
+@backups.ON_ONE_POOL
 def test_a_service_that_is_not_well_fails_the_drill_and_says_what_answered() -> None:
     serving(f"http:{PORT}/missing", "tcp:1", "command:ls /nowhere")
     converge_now(backups.BACKUP, backups.declared(ct.REPOSITORY, drill={"timeout": 3}))
@@ -130,6 +131,7 @@ def test_a_service_that_is_not_well_fails_the_drill_and_says_what_answered() -> 
     assert ct.left_of_a_drill() == []
 
 
+@backups.ON_ONE_POOL
 def test_data_that_is_not_in_the_backup_fails_the_drill_though_the_guest_would_make_it_anew() -> None:
     serving(SERVED, data_paths=["/srv/www/starts", "/srv/www/row"])
     its, said = drill(check=False)
@@ -138,6 +140,7 @@ def test_data_that_is_not_in_the_backup_fails_the_drill_though_the_guest_would_m
     assert ct.left_of_a_drill() == []
 
 
+@backups.ON_ONE_POOL
 def test_a_guest_that_ends_by_itself_is_not_waited_for() -> None:
     serving(SERVED)
     (ct.rootfs() / "sbin" / "init").write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
@@ -147,6 +150,7 @@ def test_a_guest_that_ends_by_itself_is_not_waited_for() -> None:
     assert ct.left_of_a_drill() == []
 
 
+@backups.ON_ONE_POOL
 def test_a_byte_that_was_turned_fails_the_drill_of_its_guest() -> None:
     serving(SERVED)
     # Noise has blobs of its own, which nothing but the restore reads.
@@ -160,6 +164,7 @@ def test_a_byte_that_was_turned_fails_the_drill_of_its_guest() -> None:
     assert ct.left_of_a_drill() == []
 
 
+@backups.ON_ONE_POOL
 def test_what_a_service_says_of_itself_is_asked_of_it() -> None:
     told = {
         "data": ["/srv/www", "/srv/none"],
@@ -181,6 +186,7 @@ def test_what_a_service_says_of_itself_is_asked_of_it() -> None:
     }
 
 
+@backups.ON_ONE_POOL
 def test_a_guest_that_asks_for_its_address_gets_one_in_the_drill() -> None:
     ask = "busybox udhcpc -i eth0 -q -n -s /sbin/lease"
     serving(SERVED, networks=[{"name": "lan", "bridge": ct.LAN["bridge"], "ip": "none"}])
@@ -206,6 +212,7 @@ def test_nothing_of_the_host_is_in_the_drill() -> None:
     assert (ct.FOLDER / "media" / "film").read_text(encoding="utf-8") == "of the host"
 
 
+@backups.ON_ONE_POOL
 def test_a_guest_that_shows_no_backup_fails_the_drill() -> None:
     ct.make(state="stopped")
     converge_now(backups.BACKUP, backups.declared(ct.REPOSITORY, guests=[ct.NAME]))
@@ -213,9 +220,8 @@ def test_a_guest_that_shows_no_backup_fails_the_drill() -> None:
     assert "has made no backup of it on this host yet" in drill(check=False)[1]
 
 
-@pytest.mark.parametrize(
-    "step", ["restic --no-lock dump", "restic restore", "netns add", "lxc-start", "master segment0", "lxc-stop"]
-)
+@backups.ON_ONE_POOL
+@pytest.mark.parametrize("step", ["restic restore", "lxc-start"])
 def test_a_drill_that_is_killed_leaves_nothing_that_tidy_does_not_take_away(step: str) -> None:
     """Killed at each program that it runs it is in tests/recovery."""
     serving(SERVED)

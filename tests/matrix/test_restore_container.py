@@ -143,6 +143,7 @@ def test_single_files_come_into_a_folder_with_the_owners_that_they_have_inside()
     assert not [path.name for path in ct.FOLDER.iterdir() if "homelab_hybrid-restore" in path.name]
 
 
+@backups.ON_ONE_POOL
 def test_what_does_not_fit_is_refused() -> None:
     backed_up()
     first = backups.listed(ct.REPOSITORY)[0]
@@ -156,6 +157,7 @@ def test_what_does_not_fit_is_refused() -> None:
     refuse(RESTORE, PARAMS, f"kept of an earlier {ct.NAME}")
 
 
+@backups.ON_ONE_POOL
 def test_the_backup_of_a_moment_and_of_an_id() -> None:
     backed_up()
     (first,) = backups.listed(ct.REPOSITORY)
