@@ -41,3 +41,4 @@ echo "root_project=$(lsattr -pd /srv/quota/pool/camera.rootfs | awk '{print $1}'
 echo "quotas=$(repquota -Pn /srv/quota | awk '/^#/ {print substr($1, 2) "=" $5}' | xargs)"
 echo "filled=$(attach camera sh -c 'mkdir -p /srv/deep/er && dd if=/dev/zero of=/srv/deep/er/file bs=4M count=500; rm -r /srv/deep' 2>&1 | grep -oE 'quota exceeded|No space left' | head -n 1)"
 echo "plugged=$(ip -o link show master lan0 | wc -l)"
+echo "timers=$(systemctl list-units --plain --no-legend --state=waiting 'homelab-hybrid-backup*.timer' | awk '{print $1}' | xargs)"
