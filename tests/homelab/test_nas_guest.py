@@ -367,7 +367,7 @@ def test_one_run_builds_a_host_whose_nas_is_its_own_guest_with_all_that_stands_o
         assert bare.ask(f"lxc-attach -n {name} -- cat {inside}/other") == f"{name} reads this"
     assert bare.ask("grep -rl correct-horse /etc/systemd /run/systemd/generator /proc/mounts") == ""
     again = bare.play("site", inventory)
-    assert changed(again) == {} and "waits for" not in again.stdout
+    assert changed(again) == {} and "which nas serves" not in again.stdout
 
 
 def test_what_is_taken_out_again_leaves_no_unit_and_no_mount(bare: Machine) -> None:
