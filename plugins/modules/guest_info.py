@@ -121,7 +121,7 @@ guests:
       elements: dict
       returned: for virtual machines
     mounts:
-      description: What is mounted into it, each with C(name), C(source), C(path), C(readonly), C(mapped) and C(map_ids).
+      description: What is mounted into it, each with C(name), C(source), C(path), C(readonly), C(mapped), C(map_ids) and C(backup).
       type: list
       elements: dict
       returned: for containers

@@ -82,13 +82,14 @@ options:
     description:
       - Bring only these files and folders back, into the folder O(to), and leave the guest as it is.
       - Of containers alone. The file systems of a virtual machine are not opened on its host.
+      - They are named as the container sees them. What lies in one of its mounts is there where the mount is in the backup (C(backup) of the mount).
       - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
     type: list
     elements: str
   to:
     description:
-      - The folder of the hypervisor that they come into, under their whole paths and with the owners that they have inside the guest. It must not be
-        there, or be empty, and only root may enter it then.
+      - The folder of the hypervisor that they come into, under their whole paths and with the owners that they have inside the guest, in a mount
+        with C(map_ids) those of the host. It must not be there, or be empty, and only root may enter it then.
       - A note in it says which backup they came out of. The same again changes nothing.
       - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
     type: str

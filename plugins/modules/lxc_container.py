@@ -260,6 +260,18 @@ options:
             or number.'
         type: list
         elements: str
+      backup:
+        description:
+          - Whether what is mounted is in the backups of the container. Without it a backup has of a mount no more than the line that makes it, as
+            of Proxmox's bind mounts.
+          - The folder or file of the host is read where it lies. In the mode V(snapshot) of a job that is while the container goes on writing to it;
+            in V(suspend) and V(stop) the container is held until all of it is stored, and with hooks what those after the backup undo is undone only
+            then. What is mounted below it is not in the backup. Where the source is not there, or its file system is not mounted, the
+            backup of the container fails.
+          - A restore of the container leaves the source as it is, as that may be others' too. M(homelab.hybrid.guest_restore) with C(paths) brings
+            what lay in the mount into a folder.
+          - 'B(In short:) live. C(unset) sets it to no.'
+        type: bool
   memory:
     description:
       - How much memory it may use, in whole MiB from V(16MiB) on. A number is in MiB; sizes such as V(2GiB) and V(512M) count in powers of 1024.
@@ -462,7 +474,7 @@ options:
           after:
             description:
               - Commands, one after another, that undo what those before the backup did. They run as soon as the guest is captured, before all of it is
-                stored, and whatever became of that. Where the program that backs up was killed they are run by the next backup or
+                stored (with a mount that is in the backup, C(mounts[].backup), after that), and whatever became of that. Where the program that backs up was killed they are run by the next backup or
                 C(homelab-hybrid-backup tidy). One that fails makes the run fail, and the backup stays.
               - 'B(In short:) live. C(unset) sets it to nothing. Allowed: lines for a shell.'
             type: list

@@ -97,6 +97,96 @@ def test_what_is_excluded_is_not_stored_and_what_is_missing_of_the_data_is_told(
     assert (cache / "below" / "page").exists() and ct.left_of_a_backup() == []
 
 
+MEDIA = ct.FOLDER / "media"
+
+
+@pytest.fixture
+def media() -> t.Iterator[list[dict[str, t.Any]]]:
+    """Two folders and a file of the host that the container sees, of which one is in no backup."""
+    (MEDIA / "data" / "cache").mkdir(parents=True)
+    (MEDIA / "other").mkdir()
+    for path in ("data/row", "data/cache/page", "other/film", "file"):
+        (MEDIA / path).write_text(f"{path}\n", encoding="utf-8")
+    os.chown(MEDIA / "data" / "row", 41234, 41234)
+    yield [
+        {"name": "data", "source": str(MEDIA / "data"), "path": "/srv/data", "backup": True},
+        {"name": "file", "source": str(MEDIA / "file"), "path": "/etc/file", "backup": True},
+        {"name": "other", "source": str(MEDIA / "other"), "path": "/srv/other"},
+    ]
+    ct.clean()
+    subprocess.run(["rm", "-rf", str(MEDIA)], check=True)
+
+
+def stored_paths(backup: str) -> set[str]:
+    """What restic itself lists below the folder in which the container was shown."""
+    lines = backups.restic(ct.REPOSITORY, "ls", backup).splitlines()
+    return {line.removeprefix(f"{SHOWN}/") for line in lines if line.startswith(f"{SHOWN}/")}
+
+
+@pytest.mark.parametrize(
+    ("pool", "power"), [("btrfs", "started"), ("dir", "stopped"), ("dir", "started")], indirect=["pool"]
+)
+def test_a_mount_is_in_the_backup_where_it_says_so(pool: str, media: list[dict[str, t.Any]], power: str) -> None:
+    its = {"exclude": ["/srv/data/cache"], "data_paths": ["/srv/data", "/srv/data/none", "/srv/other/film"]}
+    ct.make(state="started", mounts=media, backup=its)
+    if power == "stopped":
+        ct.run("lxc-stop", "-n", ct.NAME, "-k")
+    backups.backup("run", backups.JOB)
+    (made,) = backups.listed(ct.REPOSITORY)
+    mounts = {path for path in stored_paths(made["id"]) if path.startswith("mounts")}
+    assert mounts == {"mounts", "mounts/data", "mounts/data/row", "mounts/data/cache", "mounts/file"}
+    assert backups.restic(ct.REPOSITORY, "dump", made["id"], f"{SHOWN}/mounts/file") == "file\n"
+    (told,) = backups.report()["guests"]
+    nowhere = f"the data at /srv/data/none of {ct.NAME} are not in its backup: there is no such path"
+    other = f"the data at /srv/other/film of {ct.NAME} are not in its backup: /srv/other is {MEDIA}/other of the host"
+    said = [line for line in told["warnings"] if "was read while it ran" not in line]
+    assert said == [nowhere, f"{other}. With backup: true the mount would be in it"]
+    assert len(told["warnings"]) == (4 if power == "started" else 2)
+    assert told["consistent"] == ("crash" if power == "started" else "application")
+    assert ct.left_of_a_backup() == [] and (MEDIA / "data" / "cache" / "page").exists()
+
+    (MEDIA / "data").rename(MEDIA / "away")
+    done = backups.backup("run", backups.JOB, check=False)
+    assert done.returncode == 1 and f"mounts[data] of {ct.NAME} belongs into its backup, and there is no" in done.stderr
+    (MEDIA / "away").rename(MEDIA / "data")
+    assert len(backups.listed(ct.REPOSITORY)) == 1 and ct.left_of_a_backup() == []
+
+
+@backups.ON_ONE_POOL
+@pytest.mark.parametrize(("mode", "state"), [("snapshot", "RUNNING"), ("suspend", "FROZEN"), ("stop", "STOPPED")])
+def test_a_container_stays_as_the_mode_has_it_while_a_mount_is_read(
+    media: list[dict[str, t.Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, state: str
+) -> None:
+    """restic's own process tells how the container is, and whether what its hooks wrote down is there."""
+    hooks = {"before": ["echo dump > /srv/data/dump"], "after": ["rm /srv/data/dump"]}
+    ct.make(state="started", mounts=media, backup={"hooks": hooks})
+    converge_now(backups.BACKUP, backups.declared(ct.REPOSITORY, mode=mode))
+    program, seen = tmp_path / "restic", tmp_path / "seen"
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *backup*) lxc-info -n {ct.NAME} -s -H; cat {MEDIA}/data/dump ;; esac >> {seen} 2>&1\n'
+        'exec /usr/bin/restic "$@"\n',
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    backups.backup("run", backups.JOB)
+    assert seen.read_text(encoding="utf-8").split() == [state, "dump"]
+    (made,) = backups.listed(ct.REPOSITORY)
+    assert "consistent=application" in made["tags"] and "mounts/data/dump" in stored_paths(made["id"])
+    assert not (MEDIA / "data" / "dump").exists() and ct.state() == "RUNNING" and ct.left_of_a_backup() == []
+
+
+@backups.ON_ONE_POOL
+def test_what_was_shown_of_the_host_goes_with_a_run_that_was_killed(media: list[dict[str, t.Any]]) -> None:
+    ct.make(state="started", mounts=media, wait_for=[])
+    converge_now(backups.BACKUP, backups.declared(ct.REPOSITORY, mode="suspend"))
+    assert str(backups.killed_before("restic backup")).startswith("restic backup")
+    assert ct.state() == "FROZEN" and ct.left_of_a_backup() != []
+    backups.backup("tidy")
+    assert ct.state() == "RUNNING" and ct.left_of_a_backup() == []
+    assert (MEDIA / "data" / "row").read_text(encoding="utf-8") == "data/row\n"
+
+
 def shell(script: str) -> str:
     """What a shell inside prints."""
     return ct.inside("/bin/sh", "-c", script)

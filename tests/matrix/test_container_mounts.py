@@ -106,6 +106,27 @@ def test_what_is_mounted_below_comes_along(power, readonly):
     assert "/srv/my" not in ct.inside("cat", "/proc/mounts") and "homelab_hybrid" not in ct.config()
 
 
+def test_whether_it_is_in_backups_is_written_down_and_the_mount_is_left_alone(power):
+    """``mounts[].backup`` counts with the next backup."""
+    ct.run("umount", str(OVER))
+    add(power)
+    config, pid = ct.config(), ct.run("lxc-info", "-n", ct.NAME, "-p", "-H")
+    assert "backed_up" not in ct.record()
+    check_run_again(ct.CONTAINER, media(backup=True), ["mounts[media].backup"])
+    assert ct.record()["backed_up"] == ["media"] and (ct.config(), ct.run("lxc-info", "-n", ct.NAME, "-p", "-H")) == (
+        config,
+        pid,
+    )
+    unchanged(ct.CONTAINER, media())
+    check_run_again(ct.CONTAINER, media(readonly=True), ["mounts[media].readonly"])
+    assert ct.record()["backed_up"] == ["media"]
+    check_run_again(ct.CONTAINER, {"name": ct.NAME, "unset": ["mounts[media].backup"]}, ["mounts[media].backup"])
+    assert "backed_up" not in ct.record()
+    check_run_again(ct.CONTAINER, media(backup=True), ["mounts[media].backup"])
+    check_run_again(ct.CONTAINER, {"name": ct.NAME, "mounts": [], "exact": ["mounts"]}, ["mounts[media]"])
+    assert "backed_up" not in ct.record()
+
+
 @pytest.mark.parametrize("unprivileged", [True, False])
 def test_the_folder_in_which_lxc_mounts_roots_comes_without_them(unprivileged):
     """LXC mounts the root of a container below /usr before it looks what is mounted there."""

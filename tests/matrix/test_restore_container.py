@@ -144,6 +144,35 @@ def test_single_files_come_into_a_folder_with_the_owners_that_they_have_inside()
 
 
 @backups.ON_ONE_POOL
+@pytest.mark.parametrize("mapped", [True, False])
+def test_what_lay_in_a_mount_comes_back_by_its_path_inside_and_never_into_its_source(mapped: bool) -> None:
+    data, folder = ct.FOLDER / "data", ct.FOLDER / "found"
+    data.mkdir()
+    mount = {"name": "data", "source": str(data), "path": "/srv/data", "backup": True, "mapped": mapped}
+    ct.make(state="started", mounts=[mount])
+    start = ct.record()["idmap"]["start"]
+    ct.inside("/bin/sh", "-c", "echo hidden > /srv/other") if mapped else os.chown(data, start, start)
+    ct.inside("/bin/sh", "-c", "echo old > /srv/data/row; chown 1234:1234 /srv/data/row")
+    backups.backup("run", backups.JOB)
+    (data / "row").write_text("new", encoding="utf-8")
+    params = {**PARAMS, "paths": ["/srv"], "to": str(folder)}
+    refuse(RESTORE, {**params, "paths": ["/srv/data/none"]}, "has no /srv/data/none")
+    check_run_again(RESTORE, params, ["paths[/srv]"])
+    row = folder / "srv/data/row"
+    assert (row.read_text(encoding="utf-8"), row.stat().st_uid, row.stat().st_gid) == ("old\n", 1234, 1234)
+    check_run_again(RESTORE, {**params, "paths": ["/srv/data/row"], "to": f"{folder}2"}, ["paths[/srv/data/row]"])
+    assert (Path(f"{folder}2") / "srv/data/row").stat().st_uid == 1234
+    all_gone()
+    run = check_run_again(RESTORE, PARAMS, ["state", "backup", "volumes[rootfs]"])
+    assert [
+        f"{data} of" in each and "paths: [/srv/data]" in each for each in run.plan.warnings if "mounts[" in each
+    ] == [True]
+    assert (data / "row").read_text(encoding="utf-8") == "new" and ct.record()["backed_up"] == ["data"]
+    for path in (data, folder, Path(f"{folder}2")):
+        ct.run("rm", "-rf", str(path))
+
+
+@backups.ON_ONE_POOL
 def test_what_does_not_fit_is_refused() -> None:
     backed_up()
     first = backups.listed(ct.REPOSITORY)[0]

@@ -33,6 +33,7 @@ class Manifest(t.NamedTuple):
     idmap: tuple[int, int] | None = None
     macs: t.Mapping[str, str] = {}
     record: t.Mapping[str, t.Any] = {}
+    mounts: t.Mapping[str, t.Mapping[str, t.Any]] = {}
 
     @property
     def used_bytes(self) -> int:
@@ -62,6 +63,7 @@ def made_of(
         captured.idmap,
         captured.macs,
         record,
+        captured.mounts,
     )
 
 

@@ -80,6 +80,10 @@ def _take(guest: str, record: GuestRecord, job: Job, host: Host, fds: t.Sequence
             _write(os.path.join(folder, FILE), manifest.dump())
             tags = tags_of(guest, record.kind, job.name, its.consistent)
             stored = repository.back_up(folder, platform.node(), tags, its.left_out, job.bandwidth)
+    except HookError as exc:
+        if stored is None:
+            raise
+        raise HookError(_whole(exc.message, stored)) from exc
     except HybridError:
         if stored is not None:
             # It is of no one moment, and must not be taken for the newest.
@@ -87,8 +91,12 @@ def _take(guest: str, record: GuestRecord, job: Job, host: Host, fds: t.Sequence
                 repository.forget_one(stored.id)
         raise
     if its.trouble:
-        raise HookError(f"{its.trouble}. The backup {stored.id[:8]} is whole, and stored")
+        raise HookError(_whole(its.trouble, stored))
     return Taken(stored, its.consistent, its.warnings)
+
+
+def _whole(trouble: str, stored: Added) -> str:
+    return f"{trouble}. The backup {stored.id[:8]} is whole, and stored"
 
 
 def clear(guest: str, host: Host, fds: t.Sequence[int]) -> bool:

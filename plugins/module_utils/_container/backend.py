@@ -50,8 +50,9 @@ from . import (
     rootfs,
     running,
 )
-from .config import HOOK, Config
+from .config import HOOK, Config, MountEntry
 from .device import write_device
+from .mount import RECORDED
 from .observe import KIND, free_ids
 from .options import OPTIONS
 from .plan import waiting_keys, with_addresses
@@ -120,10 +121,12 @@ class ContainerBackend:
             declared = self.wanted.spec.get("ssh_keys") or ()
             keys = declared if is_final else tuple(dict.fromkeys((*declared, *keys)))
         # What is not there is no name any more; of a run that was killed some may be left.
-        macs, unplugged, paths = self._names()
+        macs, unplugged, entries = self._names()
+        paths = {name: entry.path for name, entry in entries.items()}
         if not is_final:
             unplugged, paths = {**unplugged, **kept.unplugged}, {**paths, **(kept.names.get("mounts") or {})}
         found: dict[str, t.Any] = {"ssh_keys": keys, "unplugged": unplugged, "names": {"mounts": paths}}
+        found["backed_up"] = tuple(sorted(name for name, entry in entries.items() if entry.is_backed_up))
         if is_final:
             return {
                 **found,
@@ -157,8 +160,8 @@ class ContainerBackend:
             ids = (area.start, area.count)
         return {"volumes": kept.volumes_with({ROOTFS: volume}), "idmap": ids}
 
-    def _names(self) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-        """The MACs of the cards, the bridges of those that are unplugged and the paths of the mounts, by name after the run.
+    def _names(self) -> tuple[dict[str, str], dict[str, str], dict[str, MountEntry]]:
+        """The MACs of the cards, the bridges of those that are unplugged and the mounts, by name after the run.
 
         Of those that nobody declares only the names that are recorded: another run may call them otherwise.
         """
@@ -178,7 +181,7 @@ class ContainerBackend:
         entries.update(wanted.mounts)
         macs = {name: card.text("mac") for name, card in cards.items() if card["mac"]}
         unplugged = {name: card.text("bridge") for name, card in cards.items() if not card.is_up()}
-        return macs, unplugged, {name: entry.path for name, entry in entries.items()}
+        return macs, unplugged, entries
 
     def clear(self) -> Steps:
         """The root of one that was interrupted goes too: nobody knows how far it came."""
@@ -463,7 +466,7 @@ class ContainerBackend:
                 self.wanted = self.wanted.replace(devices=devices)
         elif self.state.live is not None and power_of(self.wanted.spec, self.state).will_run:
             # What moves leaves its old place before nobody knows that any more.
-            for name in _names(self.plan.changes, "mounts"):
+            for name in dict.fromkeys(name for name, key in _keys(self.plan.changes, "mounts") if key not in RECORDED):
                 self._give(running.unmount, self._running, name)
             for name in dict.fromkeys(name for name, key in _keys(self.plan.changes, "devices") if key in _PLACES):
                 self._give(running.unplug_device, self._running, name)
@@ -530,12 +533,6 @@ class ContainerBackend:
 def _goes(change: Change) -> bool:
     """Whether the change takes an item away."""
     return change.path.endswith("]") and change.after is None
-
-
-def _names(changes: t.Iterable[Change], area: str) -> list[str]:
-    """The names of the items of a list that *changes* speak of, each once."""
-    places = (split(change.path) for change in changes)
-    return list(dict.fromkeys(name for in_area, name, key in places if in_area == area and name))
 
 
 # What makes another device of one: it leaves its old place before nobody knows that any more.

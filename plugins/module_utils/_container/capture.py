@@ -6,7 +6,8 @@
 """Shows what a container holds, as of one moment, in a folder from which it is backed up.
 
 The root is a snapshot where the pool shares blocks; else it is copied while the container runs, and once more what has changed since
-while it stands still. One that does not run is read where it lies.
+while it stands still. One that does not run is read where it lies. So are the folders of the host that its owner wants with it: as long as
+one of them is read, the container stays as the mode and the hooks have brought it.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ from .._core.reference import Reference
 from .._guest import hooks
 from .._guest.capture import APPLICATION, CRASH, STOP, SUSPEND, Begun, Captured, Note, Wish
 from .._guest.content import Content, show_copied
+from .._guest.record import GuestRecord
 from .._guest.recorded import load_file
-from .._host import mounts
+from .._host import mounts, remote
 from .._host.lxc import config_path
 from .._host.snapshot import GUEST, Host
+from .._storage import fstab
 from .._storage.choice import drivers_of
 from .._storage.driver import SNAPSHOT, Driver, Snapshotting
 from .._storage.volume import Volume
 from . import content, live, power
+from .config import MountEntry
 from .listed import configs
-from .mount import bind_entries
+from .mount import bind_entries, claim_mounts, innermost
 from .state import ROOTFS
 from .tree import Tree
 
@@ -40,6 +44,8 @@ _KEPT = "+backup"
 CONFIG = "config"
 _HELD, _FROZEN, _STOPPED = "held", "frozen", "stopped"
 _VOLUME, _HOOKED = "volume", "hooked"
+# The folder of those of the host, each by the name of its mount.
+_MOUNTS = "mounts"
 _HOOK_SECONDS, _SHUTDOWN_SECONDS, _UMOUNT_SECONDS = 3600, 120, 60
 # Owners by number, hard links, holes, ACLs and attributes: the copy is what is restored one day.
 _COPY = ["rsync", "-aHAXS", "--numeric-ids", "--one-file-system", "--delete"]
@@ -60,8 +66,11 @@ def captured(wish: Wish, host: Host, note: Note, fds: t.Sequence[int]) -> t.Iter
         with lock.hold((Reference(GUEST, wish.guest),), ()):
             host.drop()
             its = run.begin()
-        yield its._replace(trouble=run.unhook())
+        yield its if run.mounts else its._replace(trouble=run.unhook())
         run.check_whole()
+        run.release()
+        if trouble := run.unhook():
+            raise hooks.HookError(trouble)
     finally:
         run.end()
 
@@ -72,7 +81,7 @@ def take_back(guest: str, folder: str, begun: Begun, host: Host, fds: t.Sequence
     :raises ApplyError, CommandError:
     """
     _let_go(guest, begun.get(_HELD), host, fds)
-    _unmount(os.path.join(folder, ROOTFS))
+    _unmount(folder)
     if begun.get(_VOLUME):
         _remove(_volume_of(begun[_VOLUME]), host)
     if _HOOKED in begun:
@@ -92,6 +101,9 @@ class _Capture:
         self.kept: Volume | None = None
         # The power of one that does not run, whose root is read where it lies, and which nothing keeps from being started.
         self.bare: str | None = None
+        # What of the host is read where it lies, by name, and how the container is held as long as that lasts.
+        self.mounts: dict[str, MountEntry] = {}
+        self.held: str | None = None
 
     @property
     def guest(self) -> str:
@@ -130,11 +142,16 @@ class _Capture:
     def begin(self) -> Captured:
         its, record = self._look(), load_file(self.host.record("guests", self.guest))
         runs = its.power == "started"
+        self.mounts = self._wanted_mounts(record)
         volume = its.volumes[ROOTFS]
         driver = drivers_of(self.host)[volume.pool]
         size = t.cast(Snapshotting, driver).used_bytes(volume)
         place = self._place(volume, driver, size, its.power)
         _mount(place, os.path.join(self.wish.folder, ROOTFS))
+        for name, entry in self.mounts.items():
+            _mount(entry.source, self._shown(name))
+        if self.mounts and not runs:
+            self.bare = its.power
         config = atomic.read_text(config_path(self.guest)) or ""
         atomic.write_file(os.path.join(self.wish.folder, CONFIG), config, mode=0o600)
         # A shutdown and hooks let all programs write what they know; of what stands still in the middle nobody knows.
@@ -149,25 +166,81 @@ class _Capture:
             CONFIG,
             record.idmap,
             record.macs,
-            tuple(self._missing_data()),
+            (*self._missing_data(), *self._missing_mounts(), *(self._restless() if runs and not is_whole else ())),
             tuple(self._left_out()),
+            mounts={
+                name: {
+                    "file": os.path.join(_MOUNTS, name),
+                    "source": entry.source,
+                    "path": entry.path,
+                    "mapped": entry.is_mapped,
+                }
+                for name, entry in self.mounts.items()
+            },
         )
+
+    def _wanted_mounts(self, record: GuestRecord) -> dict[str, MountEntry]:
+        """The mounts that are in its backups, by name.
+
+        :raises ApplyError: for one without its source: what nobody misses in a backup is gone when it is needed.
+        """
+        config = self.host.derived(configs).get(self.guest)
+        names = record.names.get("mounts") or {}
+        known = claim_mounts((), config, names, record.backed_up) if config and record.backed_up else {}
+        found = {name: entry for name, entry in known.items() if entry.is_backed_up}
+        points = [mounts.plain(point) for point in fstab.points(atomic.read_text(fstab.PATH) or "")]
+        points += [str(its.path) for its in remote.remotes()]
+        for name, entry in found.items():
+            away = mounts.missing_mount(entry.source, points)
+            if away is not None or not os.path.exists(entry.source):
+                why = f"nothing is mounted at {away}" if away else f"there is no {entry.source}"
+                raise ApplyError(f"mounts[{name}] of {self.guest} belongs into its backup, and {why} on this host")
+        return found
+
+    def _shown(self, mount: str) -> str:
+        return os.path.join(self.wish.folder, _MOUNTS, mount)
+
+    def _restless(self) -> t.Iterator[str]:
+        """What was read while the container wrote to it, as sentences."""
+        for name, entry in self.mounts.items() if self.wish.mode == SNAPSHOT else ():
+            yield (
+                f"mounts[{name}] of {self.guest} ({entry.path}) was read while it ran, each file as of its own moment: "
+                "mode suspend holds it still meanwhile"
+            )
+
+    def _missing_mounts(self) -> t.Iterator[str]:
+        for name, entry in self.mounts.items():
+            below = [point for point in mounts.mounts_in(entry.source) if point != os.path.realpath(entry.source)]
+            if below:
+                yield f"mounts[{name}] of {self.guest}: what is mounted at {', '.join(below)} of the host is not in its backup"
+
+    def _place_of(self, path: str) -> tuple[str, str]:
+        """The folder that is shown in which *path* of the container lies, and where in it."""
+        name = innermost(path, {name: entry.path for name, entry in self.mounts.items()})
+        if name is None:
+            return os.path.join(self.wish.folder, ROOTFS), path
+        return self._shown(name), path.removeprefix(self.mounts[name].path)
 
     def _left_out(self) -> t.Iterator[str]:
         """A folder stays, as programs miss one that is theirs, and what lies in it does not."""
-        shown = os.path.join(self.wish.folder, ROOTFS)
         for path in self.wish.exclude:
-            yield f"{shown}{path}/*" if Tree(shown).has(f"{path}/.") else f"{shown}{path}"
+            shown, inner = self._place_of(path)
+            yield f"{shown}{inner}/*" if Tree(shown).has(f"{inner}/.") else f"{shown}{inner}"
 
     def _missing_data(self) -> t.Iterator[str]:
         """Why the backup is not all that it is made for, as sentences."""
         config = self.host.derived(configs).get(self.guest)
         points = {entry.path: entry.source for entry in bind_entries(config)} if config else {}
+        there = {entry.path for entry in self.mounts.values()}
         for path in self.wish.data_paths:
-            point = next((its for its in points if f"{path}/".startswith(f"{its}/")), None)
-            if point is not None:
-                yield f"the data at {path} of {self.guest} are not in its backup: {point} is {points[point]} of the host"
-            elif not Tree(os.path.join(self.wish.folder, ROOTFS)).has(path):
+            point = innermost(path, {point: point for point in points})
+            shown, inner = self._place_of(path)
+            if point is not None and point not in there:
+                yield (
+                    f"the data at {path} of {self.guest} are not in its backup: {point} is {points[point]} of the host. "
+                    "With backup: true the mount would be in it"
+                )
+            elif inner and not Tree(shown).has(inner):
                 yield f"the data at {path} of {self.guest} are not in its backup: there is no such path"
 
     def _place(self, volume: Volume, driver: Driver, size: int, power_now: str) -> str:
@@ -213,7 +286,17 @@ class _Capture:
                 power.freeze(self.guest, keep_fds=self.fds)
             yield
         finally:
-            _let_go(self.guest, _STOPPED if stops else _FROZEN, self.host, self.fds)
+            self.held = _STOPPED if stops else _FROZEN
+            if not self.mounts or self.wish.mode == SNAPSHOT:
+                self.release()
+            elif stops:
+                self.bare = "stopped"
+
+    def release(self) -> None:
+        """Let the container go on, where it is held."""
+        if self.held is not None:
+            _let_go(self.guest, self.held, self.host, self.fds)
+            self.held = None
             self.note(**{_HELD: None})
 
     def check_whole(self) -> None:
@@ -232,7 +315,8 @@ class _Capture:
             stack.callback(self.unhook)
             if self.kept is not None:
                 stack.callback(_remove, self.kept, self.host)
-            stack.callback(_unmount, os.path.join(self.wish.folder, ROOTFS))
+            stack.callback(_unmount, self.wish.folder)
+            stack.callback(self.release)
 
 
 def _run_inside(guest: str, *words: str) -> hooks.Said:
@@ -253,13 +337,17 @@ def _unhook(guest: str, lines: t.Sequence[str], host: Host) -> None:
 
 def _mount(source: str, target: str) -> None:
     """Show *source* at *target*, where nobody can write to it."""
-    os.makedirs(target, mode=0o700, exist_ok=True)
+    if os.path.isdir(source):
+        os.makedirs(target, mode=0o700, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        atomic.write_file(target, "", mode=0o600)
     command.run(["mount", "--bind", "--options", "ro", source, target])
 
 
-def _unmount(target: str) -> None:
-    while any(its.point == target for its in mounts.read_mounts()):
-        command.run(["umount", target], timeout=_UMOUNT_SECONDS)
+def _unmount(folder: str) -> None:
+    while points := mounts.mounts_in(folder):
+        command.run(["umount", points[-1]], timeout=_UMOUNT_SECONDS)
 
 
 def _let_go(guest: str, held: str | None, host: Host, fds: t.Sequence[int]) -> None:

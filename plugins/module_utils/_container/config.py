@@ -275,10 +275,11 @@ class MountEntry(Value):
     """An ``lxc.mount.entry``, or the line of the program that mounts what liblxc cannot. *path* is absolute inside the container.
 
     *key* is that of the line; *line* is the value that it was read from, *origin* the file where that stands, empty for the
-    configuration itself. Of the *options* ``uid=HOST:INSIDE`` and ``gid=HOST:INSIDE`` are the program's own.
+    configuration itself. *is_backed_up* is what the record says of it. Of the *options* ``uid=HOST:INSIDE`` and ``gid=HOST:INSIDE`` are the
+    program's own.
     """
 
-    __slots__ = ("fstype", "key", "line", "options", "origin", "path", "rest", "source")
+    __slots__ = ("fstype", "is_backed_up", "key", "line", "options", "origin", "path", "rest", "source")
 
     def __init__(
         self,
@@ -290,7 +291,9 @@ class MountEntry(Value):
         line: str = "",
         origin: str = "",
         key: str = ENTRY,
+        is_backed_up: bool = False,
     ) -> None:
+        self.is_backed_up = is_backed_up
         self.source = source
         self.path = path
         self.fstype = fstype
@@ -333,6 +336,7 @@ class MountEntry(Value):
             "readonly": self.is_readonly,
             "mapped": self.is_mapped,
             "map_ids": self.ids,
+            "backup": self.is_backed_up,
         }[key]
 
 

@@ -49,6 +49,7 @@ def facts_of(name: str, state: State) -> dict[str, t.Any]:
                 "readonly": entry.is_readonly,
                 "mapped": entry.is_mapped,
                 "map_ids": list(entry.ids),
+                "backup": entry.is_backed_up,
             }
             for mount, entry in state.mounts.items()
         ],

@@ -91,13 +91,21 @@ def _seen_ids(declared: t.Any, entry: MountEntry, mounted: Mounted, places: Plac
     return SAME if mounted.is_mapped else ()
 
 
+def _seen_backup(declared: bool | None, entry: MountEntry, mounted: Mounted, places: Places) -> t.Any:
+    """Who mounts it knows nothing of that."""
+    return SAME
+
+
 SEEN: dict[str, t.Callable[[t.Any, MountEntry, Mounted, Places], t.Any]] = {
     "source": _seen_source,
     "path": _seen_path,
     "readonly": _seen_readonly,
     "mapped": _seen_mapped,
     "map_ids": _seen_ids,
+    "backup": _seen_backup,
 }
+# What no line has, but the record.
+RECORDED = ("backup",)
 
 
 def bind_entries(config: Config) -> list[MountEntry]:
@@ -113,8 +121,13 @@ def bind_entries(config: Config) -> list[MountEntry]:
     ]
 
 
-def claim_mounts(declared: t.Iterable[Item], config: Config, paths: t.Mapping[str, str]) -> dict[str, MountEntry]:
-    """The entry that each name means: as recorded, else by its declared path, else ``mount0`` and so on by position."""
+def claim_mounts(
+    declared: t.Iterable[Item], config: Config, paths: t.Mapping[str, str], backed_up: t.Collection[str] = ()
+) -> dict[str, MountEntry]:
+    """The entry that each name means: as recorded, else by its declared path, else ``mount0`` and so on by position.
+
+    *paths* are those that the record has by name, *backed_up* the names of those that are in backups.
+    """
     entries = bind_entries(config)
     free = {entry.path: entry for entry in entries}
     found: dict[str, MountEntry] = {}
@@ -124,7 +137,13 @@ def claim_mounts(declared: t.Iterable[Item], config: Config, paths: t.Mapping[st
     for number, entry in enumerate(entries):
         if entry.path in free:
             found.setdefault(f"mount{number}", entry)
-    return found
+    return {name: entry.replace(is_backed_up=True) if name in backed_up else entry for name, entry in found.items()}
+
+
+def innermost(path: str, points: Places) -> str | None:
+    """The name of the mount that *path* lies in, of those that are at *points* inside, by name."""
+    names = [name for name, point in points.items() if f"{path}/".startswith(f"{point}/")]
+    return max(names, key=lambda name: len(points[name]), default=None)
 
 
 # What the program that mounts knows beside what is replaced.
@@ -169,9 +188,11 @@ def wanted_entry(
     options += ["idmap=container"] if is_mapped else []
     options += [re.sub(r"(\S+) (\d+) (\d+)", r"\1=\2:\3", text) for text in ids]
     key = HOOK if is_program else ENTRY
+    its = {"source": values["source"], "path": values["path"], "options": tuple(options)}
+    its["is_backed_up"] = bool(values.get("backup"))
     if entry is None or (entry.key, key) == (ENTRY, HOOK):
-        return MountEntry(values["source"], values["path"], "none", tuple(options), key=key)
-    return entry.replace(source=values["source"], path=values["path"], options=tuple(options))
+        return MountEntry(fstype="none", key=key, **its)
+    return entry.replace(**its)
 
 
 def _is_replaced(option: str) -> bool:
@@ -197,7 +218,7 @@ def write_mount(config: Config, old: MountEntry | None, new: MountEntry | None) 
         return config.append(new.key, new.text) if new else config
     if new is None:
         return config.remove(old.key, old.line)
-    if all(old.value(key) == new.value(key) for key in SEEN):
+    if all(old.value(key) == new.value(key) for key in SEEN if key not in RECORDED):
         return config
     if old.key != new.key:
         return config.remove(old.key, old.line).append(new.key, new.text)

@@ -16,7 +16,7 @@ from .._guest.spec import GuestSpec
 from .._host.mounts import mounts_in
 from . import idmap, mapping
 from .config import ENTRY, HOOK, Config, MountEntry, root_of
-from .mount import SEEN, Source, foreign_options, wanted_entry
+from .mount import RECORDED, SEEN, Source, foreign_options, wanted_entry
 from .state import Definition
 from .tree import Tree
 
@@ -48,6 +48,7 @@ def observe_sources(
             (its.ids if key == "map_ids" and item.get(key) is not None else item.get(key, entry.value(key)))
             == entry.value(key)
             for key in SEEN
+            if key not in RECORDED
         )
         if is_same:
             continue

@@ -357,7 +357,9 @@ def _observe_definition(
         cpus=online_cpus(),
         ssh_keys=record.ssh_keys,
         cards=read_cards(numbers, config, unplugged=record.unplugged, asks_dhcp=inside.asks_dhcp),
-        mounts=claim_mounts(spec.items("mounts") if spec else (), config, record.names.get("mounts") or {}),
+        mounts=claim_mounts(
+            spec.items("mounts") if spec else (), config, record.names.get("mounts") or {}, record.backed_up
+        ),
     )
 
 

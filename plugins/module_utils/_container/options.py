@@ -197,6 +197,8 @@ OPTIONS = Options(
     Option("mounts[].readonly", "bool", create=False, off=False, live=always),
     Option("mounts[].mapped", "bool", live=always),
     Option("mounts[].map_ids", "list", IDS, off=(), live=always, show=listed),
+    # The record keeps it: LXC has no word for it.
+    Option("mounts[].backup", "bool", off=False, live=as_written),
     *DEVICES,
     Option("features.nesting", "bool", off=False, note="the guest has the mounts for it from its start on"),
     *(Option(f"features.{word}", "bool", home=TASK) for word in FEATURES),

@@ -38,14 +38,14 @@ class Shift(t.NamedTuple):
 
 
 def shift(folder: str, by: Shift) -> None:
-    """Shift every owner below and of *folder*, hard links once.
+    """Shift every owner below and of *folder*, which may be a file, hard links once.
 
     A change of owner makes the kernel drop setuid bits and file capabilities: both are put back, the capabilities in the
     form that counts only for the user namespace of the root that it has then.
     """
     seen: set[tuple[int, int]] = set()
     _shift_entry(folder, os.lstat(folder), by)
-    stack = [folder]
+    stack = [folder] if stat.S_ISDIR(os.lstat(folder).st_mode) else []
     while stack:
         with os.scandir(stack.pop()) as entries:
             for entry in entries:

@@ -43,7 +43,9 @@ class Captured(t.NamedTuple):
     *consistent* is ``application`` or ``crash``. *volumes* says of each item its ``file`` in the folder, the ``pool`` that it lies in, its
     ``kind``, what it holds in bytes (``used``) and what a restore has to know besides. *definition* is the file in the folder with the
     definition of the guest. *left_out* are patterns of paths in the folder that are not stored: of a path without ``*?[\\`` itself, and
-    with ``/*`` behind it what lies there. *trouble* is what went wrong in the guest once all was captured.
+    with ``/*`` behind it what lies there. *trouble* is what went wrong in the guest once all was captured. *mounts* has by name what of the host
+    is in the folder because the guest sees it: its ``file`` in the folder, its ``source`` on the host, the ``path`` inside, and whether its
+    owners are the host's (``mapped``).
     """
 
     consistent: str
@@ -54,6 +56,7 @@ class Captured(t.NamedTuple):
     warnings: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     trouble: str = ""
+    mounts: t.Mapping[str, t.Mapping[str, t.Any]] = {}
 
 
 # Writes down, before it is done, what a later run has to take back if this one is killed: values of JSON by name, ``None`` for no more.

@@ -169,13 +169,15 @@ class GuestRecord:
     from, *install* how its system is or was installed; *addresses* and *addresses6* are those that were taken for cards that leave the choice
     to the host (``ip``, ``ip6``), with the length of the prefix, by card, of a machine all that its cards were given; *reservations* are what
     networks keep for it since we told them to; *restored* is the backup that it came out of; *presets* is what was known of the system in its
-    image; *holds* is the guest that is held still by us while it is. *files* are what a machine remembers beside its disks and we made, by its
-    name (``_vm.firmware``). *quarantine*: it is a guest that was deleted. *returned* is the record of such a one that it was taken back from.
+    image; *backed_up* are the mounts, by name, that are in its backups; *holds* is the guest that is held still by us while it is. *files* are
+    what a machine remembers beside its disks and we made, by its name (``_vm.firmware``). *quarantine*: it is a guest that was deleted.
+    *returned* is the record of such a one that it was taken back from.
     """
 
     __slots__ = (
         "addresses",
         "addresses6",
+        "backed_up",
         "due_power",
         "exists",
         "files",
@@ -233,7 +235,9 @@ class GuestRecord:
         quarantine: Quarantine | None = None,
         returned: str | None = None,
         restored: Restored | None = None,
+        backed_up: tuple[str, ...] = (),
     ) -> None:
+        self.backed_up = backed_up
         self.quarantine = quarantine
         self.returned = returned
         self.reservations = reservations
@@ -320,10 +324,10 @@ _FOLDERS = (
     "quarantine",
     "restored",
 )
-_LISTS = ("ssh_keys", "tags", "reservations")
+_LISTS = ("ssh_keys", "tags", "reservations", "backed_up")
 _KEYS = frozenset(
     "kind building uuid image volumes macs names unplugged idmap ssh_keys due_power run snapshots reverting origin holds files schema "
-    "addresses addresses6 presets reservations install quarantine returned restored".split()
+    "addresses addresses6 presets reservations install quarantine returned restored backed_up".split()
 )
 
 
@@ -384,6 +388,7 @@ def _load(data: Data, exists: bool) -> GuestRecord:
         quarantine=_load_quarantine(data["quarantine"]) if data.get("quarantine") else None,
         returned=data.get("returned"),
         restored=_load_restored(data.get("restored")),
+        backed_up=tuple(map(str, data.get("backed_up") or ())),
     )
 
 
@@ -462,6 +467,7 @@ def dump(record: GuestRecord) -> dict[str, t.Any]:
         "reverting": record.reverting._asdict() if record.reverting else None,
         "origin": _dump_origin(record.origin) if record.origin else None,
         "holds": record.holds,
+        "backed_up": list(record.backed_up) or None,
         "files": {name: _dump_file(its) for name, its in record.files.items()} or None,
         "presets": record.presets.known() or None,
         "install": installing.dump(record.install) if record.install else None,

@@ -24,6 +24,7 @@ from .state import NOTE, FilesState
 
 # What is brought back lies beside its folder until it is whole.
 _ASIDE = ".homelab_hybrid-restore"
+_MADE = "made"
 
 
 def apply_files(spec: Spec, state: FilesState, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
@@ -39,9 +40,9 @@ def apply_files(spec: Spec, state: FilesState, plan: Plan, work: Work) -> t.Iter
         remove_tree(aside)
     os.mkdir(aside, mode=0o700)
     try:
-        _bring(spec, state, aside, work)
+        made = os.path.join(aside, _MADE)
+        _bring(spec, state, aside, made, work)
         yield Step("files brought back beside")
-        made = os.path.join(aside, state.root.lstrip("/"))
         os.chmod(made, 0o700)
         os.chown(made, 0, 0)
         text = json.dumps(noted(spec, state.chosen.id)) + "\n"
@@ -54,9 +55,35 @@ def apply_files(spec: Spec, state: FilesState, plan: Plan, work: Work) -> t.Iter
     yield from plan.changes
 
 
-def _bring(spec: Spec, state: FilesState, aside: str, work: Work) -> None:
-    inner = [f"{state.root}{path}" for path in spec.paths]
+def _bring(spec: Spec, state: FilesState, aside: str, made: str, work: Work) -> None:
+    """Bring the files to the folder *made*, as the guest saw them."""
+    inner = [f"{part.place}{path}" for part in state.parts for path in part.paths]
     Repository(spec.repository, work.held.fds).restore(state.chosen.id, aside, *inner)
-    if state.idmap:
-        root = os.path.join(aside, state.root.lstrip("/"))
-        rootfs.shift(root, rootfs.Shift(-state.idmap[0], -state.idmap[0], state.idmap))
+    for part in state.parts:
+        place = os.path.join(aside, part.place.lstrip("/"))
+        if part.idmap:
+            rootfs.shift(place, rootfs.Shift(-part.idmap[0], -part.idmap[0], part.idmap))
+        if part.point:
+            _put(place, made, part.point)
+        else:
+            os.rename(place, made)
+
+
+def _put(place: str, made: str, point: str) -> None:
+    """What lies at *place* comes to *point* in *made*. No link that the guest made is followed: it would lead to anywhere on the host.
+
+    :raises ApplyError:
+    """
+    target = made
+    for name in ["", *point.strip("/").split("/")]:
+        target = os.path.join(target, name) if name else target
+        if os.path.islink(target):
+            raise ApplyError(f"paths: {point} leads over a link inside. Name paths below it alone")
+        if target != f"{made}{point}" and not os.path.isdir(target):
+            os.mkdir(target, mode=0o755)
+    # The folder or file that it was seen over, and hid with what is in it.
+    if os.path.isdir(target):
+        remove_tree(target)
+    elif os.path.exists(target):
+        os.unlink(target)
+    os.rename(place, target)

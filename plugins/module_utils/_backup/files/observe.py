@@ -7,16 +7,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import typing as t
 
+from ..._container.mount import innermost
 from ..._container.state import ROOTFS
 from ..._core import atomic
 from .. import manifest as manifests
+from ..manifest import Manifest
 from ..restore.observe import choose
 from ..restore.spec import Spec
-from .state import CONTAINER, NOTE, FilesState
+from .state import CONTAINER, NOTE, FilesState, Part
 
 
 def observe_files(spec: Spec) -> FilesState:
@@ -31,15 +34,44 @@ def observe_files(spec: Spec) -> FilesState:
     if its.kind != CONTAINER:
         return FilesState(its)
     manifest = manifests.load(json.loads(repository.read(its.id, os.path.join(its.folder, manifests.FILE))))
-    root = os.path.join(its.folder, manifest.volumes[ROOTFS]["file"])
+    parts = tuple(parts_of(manifest, its.folder, spec.paths))
     return FilesState(
         its,
-        root,
-        manifest.idmap,
-        repository.sizes(its.id, root, spec.paths),
+        parts,
+        _sizes(functools.partial(repository.sizes, its.id), parts, spec.paths),
         is_free=_is_free(folder),
         available_bytes=_available(folder),
     )
+
+
+def parts_of(manifest: Manifest, folder: str, paths: t.Sequence[str]) -> t.Iterator[Part]:
+    """The parts of a backup in *folder* that have something of *paths*. What lies in a mount is of that, and a folder above one is of both."""
+    points = {name: str(its["path"]) for name, its in manifest.mounts.items()}
+    of_root = tuple(path for path in paths if innermost(path, points) is None)
+    if of_root:
+        yield Part("", os.path.join(folder, manifest.volumes[ROOTFS]["file"]), of_root, manifest.idmap)
+    for name, point in sorted(points.items(), key=lambda its: its[1]):
+        its = manifest.mounts[name]
+        inner = [path.removeprefix(point) for path in paths if innermost(path, points) == name]
+        if any(f"{point}/".startswith(f"{path}/") for path in paths):
+            inner = [""]
+        if inner:
+            place = os.path.join(folder, its["file"])
+            yield Part(point, place, tuple(inner), None if its["mapped"] else manifest.idmap)
+
+
+def _sizes(
+    ask: t.Callable[[str, t.Sequence[str]], dict[str, int | None]], parts: t.Iterable[Part], paths: t.Sequence[str]
+) -> dict[str, int | None]:
+    """What each of *paths* takes, of all *parts* that it lies in; *ask* tells that of paths below a place of the backup."""
+    found: dict[str, int | None] = dict.fromkeys(paths)
+    for part in parts:
+        for inner, size in ask(part.place, part.paths).items():
+            whole = f"{part.point}{inner}"
+            for path in paths if size is not None else ():
+                if f"{whole}/".startswith(f"{path}/"):
+                    found[path] = (found[path] or 0) + (size or 0)
+    return found
 
 
 def noted(spec: Spec, backup: str) -> dict[str, t.Any]:

@@ -16,16 +16,27 @@ CONTAINER = "container"
 NOTE = ".homelab_hybrid-restored.json"
 
 
+class Part(t.NamedTuple):
+    """What is seen at *point* of the guest, and lies at *place* of a backup: its root (empty *point*), or one of its mounts.
+
+    *paths* are those of it that are wanted, empty for the whole; *idmap* are the ids by which its owners are those inside.
+    """
+
+    point: str
+    place: str
+    paths: tuple[str, ...]
+    idmap: tuple[int, int] | None = None
+
+
 class FilesState(t.NamedTuple):
-    """*chosen* is the backup that is meant, *root* the folder in it that is the root of the guest, and *idmap* the ids that the root had.
+    """*chosen* is the backup that is meant, *parts* are those of it in which what is wanted lies, the root first and outer ones before inner.
 
     *sizes* has what each path takes, ``None`` for one that the backup has not. *is_free* says whether the folder is not there or empty, with
     *available_bytes* on its file system; *is_done* whether these files came into it out of this backup already.
     """
 
     chosen: Stored
-    root: str = ""
-    idmap: tuple[int, int] | None = None
+    parts: tuple[Part, ...] = ()
     sizes: t.Mapping[str, int | None] = {}
     is_free: bool = False
     is_done: bool = False

@@ -39,6 +39,11 @@ def plan_restore(spec: Spec, state: State) -> Plan:
         _plan_overwrite(draft, spec, state, its)
     else:
         _plan_creation(draft, spec, state, its)
+    for name, mount in state.manifest.mounts.items() if not draft.plan.refused else ():
+        draft.plan.warnings.append(
+            f"{its} has what lay in mounts[{name}] of {spec.source} too, {mount['source']} of {state.manifest.host}, which stays as it is: "
+            f"paths: [{mount['path']}] brings it into a folder (to)"
+        )
     if state.manifest.consistent == CRASH and not draft.plan.refused:
         draft.plan.warnings.append(f"{its} holds what a power cut would have left of {spec.source}")
     return draft.finish()

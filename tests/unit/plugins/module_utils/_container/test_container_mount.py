@@ -20,7 +20,9 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._container.mapping 
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.mount import (
     Source,
     bind_entries,
+    claim_mounts,
     foreign_options,
+    innermost,
     wanted_entry,
     write_mount,
 )
@@ -111,3 +113,21 @@ def test_each_id_of_the_host_and_inside_stands_for_one(ids, expected):
 def test_an_id_that_the_container_does_not_have_cannot_be_meant():
     with pytest.raises(ValueError, match="no id 65536"):
         mapped_extents([(0, 100000, 65536)], {5: 65536})
+
+
+def test_what_is_backed_up_stands_in_the_record_and_changes_no_line():
+    config = Config().append(ENTRY, "/srv/a a none bind,create=dir 0 0").append(ENTRY, "/srv/b b none bind 0 0")
+    mounts = claim_mounts((), config, {"data": "/a"}, ["data"])
+    assert {name: entry.is_backed_up for name, entry in mounts.items()} == {"data": True, "mount1": False}
+    for wanted in (True, False):
+        new = entry_of(Source(), mounts["data"], backup=wanted)
+        assert new.is_backed_up is wanted and new.source == "/srv/a"
+        assert write_mount(config, mounts["data"], new) is config
+    assert entry_of(Source(), mounts["data"], readonly=True).is_backed_up
+    assert not entry_of(Source()).is_backed_up
+
+
+def test_a_path_lies_in_the_innermost_mount_above_it():
+    points = {"outer": "/srv", "inner": "/srv/data", "other": "/srv/database"}
+    paths = ("/srv/data", "/srv/data/a", "/srv/database/a", "/srv/dat", "/etc", "/srvx")
+    assert [innermost(path, points) for path in paths] == ["inner", "inner", "other", "outer", None, None]

@@ -44,6 +44,13 @@ def test_a_file_that_is_ours_is_read_as_it_was_written() -> None:
         assert load(dump(GuestRecord(exists=True, files=files)), exists=True).files == files
 
 
+def test_which_mounts_are_backed_up_is_read_as_it_was_written() -> None:
+    for names in (("data", "media"), ()):
+        record = GuestRecord(exists=True, backed_up=names)
+        assert load(dump(record), exists=True).backed_up == names and load(dump(record), exists=True).options == {}
+    assert dump(GuestRecord())["backed_up"] is None
+
+
 def test_a_value_in_a_folder_of_a_folder_leaves_the_others_and_the_record_that_it_comes_from() -> None:
     before, after = BACKUP_HOOKS
     exclude = BACKUP_EXCLUDE

@@ -17,7 +17,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import
 
 PARAMS: dict[str, t.Any] = {"name": "web", "repository": "disk", "paths": ["/etc/a", "/srv"], "to": "/root/found"}
 BACKUP = Stored("a" * 64, 1.0, "web", "container", "nightly", "application", "alpha", "/run/web")
-STATE = FilesState(BACKUP, "/run/web/rootfs", sizes={"/etc/a": 4, "/srv": 2048}, is_free=True, available_bytes=1 << 20)
+STATE = FilesState(BACKUP, sizes={"/etc/a": 4, "/srv": 2048}, is_free=True, available_bytes=1 << 20)
 
 
 def test_each_path_is_a_change_and_done_is_none() -> None:
