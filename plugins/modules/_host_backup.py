@@ -69,6 +69,9 @@ options:
       password:
         description: What the repository is encrypted with. Whoever loses it has lost the backups.
         type: str
+      append_only:
+        description: Whether this host can only add to it, so that its jobs let go of nothing.
+        type: bool
   jobs:
     description:
       - What is backed up, when, and how long it is kept.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.repository import Repository
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.restore.resource import GuestRestore
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
@@ -143,20 +144,49 @@ def test_a_repository_over_sftp(store: None) -> None:
     assert is_back("by sftp")
 
 
-def test_a_repository_of_which_nothing_can_be_deleted(store: None) -> None:
+def words_to_restic(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file with the words of each call of restic from now on."""
+    program, told = FOLDER / "asked/restic", FOLDER / "words"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {told}\nexec /usr/bin/restic "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return told
+
+
+def test_a_repository_of_which_nothing_can_be_deleted(store: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """restic's own REST server, append-only: what is stored stays whatever this host does."""
     server = subprocess.Popen(["lxc-attach", "-n", STORE, "--", *REST], stderr=subprocess.PIPE, text=True)
     try:
         wait_until("the server to listen", lambda: ":8000" in there("ss", "-ltn"), timeout_seconds=30)
-        declare({"type": "rest", "url": f"http://{ADDRESS}:8000/lab/"})
+        lab = {"type": "rest", "url": f"http://{ADDRESS}:8000/lab/"}
+        declare(lab)
         remembered("by rest")
         backups.backup("run", backups.JOB)
         (its,) = there("ls", "/srv/rest/lab/snapshots").split()
-        declare({"type": "rest", "url": f"http://{ADDRESS}:8000/lab/"}, keep={"last": 1})
+        declare(lab, keep={"last": 1})
         done = backups.backup("run", backups.JOB, check=False)
-        assert done.returncode == 1 and "403 Forbidden" in done.stderr and "leave keep away" in done.stderr, done.stderr
+        assert done.returncode == 1 and "403 Forbidden" in done.stderr and "append_only: true" in done.stderr, (
+            done.stderr
+        )
         assert len(there("ls", "/srv/rest/lab/snapshots").split()) == 2
         assert [guest["result"] for guest in backups.report()["guests"]] == ["ok"]
+        declare({**lab, "append_only": True})
+        asked = words_to_restic(monkeypatch)
+        backups.backup("run", backups.JOB)
+        backups.backup("verify", backups.JOB, "--percent", "100")
+        done = backups.backup("forget", backups.JOB, check=False)
+        assert done.returncode == 1 and "is append-only" in done.stderr
+        newest = listed_by_program()[0]["id"]
+        # One that is not whole stays, and is nobody's newest.
+        (ct.rootfs() / "etc/note").write_text("half")
+        backups.backup("run", backups.JOB)
+        half = listed_by_program()[0]["id"]
+        assert half != newest
+        assert "stays in" in Repository(backups.REPOSITORY, is_append_only=True).let_go(half)
+        assert listed_by_program()[0]["id"] == newest and half in there("ls", "/srv/rest/lab/snapshots")
+        words = asked.read_text().split()
+        assert "backup" in words and "check" in words and not {"forget", "prune"} & set(words)
         assert is_back("by rest")
     finally:
         there("pkill", "restic-rest-ser", check=False)

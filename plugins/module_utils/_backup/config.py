@@ -20,7 +20,8 @@ PICKS = (NEWEST, RANDOM)
 
 class Job(t.NamedTuple):
     """One job. Without *guests* and *tags* it is of all guests of the host; *keep* has a number for some of Proxmox's words. Its drills are
-    of *drill_guests*, without any of all its guests, and give each *drill_timeout* seconds to be well.
+    of *drill_guests*, without any of all its guests, and give each *drill_timeout* seconds to be well. *is_append_only*: nothing goes
+    out of its repository by this host.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Job(t.NamedTuple):
     drill_guests: tuple[str, ...] = ()
     drill_pick: str = NEWEST
     drill_timeout: int | None = None
+    is_append_only: bool = False
 
     def wants(self, guest: str, tags: t.Collection[str]) -> bool:
         """Whether the job is of *guest*, which has these *tags*."""
@@ -44,8 +46,8 @@ class Job(t.NamedTuple):
         return is_named or not (self.guests or self.tags)
 
 
-def job_of(name: str, values: t.Mapping[str, t.Any]) -> Job:
-    """The job *name* of the values of its options, by their keys."""
+def job_of(name: str, values: t.Mapping[str, t.Any], repository: t.Mapping[str, t.Any]) -> Job:
+    """The job *name* of the values of its options, by their keys, and those of its *repository*."""
     return Job(
         name,
         str(values["repository"]),
@@ -59,6 +61,7 @@ def job_of(name: str, values: t.Mapping[str, t.Any]) -> Job:
         drill_guests=tuple(values.get("drill.guests") or ()),
         drill_pick=str(values.get("drill.pick") or NEWEST),
         drill_timeout=values.get("drill.timeout"),
+        is_append_only=bool(repository.get("append_only")),
     )
 
 
@@ -70,6 +73,9 @@ def load(data: t.Mapping[str, t.Any]) -> dict[str, Job]:
     try:
         if int(data["schema"]) > SCHEMA:
             raise ObserveError(f"it has schema {data['schema']}, and this version of homelab.hybrid knows {SCHEMA}")
-        return {name: job_of(name, values) for name, values in data["jobs"].items()}
+        known = data.get("repositories") or {}
+        return {
+            name: job_of(name, values, known.get(values["repository"]) or {}) for name, values in data["jobs"].items()
+        }
     except (TypeError, ValueError, KeyError, AttributeError) as exc:
         raise ObserveError(f"the jobs of this host cannot be read: {exc}") from exc

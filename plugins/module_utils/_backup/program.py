@@ -116,6 +116,11 @@ def _verify(words: t.Any) -> bool:
 
 def _forget(words: t.Any) -> bool:
     job = _job(words.job)
+    if job.is_append_only:
+        say(
+            f"<3>{job.repository} is append-only: what is old goes where it lies, and this host lets go of nothing in it"
+        )
+        return False
     repository = Repository(job.repository)
     guests = {its.guest for its in repository.list()}
     running.forget(job, repository, guests, say, tries_only=words.dry_run)

@@ -20,7 +20,7 @@ import typing as t
 
 from .._core import atomic, command, lock, paths
 from .._core.errors import HybridError
-from .stored import Stored, read
+from .stored import NOT_WHOLE, Stored, read
 
 _CACHE = "/var/cache/homelab_hybrid/restic"
 _ABSENT, _LOCKED, _PASSWORD, _PARTIAL = 10, 11, 12, 3
@@ -54,11 +54,14 @@ class Added(t.NamedTuple):
 
 
 class Repository:
-    """The repository *name* of this host. *fds* are descriptors of locks that hold as long as restic works."""
+    """The repository *name* of this host. *fds* are descriptors of locks that hold as long as restic works. Of one that is append-only
+    nothing is taken away, nor tried to.
+    """
 
-    def __init__(self, name: str, fds: t.Sequence[int] = ()) -> None:
+    def __init__(self, name: str, fds: t.Sequence[int] = (), *, is_append_only: bool = False) -> None:
         self.name = name
         self.fds = fds
+        self.is_append_only = is_append_only
 
     def _file(self, what: str) -> str:
         """A file of it: where a unit of systemd hands it over, that one."""
@@ -76,23 +79,25 @@ class Repository:
             files["AWS_SHARED_CREDENTIALS_FILE"] = credentials
         return {**files, "RESTIC_CACHE_DIR": _CACHE}
 
-    def _run(self, *words: str, cwd: str | None = None, waits: bool = True, features: str = "") -> str:
+    def _run(
+        self, *words: str, cwd: str | None = None, waits: bool = True, features: str = "", input: str | None = None
+    ) -> str:
         """What restic prints. While another one holds the repository alone it is asked again."""
         environment, until = self._environment(), time.monotonic() + _LOCKED_SECONDS
         environment |= {"RESTIC_FEATURES": features} if features else {}
         while True:
             try:
-                return command.run(["restic", *words], env=environment, cwd=cwd, keep_fds=self.fds)
+                return command.run(["restic", *words], env=environment, cwd=cwd, keep_fds=self.fds, input=input)
             except command.CommandError as exc:
                 if _reason(exc) != _LOCKED or not waits or time.monotonic() > until:
                     raise
             command.run(["restic", "unlock"], env=environment, keep_fds=self.fds)
             time.sleep(_ASK_AGAIN_SECONDS)
 
-    def _ask(self, *words: str, cwd: str | None = None) -> str:
+    def _ask(self, *words: str, cwd: str | None = None, input: str | None = None) -> str:
         """As ``_run``, with an error that says what helps."""
         try:
-            return self._run(*words, cwd=cwd)
+            return self._run(*words, cwd=cwd, input=input)
         except command.CommandError as exc:
             raise self._explained(exc) from exc
 
@@ -111,7 +116,7 @@ class Repository:
         if _DENIED.search(exc.stderr):
             return RepositoryError(
                 f"the backup repository {self.name} does not permit that: {_said(exc)}. From one that is append-only backups are let go of where "
-                "it lies: leave keep away from the jobs of this host"
+                "it lies: write append_only: true"
             )
         return RepositoryError(f"the backup repository {self.name}: {_said(exc)}")
 
@@ -146,7 +151,7 @@ class Repository:
     ) -> Added:
         """Store *folder*, all file systems in it included. *bandwidth* is in KiB a second.
 
-        :raises RepositoryError: also when a part of it could not be read; what was stored is forgotten then.
+        :raises RepositoryError: also when a part of it could not be read; what was stored is let go of then.
         """
         words = ["backup", "--json", "--host", host, "--tag", ",".join(tags)]
         words += [word for pattern in exclude for word in ("--exclude", pattern)]
@@ -156,8 +161,10 @@ class Repository:
         except command.CommandError as exc:
             if exc.rc != _PARTIAL:
                 raise self._explained(exc) from exc
-            self.forget_one(_summary(exc.stdout).id)
-            raise RepositoryError(f"a part of {folder} could not be read, and nothing is stored: {_said(exc)}") from exc
+            left = self.let_go(_summary(exc.stdout).id)
+            raise RepositoryError(
+                f"a part of {folder} could not be read, and {left or 'nothing is stored'}: {_said(exc)}"
+            ) from exc
         return told
 
     def list(self) -> list[Stored]:
@@ -174,9 +181,18 @@ class Repository:
         """
         self._ask("forget", "--prune", *ids)
 
-    def forget_one(self, id: str) -> None:
-        """Let go of one that is not whole; what only it holds goes with the next that are forgotten."""
+    def let_go(self, id: str) -> str:
+        """Let go of one that is not whole; what only it holds goes with the next that are forgotten. Returns what is left of it.
+
+        Where nothing can be taken away a mark says of it that it is none.
+        """
+        if self.is_append_only:
+            self._ask(
+                "backup", "--stdin", "--stdin-filename", "not-whole", "--tag", f"{NOT_WHOLE}{id}", input=f"{id}\n"
+            )
+            return f"the backup {id[:8]}, which is not whole, stays in {self.name} for who owns it to let go of, marked so that nothing takes it"
         self._ask("forget", id)
+        return ""
 
     def check(self, percent: int) -> None:
         """Whether all that is listed is there, and a drawn share of the data is what was stored.

@@ -41,7 +41,7 @@ def run(job: Job, host: Host, say: Say) -> bool:
         "forgotten": [],
     }
     try:
-        repository = Repository(job.repository)
+        repository = Repository(job.repository, is_append_only=job.is_append_only)
         if repository.make():
             say(f"the backup repository {job.repository} was made")
         for guest in guests_of(job, host):
@@ -108,6 +108,8 @@ def forget(
 
     :raises RepositoryError:
     """
+    if job.is_append_only:
+        return []
     # What was made while the clock was ahead would be the newest for years, and each new one not be kept.
     known = [
         it for it in repository.list() if it.job == job.name and it.host == platform.node() and it.made <= time.time()

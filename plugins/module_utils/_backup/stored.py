@@ -16,6 +16,8 @@ from .._core.errors import ObserveError
 # A backup that bears it is never forgotten by a job.
 PROTECTED = "keep"
 LATEST = "latest"
+# Before the id of a backup: the tag of what is stored to say that it is none.
+NOT_WHOLE = "not-whole="
 # restic counts nanoseconds, and a time zone may be written with or without a colon.
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:?\d\d)")
 
@@ -51,7 +53,10 @@ def tags_of(guest: str, kind: str, job: str, consistent: str) -> tuple[str, ...]
 
 def read(listed: t.Iterable[t.Mapping[str, t.Any]]) -> list[Stored]:
     """The backups that this collection made among what a repository lists, the newest first."""
-    found = [its for its in map(_read, listed) if its is not None]
+    known = list(listed)
+    tags = [str(tag) for entry in known for tag in entry.get("tags") or ()]
+    bad = {tag.removeprefix(NOT_WHOLE) for tag in tags if tag.startswith(NOT_WHOLE)}
+    found = [its for its in map(_read, known) if its is not None and its.id not in bad]
     return sorted(found, key=lambda its: (its.made, its.id), reverse=True)
 
 

@@ -60,7 +60,8 @@ def take(guest: str, job: Job, host: Host) -> Taken:
 
 
 def _take(guest: str, record: GuestRecord, job: Job, host: Host, fds: t.Sequence[int]) -> Taken:
-    folder, repository, stored = paths.capture_folder(guest), Repository(job.repository, fds), None
+    folder, stored = paths.capture_folder(guest), None
+    repository = Repository(job.repository, fds, is_append_only=job.is_append_only)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     note = _Note(guest, record.kind)
     note()
@@ -84,11 +85,14 @@ def _take(guest: str, record: GuestRecord, job: Job, host: Host, fds: t.Sequence
         if stored is None:
             raise
         raise HookError(_whole(exc.message, stored)) from exc
-    except HybridError:
+    except HybridError as exc:
+        left = ""
         if stored is not None:
             # It is of no one moment, and must not be taken for the newest.
             with contextlib.suppress(HybridError):
-                repository.forget_one(stored.id)
+                left = repository.let_go(stored.id)
+        if left:
+            raise ApplyError(f"{exc.message}. And {left}") from exc
         raise
     if its.trouble:
         raise HookError(_whole(its.trouble, stored))

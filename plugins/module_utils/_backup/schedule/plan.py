@@ -15,6 +15,9 @@ from ..._core.plan import Plan
 from .spec import JOBS, OPTIONS, REPOSITORIES, SCHEDULES, SECRETS, Spec
 from .state import State
 
+# Of backups in a repository to which this host can only add.
+_ELSEWHERE = "what is old goes where the repository lies"
+
 
 def plan_backups(spec: Spec, state: State) -> Plan:
     """The plan from *state* to *spec*. Pure."""
@@ -36,6 +39,11 @@ def plan_backups(spec: Spec, state: State) -> Plan:
             draft.add(path, None, shown(area, its.values))
         else:
             _compare(draft, area, its, before, state)
+        if its.get("append_only") and not (before or {}).get("append_only") and not draft.plan.refused:
+            draft.plan.warnings.append(
+                f"{path}: this host lets go of nothing in it, as it is append-only. Who owns the repository lets go of what is old "
+                "(restic forget --prune), or it grows for ever"
+            )
     if after_all(spec, state)[JOBS] and not state.has_program:
         draft.add("program", "missing, or of another version", "as this collection has it")
     return draft.finish()
@@ -85,11 +93,17 @@ def _refused(reason: str | None) -> dict[str, t.Any]:
 
 
 def _obstacle(area: str, its: Item, spec: Spec, state: State) -> str | None:
+    after = after_all(spec, state)
     if area == REPOSITORIES:
         why = state.unreachable.get(its.name)
+        keeping = [job for job, other in after[JOBS].items() if other.get("repository") == its.name and _keeps(other)]
+        if its.get("append_only") and keeping:
+            return f".append_only: {', '.join(sorted(keeping))} would let go of backups in it. Leave keep away from that: {_ELSEWHERE}"
         return None if why is None else f".path: {why}"
-    if its.get("repository") not in after_all(spec, state)[REPOSITORIES]:
+    if its.get("repository") not in after[REPOSITORIES]:
         return f".repository: there is no repository {its.get('repository')}. Declare it too"
+    if after[REPOSITORIES][its.get("repository")].get("append_only") and _keeps(its.values):
+        return f".keep: its repository {its.get('repository')} is append-only, and {_ELSEWHERE}. Leave keep away"
     for key in SCHEDULES:
         why = state.problems.get(its.get(key))
         if why is not None:
@@ -97,6 +111,11 @@ def _obstacle(area: str, its: Item, spec: Spec, state: State) -> str | None:
                 f".{key}: systemd knows no such time: {why}. Write one as for OnCalendar, such as daily or *-*-* 02:30"
             )
     return None
+
+
+def _keeps(job: t.Mapping[str, t.Any]) -> bool:
+    """Whether *job* lets go of what it does not keep."""
+    return any(key.startswith("keep.") and value for key, value in job.items())
 
 
 def _obstacle_to_removal(area: str, name: str, spec: Spec, state: State) -> str | None:

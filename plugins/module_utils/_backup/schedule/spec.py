@@ -67,6 +67,7 @@ OPTIONS = Options(
     _row("repositories[].access_key", check=LINE, no_log=False),
     _row("repositories[].secret_key", check=SECRET, secret=True),
     _row("repositories[].password", check=SECRET, secret=True),
+    _row("repositories[].append_only", "bool"),
     _row("jobs[]", "item", ITEM_NAME),
     _row("jobs[].repository", check=ITEM_NAME),
     _row("jobs[].guests", "list", _NAMES, show=listed),
@@ -132,7 +133,7 @@ def _check_repository(its: Item) -> None:
         if its.get(key) is None:
             raise SpecError(f"{place}.{key}: is needed of the type {kind}", key=f"{place}.{key}")
     for key in its.values:
-        if key not in ("type", "password", *needed, *others):
+        if key not in ("type", "password", "append_only", *needed, *others):
             raise SpecError(f"{place}.{key}: is nothing of the type {kind}", key=f"{place}.{key}")
     if bool(its.get("username")) != bool(its.get("login_password")):
         raise SpecError(f"{place}.login_password: goes with username. Write both", key=f"{place}.login_password")

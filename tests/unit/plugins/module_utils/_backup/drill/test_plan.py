@@ -27,7 +27,7 @@ def test_the_newest_is_tried_that_this_job_made_of_this_guest_on_this_host() -> 
 
 
 def test_one_that_is_drawn_is_of_the_same() -> None:
-    job = job_of("nightly", {"repository": "disk", "drill.pick": "random"})
+    job = job_of("nightly", {"repository": "disk", "drill.pick": "random"}, {})
     assert [picked(BACKUPS, job, "web", "alpha", lambda below, number=number: number).id for number in (0, 1)] == [
         "2",
         "1",
