@@ -65,6 +65,8 @@ def lab_report(
         if its_host is not None:
             its_host["resources"].append(unread(name, str(known_hosts[name].get("guest_kind")), error))
             its_host["drifted"] = True
+    for told in hosts.values():
+        told["drift"] = list(sentences(told))
     return {
         "drifted": any(told["drifted"] for told in hosts.values()),
         "hosts": hosts,
@@ -258,6 +260,16 @@ def lines(name: str, told: Told) -> t.Iterator[Told]:
         yield {"host": name, **entry}
     for guest in told["unlisted"]:
         yield {"host": name, "kind": guest["kind"], "name": guest["name"], "status": "not in the inventory"}
+
+
+def sentences(told: Told) -> t.Iterator[str]:
+    """What of a host is not as it is declared, for who is told by the host: what that sees by itself is not in it."""
+    if told["error"]:
+        yield told["error"]
+    for each in told["resources"]:
+        if each["drifted"]:
+            text = each["error"] or "; ".join(map(difference, each["plan"]))
+            yield f"{each['kind'].replace('_', ' ')} {each['name']} {each['status']}" + (f" ({text})" if text else "")
 
 
 def told_switch(told: Told) -> Told | None:

@@ -12,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._notify.resource import HostNotify
+from ansible_collections.homelab.hybrid.plugins.module_utils._notify.units import PROGRAM
 from ansible_collections.homelab.hybrid.tests.harness import backups, labs
+from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now
 from ansible_collections.homelab.hybrid.tests.harness.labs import FIRST, MACHINE, SECOND, Lab, changed, power
+from ansible_collections.homelab.hybrid.tests.harness.listeners import listening
 
 pytestmark = pytest.mark.usefixtures("lab_host")
 RUNNING = {FIRST: "running", SECOND: "running", MACHINE: "running"}
@@ -60,6 +65,32 @@ def test_a_report_tells_what_differs_and_fails(lab: Lab) -> None:
     assert found[SECOND]["status"] == "as declared"
     assert report["drifted"] is True
     assert labs.run("lxc-cgroup", "-n", FIRST, "memory.limit_in_bytes") == str(32 * 2**20), "a report changes nothing"
+
+
+def test_what_drifted_is_told_by_its_host_and_that_it_is_over(lab: Lab) -> None:
+    name = Path("/usr/local/sbin/homelab-hybrid-notify")
+    with listening() as listener:
+        lab.host["hypervisor_notify"] = [{"name": f"{labs.PREFIX}-hook", "type": "webhook", "url": listener.url}]
+        assert converge_now(HostNotify(), {"targets": lab.host["hypervisor_notify"]}).error is None
+        name.symlink_to(PROGRAM)
+        try:
+            lab.spec(FIRST)["memory"] = "48MiB"
+            lab.report("--limit", FIRST)
+            lab.report(report_tells=False)
+            assert listener.take() == []
+            lab.report()
+            (its,) = listener.take()
+            assert its.body["text"].endswith(f"container {FIRST} differs (memory: 32MiB -> 48MiB)")
+            lab.spec(FIRST)["memory"] = "32MiB"
+            lab.report()
+            (its,) = listener.take()
+            assert its.body["over"] and its.body["wrong"] == []
+        finally:
+            name.unlink()
+            gone = [{"name": f"{labs.PREFIX}-hook", "state": "absent"}]
+            assert converge_now(HostNotify(), {"targets": gone}).error is None
+            for path in (paths.DRIFT, paths.TOLD):
+                Path(path).unlink(missing_ok=True)
 
 
 def test_the_startup_of_the_inventory_is_an_option_of_the_guest(lab: Lab) -> None:

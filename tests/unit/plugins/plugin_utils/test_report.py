@@ -157,6 +157,21 @@ def test_a_list_of_another_form_is_left_to_the_module_to_refuse(written: t.Any) 
     assert guest_advice(["web"], hostvars) == []
 
 
+def test_what_a_host_is_to_tell_is_what_it_does_not_see_itself() -> None:
+    resources = [
+        {"kind": "vm", "name": "web", "plan": [MEMORY]},
+        {"kind": "storage_pool", "name": "main", "failed": True, "msg": "it is full"},
+        {"kind": "container", "name": "ok", "plan": [], "restart_required": ["memory: 1 -> 2"]},
+    ]
+    told = {"hypervisor": "alpha", "result": {"resources": resources}, "backups": [backed_up("overdue")]}
+    found = lab_report([told], None, {"alpha": {"hypervisor_backup_jobs": [{"name": "nightly"}]}})["hosts"]["alpha"]
+    assert found["drift"] == [
+        f"vm web differs ({MEMORY['path']}: {MEMORY['before']} -> {MEMORY['after']})",
+        "storage pool main failed (it is full)",
+    ]
+    assert lab_report([{"hypervisor": "alpha", "result": {"msg": "no"}}])["hosts"]["alpha"]["drift"] == ["no"]
+
+
 def test_long_values_are_cut_in_the_table_alone() -> None:
     found = report({"plan": [change("description", None, "x" * 500)]})
     assert found["entries"][0]["differences"] == f"description: nothing -> {'x' * 57}..."
