@@ -192,6 +192,10 @@ repositories:
   description: The repositories that the host knows, by name, without their secrets.
   type: dict
   returned: success
+sheets:
+  description: Of each repository, by its name, what belongs on paper. No secret is in it.
+  type: dict
+  returned: success
 jobs:
   description: The jobs of the host, by name.
   type: dict

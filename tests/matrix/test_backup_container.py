@@ -391,6 +391,10 @@ def test_jobs_and_repositories_are_declared_as_all_else_is() -> None:
     unit = Path(f"/etc/systemd/system/homelab-hybrid-backup@{backups.JOB}.service").read_text(encoding="utf-8")
     assert f"LoadCredential={backups.REPOSITORY}.password:{secret}" in unit
     assert backups.PASSWORD not in unit + Path(paths.BACKUP_CONFIG).read_text(encoding="utf-8")
+    sheet = backups.backup("sheet").stdout
+    assert f"restic -r {ct.REPOSITORY} snapshots" in sheet and str(secret) in sheet and backups.PASSWORD not in sheet
+    assert f"Password    {backups.PASSWORD}\n" in backups.backup("sheet", backups.REPOSITORY, "--with-password").stdout
+    assert "no such backup repository" in backups.backup("sheet", "other", check=False).stderr
     changed = backups.declared(ct.REPOSITORY, keep={"daily": 3, "last": 1}, guests=[ct.NAME], bandwidth=1000)
     job = f"jobs[{backups.JOB}]"
     check_run_again(backups.BACKUP, changed, [f"{job}.keep.daily", f"{job}.keep.last", f"{job}.bandwidth"])

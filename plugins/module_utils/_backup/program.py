@@ -6,7 +6,7 @@
 """homelab-hybrid-backup: runs a job of this host, or looks at what its repositories hold. It lies on the host as one file.
 
 ``run JOB``, ``list [--repository NAME] [--guest NAME]``, ``verify JOB``, ``forget JOB [--dry-run]``, ``drill [JOB] [--guest NAME]``,
-``tidy``.
+``sheet [REPOSITORY]``, ``tidy``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import sys
 import typing as t
 
@@ -27,6 +28,7 @@ from .drill.plan import Tried
 from .drill.trying import clear_all as clear_drills
 from .metrics import metrics
 from .repository import Repository
+from .schedule.sheet import sheet_of
 from .seen import read_backups
 from .taking import clear_all
 
@@ -72,13 +74,21 @@ def _parser() -> argparse.ArgumentParser:
     trying.add_argument("job", nargs="?")
     trying.add_argument("--guest", action="append", default=[])
     trying.add_argument("--json", action="store_true", help="tell at the end what the reports have of each guest")
+    paper = verb("sheet", _sheet, "print what a person needs who has lost this host")
+    paper.add_argument("repository", nargs="?")
+    paper.add_argument("--with-password", action="store_true", help="print the password of the repository, too")
     verb("tidy", _tidy, "take back what a run that was killed has done to guests")
     return parser
 
 
-def _jobs() -> dict[str, Job]:
+def _config() -> dict[str, t.Any]:
     text = atomic.read_text(paths.BACKUP_CONFIG)
-    return {} if text is None else load(json.loads(text))
+    return {} if text is None else dict(json.loads(text))
+
+
+def _jobs() -> dict[str, Job]:
+    config = _config()
+    return load(config) if config else {}
 
 
 def _job(name: str) -> Job:
@@ -137,6 +147,20 @@ def _drill(words: t.Any) -> bool:
     if words.json:
         sys.stdout.write(json.dumps([its.told() for its in tried], indent=1) + "\n")
     return _measured(bool(tried) and all(its.is_well for its in tried))
+
+
+def _sheet(words: t.Any) -> bool:
+    """The one place that prints a password, and only when it is told to: on the terminal or the printer of root."""
+    config = _config()
+    known = config.get("repositories") or {}
+    names = [words.repository] if words.repository else sorted(known)
+    if not names or not set(names) <= set(known):
+        raise ObserveError(f"this host has no such backup repository. It has: {', '.join(sorted(known)) or 'none'}")
+    for name in names:
+        text = atomic.read_text(paths.repository_file(name, "password")) if words.with_password else None
+        password = text.removesuffix("\n") if text else None
+        sys.stdout.write(sheet_of(platform.node(), name, known[name], config["jobs"], password) + "\n")
+    return True
 
 
 def _tidy(dummy: t.Any) -> bool:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import platform
 import typing as t
 
 from ..._core.converge import OutsideLayout, Work
@@ -14,6 +15,7 @@ from ..._core.reference import Reference, ReferenceKind
 from ..._host.snapshot import Host
 from .observe import observe
 from .plan import plan_backups, shown
+from .sheet import sheet_of
 from .spec import JOBS, REPOSITORIES, Spec, parse
 from .state import State
 
@@ -42,7 +44,9 @@ class HostBackup(OutsideLayout[Spec, State]):
         return apply_backups(spec, state, plan, work)
 
     def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
-        return {
+        told: dict[str, t.Any] = {
             area: {name: shown(area, its) for name, its in things.items()}
             for area, things in ((REPOSITORIES, state.repositories), (JOBS, state.jobs))
         }
+        known = state.repositories.items()
+        return {**told, "sheets": {name: sheet_of(platform.node(), name, its, state.jobs) for name, its in known}}
