@@ -111,6 +111,28 @@ def _make_surroundings(folder: Path) -> None:
     record.load("images", IMAGE).save(**data)
 
 
+def left_of_a_drill() -> list[str]:
+    """What of a drill of a machine is still there, as the host's own tools see it."""
+    found = [name for name in virsh("list", "--all", "--name").splitlines() if "+drill" in name]
+    found += [line for line in command("ip", "netns", "list").splitlines() if "drill" in line]
+    found += [
+        line for line in command("ps", "-eo", "args").splitlines() if "+drill" in line and "<defunct>" not in line
+    ]
+    # Their ends on the host are called by the beginning of its name, and a digest.
+    found += [name for name in os.listdir("/sys/class/net") if name.startswith(f"{PREFIX}-.")]
+    pools = [target for name in virsh("pool-list", "--name").split() if (target := _target(name))]
+    for folder in (*map(Path, pools), Path("/var/lib/libvirt/qemu/nvram")):
+        found += [path.name for path in folder.glob("*+drill*")]
+    found += [str(path) for path in Path(paths.DRILLS).glob("*/*")]
+    found += [str(path) for path in Path(paths.record_folder("drills")).glob("*")]
+    uuids = {virsh("domuuid", name) for name in virsh("list", "--all", "--name").split()}
+    return [*found, *(path.name for path in Path("/var/lib/libvirt/swtpm").glob("*-*") if path.name not in uuids)]
+
+
+def _target(pool: str) -> str | None:
+    return ElementTree.fromstring(virsh("pool-dumpxml", pool)).findtext("target/path")
+
+
 def remove_machines(prefix: str = PREFIX) -> None:
     """Every machine of that prefix, its files in the pool and its record."""
     connection = libvirt.open(URI)

@@ -31,6 +31,8 @@ BACKUP_CONFIG = BACKUP + "/jobs.json"
 REPORT = STATE + "/report"
 # What is brought back only to be tried lies apart: nothing that looks for containers finds it.
 DRILLS = STATE + "/drill"
+# No guest that a user makes has this in its name.
+DRILL_MARK = "+drill"
 DRILL_REPORTS = REPORT + "/drills"
 # Whom a host tells what happens, what each was told, and what a control node found last that is not as it is declared.
 NOTIFY = STATE + "/notify"

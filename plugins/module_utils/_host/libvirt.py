@@ -10,7 +10,7 @@ import contextlib
 import typing as t
 from xml.etree import ElementTree
 
-from .._core import libraries
+from .._core import libraries, paths
 from .._core.errors import HybridError, ObserveError
 
 SYSTEM_URI = "qemu:///system"
@@ -178,12 +178,14 @@ def _bridge_of(xml: str) -> tuple[str | None, bool]:
 
 
 def read_domains(connection: Connection) -> dict[str, Domain]:
-    """All domains by name, as libvirt's handles: their XML is read where it is needed.
+    """All domains by name, as libvirt's handles: their XML is read where it is needed. What is tried in a drill is no guest of the host, though
+    it has the MACs and addresses of one.
 
     :raises ObserveError:
     """
     with errors_of("list the domains", ObserveError):
-        return {domain.name(): domain for domain in connection.listAllDomains()}
+        domains = {domain.name(): domain for domain in connection.listAllDomains()}
+    return {name: domain for name, domain in domains.items() if not name.endswith(paths.DRILL_MARK)}
 
 
 class Listings:

@@ -42,5 +42,14 @@ def works_apart(*argv: str) -> bool:
 
 def read_memory() -> int:
     """The memory in bytes, by the kernel: libvirt's node information can be that of one NUMA node only."""
-    match = re.search(r"^MemTotal:\s+(\d+) kB", atomic.read_text("/proc/meminfo") or "", re.MULTILINE)
+    return _memory("MemTotal")
+
+
+def read_free_memory() -> int:
+    """What of it can be had without anything being swapped out."""
+    return _memory("MemAvailable")
+
+
+def _memory(what: str) -> int:
+    match = re.search(rf"^{what}:\s+(\d+) kB", atomic.read_text("/proc/meminfo") or "", re.MULTILINE)
     return int(match.group(1)) * 1024 if match else 0

@@ -18,7 +18,8 @@ import typing as t
 from ..._container.child import in_child
 from ..._container.mapping import checked, libc
 from ..._core.errors import HybridError, ObserveError
-from .health import COMMAND, HTTPS, TCP, Answer, Check
+from ..._vm.agent import AgentSilent
+from .health import COMMAND, HTTPS, TCP, Answer, Check, wanted_of
 from .isolated import neighbour
 from .network import Network, segment
 from .plan import Place
@@ -27,7 +28,9 @@ _ASK_AGAIN_SECONDS, _ANSWER_SECONDS = 1.0, 5.0
 
 
 class Patient(t.Protocol):
-    """What is asked of a guest that is tried, of either kind."""
+    """What is asked of a guest that is tried, of either kind. *services* is what its services say of themselves, the text of the file of each by
+    name, *missing* what of its data came back.
+    """
 
     def is_running(self) -> bool: ...
 
@@ -35,28 +38,56 @@ class Patient(t.Protocol):
 
     def run(self, line: str) -> tuple[bool, str]: ...
 
+    def services(self) -> dict[str, str]: ...
+
+    def missing(self, data_paths: t.Mapping[str, bool]) -> list[Answer]: ...
+
     def places(self) -> list[Place]: ...
 
     def inner_network(self) -> str | None:
         """The file of the network namespace of the guest itself; ``None`` where nobody can enter that."""
 
 
+class Seen(t.NamedTuple):
+    """What was seen in a guest: its *checks*, and what came back of its *data*."""
+
+    checks: tuple[Check, ...]
+    data: tuple[Answer, ...] = ()
+
+
+def look_into(patient: Patient, record: t.Mapping[str, t.Any]) -> Seen:
+    """What *patient*, of which its record says *record*, has to answer for.
+
+    :raises HybridError:
+    """
+    wanted = wanted_of(record, patient.services())
+    return Seen(wanted.checks, tuple(patient.missing(wanted.data_paths)))
+
+
 def ask_until_well(
-    patient: Patient, checks: t.Sequence[Check], network: Network, timeout_seconds: float
+    patient: Patient, record: t.Mapping[str, t.Any], seen: Seen | None, network: Network, timeout_seconds: float
 ) -> tuple[Answer, ...]:
-    """The answers of *patient*: the first that are all well, or the last before the time was over."""
+    """The answers of *patient*: the first that are all well, or the last before the time was over. What was not *seen* in it before is looked at
+    as soon as it has booted.
+    """
     deadline = time.monotonic() + timeout_seconds
     while True:
-        answers = _ask(patient, checks, network)
+        init = patient.init()
+        try:
+            if seen is None and init.is_well:
+                seen = look_into(patient, record)
+        except AgentSilent as exc:
+            init = Answer("init", False, exc.message)
+        checks = wanted_of(record, {}).checks if seen is None else seen.checks
+        data, answers = () if seen is None else seen.data, _ask(patient, init, checks, network)
         if all(its.is_well for its in answers) or time.monotonic() >= deadline:
-            return answers
+            return (*data, *answers)
         if not patient.is_running():
-            return (Answer("init", False, "it ended by itself"),)
+            return (*data, Answer("init", False, "it ended by itself"))
         time.sleep(_ASK_AGAIN_SECONDS)
 
 
-def _ask(patient: Patient, checks: t.Sequence[Check], network: Network) -> tuple[Answer, ...]:
-    init = patient.init()
+def _ask(patient: Patient, init: Answer, checks: t.Sequence[Check], network: Network) -> tuple[Answer, ...]:
     if not init.is_well:
         return (init, *(Answer(str(check), False, "it was not asked yet") for check in checks))
     places = patient.places() if any(check.kind != COMMAND for check in checks) else []

@@ -22,9 +22,11 @@ from ..._core.errors import ApplyError
 from ..._core.removal import remove_tree
 from ..._guest.ownership import Ownership
 from ..._storage.driver import Driver
-from ..._storage.volume import Volume
 from ..manifest import Manifest
-from .health import SERVICES, Answer
+from ..repository import Repository
+from ..restore.state import State
+from .health import SERVICES, Answer, Check
+from .inside import INIT, JOURNAL, data_of, init_of, last_of
 from .isolated import Wire, isolated
 from .network import Network
 from .plan import Place, scratch_name
@@ -32,19 +34,12 @@ from .plan import Place, scratch_name
 _FOLDER = os.path.join(paths.DRILLS, "lxc")
 _START_SECONDS, _SECONDS = 120.0, 60.0
 _INSIDE = ["--clear-env", "-v", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "-v", "HOME=/root"]
-# With nothing but the shell where there is no systemd: a small image has few programs. A unit that failed does not make a boot go on.
-_INIT = """
-read -r name < /proc/1/comm
-if [ "$name" != systemd ]; then echo alive; exit; fi
-systemctl is-system-running
-systemctl --failed --plain --no-legend
-"""
-_BOOTED = ("alive", "running", "degraded")
-_JOURNAL = "command -v journalctl > /dev/null && journalctl --boot --no-pager --lines=2000"
 
 
 class Container:
-    """See ``kinds.Patient``."""
+    """See ``kinds.Scratch``."""
+
+    is_open = True
 
     def __init__(self, guest: str, network: Network, own: Ownership, drivers: t.Mapping[str, Driver]) -> None:
         self.name = scratch_name(guest)
@@ -55,11 +50,16 @@ class Container:
         self.console = os.path.join(self.folder, "console.log")
         self.wires: tuple[Wire, ...] = ()
         self.emptied: tuple[str, ...] = ()
+        self.root = ""
 
     def _lxc(self, program: str, *words: str, check: bool = True, timeout: float = _SECONDS) -> str:
         """LXC's monitor is only heard in the network namespace that it was started in."""
         argv = [program, "-n", self.name, "-P", _FOLDER, *words]
         return command.run(self.network.within(argv), check=check, timeout=timeout)
+
+    def obstacle(self, manifest: Manifest, text: str, checks: t.Sequence[Check]) -> str | None:
+        """Nothing: a container can always be looked into, and takes no memory but what it uses."""
+        return None
 
     def claim(self, manifest: Manifest) -> None:
         """Its ids are nobody else's: it shares no limit of the kernel with the guest that runs beside it.
@@ -74,17 +74,15 @@ class Container:
                 raise ApplyError(f"no {idmap.COUNT} ids in a row are left of root's in /etc/subuid and /etc/subgid")
             self.own.save(idmap=(area.start, area.count))
 
-    def services(self, volumes: t.Mapping[str, Volume]) -> dict[str, str]:
+    def services(self) -> dict[str, str]:
         """What its services say of themselves: the texts of their files, by name."""
-        volume = volumes[ROOTFS]
-        tree = Tree(self.drivers[volume.pool].location(volume))
+        tree = Tree(self.root)
         names = [name for name in tree.names_in(SERVICES) if name.endswith(".json")]
         return {name.removesuffix(".json"): tree.read(f"{SERVICES}/{name}") or "" for name in names}
 
-    def missing(self, data_paths: t.Mapping[str, bool], volumes: t.Mapping[str, Volume]) -> list[Answer]:
+    def missing(self, data_paths: t.Mapping[str, bool]) -> list[Answer]:
         """What of its data came back, before anything in it runs that would make them anew."""
-        volume = volumes[ROOTFS]
-        tree = Tree(self.drivers[volume.pool].location(volume))
+        tree = Tree(self.root)
         elsewhere = {path for path in data_paths for point in self.emptied if f"{path}/".startswith(f"{point}/")}
         return [
             Answer(f"data {path}", True, "it is on the host, and not in the backup")
@@ -93,14 +91,16 @@ class Container:
             for path, must_have in data_paths.items()
         ]
 
-    def define(self, manifest: Manifest, text: str, volumes: t.Mapping[str, Volume]) -> tuple[str, ...]:
+    def define(self, state: State, text: str, repository: Repository) -> tuple[str, ...]:
         """Make it of the volumes that are in their places, from the definition *text*. Returns what it has to do without.
 
         :raises ApplyError:
         """
-        volume = volumes[ROOTFS]
+        volume = state.volumes[ROOTFS]
         driver, ids = self.drivers[volume.pool], self.own.record.idmap
-        os.chmod(driver.location(volume), int(manifest.volumes[ROOTFS]["mode"]))
+        self.root = driver.location(volume)
+        if state.manifest is not None:
+            os.chmod(self.root, int(state.manifest.volumes[ROOTFS]["mode"]))
         lines = idmap.lines(idmap.Range(*ids)) if ids else []
         its = isolated(Config.parse(text), root=driver.lxc_root(volume), ids=lines, console=self.console)
         self.wires, self.emptied = its.wires, its.emptied
@@ -141,20 +141,18 @@ class Container:
     def init(self) -> Answer:
         """Whether its boot has come to its end."""
         try:
-            said = self._lxc("lxc-attach", *_INSIDE, "--", "/bin/sh", "-c", _INIT, check=False).split("\n")
+            said = self._lxc("lxc-attach", *_INSIDE, "--", "/bin/sh", "-c", INIT, check=False)
         except command.CommandError as exc:
-            said = [exc.message]
-        failed = [line.split()[0] for line in said[1:] if line.split()]
-        told = said[0].strip() or "it does not answer"
-        return Answer("init", told in _BOOTED, f"{told} (failed: {', '.join(failed)})" if failed else told)
+            said = exc.message
+        return init_of(said)
 
     def run(self, line: str) -> tuple[bool, str]:
         """Whether a shell inside ends with 0, and what it said last."""
         try:
             said = self._lxc("lxc-attach", *_INSIDE, "--", "/bin/sh", "-c", line)
         except command.CommandError as exc:
-            return False, f"it ended with {exc.rc}: {_last(exc.stderr) or _last(exc.stdout) or 'no message'}"
-        return True, _last(said) or "it ended with 0"
+            return False, f"it ended with {exc.rc}: {last_of(exc.stderr) or last_of(exc.stdout) or 'no message'}"
+        return True, last_of(said) or "it ended with 0"
 
     def places(self) -> list[Place]:
         """Where it is in the network of the drill.
@@ -187,7 +185,7 @@ class Container:
         """What it wrote while it booted: its console, and its journal where it has one."""
         console = atomic.read_text(self.console) or ""
         try:
-            journal = self._lxc("lxc-attach", *_INSIDE, "--", "/bin/sh", "-c", _JOURNAL, check=False)
+            journal = self._lxc("lxc-attach", *_INSIDE, "--", "/bin/sh", "-c", JOURNAL, check=False)
         except command.CommandError as exc:
             journal = f"{exc.message}\n"
         return console + journal
@@ -207,7 +205,7 @@ class Container:
 
 def _judged(tree: Tree, path: str, *, must_have: bool) -> Answer:
     if not tree.has(path):
-        return Answer(f"data {path}", False, "it is not in the backup")
+        return data_of(path, is_empty=None, must_have=must_have)
     try:
         with tree.folder_of(f"{path}/.") as (folder, dummy):
             is_empty = not os.listdir(folder)
@@ -215,8 +213,4 @@ def _judged(tree: Tree, path: str, *, must_have: bool) -> Answer:
         is_empty = not tree.read(path) and tree.obstacle(path) is None
     except OSError as exc:
         return Answer(f"data {path}", False, f"it cannot be read: {exc.strerror}")
-    return Answer(f"data {path}", not (is_empty and must_have), "it is empty" if is_empty else "it is there")
-
-
-def _last(text: str) -> str:
-    return text.strip().rpartition("\n")[2].strip()
+    return data_of(path, is_empty=is_empty, must_have=must_have)

@@ -22,6 +22,8 @@ SERVICES = "/var/lib/homelab_hybrid/services"
 _ASKS_WHO = (401, 403)
 _URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[^/:?#]+)(?::(\d+))?(/[^#]*)?")
 _PORTS = {HTTP: 80, HTTPS: 443}
+# Of a guest that answers to nothing.
+MUTE = "nobody could tell whether it is well: it has no agent (agent), and its backup.health names no port. Write one of the two"
 _LOOPBACK = re.compile(r"127\.[0-9.]+|\[?::1\]?|localhost")
 
 

@@ -11,30 +11,32 @@ import typing as t
 
 from ..._guest.ownership import Ownership
 from ..._storage.driver import Driver
-from ..._storage.volume import Volume
 from ..manifest import Manifest
+from ..repository import Repository
+from ..restore.state import State
 from .asking import Patient
 from .container import Container
-from .health import Answer
+from .health import Check
+from .machine import Machine
 from .network import Network
 
 
 class Scratch(Patient, t.Protocol):
     """A guest that is made of a backup, and goes again.
 
-    *claim* notes in its record what it takes besides its volumes, *services* and *missing* tell what its
-    services say of themselves and what of its data came back, both before it runs, *define* makes it, *start* starts
-    it in its network, *boot_log* tells what it wrote since, *remove* takes all of it away but the volumes, also of one of which only a part
-    was made.
+    *obstacle* says why it cannot be tried, by what its definition is and what is asked of it, *claim* notes in its record what it takes besides
+    its volumes, *define* makes it from that definition and tells what it has to do without, *start* starts it in its network, *boot_log* tells
+    what it wrote since, *remove* takes all of it away but the volumes, also of one of which only a part was made. *is_open*: what is in it can
+    be seen before it runs.
     """
+
+    is_open: bool
+
+    def obstacle(self, manifest: Manifest, text: str, checks: t.Sequence[Check]) -> str | None: ...
 
     def claim(self, manifest: Manifest) -> None: ...
 
-    def services(self, volumes: t.Mapping[str, Volume]) -> dict[str, str]: ...
-
-    def missing(self, data_paths: t.Mapping[str, bool], volumes: t.Mapping[str, Volume]) -> list[Answer]: ...
-
-    def define(self, manifest: Manifest, text: str, volumes: t.Mapping[str, Volume]) -> tuple[str, ...]: ...
+    def define(self, state: State, text: str, repository: Repository) -> tuple[str, ...]: ...
 
     def start(self) -> None: ...
 
@@ -44,4 +46,4 @@ class Scratch(Patient, t.Protocol):
 
 
 Making = t.Callable[[str, Network, Ownership, t.Mapping[str, Driver]], Scratch]
-SCRATCHES: dict[str, Making] = {"container": Container}
+SCRATCHES: dict[str, Making] = {"container": Container, "vm": Machine}

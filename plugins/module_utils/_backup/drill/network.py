@@ -16,6 +16,7 @@ import typing as t
 
 from ..._core import command, paths
 from ..._core.errors import ApplyError
+from .plan import Place
 
 _FOLDER = "/run/netns"
 # RFC 2544 keeps it for networks that are only tried: no guest has an address of it by itself.
@@ -60,6 +61,13 @@ class Network:
         with contextlib.suppress(command.CommandError):
             command.run(self.within([*_DNSMASQ, *ranges]))
 
+    def take_in(self, link: str) -> None:
+        """Take a *link* of the host into it.
+
+        :raises CommandError:
+        """
+        command.run(["ip", "link", "set", link, "netns", self.name])
+
     def plug_in(self, pair: str, number: int) -> None:
         """Plug the link *pair* into a segment.
 
@@ -81,6 +89,17 @@ class Network:
         """
         told = json.loads(command.run(["ip", "-j", "-n", self.name, "link", "show"]) or "[]")
         return {its["ifname"]: int(its.get("link_index") or 0) for its in told}
+
+    def heard(self, segments: t.Mapping[str, int]) -> list[Place]:
+        """Where the cards were heard of which *segments* has the MACs.
+
+        :raises CommandError:
+        """
+        told = json.loads(command.run(["ip", "-j", "-n", self.name, "neighbour", "show"]) or "[]")
+        found = [(its, str(its.get("lladdr", "")).lower()) for its in told]
+        return [
+            Place(its["dst"], 64 if ":" in its["dst"] else 24, segments[mac]) for its, mac in found if mac in segments
+        ]
 
     def remove(self) -> None:
         """End what runs in it, and take it away.

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import typing as t
 
+from ..._core import paths
 from ..._core.errors import ObserveError
 from ..config import RANDOM, Job
 from ..stored import Stored
 from .health import Answer
 
-# No guest that a user makes has this in its name.
-_MARK = "+drill"
 TIMEOUT_SECONDS = 600
 
 
@@ -67,7 +66,7 @@ class Place(t.NamedTuple):
 
 def scratch_name(guest: str) -> str:
     """The name under which the backup of *guest* is tried."""
-    return guest + _MARK
+    return guest + paths.DRILL_MARK
 
 
 def picked(backups: t.Sequence[Stored], job: Job, guest: str, host: str, draw: t.Callable[[int], int]) -> Stored:

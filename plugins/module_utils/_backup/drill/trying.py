@@ -30,8 +30,8 @@ from ..repository import Repository
 from ..restore.kinds import KINDS
 from ..restore.state import State
 from ..stored import Stored
-from .asking import ask_until_well
-from .health import Answer, wanted_of
+from .asking import ask_until_well, look_into
+from .health import wanted_of
 from .kinds import SCRATCHES, Scratch
 from .network import Network
 from .plan import TIMEOUT_SECONDS, Tried, picked, scratch_name
@@ -91,19 +91,21 @@ class _Drill:
         manifest = manifests.load(json.loads(self._read(its, manifests.FILE)))
         if its.kind not in SCRATCHES:
             raise ApplyError(f"a guest of the kind {its.kind} cannot be tried yet")
-        volumes = self._volumes(manifest)
+        volumes, text = self._volumes(manifest), self._read(its, manifest.definition)
         scratch = SCRATCHES[its.kind](self.guest, self.network, self.own, self.drivers)
-        self._bring_back(its, manifest, volumes, scratch)
-        wanted = wanted_of(manifest.record, scratch.services(volumes))
-        left_out = scratch.define(manifest, self._read(its, manifest.definition), volumes)
-        data = tuple(scratch.missing(wanted.data_paths, volumes))
-        self.tried = self.tried._replace(left_out=left_out, answers=data)
+        why = scratch.obstacle(manifest, text, wanted_of(manifest.record, {}).checks)
+        if why is not None:
+            raise ApplyError(why)
+        state = self._bring_back(its, manifest, volumes, scratch)
+        left_out = scratch.define(state, text, self.repository)
+        seen = look_into(scratch, manifest.record) if scratch.is_open else None
+        self.tried = self.tried._replace(left_out=left_out, answers=seen.data if seen else ())
         self._spent("restore")
         scratch.start()
         try:
             timeout_seconds = self.job.drill_timeout or TIMEOUT_SECONDS
-            answers: tuple[Answer, ...] = ask_until_well(scratch, wanted.checks, self.network, timeout_seconds)
-            self.tried = self.tried._replace(answers=(*data, *answers))
+            answers = ask_until_well(scratch, manifest.record, seen, self.network, timeout_seconds)
+            self.tried = self.tried._replace(answers=answers)
             self._spent("boot")
         finally:
             log = scratch.boot_log().encode(errors="surrogateescape")[-_MOST_LOG:]
@@ -114,9 +116,14 @@ class _Drill:
 
     def _volumes(self, manifest: Manifest) -> dict[str, Volume]:
         """The volumes that come of the backup, where it is known that they fit."""
-        name = scratch_name(self.guest)
+        name, pools = scratch_name(self.guest), [str(its["pool"]) for its in manifest.volumes.values() if its["pool"]]
+        if not pools and manifest.volumes:
+            raise ApplyError(
+                "none of its disks was in a storage pool, and there is none for what comes out of its backup"
+            )
         found = {
-            item: of_guest(str(its["pool"]), name, item, str(its["kind"])) for item, its in manifest.volumes.items()
+            item: of_guest(str(its["pool"] or pools[0]), name, item, str(its["kind"]))
+            for item, its in manifest.volumes.items()
         }
         for pool in {volume.pool for volume in found.values()}:
             why = absence(self.host, pool)
@@ -129,7 +136,7 @@ class _Drill:
             )
         return found
 
-    def _bring_back(self, its: Stored, manifest: Manifest, volumes: t.Mapping[str, Volume], scratch: Scratch) -> None:
+    def _bring_back(self, its: Stored, manifest: Manifest, volumes: t.Mapping[str, Volume], scratch: Scratch) -> State:
         self.own.save(
             kind=its.kind,
             is_building=True,
@@ -142,6 +149,7 @@ class _Drill:
             driver = self.drivers[volume.pool]
             fill = KINDS[its.kind].fill
             driver.publish(fill(state, item, volume, driver, self.repository, self.own, self.fds))
+        return state
 
 
 def clear(guest: str, host: Host) -> bool:

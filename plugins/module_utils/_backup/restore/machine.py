@@ -110,8 +110,9 @@ def define(
     :raises ApplyError, RepositoryError: nothing of it is left then.
     """
     try:
-        with _beside(state, repository) as found:
-            told = yield from _Definition(spec, state, repository, own, work, found).steps()
+        with beside_in(paths.restore_folder(state.chosen.id), state, repository) as found:
+            text = repository.read(state.chosen.id, os.path.join(state.chosen.folder, _manifest(state).definition))
+            told = yield from Definition(spec, state, text, own, work.host, found).steps(work)
     except Exception:
         _give_up(spec.name, own, work)
         raise
@@ -133,7 +134,7 @@ def forget(name: str) -> None:
             domain.undefineFlags(library.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | library.VIR_DOMAIN_UNDEFINE_KEEP_TPM)
     for its in record.files.values():
         if its.is_fresh:
-            _remove(its.path)
+            remove(its.path)
 
 
 def _give_up(name: str, own: Ownership, work: Work) -> None:
@@ -151,7 +152,7 @@ def lay_beside(spec: Spec, state: State, repository: Repository, name: str, host
     :raises RepositoryError:
     """
     places = firmware.places(host.definition(spec.name).root)
-    with _beside(state, repository) as found:
+    with beside_in(paths.restore_folder(state.chosen.id), state, repository) as found:
         words = [word for word in places if os.path.exists(os.path.join(found, word))]
         if words:
             beside.make_folder(spec.name, name)
@@ -170,32 +171,30 @@ def start(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _beside(state: State, repository: Repository) -> t.Iterator[str]:
-    """The folder with the small files that the backup has beside the disks."""
-    folder = paths.restore_folder(state.chosen.id)
-    _remove(folder)
+def beside_in(folder: str, state: State, repository: Repository) -> t.Iterator[str]:
+    """The small files that the backup has beside the disks, below *folder*, which is gone then. Yields where."""
+    remove(folder)
     inner = os.path.join(state.chosen.folder, BESIDE)
     os.makedirs(folder, mode=0o700)
     try:
         repository.restore(state.chosen.id, folder, inner)
         yield os.path.join(folder, inner.lstrip("/"))
     finally:
-        _remove(folder)
+        remove(folder)
 
 
-class _Definition:
-    """The definition of one machine that comes out of a backup."""
+class Definition:
+    """The definition of one machine that comes out of a backup. *root* is that once all is laid out, *places* has what lies beside its disks."""
 
-    def __init__(self, spec: Spec, state: State, repository: Repository, own: Ownership, work: Work, kept: str) -> None:
+    def __init__(self, spec: Spec, state: State, text: str, own: Ownership, host: Host, kept: str) -> None:
         self.spec = spec
         self.state = state
         self.own = own
-        self.work = work
+        self.host = host
         self.kept = kept
-        self.drivers = drivers_of(work.host)
+        self.drivers = drivers_of(host)
         self.manifest = _manifest(state)
         self.was = load(self.manifest.record, exists=True)
-        text = repository.read(state.chosen.id, os.path.join(state.chosen.folder, self.manifest.definition))
         self.root = domain_xml.parse(text)
         self.uuid = self._uuid()
         self.places = self._places()
@@ -207,7 +206,7 @@ class _Definition:
     def _uuid(self) -> str:
         """Its own, unless it is another machine, or another one has it by now."""
         before = domain_xml.read(self.root).uuid
-        taken = {its.UUIDString() for its in self.work.host.domains.values()}
+        taken = {its.UUIDString() for its in self.host.domains.values()}
         return before if before not in taken and not self.spec.is_renamed else str(uuid.uuid4())
 
     def _places(self) -> dict[str, str]:
@@ -232,7 +231,24 @@ class _Definition:
         pool = next(pool for pool in pools if pool in self.drivers)
         return of_guest(str(pool), self.spec.name, SEED_DISK, BLOCK)
 
-    def steps(self) -> t.Generator[Step, None, t.Sequence[str]]:
+    def steps(self, work: Work) -> t.Generator[Step, None, t.Sequence[str]]:
+        told = yield from self.lay_out()
+        flags = json.loads(atomic.read_text(self._kept(FLAGS)) or "{}")
+        with errors_of(f"define {self.spec.name}", ApplyError):
+            domain = self.host.connection.defineXML(domain_xml.to_text(self.root))
+            if not self.spec.is_renamed:
+                domain.setAutostart(int(bool(flags.get("autostart"))))
+        yield Step("defined")
+        files = {name: its.settled() for name, its in self.own.record.files.items()}
+        self.own.save(files=files)
+        pools = {its.pool for its in self.state.volumes.values()}
+        return [*told, *storage.refresh(work, pools)]
+
+    def lay_out(self) -> t.Generator[Step, None, list[str]]:
+        """Bring what belongs to it beside its disks to its place. Returns what of it did not come back, as sentences.
+
+        :raises ApplyError, CommandError:
+        """
         self._claim()
         yield Step("record of what is beside written")
         if self.seed is not None:
@@ -243,17 +259,7 @@ class _Definition:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             beside.put(self._kept(word), path)
             yield Step(f"{word} in place")
-        told = rewrite(self.root, self.was, self._place(), is_other=self.spec.is_renamed, is_there=remote.is_there)
-        flags = json.loads(atomic.read_text(self._kept(FLAGS)) or "{}")
-        with errors_of(f"define {self.spec.name}", ApplyError):
-            domain = self.work.host.connection.defineXML(domain_xml.to_text(self.root))
-            if not self.spec.is_renamed:
-                domain.setAutostart(int(bool(flags.get("autostart"))))
-        yield Step("defined")
-        files = {name: its.settled() for name, its in self.own.record.files.items()}
-        self.own.save(files=files)
-        pools = {its.pool for its in self.state.volumes.values()}
-        return [*told, *storage.refresh(self.work, pools)]
+        return rewrite(self.root, self.was, self._place(), is_other=self.spec.is_renamed, is_there=remote.is_there)
 
     def _claim(self) -> None:
         """What it gets beside its disks is its own, from before it is made."""
@@ -272,7 +278,7 @@ class _Definition:
             for item, volume in self.state.volumes.items()
         }
         new = {card: mac for card, mac in self.state.macs.items() if mac != self.manifest.macs.get(card)}
-        links = self.work.host.links if self.spec.is_renamed else {}
+        links = self.host.links if self.spec.is_renamed else {}
         taps = {card: link_name(self.spec.name, card, links) for card in self.state.macs if self.spec.is_renamed}
         seed = None if self.seed is None else self.drivers[self.seed.pool].disk_source(self.seed).path
         return Place(self.spec.name, self.uuid, disks, seed, new, taps, self.spec.network, self.places)
@@ -284,7 +290,8 @@ def _manifest(state: State) -> Manifest:
     return state.manifest
 
 
-def _remove(path: str) -> None:
+def remove(path: str) -> None:
+    """Take a file or a folder away that may be there."""
     if os.path.isdir(path) and not os.path.islink(path):
         remove_tree(path)
     else:

@@ -15,6 +15,7 @@ from ..._core.errors import HybridError, ObserveError
 from ..._host.snapshot import Host
 from ..._host.systemd import has_systemd, is_started
 from ..._run.packing import packed
+from ..config import job_of
 from .packing import load
 from .spec import JOBS, LOCAL, REPOSITORIES, S3, SCHEDULES, SECRETS, Spec, address_of, credentials_of
 from .state import State
@@ -41,6 +42,7 @@ def observe(spec: Spec, host: Host) -> State:
         has_program=atomic.read_bytes(PROGRAM) == packed(load()),
         problems={text: why for text in sorted(times) if (why := _problem(text)) is not None},
         unreachable=_unreachable(spec, repositories),
+        mute=_mute(spec, host),
     )
 
 
@@ -105,6 +107,17 @@ def _problem(schedule: str) -> str | None:
     except HybridError:
         return None
     return None
+
+
+def _mute(spec: Spec, host: Host) -> dict[str, tuple[str, ...]]:
+    """See ``mute``."""
+    wanted = [its for its in spec.jobs if its.is_wanted and any(key.startswith("drill.") for key in its.values)]
+    if not wanted:
+        return {}
+    from .mute import mute  # what a guest is made of is loaded where one is tried
+
+    found = {its.name: mute(job_of(its.name, its.values), host) for its in wanted}
+    return {job: guests for job, guests in found.items() if guests}
 
 
 def _unreachable(spec: Spec, known: t.Mapping[str, t.Any]) -> dict[str, str]:

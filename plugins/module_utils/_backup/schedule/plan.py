@@ -12,6 +12,7 @@ import typing as t
 from ..._core.decide import Draft, Power
 from ..._core.options import NEVER_PERMITTED, Item
 from ..._core.plan import Plan
+from ..drill.health import MUTE
 from .spec import JOBS, OPTIONS, REPOSITORIES, SCHEDULES, SECRETS, Spec
 from .state import State
 
@@ -46,6 +47,11 @@ def plan_backups(spec: Spec, state: State) -> Plan:
             )
     if after_all(spec, state)[JOBS] and not state.has_program:
         draft.add("program", "missing, or of another version", "as this collection has it")
+    draft.plan.warnings += [
+        f"jobs[{job}].drill: {guest} comes to nothing in it, and it fails: {MUTE}"
+        for job, guests in state.mute.items()
+        for guest in guests
+    ]
     return draft.finish()
 
 

@@ -17,7 +17,8 @@ class State(t.NamedTuple):
 
     *broken* are the names of those whose files and units are not as they were written; not *has_program*: the program is missing, or of
     another version. *problems* say of schedules, by their text, what systemd has against them. *unreachable* says of new local repositories, by
-    name, why they cannot be where they shall.
+    name, why they cannot be where they shall. *mute* has the guests, by the job whose drills try them, of which none could tell whether they
+    are well.
     """
 
     repositories: Things = {}
@@ -27,3 +28,4 @@ class State(t.NamedTuple):
     has_program: bool = False
     problems: t.Mapping[str, str] = {}
     unreachable: t.Mapping[str, str] = {}
+    mute: t.Mapping[str, tuple[str, ...]] = {}
