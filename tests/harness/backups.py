@@ -81,11 +81,11 @@ def report() -> dict[str, t.Any]:
     return told
 
 
-def killed_before(step: int | str, verb: str = "run") -> str | None:
+def killed_before(step: int | str, verb: str = "run", *, fails: bool = False) -> str | None:
     """A run of the job, or another *verb* of it, that is killed, with all that it started, before the program that it runs as the *step* th,
     or that has these words.
 
-    Returns which that was; ``None`` where it came to its end.
+    Returns which that was; ``None`` where it came to its end, and *fails* there as it should.
     """
     done = subprocess.run(
         [sys.executable, str(CHILD), verb, JOB, str(step)],
@@ -95,7 +95,7 @@ def killed_before(step: int | str, verb: str = "run") -> str | None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         start_new_session=True,
     )
-    if done.returncode == 0:
+    if done.returncode == int(fails):
         return None
     assert done.returncode == -9, done.stderr
     return done.stderr.rpartition("KILLED before ")[2].strip()
