@@ -30,7 +30,7 @@ ADDRESS, HOST, STRANGER = "10.87.3.5", "10.87.3.1", "10.87.3.77"
 MAC = "52:54:00:87:03:05"
 REPOSITORY = Path("/var/tmp/hlvm-drill-repository")
 SSH = 22
-MOUNTED = "grep -q ' /mnt ' /proc/mounts || mount -t ext4 /dev/vda /mnt"
+MOUNTED = "{ grep -q ' /mnt ' /proc/mounts || mount -t ext4 /dev/vda /mnt; }"
 VM = KvmVm()
 
 
@@ -85,7 +85,7 @@ def inside(script: str) -> str:
 
 def greets() -> bool:
     """Whether the machine itself answers at its address, in the network of the host."""
-    with socket.create_connection((ADDRESS, SSH), timeout=5) as stream:
+    with socket.create_connection((ADDRESS, SSH), timeout=120) as stream:
         return stream.recv(4) == b"SSH-"
 
 
@@ -104,9 +104,9 @@ def test_a_backup_comes_to_life_beside_the_machine_that_goes_on_with_its_own_add
         backup={
             "health": [
                 f"tcp:{SSH}",
-                f"command:{MOUNTED}; cat /mnt/row",
+                f"command:{MOUNTED} && cat /mnt/row",
                 "command:cat /sys/class/net/eth0/address",
-                "command:echo written in the drill > /dev/ttyS0; echo since > /mnt/row",
+                f"command:{MOUNTED} && echo written in the drill | tee /mnt/new > /dev/ttyS0",
                 f"command:ping -c 1 -W 5 {HOST} > /dev/null && ! ping -c 1 -W 1 {STRANGER} > /dev/null",
             ],
             "data_paths": ["/etc/dropbear"],
@@ -144,7 +144,7 @@ def test_a_backup_comes_to_life_beside_the_machine_that_goes_on_with_its_own_add
     log = Path(paths.drill_log(NAME))
     assert "written in the drill" in log.read_text(encoding="utf-8") and log.stat().st_mode & 0o077 == 0
     assert set(seen) == {(True, True)} and len(seen) > 3
-    assert inside("cat /mnt/row") == "written since"
+    assert inside("cat /mnt/row; ls /mnt/new 2> /dev/null || true") == "written since"
     assert (virsh("dumpxml", NAME), virsh("domuuid", NAME)) == (definition, uuid)
     assert left_of_a_drill() == []
 
@@ -167,7 +167,7 @@ def test_a_machine_that_is_not_well_fails_the_drill_and_what_it_remembers_stays_
     backed_up()
     converge_now(backups.BACKUP, backups.declared(REPOSITORY, drill={"timeout": 2}))
     its, said = drill()
-    assert its["result"] == "failed" and "tcp 1: it has no address" in its["error"], (its, said)
+    assert its["result"] == "failed" and "guest agent is not connected" in its["error"], (its, said)
     assert (nvram.read_bytes(), sorted(path.name for path in tpm.rglob("*"))) == before and state_of(NAME) == "shut off"
     assert left_of_a_drill() == []
     nvram.unlink()
@@ -175,7 +175,10 @@ def test_a_machine_that_is_not_well_fails_the_drill_and_what_it_remembers_stays_
 
 
 def test_one_of_which_nobody_could_tell_whether_it_is_well_is_not_tried() -> None:
-    made(**machines.PAPER)
+    made(**machines.PAPER, agent=False)
+    outcome = converge_now(backups.BACKUP, backups.declared(REPOSITORY, drill={"timeout": 2}))
+    (warning,) = outcome.plan.warnings
+    assert warning.startswith(f"jobs[{backups.JOB}].drill: {NAME} comes to nothing in it"), warning
     backed_up()
     said = drill()[1]
     assert f"{NAME}: the drill failed: nobody could tell whether it is well" in said
