@@ -116,7 +116,7 @@ def _mute(spec: Spec, host: Host) -> dict[str, tuple[str, ...]]:
         return {}
     from .mute import mute  # what a guest is made of is loaded where one is tried
 
-    found = {its.name: mute(job_of(its.name, its.values), host) for its in wanted}
+    found = {its.name: mute(job_of(its.name, its.values, {}), host) for its in wanted}
     return {job: guests for job, guests in found.items() if guests}
 
 
