@@ -14,6 +14,7 @@ import typing as t
 from pathlib import Path
 
 import libvirt
+import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._container.resource import LxcContainer
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
@@ -149,6 +150,18 @@ def set_up(pool_type: str = "dir", *, disk: str = "pool.img") -> None:
         outcome = converge_now(CONTAINER, {**BASE, "state": "stopped"})
         assert outcome.error is None, outcome.error
         clean()
+
+
+def pools(disk: str) -> t.Any:
+    """A fixture for the tests of one file: a pool of each type in which containers are copied in another way, by its type."""
+
+    @pytest.fixture(scope="module", params=["btrfs", "dir"])
+    def pool(request: pytest.FixtureRequest) -> t.Iterator[str]:
+        set_up(request.param, disk=disk)
+        yield request.param
+        tear_down()
+
+    return pool
 
 
 def clean() -> None:

@@ -28,11 +28,7 @@ pytestmark = pytest.mark.usefixtures("no_container")
 SHOWN = Path(paths.capture_folder(ct.NAME))
 
 
-@pytest.fixture(scope="module", params=["btrfs", "dir"])
-def pool(request: pytest.FixtureRequest) -> t.Iterator[str]:
-    ct.set_up(request.param, disk="backups.img")
-    yield request.param
-    ct.tear_down()
+pool = ct.pools("backups.img")
 
 
 @pytest.fixture(autouse=True)

@@ -34,11 +34,7 @@ _CAPABILITY = struct.pack("<IIIIII", 0x03000001, 1 << 13, 0, 0, 0, 0)
 pytestmark = pytest.mark.usefixtures("no_container")
 
 
-@pytest.fixture(scope="module", params=["btrfs", "dir"])
-def pool(request: pytest.FixtureRequest) -> t.Iterator[str]:
-    ct.set_up(request.param, disk="clones.img")
-    yield request.param
-    ct.tear_down()
+pool = ct.pools("clones.img")
 
 
 @pytest.fixture(autouse=True)

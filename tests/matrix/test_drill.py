@@ -36,11 +36,7 @@ while true; do sleep 3600 & wait $!; done
 SERVED = f"http:{PORT}/row"
 
 
-@pytest.fixture(scope="module", params=["btrfs", "dir"])
-def pool(request: pytest.FixtureRequest) -> t.Iterator[str]:
-    ct.set_up(request.param, disk="drills.img")
-    yield request.param
-    ct.tear_down()
+pool = ct.pools("drills.img")
 
 
 @pytest.fixture(autouse=True)

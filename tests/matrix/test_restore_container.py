@@ -27,11 +27,7 @@ OTHER = f"{ct.PREFIX}-b"
 VOLATILE = ("./run/*", "./dev/*")
 
 
-@pytest.fixture(scope="module", params=["btrfs", "dir"])
-def pool(request: pytest.FixtureRequest) -> t.Iterator[str]:
-    ct.set_up(request.param, disk="restores.img")
-    yield request.param
-    ct.tear_down()
+pool = ct.pools("restores.img")
 
 
 @pytest.fixture(autouse=True)

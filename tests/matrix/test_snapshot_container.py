@@ -32,11 +32,7 @@ PATHS_OF_REVERT = ["state", "volumes[rootfs]", "snapshots[before-revert-1]"]
 pytestmark = pytest.mark.usefixtures("no_container")
 
 
-@pytest.fixture(scope="module", params=["btrfs", "dir"])
-def pool(request: pytest.FixtureRequest) -> t.Iterator[str]:
-    ct.set_up(request.param, disk="snapshots.img")
-    yield request.param
-    ct.tear_down()
+pool = ct.pools("snapshots.img")
 
 
 @pytest.fixture(autouse=True)

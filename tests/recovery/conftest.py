@@ -28,12 +28,7 @@ __all__ = [
 ]
 
 
-@pytest.fixture(scope="module", params=["btrfs", "dir"])
-def pool(request: pytest.FixtureRequest) -> t.Iterator[str]:
-    """A pool for containers of each type that is backed up in another way."""
-    ct.set_up(request.param, disk="recovery.img")
-    yield request.param
-    ct.tear_down()
+pool = ct.pools("recovery.img")
 
 
 @pytest.fixture
