@@ -48,7 +48,7 @@ def _machine() -> t.Iterator[None]:
         backups.set_up(repository, guests=[MACHINE], drill={"timeout": 1})
         params = {"name": MACHINE, "state": "started", **machines.PAPER, "agent": False}
         disk = {"name": "root", "pool": machines.POOL, "size": "4M"}
-        card = {"name": "lan", "bridge": machines.BRIDGES[0], "ip": "10.87.3.5/24"}
+        card = {"name": "lan", "bridge": machines.BRIDGES[0]}
         outcome = converge_now(
             KvmVm(), {**params, "disks": [disk], "networks": [card], "backup": {"health": ["tcp:1"]}}
         )
