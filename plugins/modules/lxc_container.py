@@ -474,8 +474,8 @@ options:
           after:
             description:
               - Commands, one after another, that undo what those before the backup did. They run as soon as the guest is captured, before all of it is
-                stored (with a mount that is in the backup, C(mounts[].backup), after that), and whatever became of that. Where the program that backs up was killed they are run by the next backup or
-                C(homelab-hybrid-backup tidy). One that fails makes the run fail, and the backup stays.
+                stored (with a mount that is in the backup, C(mounts[].backup), after that), and whatever became of that. Where the program that backs up was
+                killed they are run by the next backup or C(homelab-hybrid-backup tidy). One that fails makes the run fail, and the backup stays.
               - 'B(In short:) live. C(unset) sets it to nothing. Allowed: lines for a shell.'
             type: list
             elements: str
