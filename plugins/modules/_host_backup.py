@@ -163,6 +163,55 @@ options:
             description: The guests, by name. Without these it is all guests of the job.
             type: list
             elements: str
+  replications:
+    description:
+      - What is replicated to another hypervisor, and when. The newest copy is there whole each time; what is sent is what is new since the last one.
+      - A job is what is written of it. One that is no longer listed stays as it is.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: Its name.
+        type: str
+        required: true
+      state:
+        description: Whether there is the job. V(absent) leaves the copies on the other host.
+        type: str
+        choices: [present, absent]
+        default: present
+      guests:
+        description: The guests, by name. Without these and O(replications[].tags) it is all guests of the host that this collection made.
+        type: list
+        elements: str
+      tags:
+        description: Guests that have one of these tags.
+        type: list
+        elements: str
+      exclude:
+        description: Guests that are left out.
+        type: list
+        elements: str
+      host:
+        description: The other hypervisor. Root of this one has to be able to log in there with a key.
+        type: str
+      port:
+        description: The port of its ssh server.
+        type: int
+      user:
+        description: Who logs in there. One that is not root needs sudo without a password.
+        type: str
+      pool:
+        description: The storage pool there, of type btrfs.
+        type: str
+      schedule:
+        description: When, as for C(OnCalendar) of systemd.
+        type: str
+      keep:
+        description: How many copies of each guest stay there.
+        type: int
+      bandwidth:
+        description: The most that is sent, in KiB a second.
+        type: int
 seealso:
   - module: homelab.hybrid.guest_snapshot
 """
@@ -198,6 +247,10 @@ sheets:
   returned: success
 jobs:
   description: The jobs of the host, by name.
+  type: dict
+  returned: success
+replications:
+  description: Its jobs of replication, by name.
   type: dict
   returned: success
 """

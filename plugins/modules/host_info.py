@@ -144,6 +144,85 @@ host:
       returned: always
       type: dict
       sample: {dnsmasq: "2.90", libvirt: 9.0.0, lxc: 5.0.2, lxcfs: 5.0.3, python: 3.11.2, qemu: 7.2.22}
+replicas:
+  description: The copies of guests of other hosts that lie in the storage pools of this one, the newest of each guest first.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    guest:
+      description: The guest that it is of.
+      returned: always
+      type: str
+    kind:
+      description: V(vm) or V(container).
+      returned: always
+      type: str
+    origin:
+      description: The name of the host that it came from.
+      returned: always
+      type: str
+    pool:
+      description: The storage pool that it lies in.
+      returned: always
+      type: str
+    made:
+      description: The moment that it is of, in UTC.
+      returned: always
+      type: str
+    age:
+      description: How many seconds ago that was.
+      returned: always
+      type: int
+    consistent:
+      description: V(application) where its file systems were whole at that moment, and V(crash) where it is what a power cut would leave.
+      returned: always
+      type: str
+    bytes:
+      description: What the volumes of the guest held, in bytes. Copies share what is the same in them.
+      returned: always
+      type: int
+    path:
+      description: Where it lies.
+      returned: always
+      type: str
+  sample: [{guest: jellyfin, kind: container, origin: pve1, pool: far, made: "2026-11-27T22:15:00Z", age: 312, consistent: crash,
+    bytes: 734003200, path: /srv/far/+replicas/pve1/jellyfin/20261127T221500123Z}]
+replications:
+  description: When the guests of this host were replicated last, by each job.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    job:
+      description: The job.
+      returned: always
+      type: str
+    guest:
+      description: The guest.
+      returned: always
+      type: str
+    target:
+      description: The host that it went to.
+      returned: always
+      type: str
+    pool:
+      description: The storage pool there.
+      returned: always
+      type: str
+    made:
+      description: The moment that the newest copy there is of, in UTC. Null where there is none.
+      returned: always
+      type: str
+    age:
+      description: How many seconds ago that was. Null where there is none.
+      returned: always
+      type: int
+    error:
+      description: Why the last run failed. Null where it went well.
+      returned: always
+      type: str
+  sample: [{job: spare, guest: jellyfin, target: pve2, pool: far, made: "2026-11-27T22:15:00Z", age: 312, error: null}]
 quarantine:
   description: What was deleted of guests and lies in the quarantine of the storage pools, in the order in which it goes.
   returned: always

@@ -81,14 +81,14 @@ def report() -> dict[str, t.Any]:
     return told
 
 
-def killed_before(step: int | str, verb: str = "run", *, fails: bool = False) -> str | None:
-    """A run of the job, or another *verb* of it, that is killed, with all that it started, before the program that it runs as the *step* th,
+def killed_before(step: int | str, verb: str = "run", job: str = JOB, *, fails: bool = False) -> str | None:
+    """A run of *job*, or another *verb* of it, that is killed, with all that it started, before the program that it runs as the *step* th,
     or that has these words.
 
     Returns which that was; ``None`` where it came to its end, and *fails* there as it should.
     """
     done = subprocess.run(
-        [sys.executable, str(CHILD), verb, JOB, str(step)],
+        [sys.executable, str(CHILD), verb, job, str(step)],
         capture_output=True,
         text=True,
         check=False,

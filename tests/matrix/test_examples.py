@@ -99,6 +99,7 @@ ELSEWHERE = {
     "hypervisor_overcommit": "tests/matrix/test_layout.py",
     "hypervisor_networks": "tests/matrix/test_site.py",
     "hypervisor_prefix6": "tests/matrix/test_site.py",
+    "hypervisor_replication_jobs": "tests/matrix/test_replication.py",
     # Profiles are part of the guests that name them.
     "guest_profiles": "tests/matrix/test_examples.py",
     "guest_profile_catalog": "tests/matrix/test_examples.py",

@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # PURE
-"""What a host backs up by itself, as its file says it: the jobs, without any secret."""
+"""What a host backs up and replicates by itself, as its file says it: the jobs, without any secret."""
 
 from __future__ import annotations
 
+import json
 import typing as t
 
+from .._core import paths
 from .._core.errors import ObserveError
 from .._guest.capture import SNAPSHOT
 
@@ -26,6 +28,7 @@ class Job(t.NamedTuple):
 
     name: str
     repository: str
+    schedule: str = ""
     guests: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -40,10 +43,37 @@ class Job(t.NamedTuple):
 
     def wants(self, guest: str, tags: t.Collection[str]) -> bool:
         """Whether the job is of *guest*, which has these *tags*."""
-        if guest in self.exclude:
-            return False
-        is_named = guest in self.guests or any(tag in tags for tag in self.tags)
-        return is_named or not (self.guests or self.tags)
+        return _is_of(self, guest, tags)
+
+
+class Replication(t.NamedTuple):
+    """One job of replication, of the guests that a ``Job`` would be of: to the storage pool *pool* of *host*, of which *keep* copies stay there.
+
+    *bandwidth* is in KiB a second.
+    """
+
+    name: str
+    host: str
+    pool: str
+    schedule: str = ""
+    user: str = "root"
+    port: int = 22
+    guests: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    keep: int = 1
+    bandwidth: int | None = None
+
+    def wants(self, guest: str, tags: t.Collection[str]) -> bool:
+        """Whether the job is of *guest*, which has these *tags*."""
+        return _is_of(self, guest, tags)
+
+
+def _is_of(its: Job | Replication, guest: str, tags: t.Collection[str]) -> bool:
+    if guest in its.exclude:
+        return False
+    is_named = guest in its.guests or any(tag in tags for tag in its.tags)
+    return is_named or not (its.guests or its.tags)
 
 
 def job_of(name: str, values: t.Mapping[str, t.Any], repository: t.Mapping[str, t.Any]) -> Job:
@@ -51,6 +81,7 @@ def job_of(name: str, values: t.Mapping[str, t.Any], repository: t.Mapping[str, 
     return Job(
         name,
         str(values["repository"]),
+        str(values.get("schedule", "")),
         guests=tuple(values.get("guests") or ()),
         tags=tuple(values.get("tags") or ()),
         exclude=tuple(values.get("exclude") or ()),
@@ -65,17 +96,51 @@ def job_of(name: str, values: t.Mapping[str, t.Any], repository: t.Mapping[str, 
     )
 
 
-def load(data: t.Mapping[str, t.Any]) -> dict[str, Job]:
-    """The jobs that the JSON values *data* have, by name.
+def replication_of(name: str, values: t.Mapping[str, t.Any]) -> Replication:
+    """The job of replication *name* of the values of its options, by their keys."""
+    return Replication(
+        name,
+        str(values["host"]),
+        str(values["pool"]),
+        str(values.get("schedule", "")),
+        user=str(values.get("user") or "root"),
+        port=int(values.get("port") or 22),
+        guests=tuple(values.get("guests") or ()),
+        tags=tuple(values.get("tags") or ()),
+        exclude=tuple(values.get("exclude") or ()),
+        keep=int(values.get("keep") or 1),
+        bandwidth=values.get("bandwidth"),
+    )
+
+
+class Jobs(t.NamedTuple):
+    """All that a host does by itself, by name."""
+
+    backups: t.Mapping[str, Job] = {}
+    replications: t.Mapping[str, Replication] = {}
+
+
+def load(text: str | None) -> Jobs:
+    """The jobs that the file with *text* has; ``None``: there is no file.
 
     :raises ObserveError: when no version, or only a newer one, writes that.
     """
+    if text is None:
+        return Jobs()
     try:
+        data = json.loads(text)
         if int(data["schema"]) > SCHEMA:
             raise ObserveError(f"it has schema {data['schema']}, and this version of homelab.hybrid knows {SCHEMA}")
         known = data.get("repositories") or {}
-        return {
-            name: job_of(name, values, known.get(values["repository"]) or {}) for name, values in data["jobs"].items()
-        }
+        return Jobs(
+            {
+                name: job_of(name, values, known.get(values["repository"]) or {})
+                for name, values in data["jobs"].items()
+            },
+            # A file of an earlier version has none.
+            {name: replication_of(name, values) for name, values in data.get("replications", {}).items()},
+        )
     except (TypeError, ValueError, KeyError, AttributeError) as exc:
-        raise ObserveError(f"the jobs of this host cannot be read: {exc}") from exc
+        raise ObserveError(
+            f"{paths.BACKUP_CONFIG} cannot be read: {exc}. Move it away, and run the role again"
+        ) from exc

@@ -10,7 +10,7 @@ from .._guest.options import TAGS
 from .._guest.record import GuestRecord
 from .._guest.recorded import load_others
 from .._host.snapshot import Host
-from .config import Job
+from .config import Job, Replication
 
 
 def guests_there(host: Host) -> dict[str, GuestRecord]:
@@ -19,7 +19,7 @@ def guests_there(host: Host) -> dict[str, GuestRecord]:
     return {name: its for name, its in sorted(records.items()) if name in host.containers or name in host.domains}
 
 
-def guests_of(job: Job, host: Host) -> list[str]:
+def guests_of(job: Job | Replication, host: Host) -> list[str]:
     """The guests of the host that *job* is of, by their records. One that is named is among them also when it is not there."""
     host.drop()
     wanted = [name for name, its in guests_there(host).items() if job.wants(name, its.value(TAGS))]

@@ -6,7 +6,7 @@
 """homelab-hybrid-backup: runs a job of this host, or looks at what its repositories hold. It lies on the host as one file.
 
 ``run JOB``, ``list [--repository NAME] [--guest NAME]``, ``verify JOB``, ``forget JOB [--dry-run]``, ``drill [JOB] [--guest NAME]``,
-``sheet [REPOSITORY]``, ``tidy``.
+``sheet [REPOSITORY]``, ``replicate JOB``, ``tidy``.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from .._core import atomic, paths
 from .._core.errors import HybridError, ObserveError
 from .._host.snapshot import Host
 from . import running
-from .config import Job, load
+from .config import Job, Jobs, load
 from .drill import running as drilling
 from .drill.plan import Tried
 from .drill.trying import clear_all as clear_drills
 from .metrics import metrics
+from .replication import sending
+from .replication.receiving import Receiver
 from .repository import Repository
 from .schedule.sheet import sheet_of
 from .seen import read_backups
 from .taking import clear_all
 
 NAME = "homelab-hybrid-backup"
+Its = t.TypeVar("Its")
 
 
 def main(argv: t.Sequence[str] | None = None) -> int:
@@ -77,24 +80,25 @@ def _parser() -> argparse.ArgumentParser:
     paper = verb("sheet", _sheet, "print what a person needs who has lost this host")
     paper.add_argument("repository", nargs="?")
     paper.add_argument("--with-password", action="store_true", help="print the password of the repository, too")
+    verb("replicate", _replicate, "replicate the guests of a job of replication").add_argument("job")
+    receiving = verb("replica", _replica, "take what another host replicates; that calls it")
+    receiving.add_argument("verb", choices=["look", "receive", "beside", "finish"])
+    receiving.add_argument("asked", type=json.loads)
     verb("tidy", _tidy, "take back what a run that was killed has done to guests")
     return parser
 
 
-def _config() -> dict[str, t.Any]:
-    text = atomic.read_text(paths.BACKUP_CONFIG)
-    return {} if text is None else dict(json.loads(text))
-
-
-def _jobs() -> dict[str, Job]:
-    config = _config()
-    return load(config) if config else {}
+def _jobs() -> Jobs:
+    return load(atomic.read_text(paths.BACKUP_CONFIG))
 
 
 def _job(name: str) -> Job:
-    jobs = _jobs()
+    return _named(name, _jobs().backups, "backup")
+
+
+def _named(name: str, jobs: t.Mapping[str, Its], what: str) -> Its:
     if name not in jobs:
-        raise ObserveError(f"this host has no backup job {name}. It has: {', '.join(sorted(jobs)) or 'none'}")
+        raise ObserveError(f"this host has no {what} job {name}. It has: {', '.join(sorted(jobs)) or 'none'}")
     return jobs[name]
 
 
@@ -114,7 +118,7 @@ def _measured(is_well: bool) -> bool:
 
 
 def _list(words: t.Any) -> bool:
-    names = [words.repository] if words.repository else sorted({job.repository for job in _jobs().values()})
+    names = [words.repository] if words.repository else sorted({job.repository for job in _jobs().backups.values()})
     found = [{"repository": name, **its.told()} for name in names for its in Repository(name).list()]
     sys.stdout.write(json.dumps([its for its in found if words.guest in (None, its["guest"])], indent=1) + "\n")
     return True
@@ -138,7 +142,7 @@ def _forget(words: t.Any) -> bool:
 
 
 def _drill(words: t.Any) -> bool:
-    jobs = [_job(words.job)] if words.job else list(_jobs().values())
+    jobs = [_job(words.job)] if words.job else list(_jobs().backups.values())
     host = Host()
     tried = [its for job in jobs for its in drilling.run(job, host, say, words.guest, is_named=words.job is not None)]
     for guest in set(words.guest) - {its.guest for its in tried}:
@@ -151,7 +155,7 @@ def _drill(words: t.Any) -> bool:
 
 def _sheet(words: t.Any) -> bool:
     """The one place that prints a password, and only when it is told to: on the terminal or the printer of root."""
-    config = _config()
+    config = json.loads(atomic.read_text(paths.BACKUP_CONFIG) or "{}")
     known = config.get("repositories") or {}
     names = [words.repository] if words.repository else sorted(known)
     if not names or not set(names) <= set(known):
@@ -160,6 +164,26 @@ def _sheet(words: t.Any) -> bool:
         text = atomic.read_text(paths.repository_file(name, "password")) if words.with_password else None
         password = text.removesuffix("\n") if text else None
         sys.stdout.write(sheet_of(platform.node(), name, known[name], config["jobs"], password) + "\n")
+    return True
+
+
+def _replicate(words: t.Any) -> bool:
+    return sending.run(_named(words.job, _jobs().replications, "replication"), Host(), say)
+
+
+def _replica(words: t.Any) -> bool:
+    asked, told = words.asked, None
+    receiver = Receiver(asked, Host())
+    if words.verb == "look":
+        told = receiver.look()
+    elif words.verb == "receive":
+        receiver.receive(asked["item"], sys.stdin.buffer)
+    elif words.verb == "beside":
+        receiver.beside(sys.stdin.buffer)
+    else:
+        told = receiver.finish(asked["identities"], int(asked["keep"]))
+    if told is not None:
+        sys.stdout.write(json.dumps(told) + "\n")
     return True
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import time
@@ -32,34 +33,48 @@ Told = t.Dict[str, t.Any]  # noqa: UP006  # evaluated by the Python of a managed
 
 def run(job: Job, host: Host, say: Say) -> bool:
     """Run *job*. Answers whether all went well; the report says what did not."""
-    began = time.time()
-    report: Told = {
-        "job": job.name,
-        "repository": job.repository,
-        "began": show_moment(began),
-        "guests": [],
-        "forgotten": [],
-    }
-    try:
+    with reporting(paths.backup_report(job.name), say, job=job.name, repository=job.repository) as report:
+        report["forgotten"] = []
         repository = Repository(job.repository, is_append_only=job.is_append_only)
         if repository.make():
             say(f"the backup repository {job.repository} was made")
         for guest in guests_of(job, host):
             report["guests"].append(_run_one(guest, job, host, say))
         report["forgotten"] = [its.id for its in forget(job, repository, guests_of(job, host), say)]
+    return bool(report["result"] == OK)
+
+
+@contextlib.contextmanager
+def reporting(path: str, say: Say, **told: str) -> t.Iterator[Told]:
+    """The report of a run, which is at *path* afterwards, with how each of its ``guests`` went and what it remembers of earlier runs."""
+    began = time.time()
+    report: Told = {**told, "began": show_moment(began), "guests": []}
+    try:
+        yield report
     except HybridError as exc:
         report["error"] = exc.message
         say(f"<3>{exc.message}")
-    failed = [its["guest"] for its in report["guests"] if its["result"] != OK]
-    is_whole = not failed and "error" not in report
+    is_whole = "error" not in report and all(its["result"] == OK for its in report["guests"])
     report |= {
         "ended": show_moment(time.time()),
         "seconds": round(time.time() - began, 1),
         "result": OK if is_whole else FAILED,
-        "last": remembered(loaded(atomic.read_text(paths.backup_report(job.name))), report["guests"]),
+        "last": remembered(loaded(atomic.read_text(path)), report["guests"]),
     }
-    _write(paths.backup_report(job.name), report)
-    return is_whole
+    _write(path, report)
+
+
+@contextlib.contextmanager
+def reporting_guest(guest: str, say: Say) -> t.Iterator[Told]:
+    """What the report says of *guest*, which may fail without the others."""
+    began = time.monotonic()
+    told: Told = {"guest": guest, "result": OK, "when": show_moment(time.time())}
+    try:
+        yield told
+    except HybridError as exc:
+        told |= {"result": FAILED, "error": exc.message}
+        say(f"<3>{guest}: {exc.message}")
+    told["seconds"] = round(time.monotonic() - began, 1)
 
 
 def verify(job: Job, percent: int | None, say: Say) -> bool:
@@ -83,22 +98,18 @@ def _write(path: str, report: Told) -> None:
 
 
 def _run_one(guest: str, job: Job, host: Host, say: Say) -> Told:
-    began = time.monotonic()
-    told: Told = {"guest": guest, "result": OK, "when": show_moment(time.time()), "repository": job.repository}
-    try:
+    with reporting_guest(guest, say) as told:
+        told["repository"] = job.repository
         its = take(guest, job, host)
         told |= {
             "backup": its.added.id[:8],
             "consistent": its.consistent,
             "added": its.added.added,
             "processed": its.added.processed,
+            "warnings": list(its.warnings),
         }
-        told |= {"warnings": list(its.warnings)}
         say(f"{guest}: {its.added.added} of {its.added.processed} bytes are new ({its.consistent})")
-    except HybridError as exc:
-        told |= {"result": FAILED, "error": exc.message}
-        say(f"<3>{guest}: {exc.message}")
-    return {**told, "seconds": round(time.monotonic() - began, 1)}
+    return told
 
 
 def forget(

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
 import typing as t
 
 from .._core import atomic, command, paths
-from .._core.errors import HybridError, ObserveError
+from .._core.errors import HybridError
 from .._core.units import show_moment
 from .._guest.options import TAGS
 from .._host.snapshot import Host
@@ -38,12 +37,11 @@ def read_backups(host: Host, now: float | None = None) -> dict[str, list[Told]]:
     :raises ObserveError: when the file of the jobs cannot be read.
     """
     moment = time.time() if now is None else now
-    data = _configuration()
-    jobs = load(data) if data else {}
+    jobs = load(atomic.read_text(paths.BACKUP_CONFIG)).backups
     reports = {
         path.removesuffix(".json"): loaded(atomic.read_text(f"{paths.REPORT}/{path}")) for path in _report_files()
     }
-    told = {name: _job(job, data["jobs"][name], reports.get(name, {}), moment) for name, job in jobs.items()}
+    told = {name: _job(job, reports.get(name, {}), moment) for name, job in jobs.items()}
     guests = guests_there(host)
     return {
         "backups": [
@@ -61,16 +59,6 @@ def read_backups(host: Host, now: float | None = None) -> dict[str, list[Told]]:
     }
 
 
-def _configuration() -> dict[str, t.Any]:
-    text = atomic.read_text(paths.BACKUP_CONFIG)
-    try:
-        return {} if text is None else dict(json.loads(text))
-    except (ValueError, TypeError) as exc:
-        raise ObserveError(
-            f"{paths.BACKUP_CONFIG} cannot be read: {exc}. Move it away, and run the role again"
-        ) from exc
-
-
 def _report_files() -> list[str]:
     """The reports of jobs. No job has a dot in its name, so what else lies there is no report of one."""
     try:
@@ -80,14 +68,14 @@ def _report_files() -> list[str]:
     return sorted(name for name in names if name.endswith(".json") and name.count(".") == 1)
 
 
-def _job(job: Job, values: t.Mapping[str, t.Any], report: Told, now: float) -> Told:
+def _job(job: Job, report: Told, now: float) -> Told:
     began = _seconds(report.get("began"))
-    due = _next(str(values.get("schedule")), max(began or 0.0, _written(job.name)))
+    due = _next(job.schedule, max(began or 0.0, _written(job.name)))
     verify = loaded(atomic.read_text(paths.verify_report(job.name)))
     return {
         "name": job.name,
         "repository": job.repository,
-        "schedule": values.get("schedule"),
+        "schedule": job.schedule,
         "result": report.get("result"),
         "began": report.get("began"),
         "ended": report.get("ended"),

@@ -18,7 +18,7 @@ from .._core import atomic, lock, paths
 from .._core.errors import ApplyError, HybridError, LockTimeout
 from .._core.reference import Reference
 from .._core.removal import remove_tree
-from .._guest.capture import Hooks, Wish
+from .._guest.capture import Captured, Hooks, Wish
 from .._guest.hooks import HookError
 from .._guest.options import BACKUP_DATA, BACKUP_EXCLUDE, BACKUP_HOOKS
 from .._guest.record import GuestRecord
@@ -26,7 +26,7 @@ from .._guest.recorded import load_file
 from .._host.snapshot import GUEST, Host
 from .config import Job
 from .kinds import KINDS
-from .manifest import FILE, made_of
+from .manifest import FILE, Manifest, made_of
 from .repository import Added, Repository
 from .stored import tags_of
 
@@ -42,45 +42,36 @@ class Taken(t.NamedTuple):
     warnings: tuple[str, ...]
 
 
+class Shown(t.NamedTuple):
+    """A guest that is captured: what it holds is in *folder*, and *fds* are the descriptors of the lock under which it is there."""
+
+    folder: str
+    manifest: Manifest
+    captured: Captured
+    fds: t.Sequence[int]
+
+
+# Says, under the lock, what is asked of a guest by its record, to be shown in a folder.
+Asking = t.Callable[[str, GuestRecord, t.Sequence[int]], Wish]
+
+
 def take(guest: str, job: Job, host: Host) -> Taken:
     """Back up *guest* as *job* says.
 
     :raises HybridError: when it could not be; nothing of it is left then.
     """
-    with lock.backing_up(guest, wait_seconds=WAIT_SECONDS) as held:
-        clear(guest, host, held.fds)
-        host.drop()
-        record = load_file(host.record("guests", guest))
-        if record.kind not in KINDS:
-            raise ApplyError(f"{guest} is a guest of a kind that cannot be backed up yet ({record.kind or 'unknown'})")
-        try:
-            return _take(guest, record, job, host, held.fds)
-        finally:
-            _forget(guest)
 
+    def asked(folder: str, record: GuestRecord, dummy: t.Sequence[int]) -> Wish:
+        before, after = (record.value(row) for row in BACKUP_HOOKS)
+        hooks, without, data = Hooks(before, after), record.value(BACKUP_EXCLUDE), record.value(BACKUP_DATA)
+        return Wish(guest, folder, job.mode, hooks, without, data)
 
-def _take(guest: str, record: GuestRecord, job: Job, host: Host, fds: t.Sequence[int]) -> Taken:
-    folder, stored = paths.capture_folder(guest), None
-    repository = Repository(job.repository, fds, is_append_only=job.is_append_only)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    note = _Note(guest, record.kind)
-    note()
-    before, after = (record.value(row) for row in BACKUP_HOOKS)
-    wish = Wish(guest, folder, job.mode, Hooks(before, after), record.value(BACKUP_EXCLUDE), record.value(BACKUP_DATA))
+    stored = None
     try:
-        with KINDS[record.kind].captured(wish, host, note, fds) as its:
-            manifest = made_of(
-                its,
-                guest=guest,
-                kind=record.kind,
-                host=platform.node(),
-                made=round(time.time(), 3),
-                mode=job.mode,
-                record=dict(host.record("guests", guest).data),
-            )
-            _write(os.path.join(folder, FILE), manifest.dump())
-            tags = tags_of(guest, record.kind, job.name, its.consistent)
-            stored = repository.back_up(folder, platform.node(), tags, its.left_out, job.bandwidth)
+        with captured(guest, host, asked) as its:
+            tags = tags_of(guest, its.manifest.kind, job.name, its.captured.consistent)
+            repository = Repository(job.repository, its.fds, is_append_only=job.is_append_only)
+            stored = repository.back_up(its.folder, platform.node(), tags, its.captured.left_out, job.bandwidth)
     except HookError as exc:
         if stored is None:
             raise
@@ -90,13 +81,46 @@ def _take(guest: str, record: GuestRecord, job: Job, host: Host, fds: t.Sequence
         if stored is not None:
             # It is of no one moment, and must not be taken for the newest.
             with contextlib.suppress(HybridError):
-                left = repository.let_go(stored.id)
+                left = Repository(job.repository, is_append_only=job.is_append_only).let_go(stored.id)
         if left:
             raise ApplyError(f"{exc.message}. And {left}") from exc
         raise
-    if its.trouble:
-        raise HookError(_whole(its.trouble, stored))
-    return Taken(stored, its.consistent, its.warnings)
+    if its.captured.trouble:
+        raise HookError(_whole(its.captured.trouble, stored))
+    return Taken(stored, its.captured.consistent, its.captured.warnings)
+
+
+@contextlib.contextmanager
+def captured(guest: str, host: Host, asked: Asking) -> t.Iterator[Shown]:
+    """What *guest* holds as it is *asked* for, with its manifest beside, under its lock. Afterwards all of it is taken back.
+
+    :raises HybridError: also on the way out, when what was shown is not of one moment.
+    """
+    with lock.backing_up(guest, wait_seconds=WAIT_SECONDS) as held:
+        clear(guest, host, held.fds)
+        host.drop()
+        record = load_file(host.record("guests", guest))
+        if record.kind not in KINDS:
+            raise ApplyError(f"{guest} is a guest of a kind that cannot be backed up yet ({record.kind or 'unknown'})")
+        try:
+            folder, note = paths.capture_folder(guest), _Note(guest, record.kind)
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            note()
+            wish = asked(folder, record, held.fds)
+            with KINDS[record.kind].captured(wish, host, note, held.fds) as its:
+                manifest = made_of(
+                    its,
+                    guest=guest,
+                    kind=record.kind,
+                    host=platform.node(),
+                    made=round(time.time(), 3),
+                    mode=wish.mode,
+                    record=dict(host.record("guests", guest).data),
+                )
+                _write(os.path.join(folder, FILE), manifest.dump())
+                yield Shown(folder, manifest, its, held.fds)
+        finally:
+            _forget(guest)
 
 
 def _whole(trouble: str, stored: Added) -> str:

@@ -61,8 +61,9 @@ def captured(wish: Wish, host: Host, note: Note, fds: t.Sequence[int]) -> t.Iter
     """
     run = _Capture(wish, host, note, fds)
     try:
-        # Dumps take their time, and nobody is to wait for the guest that long.
-        run.hook()
+        # Dumps take their time, and nobody is to wait for the guest that long. What is kept every few minutes asks for none.
+        if wish.keep is None:
+            run.hook()
         with lock.hold((Reference(GUEST, wish.guest),), ()):
             host.drop()
             its = run.begin()
@@ -142,12 +143,15 @@ class _Capture:
     def begin(self) -> Captured:
         its, record = self._look(), load_file(self.host.record("guests", self.guest))
         runs = its.power == "started"
-        self.mounts = self._wanted_mounts(record)
+        self.mounts = self._wanted_mounts(record) if self.wish.keep is None else {}
         volume = its.volumes[ROOTFS]
         driver = drivers_of(self.host)[volume.pool]
         size = t.cast(Snapshotting, driver).used_bytes(volume)
-        place = self._place(volume, driver, size, its.power)
-        _mount(place, os.path.join(self.wish.folder, ROOTFS))
+        if self.wish.keep is not None:
+            self.wish.keep({ROOTFS: volume})
+        else:
+            place = self._place(volume, driver, size, its.power)
+            _mount(place, os.path.join(self.wish.folder, ROOTFS))
         for name, entry in self.mounts.items():
             _mount(entry.source, self._shown(name))
         if self.mounts and not runs:
@@ -166,7 +170,11 @@ class _Capture:
             CONFIG,
             record.idmap,
             record.macs,
-            (*self._missing_data(), *self._missing_mounts(), *(self._restless() if runs and not is_whole else ())),
+            (
+                *self._missing_data(),
+                *self._missing_mounts(record),
+                *(self._restless() if runs and not is_whole else ()),
+            ),
             tuple(self._left_out()),
             mounts={
                 name: {
@@ -208,7 +216,9 @@ class _Capture:
                 "mode suspend holds it still meanwhile"
             )
 
-    def _missing_mounts(self) -> t.Iterator[str]:
+    def _missing_mounts(self, record: GuestRecord) -> t.Iterator[str]:
+        for name in record.backed_up if self.wish.keep is not None else ():
+            yield f"mounts[{name}] of {self.guest} is a folder of the host, and not in its copy"
         for name, entry in self.mounts.items():
             below = [point for point in mounts.mounts_in(entry.source) if point != os.path.realpath(entry.source)]
             if below:

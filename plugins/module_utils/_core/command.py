@@ -110,8 +110,11 @@ def _started(
         pipe: t.IO[bytes] = getattr(child, ours)
         try:
             with contextlib.suppress(BrokenPipeError):  # it says itself why it ended
-                yield pipe
-                pipe.close()
+                try:
+                    yield pipe
+                finally:
+                    # Also where another pipe broke: a child that nobody reads would wait for ever, and this process for it.
+                    pipe.close()
         except BaseException:
             child.kill()
             child.wait()

@@ -156,6 +156,16 @@ def drilling(guest: str, *, wait_seconds: float) -> t.Iterator[Held]:
 
 
 @contextlib.contextmanager
+def replicating(copies: str, *, wait_seconds: float) -> t.Iterator[Held]:
+    """The leaf lock under which the copies of a guest of another host are worked on."""
+    path = os.path.join(paths.LOCKS, "replica", f"{copies}.lock")
+    held, why = Held(), f"the copies of {copies.replace('+', ' / ')}"
+    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, why) as descriptor:
+        held.add(descriptor)
+        yield held
+
+
+@contextlib.contextmanager
 def making_repository(name: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[None]:
     """The leaf lock under which a backup repository is looked for and made: two that make it at once would leave one that nobody can read."""
     path = os.path.join(paths.LOCKS, "repository", f"{name}.lock")

@@ -41,6 +41,8 @@ TOLD = NOTIFY + "/told.json"
 DRIFT = NOTIFY + "/drift.json"
 # Where the exporter of Debian's prometheus-node-exporter looks for what others measure.
 METRICS = "/var/lib/prometheus/node-exporter"
+# Where other hosts lay the code by which they replicate to this one.
+REPLICA_CODE = RUN + "/replica"
 # What is backed up has the same path each time: by it restic finds what it knows already.
 CAPTURES = RUN + "/backup"
 
@@ -137,3 +139,8 @@ def drill_report(job: str) -> str:
 def drill_log(guest: str) -> str:
     """What a guest wrote while it booted in its last drill."""
     return posixpath.join(DRILL_REPORTS, guest + ".log")
+
+
+def replication_report(job: str) -> str:
+    """How the last run of a job of replication went."""
+    return posixpath.join(REPORT, "replication", job + ".json")

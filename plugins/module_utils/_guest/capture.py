@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .._storage.volume import Volume
+
 # How a guest is brought to one moment: as its pool can, held still, or shut down.
 SNAPSHOT, SUSPEND, STOP = "snapshot", "suspend", "stop"
 MODES = (SNAPSHOT, SUSPEND, STOP)
@@ -23,10 +25,15 @@ class Hooks(t.NamedTuple):
     after: tuple[str, ...] = ()
 
 
+# Called with the volumes of a guest at the one moment that all of them are of, to keep them as they are then.
+Keep = t.Callable[[t.Mapping[str, Volume]], None]
+
+
 class Wish(t.NamedTuple):
     """What is to be captured: the *guest*, which is shown in *folder* (there, empty, root's alone).
 
-    What lies at the paths of *exclude* inside it is left out; at *data_paths* lies what the backup is made for.
+    What lies at the paths of *exclude* inside it is left out; at *data_paths* lies what the backup is made for. Where *keep* is given, it keeps
+    the volumes, which are not shown then.
     """
 
     guest: str
@@ -35,6 +42,7 @@ class Wish(t.NamedTuple):
     hooks: Hooks = Hooks()
     exclude: tuple[str, ...] = ()
     data_paths: tuple[str, ...] = ()
+    keep: Keep | None = None
 
 
 class Captured(t.NamedTuple):

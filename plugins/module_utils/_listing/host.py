@@ -39,10 +39,16 @@ def read_host_info(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any
 
     :raises SpecError, ObserveError:
     """
+    from .._backup.replication.copies import read_replication
     from .._backup.seen import read_backups  # the role asks for the rest alone
     from .._guest.quarantine import read_quarantine
 
-    return {**read_host(params, host), "quarantine": read_quarantine(host), **read_backups(host)}
+    return {
+        **read_host(params, host),
+        "quarantine": read_quarantine(host),
+        **read_backups(host),
+        **read_replication(host),
+    }
 
 
 def read_host(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:

@@ -200,6 +200,51 @@ class Cloning(Snapshotting, t.Protocol):
         """
 
 
+class Sending(Snapshotting, t.Protocol):
+    """A driver that has the ability ``send``: what it keeps comes to a pool of the same type on another host as it is, or as what is new.
+
+    What has the ability receives, too.
+    """
+
+    def keep_for_sending(
+        self, volume: Volume, name: str, since: Volume | None, *, keep_fds: t.Sequence[int] = ()
+    ) -> Volume:
+        """Keep what the volume holds now as a tree of files that can be sent: its own, or of a disk one with the file ``KEPT_DISK``.
+
+        *since* is what was kept of it before, where what is new since is to be sent.
+
+        :raises ApplyError, CommandError:
+        """
+
+    def send_obstacle(self, volume: Volume) -> str | None:
+        """Why what would be sent were not all of the volume; ``None`` where it is."""
+
+    def kept_as(self, part: str) -> list[Volume]:
+        """The trees of files with *part* in their names, whole ones alone."""
+
+    def identity(self, kept: Volume) -> str:
+        """What tells the kept tree of files from all others, on every host."""
+
+    def sending(self, kept: Volume, since: Volume | None) -> list[str]:
+        """The program that prints *kept*, or what is new in it since."""
+
+    def receiving(self, folder: str) -> list[str]:
+        """The program that makes of what it reads a tree of files in *folder*, under the name that it had."""
+
+    def received(self, path: str) -> str:
+        """The identity of what was received at *path*, as its sender knows it; empty for what came to no end, or is written to."""
+
+    def remove_received(self, path: str) -> None:
+        """Remove what was received at *path*, or a part of it.
+
+        :raises CommandError:
+        """
+
+
+# The file of a disk in what is kept of it to be sent.
+KEPT_DISK = "disk.raw"
+
+
 def taken(volume: Volume) -> ApplyError:
     """Something came to have the name of a volume that is being made."""
     return ApplyError(f"{volume} is there by now, and was not when the run began")

@@ -22,7 +22,7 @@ from .._core.errors import ApplyError, HybridError, WaitTimeout
 from .._core.reference import Reference
 from .._core.waiting import wait_until
 from .._guest import hooks
-from .._guest.capture import APPLICATION, CRASH, SNAPSHOT, STOP, Begun, Captured, Note, Wish
+from .._guest.capture import APPLICATION, CRASH, SNAPSHOT, STOP, Begun, Captured, Keep, Note, Wish
 from .._host import mounts
 from .._host.libvirt import errors_of
 from .._host.snapshot import GUEST, Host
@@ -51,8 +51,9 @@ def captured(wish: Wish, host: Host, note: Note, fds: t.Sequence[int]) -> t.Iter
     """
     run = _Capture(wish, host, note)
     try:
-        # Dumps take their time, and nobody is to wait for the machine that long.
-        run.hook()
+        # Dumps take their time, and nobody is to wait for the machine that long. What is kept every few minutes asks for none.
+        if wish.keep is None:
+            run.hook()
         with lock.hold((Reference(GUEST, wish.guest),), ()):
             host.drop()
             its = run.begin()
@@ -159,14 +160,31 @@ class _Capture:
             f"the disk {name} of {self.machine.name} is not in its backup: {why}"
             for name, why in self.machine.left_out.items()
         ]
-        consistent = self._begin_running() if runs else self._begin_stopped()
+        if self.wish.keep is not None:
+            consistent = self._begin_kept(self.wish.keep)
+        elif runs:
+            consistent = self._begin_running()
+        else:
+            consistent = self._begin_stopped()
         self._keep_beside()
         os.makedirs(os.path.join(self.wish.folder, DISKS), mode=0o700)
-        for disk in self.machine.disks:
+        for disk in () if self.wish.keep is not None else self.machine.disks:
             self.programs.enter_context(_mounted(os.path.join(self.wish.folder, _file_of(disk)), self._source(disk)))
         volumes = {disk.name: _facts_of(disk) for disk in self.machine.disks}
         macs = cards_of(domain_xml.parse(self._definition), self.machine.record)
         return Captured(consistent, volumes, DEFINITION, macs=macs, warnings=tuple(self.warnings))
+
+    def _begin_kept(self, keep: Keep) -> str:
+        volumes = {disk.name: disk.volume for disk in self.machine.disks if disk.volume is not None}
+        if others := sorted(disk.name for disk in self.machine.disks if disk.volume is None):
+            raise ApplyError(
+                f"the disk {others[0]} of {self.machine.name} was there before the machine, and lies in no volume of a storage pool"
+            )
+        if self.machine.power == "started":
+            return self._held(lambda: keep(volumes))
+        consistent = self._begin_stopped()
+        keep(volumes)
+        return consistent if self.machine.power == "stopped" else CRASH
 
     def _begin_stopped(self) -> str:
         self.stamps = {disk.path: _stamp(disk.path) for disk in self.machine.disks}
@@ -189,14 +207,18 @@ class _Capture:
         return consistent
 
     def _begin_held(self, scratch: serving.Scratch) -> str:
+        request = serving.request_of(self.machine, scratch)
+        return self._held(lambda: serving.begin(self.machine, request))
+
+    def _held(self, act: t.Callable[[], None]) -> str:
         """For less than a second nothing is written: the agent freezes the file systems, or all of the machine stands still."""
-        request, is_frozen = serving.request_of(self.machine, scratch), False
+        is_frozen = False
         self.note(**{_HELD: True})
         try:
             is_frozen = self.wish.mode == SNAPSHOT and self._freeze()
             if not is_frozen:
                 power.pause(self.domain)
-            serving.begin(self.machine, request)
+            act()
         finally:
             _let_go(self.domain, self.begun, is_frozen=is_frozen)
         self.note(**{_HELD: None})
@@ -263,6 +285,8 @@ class _Capture:
         """
         name = self.machine.name
         not_whole = "while it was read, and what was stored is of no one moment"
+        if self.wish.keep is not None:
+            return
         if self.watch is None:
             if self.domain.isActive() or any(_stamp(path) != stamp for path, stamp in self.stamps.items()):
                 raise ApplyError(f"{name} was started {not_whole}")

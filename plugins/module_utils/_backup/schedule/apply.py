@@ -18,17 +18,18 @@ from ..._core.plan import Change, Plan, Step
 from ..._host.systemd import has_systemd
 from ..._run.packing import packed
 from ..config import SCHEMA
-from .observe import contents_of, files_of
+from ..replication.kept import drop, kept_of
+from .observe import contents_of, files_for
 from .packing import load
 from .plan import after_all
-from .spec import JOBS, REPOSITORIES, SECRETS, Spec
+from .spec import AREAS, JOBS, REPLICATIONS, REPOSITORIES, SECRETS, Spec
 from .state import State
 from .units import FOLDER, PROGRAM, all_names, texts, timers
 
 _WHATS = ("url", "password", "credentials", "secrets", "id")
 
 
-def apply_backups(spec: Spec, state: State, plan: Plan, dummy: Work) -> t.Iterator[Change | Step]:
+def apply_backups(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
     """Carry out *plan*, yielding each change that stands.
 
     :raises CommandError: when systemd refuses a step.
@@ -36,9 +37,7 @@ def apply_backups(spec: Spec, state: State, plan: Plan, dummy: Work) -> t.Iterat
     after = after_all(spec, state)
     touched = {split(change.path)[:2] for change in plan.changes}
     # The timers of what goes, or becomes something else, end first: no run meets half of it.
-    gone = [job for job in state.jobs if job not in after[JOBS]]
-    for job in gone:
-        _end(all_names(job))
+    _end_gone(state, after, work)
     for name, values in after[REPOSITORIES].items():
         if (REPOSITORIES, name) in touched:
             for what, text in contents_of(values).items():
@@ -51,17 +50,18 @@ def apply_backups(spec: Spec, state: State, plan: Plan, dummy: Work) -> t.Iterat
         yield Step("program written")
     open_values = {
         area: {name: {key: it for key, it in its.items() if key not in SECRETS} for name, its in after[area].items()}
-        for area in (REPOSITORIES, JOBS)
+        for area in AREAS
     }
     atomic.write_file(
         paths.BACKUP_CONFIG, json.dumps({"schema": SCHEMA, **open_values}, indent=1, sort_keys=True) + "\n", mode=0o600
     )
     yield Step("jobs written")
-    for job, values in after[JOBS].items():
-        # What systemd hands over may have another address by now.
-        if (JOBS, job) in touched or (REPOSITORIES, values["repository"]) in touched:
-            _write_units(job, values, files_of(values["repository"], after[REPOSITORIES][values["repository"]]))
-            yield Step(f"units of {job} written")
+    for area in (JOBS, REPLICATIONS):
+        for job, values in after[area].items():
+            # What systemd hands over may have another address by now.
+            if (area, job) in touched or (REPOSITORIES, values.get("repository")) in touched:
+                _write_units(area, job, texts(area, job, values, files_for(values, after[REPOSITORIES])))
+                yield Step(f"units of {job} written")
     for name in state.repositories:
         if name not in after[REPOSITORIES]:
             for what in _WHATS:
@@ -69,15 +69,24 @@ def apply_backups(spec: Spec, state: State, plan: Plan, dummy: Work) -> t.Iterat
     yield from plan.changes
 
 
-def _write_units(job: str, values: t.Mapping[str, t.Any], files: t.Mapping[str, str]) -> None:
-    wanted = texts(job, values, files)
-    _end([name for name in all_names(job) if name not in wanted])
+def _end_gone(state: State, after: t.Mapping[str, t.Mapping[str, t.Any]], work: Work) -> None:
+    for area, jobs in ((JOBS, state.jobs), (REPLICATIONS, state.replications)):
+        for job in jobs:
+            if job in after[area]:
+                continue
+            _end(all_names(area, job))
+            if area == REPLICATIONS:
+                drop(kept_of(job, work.host), work.host)
+
+
+def _write_units(area: str, job: str, wanted: t.Mapping[str, str]) -> None:
+    _end([name for name in all_names(area, job) if name not in wanted])
     for name, text in wanted.items():
         atomic.write_file(f"{FOLDER}/{name}", text)
     if has_systemd():
         _systemctl("daemon-reload")
-        _systemctl("enable", "--quiet", *timers(job, values))
-        _systemctl("restart", *timers(job, values))
+        _systemctl("enable", "--quiet", *timers(wanted))
+        _systemctl("restart", *timers(wanted))
 
 
 def _end(names: t.Iterable[str]) -> None:

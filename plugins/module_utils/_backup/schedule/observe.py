@@ -17,7 +17,19 @@ from ..._host.systemd import has_systemd, is_started
 from ..._run.packing import packed
 from ..config import job_of
 from .packing import load
-from .spec import JOBS, LOCAL, REPOSITORIES, S3, SCHEDULES, SECRETS, Spec, address_of, credentials_of
+from .spec import (
+    AREAS,
+    JOBS,
+    LOCAL,
+    REPLICATIONS,
+    REPOSITORIES,
+    S3,
+    SCHEDULES,
+    SECRETS,
+    Spec,
+    address_of,
+    credentials_of,
+)
 from .state import State
 from .units import FOLDER, PROGRAM, texts, timers
 
@@ -29,20 +41,30 @@ def observe(spec: Spec, host: Host) -> State:
     """
     data = _read()
     repositories = {name: {**its, **_secrets(name)} for name, its in data[REPOSITORIES].items()}
-    jobs = {name: {key: _value(it) for key, it in its.items()} for name, its in data[JOBS].items()}
-    wanted = {its.name: its for its in spec.jobs if its.is_wanted}
-    times = {its.get(key) for its in wanted.values() for key in SCHEDULES} - {None}
+    jobs, replications = (
+        {name: {key: _value(it) for key, it in its.items()} for name, its in data[area].items()}
+        for area in (JOBS, REPLICATIONS)
+    )
+    wanted = [its for its in (*spec.jobs, *spec.replications) if its.is_wanted]
+    times = {its.get(key) for its in wanted for key in SCHEDULES} - {None}
     broken = [f"{REPOSITORIES}/{name}" for name, its in repositories.items() if not _has_files(name, its)]
-    broken += [f"{JOBS}/{name}" for name, its in jobs.items() if not _has_units(name, its, repositories)]
+    broken += [
+        f"{area}/{name}"
+        for area, things in ((JOBS, jobs), (REPLICATIONS, replications))
+        for name, its in things.items()
+        if not _has_units(area, name, its, repositories)
+    ]
     return State(
         repositories=repositories,
         jobs=jobs,
+        replications=replications,
         made=frozenset(name for name in repositories if os.path.exists(paths.repository_file(name, "id"))),
         broken=frozenset(broken),
         has_program=atomic.read_bytes(PROGRAM) == packed(load()),
         problems={text: why for text in sorted(times) if (why := _problem(text)) is not None},
         unreachable=_unreachable(spec, repositories),
         mute=_mute(spec, host),
+        unsendable=_unsendable(spec, host),
     )
 
 
@@ -50,6 +72,12 @@ def files_of(repository: str, values: t.Mapping[str, t.Any]) -> dict[str, str]:
     """The files of *repository* by the name under which the program looks for them."""
     whats = ("url", "password", *(["credentials"] if values.get("type") == S3 else []))
     return {f"{repository}.{what}": paths.repository_file(repository, what) for what in whats}
+
+
+def files_for(values: t.Mapping[str, t.Any], repositories: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, str]:
+    """The same for a job with these *values*."""
+    repository = values.get("repository")
+    return files_of(repository, repositories.get(repository, {})) if repository else {}
 
 
 def contents_of(values: t.Mapping[str, t.Any]) -> dict[str, str]:
@@ -63,10 +91,11 @@ def contents_of(values: t.Mapping[str, t.Any]) -> dict[str, str]:
 def _read() -> dict[str, t.Any]:
     text = atomic.read_text(paths.BACKUP_CONFIG)
     if text is None:
-        return {REPOSITORIES: {}, JOBS: {}}
+        return {area: {} for area in AREAS}
     try:
         data = json.loads(text)
-        return {area: dict(data[area]) for area in (REPOSITORIES, JOBS)}
+        # A file of an earlier version has no replications.
+        return {area: dict(data[area] if area != REPLICATIONS else data.get(area, {})) for area in AREAS}
     except (ValueError, KeyError, TypeError) as exc:
         raise ObserveError(f"{paths.BACKUP_CONFIG} cannot be read: {exc}. Move it away, and run again") from exc
 
@@ -91,11 +120,13 @@ def _has_files(name: str, values: t.Mapping[str, t.Any]) -> bool:
     return True
 
 
-def _has_units(name: str, values: t.Mapping[str, t.Any], repositories: t.Mapping[str, t.Mapping[str, t.Any]]) -> bool:
-    files = files_of(values["repository"], repositories.get(values["repository"], {}))
-    if any(atomic.read_text(f"{FOLDER}/{unit}") != text for unit, text in texts(name, values, files).items()):
+def _has_units(
+    area: str, name: str, values: t.Mapping[str, t.Any], repositories: t.Mapping[str, t.Mapping[str, t.Any]]
+) -> bool:
+    units = texts(area, name, values, files_for(values, repositories))
+    if any(atomic.read_text(f"{FOLDER}/{unit}") != text for unit, text in units.items()):
         return False
-    return not has_systemd() or all(is_started(unit) for unit in timers(name, values))
+    return not has_systemd() or all(is_started(unit) for unit in timers(units))
 
 
 def _problem(schedule: str) -> str | None:
@@ -133,3 +164,16 @@ def _unreachable(spec: Spec, known: t.Mapping[str, t.Any]) -> dict[str, str]:
         ):
             found[its.name] = f"{os.path.dirname(path)} is not there. Make it, or mount what it shall lie on"
     return found
+
+
+def _unsendable(spec: Spec, host: Host) -> dict[str, str]:
+    """Of the guests that jobs of replication name. Of those that they come upon otherwise the report of a run says it."""
+    named = {guest for its in spec.replications if its.is_wanted for guest in its.get("guests") or ()}
+    if not named:
+        return {}
+    # Most hosts replicate nothing, or all guests: what a guest is made of is only read where one is named.
+    from ..._guest.recorded import load_file
+    from ..sendable import send_obstacle
+
+    reasons = {guest: send_obstacle(guest, load_file(host.record("guests", guest)), host) for guest in sorted(named)}
+    return {guest: why for guest, why in reasons.items() if why is not None}

@@ -13,7 +13,7 @@ from ..._core.decide import Draft, Power
 from ..._core.options import NEVER_PERMITTED, Item
 from ..._core.plan import Plan
 from ..drill.health import MUTE
-from .spec import JOBS, OPTIONS, REPOSITORIES, SCHEDULES, SECRETS, Spec
+from .spec import AREAS, JOBS, OPTIONS, REPLICATIONS, REPOSITORIES, SCHEDULES, SECRETS, Spec
 from .state import State
 
 # Of backups in a repository to which this host can only add.
@@ -23,7 +23,7 @@ _ELSEWHERE = "what is old goes where the repository lies"
 def plan_backups(spec: Spec, state: State) -> Plan:
     """The plan from *state* to *spec*. Pure."""
     draft = Draft(OPTIONS, Power(is_running=True, will_run=True))
-    standing = {REPOSITORIES: state.repositories, JOBS: state.jobs}
+    standing: dict[str, t.Any] = {area: getattr(state, area) for area in AREAS}
     for area, its in spec.items():
         before = standing[area].get(its.name)
         path = f"{area}[{its.name}]"
@@ -45,7 +45,8 @@ def plan_backups(spec: Spec, state: State) -> Plan:
                 f"{path}: this host lets go of nothing in it, as it is append-only. Who owns the repository lets go of what is old "
                 "(restic forget --prune), or it grows for ever"
             )
-    if after_all(spec, state)[JOBS] and not state.has_program:
+    after = after_all(spec, state)
+    if (after[JOBS] or after[REPLICATIONS]) and not state.has_program:
         draft.add("program", "missing, or of another version", "as this collection has it")
     draft.plan.warnings += [
         f"jobs[{job}].drill: {guest} comes to nothing in it, and it fails: {MUTE}"
@@ -56,8 +57,8 @@ def plan_backups(spec: Spec, state: State) -> Plan:
 
 
 def after_all(spec: Spec, state: State) -> dict[str, dict[str, t.Mapping[str, t.Any]]]:
-    """All repositories and jobs once *spec* stands, by list and name."""
-    found = {REPOSITORIES: dict(state.repositories), JOBS: dict(state.jobs)}
+    """All repositories and jobs, also those of replication, once *spec* stands, by list and name."""
+    found = {area: dict(getattr(state, area)) for area in AREAS}
     for area, its in spec.items():
         if its.is_wanted:
             found[area][its.name] = its.values
@@ -106,9 +107,13 @@ def _obstacle(area: str, its: Item, spec: Spec, state: State) -> str | None:
         if its.get("append_only") and keeping:
             return f".append_only: {', '.join(sorted(keeping))} would let go of backups in it. Leave keep away from that: {_ELSEWHERE}"
         return None if why is None else f".path: {why}"
-    if its.get("repository") not in after[REPOSITORIES]:
+    if area == REPLICATIONS:
+        for guest in its.get("guests") or ():
+            if guest in state.unsendable:
+                return f".guests: {state.unsendable[guest]}"
+    elif its.get("repository") not in after[REPOSITORIES]:
         return f".repository: there is no repository {its.get('repository')}. Declare it too"
-    if after[REPOSITORIES][its.get("repository")].get("append_only") and _keeps(its.values):
+    elif after[REPOSITORIES][its.get("repository")].get("append_only") and _keeps(its.values):
         return f".keep: its repository {its.get('repository')} is append-only, and {_ELSEWHERE}. Leave keep away"
     for key in SCHEDULES:
         why = state.problems.get(its.get(key))
@@ -126,6 +131,6 @@ def _keeps(job: t.Mapping[str, t.Any]) -> bool:
 
 def _obstacle_to_removal(area: str, name: str, spec: Spec, state: State) -> str | None:
     users = [job for job, its in after_all(spec, state)[JOBS].items() if its.get("repository") == name]
-    if area == JOBS or not users:
+    if area != REPOSITORIES or not users:
         return None
     return f"{area}[{name}]: {', '.join(sorted(users))} backs up into it. Take that away too"

@@ -16,7 +16,7 @@ from ..._host.snapshot import Host
 from .observe import observe
 from .plan import plan_backups, shown
 from .sheet import sheet_of
-from .spec import JOBS, REPOSITORIES, Spec, parse
+from .spec import AREAS, Spec, parse
 from .state import State
 
 # Nothing but a run on it locks it.
@@ -46,7 +46,8 @@ class HostBackup(OutsideLayout[Spec, State]):
     def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
         told: dict[str, t.Any] = {
             area: {name: shown(area, its) for name, its in things.items()}
-            for area, things in ((REPOSITORIES, state.repositories), (JOBS, state.jobs))
+            for area in AREAS
+            for things in (getattr(state, area),)
         }
         known = state.repositories.items()
         return {**told, "sheets": {name: sheet_of(platform.node(), name, its, state.jobs) for name, its in known}}

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # PURE
-"""What the user wrote of the backups of a host: the mother of the options of repositories and jobs."""
+"""What the user wrote of the backups of a host: the mother of the options of repositories and jobs, also those of replication."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ _NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     REST: (("url",), ("username", "login_password")),
     S3: (("url", "access_key", "secret_key"), ()),
 }
-REPOSITORIES, JOBS = "repositories", "jobs"
+REPOSITORIES, JOBS, REPLICATIONS = "repositories", "jobs", "replications"
+AREAS = (REPOSITORIES, JOBS, REPLICATIONS)
+# What an item of a list cannot be without.
+_NEEDED = {JOBS: ("repository", "schedule"), REPLICATIONS: ("host", "pool", "schedule")}
 
 
 def _row(path: str, type: str = "str", *arguments: t.Any, **more: t.Any) -> Option:
@@ -83,6 +86,17 @@ OPTIONS = Options(
     _row("jobs[].drill.pick", choices=PICKS),
     _row("jobs[].drill.timeout", "int", number(1, 86400)),
     _row("jobs[].drill.guests", "list", _NAMES, show=listed),
+    _row("replications[]", "item", ITEM_NAME),
+    _row("replications[].guests", "list", _NAMES, show=listed),
+    _row("replications[].tags", "list", _NAMES, show=listed),
+    _row("replications[].exclude", "list", _NAMES, show=listed),
+    _row("replications[].host", check=_HOST),
+    _row("replications[].port", "int", number(1, 65535), create=22),
+    _row("replications[].user", check=_USER, create="root"),
+    _row("replications[].pool", check=ITEM_NAME),
+    _row("replications[].schedule", check=LINE),
+    _row("replications[].keep", "int", number(1, 1000), create=1),
+    _row("replications[].bandwidth", "int", number(1, 10_000_000)),
 )
 ARGUMENTS = OPTIONS.arguments()
 CONSTRAINTS: dict[str, t.Any] = {}
@@ -92,15 +106,15 @@ SECRETS = ("password", "login_password", "secret_key")
 
 
 class Spec(t.NamedTuple):
-    """The *repositories* and *jobs* that were written, each with all that it is; one that shall go is not wanted."""
+    """The *repositories*, *jobs* and *replications* that were written, each with all that it is; one that shall go is not wanted."""
 
     repositories: tuple[Item, ...] = ()
     jobs: tuple[Item, ...] = ()
+    replications: tuple[Item, ...] = ()
 
     def items(self) -> t.Iterator[tuple[str, Item]]:
         """Each with the list that it is in."""
-        yield from ((REPOSITORIES, its) for its in self.repositories)
-        yield from ((JOBS, its) for its in self.jobs)
+        yield from ((area, its) for area in AREAS for its in getattr(self, area))
 
 
 def parse(params: t.Mapping[str, t.Any]) -> Spec:
@@ -111,16 +125,17 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
     declared = OPTIONS.parse(params)
     found = {
         area: tuple(OPTIONS.created_item(area, its) if its.is_wanted else its for its in declared.items.get(area, ()))
-        for area in (REPOSITORIES, JOBS)
+        for area in AREAS
     }
     for its in found[REPOSITORIES]:
         if its.is_wanted:
             _check_repository(its)
-    for its in found[JOBS]:
-        for key in ("repository", "schedule") if its.is_wanted else ():
-            if its.get(key) is None:
-                raise SpecError(f"jobs[{its.name}].{key}: is needed", key=f"jobs[{its.name}].{key}")
-    return Spec(found[REPOSITORIES], found[JOBS])
+    for area, keys in _NEEDED.items():
+        for its in found[area]:
+            for key in keys if its.is_wanted else ():
+                if its.get(key) is None:
+                    raise SpecError(f"{area}[{its.name}].{key}: is needed", key=f"{area}[{its.name}].{key}")
+    return Spec(**found)
 
 
 def _check_repository(its: Item) -> None:

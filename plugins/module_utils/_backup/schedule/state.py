@@ -13,19 +13,21 @@ Things = t.Mapping[str, t.Mapping[str, t.Any]]
 
 
 class State(t.NamedTuple):
-    """*repositories* and *jobs* by name, each with the values of its options. *made* are the repositories that were used already.
+    """*repositories*, *jobs* and *replications* by name, each with the values of its options. *made* are the repositories that were used already.
 
     *broken* are the names of those whose files and units are not as they were written; not *has_program*: the program is missing, or of
     another version. *problems* say of schedules, by their text, what systemd has against them. *unreachable* says of new local repositories, by
-    name, why they cannot be where they shall. *mute* has the guests, by the job whose drills try them, of which none could tell whether they
-    are well.
+    name, why they cannot be where they shall; *unsendable* says of guests of the host why they cannot be replicated. *mute* has the guests, by
+    the job whose drills try them, of which none could tell whether they are well.
     """
 
     repositories: Things = {}
     jobs: Things = {}
+    replications: Things = {}
     made: frozenset[str] = frozenset()
     broken: frozenset[str] = frozenset()
     has_program: bool = False
     problems: t.Mapping[str, str] = {}
     unreachable: t.Mapping[str, str] = {}
     mute: t.Mapping[str, tuple[str, ...]] = {}
+    unsendable: t.Mapping[str, str] = {}

@@ -12,11 +12,13 @@ from __future__ import annotations
 import typing as t
 
 from ..._core import paths
+from .spec import REPLICATIONS
 
 FOLDER = "/etc/systemd/system"
+_MARK = "# Written by homelab.hybrid (hypervisor_backup_jobs, hypervisor_replication_jobs)."
 PROGRAM = paths.PROGRAMS + "/homelab-hybrid-backup"
-MARK = "# Written by homelab.hybrid (hypervisor_backup_jobs)."
 _RUN, _VERIFY, _DRILL = "homelab-hybrid-backup", "homelab-hybrid-backup-verify", "homelab-hybrid-backup-drill"
+_REPLICATE = "homelab-hybrid-replicate"
 
 
 def timer_of(job: str) -> str:
@@ -29,18 +31,25 @@ def service_of(job: str) -> str:
     return f"{_RUN}@{job}.service"
 
 
-def timers(job: str, values: t.Mapping[str, t.Any]) -> list[str]:
-    """The units that start with the host."""
-    return [name for name in texts(job, values, {}) if name.endswith(".timer")]
+def timers(units: t.Mapping[str, str]) -> list[str]:
+    """Those of *units* that start with the host."""
+    return [name for name in units if name.endswith(".timer")]
 
 
-def all_names(job: str) -> list[str]:
-    """All units that a job may have."""
-    return [f"{name}@{job}.{suffix}" for name in (_RUN, _VERIFY, _DRILL) for suffix in ("timer", "service")]
+def all_names(area: str, job: str) -> list[str]:
+    """All units that a job of that list may have."""
+    names = (_REPLICATE,) if area == REPLICATIONS else (_RUN, _VERIFY, _DRILL)
+    return [f"{name}@{job}.{suffix}" for name in names for suffix in ("timer", "service")]
 
 
-def texts(job: str, values: t.Mapping[str, t.Any], files: t.Mapping[str, str]) -> dict[str, str]:
+def texts(area: str, job: str, values: t.Mapping[str, t.Any], files: t.Mapping[str, str]) -> dict[str, str]:
     """The units of *job* by their names. *files* are those of its repository, by the name under which the program looks for them."""
+    if area == REPLICATIONS:
+        told = f"Replicate guests ({job})"
+        return {
+            f"{_REPLICATE}@{job}.service": _service(told, f"replicate {job}", "", is_long=True),
+            f"{_REPLICATE}@{job}.timer": _timer(told, values["schedule"]),
+        }
     # What systemd hands over is in a memory of the unit's own, also where the file is encrypted one day.
     load = "".join(f"LoadCredential={name}:{path}\n" for name, path in files.items())
     found = {
@@ -61,7 +70,7 @@ def texts(job: str, values: t.Mapping[str, t.Any], files: t.Mapping[str, str]) -
 def _service(told: str, words: str, load: str, *, is_long: bool) -> str:
     # Killed in the middle, nothing stays frozen, mounted or kept until the next night.
     tidy = f"ExecStopPost={PROGRAM} tidy\n" if is_long else ""
-    return f"""{MARK}
+    return f"""{_MARK}
 [Unit]
 Description={told}
 Wants=network-online.target
@@ -79,7 +88,7 @@ IOSchedulingClass=idle
 
 
 def _timer(told: str, schedule: str) -> str:
-    return f"""{MARK}
+    return f"""{_MARK}
 [Unit]
 Description={told}
 

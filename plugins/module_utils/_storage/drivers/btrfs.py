@@ -11,7 +11,7 @@ import os
 import typing as t
 
 from ..._core import command
-from ..driver import CLONE, LIMIT, SEND, SNAPSHOT, Attempt
+from ..driver import CLONE, KEPT_DISK, LIMIT, SEND, SNAPSHOT, Attempt
 from ..volume import BLOCK, FILESYSTEM, Limit, Volume
 from . import qgroup, subvolume
 from .folder import Folder, unpack
@@ -116,6 +116,64 @@ class Btrfs(Folder):
     def is_of_one_moment(self, volume: Volume) -> bool:
         place = self.location(volume)
         return volume.kind == BLOCK or (subvolume.is_subvolume(place) and not subvolume.nested_in(place))
+
+    # -- sending and receiving
+
+    def send_obstacle(self, volume: Volume) -> str | None:
+        if volume.kind == BLOCK:
+            return None
+        place = self.location(volume)
+        if not subvolume.is_subvolume(place):
+            return f"{place} is a plain folder and no subvolume of btrfs, which alone is sent"
+        inner = subvolume.nested_in(place)
+        return f"{place} has the subvolume {inner[0].path} in it, which btrfs does not send along" if inner else None
+
+    def keep_for_sending(
+        self, volume: Volume, name: str, since: Volume | None, *, keep_fds: t.Sequence[int] = ()
+    ) -> Volume:
+        if volume.kind == FILESYSTEM:
+            return self.snapshot(volume, name, keep_fds=keep_fds)
+        # btrfs sends subvolumes. A disk shares its blocks with a file in one, and with that of the last one what did not change since.
+        kept = volume.snapshot(name)._replace(kind=FILESYSTEM)
+        path = self._begin(kept)
+        file = os.path.join(path, KEPT_DISK)
+        try:
+            if since is None:
+                subvolume.create(path)
+                _make_disk(file, 0, None, ())
+            else:
+                subvolume.snapshot(self.location(since), path)
+            source = self.location(volume)
+            os.truncate(file, os.stat(source).st_size)
+            subvolume.clone_file(source, file)
+        except Exception:
+            self.purge(kept)
+            raise
+        self.publish(Attempt(kept, path), is_read_only=True)
+        return kept
+
+    def kept_as(self, part: str) -> list[Volume]:
+        names = os.listdir(self.path) if os.path.isdir(self.path) else []
+        return [
+            Volume(self.pool, name, FILESYSTEM) for name in sorted(names) if part in name and not name.startswith(".")
+        ]
+
+    def identity(self, kept: Volume) -> str:
+        return subvolume.uuids_of(self.location(kept))[0]
+
+    def sending(self, kept: Volume, since: Volume | None) -> list[str]:
+        parent = ["-p", self.location(since)] if since else []
+        return ["btrfs", "-q", "send", *parent, self.location(kept)]
+
+    def receiving(self, folder: str) -> list[str]:
+        return ["btrfs", "-q", "receive", folder]
+
+    def received(self, path: str) -> str:
+        is_whole = subvolume.is_subvolume(path) and subvolume.is_read_only(path)
+        return subvolume.uuids_of(path)[1] if is_whole else ""
+
+    def remove_received(self, path: str) -> None:
+        self._remove(path)
 
     def _copy(self, volume: Volume, origin: Volume, keep_fds: t.Sequence[int]) -> Attempt:
         if volume.kind == FILESYSTEM and not subvolume.is_subvolume(self.location(origin)):

@@ -34,6 +34,8 @@ _ROOT_TREE = 1
 _ROOT_BACKREF = 144
 _READ_ONLY = 2
 _USER_LOOKUP = struct.Struct("QQ256s3824s")
+# btrfs_ioctl_get_subvol_info_args: its id, its name, four numbers, then its own UUID, that of its origin and that of whom it was received from
+_INFO_BYTES, _UUID_AT, _RECEIVED_AT = 504, 296, 328
 
 
 def _ioctl(number: int, size: int, direction: int = 3) -> int:
@@ -54,6 +56,7 @@ _INO_LOOKUP = _ioctl(18, 4096)
 _TREE_SEARCH = _ioctl(17, 4096)
 _GETFLAGS = _ioctl(25, 8, 2)
 _FS_INFO = _ioctl(31, 1024, 2)
+_SUBVOL_INFO = _ioctl(60, _INFO_BYTES, 2)
 _ROOTREFS = _ioctl(61, 4096)
 _INO_LOOKUP_USER = _ioctl(62, 4096)
 
@@ -97,6 +100,14 @@ def is_subvolume(path: str) -> bool:
 def id_of(descriptor: int) -> int:
     """The id of the subvolume in which what is open lies."""
     return int(_LOOKUP.unpack(ask(descriptor, _INO_LOOKUP, _LOOKUP.pack(0, _FIRST_INODE)))[0])
+
+
+def uuids_of(path: str) -> tuple[str, str]:
+    """The UUID of the subvolume *path*, and that of the one on another host that it was received from, empty where it was not."""
+    with opened(path) as descriptor:
+        answer = ask(descriptor, _SUBVOL_INFO, b"", _INFO_BYTES)
+    own, received = (uuid.UUID(bytes=bytes(answer[at : at + 16])) for at in (_UUID_AT, _RECEIVED_AT))
+    return str(own), str(received) if received.int else ""
 
 
 def is_there(descriptor: int, subvolume: int) -> bool:
@@ -205,14 +216,15 @@ def delete(path: str) -> None:
     places = [path, *(os.path.join(path, inner.path) for inner in nested_in(path))]
     for place in places:
         # What lies in one that is read-only cannot go before it.
-        if len(places) > 1 and _is_read_only(place):
+        if len(places) > 1 and is_read_only(place):
             command.run(["btrfs", "property", "set", "-f", "-ts", place, "ro", "false"])
     places.reverse()
     for first in range(0, len(places), _AT_ONCE):
         command.run(["btrfs", "-q", "subvolume", "delete", *places[first : first + _AT_ONCE]])
 
 
-def _is_read_only(path: str) -> bool:
+def is_read_only(path: str) -> bool:
+    """Whether nothing writes to the subvolume *path*."""
     with opened(path) as descriptor:
         return bool(int.from_bytes(ask(descriptor, _GETFLAGS, b"", 8), "little") & _READ_ONLY)
 

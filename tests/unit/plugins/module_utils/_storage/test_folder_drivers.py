@@ -701,7 +701,7 @@ def test_subvolumes_go_from_the_innermost_and_are_sealed_like_that(
     monkeypatch: pytest.MonkeyPatch, programs: Programs
 ) -> None:
     monkeypatch.setattr(subvolume, "nested_in", lambda path: [subvolume.Nested(1, "a"), subvolume.Nested(2, "a/b")])
-    monkeypatch.setattr(subvolume, "_is_read_only", lambda path: path == "/r/a")
+    monkeypatch.setattr(subvolume, "is_read_only", lambda path: path == "/r/a")
     subvolume.seal("/r")
     subvolume.delete("/r")
     assert programs.told == [

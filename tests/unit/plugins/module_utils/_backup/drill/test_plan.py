@@ -59,10 +59,10 @@ def test_a_report_keeps_what_it_has_of_guests_that_were_not_tried_now() -> None:
 
 
 def test_a_job_has_a_timer_of_its_drills_and_what_is_left_of_one_that_was_killed_is_taken_away() -> None:
-    found = texts("nightly", {"schedule": "daily", "drill.schedule": "weekly"}, {})
+    found = texts("jobs", "nightly", {"schedule": "daily", "drill.schedule": "weekly"}, {})
     assert "OnCalendar=weekly" in found["homelab-hybrid-backup-drill@nightly.timer"]
     service = found["homelab-hybrid-backup-drill@nightly.service"]
     assert "homelab-hybrid-backup drill nightly\n" in service
     assert "ExecStopPost=/var/lib/homelab_hybrid/programs/homelab-hybrid-backup tidy\n" in service
-    assert set(found) < set(all_names("nightly"))
-    assert not any("drill" in name for name in texts("nightly", {"schedule": "daily"}, {}))
+    assert set(found) < set(all_names("jobs", "nightly"))
+    assert not any("drill" in name for name in texts("jobs", "nightly", {"schedule": "daily"}, {}))

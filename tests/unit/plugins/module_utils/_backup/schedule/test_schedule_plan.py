@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
@@ -54,4 +55,8 @@ def test_a_job_that_stands_is_named_before_its_repository_becomes_append_only() 
 def test_a_job_knows_of_its_repository() -> None:
     data = {"schema": 1, "repositories": {"nas": {"append_only": True}, "disk": {}}, "jobs": {}}
     data["jobs"] = {"a": {"repository": "nas"}, "b": {"repository": "disk"}, "c": {"repository": "none"}}
-    assert {name: job.is_append_only for name, job in load(data).items()} == {"a": True, "b": False, "c": False}
+    assert {name: job.is_append_only for name, job in load(json.dumps(data)).backups.items()} == {
+        "a": True,
+        "b": False,
+        "c": False,
+    }
