@@ -7,11 +7,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: guest_restore
-short_description: Bring a guest back from a backup
+short_description: Bring a guest back from a backup or a copy
 version_added: 0.1.0
 description:
   - Makes a guest of one of its backups, which the jobs of the role P(homelab.hybrid.hypervisor#role) make (C(hypervisor_backup_jobs)), under its
-    own name or as another guest beside it.
+    own name or as another guest beside it; or of a copy of it that another hypervisor has sent to this one (C(hypervisor_replication_jobs)).
   - The host needs nothing but the repository and its password (C(hypervisor_backup_repositories)). A host that has lost all its guests gets them
     back this way, and so does another one.
   - A guest that comes back under its name keeps its MACs, and the range of ids that it had where nobody has them by now; else the owners of its
@@ -43,10 +43,16 @@ options:
     required: true
   repository:
     description:
-      - The name of the backup repository, one of those that the host knows.
+      - The name of the backup repository, one of those that the host knows. Either this or O(replica) is needed.
       - 'B(In short:) Allowed: 1 to 63 letters, digits, ''_'' and ''-'', the first a letter or digit.'
     type: str
-    required: true
+  replica:
+    description:
+      - Whether it comes from the copies that other hypervisors have sent to this host, which C(replicas) of M(homelab.hybrid.host_info) lists. In the
+        storage pool of the copies a container comes back without a copy of its data, which it shares until one of the two changes.
+      - The copies stay as they are. Make sure that the guest does not run any more where it came from, as it comes back with its MACs and addresses.
+    type: bool
+    default: false
   backup:
     description:
       - Which backup is meant. V(latest) is the newest; where neither this nor O(at) is written it is that one, too.
@@ -60,7 +66,7 @@ options:
     type: str
   host:
     description:
-      - The host that made the backup, by its own name. Needed where several back up a guest of the name into the repository.
+      - The host that made the backup, or the copy, by its own name. Needed where several hosts have made one of a guest of the name.
       - 'B(In short:) Allowed: one line of text.'
     type: str
   as:
@@ -132,6 +138,14 @@ EXAMPLES = r"""
     paths: [/etc/hostname]
     to: /root/of-paperless
 
+- name: Start a guest of a hypervisor that is gone from the copy that it has sent here
+  homelab.hybrid.guest_restore:
+    name: paperless
+    replica: true
+    host: pve1
+    pool: main
+    start: true
+
 - name: Bring the one that runs back to a backup
   homelab.hybrid.guest_restore:
     name: paperless
@@ -152,7 +166,7 @@ backup:
   returned: success
   contains:
     id:
-      description: Its id in the repository.
+      description: Its id in the repository, or among the copies.
       type: str
       returned: always
     made:
@@ -169,7 +183,7 @@ backup:
       type: str
       returned: always
     job:
-      description: The job that made it.
+      description: The job that made it; empty of a copy.
       type: str
       returned: always
     consistent:

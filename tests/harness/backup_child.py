@@ -21,9 +21,9 @@ TELLING = ("lxc-info", "du", "virsh")
 
 
 def main(verb: str, job: str, step: str) -> int:
-    run, count = command.run, 0
+    run, started, count = command.run, command._started, 0
 
-    def counted(argv: t.Sequence[str], **options: t.Any) -> str:
+    def before(argv: t.Sequence[str]) -> None:
         nonlocal count
         count += argv[0] not in TELLING
         words = " ".join(argv)
@@ -31,9 +31,16 @@ def main(verb: str, job: str, step: str) -> int:
             sys.stderr.write(f"KILLED before {words[:80]}\n")
             sys.stderr.flush()
             os.killpg(0, signal.SIGKILL)
+
+    def counted(argv: t.Sequence[str], **options: t.Any) -> str:
+        before(argv)
         return run(argv, **options)
 
-    command.run = counted
+    def counted_pipe(argv: t.Sequence[str], *arguments: t.Any, **options: t.Any) -> t.Any:
+        before(argv)
+        return started(argv, *arguments, **options)
+
+    command.run, command._started = counted, counted_pipe
     return program.main([verb, job])
 
 

@@ -8,86 +8,48 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
-import subprocess
-import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.restore.resource import GuestRestore
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing.host import read_host_info
-from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
-from ansible_collections.homelab.hybrid.tests.harness import backups, loopback_ssh
+from ansible_collections.homelab.hybrid.tests.harness import backups
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse, unchanged
+from ansible_collections.homelab.hybrid.tests.harness.replications import (
+    COPIES,
+    FAR,
+    JOB,
+    PLACE,
+    copies,
+    declared,
+    gone,
+    hosts,
+    job,
+    kept,
+    replicate,
+    report,
+)
 
 pytestmark = pytest.mark.usefixtures("no_container")
 
-JOB, FAR = "hlct-far", "hlct-far"
-PLACE = ct.FOLDER / "far"
-COPIES = PLACE / "+replicas" / platform.node() / ct.NAME
+RESTORE = GuestRestore()
 WITHOUT = ("./run/*", "./dev/*")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _hosts(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[None]:
-    ct.set_up("btrfs", disk="replication.img")
-    ct.run("truncate", "-s", "1G", str(ct.FOLDER / "far.img"))
-    outcome = converge_now(
-        StoragePool(), {"name": FAR, "type": "btrfs", "path": str(PLACE), "source": str(ct.FOLDER / "far.img")}
-    )
-    assert outcome.error is None, outcome.error
-    with loopback_ssh.serving(tmp_path_factory.mktemp("ssh")):
+    with hosts(tmp_path_factory.mktemp("ssh"), disk="replication"):
         yield
-    converge_now(StoragePool(), {"name": FAR, "state": "absent", "allow": ["delete_data"]})
-    ct.tear_down()
 
 
 @pytest.fixture(autouse=True)
 def _job() -> t.Iterator[None]:
-    outcome = converge_now(backups.BACKUP, declared())
-    assert outcome.error is None, outcome.error
-    yield
-    converge_now(backups.BACKUP, gone())
-    for path in (backups.PROGRAM, paths.replication_report(JOB)):
-        Path(path).unlink(missing_ok=True)
-    for place in [*COPIES.glob("*/volumes/*"), *COPIES.glob(".*/volumes/*")]:
-        ct.run("btrfs", "-q", "subvolume", "delete", str(place))
-    shutil.rmtree(COPIES.parent, ignore_errors=True)
-
-
-def declared(**job: t.Any) -> dict[str, t.Any]:
-    wanted = {"name": JOB, "host": "127.0.0.1", "port": loopback_ssh.PORT, "pool": FAR, "schedule": "*:0/15", **job}
-    return {"replications": [wanted]}
-
-
-def gone() -> dict[str, t.Any]:
-    return {"replications": [{"name": JOB, "state": "absent"}]}
-
-
-def report() -> dict[str, t.Any]:
-    told: dict[str, t.Any] = json.loads(Path(paths.replication_report(JOB)).read_text(encoding="utf-8"))
-    return told
-
-
-def replicate() -> dict[str, t.Any]:
-    """What the report says of the guest after a run that went well."""
-    backups.backup("replicate", JOB)
-    (told,) = report()["guests"]
-    assert told["guest"] == ct.NAME
-    return dict(told)
-
-
-def copies() -> list[str]:
-    """All that lies there of the guest, whole or not."""
-    return sorted(os.listdir(COPIES)) if COPIES.is_dir() else []
-
-
-def kept() -> list[str]:
-    return sorted(path.name for path in (ct.FOLDER / "pool").iterdir() if "+replica+" in path.name)
+    with job():
+        yield
 
 
 def digest_of(root: Path) -> str:
@@ -138,38 +100,6 @@ def test_without_a_snapshot_that_both_have_all_is_sent_again() -> None:
     assert replicate()["whole"] and len(copies()) == 1 and len(kept()) == 1
 
 
-@pytest.mark.parametrize("program", ["btrfs send", "btrfs receive"])
-def test_what_is_killed_in_the_middle_leaves_nothing_that_is_taken_for_a_copy(program: str) -> None:
-    ct.make(state="started", wait_for=[])
-    (ct.rootfs() / "large").write_bytes(os.urandom(20 << 20))
-    converge_now(backups.BACKUP, declared(bandwidth=2000))
-    run = subprocess.Popen([backups.PROGRAM, "replicate", JOB], stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
-    while not list(COPIES.glob(".*/volumes/*/large")):
-        assert time.monotonic() < until and run.poll() is None, run.stderr and run.stderr.read()
-        time.sleep(0.1)
-    ct.run("pkill", "-9", "-o", "-f", f"{program.split()[0]} -q {program.split()[1]}")
-    told = run.communicate(timeout=60)[1]
-    assert run.returncode == 1, told
-    assert report()["guests"][0]["result"] == "failed" and "ok" not in report()["last"][ct.NAME]
-    assert not [name for name in copies() if not name.startswith(".")] and kept() == [] and ct.state() == "RUNNING"
-    converge_now(backups.BACKUP, declared())
-    assert replicate()["whole"]
-    assert len(copies()) == 1 and len(kept()) == 1
-
-
-def test_a_run_that_is_killed_with_all_that_it_started_is_taken_up_by_the_next() -> None:
-    ct.make(state="started", wait_for=[])
-    steps, step = [], 0
-    while (before := backups.killed_before(step := step + 1, "replicate", JOB)) is not None:
-        steps.append(before)
-        assert len([name for name in copies() if not name.startswith(".")]) <= 1, steps
-        assert ct.state() == "RUNNING"
-    assert any("ssh" in words for words in steps) and any("snapshot" in words for words in steps), steps
-    told = replicate()
-    assert not told["whole"] and len(copies()) == 1 and len(kept()) == 1 and ct.left_of_a_backup() == []
-
-
 def test_a_host_that_is_away_is_said_and_the_guest_is_left_alone() -> None:
     ct.make(state="started", wait_for=[])
     replicate()
@@ -202,30 +132,40 @@ def test_the_age_of_copies_is_told_on_both_hosts() -> None:
     assert (went["job"], went["guest"], went["made"], went["error"]) == (JOB, ct.NAME, copy["made"], None)
 
 
-def test_a_container_comes_up_from_its_copy_as_the_guide_says() -> None:
-    ct.make(state="stopped")
-    (ct.rootfs() / "srv/note").write_text("here", encoding="utf-8")
-    config = ct.config()
+def test_a_container_comes_up_from_its_copy_when_its_own_host_is_gone() -> None:
+    ct.make(state="stopped", networks=[ct.LAN])
+    backups.fill(ct.rootfs())
     replicate()
-    ct.clean()
-    (copy,) = COPIES.iterdir()
+    params = {"name": ct.NAME, "replica": True, "pool": FAR}
+    refuse(RESTORE, params, "stays in its storage pool")
+    refuse(RESTORE, {**params, "repository": backups.REPOSITORY}, "Write one of the two")
+    refuse(RESTORE, {**params, "host": "elsewhere"}, f"there is no backup of {ct.NAME} among the copies on this host")
+    before, config, record = backups.digest(ct.rootfs(), *WITHOUT), ct.config(), ct.record()
+    outcome = converge_now(ct.CONTAINER, {"name": ct.NAME, "state": "absent", "delete": ["rootfs"]})
+    assert outcome.error is None, outcome.error
+    converge_now(backups.BACKUP, gone())
+    run = check_run_again(RESTORE, params, ["state", "backup", "volumes[rootfs]"])
+    assert (run.facts["backup"]["host"], run.facts["guest"]["state"]) == (platform.node(), "stopped")
     root = PLACE / f"{ct.NAME}.rootfs"
-    ct.run("btrfs", "-q", "subvolume", "snapshot", str(copy / "volumes/rootfs"), str(root))
-    ct.run("chmod", "755", str(root))
-    (ct.LXC / ct.NAME).mkdir()
-    done = ct.run("sed", f"s#^lxc.rootfs.path.*#lxc.rootfs.path = btrfs:{root}#", str(copy / "config"))
-    assert done != config
-    (ct.LXC / ct.NAME / "config").write_text(done, encoding="utf-8")
+    assert backups.digest(root, *WITHOUT) == before and len(copies()) == 1
+    # Of its files most lie in blocks that the copy has, too.
+    total, own = ct.run("btrfs", "filesystem", "du", "-s", "--raw", str(root)).splitlines()[-1].split()[:2]
+    assert int(own) < int(total) // 2
+    assert ct.config() == config.replace(str(ct.rootfs()), str(root))
+    assert {**ct.record(), "restored": None, "volumes": None} == {**record, "restored": None, "volumes": None}
     ct.run("lxc-start", "-n", ct.NAME)
-    try:
-        assert ct.state() == "RUNNING" and (root / "srv/note").read_text(encoding="utf-8") == "here"
-        assert (
-            ct.values("lxc.net.0.hwaddr")
-            == [line.split("=")[1].strip() for line in config.splitlines() if "hwaddr" in line][:1]
-        )
-    finally:
-        ct.run("lxc-stop", "-n", ct.NAME, "-k")
-        ct.run("btrfs", "-q", "subvolume", "delete", str(root))
+    assert ct.inside("cat", "/srv/kinds/file") == "content"
+
+
+def test_beside_its_guest_a_copy_is_looked_at_under_another_name() -> None:
+    ct.make(state="started", networks=[ct.LAN])
+    replicate()
+    other = f"{ct.PREFIX}-b"
+    params = {"name": ct.NAME, "replica": True, "as": other, "network": f"{ct.PREFIX}br1", "start": True}
+    paths_of_all = ["state", "backup", "volumes[rootfs]", "networks[lan].mac", "networks[lan].bridge"]
+    check_run_again(RESTORE, params, paths_of_all)
+    assert (ct.state(), ct.state(other), ct.inside("hostname", name=other)) == ("RUNNING", "RUNNING", other)
+    assert replicate()["copies"] == 1
 
 
 def test_what_is_kept_of_a_guest_that_is_gone_goes() -> None:

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.restore.resource import GuestRestore
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
 from ansible_collections.homelab.hybrid.tests.harness import backups, loopback_ssh, machines, pools, two_pools
-from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now, refuse
+from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse
 from ansible_collections.homelab.hybrid.tests.harness.machines import command, state_of, virsh
 
+# Of the disks first the one that the machine starts from.
+RESTORED = ["state", "backup", "volumes[root]", "volumes[data]"]
 JOB, FAR = f"{machines.PREFIX}-far", f"{machines.PREFIX}-far"
 
 
@@ -49,6 +52,17 @@ def replicate() -> dict[str, t.Any]:
     return dict(report["guests"][0])
 
 
+def clean(folders: dict[str, Path]) -> None:
+    """Nothing of the job, of what was kept and of the copies is left."""
+    converge_now(backups.BACKUP, {"replications": [{"name": JOB, "state": "absent"}]})
+    assert not [path for path in folders[two_pools.BTRFS].iterdir() if "+replica+" in path.name]
+    for place in folders[FAR].glob("+replicas/*/*/*/volumes/*"):
+        command("btrfs", "-q", "subvolume", "delete", str(place))
+    two_pools.clean(folders)
+    for path in folders[FAR].glob(f"{two_pools.NAME}*"):
+        path.unlink()
+
+
 @pytest.mark.parametrize("state", ["stopped", "started"])
 def test_the_disks_of_a_machine_come_whole_and_then_only_what_is_new(folders: dict[str, Path], state: str) -> None:
     two_pools.make(two_pools.BTRFS, state)
@@ -71,11 +85,30 @@ def test_the_disks_of_a_machine_come_whole_and_then_only_what_is_new(folders: di
         third = replicate()
         assert (third["whole"], third["new"]) == (False, 0), third
     finally:
-        converge_now(backups.BACKUP, {"replications": [{"name": JOB, "state": "absent"}]})
-        assert not [path for path in folders[two_pools.BTRFS].iterdir() if "+replica+" in path.name]
-        for place in folders[FAR].glob("+replicas/*/*/*/volumes/*"):
-            command("btrfs", "-q", "subvolume", "delete", str(place))
-        two_pools.clean(folders)
+        clean(folders)
+
+
+def test_a_machine_comes_up_from_its_copy_when_its_own_host_is_gone(folders: dict[str, Path]) -> None:
+    two_pools.make(two_pools.BTRFS)
+    try:
+        two_pools.write(two_pools.BTRFS, folders[two_pools.BTRFS], 17)
+        outcome = converge_now(backups.BACKUP, declared())
+        assert outcome.error is None, outcome.error
+        replicate()
+        before = virsh("domuuid", two_pools.NAME)
+        machines.remove_machines()
+        for disk in two_pools.DISKS:
+            two_pools.path_of(two_pools.BTRFS, folders[two_pools.BTRFS], disk).unlink(missing_ok=True)
+        run = check_run_again(GuestRestore(), {"name": two_pools.NAME, "replica": True}, RESTORED)
+        assert run.facts["backup"]["host"] == platform.node()
+        assert two_pools.holds(two_pools.BTRFS, folders[two_pools.BTRFS], 17)
+        assert (virsh("domuuid", two_pools.NAME), state_of(two_pools.NAME)) == (before, "shut off")
+        # Without any of the host that it came from, into the pool of the copies.
+        machines.remove_machines()
+        check_run_again(GuestRestore(), {"name": two_pools.NAME, "replica": True, "pool": FAR}, RESTORED)
+        assert two_pools.holds(two_pools.BTRFS, folders[FAR], 17)
+    finally:
+        clean(folders)
 
 
 def test_a_machine_on_a_plain_folder_is_refused_with_what_helps(folders: dict[str, Path]) -> None:

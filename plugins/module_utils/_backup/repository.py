@@ -243,14 +243,13 @@ class Repository:
 
         :raises RepositoryError:
         """
-        sparse = ["--sparse"] if _version() >= _KNOWS_SPARSE else []
+        sparse = ["--sparse"] if self.digs_holes() else []
         includes = [word for path in parts for word in ("--include", _SPECIAL.sub(r"\\\g<0>", path))]
         self._ask("restore", *sparse, backup, *includes, "--target", target)
 
-
-def digs_holes() -> bool:
-    """Whether a restore keeps the holes in files by itself."""
-    return _version() >= _KNOWS_SPARSE
+    def digs_holes(self) -> bool:
+        """Whether a restore keeps the holes in files by itself."""
+        return _version() >= _KNOWS_SPARSE
 
 
 @functools.cache

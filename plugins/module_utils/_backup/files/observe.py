@@ -17,7 +17,7 @@ from ..._container.state import ROOTFS
 from ..._core import atomic
 from .. import manifest as manifests
 from ..manifest import Manifest
-from ..restore.observe import choose
+from ..restore.observe import choose, load
 from ..restore.spec import Spec
 from .state import CONTAINER, NOTE, FilesState, Part
 
@@ -27,7 +27,8 @@ def observe_files(spec: Spec) -> FilesState:
 
     :raises ObserveError, RepositoryError:
     """
-    repository, its = choose(spec)
+    repository = load(spec.repository)
+    its = choose(spec, repository)
     folder = str(spec.to)
     if _note(folder) == noted(spec, its.id):
         return FilesState(its, is_done=True)

@@ -18,7 +18,7 @@ from ..._host.snapshot import Host
 from ..._storage.choice import drivers_of
 from ..._storage.driver import SEND
 from .. import manifest as manifests
-from ..config import load
+from ..config import load as load_jobs
 from ..history import FAILED, OK, loaded
 from ..manifest import Manifest
 from ..stored import seconds_of
@@ -41,8 +41,8 @@ def copies_in(folder: str) -> list[str]:
     return sorted((name for name in names if MOMENT.fullmatch(name)), reverse=True)
 
 
-def copies_of(host: Host, guest: str | None = None) -> list[Copy]:
-    """The copies that lie here, of one guest or of all, the newest of each first. One whose manifest nobody can read is left out."""
+def copies_of(host: Host) -> list[Copy]:
+    """The copies that lie here, the newest of each guest first. One whose manifest nobody can read is left out."""
     found = []
     for name, driver in sorted(drivers_of(host).items()):
         top = os.path.join(driver.path, FOLDER)
@@ -51,7 +51,7 @@ def copies_of(host: Host, guest: str | None = None) -> list[Copy]:
         for origin in sorted(os.listdir(top)):
             for of in sorted(os.listdir(os.path.join(top, origin))):
                 place = os.path.join(top, origin, of)
-                for moment in copies_in(place) if guest in (None, of) else ():
+                for moment in copies_in(place):
                     manifest = _manifest(os.path.join(place, moment))
                     if manifest is not None:
                         found.append(Copy(name, origin, moment, os.path.join(place, moment), manifest))
@@ -87,7 +87,7 @@ def read_replication(host: Host, now: float | None = None) -> dict[str, list[dic
 
 def _replications(now: float) -> list[dict[str, t.Any]]:
     found = []
-    for name, job in sorted(load(atomic.read_text(paths.BACKUP_CONFIG)).replications.items()):
+    for name, job in sorted(load_jobs(atomic.read_text(paths.BACKUP_CONFIG)).replications.items()):
         last = loaded(atomic.read_text(paths.replication_report(name))).get("last") or {}
         for guest, results in sorted(last.items()):
             went, failed = results.get(OK) or {}, results.get(FAILED) or {}

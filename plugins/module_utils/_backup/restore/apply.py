@@ -18,8 +18,8 @@ from ..._snapshot.resource import GuestSnapshot
 from ..._storage.choice import drivers_of
 from ..._storage.driver import Driver
 from ..._storage.volume import Volume
-from ..repository import Repository
 from .kinds import KINDS
+from .source import load
 from .spec import Spec
 from .state import State
 
@@ -46,7 +46,7 @@ class _Run:
         self.work = work
         self.fds = work.held.fds
         self.kind = KINDS[state.chosen.kind]
-        self.repository = Repository(spec.repository, work.held.fds)
+        self.source = load(spec, work.host, work.held.fds)
         self.drivers = drivers_of(work.host)
 
     @property
@@ -74,7 +74,7 @@ class _Run:
         try:
             for item, volume in self.state.volumes.items():
                 driver = self._driver(volume)
-                attempt = self.kind.fill(self.state, item, volume, driver, self.repository, own, self.fds)
+                attempt = self.kind.fill(self.state, item, volume, driver, self.source, own, self.fds)
                 yield Step(f"{item} brought back")
                 driver.publish(attempt)
                 yield Step(f"{item} in place")
@@ -84,7 +84,7 @@ class _Run:
                 self._driver(volume).purge(volume)
             own.remove()
             raise
-        self.warnings += yield from self.kind.define(self.spec, self.state, self.repository, own, self.work)
+        self.warnings += yield from self.kind.define(self.spec, self.state, self.source, own, self.work)
         settled = {item: its.settled() for item, its in own.record.volumes.items()}
         own.save(is_building=False, volumes=settled, restored=self._origin)
         yield Step("record complete")
@@ -116,10 +116,10 @@ class _Run:
             driver = self._driver(volume)
             driver.retire(volume)
             driver.purge(volume)
-            attempt = self.kind.fill(self.state, item, volume, driver, self.repository, own, self.fds)
+            attempt = self.kind.fill(self.state, item, volume, driver, self.source, own, self.fds)
             yield Step(f"{item} brought back beside")
             driver.publish(attempt, is_read_only=True)
-        laid = self.kind.lay_beside(self.spec, self.state, self.repository, name, self.work.host)
+        laid = self.kind.lay_beside(self.spec, self.state, self.source, name, self.work.host)
         own.save(snapshots={**own.record.snapshots, name: begun._replace(is_building=False, **laid)})
         yield Step("all brought back beside")
 

@@ -36,7 +36,7 @@ from ..._storage.choice import drivers_of
 from ..._storage.driver import LIMIT, Attempt, Driver
 from ..._storage.volume import Volume
 from ..manifest import Manifest
-from ..repository import Repository, digs_holes
+from .source import Source
 from .spec import Spec
 from .state import State
 
@@ -94,7 +94,7 @@ def fill(
     item: str,
     volume: Volume,
     driver: Driver,
-    repository: Repository,
+    source: Source,
     own: Ownership,
     fds: t.Sequence[int],
 ) -> Attempt:
@@ -108,11 +108,11 @@ def fill(
     try:
         aside, inner = os.path.join(attempt.path, _ASIDE), os.path.join(state.chosen.folder, its["file"])
         os.mkdir(aside, mode=0o700)
-        repository.restore(state.chosen.id, aside, inner)
+        source.restore(state.chosen.id, aside, inner)
         its_times = _move(os.path.join(aside, inner.lstrip("/")), attempt.path)
         remove_tree(aside)
         os.utime(attempt.path, ns=its_times)
-        if not digs_holes():
+        if not source.digs_holes():
             _dig_holes(attempt.path, fds)
         ids = own.record.idmap
         if manifest.idmap and ids and manifest.idmap != ids:
@@ -149,7 +149,7 @@ def _move(source: str, target: str) -> tuple[int, int]:
 
 
 def define(
-    spec: Spec, state: State, repository: Repository, own: Ownership, work: Work
+    spec: Spec, state: State, source: Source, own: Ownership, work: Work
 ) -> t.Generator[Step, None, t.Sequence[str]]:
     """Make the container of the root that is in its place. All of it comes back.
 
@@ -161,7 +161,7 @@ def define(
     os.chmod(place, int(its["mode"]))
     if its.get("size") and driver.obstacle(LIMIT) is None:
         driver.resize(volume, int(its["size"]), keep_fds=work.held.fds)
-    text = repository.read(state.chosen.id, os.path.join(state.chosen.folder, manifest.definition))
+    text = source.read(state.chosen.id, os.path.join(state.chosen.folder, manifest.definition))
     config = _config(Config.parse(text), spec, state, own)
     config = config.set("lxc.rootfs.path", driver.lxc_root(volume))
     if spec.is_renamed:
@@ -179,7 +179,7 @@ def define(
     return ()
 
 
-def lay_beside(spec: Spec, state: State, repository: Repository, name: str, host: Host) -> dict[str, t.Any]:
+def lay_beside(spec: Spec, state: State, source: Source, name: str, host: Host) -> dict[str, t.Any]:
     """A container has nothing beside its volumes."""
     return {}
 

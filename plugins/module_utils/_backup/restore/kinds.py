@@ -15,8 +15,8 @@ from ..._guest.ownership import Ownership
 from ..._host.snapshot import Host
 from ..._storage.driver import Attempt, Driver
 from ..._storage.volume import Volume
-from ..repository import Repository
 from . import container, machine
+from .source import Source
 from .spec import Spec
 from .state import State
 
@@ -30,11 +30,11 @@ class Kind(t.NamedTuple):
     """
 
     claim: t.Callable[[Spec, State, Ownership], None]
-    fill: t.Callable[[State, str, Volume, Driver, Repository, Ownership, t.Sequence[int]], Attempt]
-    define: t.Callable[[Spec, State, Repository, Ownership, Work], t.Generator[Step, None, t.Sequence[str]]]
+    fill: t.Callable[[State, str, Volume, Driver, Source, Ownership, t.Sequence[int]], Attempt]
+    define: t.Callable[[Spec, State, Source, Ownership, Work], t.Generator[Step, None, t.Sequence[str]]]
     forget: t.Callable[[str], None]
     start: t.Callable[[str], None]
-    lay_beside: t.Callable[[Spec, State, Repository, str, Host], dict[str, t.Any]]
+    lay_beside: t.Callable[[Spec, State, Source, str, Host], dict[str, t.Any]]
 
 
 KINDS = {

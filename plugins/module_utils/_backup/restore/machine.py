@@ -38,7 +38,7 @@ from ..._vm.options import SEED_DISK
 from ..._vm.returning import Place, rewrite
 from ..._vm.xml import domain as domain_xml
 from ..manifest import Manifest
-from ..repository import Repository
+from .source import Source
 from .spec import Spec
 from .state import State
 
@@ -78,7 +78,7 @@ def fill(
     item: str,
     volume: Volume,
     driver: Driver,
-    repository: Repository,
+    source: Source,
     own: Ownership,
     fds: t.Sequence[int],
 ) -> Attempt:
@@ -92,8 +92,8 @@ def fill(
     image = ["qemu-nbd", f"--format={attempt.format}", "--discard=unmap", "--detect-zeroes=unmap", attempt.path]
     argv = ["nbdcopy", "--destination-is-zero", "-", "--", "[", *image, "]"]
     try:
-        source = repository.reading(state.chosen.id, os.path.join(state.chosen.folder, its["file"]))
-        with source as stream, command.writing(argv, keep_fds=fds) as sink:
+        content = source.reading(state.chosen.id, os.path.join(state.chosen.folder, its["file"]))
+        with content as stream, command.writing(argv, keep_fds=fds) as sink:
             shutil.copyfileobj(stream, sink, _CHUNK)
     except Exception:
         # What did not fit would keep its pool full.
@@ -103,15 +103,15 @@ def fill(
 
 
 def define(
-    spec: Spec, state: State, repository: Repository, own: Ownership, work: Work
+    spec: Spec, state: State, source: Source, own: Ownership, work: Work
 ) -> t.Generator[Step, None, t.Sequence[str]]:
     """Make the machine of the disks that are in their places. Returns what of it did not come back, as sentences.
 
     :raises ApplyError, RepositoryError: nothing of it is left then.
     """
     try:
-        with beside_in(paths.restore_folder(state.chosen.id), state, repository) as found:
-            text = repository.read(state.chosen.id, os.path.join(state.chosen.folder, _manifest(state).definition))
+        with beside_in(paths.restore_folder(state.chosen.id), state, source) as found:
+            text = source.read(state.chosen.id, os.path.join(state.chosen.folder, _manifest(state).definition))
             told = yield from Definition(spec, state, text, own, work.host, found).steps(work)
     except Exception:
         _give_up(spec.name, own, work)
@@ -146,13 +146,13 @@ def _give_up(name: str, own: Ownership, work: Work) -> None:
     own.remove()
 
 
-def lay_beside(spec: Spec, state: State, repository: Repository, name: str, host: Host) -> dict[str, t.Any]:
+def lay_beside(spec: Spec, state: State, source: Source, name: str, host: Host) -> dict[str, t.Any]:
     """What the backup has beside the disks comes beside the snapshot *name* of the machine that is there. Returns what that says of it.
 
     :raises RepositoryError:
     """
     places = firmware.places(host.definition(spec.name).root)
-    with beside_in(paths.restore_folder(state.chosen.id), state, repository) as found:
+    with beside_in(paths.restore_folder(state.chosen.id), state, source) as found:
         words = [word for word in places if os.path.exists(os.path.join(found, word))]
         if words:
             beside.make_folder(spec.name, name)
@@ -171,13 +171,13 @@ def start(name: str) -> None:
 
 
 @contextlib.contextmanager
-def beside_in(folder: str, state: State, repository: Repository) -> t.Iterator[str]:
+def beside_in(folder: str, state: State, source: Source) -> t.Iterator[str]:
     """The small files that the backup has beside the disks, below *folder*, which is gone then. Yields where."""
     remove(folder)
     inner = os.path.join(state.chosen.folder, BESIDE)
     os.makedirs(folder, mode=0o700)
     try:
-        repository.restore(state.chosen.id, folder, inner)
+        source.restore(state.chosen.id, folder, inner)
         yield os.path.join(folder, inner.lstrip("/"))
     finally:
         remove(folder)

@@ -23,7 +23,9 @@ from ..._storage.volume import Volume, of_guest
 from .. import manifest as manifests
 from ..manifest import Manifest
 from ..stored import Stored, chosen
+from . import source as sources
 from .reading import READING
+from .source import Source
 from .spec import Spec
 from .state import State
 
@@ -43,28 +45,29 @@ def observe(spec: Spec, host: Host) -> State:
 
     :raises ObserveError, RepositoryError:
     """
-    repository, its = choose(spec)
+    source = sources.load(spec, host)
+    its = choose(spec, source)
     record = load_file(host.record("guests", spec.name))
     state = State(power_of(spec.name, record, host), record, its)
     if state.is_there:
         return state
-    manifest = manifests.load(json.loads(repository.read(its.id, os.path.join(its.folder, manifests.FILE))))
+    manifest = manifests.load(json.loads(source.read(its.id, os.path.join(its.folder, manifests.FILE))))
     if its.kind not in READING:
         return state._replace(obstacle=f"a guest of the kind {its.kind} cannot be brought back yet")
-    return _look(spec, state, manifest, repository, host)
+    return _look(spec, state, manifest, source, host)
 
 
-def choose(spec: Spec) -> tuple[Repository, Stored]:
-    """The backup that *spec* means, with its repository.
+def choose(spec: Spec, source: Source) -> Stored:
+    """The backup that *spec* means, of those in *source*.
 
     :raises ObserveError, RepositoryError:
     """
-    repository = load(spec.repository)
-    known = [its for its in repository.list() if its.guest == spec.source and spec.host in (None, its.host)]
-    what = f"{spec.source} in the backup repository {spec.repository}"
+    known = [its for its in source.list() if its.guest == spec.source and spec.host in (None, its.host)]
+    place = "among the copies on this host" if spec.replica else f"in the backup repository {spec.repository}"
+    what = f"{spec.source} {place}"
     if not known:
         raise ObserveError(f"there is no backup of {what}")
-    return repository, chosen(known, spec.backup, spec.at, what)
+    return chosen(known, spec.backup, spec.at, what)
 
 
 def power_of(guest: str, record: GuestRecord, host: Host) -> str:
@@ -78,13 +81,13 @@ def power_of(guest: str, record: GuestRecord, host: Host) -> str:
     return "absent"
 
 
-def _look(spec: Spec, state: State, manifest: Manifest, repository: Repository, host: Host) -> State:
+def _look(spec: Spec, state: State, manifest: Manifest, source: Source, host: Host) -> State:
     drivers, record = drivers_of(host), state.record
     volumes = {item: _volume(spec, item, its, record, state.power) for item, its in manifest.volumes.items()}
     obstacle = _obstacle(spec, state, volumes, host, drivers)
     pools = {volume.pool for volume in volumes.values() if volume.pool in drivers}
     kind = READING[state.chosen.kind]
-    text = repository.read(state.chosen.id, os.path.join(state.chosen.folder, manifest.definition))
+    text = source.read(state.chosen.id, os.path.join(state.chosen.folder, manifest.definition))
     return state._replace(
         manifest=manifest,
         volumes=volumes,

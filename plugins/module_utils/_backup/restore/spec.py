@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # PURE
-"""What the user wrote of a guest that comes out of a backup: the mother of its options."""
+"""What the user wrote of a guest that comes out of a backup, or of a copy that another host has sent: the mother of its options."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def _parse_moment(key: str, value: t.Any) -> str:
 
 OPTIONS = Options(
     Option("name", check=NAME, home=TASK, required=True),
-    Option("repository", check=ITEM_NAME, home=TASK, required=True),
+    Option("repository", check=ITEM_NAME, home=TASK),
+    Option("replica", "bool", home=TASK, default=False),
     Option("backup", check=Check(_parse_backup, _BACKUP), home=TASK),
     Option("at", check=Check(_parse_moment, _MOMENT), home=TASK),
     Option("host", check=LINE, home=TASK),
@@ -54,18 +55,20 @@ OPTIONS = Options(
 ARGUMENTS = OPTIONS.arguments()
 CONSTRAINTS: dict[str, t.Any] = {"mutually_exclusive": [["backup", "at"]], "required_together": [["paths", "to"]]}
 # What is said of a guest that comes back whole.
-_WHOLE = ("as", "pool", "network", "start", "allow")
+_WHOLE = ("replica", "as", "pool", "network", "start", "allow")
 
 
 class Spec(t.NamedTuple):
     """The backup of the guest *source* that is meant, and the guest *name* that shall come of it. ``None`` is not written.
 
-    With *paths* only these files come out of it, into the folder *to*.
+    It is in the *repository*, or where *replica* is set among the copies on this host. With *paths* only these files come out of it, into the
+    folder *to*.
     """
 
     source: str
     name: str
-    repository: str
+    repository: str = ""
+    replica: bool = False
     backup: str = LATEST
     at: float | None = None
     host: str | None = None
@@ -95,6 +98,8 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
         raise SpecError("at: goes without backup. Write one of the two", key="at")
     if bool(values.get("paths")) != (values.get("to") is not None):
         raise SpecError("to: goes with paths. Write both", key="to")
+    if bool(values.get("replica")) == (values.get("repository") is not None):
+        raise SpecError("repository: is needed, or replica. Write one of the two", key="repository")
     for key in _WHOLE if values.get("paths") else ():
         if values.get(key):
             raise SpecError(f"{key}: is nothing of single files. Leave it away, or leave paths away", key=key)
