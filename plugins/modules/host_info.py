@@ -189,7 +189,7 @@ replicas:
   sample: [{guest: jellyfin, kind: container, origin: pve1, pool: far, made: "2026-11-27T22:15:00Z", age: 312, consistent: crash,
     bytes: 734003200, path: /srv/far/+replicas/pve1/jellyfin/20261127T221500123Z}]
 replications:
-  description: When the guests of this host were replicated last, by each job.
+  description: When the guests of this host were replicated last, by each job that is of them.
   returned: always
   type: list
   elements: dict
@@ -218,11 +218,73 @@ replications:
       description: How many seconds ago that was. Null where there is none.
       returned: always
       type: int
+    status:
+      description:
+        - V(ok); V(failed) where the last run of the job did not bring it there; V(overdue) where that did not run when it should have; V(waits) before
+          its first run.
+      returned: always
+      type: str
     error:
       description: Why the last run failed. Null where it went well.
       returned: always
       type: str
-  sample: [{job: spare, guest: jellyfin, target: pve2, pool: far, made: "2026-11-27T22:15:00Z", age: 312, error: null}]
+  sample: [{job: spare, guest: jellyfin, target: pve2, pool: far, status: ok, made: "2026-11-27T22:15:00Z", age: 312, error: null}]
+replication_jobs:
+  description: The jobs of replication of the host, and how each went.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The job.
+      returned: always
+      type: str
+    target:
+      description: The host that it replicates to.
+      returned: always
+      type: str
+    pool:
+      description: The storage pool there.
+      returned: always
+      type: str
+    schedule:
+      description: When it runs, as for C(OnCalendar) of systemd.
+      returned: always
+      type: str
+    result:
+      description: V(ok) or V(failed), of its last run; null before that.
+      returned: always
+      type: str
+    began:
+      description: When its last run began, in UTC.
+      returned: always
+      type: str
+    ended:
+      description: When it ended, in UTC.
+      returned: always
+      type: str
+    seconds:
+      description: How long it took.
+      returned: always
+      type: float
+    error:
+      description: Why it came to no guest, or not to its end; null where it did.
+      returned: always
+      type: str
+    failed:
+      description: The guests that it failed for, each with why.
+      returned: always
+      type: dict
+    due:
+      description: When it was to run next, or should have run since, in UTC; null where systemd could not be asked.
+      returned: always
+      type: str
+    overdue:
+      description: Whether that is more than an hour ago, and it does not run right now.
+      returned: always
+      type: bool
+  sample: [{name: spare, target: pve2, pool: far, schedule: hourly, result: ok, began: "2026-11-28T02:00:01Z", ended: "2026-11-28T02:00:09Z",
+    seconds: 8.1, error: null, failed: {}, due: "2026-11-28T03:00:00Z", overdue: false}]
 quarantine:
   description: What was deleted of guests and lies in the quarantine of the storage pools, in the order in which it goes.
   returned: always

@@ -34,9 +34,9 @@ def lab_report(
     """All hosts as one: whether anything ``drifted``, the ``hosts`` with their resources, and ``entries`` for a table.
 
     *results* are dictionaries with the ``hypervisor``, the ``result`` of its layout, and where it is known the last ``switch`` of its network,
-    what lies in its ``quarantine``, and the ``backups`` of its guests. With *parts*, as ``share`` tells them, each resource has what is
-    declared of it too, without secrets, and a guest whose options cannot be read is there with its error. The status of a resource is one of
-    those that ``status`` tells.
+    what lies in its ``quarantine``, and the ``backups`` and ``replications`` of its guests. With *parts*, as ``share`` tells them, each
+    resource has what is declared of it too, without secrets, and a guest whose options cannot be read is there with its error. The status of a
+    resource is one of those that ``status`` tells.
 
     :raises AnsibleFilterError: for what is no result of the module.
     """
@@ -51,6 +51,7 @@ def lab_report(
         told["switch"] = dict(each.get("switch") or {})
         told["quarantine"] = list(each.get("quarantine") or ())
         told["backups"] = list(each.get("backups") or ())
+        told["replications"] = list(each.get("replications") or ())
         told["drifted"] = told["drifted"] or bool(missed(each["hypervisor"], told, known_hosts))
         told["unlisted"] = [guest for guest in told["unlisted"] if not lives_on(each["hypervisor"], guest, known_hosts)]
         known = hosts.setdefault(each["hypervisor"], told)
@@ -60,6 +61,7 @@ def lab_report(
             known["error"] = known["error"] or told["error"]
             known["quarantine"] = known["quarantine"] or told["quarantine"]
             known["backups"] = known["backups"] or told["backups"]
+            known["replications"] = known["replications"] or told["replications"]
     for name, error in errors.items():
         its_host = hosts.get(known_hosts[name]["guest_hypervisor"])
         if its_host is not None:
@@ -75,6 +77,10 @@ def lab_report(
         ],
         "backups": sorted(
             (backup(name, its) for name, told in hosts.items() for its in told["backups"]),
+            key=lambda its: (BACKUP_WORDS.index(its["status"]), its["host"], its["guest"]),
+        ),
+        "replications": sorted(
+            (replication(name, its) for name, told in hosts.items() for its in told["replications"]),
             key=lambda its: (BACKUP_WORDS.index(its["status"]), its["host"], its["guest"]),
         ),
         "quarantine": [lying(name, its) for name, told in hosts.items() for its in told["quarantine"]],
@@ -108,6 +114,13 @@ def backup(hypervisor: str, its: t.Mapping[str, t.Any]) -> Told:
     }
 
 
+def replication(hypervisor: str, its: t.Mapping[str, t.Any]) -> Told:
+    """A line of what a host knows of the newest copy of one guest on another."""
+    age = None if its["age"] is None else show_span(its["age"])
+    told = {key: its[key] for key in ("guest", "status", "job", "target")}
+    return {"host": hypervisor, **told, "last": its["made"], "age": age, "why": its["error"]}
+
+
 def rounded(size: int | None) -> str | None:
     if size is None:
         return None
@@ -115,22 +128,29 @@ def rounded(size: int | None) -> str | None:
 
 
 def missed(hypervisor: str, told: Told, hostvars: t.Mapping[str, t.Any]) -> list[Told]:
-    """The guests whose backup failed, or is not made when it should be, by a job that the inventory has: that is no less declared than they are."""
-    jobs = dictionaries(hostvars.get(hypervisor, {}).get("hypervisor_backup_jobs"))
-    declared_jobs = {str(job.get("name")) for job in jobs if job.get("state") != "absent"}
+    """The guests whose backup or copy failed, or is not made when it should be, by a job that the inventory has: that is no less declared than
+    they are.
+    """
+    backups = ((its, its["jobs"], (its.get("failure") or {}).get("error")) for its in told["backups"])
+    copies = ((its, [its["job"]], its["error"]) for its in told["replications"])
     return [
         {
             "host": hypervisor,
-            "kind": "backup",
+            "kind": kind,
             "name": its["guest"],
             "status": its["status"],
-            "differences": (its.get("failure") or {}).get("error")
-            if its["status"] == "failed"
-            else "its job did not run",
+            "differences": error if its["status"] == "failed" else "its job did not run",
         }
-        for its in told["backups"]
-        if its["status"] in BACKUP_TROUBLE and declared_jobs.intersection(its["jobs"])
+        for kind, things in (("backup", backups), ("replication", copies))
+        for its, jobs, error in things
+        if its["status"] in BACKUP_TROUBLE and declared_jobs(hypervisor, kind, hostvars).intersection(jobs)
     ]
+
+
+def declared_jobs(hypervisor: str, kind: str, hostvars: t.Mapping[str, t.Any]) -> set[str]:
+    """The jobs of that kind that the inventory has."""
+    jobs = dictionaries(hostvars.get(hypervisor, {}).get(f"hypervisor_{kind}_jobs"))
+    return {str(job.get("name")) for job in jobs if job.get("state") != "absent"}
 
 
 def lives_on(hypervisor: str, guest: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any]) -> bool:

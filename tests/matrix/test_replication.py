@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.restore.resource import GuestRestore
+from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.plugins.module_utils._listing.host import read_host_info
 from ansible_collections.homelab.hybrid.tests.harness import backups
@@ -130,6 +133,19 @@ def test_the_age_of_copies_is_told_on_both_hosts() -> None:
     assert Path(copy["path"]).parent == COPIES
     (went,) = told["replications"]
     assert (went["job"], went["guest"], went["made"], went["error"]) == (JOB, ct.NAME, copy["made"], None)
+    assert (went["status"], told["replication_jobs"][0]["result"]) == ("ok", "ok")
+
+
+def test_the_moment_of_copies_is_there_for_prometheus() -> None:
+    ct.make(state="stopped")
+    Path(paths.METRICS).mkdir(parents=True)
+    try:
+        replicate()
+        lines = Path(paths.metrics_file()).read_text(encoding="utf-8").splitlines()
+    finally:
+        shutil.rmtree(paths.METRICS)
+    values = [line.rpartition(" ")[2] for line in lines if "_timestamp_seconds{" in line and ct.NAME in line]
+    assert len(values) == 2 and all(0 <= time.time() - float(value) < 300 for value in values), lines
 
 
 def test_a_container_comes_up_from_its_copy_when_its_own_host_is_gone() -> None:
@@ -165,7 +181,7 @@ def test_beside_its_guest_a_copy_is_looked_at_under_another_name() -> None:
     paths_of_all = ["state", "backup", "volumes[rootfs]", "networks[lan].mac", "networks[lan].bridge"]
     check_run_again(RESTORE, params, paths_of_all)
     assert (ct.state(), ct.state(other), ct.inside("hostname", name=other)) == ("RUNNING", "RUNNING", other)
-    assert replicate()["copies"] == 1
+    assert len(copies()) == 1
 
 
 def test_what_is_kept_of_a_guest_that_is_gone_goes() -> None:

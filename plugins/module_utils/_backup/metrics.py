@@ -14,11 +14,11 @@ from .stored import seconds_of
 
 Told = t.Mapping[str, t.Any]
 Labels = t.Mapping[str, t.Any]
-_PREFIX = "homelab_hybrid_backup_"
+_PREFIX = "homelab_hybrid_"
 
 
 class _Metric(t.NamedTuple):
-    """One name, in what one reads of each thing; ``None`` where there is nothing to say of it."""
+    """One name, after what it is of, in what one reads of each thing; ``None`` where there is nothing to say of it."""
 
     name: str
     help: str
@@ -65,13 +65,15 @@ _OF_DRILLS = (
         lambda its: its["recovery_seconds"],
     ),
 )
-_OF_JOBS = (
+_OF_RUNS = (
     _Metric("job_success", "Whether the last run of the job went well.", lambda its: _is(its["result"])),
     _Metric("job_last_run_timestamp_seconds", "When the last run of the job began.", lambda its: _moment(its["began"])),
     _Metric("job_duration_seconds", "How long the last run of the job took.", lambda its: its["seconds"]),
     _Metric(
         "job_due_timestamp_seconds", "When the job is to run next, or should have run.", lambda its: _moment(its["due"])
     ),
+)
+_OF_VERIFICATIONS = (
     _Metric(
         "verify_success",
         "Whether the last reading of the repository found what was stored.",
@@ -83,33 +85,66 @@ _OF_JOBS = (
         lambda its: _moment((its["verify"] or {}).get("when")),
     ),
 )
+_OF_REPLICATIONS = (
+    _Metric(
+        "last_success_timestamp_seconds",
+        "The moment that the newest copy of the guest on the other host is of.",
+        lambda its: _moment(its["made"]),
+    ),
+)
+_OF_REPLICAS = (
+    _Metric(
+        "timestamp_seconds",
+        "The moment that the newest copy of a guest of another host is of.",
+        lambda its: _moment(its["made"]),
+    ),
+)
 
 
-def metrics(backups: t.Sequence[Told], jobs: t.Sequence[Told]) -> str:
-    """The text for the ``backups`` and ``backup_jobs`` that ``seen`` tells."""
+def metrics(seen: t.Mapping[str, t.Sequence[Told]], replicas: t.Sequence[Told]) -> str:
+    """The text for what ``seen`` tells, and for the *replicas* that lie here, the newest of each guest first."""
+    backups, jobs, replications = seen["backups"], seen["backup_jobs"], seen["replications"]
     made = [
         ({"guest": its["guest"], "job": its["backup"]["job"], "repository": its["backup"]["repository"]}, its["backup"])
         for its in backups
         if its["backup"]
     ]
     tried = [({"guest": its["guest"], "job": its["drill"]["job"]}, its["drill"]) for its in backups if its["drill"]]
+    newest = {(its["guest"], its["origin"], its["pool"]): its for its in reversed(replicas)}
     lines = [
-        *_lines(_OF_GUESTS, [({"guest": its["guest"], "kind": its["kind"]}, its) for its in backups]),
-        *_lines(_OF_BACKUPS, made),
-        *_lines(_OF_DRILLS, tried),
-        *_lines(_OF_JOBS, [({"job": its["name"], "repository": its["repository"]}, its) for its in jobs]),
+        *_lines("backup_", _OF_GUESTS, [({"guest": its["guest"], "kind": its["kind"]}, its) for its in backups]),
+        *_lines("backup_", _OF_BACKUPS, made),
+        *_lines("backup_", _OF_DRILLS, tried),
+        *_lines(
+            "backup_",
+            (*_OF_RUNS, *_OF_VERIFICATIONS),
+            [({"job": its["name"], "repository": its["repository"]}, its) for its in jobs],
+        ),
+        *_lines(
+            "replication_", _OF_REPLICATIONS, [(_told(its, "guest", "job", "target"), its) for its in replications]
+        ),
+        *_lines(
+            "replication_",
+            _OF_RUNS,
+            [({"job": its["name"], "target": its["target"]}, its) for its in seen["replication_jobs"]],
+        ),
+        *_lines("replica_", _OF_REPLICAS, [(_told(its, "guest", "origin", "pool"), its) for its in newest.values()]),
     ]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _lines(kinds: t.Iterable[_Metric], things: t.Sequence[tuple[Labels, Told]]) -> t.Iterator[str]:
+def _told(its: Told, *keys: str) -> Labels:
+    return {key: its[key] for key in keys}
+
+
+def _lines(of: str, kinds: t.Iterable[_Metric], things: t.Sequence[tuple[Labels, Told]]) -> t.Iterator[str]:
     for kind in kinds:
         values = [(labels, kind.value(its)) for labels, its in things]
         known = [(labels, value) for labels, value in values if value is not None]
         if known:
-            yield f"# HELP {_PREFIX}{kind.name} {kind.help}"
-            yield f"# TYPE {_PREFIX}{kind.name} gauge"
-            yield from (f"{_PREFIX}{kind.name}{{{_shown(labels)}}} {_number(value)}" for labels, value in known)
+            yield f"# HELP {_PREFIX}{of}{kind.name} {kind.help}"
+            yield f"# TYPE {_PREFIX}{of}{kind.name} gauge"
+            yield from (f"{_PREFIX}{of}{kind.name}{{{_shown(labels)}}} {_number(value)}" for labels, value in known)
 
 
 def _shown(labels: Labels) -> str:

@@ -28,6 +28,7 @@ from .drill.plan import Tried
 from .drill.trying import clear_all as clear_drills
 from .metrics import metrics
 from .replication import sending
+from .replication.copies import read_replicas
 from .replication.receiving import Receiver
 from .repository import Repository
 from .schedule.sheet import sheet_of
@@ -110,8 +111,8 @@ def _measured(is_well: bool) -> bool:
     """*is_well*, when it was told to who measures the host; that nobody could be told makes no backup a bad one."""
     try:
         if os.path.isdir(paths.METRICS):
-            seen = read_backups(Host())
-            atomic.write_file(paths.metrics_file(), metrics(seen["backups"], seen["backup_jobs"]))
+            host = Host()
+            atomic.write_file(paths.metrics_file(), metrics(read_backups(host), read_replicas(host)))
     except (HybridError, OSError) as exc:
         say(f"<4>{paths.metrics_file()} could not be written: {exc}")
     return is_well
@@ -168,7 +169,7 @@ def _sheet(words: t.Any) -> bool:
 
 
 def _replicate(words: t.Any) -> bool:
-    return sending.run(_named(words.job, _jobs().replications, "replication"), Host(), say)
+    return _measured(sending.run(_named(words.job, _jobs().replications, "replication"), Host(), say))
 
 
 def _replica(words: t.Any) -> bool:
@@ -182,6 +183,7 @@ def _replica(words: t.Any) -> bool:
         receiver.beside(sys.stdin.buffer)
     else:
         told = receiver.finish(asked["identities"], int(asked["keep"]))
+        _measured(True)
     if told is not None:
         sys.stdout.write(json.dumps(told) + "\n")
     return True

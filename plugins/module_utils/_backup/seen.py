@@ -15,10 +15,12 @@ from .._core import atomic, command, paths
 from .._core.errors import HybridError
 from .._core.units import show_moment
 from .._guest.options import TAGS
+from .._guest.record import GuestRecord
 from .._host.snapshot import Host
-from .config import Job, load
+from .config import Job, Replication, load
 from .guests import guests_there
 from .history import FAILED, OK, Told, loaded
+from .schedule.spec import REPLICATIONS
 from .schedule.units import service_of, timer_of
 from .stored import seconds_of
 
@@ -32,12 +34,13 @@ _ELAPSES = re.compile(r"^\s*(?:Next elapse|\(in UTC\)): \S+ (\d{4}-\d\d-\d\d) (\
 
 
 def read_backups(host: Host, now: float | None = None) -> dict[str, list[Told]]:
-    """The ``backups`` of each guest of the host that this collection knows, and the ``backup_jobs``.
+    """The ``backups`` of each guest of the host that this collection knows, and the ``backup_jobs``; and what ``read_replications`` reads.
 
     :raises ObserveError: when the file of the jobs cannot be read.
     """
     moment = time.time() if now is None else now
-    jobs = load(atomic.read_text(paths.BACKUP_CONFIG)).backups
+    declared = load(atomic.read_text(paths.BACKUP_CONFIG))
+    jobs = declared.backups
     reports = {
         path.removesuffix(".json"): loaded(atomic.read_text(f"{paths.REPORT}/{path}")) for path in _report_files()
     }
@@ -56,7 +59,49 @@ def read_backups(host: Host, now: float | None = None) -> dict[str, list[Told]]:
             for name, its in guests.items()
         ],
         "backup_jobs": [told[name] for name in sorted(told)],
+        **_replications(declared.replications, guests, moment),
     }
+
+
+def _replications(
+    jobs: t.Mapping[str, Replication], guests: t.Mapping[str, GuestRecord], now: float
+) -> dict[str, list[Told]]:
+    """The ``replications`` of guests of the host to others by each job that is of them, and the ``replication_jobs``."""
+    found: list[Told] = []
+    told: list[Told] = []
+    for name, job in sorted(jobs.items()):
+        report = loaded(atomic.read_text(paths.replication_report(name)))
+        ran = _ran(job.schedule, report, timer_of(name, REPLICATIONS), service_of(name, REPLICATIONS), now)
+        told.append({"name": name, "target": job.host, "pool": job.pool, **ran})
+        for guest, its in guests.items():
+            if job.wants(guest, its.value(TAGS)):
+                found.append(_replication(guest, name, job, report, now, is_overdue=ran["overdue"]))
+    return {"replications": found, "replication_jobs": told}
+
+
+def _replication(guest: str, name: str, job: Replication, report: Told, now: float, *, is_overdue: bool) -> Told:
+    results = (report.get("last") or {}).get(guest) or {}
+    went, failed = results.get(OK) or {}, _failure(guest, report, results.get(FAILED)) or {}
+    made = _seconds(went.get("made"))
+    is_failed = str(failed.get("when", "")) > str(went.get("when", ""))
+    return {
+        "job": name,
+        "guest": guest,
+        "target": job.host,
+        "pool": job.pool,
+        "status": FAILED if is_failed else OVERDUE if is_overdue else WAITS if made is None else OK,
+        "made": went.get("made"),
+        "age": None if made is None else max(0, int(now - made)),
+        "error": failed.get("error") if is_failed else None,
+    }
+
+
+def _failure(guest: str, report: Told, last: Told | None) -> Told | None:
+    """How *guest* failed last in the job of *report*. Where that came not as far as its guests, each of them did."""
+    if not report.get("error") or any(its.get("guest") == guest for its in report.get("guests") or ()):
+        return last
+    whole = {"when": report["began"], "error": report["error"]}
+    return max((last, whole), key=lambda its: str((its or {}).get("when", "")))
 
 
 def _report_files() -> list[str]:
@@ -69,13 +114,22 @@ def _report_files() -> list[str]:
 
 
 def _job(job: Job, report: Told, now: float) -> Told:
-    began = _seconds(report.get("began"))
-    due = _next(job.schedule, max(began or 0.0, _written(job.name)))
+    ran = _ran(job.schedule, report, timer_of(job.name), service_of(job.name), now)
     verify = loaded(atomic.read_text(paths.verify_report(job.name)))
     return {
         "name": job.name,
         "repository": job.repository,
-        "schedule": job.schedule,
+        **ran,
+        "verify": verify or None,
+    }
+
+
+def _ran(schedule: str, report: Told, timer: str, service: str, now: float) -> Told:
+    """How the last run of a job went, by its *report*, and when it is to run."""
+    began = _seconds(report.get("began"))
+    due = _next(schedule, max(began or 0.0, _written(timer)))
+    return {
+        "schedule": schedule,
         "result": report.get("result"),
         "began": report.get("began"),
         "ended": report.get("ended"),
@@ -83,8 +137,7 @@ def _job(job: Job, report: Told, now: float) -> Told:
         "error": report.get("error"),
         "failed": {its["guest"]: its["error"] for its in report.get("guests") or () if its.get("result") == FAILED},
         "due": None if due is None else show_moment(due),
-        "overdue": due is not None and due + _LATE_SECONDS < now and not _runs(job.name),
-        "verify": verify or None,
+        "overdue": due is not None and due + _LATE_SECONDS < now and not _runs(service),
     }
 
 
@@ -98,13 +151,9 @@ def _guest(
 ) -> Told:
     entries = {job: (report.get("last") or {}).get(name) or {} for job, report in reports.items()}
     backup = _newest({job: its[OK] for job, its in entries.items() if OK in its})
-    failure = _newest({job: its[FAILED] for job, its in entries.items() if FAILED in its})
-    # Where a job came not as far as its guests, each of them has no backup of it.
-    for job in jobs:
-        report = reports.get(job, {})
-        if report.get("error") and not any(its.get("guest") == name for its in report.get("guests") or ()):
-            whole = {"job": job, "when": report["began"], "error": report["error"]}
-            failure = max((failure, whole), key=lambda its: str((its or {}).get("when", "")))
+    failures = {job: its.get(FAILED) for job, its in entries.items()}
+    failures |= {job: _failure(name, reports.get(job, {}), failures.get(job)) for job in jobs}
+    failure = _newest({job: its for job, its in failures.items() if its})
     return {
         "guest": name,
         "kind": kind,
@@ -155,10 +204,10 @@ def _status(backup: Told | None, failure: Told | None, jobs: t.Mapping[str, Told
     return OK if jobs else NO_LONGER
 
 
-def _written(job: str) -> float:
+def _written(timer: str) -> float:
     """When the timer was written, in seconds since 1970: a time before that is none that it missed."""
     try:
-        return os.stat(timer_of(job)).st_mtime
+        return os.stat(timer).st_mtime
     except FileNotFoundError:
         return 0.0
 
@@ -174,8 +223,8 @@ def _next(schedule: str, after: float) -> float | None:
     return None if found is None else _seconds(f"{found[1]}T{found[2]}Z")
 
 
-def _runs(job: str) -> bool:
-    told = command.run(["systemctl", "show", "--property=ActiveState", "--", service_of(job)], check=False)
+def _runs(service: str) -> bool:
+    told = command.run(["systemctl", "show", "--property=ActiveState", "--", service], check=False)
     return "ActiveState=activating" in told.splitlines()
 
 

@@ -39,7 +39,7 @@ def read_host_info(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any
 
     :raises SpecError, ObserveError:
     """
-    from .._backup.replication.copies import read_replication
+    from .._backup.replication.copies import read_replicas
     from .._backup.seen import read_backups  # the role asks for the rest alone
     from .._guest.quarantine import read_quarantine
 
@@ -47,7 +47,7 @@ def read_host_info(params: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any
         **read_host(params, host),
         "quarantine": read_quarantine(host),
         **read_backups(host),
-        **read_replication(host),
+        "replicas": read_replicas(host),
     }
 
 

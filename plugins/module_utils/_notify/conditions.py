@@ -19,6 +19,7 @@ _WORDS = {
     "homelab-hybrid-backup": "backup",
     "homelab-hybrid-backup-verify": "verify",
     "homelab-hybrid-backup-drill": "drill",
+    "homelab-hybrid-replicate": "replication",
 }
 
 
@@ -30,21 +31,21 @@ class Condition(t.NamedTuple):
     happened: bool = False
 
 
-def of_jobs(jobs: t.Iterable[Told]) -> t.Iterator[Condition]:
-    """What is wrong of ``backup_jobs``, as ``_backup.seen`` has them."""
+def of_jobs(jobs: t.Iterable[Told], what: str = "backup") -> t.Iterator[Condition]:
+    """What is wrong of ``backup_jobs``, or of those of another kind, *what*, as ``_backup.seen`` has them."""
     for job in jobs:
         name = job["name"]
         if job["result"] == "failed":
             whys = [job["error"]] if job["error"] else [f"{guest}: {why}" for guest, why in job["failed"].items()]
             yield Condition(
-                f"backup {name} failed", f"The backup job {name} failed at {job['ended']}: {'; '.join(whys)}"
+                f"{what} {name} failed", f"The {what} job {name} failed at {job['ended']}: {'; '.join(whys)}"
             )
         if job["overdue"]:
             last = f"ran last at {job['began']}" if job["began"] else "has never run"
             yield Condition(
-                f"backup {name} overdue", f"The backup job {name} did not run: it was due at {job['due']}, and {last}"
+                f"{what} {name} overdue", f"The {what} job {name} did not run: it was due at {job['due']}, and {last}"
             )
-        verify = job["verify"] or {}
+        verify = job.get("verify") or {}
         if verify.get("result") == "failed":
             yield Condition(
                 f"verify {name} failed",

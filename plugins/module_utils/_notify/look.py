@@ -46,6 +46,7 @@ def look(host: Host) -> tuple[list[Condition], Well]:
         seen = read_backups(host)
         well.update(_well(seen["backup_jobs"]))
         yield from of_jobs(seen["backup_jobs"])
+        yield from of_jobs(seen["replication_jobs"], "replication")
         yield from of_drills(seen["backups"])
 
     part("the backups", backups)

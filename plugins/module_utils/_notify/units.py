@@ -21,6 +21,7 @@ _TOLD = (
     "homelab-hybrid-backup@.service",
     "homelab-hybrid-backup-verify@.service",
     "homelab-hybrid-backup-drill@.service",
+    "homelab-hybrid-replicate@.service",
     "homelab-hybrid-quarantine.service",
 )
 

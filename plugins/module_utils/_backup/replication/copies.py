@@ -11,17 +11,14 @@ import os
 import time
 import typing as t
 
-from ..._core import atomic, paths
+from ..._core import atomic
 from ..._core.errors import ObserveError
 from ..._core.units import show_moment
 from ..._host.snapshot import Host
 from ..._storage.choice import drivers_of
 from ..._storage.driver import SEND
 from .. import manifest as manifests
-from ..config import load as load_jobs
-from ..history import FAILED, OK, loaded
 from ..manifest import Manifest
-from ..stored import seconds_of
 from .naming import FOLDER, MOMENT
 
 
@@ -65,42 +62,20 @@ def _manifest(folder: str) -> Manifest | None:
         return None
 
 
-def read_replication(host: Host, now: float | None = None) -> dict[str, list[dict[str, t.Any]]]:
-    """The ``replicas`` that lie here, and the ``replications`` of guests of this host: when each went to another one last."""
-    moment = time.time() if now is None else now
-    replicas = [
+def read_replicas(host: Host) -> list[dict[str, t.Any]]:
+    """What is told of the copies that lie here."""
+    now = time.time()
+    return [
         {
             "guest": its.manifest.guest,
             "kind": its.manifest.kind,
             "origin": its.origin,
             "pool": its.pool,
             "made": show_moment(its.manifest.made),
-            "age": max(0, int(moment - its.manifest.made)),
+            "age": max(0, int(now - its.manifest.made)),
             "consistent": its.manifest.consistent,
             "bytes": its.manifest.used_bytes,
             "path": its.folder,
         }
         for its in copies_of(host)
     ]
-    return {"replicas": replicas, "replications": _replications(moment)}
-
-
-def _replications(now: float) -> list[dict[str, t.Any]]:
-    found = []
-    for name, job in sorted(load_jobs(atomic.read_text(paths.BACKUP_CONFIG)).replications.items()):
-        last = loaded(atomic.read_text(paths.replication_report(name))).get("last") or {}
-        for guest, results in sorted(last.items()):
-            went, failed = results.get(OK) or {}, results.get(FAILED) or {}
-            made = seconds_of(went["made"]) if went else None
-            found.append(
-                {
-                    "job": name,
-                    "guest": guest,
-                    "target": job.host,
-                    "pool": job.pool,
-                    "made": went.get("made"),
-                    "age": None if made is None else max(0, int(now - made)),
-                    "error": failed.get("error") if str(failed.get("when")) > str(went.get("when", "")) else None,
-                }
-            )
-    return found

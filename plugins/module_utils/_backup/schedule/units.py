@@ -12,23 +12,24 @@ from __future__ import annotations
 import typing as t
 
 from ..._core import paths
-from .spec import REPLICATIONS
+from .spec import JOBS, REPLICATIONS
 
 FOLDER = "/etc/systemd/system"
 _MARK = "# Written by homelab.hybrid (hypervisor_backup_jobs, hypervisor_replication_jobs)."
 PROGRAM = paths.PROGRAMS + "/homelab-hybrid-backup"
 _RUN, _VERIFY, _DRILL = "homelab-hybrid-backup", "homelab-hybrid-backup-verify", "homelab-hybrid-backup-drill"
 _REPLICATE = "homelab-hybrid-replicate"
+_BY_AREA = {JOBS: _RUN, REPLICATIONS: _REPLICATE}
 
 
-def timer_of(job: str) -> str:
-    """The file of the timer of *job*."""
-    return f"{FOLDER}/{_RUN}@{job}.timer"
+def timer_of(job: str, area: str = JOBS) -> str:
+    """The file of the timer of *job*, of that list."""
+    return f"{FOLDER}/{_BY_AREA[area]}@{job}.timer"
 
 
-def service_of(job: str) -> str:
+def service_of(job: str, area: str = JOBS) -> str:
     """The unit that runs *job*."""
-    return f"{_RUN}@{job}.service"
+    return f"{_BY_AREA[area]}@{job}.service"
 
 
 def timers(units: t.Mapping[str, str]) -> list[str]:

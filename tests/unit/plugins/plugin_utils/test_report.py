@@ -244,6 +244,23 @@ def test_a_backup_that_a_declared_job_did_not_make_is_drift(
     assert found["hosts"]["alpha"]["backups"] == [its]
 
 
+@pytest.mark.parametrize(
+    ("status", "state", "is_drift"),
+    [("ok", "present", False), ("overdue", "present", True), ("failed", "present", True), ("failed", "absent", False)],
+)
+def test_a_copy_that_a_declared_job_did_not_bring_is_drift(status: str, state: str, is_drift: bool) -> None:
+    its = {"job": "spare", "guest": "web", "target": "pve2", "pool": "main", "status": status, "age": 7300}
+    its |= {"made": "2026-11-28T02:30:00Z", "error": "away" if status == "failed" else None}
+    hostvars = {"alpha": {"hypervisor_replication_jobs": [{"name": "spare", "state": state}]}}
+    told = {"hypervisor": "alpha", "result": {"resources": []}, "replications": [its]}
+    found = lab_report([told], None, hostvars)
+    assert (found["drifted"], len(found["entries"])) == (is_drift, int(is_drift))
+    (line,) = found["replications"]
+    assert (
+        line | {"host": "alpha", "last": its["made"], "age": "2 hours", "target": "pve2", "why": its["error"]} == line
+    )
+
+
 def test_the_table_of_backups_begins_with_what_is_wrong() -> None:
     each = [
         backed_up("ok"),

@@ -40,7 +40,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     for name in ("STATE", "BACKUP", "REPORT", "DRILL_REPORTS"):
         monkeypatch.setattr(paths, name, str(tmp_path / name.lower()))
     monkeypatch.setattr(paths, "BACKUP_CONFIG", str(tmp_path / "jobs.json"))
-    monkeypatch.setattr(seen, "timer_of", lambda job: str(tmp_path / f"{job}.timer"))
+    monkeypatch.setattr(seen, "timer_of", lambda job, *dummy: str(tmp_path / f"{job}.timer"))
     monkeypatch.setattr(Host, "guest_records", {"web": Record("guests", "web", {"schema": 1, "kind": "container"})})
     monkeypatch.setattr(Host, "containers", {"web": None})
     monkeypatch.setattr(Host, "domains", {})
@@ -177,3 +177,46 @@ def test_a_reading_of_the_repository_is_told(host: Host) -> None:
     }
     Path(paths.verify_report("nightly")).write_text(json.dumps(verify), encoding="utf-8")
     assert nightly(host)["verify"] == verify
+
+
+REPLICATED = {"guest": "web", "result": "ok", "when": "2026-11-28T02:00:01Z", "made": "2026-11-28T02:00:00Z"}
+LOST = {"guest": "web", "result": "failed", "when": "2026-11-28T03:00:01Z", "error": "it broke off"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "more", "now", "status", "age"),
+    [
+        ([], {}, "2026-11-28T02:10:00Z", "waits", None),
+        ([REPLICATED], {}, "2026-11-28T02:10:00Z", "ok", 600),
+        ([REPLICATED, LOST], {}, "2026-11-28T03:10:00Z", "failed", 4200),
+        ([REPLICATED], {"error": "pve2 is away"}, "2026-11-28T03:10:00Z", "failed", 4200),
+        ([REPLICATED], {}, "2026-11-28T04:10:00Z", "overdue", 7800),
+    ],
+)
+def test_the_age_of_the_copy_on_another_host_is_told(
+    host: Host,
+    tmp_path: Path,
+    entries: list[dict[str, t.Any]],
+    more: dict[str, t.Any],
+    now: str,
+    status: str,
+    age: int | None,
+) -> None:
+    job = {"host": "pve2", "pool": "main", "schedule": "hourly"}
+    declared = {"schema": 1, "jobs": {}, "replications": {"spare": job, "other": {**job, "guests": ["mail"]}}}
+    Path(paths.BACKUP_CONFIG).write_text(json.dumps(declared), encoding="utf-8")
+    for name in ("spare", "other"):
+        (tmp_path / f"{name}.timer").touch()
+        os.utime(tmp_path / f"{name}.timer", (seconds_of("2026-11-28T02:00:00Z"),) * 2)
+    if entries:
+        last = {"web": {its["result"]: its for its in entries}}
+        told = {"began": "2026-11-28T02:00:00Z", "result": "ok", "guests": entries, "last": last}
+        if more:
+            told |= {"began": "2026-11-28T03:00:00Z", "guests": [], **more}
+        Path(paths.replication_report("spare")).parent.mkdir(parents=True)
+        Path(paths.replication_report("spare")).write_text(json.dumps(told), encoding="utf-8")
+    found = seen.read_backups(host, seconds_of(now))
+    (its,) = found["replications"]
+    assert (its["guest"], its["job"], its["target"], its["status"], its["age"]) == ("web", "spare", "pve2", status, age)
+    assert its["error"] == (more.get("error") or "it broke off" if status == "failed" else None)
+    assert {its["name"]: its["overdue"] for its in found["replication_jobs"]}["spare"] is (status == "overdue")

@@ -108,6 +108,13 @@ def test_what_is_wrong_of_a_job(job: dict[str, t.Any], key: str | None, says: st
     assert all(says in its.text for its in found)
 
 
+def test_a_replication_that_did_not_run_is_told_as_one() -> None:
+    found = list(of_jobs([{**JOB, "overdue": True, "due": "T1", "began": "T0"}], "replication"))
+    assert [its.key for its in found] == ["replication nightly overdue"] and "The replication job" in found[0].text
+    failed = {its.key for its in of_jobs([{**JOB, "result": "failed", "error": "away"}], "replication")}
+    assert not list(of_units(["homelab-hybrid-replicate@nightly.service"], failed))
+
+
 @pytest.mark.parametrize(
     ("pool", "is_told"),
     [
