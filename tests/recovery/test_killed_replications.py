@@ -1,7 +1,7 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Replications of a running container that are killed in the middle of the stream, on both sides."""
+"""Replications of a running container that are killed at each of their steps and in the middle of the stream, on both sides."""
 
 from __future__ import annotations
 
@@ -87,3 +87,17 @@ def test_a_sender_that_is_killed_as_a_whole_leaves_the_copy_that_was_there() -> 
     assert copies() == before and ct.state() == "RUNNING"
     goes_on()
     assert copies() != before
+
+
+def test_a_run_that_is_killed_at_any_step_is_taken_up_by_the_next() -> None:
+    ct.make(state="started", wait_for=[])
+    # The code is there then, and each run has the same steps.
+    replicate()
+    steps: list[str] = []
+    while (before := backups.killed_before(len(steps) + 1, "replicate", JOB)) is not None:
+        steps.append(before)
+        assert len(copies()) <= 1 and ct.state() == "RUNNING", steps
+    for words in ("snapshot", "ssh", "btrfs -q send"):
+        assert any(words in step for step in steps), steps
+    assert not replicate()["whole"]
+    goes_on()

@@ -220,7 +220,7 @@ class Sending(Snapshotting, t.Protocol):
         """Why what would be sent were not all of the volume; ``None`` where it is."""
 
     def kept_as(self, part: str) -> list[Volume]:
-        """The trees of files with *part* in their names, whole ones alone."""
+        """The trees of files with *part* in their names, also those of which only the left-overs of an attempt are there."""
 
     def identity(self, kept: Volume) -> str:
         """What tells the kept tree of files from all others, on every host."""

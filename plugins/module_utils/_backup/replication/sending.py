@@ -126,7 +126,8 @@ class _Replication:
             raise ApplyError(why)
         known = self.target.look(self.guest)
         self.before = kept_of(self._job.name, self.host, self.guest)
-        self.common = [its for its in self.before if self._driver(its.volume).identity(its.volume) in known]
+        whole = [its for its in self.before if self._driver(its.volume).exists(its.volume)]
+        self.common = [its for its in whole if self._driver(its.volume).identity(its.volume) in known]
         self.moment = moment_of(time.time())
         return Wish(self.guest, folder, keep=self.keep)
 

@@ -154,9 +154,9 @@ class Btrfs(Folder):
 
     def kept_as(self, part: str) -> list[Volume]:
         names = os.listdir(self.path) if os.path.isdir(self.path) else []
-        return [
-            Volume(self.pool, name, FILESYSTEM) for name in sorted(names) if part in name and not name.startswith(".")
-        ]
+        # Of an attempt that was killed there is ".NAME+DIGITS.new", or ".gone", alone.
+        found = {name[1:].rpartition("+")[0] if name.startswith(".") else name for name in names if part in name}
+        return [Volume(self.pool, name, FILESYSTEM) for name in sorted(found)]
 
     def identity(self, kept: Volume) -> str:
         return subvolume.uuids_of(self.location(kept))[0]
