@@ -142,7 +142,7 @@ def test_single_files_come_into_a_folder_with_the_owners_that_they_have_inside()
 @backups.ON_ONE_POOL
 @pytest.mark.parametrize("mapped", [True, False])
 def test_what_lay_in_a_mount_comes_back_by_its_path_inside_and_never_into_its_source(mapped: bool) -> None:
-    data, folder = ct.FOLDER / "data", ct.FOLDER / "found"
+    data, folder = ct.FOLDER / "data", ct.FOLDER / "found-in-mounts"
     data.mkdir()
     mount = {"name": "data", "source": str(data), "path": "/srv/data", "backup": True, "mapped": mapped}
     ct.make(state="started", mounts=[mount])
