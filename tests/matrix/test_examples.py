@@ -84,6 +84,8 @@ ELSEWHERE = {
     "guest_startup": "tests/playbooks/test_playbooks.py",
     "guest_services": "tests/playbooks/demo.sh",
     "guest_kind": "tests/matrix/test_site.py",
+    "guest_spec": "tests/matrix/test_backup_container.py",
+    "hypervisor_backup_repositories": "tests/matrix/test_backup_container.py",
     "ansible_connection": "tests/matrix/test_connection_lxc.py",
     "ansible_become_password": "tests/matrix/test_become.py",
     "ansible_python_interpreter": "tests/playbooks/test_readme.py",
