@@ -601,6 +601,7 @@ def test_restores(surroundings: None, source: str) -> None:
         try:
             guest = {**BASE["lxc_container"], "name": name}
             assert converge_now(RESOURCES["lxc_container"], guest).error is None
+            fill(name, params.get("paths", ()))
             declared = backups.declared(FOLDER / "restic", guests=[name])
             declared["repositories"][0]["name"] = declared["jobs"][0]["repository"] = params["repository"]
             assert converge_now(backups.BACKUP, declared).error is None
@@ -618,6 +619,19 @@ def test_restores(surroundings: None, source: str) -> None:
             backups.tear_down(FOLDER / "restic")
             gone = [{"name": params["repository"], "state": "absent"}]
             assert converge_now(backups.BACKUP, {"repositories": gone}).error is None
+
+
+def fill(name: str, folders: t.Sequence[str]) -> None:
+    """Make what of *folders* is not in the container, as its own root would."""
+    told = subprocess.run(["lxc-info", "-n", name, "-c", "lxc.rootfs.path"], capture_output=True, text=True, check=True)
+    root = Path(told.stdout.partition("=")[2].strip().removeprefix("dir:"))
+    for folder in folders:
+        place = root
+        for part in Path(folder).relative_to("/").parts:
+            place /= part
+            if not place.exists():
+                place.mkdir()
+                os.chown(place, root.stat().st_uid, root.stat().st_gid)
 
 
 def test_what_is_asked(people: None) -> None:
