@@ -114,55 +114,37 @@ def _address_path(address: Address) -> str:
     return os.path.join(paths.LOCKS, "address", f"{address[0]}+{address[1]}.lock")
 
 
-@contextlib.contextmanager
-def copying(image: str, pool: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[Held]:
+def copying(image: str, pool: str, *, wait_seconds: float = WAIT_SECONDS) -> t.ContextManager[Held]:
     """The leaf lock under which the copy of an image in a pool is made, by a run that holds the image shared."""
-    path = os.path.join(paths.LOCKS, "copy", f"{image}+{pool}.lock")
-    what = f"the copy of the image {image} in the pool {pool}"
-    held = Held()
-    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, what) as descriptor:
-        held.add(descriptor)
-        yield held
+    return _held(
+        os.path.join(paths.LOCKS, "copy", f"{image}+{pool}.lock"),
+        wait_seconds,
+        f"the copy of the image {image} in the pool {pool}",
+    )
 
 
-@contextlib.contextmanager
-def holding(guest: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[Held]:
+def holding(guest: str, *, wait_seconds: float = WAIT_SECONDS) -> t.ContextManager[Held]:
     """The leaf lock under which a running guest is held still and copied, by runs that hold it shared: one lets it go for all."""
-    path = os.path.join(paths.LOCKS, "holding", f"{guest}.lock")
-    held, why = Held(), f"a copy of the guest {guest}"
-    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, why) as descriptor:
-        held.add(descriptor)
-        yield held
+    return _held(os.path.join(paths.LOCKS, "holding", f"{guest}.lock"), wait_seconds, f"a copy of the guest {guest}")
 
 
-@contextlib.contextmanager
-def backing_up(guest: str, *, wait_seconds: float) -> t.Iterator[Held]:
+def backing_up(guest: str, *, wait_seconds: float) -> t.ContextManager[Held]:
     """The lock under which a guest is captured for a backup, from the first thing that is done to it until all is taken back."""
-    path = os.path.join(paths.LOCKS, "backup", f"{guest}.lock")
-    held, why = Held(), f"a backup of the guest {guest}"
-    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, why) as descriptor:
-        held.add(descriptor)
-        yield held
+    return _held(os.path.join(paths.LOCKS, "backup", f"{guest}.lock"), wait_seconds, f"a backup of the guest {guest}")
 
 
-@contextlib.contextmanager
-def drilling(guest: str, *, wait_seconds: float) -> t.Iterator[Held]:
+def drilling(guest: str, *, wait_seconds: float) -> t.ContextManager[Held]:
     """The lock under which the backup of a guest is tried, from the first thing that is made for it until all of it is gone."""
-    path = os.path.join(paths.LOCKS, "drill", f"{guest}.lock")
-    held, why = Held(), f"a drill of the guest {guest}"
-    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, why) as descriptor:
-        held.add(descriptor)
-        yield held
+    return _held(os.path.join(paths.LOCKS, "drill", f"{guest}.lock"), wait_seconds, f"a drill of the guest {guest}")
 
 
-@contextlib.contextmanager
-def replicating(copies: str, *, wait_seconds: float) -> t.Iterator[Held]:
+def replicating(copies: str, *, wait_seconds: float) -> t.ContextManager[Held]:
     """The leaf lock under which the copies of a guest of another host are worked on."""
-    path = os.path.join(paths.LOCKS, "replica", f"{copies}.lock")
-    held, why = Held(), f"the copies of {copies.replace('+', ' / ')}"
-    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, why) as descriptor:
-        held.add(descriptor)
-        yield held
+    return _held(
+        os.path.join(paths.LOCKS, "replica", f"{copies}.lock"),
+        wait_seconds,
+        f"the copies of {copies.replace('+', ' / ')}",
+    )
 
 
 @contextlib.contextmanager
@@ -181,14 +163,9 @@ def notifying(*, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def fetching(download: str, *, wait_seconds: float = WAIT_SECONDS) -> t.Iterator[Held]:
+def fetching(download: str, *, wait_seconds: float = WAIT_SECONDS) -> t.ContextManager[Held]:
     """The leaf lock under which a file is fetched or removed, by runs that hold the images made of it."""
-    path = os.path.join(paths.LOCKS, "download", f"{download}.lock")
-    held = Held()
-    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, "a download") as descriptor:
-        held.add(descriptor)
-        yield held
+    return _held(os.path.join(paths.LOCKS, "download", f"{download}.lock"), wait_seconds, "a download")
 
 
 @contextlib.contextmanager
@@ -197,6 +174,15 @@ def journal(*, wait_seconds: float = 10.0) -> t.Iterator[None]:
     path = os.path.join(paths.LOCKS, "journal.lock")
     with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, "the journal"):
         yield
+
+
+@contextlib.contextmanager
+def _held(path: str, wait_seconds: float, what: str) -> t.Iterator[Held]:
+    """A leaf lock of one run alone, whose descriptor is handed on to what works under it."""
+    held = Held()
+    with _locked(path, fcntl.LOCK_EX, time.monotonic() + wait_seconds, wait_seconds, what) as descriptor:
+        held.add(descriptor)
+        yield held
 
 
 @contextlib.contextmanager
