@@ -218,7 +218,7 @@ homelab: host ## Build the example of a whole homelab on one host: a firewall, a
 	$(TALLY) report homelab || status=1; exit $$status
 
 .PHONY: recovery
-recovery: host ## Take backups and restores down at each step, their repositories away, over sftp and REST, and a whole host back from nothing but its repository
+recovery: host ## Take backups and restores down at each step, their repositories away, over sftp and REST, files out of a virtual machine, and a whole host back from nothing but its repository
 	@$(TALLY) start recovery
 	@status=0; $(TALLY) pytest recovery -- -q $(call IN_CELLS,2) --dist loadfile --no-loadscope-reorder tests/recovery || status=1; \
 	$(TALLY) report recovery || status=1; exit $$status

@@ -87,8 +87,10 @@ options:
   paths:
     description:
       - Bring only these files and folders back, into the folder O(to), and leave the guest as it is.
-      - Of containers alone. The file systems of a virtual machine are not opened on its host.
       - They are named as the container sees them. What lies in one of its mounts is there where the mount is in the backup (C(backup) of the mount).
+      - Those of a virtual machine are read by libguestfs, in a small machine of its own that is started twice for it, and never opened by the
+        kernel of the host. That takes Debian's package C(guestfish) on the host (C(hypervisor_packages_extra)). What lies where follows
+        from the operating system on its disks and what that mounts; disks that are encrypted, or with several systems, are refused.
       - 'B(In short:) Allowed: an absolute path other than /, without ''..''.'
     type: list
     elements: str

@@ -21,6 +21,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup import taking
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.config import Job
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.files import guestfish
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.repository import Repository
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.restore.resource import GuestRestore
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
@@ -405,11 +406,15 @@ def test_a_backup_comes_into_a_machine_that_is_there(
 
 
 @pytest.mark.parametrize("pool", [machines.POOL], indirect=True)
-def test_single_files_of_a_machine_are_refused(pool: str, repository: Repository, tmp_path: Path) -> None:
+def test_single_files_of_a_machine_are_refused_where_libguestfs_is_not_installed(
+    pool: str, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Those of a host where it is: tests/recovery/test_files_of_machines.py.
+    monkeypatch.setattr(guestfish, "missing", lambda: "guestfish")
     make(pool)
     taking.take(NAME, JOB, Host())
     params = {"name": NAME, "repository": REPOSITORY, "paths": ["/etc/fstab"], "to": str(tmp_path / "found")}
-    refuse(RESTORE, params, "virt-copy-out")
+    refuse(RESTORE, params, "install Debian's package guestfish")
 
 
 @pytest.mark.parametrize("pool", [machines.POOL], indirect=True)

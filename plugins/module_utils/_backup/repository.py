@@ -15,11 +15,13 @@ import functools
 import json
 import os
 import re
+import signal
 import time
 import typing as t
 
 from .._core import atomic, command, lock, paths
 from .._core.errors import HybridError
+from .opened import Opened
 from .stored import NOT_WHOLE, Stored, read
 
 _CACHE = "/var/cache/homelab_hybrid/restic"
@@ -32,6 +34,9 @@ _SAYS = {
 _DENIED = re.compile("403 Forbidden|Access ?Denied")
 # Who prunes holds a repository for minutes. What was killed leaves a lock that restic itself takes for stale.
 _LOCKED_SECONDS, _ASK_AGAIN_SECONDS = 1800.0, 15.0
+# Before it shows a repository, restic reads its index.
+_MOUNT_SECONDS = 600.0
+_BY_ID, _MEMORY = "ids", "/dev/shm"
 # What is not itself in a pattern of restic.
 _SPECIAL = re.compile(r"[\\*?\[\]]")
 _VERSION = re.compile(r"restic (\d+)\.(\d+)")
@@ -237,6 +242,30 @@ class Repository:
                 if inner == path or inner.startswith(f"{path}/"):
                     found[path] = (found[path] or 0) + int(its.get("size") or 0)
         return found
+
+    @contextlib.contextmanager
+    def opened(self) -> t.Iterator[Opened]:
+        """Show what is in it, in a view of the host that only who enters it has: nothing of it is left, also by who is killed.
+
+        :raises CommandError:
+        """
+        point = paths.opened_folder()
+        os.makedirs(point, mode=0o700, exist_ok=True)
+        argv = [*command.ALONE, "restic", "--no-lock", "mount", "--path-template", f"{_BY_ID}/%I", point]
+
+        def is_shown(process: int) -> bool:
+            return os.path.isdir(f"/proc/{process}/root{point}/{_BY_ID}")
+
+        serving = command.serving(argv, is_shown, timeout_seconds=_MOUNT_SECONDS, env=self._environment())
+        with serving as process:
+            try:
+                shown = Opened(process, os.path.join(point, _BY_ID), _MEMORY)
+                # One of its own, over that of the host.
+                command.run([*shown.entering(), "mount", "-t", "tmpfs", "-o", "mode=0700", "none", _MEMORY])
+                yield shown
+            finally:
+                # It would serve for ever.
+                os.kill(process, signal.SIGKILL)
 
     def restore(self, backup: str, target: str, *parts: str) -> None:
         """Bring files or folders of a backup back below *target*, under their whole paths.

@@ -16,6 +16,12 @@ import typing as t
 from .errors import HybridError
 
 _READY_STEP_SECONDS, _END_SECONDS = 0.005, 5.0
+# Before a program that mounts: it does so in namespaces of its own. What it mounts and starts ends with it, and it with this process
+# (--pdeathsig), also by SIGKILL.
+ALONE = (
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"),
+)
 
 
 class CommandError(HybridError):
@@ -129,8 +135,16 @@ def _started(
 
 
 @contextlib.contextmanager
-def serving(argv: t.Sequence[str], is_ready: t.Callable[[], bool], *, timeout_seconds: float) -> t.Iterator[None]:
-    """*argv* serves meanwhile, from when *is_ready* says so. On the way out it has a moment to end by itself before it is killed.
+def serving(
+    argv: t.Sequence[str],
+    is_ready: t.Callable[[int], bool],
+    *,
+    timeout_seconds: float,
+    env: t.Mapping[str, str] | None = None,
+) -> t.Iterator[int]:
+    """*argv* serves meanwhile, from when *is_ready* says so of its process, whose number it yields. See ``run`` for *env*.
+
+    On the way out it has a moment to end by itself before it is killed.
 
     :raises CommandError: when the program is missing, or ends or takes too long before it is ready.
     """
@@ -138,19 +152,19 @@ def serving(argv: t.Sequence[str], is_ready: t.Callable[[], bool], *, timeout_se
         said = stack.enter_context(open(os.memfd_create("stderr", os.MFD_CLOEXEC), "w+b"))
         quiet: dict[str, t.Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": said}
         try:
-            child = subprocess.Popen(list(argv), env={**os.environ, "LC_ALL": "C.UTF-8"}, **quiet)
+            child = subprocess.Popen(list(argv), env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}, **quiet)
         except FileNotFoundError as exc:
             raise CommandError(argv, 127, _not_here(argv[0])) from exc
         stack.callback(_end, child)
         deadline = time.monotonic() + timeout_seconds
-        while not is_ready():
+        while not is_ready(child.pid):
             if child.poll() is not None:
                 said.seek(0)
                 raise CommandError(argv, child.returncode, said.read(65536).decode(errors="replace"))
             if time.monotonic() >= deadline:
                 raise CommandError(argv, 124, f"was not ready within {timeout_seconds:g} s")
             time.sleep(_READY_STEP_SECONDS)
-        yield
+        yield child.pid
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

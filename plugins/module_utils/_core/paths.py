@@ -96,6 +96,11 @@ def restore_folder(backup: str) -> str:
     return posixpath.join(RUN, "restore", backup)
 
 
+def opened_folder() -> str:
+    """Where a process, and nobody else, sees a repository as files."""
+    return posixpath.join(RUN, "opened")
+
+
 def scratch_folder(guest: str) -> str:
     """Where is saved, while a machine is backed up, what it overwrites of disks that lie in no pool."""
     return posixpath.join(BACKUP, "scratch", guest)

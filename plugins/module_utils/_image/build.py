@@ -21,13 +21,6 @@ from . import sources
 
 # A slow mirror is slow, a dead one is apt's to give up on: this only ends what would hold the image's lock for ever.
 _BUILD_SECONDS = 3600.0
-# mmdebstrap mounts /proc, /sys and nodes of /dev into the root that it makes. In namespaces of its own these end with it, and
-# so does all that it started: with this process (--pdeathsig) or before it, also by SIGKILL. Whoever cleans up behind a build
-# that was killed would else delete the host's own files through the mounts that stayed.
-_ALONE = (
-    *("setpriv", "--pdeathsig", "KILL"),
-    *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"),
-)
 
 # What a guest needs to come up as `running` with a static address or DHCP, to be managed by Ansible and to be entered.
 # kmod: systemd-modules-load fails without it, and the guest ends `degraded`.
@@ -216,7 +209,9 @@ def _debootstrap(
     settings = (*_APT_OPTIONS, *(line.rstrip(";") for line in sources.apt_settings()))
     folder = os.path.dirname(target)
     argv = [
-        *_ALONE,
+        # It mounts /proc, /sys and nodes of /dev into the root that it makes. Whoever cleans up behind a build that was killed
+        # would else delete the host's own files through the mounts that stayed.
+        *command.ALONE,
         *("mmdebstrap", "--mode=root", "--variant=minbase"),
         f"--include={','.join(sorted({*packages, *recipe.packages}))}",
         *(f"--aptopt={setting}" for setting in settings),

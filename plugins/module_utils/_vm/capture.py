@@ -323,12 +323,12 @@ def _stamp(path: str) -> tuple[int, ...]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _mounted(path: str, source: t.Sequence[str]) -> contextlib.AbstractContextManager[None]:
+def _mounted(path: str, source: t.Sequence[str]) -> contextlib.AbstractContextManager[int]:
     """What *source* serves is the content of the file *path*."""
     with open(path, "xb"):
         pass
     argv = ["nbdfuse", "--readonly", path, *source]
-    return command.serving(argv, lambda: bool(mounts.mounts_in(path)), timeout_seconds=_MOUNT_SECONDS)
+    return command.serving(argv, lambda dummy: bool(mounts.mounts_in(path)), timeout_seconds=_MOUNT_SECONDS)
 
 
 def _unmount(folder: str) -> None:

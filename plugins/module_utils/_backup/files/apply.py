@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
 # WRITES
-"""Brings single files of a container out of a backup into a folder of the host, with the owners that they have inside."""
+"""Brings single files out of a backup into a folder of the host, with the owners that they have inside."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import os
 import typing as t
 
 from ..._container import rootfs
-from ..._core import atomic
+from ..._core import atomic, command
 from ..._core.converge import Work
 from ..._core.errors import ApplyError
 from ..._core.plan import Change, Plan, Step
 from ..._core.removal import remove_tree
 from ..repository import Repository
 from ..restore.spec import Spec
+from . import guestfish, machine
 from .observe import noted
 from .state import NOTE, FilesState
 
@@ -41,13 +42,15 @@ def apply_files(spec: Spec, state: FilesState, plan: Plan, work: Work) -> t.Iter
     os.mkdir(aside, mode=0o700)
     try:
         made = os.path.join(aside, _MADE)
-        _bring(spec, state, aside, made, work)
+        _BRING[state.chosen.kind](spec, state, aside, made, work)
         yield Step("files brought back beside")
         os.chmod(made, 0o700)
         os.chown(made, 0, 0)
         text = json.dumps(noted(spec, state.chosen.id)) + "\n"
         atomic.write_file(os.path.join(made, NOTE), text, mode=0o600)
         os.rename(made, folder)
+    except command.CommandError as exc:
+        raise ApplyError(f"to: the files cannot be brought to {folder}: {guestfish.complaint(exc)}") from exc
     except OSError as exc:
         raise ApplyError(f"to: the files cannot be brought to {folder}: {exc.strerror}") from exc
     finally:
@@ -55,8 +58,7 @@ def apply_files(spec: Spec, state: FilesState, plan: Plan, work: Work) -> t.Iter
     yield from plan.changes
 
 
-def _bring(spec: Spec, state: FilesState, aside: str, made: str, work: Work) -> None:
-    """Bring the files to the folder *made*, as the guest saw them."""
+def _out_of_container(spec: Spec, state: FilesState, aside: str, made: str, work: Work) -> None:
     inner = [f"{part.place}{path}" for part in state.parts for path in part.paths]
     Repository(spec.repository, work.held.fds).restore(state.chosen.id, aside, *inner)
     for part in state.parts:
@@ -87,3 +89,15 @@ def _put(place: str, made: str, point: str) -> None:
     elif os.path.exists(target):
         os.unlink(target)
     os.rename(place, target)
+
+
+def _out_of_machine(spec: Spec, state: FilesState, dummy: str, made: str, work: Work) -> None:
+    os.mkdir(made, mode=0o700)
+    machine.bring(state, Repository(spec.repository, work.held.fds), made, work.held.fds)
+
+
+# Each brings the files to the folder *made* in *aside*, as the guest saw them.
+_BRING: dict[str, t.Callable[[Spec, FilesState, str, str, Work], None]] = {
+    "container": _out_of_container,
+    "vm": _out_of_machine,
+}

@@ -14,12 +14,23 @@ import typing as t
 
 from ..._container.mount import innermost
 from ..._container.state import ROOTFS
-from ..._core import atomic
+from ..._core import atomic, command
 from .. import manifest as manifests
 from ..manifest import Manifest
+from ..opened import Opened
 from ..restore.observe import choose, load
 from ..restore.spec import Spec
-from .state import CONTAINER, NOTE, FilesState, Part
+from . import guestfish
+from .inner import answers, questions
+from .state import NOTE, FilesState, Part
+
+
+class _Store(t.Protocol):
+    """A repository, as far as one looks into it."""
+
+    def sizes(self, backup: str, root: str, paths: t.Sequence[str]) -> dict[str, int | None]: ...
+
+    def opened(self) -> contextlib.AbstractContextManager[Opened]: ...
 
 
 def observe_files(spec: Spec) -> FilesState:
@@ -32,17 +43,45 @@ def observe_files(spec: Spec) -> FilesState:
     folder = str(spec.to)
     if _note(folder) == noted(spec, its.id):
         return FilesState(its, is_done=True)
-    if its.kind != CONTAINER:
-        return FilesState(its)
+    state = FilesState(its, is_free=_is_free(folder), available_bytes=_available(folder))
     manifest = manifests.load(json.loads(repository.read(its.id, os.path.join(its.folder, manifests.FILE))))
-    parts = tuple(parts_of(manifest, its.folder, spec.paths))
-    return FilesState(
-        its,
-        parts,
-        _sizes(functools.partial(repository.sizes, its.id), parts, spec.paths),
-        is_free=_is_free(folder),
-        available_bytes=_available(folder),
-    )
+    return _LOOK[its.kind](spec, state, repository, manifest)
+
+
+def _look_into_container(spec: Spec, state: FilesState, repository: _Store, manifest: Manifest) -> FilesState:
+    parts = tuple(parts_of(manifest, state.chosen.folder, spec.paths))
+    sizes = _sizes(functools.partial(repository.sizes, state.chosen.id), parts, spec.paths)
+    return state._replace(parts=parts, sizes=sizes)
+
+
+def _look_into_machine(spec: Spec, state: FilesState, repository: _Store, manifest: Manifest) -> FilesState:
+    if not state.is_free:
+        return state
+    # By their names in the machine: the tables of its file systems may say vda and vdb.
+    order = sorted(manifest.volumes.values(), key=lambda its: (len(str(its["target"])), str(its["target"])))
+    state = state._replace(disks=tuple(os.path.join(state.chosen.folder, its["file"]) for its in order))
+    if not state.disks:
+        return state._replace(obstacle=f"the backup {state.chosen.id[:8]} has no disk of {spec.source}")
+    if (package := guestfish.missing()) is not None:
+        return state._replace(
+            obstacle=f"{spec.source} is a virtual machine, whose file systems are never opened by its host. libguestfs reads them in a machine "
+            f"of its own: install Debian's package {package} (hypervisor_packages_extra: [{package}])"
+        )
+    try:
+        with repository.opened() as opened:
+            ask = guestfish.asking(opened, state.chosen.id, state.disks)
+            found, above = answers(ask(questions(spec.paths)), spec.paths)
+    except command.CommandError as exc:
+        return state._replace(obstacle=f"libguestfs cannot read the disks of {spec.source}: {guestfish.complaint(exc)}")
+    sizes = {path: None if its is None else its.size for path, its in found.items()}
+    there = {path: its for path, its in found.items() if its is not None}
+    return state._replace(found=there, above=above, sizes=sizes)
+
+
+_LOOK: dict[str, t.Callable[[Spec, FilesState, _Store, Manifest], FilesState]] = {
+    "container": _look_into_container,
+    "vm": _look_into_machine,
+}
 
 
 def parts_of(manifest: Manifest, folder: str, paths: t.Sequence[str]) -> t.Iterator[Part]:

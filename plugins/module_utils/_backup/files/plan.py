@@ -14,7 +14,7 @@ from ..._core.units import show_moment
 from ..._guest.capture import CRASH
 from ..._guest.content import show_copied
 from ..restore.spec import OPTIONS, Spec
-from .state import CONTAINER, FilesState
+from .state import FilesState
 
 
 def plan_files(spec: Spec, state: FilesState) -> Plan:
@@ -37,16 +37,16 @@ def plan_files(spec: Spec, state: FilesState) -> Plan:
 
 def _obstacle(spec: Spec, state: FilesState) -> str | None:
     its = f"the backup {state.chosen.id[:8]} of {show_moment(state.chosen.made)}"
-    if state.chosen.kind != CONTAINER:
-        return (
-            f"paths: {spec.source} is a virtual machine, whose file systems are not opened on its host. Bring it back beside itself "
-            "(as), and take them out of that with virt-copy-out of libguestfs; the guide to restoring shows how"
-        )
+    if state.obstacle is not None:
+        return f"paths: {state.obstacle}"
     missing = [path for path, size in state.sizes.items() if size is None]
     if missing:
         return f"paths: {its} has no {', '.join(missing)}"
     if not state.is_free:
         return f"to: {spec.to} is there already, with something in it. Name a folder that is not there"
+    for path, outer in ((path, outer) for path in spec.paths for outer in spec.paths if path.startswith(f"{outer}/")):
+        if outer in state.found and not state.found[outer].is_folder:
+            return f"paths: {outer} is a link in {its}, and {path} lies where it leads. Leave one of the two away"
     needed = sum(size or 0 for size in state.sizes.values())
     if needed > state.available_bytes:
         return (

@@ -10,8 +10,8 @@ from __future__ import annotations
 import typing as t
 
 from ..stored import Stored
+from .inner import Inner
 
-CONTAINER = "container"
 # It lies in the folder, and says what came into it.
 NOTE = ".homelab_hybrid-restored.json"
 
@@ -29,15 +29,22 @@ class Part(t.NamedTuple):
 
 
 class FilesState(t.NamedTuple):
-    """*chosen* is the backup that is meant, *parts* are those of it in which what is wanted lies, the root first and outer ones before inner.
+    """*chosen* is the backup that is meant. Of a container *parts* are those of it in which what is wanted lies, the root first and outer ones
+    before inner; of a virtual machine *disks* are the files in it that are its disks, and *found* and *above* what the paths and the folders
+    above them are.
 
-    *sizes* has what each path takes, ``None`` for one that the backup has not. *is_free* says whether the folder is not there or empty, with
-    *available_bytes* on its file system; *is_done* whether these files came into it out of this backup already.
+    *sizes* has what each path takes, ``None`` for one that the backup has not; *obstacle* says why nobody could look. *is_free* says whether
+    the folder is not there or empty, with *available_bytes* on its file system; *is_done* whether these files came into it out of this backup
+    already.
     """
 
     chosen: Stored
     parts: tuple[Part, ...] = ()
+    disks: tuple[str, ...] = ()
+    found: t.Mapping[str, Inner] = {}
+    above: t.Mapping[str, Inner] = {}
     sizes: t.Mapping[str, int | None] = {}
+    obstacle: str | None = None
     is_free: bool = False
     is_done: bool = False
     available_bytes: int = 0

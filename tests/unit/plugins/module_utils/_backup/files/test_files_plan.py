@@ -9,6 +9,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.files.inner import Inner
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.files.plan import plan_files
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.files.state import FilesState
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.restore.spec import parse
@@ -32,7 +33,7 @@ def test_each_path_is_a_change_and_done_is_none() -> None:
 @pytest.mark.parametrize(
     ("state", "why"),
     [
-        (STATE._replace(chosen=BACKUP._replace(kind="vm")), "virt-copy-out"),
+        (STATE._replace(obstacle="install Debian's package guestfish"), "paths: install Debian's package guestfish"),
         (STATE._replace(sizes={"/etc/a": None}), "has no /etc/a"),
         (STATE._replace(is_free=False), "with something in it"),
         (STATE._replace(available_bytes=1), "left. Make room"),
@@ -41,6 +42,15 @@ def test_each_path_is_a_change_and_done_is_none() -> None:
 def test_what_cannot_be_is_refused_before(state: FilesState, why: str) -> None:
     (change,) = plan_files(parse(PARAMS), state).refused
     assert why in str(change.reason)
+
+
+def test_what_lies_where_a_link_of_the_guest_leads_is_not_written_through_it() -> None:
+    spec = parse({**PARAMS, "paths": ["/etc/a", "/etc/a/passwd"]})
+    state = STATE._replace(sizes={"/etc/a": 4, "/etc/a/passwd": 9}, found={"/etc/a": Inner("/etc/a", 0o120777, 0, 0)})
+    (change,) = plan_files(spec, state).refused
+    assert "/etc/a is a link in the backup" in str(change.reason)
+    folder = {"/etc/a": Inner("/etc/a", 0o40755, 0, 0)}
+    assert plan_files(spec, state._replace(found=folder)).refused == []
 
 
 def test_what_is_said_of_a_whole_guest_is_nothing_of_files() -> None:
