@@ -12,10 +12,9 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._backup.repository 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.converge import Outcome
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
-from ansible_collections.homelab.hybrid.tests.harness import machines
 from ansible_collections.homelab.hybrid.tests.harness.kill import survive_kills
 from ansible_collections.homelab.hybrid.tests.harness.machines import state_of
-from ansible_collections.homelab.hybrid.tests.harness.two_pools import FORMATS, NAME, holds, make, write
+from ansible_collections.homelab.hybrid.tests.harness.two_pools import FORMATS, NAME, clean, holds, make, write
 from ansible_collections.homelab.hybrid.tests.matrix.conftest import pool, pool_folder
 from ansible_collections.homelab.hybrid.tests.matrix.test_backup_vm import (
     JOB,
@@ -29,11 +28,14 @@ __all__ = ["pool", "pool_folder", "repository"]
 
 
 def test_a_restore_that_was_killed_is_finished_by_the_next(
-    pool: str, pool_folder: Path, repository: Repository
+    pool: str, pool_folder: Path, pool_folders: dict[str, Path], repository: Repository
 ) -> None:
     make(pool)
     write(pool, pool_folder, 1)
     taking.take(NAME, JOB, Host())
+
+    def begin() -> None:
+        clean(pool_folders)
 
     def verify(dummy: Outcome) -> None:
         assert holds(pool, pool_folder, 1) and state_of(NAME) == "shut off"
@@ -41,4 +43,4 @@ def test_a_restore_that_was_killed_is_finished_by_the_next(
         assert not list(Path(paths.RUN).glob("restore/*"))
 
     params = {"name": NAME, "repository": REPOSITORY}
-    assert survive_kills(RESTORE, params, begin=machines.remove_machines, verify=verify, moments=0) > 6
+    assert survive_kills(RESTORE, params, begin=begin, verify=verify, moments=0) > 6

@@ -86,7 +86,7 @@ def root_logs_in() -> t.Iterator[None]:
     """The key of root of this host opens the other machine, whose own key is known."""
     home, kept = Path("/root/.ssh"), FOLDER / "ssh-before"
     if home.exists():
-        home.rename(kept)
+        shutil.move(home, kept)  # the two may lie on file systems of their own
     home.mkdir(mode=0o700)
     try:
         ct.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / "id_ed25519"))
@@ -99,7 +99,7 @@ def root_logs_in() -> t.Iterator[None]:
     finally:
         shutil.rmtree(home)
         if kept.exists():
-            kept.rename(home)
+            shutil.move(kept, home)
 
 
 def declare(repository: dict[str, t.Any], **job: t.Any) -> None:
