@@ -8,14 +8,16 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import typing as t
 from xml.etree import ElementTree
 
-from .._core import libraries
+from .._core import atomic, libraries
 from .._core.errors import ApplyError
 from .._core.waiting import wait_until
 from .._host.libvirt import errors_of
 from .._storage.driver import Attempt
+from . import serving
 
 _LONGEST_SECONDS = 86400.0
 
@@ -27,9 +29,39 @@ def begin(domain: t.Any, copies: t.Mapping[str, Attempt]) -> None:
 
     :raises ApplyError:
     """
+    library = libraries.libvirt()
     with errors_of(f"copy the disks of {domain.name()}", ApplyError):
-        text = _request(ElementTree.fromstring(domain.XMLDesc()), copies)
-        domain.backupBegin(text, None, libraries.libvirt().VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL)
+        root = ElementTree.fromstring(domain.XMLDesc())
+        if domain.state()[0] == library.VIR_DOMAIN_PAUSED:
+            _take_back(domain, root, copies)
+        domain.backupBegin(_request(root, copies), None, library.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL)
+
+
+def _take_back(domain: t.Any, root: ElementTree.Element, copies: t.Mapping[str, Attempt]) -> None:
+    """Let QEMU have these disks again, which it gives up when it has written the memory of a machine.
+
+    It takes them back when the machine goes on, and a qcow2 that it reads from at that moment makes it abort (QEMU 7.2 to 10.1:
+    qcow2_co_invalidate_cache forgets the lock that the reader holds). What it serves to others it takes back at once.
+    """
+    scratch = {}
+    for disk in root.iterfind("devices/disk"):
+        copy, target = _copy_of(disk, copies), disk.find("target")
+        if copy is not None and target is not None:
+            # Found by who ends what a run that was killed has begun, and removed with the attempt.
+            beginning = copy.path.rpartition("+")[0]
+            scratch[target.get("dev", "")] = f"{beginning}+{secrets.token_hex(8)}.new"
+    try:
+        domain.backupBegin(serving.request_of(domain, scratch), None, 0)
+        serving.end(domain)
+    finally:
+        for path in scratch.values():
+            atomic.remove_file(path)
+
+
+def _copy_of(disk: ElementTree.Element, copies: t.Mapping[str, Attempt]) -> Attempt | None:
+    source = disk.find("source")
+    found = () if source is None else (copies[path] for path in source.attrib.values() if path in copies)
+    return next(iter(found), None)
 
 
 def finish(domain: t.Any) -> None:
@@ -61,8 +93,9 @@ def end(domain: t.Any, beginnings: t.Collection[str]) -> None:
         text = domain.backupGetXMLDesc() if domain.isActive() else ""
     except library.libvirtError:
         return  # it has none
-    targets = [target.get("file", "") for target in ElementTree.fromstring(text).iter("target")] if text else []
-    if any(target.startswith(beginning) for target in targets for beginning in beginnings):
+    root = ElementTree.fromstring(text) if text else ElementTree.Element("domainbackup")
+    places = [place.get("file", "") for kind in ("target", "scratch") for place in root.iter(kind)]
+    if any(place.startswith(beginning) for place in places for beginning in beginnings):
         _abort(domain)
 
 
@@ -77,13 +110,8 @@ def _request(root: ElementTree.Element, copies: t.Mapping[str, Attempt]) -> str:
     request = ElementTree.Element("domainbackup", mode="push")
     disks = ElementTree.SubElement(request, "disks")
     for disk in root.iterfind("devices/disk"):
-        source, target = disk.find("source"), disk.find("target")
+        copy, target = _copy_of(disk, copies), disk.find("target")
         name = target.get("dev", "") if target is not None else ""
-        copy = (
-            next((copies[path] for path in source.attrib.values() if path in copies), None)
-            if source is not None
-            else None
-        )
         if copy is None:
             ElementTree.SubElement(disks, "disk", name=name, backup="no")
             continue

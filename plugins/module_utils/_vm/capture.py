@@ -197,7 +197,7 @@ class _Capture:
         scratch = serving.prepare_scratch(self.machine)
         self.note(**{_SCRATCH: list(scratch.values())})
         if self.machine.power == "paused":
-            serving.begin(self.machine, serving.request_of(self.machine, scratch))
+            serving.begin(self.machine, serving.request_of(self.domain, scratch))
             consistent = CRASH
         elif self.wish.mode == STOP:
             consistent = self._begin_shut_down(scratch)
@@ -207,7 +207,7 @@ class _Capture:
         return consistent
 
     def _begin_held(self, scratch: serving.Scratch) -> str:
-        request = serving.request_of(self.machine, scratch)
+        request = serving.request_of(self.domain, scratch)
         return self._held(lambda: serving.begin(self.machine, request))
 
     def _held(self, act: t.Callable[[], None]) -> str:
@@ -252,7 +252,7 @@ class _Capture:
         with errors_of(f"start {name} again", ApplyError):
             self.domain.createWithFlags(library.VIR_DOMAIN_START_PAUSED)
         try:
-            serving.begin(self.machine, serving.request_of(self.machine, scratch))
+            serving.begin(self.machine, serving.request_of(self.domain, scratch))
         finally:
             _let_go(self.domain, self.begun)
         self.note(**{_HELD: None, _STOPPED: None})

@@ -82,12 +82,12 @@ def remove_scratch(name: str, files: t.Iterable[str]) -> None:
         remove_tree(folder)
 
 
-def request_of(machine: Machine, scratch: Scratch) -> str:
+def request_of(domain: t.Any, scratch: Scratch) -> str:
     """What libvirt is asked for. No checkpoint is made: it would exclude snapshots by others."""
     request = ElementTree.Element("domainbackup", mode="pull")
-    ElementTree.SubElement(request, "server", transport="unix", socket=socket_of(machine.domain))
+    ElementTree.SubElement(request, "server", transport="unix", socket=socket_of(domain))
     disks = ElementTree.SubElement(request, "disks")
-    for node in ElementTree.fromstring(machine.domain.XMLDesc()).iterfind("devices/disk/target"):
+    for node in ElementTree.fromstring(domain.XMLDesc()).iterfind("devices/disk/target"):
         target = node.get("dev", "")
         if target in scratch:
             disk = ElementTree.SubElement(disks, "disk", name=target, backup="yes", type="file")

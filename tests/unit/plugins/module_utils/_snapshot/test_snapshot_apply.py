@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import types
 import typing as t
 from xml.etree import ElementTree
@@ -438,6 +439,7 @@ def test_a_container_is_frozen_where_it_has_to_stand_still(monkeypatch: pytest.M
 
 def test_the_disks_that_are_asked_for_are_copied_and_the_others_are_not(libvirt: None) -> None:
     domain = Domain()
+    domain.power = 1
     machine(domain).begin_copies({"/main/web.data.raw": Attempt(DISK, "/main/.new", "raw")})
     flags, text = domain.told[0].removeprefix("begin ").split(" ", 1)
     root = ElementTree.fromstring(text)
@@ -451,6 +453,24 @@ def test_the_disks_that_are_asked_for_are_copied_and_the_others_are_not(libvirt:
         {"file": "/main/.new"},
         {"type": "raw"},
     ]
+
+
+def test_a_machine_that_stands_still_has_its_disks_back_before_they_are_copied(
+    libvirt: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives them up when its memory is written, and aborts when it takes back what it reads from."""
+    domain = Domain()
+    monkeypatch.setattr(backup.serving, "socket_of", lambda its: "/run/sock")
+    monkeypatch.setattr(backup.serving, "end", lambda its: its.tell("ended"))
+    monkeypatch.setattr(backup.atomic, "remove_file", lambda path: domain.told.append(f"removed {path}"))
+    machine(domain).begin_copies({"/main/web.data.raw": Attempt(DISK, "/main/.web.data@a+1.new", "raw")})
+    served, ended, removed, copied = domain.told
+    root = ElementTree.fromstring(served.removeprefix("begin 0 "))
+    place = root.find("disks/disk[@name='vda']/scratch").get("file")
+    assert root.get("mode") == "pull" and root.find("server").get("socket") == "/run/sock"
+    assert re.fullmatch(r"/main/\.web\.data@a\+[0-9a-f]{16}\.new", place)
+    assert [disk.get("name") for disk in root.iterfind("disks/disk[@backup='no']")] == ["vdb", "sda"]
+    assert ended == "ended" and removed == f"removed {place}" and copied.startswith('begin 7 <domainbackup mode="push"')
 
 
 def test_copies_are_waited_for_and_a_failure_of_qemu_is_told(libvirt: None) -> None:
@@ -479,6 +499,7 @@ def test_a_wait_that_is_interrupted_ends_the_copies(libvirt: None, monkeypatch: 
 def test_copies_of_others_go_on_and_those_of_a_run_that_was_killed_end(libvirt: None) -> None:
     text = "<domainbackup><disks><disk><target file='/main/.web.data@a+1.new'/></disk></disks></domainbackup>"
     for domain, beginnings, told in (
+        (Domain(backup=text.replace("target", "scratch"), jobs=[0]), ["/main/.web.data@a+"], ["abortJob"]),
         (Domain(backup=text, jobs=[0]), ["/main/.web.data@a+"], ["abortJob"]),
         (Domain(backup=text), ["/main/.web.data@b+"], []),
         (Domain(), ["/main/.web.data@a+"], []),
