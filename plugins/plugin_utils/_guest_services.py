@@ -78,7 +78,7 @@ class Service:
 
     @property
     def guest(self) -> Declaration:
-        """The guest that it recommends: ``kind``, ``needs`` and ``spec``, each of which may be missing, and ``by`` until it is settled."""
+        """The guest that it recommends: ``kind``, ``needs`` and ``spec``, and ``by`` and ``serial`` until it is settled. Each may be missing."""
         return self.declaration.get("guest") or {}
 
 
@@ -120,15 +120,20 @@ def appliance_of(services: t.Iterable[Service]) -> Service | None:
 def settled(service: Service, variables: Variables) -> Service:
     """*service* with the guest that it recommends for these *variables*.
 
-    Its ``by`` has the name of a variable of the role, and by its values what is laid over ``spec``, option by option.
+    Its ``by`` has the name of a variable of the role, and by its values what is laid over ``spec``, option by option. Its ``serial`` has the name
+    of a variable with a serial port, and the device that a container is given where that is one of ``/dev/serial/by-id``.
     """
-    choices = service.guest.get("by")
-    if not choices:
+    by, serial = service.guest.get("by") or {}, service.guest.get("serial") or {}
+    if not by and not serial:
         return service
     spec = dict(service.guest.get("spec") or {})
-    for variable, by_value in choices.items():
+    for variable, by_value in by.items():
         spec.update(by_value.get(str(value_of(service, variable, variables))) or {})
-    guest = {key: value for key, value in service.guest.items() if key != "by"}
+    for variable, device in serial.items():
+        folder, dummy, port = str(value_of(service, variable, variables)).rpartition("/")
+        if folder == "/dev/serial/by-id":
+            spec["devices"] = [*spec.get("devices", ()), {**device, "type": "serial", "id": port}]
+    guest = {key: value for key, value in service.guest.items() if key not in ("by", "serial")}
     return dataclasses.replace(service, declaration={**service.declaration, "guest": {**guest, "spec": spec}})
 
 

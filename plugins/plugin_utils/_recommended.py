@@ -148,10 +148,18 @@ def _known_to(options: Options, arguments: t.Mapping[str, t.Any]) -> dict[str, t
         if inner and isinstance(value, t.Mapping):
             found[key] = _known_to(value, inner)
         elif inner and isinstance(value, list):
-            found[key] = [_known_to(item, inner) for item in value]
+            known = [_known_to(item, inner) for item in value if _is_known(item, inner)]
+            if known or not value:
+                found[key] = known
         else:
             found[key] = value
     return found
+
+
+def _is_known(item: Options, arguments: t.Mapping[str, t.Any]) -> bool:
+    """Whether a guest with these *arguments* has an *item* of this type: a machine has no serial port as a container has."""
+    choices = {key: argument["choices"] for key, argument in arguments.items() if argument.get("choices")}
+    return all(item[key] in allowed for key, allowed in choices.items() if key in item)
 
 
 def settled(

@@ -69,6 +69,28 @@ def test_what_is_recommended_may_depend_on_a_variable_of_the_role(
     assert (found["memory"], found.get("features")) == ("1GiB", features)
 
 
+@pytest.mark.parametrize(
+    ("port", "found"),
+    [
+        (
+            "/dev/serial/by-id/usb-stick-if00",
+            [{"name": "zigbee", "type": "serial", "id": "usb-stick-if00", "gid": "20"}],
+        ),
+        ("/dev/ttyUSB0", None),
+        ("tcp://192.0.2.5:6638", None),
+        (None, None),
+    ],
+)
+def test_a_container_is_given_the_serial_port_that_its_service_names_by_what_it_is(
+    a_role: MakeRole, port: str | None, found: t.Any
+) -> None:
+    a_role("board", "guest: {spec: {memory: 1GiB}, serial: {board_port: {name: zigbee, gid: '20'}}}")
+    variables = {"guest_services": ["my.lab.board"], "board_port": port}
+    assert options(**variables).get("devices") == found
+    read = options_of("dns", {**GUEST, **variables, "guest_kind": "vm"}, HOST)
+    assert "devices" not in read and read["memory"] == "1GiB"
+
+
 @pytest.mark.parametrize("kind", ["container", "vm"])
 @pytest.mark.parametrize("name", SERVICES)
 def test_what_every_role_recommends_is_a_guest(name: str, kind: str) -> None:
