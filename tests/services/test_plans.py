@@ -22,6 +22,7 @@ VARIABLES: t.Mapping[str, Variables] = {
     },
     "home_assistant": {},
     "immich": {},
+    "node_red": {},
     "reverse_proxy": {"reverse_proxy_sites": [{"name": "films.test", "upstreams": ["http://10.93.64.20:8096"]}]},
     "unbound": {"unbound_records": [{"name": "nas", "addresses": ["10.93.64.20"]}]},
 }
