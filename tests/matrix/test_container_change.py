@@ -690,18 +690,45 @@ def test_a_restart_survives_every_kill(stands):
     survive_kills(ct.CONTAINER, wanted, begin=begin, verify=verify, moments=2)
 
 
+def test_a_card_comes_again_that_a_guest_has_lost_by_its_own_restart(stands):
+    """LXC starts it with the cards of its first start, and what is left of a later one keeps its name as long as anybody is in there."""
+    wanted = {"name": ct.NAME, "networks": [ct.LAN, {"name": "more", "bridge": "hlctbr1", "ip": "10.91.8.51/24"}]}
+    change(["networks[more]"], **wanted)
+    pid = ct.pid()
+    inhabitant = subprocess.Popen(["nsenter", f"--net=/proc/{pid}/ns/net", "sleep", "120"])
+    try:
+        assert wait_until(
+            "who is inside", lambda: os.path.samefile(*inside_nets(pid, inhabitant.pid)), timeout_seconds=10
+        )
+        restart_inside(pid)
+        assert "10.91.8.51/24" not in ct.network("address")
+        check_run_again(ct.CONTAINER, wanted, ["networks[more]"])
+        assert "10.91.8.51/24" in ct.network("address")
+    finally:
+        inhabitant.kill()
+        inhabitant.wait()
+
+
+def inside_nets(*pids: int) -> list[str]:
+    return [f"/proc/{pid}/ns/net" for pid in pids]
+
+
+def restart_inside(pid: int) -> None:
+    """The guest, whose init is *pid*, restarts by itself."""
+    ct.inside("/bin/busybox", "reboot", "-f", check=False)
+    for dummy in range(100):
+        if ct.run("lxc-info", "-n", ct.NAME, "-p", "-H", check=False).strip() not in ("", str(pid)):
+            break
+        time.sleep(0.1)
+
+
 def test_what_an_older_start_holds_is_said_and_goes(stands):
     """LXC makes the container anew of what it was started with when the guest restarts itself."""
     lan = {**ct.LAN, "rate_limit": {"in": "10Mbit", "out": "20Mbit"}}
     changed = {**lan, "bridge": "hlctbr1", "ip": "10.91.8.10/24", "gateway": "10.91.8.1"}
     wanted = {"name": ct.NAME, "networks": [changed], "memory": "32M", "hostname": "two"}
     outcome = check_run_again(ct.CONTAINER, wanted)
-    pid = ct.pid()
-    ct.inside("/bin/busybox", "reboot", "-f", check=False)
-    for dummy in range(100):
-        if ct.run("lxc-info", "-n", ct.NAME, "-p", "-H", check=False).strip() not in ("", str(pid)):
-            break
-        time.sleep(0.1)
+    restart_inside(ct.pid())
     outcome = converge_now(ct.CONTAINER, wanted)
     assert outcome.error is None, outcome.error
     said = next(warning for warning in outcome.plan.warnings if "a restart from inside" in warning)

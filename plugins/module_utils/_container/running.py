@@ -14,6 +14,7 @@ import socket
 import typing as t
 
 from .._core import atomic, command
+from .._core.command import CommandError
 from .._core.errors import ApplyError
 from .._guest import port
 from .._guest.options import is_fixed
@@ -173,6 +174,9 @@ def plug_card(running: Running, name: str) -> None:
             write(running, name)
         return
     card = running.wanted.cards[name]
+    # LXC knows nothing of one that was plugged into a guest which restarted by itself: it goes with the network namespace of that, when the
+    # kernel has time to or who else is in there has ended.
+    _remove_link(card.pair, running.keep_fds)
     with _removed_on_failure(card.pair):
         _add(running.live.pid, card, running.keep_fds)
         if _is_limited(card):
@@ -212,9 +216,20 @@ def _removed_on_failure(host_name: str) -> t.Iterator[None]:
     try:
         yield
     except Exception:
-        if os.path.isdir(f"/sys/class/net/{host_name}"):
-            command.run(["ip", "link", "delete", host_name])
+        _remove_link(host_name)
         raise
+
+
+def _remove_link(host_name: str, keep_fds: t.Sequence[int] = ()) -> None:
+    place = f"/sys/class/net/{host_name}"
+    if not os.path.isdir(place):
+        return
+    try:
+        command.run(["ip", "link", "delete", host_name], keep_fds=keep_fds)
+    except CommandError:
+        # The kernel may have been quicker.
+        if os.path.isdir(place):
+            raise
 
 
 def _plug(host_name: str, card: Card, keep_fds: t.Sequence[int]) -> None:

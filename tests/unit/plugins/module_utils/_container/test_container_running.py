@@ -124,10 +124,27 @@ def test_a_new_card_that_could_not_be_plugged_in_is_taken_away(
         raise ApplyError("no")
 
     monkeypatch.setattr(running.port, "put_into_vlan", fail)
-    monkeypatch.setattr(running.os.path, "isdir", lambda path: path == "/sys/class/net/pair0")
+    monkeypatch.setattr(running.os.path, "isdir", lambda path: bool(told) and not told[-1].startswith("ip link delete"))
     with pytest.raises(ApplyError):
         running.plug_card(of_container(card()), "lan")
-    assert told[-1] == "ip link delete pair0"
+    assert told[0].startswith("ip link add pair0 ") and told[-1] == "ip link delete pair0"
+
+
+def test_what_is_left_of_a_card_before_the_guest_restarted_by_itself_goes_first(
+    told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {"/sys/class/net/pair0"}
+    run = running.command.run
+
+    def delete(argv: t.Sequence[str], **more: t.Any) -> str:
+        if argv[2] == "delete":
+            there.clear()
+        return t.cast(str, run(argv, **more))
+
+    monkeypatch.setattr(running.command, "run", delete)
+    monkeypatch.setattr(running.os.path, "isdir", lambda path: path in there)
+    running.plug_card(of_container(card()), "lan")
+    assert told[0] == "ip link delete pair0" and told[1].startswith("ip link add pair0 ")
 
 
 def test_a_card_that_runs_without_being_defined_gets_all_its_values(told: list[str]) -> None:
