@@ -7,22 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import gzip
-import hashlib
 import json
-import shutil
-import subprocess
-import tarfile
-import tempfile
 from pathlib import Path
 
 import aiohttp
 import aioimmich
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._image import sources
 from ansible_collections.homelab.hybrid.tests.harness import service_guest as guest
-from ansible_collections.homelab.hybrid.tests.harness.build_cache import CACHE, built_once
-from ansible_collections.homelab.hybrid.tests.services.registry import Layer, Registry, digest
+from ansible_collections.homelab.hybrid.tests.services.layers import debian_layer
+from ansible_collections.homelab.hybrid.tests.services.registry import Layer, Registry
 from ansible_collections.homelab.hybrid.tests.services.scenario import Scenario, Variables
 
 STAND_IN = Path(__file__).parent / "stand_ins" / "immich.py"
@@ -68,30 +61,8 @@ exec setpriv --reuid=postgres --regid=postgres --clear-groups -- postgres -D "$d
 
 
 def root() -> Layer:
-    """What all four images begin with: programs of Debian 13, unpacked and not installed."""
-    recipe = repr((PACKAGES, LEFT_OUT, sources.archive_lines(sources.host_sources(), "trixie"))).encode()
-
-    def build(folder: Path) -> None:
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
-            whole = Path(name) / "root.tar"
-            command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=extract", f"--include={','.join(PACKAGES)}"]
-            command += [f"--aptopt={setting.rstrip(';')}" for setting in sources.apt_settings()]
-            lines = sources.archive_lines(sources.host_sources(), "trixie")
-            subprocess.run([*command, "trixie", str(whole), *lines], check=True)
-            kept = Path(name) / "kept.tar"
-            with tarfile.open(whole) as read, tarfile.open(kept, "w") as written:
-                for member in read:
-                    if not any(part in member.name for part in LEFT_OUT):
-                        written.addfile(member, read.extractfile(member) if member.isreg() else None)
-            with (
-                kept.open("rb") as plain,
-                gzip.GzipFile(folder / "layer.tar.gz", "wb", compresslevel=1, mtime=0) as packed,
-            ):
-                shutil.copyfileobj(plain, packed)
-            (folder / "diff_id").write_text(digest(kept.read_bytes()), encoding="utf-8")
-
-    folder = built_once(CACHE / f"layer-immich-{hashlib.sha256(recipe).hexdigest()[:12]}", build)
-    return Layer((folder / "layer.tar.gz").read_bytes(), (folder / "diff_id").read_text(encoding="utf-8"))
+    """What all four images begin with."""
+    return debian_layer("immich", PACKAGES, LEFT_OUT)
 
 
 class Project:

@@ -13,6 +13,7 @@ import json
 import socket
 import subprocess
 import tarfile
+import types
 import typing as t
 import urllib.error
 import urllib.request
@@ -23,6 +24,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting impor
 from ansible_collections.homelab.hybrid.tests.harness.host_networks import unpack
 
 BUSYBOX = Path("/bin/busybox")
+PATH = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG, LAYER = "application/vnd.docker.container.image.v1+json", "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
@@ -67,8 +69,12 @@ class Registry:
         command: t.Sequence[str],
         files: Mapping[str, str],
         base: Layer | None = None,
+        settings: Mapping[str, t.Any] = types.MappingProxyType({}),
     ) -> str:
-        """Publish an image of busybox, or of *base*, with *files* that runs *command*; its reference with its digest."""
+        """Publish an image of busybox, or of *base*, with *files* that runs *command*; its reference with its digest.
+
+        *settings* are further keys of its configuration, such as ``Entrypoint``.
+        """
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as tar:
             if base is None:
@@ -81,7 +87,7 @@ class Registry:
             {
                 "architecture": "amd64",
                 "os": "linux",
-                "config": {"Cmd": list(command), "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
+                "config": {"Cmd": list(command), **settings, "Env": [PATH, *settings.get("Env", ())]},
                 "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
             }
         ).encode()
