@@ -241,6 +241,7 @@ docs: tools ## Write what follows from rows and argument specs (tables, defaults
 	@$(VENV)/bin/python tests/tools/layout_docs.py
 	@$(VENV)/bin/python tests/tools/role_docs.py
 	@$(VENV)/bin/python tests/tools/catalogue_docs.py
+	@$(VENV)/bin/python tests/tools/preset_docs.py
 	@rm -rf $(BUILD)/docs && mkdir -p $(BUILD)/docs && chmod 755 $(BUILD)/docs
 	@antsibull-docs collection --use-current --dest-dir $(BUILD)/docs --output-format simplified-rst homelab.hybrid
 	@echo "the pages are in .build/docs"

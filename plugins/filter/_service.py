@@ -12,7 +12,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils import _immich, _jellyfin, _opnsense, _windows_setup
-from ..plugin_utils._compose import compose_images
+from ..plugin_utils._compose import compose_images, compose_preset, same_images
 from ..plugin_utils._openpgp import fingerprints
 from ..plugin_utils._services import mosquitto_hash, pools_overlapping, ports_taken
 
@@ -23,6 +23,8 @@ class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {
             "_compose_images": compose_images,
+            "_compose_preset": compose_preset,
+            "_compose_same_images": same_images,
             "_immich_requests": _told(_immich.requests, _immich.ImmichError),
             "_jellyfin_requests": _told(_jellyfin.requests, _jellyfin.JellyfinError),
             "_mosquitto_hash": mosquitto_hash,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to the collection homelab.hybrid: may change at any time.
-"""Which images a project of Docker Compose runs, and whether each is pinned, known before there is a Docker to ask."""
+"""What is known of applications and their projects of Docker Compose before there is a Docker to ask: presets, images, whether each is pinned."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import typing as t
 import yaml
 from ansible.errors import AnsibleFilterError
 
+from ._guest_services import full_name, preset_of, service_of
+
+_APPLICATIONS = "compose_app"
 _PINNED = re.compile(r"@sha256:([0-9a-f]{64})$")
 _TAG = re.compile(r":([A-Za-z0-9_][A-Za-z0-9_.-]*)$")
 # ${NAME}, ${NAME-other}, ${NAME:-other}, ${NAME?why}, $NAME, and $$ for a dollar.
@@ -47,6 +50,30 @@ def compose_images(
             }
         )
     return found
+
+
+def compose_preset(name: str) -> t.Mapping[str, t.Any]:
+    """What the role of applications knows of the application *name*, in the keys of an item of its ``compose_app_apps`` and some more.
+
+    :raises AnsibleFilterError: for one that it does not know.
+    """
+    return preset_of(service_of(full_name(_APPLICATIONS), _APPLICATIONS), name)
+
+
+def same_images(project: t.Any, images: t.Mapping[str, str]) -> dict[str, str]:
+    """*images* by service, and for each service of *project* that has the same image as one of them, and none in *images*, that one's.
+
+    Programs that one image has several of run in one version.
+    """
+    services = project.get("services") if isinstance(project, t.Mapping) else None
+    said = {
+        str(name): str(service["image"])
+        for name, service in (services or {}).items()
+        if isinstance(service, t.Mapping) and service.get("image")
+    }
+    by_image = {said[name]: image for name, image in images.items() if name in said}
+    beside = {name: by_image[image] for name, image in said.items() if image in by_image}
+    return {**beside, **images}
 
 
 def _services(project: t.Any) -> dict[str, dict[str, t.Any]]:

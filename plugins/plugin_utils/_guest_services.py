@@ -81,6 +81,12 @@ class Service:
         """The guest that it recommends: ``kind``, ``needs`` and ``spec``, and ``by`` and ``serial`` until it is settled. Each may be missing."""
         return self.declaration.get("guest") or {}
 
+    @property
+    def specs(self) -> list[t.Any]:
+        """What it recommends of that guest: its ``spec``, or that of each of its applications once it is settled."""
+        each: list[t.Any] = self.guest.get("each") or [self.guest.get("spec")]
+        return each
+
 
 def full_name(name: t.Any) -> str:
     """The full name of a role: one without a dot is of this collection."""
@@ -121,10 +127,15 @@ def settled(service: Service, variables: Variables) -> Service:
     """*service* with the guest that it recommends for these *variables*.
 
     Its ``by`` has the name of a variable of the role, and by its values what is laid over ``spec``, option by option. Its ``serial`` has the name
-    of a variable with a serial port, and the device that a container is given where that is one of ``/dev/serial/by-id``.
+    of a variable with a serial port, and the device that a container is given where that is one of ``/dev/serial/by-id``. The presets of its
+    applications are laid over ``spec`` each for itself; those without one are all together of the guest that the role recommends. Of one
+    that is taken away the data stay, and their room.
+
+    :raises AnsibleFilterError: for a preset that there is not.
     """
     by, serial = service.guest.get("by") or {}, service.guest.get("serial") or {}
-    if not by and not serial:
+    written = written_applications(service, variables)
+    if not by and not serial and not written:
         return service
     spec = dict(service.guest.get("spec") or {})
     for variable, by_value in by.items():
@@ -134,7 +145,46 @@ def settled(service: Service, variables: Variables) -> Service:
         if folder == "/dev/serial/by-id":
             spec["devices"] = [*spec.get("devices", ()), {**device, "type": "serial", "id": port}]
     guest = {key: value for key, value in service.guest.items() if key not in ("by", "serial")}
-    return dataclasses.replace(service, declaration={**service.declaration, "guest": {**guest, "spec": spec}})
+    used = applications_of(service, variables)
+    each = [{**spec, **preset_of(service, app["preset"])["guest"]} for app in used if app.get("preset")]
+    if not used or len(each) < len(used):
+        each.append(spec)
+    left = [app for app in written if app not in used and app.get("preset")]
+    each += [{"rootfs": preset_of(service, app["preset"])["guest"]["rootfs"]} for app in left]
+    return dataclasses.replace(
+        service, declaration={**service.declaration, "guest": {**guest, "spec": spec, "each": each}}
+    )
+
+
+def applications_of(service: Service, variables: Variables) -> list[Declaration]:
+    """The applications of *service* that there should be, as they are written; none of a service that is one itself."""
+    return [item for item in written_applications(service, variables) if item.get("state") != "absent"]
+
+
+def written_applications(service: Service, variables: Variables) -> list[Declaration]:
+    """Those, and the ones that there should not be."""
+    written = variables.get(service.applications_in) if service.applications_in else None
+    items = written if isinstance(written, t.Sequence) and not isinstance(written, str) else ()
+    return [item for item in items if isinstance(item, t.Mapping)]
+
+
+def presets_of(service: Service) -> dict[str, Path]:
+    """The files of what the role of *service* knows of applications, by their names."""
+    return {path.stem: path for path in sorted((service.folder / "files" / "presets").glob("*.yml"))}
+
+
+def preset_of(service: Service, name: t.Any) -> Declaration:
+    """What the role of *service* knows of the application *name*.
+
+    :raises AnsibleFilterError: for one that it does not know.
+    """
+    known = presets_of(service)
+    if str(name) not in known:
+        raise AnsibleFilterError(
+            f"{service.applications_in}: there is no preset {name}. There are {', '.join(known) or 'none'}"
+        )
+    found: Declaration = read(known[str(name)])
+    return found
 
 
 def check_resolvers(guest: str, services: t.Iterable[Service], variables: Variables) -> None:

@@ -15,7 +15,18 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ._appliances import FACT
-from ._guest_services import PROXY, Service, address_of, appliance_of, first_port, is_secure, port_of, services_of
+from ._guest_services import (
+    PROXY,
+    Service,
+    address_of,
+    appliance_of,
+    applications_of,
+    first_port,
+    is_secure,
+    port_of,
+    preset_of,
+    services_of,
+)
 from ._named import cards_of
 from ._profiles import dictionaries
 from ._recommended import answers_names
@@ -176,14 +187,11 @@ def offers(variables: t.Mapping[str, Facts], addresses: t.Mapping[str, t.Sequenc
 
 def applications(guest: str, service: Service, variables: Facts, addresses: t.Sequence[str]) -> list[Offer]:
     """What a *service* offers that is a list of applications, each under its own name."""
-    presets = service.declaration.get("presets") or {}
-    written = variables.get(service.applications_in)
-    named = [each for each in written if isinstance(each, t.Mapping)] if isinstance(written, t.Sequence) else []
     found = []
-    for each in named:
-        whole = {**presets.get(each.get("preset"), {}), **each}
+    for each in applications_of(service, variables):
+        whole = {**(preset_of(service, each["preset"]) if each.get("preset") else {}), **each}
         port = str(whole.get("port") or "")
-        if whole.get("name") and whole.get("state") != "absent":
+        if whole.get("name"):
             number = int(port) if port.isdecimal() else None
             title, name = str(whole.get("title") or whole["name"]), str(whole["name"]).replace("_", "-")
             found.append(Offer(guest, title, [name], addresses, number, number, is_proxy=False))

@@ -100,9 +100,10 @@ def _specs(services: t.Iterable[Service]) -> list[dict[str, t.Any]]:
     found = []
     for service in services:
         where = f"guest.spec of the role {service.role}"
-        spec = without_images(mapping(where, service.guest.get("spec")))
         own = service.guest.get("kind") or "container"
-        found.append(lay([Layer(where, spec)], own if own in ARGUMENTS else None))
+        for each in service.specs:
+            spec = without_images(mapping(where, each))
+            found.append(lay([Layer(where, spec)], own if own in ARGUMENTS else None))
     return found
 
 
@@ -290,7 +291,7 @@ def _named_image(key: str, value: t.Any, found: list[dict[str, t.Any]]) -> t.Any
 
 def brought_images(services: t.Iterable[Service], made: Options) -> list[dict[str, t.Any]]:
     """The images that *services* and what the role of an appliance *made* of its guest describe. Of one name the latter goes before."""
-    both = [options for service in services if (options := service.guest.get("spec"))]
+    both = [options for service in services for options in service.specs if options]
     return [image for options in (made, *both) for image in images_in(options)]
 
 

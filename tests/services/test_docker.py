@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.tests.harness import service_guest as guest
+from ansible_collections.homelab.hybrid.tests.services import presets
 from ansible_collections.homelab.hybrid.tests.services.registry import Registry
 
 SERVER = ("/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www")
@@ -20,20 +21,6 @@ SERVER = ("/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www")
 # It starts, deletes what it finds, and never answers.
 BROKEN = ("/bin/busybox", "sh", "-c", "/bin/busybox rm -f /www/data/row; exec /bin/busybox sleep 3600")
 
-# As the image of Vaultwarden behaves: its default lets everybody in, and it ends at once with an address that is none (1.35).
-VAULT = """#!/bin/busybox sh
-set -eu
-case "${DOMAIN-http://localhost}" in
-  http://* | https://*) ;;
-  *) echo "DOMAIN variable needs to contain the protocol (http, https)" >&2; exit 12 ;;
-esac
-/bin/busybox mkdir -p /www /data
-echo '"2026-01-01T00:00:00.000000Z"' > /www/alive
-echo "${SIGNUPS_ALLOWED:-true}" > /www/signups
-[ -z "${ADMIN_TOKEN:-}" ] || echo "${DOMAIN:-}" > /www/admin
-[ -e /data/db.sqlite3 ] || echo vault > /data/db.sqlite3
-exec /bin/busybox httpd -f -p 80 -h /www
-"""
 TOKEN = "$argon2id$v=19$m=65540,t=3,p=4$c29tZXNhbHQ$aGFzaA"
 
 
@@ -149,8 +136,6 @@ def web(image: str, **options: t.Any) -> dict[str, t.Any]:
 def test_applications_from_compose_files_are_kept(registry: Registry, tmp_path: Path) -> None:
     before, fresh = outside(), packages()
     image = registry.push("web", "1.0", SERVER, {"www/index.html": "one\n"})
-    server = ("/bin/busybox", "httpd", "-f", "-p", "3000", "-h", "/www")
-    forge = registry.push("forge", "9", server, {"www/api/healthz": '{"status": "pass"}'})
     (tmp_path / "wiki.yaml").write_text(WIKI, encoding="utf-8")
     wiki = {
         "name": "wiki",
@@ -159,10 +144,8 @@ def test_applications_from_compose_files_are_kept(registry: Registry, tmp_path: 
         "check": {"url": "http://127.0.0.1:8081/", "regex": "one"},
         "data": {"pages": "./pages"},
     }
-    forgejo = {"name": "forge", "preset": "forgejo", "images": {"forgejo": forge}}
-    vaultwarden = registry.push("server", "1.35", ("/bin/busybox", "sh", "/start.sh"), {"start.sh": VAULT})
-    vault = {"name": "vault", "preset": "vaultwarden", "images": {"vaultwarden": vaultwarden}}
-    apps = [web(image), wiki, forgejo, vault]
+    vault = {"name": "vault", "preset": "vaultwarden", "images": presets.images("vaultwarden", registry)}
+    apps = [web(image), wiki, vault]
     lab = guest.Lab(
         tmp_path, "compose_app", {"docker_host_insecure_registries": [registry.name], "compose_app_apps": apps}
     )
@@ -175,16 +158,14 @@ def test_applications_from_compose_files_are_kept(registry: Registry, tmp_path: 
     assert lab.entry("main").succeeded().changed == 0, "a second run changes nothing"
     assert lab.entry("main", "--check").succeeded().changed == 0
 
-    assert ask(8080) == "one" and ask(3000, "api/healthz") == '{"status": "pass"}'
+    assert ask(8080) == "one"
     ports = {each.rpartition(":")[2] for each in outside() - before}
-    assert ports == {"8080", "3000", "2222", "8222"}, "the wiki answers its guest alone"
+    assert ports == {"8080", "8222"}, "the wiki answers its guest alone"
     assert ask(8222, "alive").startswith('"20') and ask(8222, "signups") == "false"
     assert ask(8222, "admin") == "", "without a token there is no page for administrators"
     assert guest.inside("cat", "/opt/compose/vault/data/db.sqlite3") == "vault"
     assert WIKI in guest.inside("cat", "/opt/compose/wiki/compose.yaml") + "\n"
-    secret = guest.inside("cat", "/var/lib/homelab_hybrid/secrets/forge/SECRET_KEY")
-    assert len(secret) == 32 and secret in docker("inspect", "forge-forgejo-1")
-    assert guest.inside("stat", "--format", "%a", "/opt/compose/forge/.env") == "600"
+    assert guest.inside("stat", "--format", "%a", "/opt/compose/vault/.env") == "600"
     guest.inside("sh", "-c", "echo row > /opt/compose/web/data/row")
 
     stood = started("web")
@@ -198,7 +179,7 @@ def test_applications_from_compose_files_are_kept(registry: Registry, tmp_path: 
 
     stood = started("web")
     vault["env"] = {"ADMIN_TOKEN": TOKEN, "DOMAIN": "https://vault.example.org"}
-    lab.variables = {**lab.variables, "compose_app_apps": [{**wiki, "state": "absent"}, web(image), forgejo, vault]}
+    lab.variables = {**lab.variables, "compose_app_apps": [{**wiki, "state": "absent"}, web(image), vault]}
     lab.entry("main").succeeded()
     assert ask(8222, "admin") == "https://vault.example.org" and TOKEN in docker("inspect", "vault-vaultwarden-1")
     assert started("wiki") == set() and started("web") == stood

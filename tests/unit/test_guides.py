@@ -395,6 +395,12 @@ def test_the_table_of_the_catalogue_is_that_of_its_data() -> None:
     assert table.with_table(page) == page, "stale: make docs"
 
 
+def test_what_is_said_of_presets_is_that_of_their_data() -> None:
+    said = tool("preset_docs")
+    page = said.PAGE.read_text(encoding="utf-8")
+    assert said.with_text(page) == page, "stale: make docs"
+
+
 def test_the_table_of_benchmarks_has_its_place() -> None:
     """``make bench-write`` would find out only when it has measured for minutes."""
     page = (PAGES / "benchmarks.rst").read_text(encoding="utf-8")

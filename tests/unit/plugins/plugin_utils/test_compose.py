@@ -11,9 +11,18 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.homelab.hybrid.plugins.plugin_utils._compose import compose_images
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._compose import compose_images, same_images
 
 DIGEST = "@sha256:" + "0123456789abcdef" * 4
+
+
+def test_services_that_have_one_image_go_to_another_together() -> None:
+    project = {
+        "services": {"app": {"image": "a:1"}, "cron": {"image": "a:1"}, "db": {"image": "b:1"}, "own": {"build": "."}}
+    }
+    assert same_images(project, {"app": "a:2"}) == {"app": "a:2", "cron": "a:2"}
+    assert same_images(project, {"app": "a:2", "cron": "a:3"}) == {"app": "a:2", "cron": "a:3"}
+    assert same_images(project, {"own": "c:1"}) == {"own": "c:1"} and same_images({}, {}) == {}
 
 
 def image_of(written: str, **env: t.Any) -> dict[str, t.Any]:

@@ -190,6 +190,40 @@ def test_several_services_share_a_guest(a_role: MakeRole) -> None:
     assert found["description"] == "films, photos, DNS resolver (unbound)"
 
 
+@pytest.mark.parametrize(
+    ("apps", "memory", "size", "vcpus"),
+    [
+        ([], "2GiB", "16GiB", 2),
+        ([{"name": "wiki", "port": 80}, {"name": "blog", "port": 81}], "2GiB", "16GiB", 2),
+        ([{"name": "vault", "preset": "vaultwarden"}], "512MiB", "6GiB", 1),
+        (
+            [{"name": "vault", "preset": "vaultwarden"}, {"name": "kuma", "preset": "uptime_kuma"}],
+            "1536MiB",
+            "14GiB",
+            1,
+        ),
+        ([{"name": "vault", "preset": "vaultwarden"}, {"name": "wiki", "port": 80}], "2560MiB", "22GiB", 2),
+        ([{"name": "vault", "preset": "vaultwarden", "state": "absent"}], "2GiB", "22GiB", 2),
+        (
+            [{"name": "kuma", "preset": "uptime_kuma"}, {"name": "vault", "preset": "vaultwarden", "state": "absent"}],
+            *("1GiB", "14GiB", 1),
+        ),
+    ],
+)
+def test_presets_of_applications_recommend_the_guest_of_all_of_them(
+    apps: list[dict[str, t.Any]], memory: str, size: str, vcpus: int
+) -> None:
+    host = {**HOST, "hypervisor_storage_pools": [{"name": "fast", "type": "btrfs"}]}
+    found = options(host, guest_services=["compose_app"], compose_app_apps=apps)
+    assert (found["memory"], found["rootfs"]["size"], found["vcpus"]) == (memory, size, vcpus)
+    assert found["features"] == {"docker": True}
+
+
+def test_a_preset_that_there_is_not_is_refused_before_there_is_a_guest() -> None:
+    with pytest.raises(AnsibleFilterError, match=r"there is no preset vaultwarten\. There are forgejo, nextcloud"):
+        options(guest_services=["compose_app"], compose_app_apps=[{"name": "vault", "preset": "vaultwarten"}])
+
+
 def test_a_container_of_a_service_becomes_a_machine_where_the_inventory_says_so(a_role: MakeRole) -> None:
     a_role("films", "guest: {spec: {memory: 1GiB, rootfs: {size: 8GiB}, features: {nesting: true}}}")
     found = options(guest_kind="vm", guest_services=["my.lab.films"])
