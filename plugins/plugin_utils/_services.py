@@ -20,9 +20,9 @@ _MOSQUITTO_SALT_BYTES = 12
 
 
 def ports_taken(
-    listens: t.Sequence[t.Mapping[str, t.Any]], sockets: str, units: str, unit: str
+    listens: t.Sequence[t.Mapping[str, t.Any]], sockets: str, units: str, own: t.Collection[str]
 ) -> list[dict[str, t.Any]]:
-    """Which of the ports in *listens* (items ``port``, ``protocol``, ``address``) another unit than *unit* has.
+    """Which of the ports in *listens* (items ``port``, ``protocol``, ``address``) another unit than those in *own* has.
 
     *sockets* is what ``ss --no-header --listening --numeric --tcp --udp --processes`` prints, *units* lines of a process
     and its unit (``ps -e -o pid=,unit=``), of which the last counts. The items of the answer have that ``unit`` and a ``sentence``.
@@ -38,7 +38,7 @@ def ports_taken(
             its = unit_of.get(pid, "")
             for wanted in listens:
                 if (
-                    its != unit
+                    its not in own
                     and int(wanted["port"]) == int(port)
                     and wanted.get("protocol", "tcp") == fields[0]
                     and _overlap(str(wanted.get("address") or ""), address)

@@ -26,7 +26,7 @@ UNITS = "     70 systemd-resolved.service\n     80 dnsmasq.service\n    109 ssh.
 
 
 def who(port: int, protocol: str = "tcp", address: str = "", unit: str = "own.service") -> list[str]:
-    found = ports_taken([{"port": port, "protocol": protocol, "address": address}], SOCKETS, UNITS, unit)
+    found = ports_taken([{"port": port, "protocol": protocol, "address": address}], SOCKETS, UNITS, [unit])
     return [item["sentence"].removeprefix("port ") for item in found]
 
 
@@ -49,14 +49,14 @@ def test_a_port_that_another_unit_has_is_told_with_its_program(wanted: tuple[t.A
 
 
 def test_a_process_that_no_unit_has_is_told_too() -> None:
-    found = ports_taken([{"port": 22}], SOCKETS, "    109 -", "own.service")
+    found = ports_taken([{"port": 22}], SOCKETS, "    109 -", ["own.service"])
     assert found[0]["sentence"] == "port 22/tcp is taken by sshd"
 
 
 def test_what_is_said_of_a_process_last_counts() -> None:
     """A container in the network of its guest listens itself, in a unit of Docker's making."""
     units = "    109 docker-0a1b.scope\n109 own.service"
-    assert ports_taken([{"port": 22}], SOCKETS, units, "own.service") == []
+    assert ports_taken([{"port": 22}], SOCKETS, units, ["own.service"]) == []
 
 
 def test_the_hash_of_a_password_stays_and_its_salt_is_of_one_user() -> None:
