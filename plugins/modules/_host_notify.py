@@ -19,6 +19,27 @@ extends_documentation_fragment:
   - homelab.hybrid._attributes
   - homelab.hybrid._requirements
 options:
+  metrics:
+    description:
+      - Whether the host measures itself and its guests each minute, for the exporter of Debian's C(prometheus-node-exporter), by the same program
+        and a timer. Without it that stays as it is.
+    type: bool
+  alerts:
+    description:
+      - The guests in which a monitoring runs. The targets are told of its alerts, for which the host asks it each minute.
+      - One that is no longer listed stays as it is.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The guest.
+        type: str
+        required: true
+      state:
+        description: Whether it is asked.
+        type: str
+        choices: [present, absent]
+        default: present
   targets:
     description:
       - Who is told.
@@ -102,6 +123,15 @@ plan:
 targets:
   description: Who is told, by name, without their secrets.
   type: dict
+  returned: success
+alerts:
+  description: The guests that are asked for alerts.
+  type: list
+  elements: str
+  returned: success
+metrics:
+  description: Whether the host measures itself.
+  type: bool
   returned: success
 """
 

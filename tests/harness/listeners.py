@@ -25,15 +25,16 @@ class Heard(t.NamedTuple):
 class Listener(http.server.ThreadingHTTPServer):
     """Answers each POST with *status* (and *place*, where to ask instead), and keeps what it *heard*."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        super().__init__((address, 0), _Answer)
+        self.address = address
         self.heard: list[Heard] = []
         self.status = 200
         self.place: str | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http://{self.address}:{self.server_port}"
 
     def take(self) -> list[Heard]:
         found, self.heard = self.heard, []
@@ -56,9 +57,9 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def listening() -> t.Iterator[Listener]:
-    """A listener at an address of this host alone."""
-    with Listener() as listener:
+def listening(address: str = "127.0.0.1") -> t.Iterator[Listener]:
+    """A listener at an *address* of this host."""
+    with Listener(address) as listener:
         thread = threading.Thread(target=listener.serve_forever, daemon=True)
         thread.start()
         try:

@@ -17,12 +17,15 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from prometheus_client import parser
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.schedule.units import timer_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._notify.alerts import PROGRAM as ALERTS
 from ansible_collections.homelab.hybrid.plugins.module_utils._notify.resource import HostNotify
 from ansible_collections.homelab.hybrid.plugins.module_utils._notify.units import FOLDER, PROGRAM, texts
 from ansible_collections.homelab.hybrid.tests.harness import backups
+from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import (
     check_run_again,
     converge_now,
@@ -53,7 +56,9 @@ def _nobody() -> t.Iterator[None]:
 
 
 def forget() -> None:
-    outcome = converge_now(NOTIFY, {"targets": [{"name": name, "state": "absent"} for name in NAMES]})
+    gone = [{"name": name, "state": "absent"} for name in NAMES]
+    watch = [{"name": name, "state": "absent"} for name in (ct.NAME, "hlnt-nobody")]
+    outcome = converge_now(NOTIFY, {"targets": gone, "alerts": watch, "metrics": False})
     assert outcome.error is None, outcome.error
 
 
@@ -299,3 +304,106 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def samples() -> dict[tuple[str, ...], float]:
+    """What the host measured, as Prometheus' own client reads it."""
+    text = Path(paths.host_metrics_file()).read_text(encoding="utf-8")
+    found = [its for family in parser.text_string_to_metric_families(text) for its in family.samples]
+    return {(its.name.removeprefix("homelab_hybrid_"), *its.labels.values()): its.value for its in found}
+
+
+@pytest.fixture
+def exporter() -> t.Iterator[Path]:
+    """The folder that Debian's exporter brings."""
+    folder = Path(paths.METRICS)
+    folder.mkdir(parents=True)
+    yield folder
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+@pytest.mark.usefixtures("container_host")
+def test_a_host_measures_itself_and_what_its_containers_use(exporter: Path) -> None:
+    check_run_again(NOTIFY, {"metrics": True}, ["metrics", "program"])
+    ct.make(memory="64MiB", autostart=True)
+    notify("measure")
+    found = samples()
+    assert (found["guest_running", ct.NAME, "container"], found["guest_autostart", ct.NAME, "container"]) == (1, 1)
+    assert found["container_memory_limit_bytes", ct.NAME] == 64 << 20
+    assert 0 < found["container_memory_bytes", ct.NAME] < 64 << 20
+    assert found["container_processes", ct.NAME] >= 1
+    before = found["container_cpu_seconds_total", ct.NAME]
+    ct.inside("sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done")
+    notify("measure")
+    assert samples()["container_cpu_seconds_total", ct.NAME] > before
+    room = os.statvfs(ct.FOLDER / "pool")
+    assert samples()["pool_capacity_bytes", ct.POOL] == room.f_blocks * room.f_frsize
+    assert (found["drift_entries",], found["switch_taken_back",]) == (0, 0)
+    ct.make(state="stopped", memory="64MiB", autostart=True)
+    notify("measure")
+    found = samples()
+    assert found["guest_running", ct.NAME, "container"] == 0 and ("container_memory_bytes", ct.NAME) not in found
+    assert Path(paths.host_metrics_file()).stat().st_mode & 0o777 == 0o644
+    check_run_again(NOTIFY, {"metrics": False}, ["metrics"])
+    assert list(exporter.iterdir()) == [] and not Path(PROGRAM).exists()
+
+
+def test_a_host_without_an_exporter_says_so() -> None:
+    converge_now(NOTIFY, {"metrics": True})
+    assert "Debian's prometheus-node-exporter brings it" in notify("measure", rc=1)
+
+
+def alerts_of(*summaries: str) -> None:
+    """What the program in the guest prints from now on."""
+    found = [
+        {"fingerprint": text, "labels": {"alertname": "A"}, "annotations": {"summary": text}} for text in summaries
+    ]
+    script = f"#!/bin/sh\necho '{json.dumps(found)}'\n"
+    ct.inside(
+        "sh", "-c", f'mkdir -p /etc/homelab_hybrid; printf "%s" "$1" > {ALERTS}; chmod 700 {ALERTS}', "sh", script
+    )
+
+
+@pytest.mark.usefixtures("container_host")
+def test_the_alerts_of_a_guest_are_told_and_when_they_are_over_and_when_it_is_silent(listener: Listener) -> None:
+    ct.make()
+    alerts_of("web does not run", "the door is silent")
+    converge_now(NOTIFY, {"targets": [hook(listener)]})
+    check_run_again(NOTIFY, {"alerts": [{"name": ct.NAME}]}, [f"alerts[{ct.NAME}]"])
+    assert Path(FOLDER, "homelab-hybrid-alerts.timer").exists()
+    notify("alerts")
+    (its,) = listener.take()
+    assert its.body["text"] == "web does not run\nthe door is silent"
+    alerts_of("web does not run")
+    notify("alerts")
+    assert [its.body["over"] for its in listener.take()] == [["the door is silent"]]
+    notify("look")
+    # What the host looks for itself is another matter.
+    assert "web does not run" not in json.dumps([its.body for its in listener.take()])
+    ct.make(state="stopped")
+    notify("alerts")
+    assert listener.take() == [], "a guest that restarts is silent for a while"
+    since = json.loads(Path(paths.ALERTS_SILENT).read_text(encoding="utf-8"))
+    Path(paths.ALERTS_SILENT).write_text(json.dumps({ct.NAME: since[ct.NAME] - 601}), encoding="utf-8")
+    notify("alerts")
+    (its,) = listener.take()
+    assert its.body["text"] == f"The monitoring in {ct.NAME} does not answer: it does not run"
+    ct.make()
+    alerts_of()
+    notify("alerts")
+    (its,) = listener.take()
+    assert sorted(its.body["over"]) == [
+        f"The monitoring in {ct.NAME} does not answer: it does not run",
+        "web does not run",
+    ]
+    forget()
+    assert not Path(FOLDER, "homelab-hybrid-alerts.timer").exists() and not Path(paths.ALERTS_TOLD).exists()
+
+
+def test_a_guest_that_is_not_there_is_told_after_a_while(listener: Listener) -> None:
+    converge_now(NOTIFY, {"targets": [hook(listener)], "alerts": [{"name": "hlnt-nobody"}]})
+    notify("alerts")
+    assert listener.take() == []
+    Path(paths.ALERTS_SILENT).write_text(json.dumps({"hlnt-nobody": 1}), encoding="utf-8")
+    notify("alerts")
+    assert "there is no such guest on this host" in listener.take()[0].body["text"]

@@ -9,20 +9,9 @@ from __future__ import annotations
 
 import typing as t
 
+from .._core.exposition import PREFIX, Labels, Metric, Told, lines
 from .history import OK
 from .stored import seconds_of
-
-Told = t.Mapping[str, t.Any]
-Labels = t.Mapping[str, t.Any]
-_PREFIX = "homelab_hybrid_"
-
-
-class _Metric(t.NamedTuple):
-    """One name, after what it is of, in what one reads of each thing; ``None`` where there is nothing to say of it."""
-
-    name: str
-    help: str
-    value: t.Callable[[Told], float | None]
 
 
 def _moment(text: t.Any) -> float | None:
@@ -37,63 +26,63 @@ def _is(result: t.Any) -> float | None:
 
 
 _OF_GUESTS = (
-    _Metric(
+    Metric(
         "guest_ok",
         "Whether the guest has a backup, of a job that runs as it should.",
         lambda its: float(its["status"] == OK),
     ),
-    _Metric("guest_jobs", "How many jobs are of the guest.", lambda its: len(its["jobs"])),
+    Metric("guest_jobs", "How many jobs are of the guest.", lambda its: len(its["jobs"])),
 )
 _OF_BACKUPS = (
-    _Metric(
+    Metric(
         "last_success_timestamp_seconds",
         "When the last backup of the guest was made.",
         lambda its: _moment(its["made"]),
     ),
-    _Metric("processed_bytes", "What the last backup of the guest holds.", lambda its: its["processed"]),
-    _Metric(
+    Metric("processed_bytes", "What the last backup of the guest holds.", lambda its: its["processed"]),
+    Metric(
         "added_bytes", "How much of the last backup of the guest was new to its repository.", lambda its: its["added"]
     ),
-    _Metric("duration_seconds", "How long the last backup of the guest took.", lambda its: its["seconds"]),
+    Metric("duration_seconds", "How long the last backup of the guest took.", lambda its: its["seconds"]),
 )
 _OF_DRILLS = (
-    _Metric("drill_success", "Whether the last drill of the guest came to life.", lambda its: _is(its["result"])),
-    _Metric("drill_timestamp_seconds", "When the last drill of the guest ended.", lambda its: _moment(its["ended"])),
-    _Metric(
+    Metric("drill_success", "Whether the last drill of the guest came to life.", lambda its: _is(its["result"])),
+    Metric("drill_timestamp_seconds", "When the last drill of the guest ended.", lambda its: _moment(its["ended"])),
+    Metric(
         "drill_recovery_seconds",
         "How long the last drill of the guest took until the guest was well.",
         lambda its: its["recovery_seconds"],
     ),
 )
 _OF_RUNS = (
-    _Metric("job_success", "Whether the last run of the job went well.", lambda its: _is(its["result"])),
-    _Metric("job_last_run_timestamp_seconds", "When the last run of the job began.", lambda its: _moment(its["began"])),
-    _Metric("job_duration_seconds", "How long the last run of the job took.", lambda its: its["seconds"]),
-    _Metric(
+    Metric("job_success", "Whether the last run of the job went well.", lambda its: _is(its["result"])),
+    Metric("job_last_run_timestamp_seconds", "When the last run of the job began.", lambda its: _moment(its["began"])),
+    Metric("job_duration_seconds", "How long the last run of the job took.", lambda its: its["seconds"]),
+    Metric(
         "job_due_timestamp_seconds", "When the job is to run next, or should have run.", lambda its: _moment(its["due"])
     ),
 )
 _OF_VERIFICATIONS = (
-    _Metric(
+    Metric(
         "verify_success",
         "Whether the last reading of the repository found what was stored.",
         lambda its: _is((its["verify"] or {}).get("result")),
     ),
-    _Metric(
+    Metric(
         "verify_timestamp_seconds",
         "When the repository was read last.",
         lambda its: _moment((its["verify"] or {}).get("when")),
     ),
 )
 _OF_REPLICATIONS = (
-    _Metric(
+    Metric(
         "last_success_timestamp_seconds",
         "The moment that the newest copy of the guest on the other host is of.",
         lambda its: _moment(its["made"]),
     ),
 )
 _OF_REPLICAS = (
-    _Metric(
+    Metric(
         "timestamp_seconds",
         "The moment that the newest copy of a guest of another host is of.",
         lambda its: _moment(its["made"]),
@@ -111,50 +100,33 @@ def metrics(seen: t.Mapping[str, t.Sequence[Told]], replicas: t.Sequence[Told]) 
     ]
     tried = [({"guest": its["guest"], "job": its["drill"]["job"]}, its["drill"]) for its in backups if its["drill"]]
     newest = {(its["guest"], its["origin"], its["pool"]): its for its in reversed(replicas)}
-    lines = [
-        *_lines("backup_", _OF_GUESTS, [({"guest": its["guest"], "kind": its["kind"]}, its) for its in backups]),
-        *_lines("backup_", _OF_BACKUPS, made),
-        *_lines("backup_", _OF_DRILLS, tried),
-        *_lines(
-            "backup_",
+    found = [
+        *lines(
+            f"{PREFIX}backup_", _OF_GUESTS, [({"guest": its["guest"], "kind": its["kind"]}, its) for its in backups]
+        ),
+        *lines(f"{PREFIX}backup_", _OF_BACKUPS, made),
+        *lines(f"{PREFIX}backup_", _OF_DRILLS, tried),
+        *lines(
+            f"{PREFIX}backup_",
             (*_OF_RUNS, *_OF_VERIFICATIONS),
             [({"job": its["name"], "repository": its["repository"]}, its) for its in jobs],
         ),
-        *_lines(
-            "replication_", _OF_REPLICATIONS, [(_told(its, "guest", "job", "target"), its) for its in replications]
+        *lines(
+            f"{PREFIX}replication_",
+            _OF_REPLICATIONS,
+            [(_told(its, "guest", "job", "target"), its) for its in replications],
         ),
-        *_lines(
-            "replication_",
+        *lines(
+            f"{PREFIX}replication_",
             _OF_RUNS,
             [({"job": its["name"], "target": its["target"]}, its) for its in seen["replication_jobs"]],
         ),
-        *_lines("replica_", _OF_REPLICAS, [(_told(its, "guest", "origin", "pool"), its) for its in newest.values()]),
+        *lines(
+            f"{PREFIX}replica_", _OF_REPLICAS, [(_told(its, "guest", "origin", "pool"), its) for its in newest.values()]
+        ),
     ]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in found)
 
 
 def _told(its: Told, *keys: str) -> Labels:
     return {key: its[key] for key in keys}
-
-
-def _lines(of: str, kinds: t.Iterable[_Metric], things: t.Sequence[tuple[Labels, Told]]) -> t.Iterator[str]:
-    for kind in kinds:
-        values = [(labels, kind.value(its)) for labels, its in things]
-        known = [(labels, value) for labels, value in values if value is not None]
-        if known:
-            yield f"# HELP {_PREFIX}{of}{kind.name} {kind.help}"
-            yield f"# TYPE {_PREFIX}{of}{kind.name} gauge"
-            yield from (f"{_PREFIX}{of}{kind.name}{{{_shown(labels)}}} {_number(value)}" for labels, value in known)
-
-
-def _shown(labels: Labels) -> str:
-    return ",".join(f'{key}="{_escaped(str(value))}"' for key, value in labels.items())
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    """Without an exponent, which would cut the last digits of a time."""
-    return str(int(value)) if float(value).is_integer() else f"{value:.3f}"

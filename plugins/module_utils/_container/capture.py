@@ -124,7 +124,7 @@ class _Capture:
         if self._look().power == "started":
             self.note(**{_HOOKED: list(self.wish.hooks.after)})
             self.is_hooked = True
-            self.written = hooks.before(self.guest, self.wish.hooks, functools.partial(_run_inside, self.guest))
+            self.written = hooks.before(self.guest, self.wish.hooks, functools.partial(run_inside, self.guest))
             self.is_hooked = bool(self.written.ran or self.wish.hooks.after)
             self.note(**{_HOOKED: list(self.wish.hooks.after) if self.is_hooked else None})
 
@@ -329,10 +329,11 @@ class _Capture:
             stack.callback(self.release)
 
 
-def _run_inside(guest: str, *words: str) -> hooks.Said:
+def run_inside(guest: str, *words: str, seconds: int = _HOOK_SECONDS) -> hooks.Said:
+    """How ``/bin/sh -c`` with *words* ends in a container that runs."""
     argv = ["lxc-attach", "-n", guest, "--clear-env", "-v", _PATH, "--", "/bin/sh", "-c", *words]
     try:
-        return hooks.Said(0, command.run(argv, timeout=_HOOK_SECONDS))
+        return hooks.Said(0, command.run(argv, timeout=seconds))
     except command.CommandError as exc:
         return hooks.Said(exc.rc, exc.stdout, exc.stderr)
 
@@ -342,7 +343,7 @@ def _unhook(guest: str, lines: t.Sequence[str], host: Host) -> None:
     host.drop()
     entry = host.containers.get(guest)
     if entry is not None and entry.is_running and live.settled_state(live.handle(guest)) == "RUNNING":
-        hooks.after(guest, lines, functools.partial(_run_inside, guest))
+        hooks.after(guest, lines, functools.partial(run_inside, guest))
 
 
 def _mount(source: str, target: str) -> None:

@@ -122,6 +122,14 @@ def read_pids(items: Items) -> int:
     return int(text) if text.isdecimal() else 0
 
 
+def cpu_seconds(items: Items) -> float | None:
+    """How long processors have worked for it; ``None`` where neither family says it."""
+    if items.get("cpuacct.usage", "").strip().isdecimal():
+        return int(items["cpuacct.usage"]) / 1e9
+    words = items.get("cpu.stat", "").split()
+    return int(words[words.index("usage_usec") + 1]) / 1e6 if "usage_usec" in words else None
+
+
 def read_cpus(items: Items) -> tuple[int, ...]:
     """The CPUs that it is bound to; none when it may use all."""
     return cpuset.parse(items.get("cpuset.cpus", ""))

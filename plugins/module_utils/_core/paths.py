@@ -39,6 +39,9 @@ NOTIFY = STATE + "/notify"
 NOTIFY_CONFIG = NOTIFY + "/targets.json"
 TOLD = NOTIFY + "/told.json"
 DRIFT = NOTIFY + "/drift.json"
+# The same of the alerts of a monitoring in a guest, and since when such a guest does not answer.
+ALERTS_TOLD = NOTIFY + "/alerts.json"
+ALERTS_SILENT = NOTIFY + "/silent.json"
 # Where the exporter of Debian's prometheus-node-exporter looks for what others measure.
 METRICS = "/var/lib/prometheus/node-exporter"
 # Where other hosts lay the code by which they replicate to this one.
@@ -124,6 +127,11 @@ def backup_report(job: str) -> str:
 def metrics_file() -> str:
     """What Prometheus reads of the backups of the host."""
     return posixpath.join(METRICS, "homelab_hybrid_backup.prom")
+
+
+def host_metrics_file() -> str:
+    """What Prometheus reads of the host and its guests."""
+    return posixpath.join(METRICS, "homelab_hybrid_host.prom")
 
 
 def verify_report(job: str) -> str:

@@ -72,13 +72,17 @@ class Pool(t.NamedTuple):
     quarantined: int = 0
     until: str | None = None
 
+    @property
+    def least(self) -> int:
+        """The room below which it fills up."""
+        threshold = WARN_FREE if self.warn_free is None else self.warn_free
+        return self.capacity * int(threshold[:-1]) // 100 if isinstance(threshold, str) else threshold
+
 
 def of_pools(pools: t.Iterable[Pool]) -> t.Iterator[Condition]:
     """The pools that fill up."""
     for its in pools:
-        threshold = WARN_FREE if its.warn_free is None else its.warn_free
-        least = its.capacity * int(threshold[:-1]) // 100 if isinstance(threshold, str) else threshold
-        if its.available >= least:
+        if its.available >= its.least:
             continue
         text = f"The storage pool {its.name} fills up: {_size(its.available)} of {_size(its.capacity)} are free"
         if its.quarantined:

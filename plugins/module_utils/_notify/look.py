@@ -50,11 +50,11 @@ def look(host: Host) -> tuple[list[Condition], Well]:
         yield from of_drills(seen["backups"])
 
     part("the backups", backups)
-    part("the storage pools", lambda: of_pools(_pools(host)))
+    part("the storage pools", lambda: of_pools(read_pools(host)))
     part("the network", lambda: of_switch(read_switch().shown()))
-    part("the units", lambda: of_units(_failed_units(), {its.key for its in found}))
+    part("the units", lambda: of_units(failed_units(), {its.key for its in found}))
     part("the drift", lambda: of_drift(read_drift()))
-    part("the restart", lambda: of_restart(_waits_for_restart()))
+    part("the restart", lambda: of_restart(waits_for_restart()))
     return found, well
 
 
@@ -69,7 +69,8 @@ def _well(jobs: t.Iterable[t.Mapping[str, t.Any]]) -> Well:
     }
 
 
-def _pools(host: Host) -> list[Pool]:
+def read_pools(host: Host) -> list[Pool]:
+    """The room of the storage pools that are there."""
     lying = read_quarantine(host)
     found = []
     for name, driver in sorted(drivers_of(host).items()):
@@ -85,7 +86,8 @@ def _pools(host: Host) -> list[Pool]:
     return found
 
 
-def _failed_units() -> list[str]:
+def failed_units() -> list[str]:
+    """The units of this collection and Debian's own updates that failed."""
     if not has_systemd():
         return []
     words = [
@@ -106,7 +108,8 @@ def _failed_units() -> list[str]:
     return [name for name in names if not name.startswith(NAME)]
 
 
-def _waits_for_restart() -> list[str] | None:
+def waits_for_restart() -> list[str] | None:
+    """The packages for which Debian asks for a restart; ``None`` where it does not."""
     if not os.path.exists(_RESTART):
         return None
     return sorted(set((atomic.read_text(_PACKAGES) or "").split()))

@@ -15,10 +15,10 @@ from .._host.snapshot import Host
 from .._host.systemd import has_systemd, is_started
 from .._run.packing import packed
 from .packing import load
-from .spec import SECRETS, Spec
-from .state import State
-from .targets import read_targets
-from .units import FOLDER, PROGRAM, TIMER, texts
+from .spec import ALERTS, METRICS, SECRETS, TARGETS, Spec
+from .state import Kept, State
+from .targets import read_kept
+from .units import FOLDER, PROGRAM, texts_of, timers
 
 _SENDMAIL = "/usr/sbin/sendmail"
 
@@ -28,11 +28,12 @@ def observe(spec: Spec, host: Host) -> State:
 
     :raises ObserveError:
     """
-    targets = read_targets()
+    found = read_kept()
+    kept = Kept(found[TARGETS], frozenset(found[ALERTS]), found[METRICS])
     return State(
-        targets=targets,
-        broken=frozenset(name for name, its in targets.items() if not _has_secrets(name, its)),
-        has_units=_has_units(targets),
+        kept=kept,
+        broken=frozenset(name for name, its in kept.targets.items() if not _has_secrets(name, its)),
+        has_units=_has_units(kept),
         has_program=atomic.read_bytes(PROGRAM) == packed(load()),
         has_sendmail=os.access(_SENDMAIL, os.X_OK),
     )
@@ -53,8 +54,8 @@ def _has_secrets(name: str, values: t.Mapping[str, t.Any]) -> bool:
     return atomic.read_text(path) == secrets_of(values) and not os.stat(path).st_mode & 0o077
 
 
-def _has_units(targets: t.Iterable[str]) -> bool:
-    wanted = texts(files_of(targets))
+def _has_units(kept: Kept) -> bool:
+    wanted = texts_of(kept, files_of(kept.targets))
     if any(atomic.read_text(f"{FOLDER}/{path}") != text for path, text in wanted.items()):
         return False
-    return not has_systemd() or is_started(TIMER)
+    return not has_systemd() or all(is_started(timer) for timer in timers(wanted))

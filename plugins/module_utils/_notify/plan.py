@@ -12,8 +12,8 @@ import typing as t
 from .._core.decide import Draft, Power
 from .._core.options import NEVER_PERMITTED
 from .._core.plan import Plan
-from .spec import MAIL, OPTIONS, SECRETS, TARGETS, Spec
-from .state import State
+from .spec import ALERTS, MAIL, METRICS, OPTIONS, SECRETS, TARGETS, Spec
+from .state import Kept, State
 
 Values = t.Mapping[str, t.Any]
 
@@ -22,7 +22,7 @@ def plan_notices(spec: Spec, state: State) -> Plan:
     """The plan from *state* to *spec*. Pure."""
     draft = Draft(OPTIONS, Power(is_running=True, will_run=True))
     for its in spec.targets:
-        before, path = state.targets.get(its.name), f"{TARGETS}[{its.name}]"
+        before, path = state.kept.targets.get(its.name), f"{TARGETS}[{its.name}]"
         if not its.is_wanted:
             if before is not None:
                 draft.add(path, shown(before), None)
@@ -33,23 +33,33 @@ def plan_notices(spec: Spec, state: State) -> Plan:
             draft.add(path, None, shown(its.values))
         else:
             _compare(draft, path, its.values, before, is_broken=its.name in state.broken)
-    if after_all(spec, state):
+    kept = after_all(spec, state)
+    for guest in spec.alerts:
+        was = guest.name in state.kept.alerts
+        if was != guest.is_wanted:
+            draft.add(f"{ALERTS}[{guest.name}]", was or None, guest.is_wanted or None)
+    if kept.measures != state.kept.measures:
+        draft.add(METRICS, state.kept.measures, kept.measures)
+    if not kept.is_empty:
         if not state.has_program:
             draft.add("program", "missing, or of another version", "as this collection has it")
-        if state.targets and not state.has_units:
+        if not state.kept.is_empty and not state.has_units:
             draft.add("units", "not as they were written", "as they were written")
     return draft.finish()
 
 
-def after_all(spec: Spec, state: State) -> dict[str, Values]:
-    """All targets once *spec* stands, by name."""
-    found = dict(state.targets)
+def after_all(spec: Spec, state: State) -> Kept:
+    """All that is kept once *spec* stands."""
+    found, alerts = dict(state.kept.targets), set(state.kept.alerts)
+    for guest in spec.alerts:
+        (alerts.add if guest.is_wanted else alerts.discard)(guest.name)
     for its in spec.targets:
         if its.is_wanted:
             found[its.name] = its.values
         else:
             found.pop(its.name, None)
-    return found
+    measures = state.kept.measures if spec.measures is None else spec.measures
+    return Kept(found, frozenset(alerts), measures)
 
 
 def _compare(draft: Draft, path: str, values: Values, before: Values, *, is_broken: bool) -> None:

@@ -5,7 +5,7 @@
 # WRITES
 """homelab-hybrid-notify: tells what is wrong on this host to whom hypervisor_notify names. It lies on the host as one file.
 
-``look [--dry-run]``, ``test``, ``drift``.
+``look [--dry-run]``, ``test``, ``drift``, ``alerts``, ``measure``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,17 @@ import time
 import typing as t
 
 from .._core import atomic, lock, paths
-from .._core.errors import HybridError
+from .._core.errors import HybridError, ObserveError
 from .._host.snapshot import Host
+from .alerts import SILENT_SECONDS, AlertsError, of_alerts, of_silence
+from .asking import ask
+from .conditions import Condition
 from .delivery import deliver
-from .look import look
-from .targets import read_targets
+from .figures import figures
+from .look import Well, look
+from .measure import measure
+from .spec import ALERTS
+from .targets import read_kept, read_targets
 from .telling import Memory, Notice, notice_for
 from .units import NAME
 
@@ -54,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("drift", help="take from stdin, a line each, what is not as it is declared").set_defaults(
         act=_drift
     )
+    verbs.add_parser("alerts", help="tell of the alerts of the monitoring of the lab").set_defaults(act=_alerts)
+    verbs.add_parser("measure", help="write what the host measures for Prometheus").set_defaults(act=_measure)
     return parser
 
 
@@ -67,9 +75,13 @@ def _look(words: t.Any) -> bool:
 
 
 def _tell_all() -> bool:
-    """Whether all targets took what there was to tell; the next look tries again with the others."""
     conditions, well = look(Host())
-    targets, memories, now = read_targets(), _memories(), time.time()
+    return _tell(conditions, well, paths.TOLD)
+
+
+def _tell(conditions: t.Sequence[Condition], well: Well, path: str) -> bool:
+    """Whether all targets took what there was to tell; the next look tries again with the others. What they were told is in *path*."""
+    targets, memories, now = read_targets(), _memory(path), time.time()
     all_took = True
     kept: dict[str, Memory] = {}
     for name, values in targets.items():
@@ -77,7 +89,7 @@ def _tell_all() -> bool:
         notice, after = notice_for(values["on"], conditions, well, before, now)
         kept[name] = after if notice is None or _deliver(name, values, notice) else before
         all_took = all_took and (notice is None or kept[name] is after)
-    _write(paths.TOLD, kept)
+    _write(path, kept)
     return all_took
 
 
@@ -93,6 +105,37 @@ def _drift(dummy: t.Any) -> bool:
         return _tell_all()
 
 
+def _alerts(dummy: t.Any) -> bool:
+    with lock.notifying():
+        silent, now, host = _memory(paths.ALERTS_SILENT), time.time(), Host()
+        found: list[Condition] = []
+        since: dict[str, float] = {}
+        for guest in read_kept()[ALERTS]:
+            try:
+                found.extend(of_alerts(guest, ask(guest, host)))
+            except (HybridError, AlertsError) as exc:
+                since[guest] = silent.get(guest, now)
+                # Nobody knows whether what it told last is over.
+                found.extend(_told_last(guest))
+                if now - since[guest] >= SILENT_SECONDS:
+                    found.append(of_silence(guest, str(exc)))
+        _write(paths.ALERTS_SILENT, since)
+        return _tell(found, {}, paths.ALERTS_TOLD)
+
+
+def _told_last(guest: str) -> t.Iterator[Condition]:
+    """The alerts of *guest* that some target knows of."""
+    known = {key: its for memory in _memory(paths.ALERTS_TOLD).values() for key, its in memory["conditions"].items()}
+    return (Condition(key, its["text"]) for key, its in known.items() if key.startswith(f"alert {guest} "))
+
+
+def _measure(dummy: t.Any) -> bool:
+    if not os.path.isdir(paths.METRICS):
+        raise ObserveError(f"there is no {paths.METRICS}: Debian's prometheus-node-exporter brings it")
+    atomic.write_file(paths.host_metrics_file(), figures(measure(Host(), say)))
+    return True
+
+
 def _deliver(name: str, values: t.Mapping[str, t.Any], notice: Notice) -> bool:
     try:
         deliver(values, notice, platform.node())
@@ -103,9 +146,9 @@ def _deliver(name: str, values: t.Mapping[str, t.Any], notice: Notice) -> bool:
     return True
 
 
-def _memories() -> dict[str, Memory]:
+def _memory(path: str) -> dict[str, t.Any]:
     try:
-        found = json.loads(atomic.read_text(paths.TOLD) or "{}")
+        found = json.loads(atomic.read_text(path) or "{}")
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -14,7 +14,7 @@ from .._core.reference import Reference, ReferenceKind
 from .._host.snapshot import Host
 from .observe import observe
 from .plan import plan_notices, shown
-from .spec import TARGETS, Spec, parse
+from .spec import ALERTS, METRICS, TARGETS, Spec, parse
 from .state import State
 
 # Nothing but a run on it locks it.
@@ -42,4 +42,6 @@ class HostNotify(OutsideLayout[Spec, State]):
         return apply_notices(spec, state, plan, work)
 
     def facts(self, spec: Spec, state: State) -> dict[str, t.Any]:
-        return {TARGETS: {name: shown(its) for name, its in state.targets.items()}}
+        kept = state.kept
+        targets = {name: shown(its) for name, its in kept.targets.items()}
+        return {TARGETS: targets, ALERTS: sorted(kept.alerts), METRICS: kept.measures}

@@ -15,6 +15,7 @@ from .._core.options import (
     DEFINITION,
     ITEM_NAME,
     LINE,
+    NAME,
     SECRET,
     Check,
     Item,
@@ -34,6 +35,8 @@ STARTTLS, TLS, CLEAR = "starttls", "tls", "none"
 SECURITY = (STARTTLS, TLS, CLEAR)
 PORTS = {STARTTLS: 587, TLS: 465, CLEAR: 25}
 TARGETS = "targets"
+ALERTS = "alerts"
+METRICS = "metrics"
 # By their type what a target needs, and what it may have besides.
 _NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     MAIL: (("to",), ("from", "server", "port", "security", "username", "password")),
@@ -92,6 +95,8 @@ def _row(path: str, type: str = "str", *arguments: t.Any, **more: t.Any) -> Opti
 
 
 OPTIONS = Options(
+    _row(METRICS, "bool"),
+    _row("alerts[]", "item", NAME),
     _row("targets[]", "item", ITEM_NAME),
     _row("targets[].type", choices=TYPES),
     _row(
@@ -127,9 +132,14 @@ SECRETS = ("password", "url", "token", "headers")
 
 
 class Spec(t.NamedTuple):
-    """The *targets* that were written, each with all that it is; one that shall go is not wanted."""
+    """The *targets* that were written, each with all that it is, and the guests whose *alerts* they are told; one that shall go is not wanted.
+
+    *measures* says whether the host measures itself, ``None`` where that was not written.
+    """
 
     targets: tuple[Item, ...] = ()
+    alerts: tuple[Item, ...] = ()
+    measures: bool | None = None
 
 
 def parse(params: t.Mapping[str, t.Any]) -> Spec:
@@ -137,12 +147,13 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
 
     :raises SpecError:
     """
-    items = OPTIONS.parse(params).items.get(TARGETS, ())
+    declared = OPTIONS.parse(params)
+    items = declared.items.get(TARGETS, ())
     found = tuple(OPTIONS.created_item(TARGETS, its) if its.is_wanted else its for its in items)
     for its in found:
         if its.is_wanted:
             _check(its)
-    return Spec(found)
+    return Spec(found, declared.items.get(ALERTS, ()), declared.values.get(METRICS))
 
 
 def _check(its: Item) -> None:

@@ -10,14 +10,26 @@ from __future__ import annotations
 import typing as t
 
 
+class Kept(t.NamedTuple):
+    """*targets* by name, each with the values of its options; the guests whose *alerts* they are told, and whether the host *measures* itself."""
+
+    targets: t.Mapping[str, t.Mapping[str, t.Any]] = {}
+    alerts: frozenset[str] = frozenset()
+    measures: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.targets or self.alerts or self.measures)
+
+
 class State(t.NamedTuple):
-    """*targets* by name, each with the values of its options. *broken* are the names of those whose secrets are not as they were written.
+    """*kept* is what its file says. *broken* are the names of those whose secrets are not as they were written.
 
     Not *has_units*: a unit is missing, not as it was written, or its timer does not run. Not *has_program*: that is missing, or of another
     version. *has_sendmail*: the host has a program that sends mail.
     """
 
-    targets: t.Mapping[str, t.Mapping[str, t.Any]] = {}
+    kept: Kept = Kept()
     broken: frozenset[str] = frozenset()
     has_units: bool = False
     has_program: bool = False

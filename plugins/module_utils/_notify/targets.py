@@ -12,21 +12,31 @@ import typing as t
 
 from .._core import atomic, paths
 from .._core.errors import ObserveError
-from .spec import TARGETS
+from .spec import ALERTS, METRICS, TARGETS
 
 
 def read_targets() -> dict[str, dict[str, t.Any]]:
-    """The targets by name, with their secrets: where systemd hands these over to a unit, those.
+    """See ``read_kept``.
+
+    :raises ObserveError:
+    """
+    return dict(read_kept()[TARGETS])
+
+
+def read_kept() -> dict[str, t.Any]:
+    """What is kept: the ``targets`` by name, with their secrets (where systemd hands these over to a unit, those), the guests whose ``alerts``
+    they are told, and ``metrics``.
 
     :raises ObserveError:
     """
     text = atomic.read_text(paths.NOTIFY_CONFIG)
     try:
-        data = {} if text is None else dict(json.loads(text)[TARGETS])
-        return {
+        data = {TARGETS: {}} if text is None else dict(json.loads(text))
+        targets = {
             name: {key: tuple(it) if isinstance(it, list) else it for key, it in {**its, **_secrets(name)}.items()}
-            for name, its in sorted(data.items())
+            for name, its in sorted(data[TARGETS].items())
         }
+        return {TARGETS: targets, ALERTS: list(data.get(ALERTS, ())), METRICS: bool(data.get(METRICS))}
     except (ValueError, KeyError, TypeError) as exc:
         raise ObserveError(f"{paths.NOTIFY_CONFIG} cannot be read: {exc}. Move it away, and run again") from exc
 

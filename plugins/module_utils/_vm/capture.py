@@ -131,7 +131,7 @@ class _Capture:
             return
         self.note(**{_HOOKED: list(wanted.after)})
         try:
-            self.written = hooks.before(its.name, wanted, _runner(its.name))
+            self.written = hooks.before(its.name, wanted, runner(its.name))
         except (AgentError, AgentSilent) as exc:
             if wanted.before or wanted.after:
                 raise hooks.HookError(f"backup: the hooks of {its.name} were not run: {exc.message}") from exc
@@ -374,13 +374,13 @@ def _start_again(domain: t.Any, begun: Begun) -> None:
             domain.create()
 
 
-def _runner(name: str) -> hooks.Run:
+def runner(name: str, seconds: int = _HOOK_SECONDS) -> hooks.Run:
     """What runs a shell inside through the agent, which answers at once also while that works."""
-    until = time.monotonic() + _HOOK_SECONDS
+    until = time.monotonic() + seconds
 
     def pause(seconds: float) -> None:
         if time.monotonic() > until:
-            raise hooks.HookError(f"backup: a hook of {name} took longer than {_HOOK_SECONDS} s")
+            raise hooks.HookError(f"backup: a hook of {name} took longer than {seconds} s")
         time.sleep(seconds)
 
     agent = Agent(connect(name, _AGENT_SECONDS), pause)
@@ -407,6 +407,6 @@ def _unhook(domain: t.Any, lines: t.Sequence[str]) -> None:
         try:
             # It may have been shut down meanwhile, and starts again.
             wait_until(f"the agent of {name}", lambda: _answers(name), timeout_seconds=_START_SECONDS)
-            hooks.after(name, lines, _runner(name))
+            hooks.after(name, lines, runner(name))
         except (AgentError, AgentSilent, WaitTimeout) as exc:
             raise hooks.HookError(f"backup: what the hooks of {name} did was not undone: {exc.message}") from exc

@@ -10,8 +10,14 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.errors import SpecError
 from ansible_collections.homelab.hybrid.plugins.module_utils._notify.plan import plan_notices
 from ansible_collections.homelab.hybrid.plugins.module_utils._notify.spec import headers_of, parse
-from ansible_collections.homelab.hybrid.plugins.module_utils._notify.state import State
-from ansible_collections.homelab.hybrid.plugins.module_utils._notify.units import folders, texts
+from ansible_collections.homelab.hybrid.plugins.module_utils._notify.state import Kept, State
+from ansible_collections.homelab.hybrid.plugins.module_utils._notify.units import (
+    all_paths,
+    folders,
+    texts,
+    texts_of,
+    timers,
+)
 
 MAIL = {"name": "me", "type": "mail", "to": ["me@example.net"]}
 SENT = {**MAIL, "server": "mail.example.net", "username": "me", "password": "correct horse"}
@@ -65,7 +71,7 @@ def test_a_secret_is_in_no_plan() -> None:
         values = {
             key: tuple(it) if isinstance(it, list) else it for key, it in before.items() if key not in ("name", "state")
         }
-        state = State({"me": {**values, "on": ("failure",)}} if before else {}, has_units=True, has_program=True)
+        state = State(Kept({"me": {**values, "on": ("failure",)}} if before else {}), has_units=True, has_program=True)
         plan = plan_notices(parse({"targets": [target]}), state)
         assert plan.changes and not [its for its in ("horse", "staple") if its in str(plan.result())]
 
@@ -81,3 +87,34 @@ def test_the_units_name_files_and_no_secret() -> None:
     found = texts({"me": "/var/lib/secrets/me.json"})
     assert "LoadCredential=me:/var/lib/secrets/me.json\n" in found["homelab-hybrid-notify@.service"]
     assert {path.rpartition("/")[0] for path in found} == {"", *folders()}
+
+
+@pytest.mark.parametrize(
+    ("kept", "started"),
+    [
+        (Kept(), []),
+        (Kept(alerts=frozenset(["watch"])), []),
+        (Kept({"me": {}}), ["homelab-hybrid-notify.timer"]),
+        (Kept(measures=True), ["homelab-hybrid-metrics.timer"]),
+        (Kept({"me": {}}, frozenset(["watch"])), ["homelab-hybrid-notify.timer", "homelab-hybrid-alerts.timer"]),
+    ],
+)
+def test_what_is_kept_has_its_timers_and_nothing_else(kept: Kept, started: list[str]) -> None:
+    found = texts_of(kept, {})
+    assert timers(found) == started
+    assert set(found) <= set(all_paths())
+
+
+def test_the_alerts_of_a_guest_are_told_with_the_secrets_of_the_targets() -> None:
+    found = texts_of(Kept({"me": {}}, frozenset(["watch"]), measures=True), {"me": "/var/lib/secrets/me.json"})
+    assert "LoadCredential=me:/var/lib/secrets/me.json" in found["homelab-hybrid-alerts.service"]
+    assert "LoadCredential" not in found["homelab-hybrid-metrics.service"]
+
+
+def test_what_is_not_written_stays_and_what_is_absent_goes() -> None:
+    state = State(Kept({}, frozenset(["watch"]), measures=True), has_units=True, has_program=True)
+    assert not plan_notices(parse({}), state).changes
+    gone = plan_notices(parse({"alerts": [{"name": "watch", "state": "absent"}], "metrics": False}), state)
+    assert {its.path for its in gone.changes} == {"alerts[watch]", "metrics"}
+    more = plan_notices(parse({"alerts": [{"name": "watch"}, {"name": "other"}], "metrics": True}), state)
+    assert [its.path for its in more.changes] == ["alerts[other]"]
