@@ -13,6 +13,7 @@ from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils import _immich, _jellyfin, _opnsense, _windows_setup
 from ..plugin_utils._compose import compose_images, compose_preset, same_images
+from ..plugin_utils._monitoring import monitoring_targets
 from ..plugin_utils._openpgp import fingerprints
 from ..plugin_utils._services import mosquitto_hash, pools_overlapping, ports_taken
 
@@ -27,6 +28,7 @@ class FilterModule:
             "_compose_same_images": same_images,
             "_immich_requests": _told(_immich.requests, _immich.ImmichError),
             "_jellyfin_requests": _told(_jellyfin.requests, _jellyfin.JellyfinError),
+            "_monitoring_targets": monitoring_targets,
             "_mosquitto_hash": mosquitto_hash,
             "_opnsense_made": _told(_opnsense.made, _opnsense.OPNsenseError),
             "_openpgp_fingerprints": _told(fingerprints, ValueError),

@@ -52,7 +52,7 @@ class Row:
     """
 
     role: str
-    upstream: Upstream = dataclasses.field(default_factory=mosquitto.Debian)
+    upstream: Upstream = mosquitto.UPSTREAM
     path: str = ""
     says: str = ""
     login: str = ""
