@@ -11,7 +11,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils import _immich, _jellyfin, _opnsense, _windows_setup
+from ..plugin_utils import _immich, _jellyfin, _nas_share, _opnsense, _windows_setup
 from ..plugin_utils._compose import compose_images, compose_preset, same_images
 from ..plugin_utils._monitoring import monitoring_targets
 from ..plugin_utils._openpgp import fingerprints
@@ -30,6 +30,8 @@ class FilterModule:
             "_jellyfin_requests": _told(_jellyfin.requests, _jellyfin.JellyfinError),
             "_monitoring_targets": monitoring_targets,
             "_mosquitto_hash": mosquitto_hash,
+            "_nas_share_outdated": _nas_share.outdated,
+            "_nas_share_wrong": _nas_share.wrong,
             "_opnsense_made": _told(_opnsense.made, _opnsense.OPNsenseError),
             "_openpgp_fingerprints": _told(fingerprints, ValueError),
             "_pools_overlapping": pools_overlapping,

@@ -78,7 +78,7 @@ class Service:
 
     @property
     def guest(self) -> Declaration:
-        """The guest that it recommends: ``kind``, ``needs`` and ``spec``, and ``by`` and ``serial`` until it is settled. Each may be missing."""
+        """The guest that it recommends: ``kind``, ``needs`` and ``spec``, ``by``, ``kind_by`` and ``serial`` until settled. Each may be missing."""
         return self.declaration.get("guest") or {}
 
     @property
@@ -126,16 +126,16 @@ def appliance_of(services: t.Iterable[Service]) -> Service | None:
 def settled(service: Service, variables: Variables) -> Service:
     """*service* with the guest that it recommends for these *variables*.
 
-    Its ``by`` has the name of a variable of the role, and by its values what is laid over ``spec``, option by option. Its ``serial`` has the name
-    of a variable with a serial port, and the device that a container is given where that is one of ``/dev/serial/by-id``. The presets of its
-    applications are laid over ``spec`` each for itself; those without one are all together of the guest that the role recommends. Of one
-    that is taken away the data stay, and their room.
+    Its ``by`` has the name of a variable of the role, and by its values what is laid over ``spec``, option by option; its ``kind_by`` the same
+    of ``kind``. Its ``serial`` has the name of a variable with a serial port, and the device that a container is given where that is one of
+    ``/dev/serial/by-id``. The presets of its applications are laid over ``spec`` each for itself; those without one are all together of the guest
+    that the role recommends. Of one that is taken away the data stay, and their room.
 
     :raises AnsibleFilterError: for a preset that there is not.
     """
-    by, serial = service.guest.get("by") or {}, service.guest.get("serial") or {}
+    by, serial, kinds = (service.guest.get(key) or {} for key in ("by", "serial", "kind_by"))
     written = written_applications(service, variables)
-    if not by and not serial and not written:
+    if not by and not serial and not kinds and not written:
         return service
     spec = dict(service.guest.get("spec") or {})
     for variable, by_value in by.items():
@@ -144,7 +144,9 @@ def settled(service: Service, variables: Variables) -> Service:
         folder, dummy, port = str(value_of(service, variable, variables)).rpartition("/")
         if folder == "/dev/serial/by-id":
             spec["devices"] = [*spec.get("devices", ()), {**device, "type": "serial", "id": port}]
-    guest = {key: value for key, value in service.guest.items() if key not in ("by", "serial")}
+    guest = {key: value for key, value in service.guest.items() if key not in ("by", "serial", "kind_by")}
+    for variable, by_value in kinds.items():
+        guest["kind"] = by_value.get(str(value_of(service, variable, variables)), guest.get("kind"))
     used = applications_of(service, variables)
     each = [{**spec, **preset_of(service, app["preset"])["guest"]} for app in used if app.get("preset")]
     if not used or len(each) < len(used):

@@ -40,8 +40,9 @@ class Scenario:
     of what others may need too, and is left when the role is taken away. ``write`` and ``read`` are
     commands in the guest: what the first wrote the second prints, ``row``. ``logins`` are commands in the guest that log in with what
     upstreams and others ship as a password, or without any; none may succeed. ``judge`` is a client that others wrote, at the address
-    of the guest. The guest has ``features``, and what ``prepare`` brings into it before. ``refusals`` are variables that what stands
-    refuses before anything is done, each with a part of the sentence. ``dump`` prints ``row`` too, out of what the hook of its backups wrote.
+    of the guest. The guest has ``features``, is privileged where it says so, and has what ``prepare`` brings into it before. ``refusals`` are
+    variables that what stands refuses before anything is done, each with a part of the sentence. ``dump`` prints ``row`` too, out of what the
+    hook of its backups wrote.
     """
 
     role: str
@@ -63,6 +64,7 @@ class Scenario:
     prepare: t.Callable[[], None] | None = None
     refusals: tuple[tuple[Variables, str], ...] = ()
     dump: tuple[str, ...] = ()
+    is_privileged: bool = False
 
     @property
     def name(self) -> str:

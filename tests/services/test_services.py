@@ -26,7 +26,9 @@ PATIENCE = ("-e", '{"__service_door_attempts": 3}')
 def scenario(request: pytest.FixtureRequest) -> t.Iterator[Scenario]:
     found: Scenario = request.param
     try:
-        guest.set_up(f"{found.name}.img", features=dict.fromkeys(found.features, True))
+        guest.set_up(
+            f"{found.name}.img", features=dict.fromkeys(found.features, True), unprivileged=not found.is_privileged
+        )
         if found.prepare:
             found.prepare()
         yield found

@@ -18,6 +18,7 @@ from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_services imp
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._guest_warnings import guest_warnings
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._host_options import host_options
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._profiles import ARGUMENTS
+from ansible_collections.homelab.hybrid.plugins.plugin_utils._recommended import kind_of
 
 MakeRole = t.Callable[..., None]
 HOST: dict[str, t.Any] = {
@@ -89,6 +90,16 @@ def test_a_container_is_given_the_serial_port_that_its_service_names_by_what_it_
     assert options(**variables).get("devices") == found
     read = options_of("dns", {**GUEST, **variables, "guest_kind": "vm"}, HOST)
     assert "devices" not in read and read["memory"] == "1GiB"
+
+
+@pytest.mark.parametrize(
+    ("variables", "kind"), [({}, "container"), ({"board_shares": True}, "vm"), ({"board_shares": False}, "container")]
+)
+def test_the_kind_of_guest_may_depend_on_a_variable_of_the_role(
+    a_role: MakeRole, variables: dict[str, t.Any], kind: str
+) -> None:
+    a_role("board", "guest: {kind: container, kind_by: {board_shares: {'True': vm}}}", {"board_shares": False})
+    assert kind_of(services_of("web", {"guest_services": ["my.lab.board"], **variables})) == kind
 
 
 @pytest.mark.parametrize("kind", ["container", "vm"])
