@@ -292,6 +292,28 @@ def first_port(service: Service, variables: Variables) -> int | None:
     return number_of(value_of(service, first.get("port"), variables)) if isinstance(first, t.Mapping) else None
 
 
+def tcp_port(service: Service, variables: Variables) -> int | None:
+    """The first port on which the *service* takes connections; ``None`` where that is not known here."""
+    listens = value_of(service, service.declaration.get("listens"), variables)
+    items = listens if isinstance(listens, t.Sequence) and not isinstance(listens, str) else ()
+    ports = (
+        number_of(value_of(service, item.get("port"), variables))
+        for item in items
+        if isinstance(item, t.Mapping) and item.get("protocol", "tcp") == "tcp"
+    )
+    return next((port for port in ports if port is not None), None)
+
+
+def dns_port_of(service: Service, variables: Variables) -> int | None:
+    """The port at which a resolver answers names; ``None`` of any other service."""
+    return number_of(value_of(service, service.declaration.get("dns_port"), variables))
+
+
+def health_of(service: Service) -> str:
+    """The path at which the page of *service* answers where it is well; empty where it declares none."""
+    return str(service.declaration.get("health") or "")
+
+
 def address_of(service: Service, variables: Variables) -> str | None:
     """The address that an appliance has by its own settings, without what stands behind a slash; ``None`` where they give it none.
 

@@ -21,11 +21,14 @@ from ._guest_services import (
     address_of,
     appliance_of,
     applications_of,
+    dns_port_of,
     first_port,
+    health_of,
     is_secure,
     port_of,
     preset_of,
     services_of,
+    tcp_port,
 )
 from ._named import cards_of
 from ._profiles import dictionaries
@@ -143,7 +146,7 @@ def forgotten(told: Facts, bridge: Facts, domain: str) -> list[dict[str, str]]:
 
 @dataclasses.dataclass(frozen=True)
 class Offer:
-    """A service on a guest: the names at which it is found, and where it answers."""
+    """A service on a guest: the names at which it is found, and where it answers. *health* is the path at which it does where it is well."""
 
     guest: str
     title: str
@@ -153,6 +156,9 @@ class Offer:
     first_port: int | None
     is_proxy: bool
     has_tls: bool = False
+    tcp_port: int | None = None
+    dns_port: int | None = None
+    health: str = ""
 
 
 def offers(variables: t.Mapping[str, Facts], addresses: t.Mapping[str, t.Sequence[str]]) -> list[Offer]:
@@ -180,6 +186,9 @@ def offers(variables: t.Mapping[str, Facts], addresses: t.Mapping[str, t.Sequenc
                 first_port=first_port(service, variables[guest]),
                 is_proxy=service.provides == PROXY,
                 has_tls=is_secure(service, variables[guest]),
+                tcp_port=tcp_port(service, variables[guest]),
+                dns_port=dns_port_of(service, variables[guest]),
+                health=health_of(service),
             )
         )
     return found
@@ -194,7 +203,22 @@ def applications(guest: str, service: Service, variables: Facts, addresses: t.Se
         if whole.get("name"):
             number = int(port) if port.isdecimal() else None
             title, name = str(whole.get("title") or whole["name"]), str(whole["name"]).replace("_", "-")
-            found.append(Offer(guest, title, [name], addresses, number, number, is_proxy=False))
+            check = whole.get("check")
+            health = str(check.get("path") or "") if isinstance(check, t.Mapping) else ""
+            found.append(
+                Offer(
+                    guest,
+                    title,
+                    [name],
+                    addresses,
+                    number,
+                    number,
+                    is_proxy=False,
+                    tcp_port=number,
+                    # What only the role could fill in is not known here.
+                    health="" if "{" in health else health,
+                )
+            )
     return found
 
 
@@ -233,10 +257,24 @@ def published(guests: list[dict[str, t.Any]], found: t.Sequence[Offer], domain: 
 
 
 def card(offer: Offer, domain: str, door: Offer | None) -> dict[str, t.Any]:
-    """What a page shows of a service: its name, and its address for a browser where it answers HTTP, or else what it listens on."""
+    """What a page shows of a service: its name, and its address for a browser where it answers HTTP, or else what it listens on; and whom it asks."""
+    asks = asked(offer, domain)
     if offer.http_port is None or (door is not None and door.http_port is None):
-        return {"name": offer.title, **({"port": offer.first_port} if offer.first_port else {})}
-    return {"name": offer.title, "url": url_of(offer, domain, door)}
+        return {"name": offer.title, **({"port": offer.first_port} if offer.first_port else {}), "asks": asks}
+    return {"name": offer.title, "url": url_of(offer, domain, door), "asks": asks}
+
+
+def asked(offer: Offer, domain: str) -> list[str]:
+    """Where a page asks whether the service is well, over the network as anybody does; nothing where it cannot tell."""
+    if not offer.addresses:
+        return []
+    at = bracketed(offer.addresses[0])
+    found = [f"dns://{at}:{offer.dns_port}/{offer.guest}.{domain}"] if offer.dns_port else []
+    if offer.http_port:
+        found.append(f"http://{at}:{offer.http_port}{offer.health or '/'}")
+    elif offer.tcp_port and not found:
+        found.append(f"tcp://{at}:{offer.tcp_port}")
+    return found
 
 
 def url_of(offer: Offer, domain: str, door: Offer | None) -> str:

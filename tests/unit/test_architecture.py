@@ -49,6 +49,7 @@ RANK = {
     "_listing": 9,
     "_notify": 9,
     "_layout": 9,
+    "_overview": 10,
 }
 OWNERS = {
     **{room(kind): {kind.module, *(["guest_info"] if kind.is_guest else [])} for kind in KINDS},
@@ -59,6 +60,7 @@ OWNERS = {
     "_quarantine": {"guest_quarantine"},
     "_backup": {"_host_backup", "_lost_guests", "guest_restore"},
     "_notify": {"_host_notify"},
+    "_overview": {"_host_overview"},
     "_appliance": {"_opnsense", "_truenas"},
     "_opnsense": {"_opnsense"},
     "_truenas": {"_truenas"},

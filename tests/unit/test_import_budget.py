@@ -46,6 +46,7 @@ MAY_LOAD = {
     "_host_backup": {"_backup", "_storage"},
     "_host_mount": set(),
     "_host_notify": {"_notify"},
+    "_host_overview": {"_overview"},
     "host_info": {"_bridge", "_listing"},
     "layout": {*ROOMS, "_layout"},
     "_kept": set(),

@@ -42,6 +42,8 @@ DRIFT = NOTIFY + "/drift.json"
 # The same of the alerts of a monitoring in a guest, and since when such a guest does not answer.
 ALERTS_TOLD = NOTIFY + "/alerts.json"
 ALERTS_SILENT = NOTIFY + "/silent.json"
+# Which guests have a page of the lab and are told how this host is.
+OVERVIEW_CONFIG = STATE + "/overview.json"
 # Where the exporter of Debian's prometheus-node-exporter looks for what others measure.
 METRICS = "/var/lib/prometheus/node-exporter"
 # Where other hosts lay the code by which they replicate to this one.

@@ -87,14 +87,14 @@ def test_a_service_is_found_at_its_guest_where_there_is_no_proxy(web: None) -> N
     }
     assert lab["sites"] == []
     assert [guest["services"] for guest in lab["guests"]] == [
-        [{"name": "Films", "url": "http://films.lab.home.arpa:8096/"}],
-        [{"name": "DNS resolver (unbound)"}],
+        [{"name": "Films", "url": "http://films.lab.home.arpa:8096/", "asks": ["http://10.0.0.4:8096/"]}],
+        [{"name": "DNS resolver (unbound)", "asks": [f"dns://10.0.0.3:53/dns.{DOMAIN}"]}],
     ]
 
 
 def test_a_service_that_is_asked_otherwise_is_shown_with_its_port() -> None:
     (guest,) = published({"mqtt": {**SERVED["dns"], "guest_services": ["mosquitto"]}}, mqtt="10.0.0.9")["guests"]
-    assert guest["services"] == [{"name": "Mosquitto", "port": 1883}]
+    assert guest["services"] == [{"name": "Mosquitto", "port": 1883, "asks": ["tcp://10.0.0.9:1883"]}]
 
 
 def test_a_service_is_found_at_the_proxy_and_its_guest_keeps_a_name(web: None) -> None:
@@ -111,9 +111,13 @@ def test_a_service_is_found_at_the_proxy_and_its_guest_keeps_a_name(web: None) -
     url = "https://films.lab.home.arpa/"
     site = {"name": "films.lab.home.arpa", "aliases": [], "upstreams": ["http://10.0.0.4:8097"], "url": url}
     assert (lab["sites"], lab["proxies"]) == ([site], ["10.0.0.2"])
-    assert lab["guests"][2]["services"] == [{"name": "Films", "url": url}]
+    assert lab["guests"][2]["services"] == [{"name": "Films", "url": url, "asks": ["http://10.0.0.4:8097/"]}]
     assert lab["guests"][1]["services"] == [
-        {"name": "Overview of the lab (Caddy)", "url": "http://overview.lab.home.arpa/"}
+        {
+            "name": "Overview of the lab (Caddy)",
+            "url": "http://overview.lab.home.arpa/",
+            "asks": ["http://10.0.0.2:80/"],
+        }
     ]
 
 
@@ -128,7 +132,7 @@ def test_a_service_is_found_at_the_proxy_and_its_guest_keeps_a_name(web: None) -
 def test_a_page_leads_to_a_service_as_its_proxy_serves_it(web: None, variables: dict[str, t.Any], url: str) -> None:
     films = {**SERVED["dns"], "guest_services": ["my.lab.films"]}
     lab = published({"door": {**SERVED["door"], **variables}, "box": films}, door="10.0.0.2", box="10.0.0.4")
-    assert lab["guests"][0]["services"] == [{"name": "Films", "url": url}]
+    assert lab["guests"][0]["services"] == [{"name": "Films", "url": url, "asks": ["http://10.0.0.4:8096/"]}]
     assert [site["url"] for site in lab["sites"]] == [url]
 
 
@@ -154,7 +158,34 @@ def test_each_application_of_a_service_has_a_name_and_a_site() -> None:
     }
     assert names(lab)["wiki"] == ["10.0.0.2"] and names(lab)["job"] == ["10.0.0.4"] and "old" not in names(lab)
     cards = next(guest for guest in lab["guests"] if guest["name"] == "box")["services"]
-    assert [card["name"] for card in cards] == ["Docker", "Forgejo", "Wiki", "job"]
+    assert {card["name"]: card["asks"] for card in cards} == {
+        "Docker": [],
+        "Forgejo": ["http://10.0.0.4:3000/api/healthz"],
+        "Wiki": ["http://10.0.0.4:8080/"],
+        "job": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("declares", "asks"),
+    [
+        ("port: films_port\nhealth: /health", ["http://10.0.0.4:8096/health"]),
+        ("listens: [{port: 53, protocol: udp}, {port: 1883}]", ["tcp://10.0.0.4:1883"]),
+        ("listens: [{port: 53, protocol: udp}]", []),
+        ("port: films_port\ndns_port: 5353", ["dns://10.0.0.4:5353/box.lab.home.arpa", "http://10.0.0.4:8096/"]),
+    ],
+)
+def test_a_service_is_asked_as_its_role_declares_it(
+    a_role: t.Callable[..., None], declares: str, asks: list[str]
+) -> None:
+    a_role("films", f"title: Films\n{declares}", defaults={"films_port": 8096})
+    (box,) = published({"box": {**SERVED["dns"], "guest_services": ["my.lab.films"]}}, box="10.0.0.4")["guests"]
+    assert box["services"][0]["asks"] == asks
+
+
+def test_a_service_whose_address_nobody_knows_is_not_asked(web: None) -> None:
+    lab = lab_guests([], ["box"], {"box": {**SERVED["dns"], "guest_services": ["my.lab.films"]}})
+    assert lab[0]["services"][0]["asks"] == []
 
 
 def test_a_guest_whose_services_cannot_be_read_is_shown_without_them() -> None:

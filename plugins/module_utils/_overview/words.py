@@ -1,0 +1,84 @@
+# Copyright: homelab.hybrid contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to the collection homelab.hybrid: may change at any time.
+# PURE
+"""What a host tells an overview page of its guests, out of what is read of them: figures for a program, and no address and no path of the host."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._backup.stored import seconds_of
+
+Told = t.Dict[str, t.Any]  # noqa: UP006  # evaluated by the Python of a managed host
+Facts = t.Mapping[str, t.Any]
+# What the door for versions keeps of a guest right before it raises something.
+_BEFORE_UPDATE = "before-"
+_ITEM = re.compile(r"[^\[\]]*\[(.+)\]")
+
+
+class Use(t.NamedTuple):
+    """What a guest has in use: its *memory* in bytes, and when its packages changed last, in seconds since 1970."""
+
+    memory: int | None = None
+    updated: float | None = None
+
+
+def of_guest(facts: Facts, use: Use, backup: Facts | None, pending: t.Sequence[str]) -> Told:
+    """One guest, from what guest_info tells of it, from its entry in ``backups`` of host_info, and with the options that wait for a restart."""
+    sizes = [disk["size_bytes"] for disk in facts["disks"] if disk.get("size_bytes")]
+    raised = [_moment(its["created"]) for its in facts["snapshots"] if str(its["name"]).startswith(_BEFORE_UPDATE)]
+    times = [moment for moment in (use.updated, *raised) if moment is not None]
+    memory = facts["memory_kib"]
+    return {
+        "name": facts["name"],
+        "kind": facts["kind"],
+        "state": facts["state"],
+        "problem": facts["problem"],
+        "autostart": facts["autostart"],
+        "memory": memory and memory * 1024,
+        "memory_used": use.memory,
+        "disk": sum(sizes) or None,
+        "uptime": facts["uptime_seconds"],
+        "updated": max(times, default=None),
+        "restart_required": list(pending),
+        "backup": backup and _backup(backup),
+        "drill": backup and _drill(backup["drill"]),
+    }
+
+
+def _backup(its: Facts) -> Told:
+    made = (its["backup"] or {}).get("made")
+    return {"status": its["status"], "made": None if made is None else _moment(made)}
+
+
+def _drill(its: Facts | None) -> Told | None:
+    if its is None or its.get("ended") is None:
+        return None
+    return {"result": its["result"], "ended": _moment(its["ended"])}
+
+
+def pending_of(journal: t.Iterable[Facts], started: t.Mapping[str, float]) -> dict[str, list[str]]:
+    """The options that wait for a restart of each guest, by the last entry of it in the *journal*.
+
+    *started* says since when each guest runs: with a later start than that entry it has what it waited for.
+    """
+    found: dict[str, list[str]] = {}
+    for entry in journal:
+        match = _ITEM.fullmatch(str(entry.get("name")))
+        guest = match[1] if match else str(entry.get("name"))
+        if guest in started:
+            required = entry.get("restart_required") or []
+            is_over = started[guest] > _moment(str(entry.get("time")))
+            found[guest] = [] if is_over else [str(path) for path in required]
+    return found
+
+
+def _moment(text: str) -> float:
+    """The seconds since 1970 of a moment in UTC, to the second as the journal has it too; what is none is long ago."""
+    try:
+        return seconds_of(f"{text[:19]}Z")
+    except ValueError:
+        return 0.0
