@@ -24,6 +24,8 @@ VARIABLES: t.Mapping[str, Variables] = {
     "immich": {},
     "node_red": {},
     "reverse_proxy": {"reverse_proxy_sites": [{"name": "films.test", "upstreams": ["http://10.93.64.20:8096"]}]},
+    # The adapter of its scenario is made in the guest.
+    "zigbee2mqtt": {"zigbee2mqtt_serial_port": "tcp://10.93.64.20:6638", "zigbee2mqtt_adapter": "zstack"},
     "unbound": {"unbound_records": [{"name": "nas", "addresses": ["10.93.64.20"]}]},
 }
 
