@@ -26,7 +26,12 @@ def observe(spec: Spec, host: Host) -> State:
     :raises ObserveError:
     """
     guests = read_guests()
-    return State(guests=guests, has_units=_has_units(guests), has_program=atomic.read_bytes(PROGRAM) == packed(load()))
+    return State(
+        guests=guests,
+        gone=frozenset(guest for guest in guests if guest not in host.containers),
+        has_units=_has_units(guests),
+        has_program=atomic.read_bytes(PROGRAM) == packed(load()),
+    )
 
 
 def units_of(guests: t.Iterable[str]) -> dict[str, str]:
