@@ -61,5 +61,5 @@ def test_a_site_is_served_over_https_with_a_certificate_that_whoever_asks_can_tr
     lab.entry("main", reverse_proxy_tls="off").succeeded()
     assert (
         not {"tcp *:443", "udp *:443"} & guest.listeners()
-        and guest.status("test", "-e", "/srv/overview/index.html") == 0
+        and guest.status("test", "-e", "/run/homelab-overview/index.html") == 0
     )
