@@ -94,7 +94,7 @@ sanity: $(call NEEDS,tools) ## ansible-test sanity, build, galaxy-importer, an i
 .PHONY: unit
 unit: tools ## Unit tests: no host, no root
 	@$(TALLY) start unit
-	@$(TALLY) pytest unit -- -q tests/unit
+	@$(TALLY) pytest unit -- -q -n 2 tests/unit
 
 .PHONY: host
 host: tools ## Prepare this host: the role hypervisor

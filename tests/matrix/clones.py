@@ -1,11 +1,16 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Debian 13 with its systemd, cloud-init and guest agent, cloned while it runs: ``make clones``, as each boot takes a minute under emulation."""
+"""Debian 13 with its systemd, cloud-init and guest agent, built, and cloned while it runs: ``make clones``, as each boot takes a minute under
+emulation.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +22,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._vm.agent_session i
 from ansible_collections.homelab.hybrid.plugins.module_utils._vm.resource import KvmVm
 from ansible_collections.homelab.hybrid.tests.harness import debian_images, machines
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, unchanged
-from ansible_collections.homelab.hybrid.tests.harness.machines import virsh
+from ansible_collections.homelab.hybrid.tests.harness.machines import command, virsh
 
 VM = KvmVm()
 IMAGE = f"{machines.PREFIX}-debian"
@@ -135,3 +140,37 @@ def test_a_clone_whose_user_data_may_need_the_network_is_another_system_too(base
     wait_until("a lease of its own", lambda: len({ip for ip, dummy in leases().values()}) > 1, timeout_seconds=300)
     assert inside(name, "networkctl status --json=short | grep -c configured").strip()
     unchanged(VM, wanted)
+
+
+def test_a_disk_is_built_with_its_partitions_loader_and_settings(tmp_path: Path) -> None:
+    disk = debian_images.vm_disk("trixie")
+    info = json.loads(command("qemu-img", "info", "--output=json", str(disk)))
+    assert (info["format"], info["virtual-size"], "backing-filename" in info) == ("qcow2", 2 * 2**30, False)
+    raw = tmp_path / "disk.raw"
+    command("qemu-img", "convert", "-O", "raw", str(disk), str(raw))
+    partitions = {
+        part["node"][-2:]: part
+        for part in json.loads(command("sfdisk", "-J", str(raw)))["partitiontable"]["partitions"]
+    }
+    root, boot = partitions["w1"], partitions["14"]
+    assert boot["type"] == "21686148-6449-6E6F-744E-656564454649"
+    place = f"{raw}?offset={root['start'] * 512}"
+    command("e2fsck", "-fn", place)
+
+    def read(path: str) -> str:
+        return command("debugfs", "-R", f"cat {path}", place)
+
+    identity = command("dumpe2fs", "-h", place)
+    uuid = re.findall(r"Filesystem UUID:\s+(\S+)", identity)[0]
+    assert f"UUID={uuid} / ext4" in read("/etc/fstab")
+    assert f"linux /vmlinuz root=UUID={uuid} ro console=tty0 console=ttyS0,115200" in read("/boot/grub/grub.cfg")
+    assert "linux-image" not in read("/etc/machine-id")
+    assert "ID=debian" in read("/usr/lib/os-release")
+    assert "datasource_list: [NoCloud, ConfigDrive, None]" in read("/etc/cloud/cloud.cfg.d/20_homelab_hybrid.cfg")
+    with raw.open("rb") as stream:
+        sector = stream.read(512)
+        stream.seek(boot["start"] * 512)
+        core = stream.read(512)
+    assert b"GRUB" in sector
+    assert int.from_bytes(sector[0x5C:0x64], "little") == boot["start"]
+    assert int.from_bytes(core[0x1F4:0x1FC], "little") == boot["start"] + 1

@@ -193,7 +193,7 @@ def test_one_for_which_the_host_has_no_memory_left_is_not_tried() -> None:
     assert left_of_a_drill() == []
 
 
-@pytest.mark.parametrize("step", ["restic restore", "netns add", "netns homelab", "master segment0"])
+@pytest.mark.parametrize("step", ["restic restore", "master segment0"])
 def test_a_drill_that_is_killed_leaves_nothing_that_tidy_does_not_take_away(step: str) -> None:
     """Killed at each program that it runs it is in tests/recovery."""
     made(**machines.PAPER, backup={"health": ["tcp:1"]}, networks=[{"name": "lan", "bridge": BRIDGE}])

@@ -588,14 +588,6 @@ def test_ubuntu_is_refused_before_anything_is_made_where_the_host_names_no_mirro
     assert_nothing_left()
 
 
-def test_an_unknown_package_is_named_and_leaves_nothing(folder):
-    build = {"suite": "bookworm", "packages": [f"{PREFIX}-no-such-package"]}
-    outcome = converge_now(IMAGE, {"name": NAME, "kind": "container", "build": build})
-    assert outcome.error is not None
-    assert f"Unable to locate package {PREFIX}-no-such-package" in outcome.error.message
-    assert_nothing_left()
-
-
 def test_a_container_root_is_built_though_a_first_build_was_killed(folder):
     params = {"name": NAME, "kind": "container", "build": {"suite": "trixie", "packages": ["file"]}}
     child = Child(IMAGE, params)
@@ -649,40 +641,12 @@ def assert_container_root(root: Path) -> None:
         assert (root / program).exists(), program
 
 
-def test_a_vm_disk_is_built(folder):
-    params = {"name": NAME, "kind": "vm", "build": {"suite": "bookworm"}}
-    check_run_again(IMAGE, params, ["state", "kind", "build.suite", "build.firmware"])
-    assert not left_overs()
-    disk = FOLDER / "disk.qcow2"
-    info = disk_info(disk)
-    assert (info["format"], info["virtual-size"], "backing-filename" in info) == ("qcow2", 2 * 2**30, False)
-    raw = folder / "disk.raw"
-    output("qemu-img", "convert", "-O", "raw", str(disk), str(raw))
-    partitions = {
-        part["node"][-2:]: part for part in json.loads(output("sfdisk", "-J", str(raw)))["partitiontable"]["partitions"]
-    }
-    root, boot = partitions["w1"], partitions["14"]
-    assert boot["type"] == "21686148-6449-6E6F-744E-656564454649"
-    place = f"{raw}?offset={root['start'] * 512}"
-    output("e2fsck", "-fn", place)
-
-    def read(path: str) -> str:
-        return output("debugfs", "-R", f"cat {path}", place)
-
-    identity = output("dumpe2fs", "-h", place)
-    uuid = re.findall(r"Filesystem UUID:\s+(\S+)", identity)[0]
-    assert f"UUID={uuid} / ext4" in read("/etc/fstab")
-    assert f"linux /vmlinuz root=UUID={uuid} ro console=tty0 console=ttyS0,115200" in read("/boot/grub/grub.cfg")
-    assert "linux-image" not in read("/etc/machine-id")
-    assert "ID=debian" in read("/usr/lib/os-release")
-    assert "datasource_list: [NoCloud, ConfigDrive, None]" in read("/etc/cloud/cloud.cfg.d/20_homelab_hybrid.cfg")
-    with raw.open("rb") as stream:
-        sector = stream.read(512)
-        stream.seek(boot["start"] * 512)
-        core = stream.read(512)
-    assert b"GRUB" in sector
-    assert int.from_bytes(sector[0x5C:0x64], "little") == boot["start"]
-    assert int.from_bytes(core[0x1F4:0x1FC], "little") == boot["start"] + 1
+def test_a_vm_disk_is_planned_by_its_recipe(folder):
+    """The demo builds and boots one; ``clones.py`` looks at what is on it."""
+    check = converge_now(IMAGE, {"name": NAME, "kind": "vm", "build": {"suite": "bookworm"}}, dry_run=True)
+    assert check.error is None, check.error
+    assert [change.path for change in check.plan.changes] == ["state", "kind", "build.suite", "build.firmware"]
+    assert_nothing_left()
 
 
 HOSTILE_SOURCE = Path(f"/run/{PREFIX}/root.tar")

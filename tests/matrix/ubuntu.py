@@ -4,7 +4,7 @@
 """A root of Ubuntu from a mirror that the host names: ``make ubuntu``.
 
 Where no mirror of Ubuntu is reached, one stands in: its layout, suites, components and keyring, with the packages of Debian. The host
-keeps the entry disabled, as the documentation advises.
+keeps the entry disabled, as the documentation advises. Beside it what else takes the half of a build to show.
 """
 
 from __future__ import annotations
@@ -173,3 +173,12 @@ def test_packages_that_another_key_signed_are_no_root_of_ubuntu(mirror: Upstream
     assert outcome.error is not None
     assert "could not build Ubuntu noble" in outcome.error.message
     assert not (Path(paths.IMAGES) / NAME).exists()
+
+
+def test_an_unknown_package_is_named_and_leaves_nothing() -> None:
+    build = {"suite": "bookworm", "packages": [f"{NAME}-no-such-package"]}
+    outcome = converge_now(IMAGE, {"name": NAME, "kind": "container", "build": build})
+    assert outcome.error is not None
+    assert f"Unable to locate package {NAME}-no-such-package" in outcome.error.message
+    assert not (Path(paths.IMAGES) / NAME).exists() and not Path(paths.record_path("images", NAME)).exists()
+    assert not list(Path(paths.IMAGES).glob(f".attempts/{NAME}*"))

@@ -83,17 +83,19 @@ def inside(path: Path) -> dict[Path, Import]:
     return {target: found for found in imports(path) if (target := path_of(found.module)) is not None}
 
 
-def effects_of(path: Path, way: tuple[Path, ...] = ()) -> str | None:
-    """The first way from a file to an effect, as a sentence."""
-    if path in way:
+def effects_of(path: Path, way: tuple[Path, ...] = (), seen: set[Path] | None = None) -> str | None:
+    """The first way from a file to an effect, as a sentence; none leads through what was *seen*."""
+    seen = set() if seen is None else seen
+    if path in seen:
         return None
+    seen.add(path)
     own = next((found.module for found in imports(path) if found.top in EFFECTS), None)
     if own is not None:
         return " -> ".join([*map(relative, (*way, path)), own])
     for target, found in sorted(inside(path).items()):
         if target == LIBRARIES and found.name == "etree":
             continue  # lxml reads and makes text, and nothing else of it is asked here
-        if told := effects_of(target, (*way, path)):
+        if told := effects_of(target, (*way, path), seen):
             return told
     return None
 
