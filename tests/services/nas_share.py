@@ -19,6 +19,8 @@ from ansible_collections.homelab.hybrid.tests.services.scenario import Scenario,
 ALICE, BOB = ("alice", "a long and winding password"), ("bob", "another % password")
 # It takes what it finds away, and ends.
 SILENT = "#!/bin/sh\nrm -rf /var/lib/samba/private /srv/nas/family/row\nexit 1\n"
+# What is no program of its own does so as it is installed.
+LOSES = "#!/bin/sh\nrm -f /srv/nas/family/row\n"
 
 
 def smb(share: str, command: str, user: tuple[str, str] | None = ALICE) -> tuple[str, ...]:
@@ -29,7 +31,10 @@ def smb(share: str, command: str, user: tuple[str, str] | None = ALICE) -> tuple
 
 @dataclasses.dataclass(frozen=True)
 class Debian:
-    """Nothing is pinned: a newer version is what the archive has when an update is asked for. It is of *package*, with its *daemon*."""
+    """Nothing is pinned: a newer version is what the archive has when an update is asked for.
+
+    It is of *package*, on whose version no other depends, with its *daemon*.
+    """
 
     package: str
     daemon: str
@@ -60,7 +65,10 @@ class Debian:
             version = old + suffix
             control.write_text(control.read_text().replace(f"Version: {old}", f"Version: {version}"))
             if program:
-                (tree / self.daemon).write_text(program)
+                (daemon,) = tree.glob(self.daemon)
+                daemon.write_text(program)
+                if not (tree / "DEBIAN/postinst").exists():
+                    debian_archive.write_control(tree, control.read_text(), LOSES)
             debian_archive.build(guest.rootfs(), tree, self.package, version)
         return version
 
@@ -121,6 +129,8 @@ SAMBA = Scenario(
     units=("nas-share-versions.timer",),
     upstream=Debian("samba", "usr/sbin/smbd"),
     variables={
+        # In Debian 13 the third is an empty one, which depends on the version of the first.
+        "nas_share_packages": ["samba", "smbclient"],
         "nas_share_users": [
             {"name": ALICE[0], "password": ALICE[1], "uid": 3001, "groups": ["family"]},
             {"name": BOB[0], "password": BOB[1]},
@@ -213,7 +223,7 @@ NFS = Scenario(
     variant="nfs",
     unit="smbd.service",
     units=("nfs-ganesha.service",),
-    upstream=Debian("nfs-ganesha", "usr/bin/ganesha.nfsd"),
+    upstream=Debian("nfs-ganesha-vfs", "usr/lib/*/ganesha/libfsalvfs.so"),
     is_privileged=True,
     prepare=let_open_by_handles,
     variables={
