@@ -117,7 +117,9 @@ def judge(address: str) -> None:
     (version,) = set(re.findall(r"@GMT-[0-9.-]+", does("family", "allinfo note", ALICE)))
     old = f"{version}\\note"
     assert does("family", f"get {old} -", ALICE).startswith("first"), "as it was before"
-    assert "NT_STATUS_" in asks("family", f"put here {old}", ALICE)
+    for command in (f"put here {old}", f"rm {old}"):
+        asks("family", command, ALICE)
+        assert does("family", f"get {old} -", ALICE).startswith("first"), "nobody writes to it"
     does("family", "rm note", ALICE)
     assert guest.inside("cat", "/srv/nas/family/.recycle/alice/note") == "second"
     assert does("family", f"get {old} -", ALICE).startswith("first")
