@@ -115,6 +115,7 @@ def test_the_page_says_of_services_and_guests_what_is_so(lab: Lab, browser: Brow
     assert page.attention == "Nothing needs a look"
     said = page.said(guest.SECOND)
     assert said["Address"] == guest.SECOND_ADDRESS
+    assert said["Disk"] == f"as large as {guest.POOL}"
     told = re.fullmatch(r"(\d+) MiB of 384 MiB", said["Memory"])
     assert told and abs(int(told[1]) - memory_of(guest.SECOND)) < 24, said
     assert guest.run("lxc-cgroup", "-n", guest.SECOND, "memory.limit_in_bytes") == str(384 << 20)

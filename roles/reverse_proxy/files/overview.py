@@ -438,7 +438,7 @@ def card_of_guest(seen: Seen, guest: Facts) -> str:
     said = rows(
         (
             ("Memory", used(its.get("memory_used"), its.get("memory") or None, guest["memory"])),
-            ("Disk", safe(size(its["disk"]) if its.get("disk") else spaced(guest["disk"]))),
+            ("Disk", safe(disk(its.get("disk"), guest))),
             ("CPUs", safe(guest["cpus"])),
             ("Address", ", ".join(f"<code>{safe(address)}</code>" for address in guest["addresses"])),
             ("Started", since(its.get("uptime"), seen.now)),
@@ -467,6 +467,14 @@ def used(count: float | None, most: float | None, declared: str) -> str:
     share = min(100, round(100 * count / most))
     gauge = f'<span class="bar" aria-hidden="true"><span style="width:{share}%"></span></span>'
     return f"{size(count)} of {whole}{gauge}"
+
+
+def disk(count: float | None, guest: Facts) -> str:
+    """How large the disks of a guest are together, and where they lie. The root of a container may have no limit but its pool."""
+    whole = size(count) or spaced(guest["disk"])
+    if not guest["pool"]:
+        return whole
+    return f"{whole} in {guest['pool']}" if whole else f"as large as {guest['pool']}"
 
 
 def spaced(text: str) -> str:

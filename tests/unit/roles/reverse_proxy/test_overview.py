@@ -27,6 +27,7 @@ GUEST = {
     "cpus": 2,
     "memory": "512MiB",
     "disk": "8GiB",
+    "pool": "main",
     "description": "Films",
     "services": [{"name": "Jellyfin", "url": "https://films.lab/", "asks": ["http://10.0.0.4:8096/health"]}],
 }
@@ -77,7 +78,7 @@ def test_a_lab_that_is_well_says_so() -> None:
     assert text(dom, "attention") == "Nothing needs a look"
     assert states(dom) == ["answers", "running", "running"]
     said = text(dom, "guest-films")
-    for words in ("128 MiB of 512 MiB", "8 GiB", "2 h ago", "2 d ago", "5 h ago"):
+    for words in ("128 MiB of 512 MiB", "8 GiB in main", "2 h ago", "2 d ago", "5 h ago"):
         assert words in said, said
     assert "3 d ago, came to life" in said
     assert [link.get("href") for link in dom.xpath("//h3/a")] == ["https://films.lab/"]
