@@ -208,6 +208,45 @@ def test_nothing_of_the_host_is_in_the_drill() -> None:
     assert (ct.FOLDER / "media" / "film").read_text(encoding="utf-8") == "of the host"
 
 
+@pytest.mark.parametrize("mapped", [True, False])
+def test_what_lay_in_a_mount_is_in_the_drill_where_the_backup_has_it(mapped: bool) -> None:
+    data, ids = ct.FOLDER / f"drilled-{mapped}", "busybox stat -c %u:%g /data/row /data/inner"
+    (data / "inner").mkdir(parents=True, exist_ok=True)
+    mount = {"name": "data", "source": str(data), "path": "/data", "backup": True, "mapped": mapped}
+    ct.make(state="stopped", networks=[ct.LAN], mounts=[mount])
+    start = 0 if mapped else ct.record()["idmap"]["start"]
+    (data / "row").write_text("written before", encoding="utf-8")
+    os.chown(data / "row", start + 33, start + 33)
+    os.chown(data / "inner", start + 44, start)
+    os.chown(data, start, start)
+    asked = [
+        f'command:[ "$({ids} | busybox tr "\\n" " ")" = "33:33 44:0 " ]',
+        "command:cat /data/row && echo mine > /data/note",
+    ]
+    ct.make(state="stopped", backup={"health": asked, "data_paths": ["/data/row", "/data"]})
+    serving(is_there=True)
+    converge_now(backups.BACKUP, backups.declared(ct.REPOSITORY, drill={"timeout": 20}))
+    (data / "row").write_text("written since", encoding="utf-8")
+    its = drill()[0]
+    answers = {check["check"]: check["said"] for check in its["checks"]}
+    assert answers["data /data/row"] == answers["data /data"] == "it is there" and its["left_out"] == []
+    assert "written before" in answers.values()
+    assert (data / "row").read_text(encoding="utf-8") == "written since" and not (data / "note").exists()
+    assert ct.left_of_a_drill() == []
+
+
+@backups.ON_ONE_POOL
+def test_a_mount_that_is_not_whole_in_its_backup_fails_the_drill() -> None:
+    data = ct.FOLDER / "drilled-nothing"
+    data.mkdir(exist_ok=True)
+    mount = {"name": "data", "source": str(data), "path": "/data", "backup": True}
+    serving(mounts=[mount], data_paths=["/data/row", "/data"])
+    converge_now(backups.BACKUP, backups.declared(ct.REPOSITORY, drill={"timeout": 1}))
+    said = drill(check=False)[1]
+    assert "data /data/row: it is not in the backup" in said and "data /data: it is empty" in said
+    assert ct.left_of_a_drill() == []
+
+
 @backups.ON_ONE_POOL
 def test_a_guest_that_shows_no_backup_fails_the_drill() -> None:
     ct.make(state="stopped")

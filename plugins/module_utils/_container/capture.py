@@ -45,7 +45,7 @@ CONFIG = "config"
 _HELD, _FROZEN, _STOPPED = "held", "frozen", "stopped"
 _VOLUME, _HOOKED = "volume", "hooked"
 # The folder of those of the host, each by the name of its mount.
-_MOUNTS = "mounts"
+MOUNTS = "mounts"
 _HOOK_SECONDS, _SHUTDOWN_SECONDS, _UMOUNT_SECONDS = 3600, 120, 60
 # Owners by number, hard links, holes, ACLs and attributes: the copy is what is restored one day.
 _COPY = ["rsync", "-aHAXS", "--numeric-ids", "--one-file-system", "--delete"]
@@ -178,7 +178,7 @@ class _Capture:
             tuple(self._left_out()),
             mounts={
                 name: {
-                    "file": os.path.join(_MOUNTS, name),
+                    "file": os.path.join(MOUNTS, name),
                     "source": entry.source,
                     "path": entry.path,
                     "mapped": entry.is_mapped,
@@ -206,7 +206,7 @@ class _Capture:
         return found
 
     def _shown(self, mount: str) -> str:
-        return os.path.join(self.wish.folder, _MOUNTS, mount)
+        return os.path.join(self.wish.folder, MOUNTS, mount)
 
     def _restless(self) -> t.Iterator[str]:
         """What was read while the container wrote to it, as sentences."""

@@ -11,9 +11,10 @@ import json
 import os
 import typing as t
 
-from ..._container import idmap
-from ..._container.config import Config
+from ..._container import idmap, mounting
+from ..._container.config import HOOK, Config
 from ..._container.loading import errors_in, problem_of
+from ..._container.mount import innermost
 from ..._container.observe import free_ids
 from ..._container.state import ROOTFS
 from ..._container.tree import Tree
@@ -27,7 +28,8 @@ from ..repository import Repository
 from ..restore.state import State
 from .health import SERVICES, Answer, Check
 from .inside import INIT, JOURNAL, data_of, init_of, last_of
-from .isolated import Wire, isolated
+from .isolated import Mount, Wire, isolated
+from .mounts import bring_mounts
 from .network import Network
 from .plan import Place, scratch_name
 
@@ -49,7 +51,9 @@ class Container:
         self.folder = os.path.join(_FOLDER, self.name)
         self.console = os.path.join(self.folder, "console.log")
         self.wires: tuple[Wire, ...] = ()
+        # The folders in which nothing lies, and what lies elsewhere, with where: both by their paths inside.
         self.emptied: tuple[str, ...] = ()
+        self.brought: dict[str, str] = {}
         self.root = ""
 
     def _lxc(self, program: str, *words: str, check: bool = True, timeout: float = _SECONDS) -> str:
@@ -82,14 +86,16 @@ class Container:
 
     def missing(self, data_paths: t.Mapping[str, bool]) -> list[Answer]:
         """What of its data came back, before anything in it runs that would make them anew."""
-        tree = Tree(self.root)
-        elsewhere = {path for path in data_paths for point in self.emptied if f"{path}/".startswith(f"{point}/")}
-        return [
-            Answer(f"data {path}", True, "it is on the host, and not in the backup")
-            if path in elsewhere
-            else _judged(tree, path, must_have=must_have)
-            for path, must_have in data_paths.items()
-        ]
+        return [self._missing(path, must_have=must_have) for path, must_have in data_paths.items()]
+
+    def _missing(self, path: str, *, must_have: bool) -> Answer:
+        point = innermost(path, {point: point for point in (*self.emptied, *self.brought)})
+        if point in self.emptied:
+            return Answer(f"data {path}", True, "it is on the host, and not in the backup")
+        if point is None:
+            return _judged(Tree(self.root), path, path, must_have=must_have)
+        folder, name = os.path.split(self.brought[point])
+        return _judged(Tree(folder), f"/{name}{path.removeprefix(point)}", path, must_have=must_have)
 
     def define(self, state: State, text: str, repository: Repository) -> tuple[str, ...]:
         """Make it of the volumes that are in their places, from the definition *text*. Returns what it has to do without.
@@ -99,10 +105,19 @@ class Container:
         volume = state.volumes[ROOTFS]
         driver, ids = self.drivers[volume.pool], self.own.record.idmap
         self.root = driver.location(volume)
-        if state.manifest is not None:
-            os.chmod(self.root, int(state.manifest.volumes[ROOTFS]["mode"]))
+        brought: dict[Mount, str] = {}
+        if (manifest := state.manifest) is not None:
+            os.chmod(self.root, int(manifest.volumes[ROOTFS]["mode"]))
+            if manifest.mounts:
+                place = bring_mounts(state.chosen, manifest, self.name, volume, driver, repository, self.own)
+                brought = {(its["source"], its["path"]): os.path.join(place, it) for it, its in manifest.mounts.items()}
         lines = idmap.lines(idmap.Range(*ids)) if ids else []
-        its = isolated(Config.parse(text), root=driver.lxc_root(volume), ids=lines, console=self.console)
+        its = isolated(
+            Config.parse(text), root=driver.lxc_root(volume), ids=lines, console=self.console, brought=brought
+        )
+        if HOOK in its.config.text:
+            mounting.lay_down()
+        self.brought = {path: place for (dummy, path), place in brought.items()}
         self.wires, self.emptied = its.wires, its.emptied
         os.makedirs(self.folder, mode=0o755, exist_ok=True)
         atomic.write_file(os.path.join(self.folder, "config"), its.config.text)
@@ -203,14 +218,15 @@ class Container:
             remove_tree(self.folder)
 
 
-def _judged(tree: Tree, path: str, *, must_have: bool) -> Answer:
-    if not tree.has(path):
+def _judged(tree: Tree, place: str, path: str, *, must_have: bool) -> Answer:
+    """What came back of *path* inside, which is *place* in *tree*."""
+    if not tree.has(place):
         return data_of(path, is_empty=None, must_have=must_have)
     try:
-        with tree.folder_of(f"{path}/.") as (folder, dummy):
+        with tree.folder_of(f"{place}/.") as (folder, dummy):
             is_empty = not os.listdir(folder)
     except NotADirectoryError:
-        is_empty = not tree.read(path) and tree.obstacle(path) is None
+        is_empty = not tree.read(place) and tree.obstacle(place) is None
     except OSError as exc:
         return Answer(f"data {path}", False, f"it cannot be read: {exc.strerror}")
     return data_of(path, is_empty=is_empty, must_have=must_have)

@@ -35,6 +35,10 @@ _DEVICES = (".devices.allow", ".devices.deny")
 _HARMLESS = ("/dev/net/tun", "/dev/fuse")
 
 
+# The source of a mount, and its path inside.
+Mount = tuple[str, str]
+
+
 class Wire(t.NamedTuple):
     """The end *pair* of a card that is outside of the guest, and the *segment*, by number, that it is plugged into.
 
@@ -57,8 +61,13 @@ class Isolated(t.NamedTuple):
     emptied: tuple[str, ...]
 
 
-def isolated(config: Config, *, root: str, ids: t.Sequence[str], console: str) -> Isolated:
-    """*config* for a root at *root*, with the ``lxc.idmap`` lines *ids*, which writes what its console shows to *console*."""
+def isolated(
+    config: Config, *, root: str, ids: t.Sequence[str], console: str, brought: t.Mapping[Mount, str] | None = None
+) -> Isolated:
+    """*config* for a root at *root*, with the ``lxc.idmap`` lines *ids*, which writes what its console shows to *console*. What mounts of it
+    show came out of the backup to the places *brought*.
+    """
+    places = brought or {}
     left_out: list[str] = []
     edited, wires = _plugged_apart(config)
     for line in config.lines:
@@ -71,10 +80,13 @@ def isolated(config: Config, *, root: str, ids: t.Sequence[str], console: str) -
         elif key.endswith(_DEVICES):
             edited = edited.remove(key, line.value)
         elif key == ENTRY:
-            edited = _without_the_host(edited, key, line.value, parse_entry(line.value), left_out)
+            edited = _without_the_host(edited, line.value, parse_entry(line.value), places, left_out)
         if key == HOOK and (entry := parse_program(line.value)) is not None:
-            edited = edited.append(ENTRY, _emptied(entry))
-            left_out.append(_told(entry))
+            if (place := places.get((entry.source, entry.path))) is not None:
+                edited = edited.append(HOOK, entry.replace(source=place).text)
+            else:
+                edited = edited.append(ENTRY, _emptied(entry))
+                left_out.append(_told(entry))
     for device in ("c 10:200 rwm", "c 10:229 rwm"):
         for family in ("lxc.cgroup.devices.allow", "lxc.cgroup2.devices.allow"):
             if any(line.key == family and line.value == device for line in config.lines):
@@ -135,13 +147,18 @@ def _gateways(net: t.Mapping[str, str]) -> t.Iterator[str]:
                 yield found
 
 
-def _without_the_host(config: Config, key: str, value: str, entry: MountEntry | None, left_out: list[str]) -> Config:
-    """A mount of something of the host becomes an empty folder, or is left out where it is no folder."""
+def _without_the_host(
+    config: Config, value: str, entry: MountEntry | None, places: t.Mapping[Mount, str], left_out: list[str]
+) -> Config:
+    """A mount of something of the host shows what came out of the backup, becomes an empty folder, or is left out where it is no folder."""
     if entry is None or not entry.source.startswith("/") or entry.source in _HARMLESS:
         return config
     if entry.source.startswith(("/proc", "/sys")) and not entry.is_bind:
         return config
-    edited = config.remove(key, value)
+    edited = config.remove(ENTRY, value)
+    if (place := places.get((entry.source, entry.path))) is not None:
+        # At the end as well: a mount may lie in one that became an empty folder.
+        return edited.append(ENTRY, entry.replace(source=place).text)
     left_out.append(_told(entry))
     is_file = "create=file" in entry.options or entry.source.startswith("/dev/")
     return edited if is_file else edited.append(ENTRY, _emptied(entry))

@@ -106,14 +106,7 @@ def fill(
     its = manifest.volumes[item]
     attempt = driver.create(volume, keep_fds=fds)
     try:
-        aside, inner = os.path.join(attempt.path, _ASIDE), os.path.join(state.chosen.folder, its["file"])
-        os.mkdir(aside, mode=0o700)
-        source.restore(state.chosen.id, aside, inner)
-        its_times = _move(os.path.join(aside, inner.lstrip("/")), attempt.path)
-        remove_tree(aside)
-        os.utime(attempt.path, ns=its_times)
-        if not source.digs_holes():
-            _dig_holes(attempt.path, fds)
+        bring(state.chosen.id, os.path.join(state.chosen.folder, its["file"]), attempt.path, source, fds)
         ids = own.record.idmap
         if manifest.idmap and ids and manifest.idmap != ids:
             by = ids[0] - manifest.idmap[0]
@@ -123,6 +116,21 @@ def fill(
         driver.purge(volume)
         raise
     return attempt
+
+
+def bring(backup: str, inner: str, target: str, source: Source, fds: t.Sequence[int]) -> None:
+    """What the folder *inner* of *backup* is comes to be the folder *target*, which is there and empty.
+
+    :raises CommandError, RepositoryError:
+    """
+    aside = os.path.join(target, _ASIDE)
+    os.mkdir(aside, mode=0o700)
+    source.restore(backup, aside, inner)
+    its_times = _move(os.path.join(aside, inner.lstrip("/")), target)
+    remove_tree(aside)
+    os.utime(target, ns=its_times)
+    if not source.digs_holes():
+        _dig_holes(target, fds)
 
 
 def _dig_holes(root: str, fds: t.Sequence[int]) -> None:

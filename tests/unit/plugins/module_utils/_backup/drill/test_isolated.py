@@ -100,6 +100,23 @@ def test_what_the_host_mounts_into_it_is_an_empty_folder_and_is_told(its: Isolat
     assert set(its.emptied) == {"/media", "/photos"}
 
 
+def test_what_came_out_of_the_backup_is_where_the_host_mounted_it() -> None:
+    places = {("/srv/media", "/media"): "/pool/media", ("/srv/photos", "/photos"): "/pool/photos"}
+    its = isolated(Config.parse(CONFIG), root="dir:/root", ids=IDS, console="/console.log", brought=places)
+    assert "/pool/media media none bind,ro,create=dir 0 0" in its.config.values("lxc.mount.entry")
+    assert its.config.values("lxc.hook.start-host") == [f"{MOUNT_PROGRAM} /pool/photos /photos idmap=container,bind"]
+    assert its.emptied == () and not any("media" in told or "photos" in told for told in its.left_out)
+
+
+def test_what_is_mounted_in_a_folder_that_is_empty_comes_after_it() -> None:
+    inner = "lxc.mount.entry = /srv/inner media/inner none bind,create=dir 0 0\n"
+    config = Config.parse(CONFIG.replace("lxc.mount.entry = tmpfs", f"{inner}lxc.mount.entry = tmpfs"))
+    places = {("/srv/inner", "/media/inner"): "/pool/inner"}
+    its = isolated(config, root="dir:/root", ids=IDS, console="/console.log", brought=places)
+    paths = [entry.split()[1] for entry in its.config.values("lxc.mount.entry")]
+    assert paths.index("media") < paths.index("media/inner")
+
+
 def test_only_devices_that_reach_nothing_but_the_kernel_are_in_it(its: Isolated) -> None:
     assert its.config.values("lxc.cgroup2.devices.allow") == ["c 10:200 rwm"]
     assert [entry for entry in its.config.values("lxc.mount.entry") if "/dev/" in entry] == [
