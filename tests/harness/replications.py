@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
 import shutil
 import typing as t
 from pathlib import Path
+
+import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._storage.resource import StoragePool
@@ -24,21 +25,25 @@ PLACE = ct.FOLDER / "far"
 COPIES = PLACE / "+replicas" / platform.node() / ct.NAME
 
 
-@contextlib.contextmanager
-def hosts(folder: Path, *, disk: str) -> t.Iterator[None]:
-    """Both, for as long as it lasts; what ssh needs is in *folder*. See ``containers.set_up`` for *disk*."""
-    ct.set_up("btrfs", disk=f"{disk}.img")
-    file = str(ct.FOLDER / f"{disk}-far.img")
-    ct.run("truncate", "-s", "1G", file)
-    outcome = converge_now(StoragePool(), {"name": FAR, "type": "btrfs", "path": str(PLACE), "source": file})
-    assert outcome.error is None, outcome.error
-    with loopback_ssh.serving(folder):
-        yield
-    converge_now(StoragePool(), {"name": FAR, "state": "absent", "allow": ["delete_data"]})
-    ct.tear_down()
+def hosts(disk: str) -> t.Any:
+    """A fixture for the tests of one file: both hosts. See ``containers.set_up`` for *disk*."""
+
+    @pytest.fixture(scope="module", autouse=True)
+    def _hosts(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[None]:
+        ct.set_up("btrfs", disk=f"{disk}.img")
+        file = str(ct.FOLDER / f"{disk}-far.img")
+        ct.run("truncate", "-s", "1G", file)
+        outcome = converge_now(StoragePool(), {"name": FAR, "type": "btrfs", "path": str(PLACE), "source": file})
+        assert outcome.error is None, outcome.error
+        with loopback_ssh.serving(tmp_path_factory.mktemp("ssh")):
+            yield
+        converge_now(StoragePool(), {"name": FAR, "state": "absent", "allow": ["delete_data"]})
+        ct.tear_down()
+
+    return _hosts
 
 
-@contextlib.contextmanager
+@pytest.fixture(autouse=True)
 def job() -> t.Iterator[None]:
     """The job of replication; afterwards nothing of it is left on either."""
     outcome = converge_now(backups.BACKUP, declared())

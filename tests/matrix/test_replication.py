@@ -10,7 +10,6 @@ import os
 import platform
 import shutil
 import time
-import typing as t
 from pathlib import Path
 
 import pytest
@@ -38,21 +37,11 @@ from ansible_collections.homelab.hybrid.tests.harness.replications import (
 )
 
 pytestmark = pytest.mark.usefixtures("no_container")
+__all__ = ["job"]
+_hosts = hosts("replication")
 
 RESTORE = GuestRestore()
 WITHOUT = ("./run/*", "./dev/*")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _hosts(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[None]:
-    with hosts(tmp_path_factory.mktemp("ssh"), disk="replication"):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _job() -> t.Iterator[None]:
-    with job():
-        yield
 
 
 def digest_of(root: Path) -> str:

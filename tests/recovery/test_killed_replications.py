@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import time
-import typing as t
 
 import pytest
 
@@ -30,18 +29,8 @@ from ansible_collections.homelab.hybrid.tests.harness.replications import (
 )
 
 pytestmark = pytest.mark.usefixtures("no_container")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _hosts(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[None]:
-    with hosts(tmp_path_factory.mktemp("ssh"), disk="killed"):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _job() -> t.Iterator[None]:
-    with job():
-        yield
+__all__ = ["job"]
+_hosts = hosts("killed")
 
 
 def sending_slowly() -> subprocess.Popen[str]:
