@@ -61,7 +61,7 @@ options:
         type: str
         choices: [mail, ntfy, webhook]
       'on':
-        description: What it is told, V(failure) and V(success). A new target gets V(failure).
+        description: What it is told, V(failure), V(updates) and V(success). A new target gets V(failure).
         type: list
         elements: str
       to:

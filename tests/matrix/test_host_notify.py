@@ -211,6 +211,36 @@ def test_a_backup_that_fails_and_one_that_does_not_run_are_told_and_when_they_ar
         backups.tear_down(tmp_path / "restic")
 
 
+APT = """\
+#!/bin/sh
+echo 'Inst hlnt-library [1.0-1] (1.0-1+deb13u1 Debian-Security:13/stable-security [amd64])'
+echo 'Inst hlnt-tool [1.0-1] (1.1-1 Debian:13.2/stable [amd64])'
+"""
+
+
+def test_updates_of_the_host_and_of_guests_are_told_to_whom_asks_for_them(listener: Listener) -> None:
+    ct.set_up(disk="updates.img")
+    try:
+        ct.make(state="started")
+        (ct.rootfs() / "var/lib/apt/lists").mkdir(parents=True)
+        (ct.rootfs() / "usr/bin").mkdir(parents=True, exist_ok=True)
+        for applet in ("stat", "sort", "tail"):
+            (ct.rootfs() / "usr/bin" / applet).symlink_to("/bin/busybox")
+        (ct.rootfs() / "usr/bin/apt-get").write_text(APT, encoding="utf-8")
+        (ct.rootfs() / "usr/bin/apt-get").chmod(0o755)
+        converge_now(NOTIFY, {"targets": [phone(listener), hook(listener, on=["updates"])]})
+        notify("look")
+        (its,) = [its for its in listener.take() if "hlnt-library" in json.dumps(its.body)]
+        assert its.path == "/hook" and f"{ct.NAME} (hlnt-library)" in json.dumps(its.body)
+        # As Debian's own list has it.
+        listed = ct.run("apt", "list", "--upgradable", check=False).splitlines()
+        waits = sorted(line.partition("/")[0] for line in listed if "-security" in line)
+        assert ("the host itself" in json.dumps(its.body)) == bool(waits)
+        assert not waits or f"the host itself ({', '.join(waits[:5])}" in json.dumps(its.body)
+    finally:
+        ct.tear_down()
+
+
 def notify_dry() -> str:
     return subprocess.run([PROGRAM, "look", "--dry-run"], capture_output=True, text=True, check=True).stdout
 

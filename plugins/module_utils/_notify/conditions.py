@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from .._core.units import MIB, show_size
+from .spec import FAILURE
 
 Told = t.Mapping[str, t.Any]
 # Of a pool for which warn_free says nothing.
@@ -24,11 +25,14 @@ _WORDS = {
 
 
 class Condition(t.NamedTuple):
-    """*text* is for a person. What *happened* is told once; anything else lasts, is told again, and is told when it is over."""
+    """*text* is for a person. What *happened* is told once; anything else lasts, is told again, and is told when it is over. Who is told *on*
+    that word hears of it.
+    """
 
     key: str
     text: str
     happened: bool = False
+    on: str = FAILURE
 
 
 def of_jobs(jobs: t.Iterable[Told], what: str = "backup") -> t.Iterator[Condition]:

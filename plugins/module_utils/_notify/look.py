@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import typing as t
 
 from .._backup.seen import read_backups
@@ -19,7 +20,11 @@ from .._host.snapshot import Host
 from .._host.systemd import has_systemd
 from .._storage.choice import absence, drivers_of
 from .conditions import Condition, Pool, of_drift, of_drills, of_jobs, of_pools, of_restart, of_switch, of_units
+from .pending import of_updates
+from .spec import UPDATES
+from .targets import read_targets
 from .units import NAME
+from .updates import read_updates
 
 # Debian's own: a package says there that the host has to be started anew, and which it is.
 _RESTART, _PACKAGES = "/run/reboot-required", "/run/reboot-required.pkgs"
@@ -55,6 +60,9 @@ def look(host: Host) -> tuple[list[Condition], Well]:
     part("the units", lambda: of_units(failed_units(), {its.key for its in found}))
     part("the drift", lambda: of_drift(read_drift()))
     part("the restart", lambda: of_restart(waits_for_restart()))
+    # Each guest is asked for them, which nobody is who has no use for the answer.
+    if any(UPDATES in its["on"] for its in read_targets().values()):
+        part("the updates", lambda: of_updates(read_updates(host), time.time()))
     return found, well
 
 

@@ -30,7 +30,7 @@ from .._core.options import (
 
 MAIL, NTFY, WEBHOOK = "mail", "ntfy", "webhook"
 TYPES = (MAIL, NTFY, WEBHOOK)
-FAILURE, SUCCESS = "failure", "success"
+FAILURE, SUCCESS, UPDATES = "failure", "success", "updates"
 STARTTLS, TLS, CLEAR = "starttls", "tls", "none"
 SECURITY = (STARTTLS, TLS, CLEAR)
 PORTS = {STARTTLS: 587, TLS: 465, CLEAR: 25}
@@ -48,11 +48,11 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MAIL = matching(r"[^\s@<>,;]+@[^\s@<>,;]+", "an address such as root@example.net", ("a@example.net", "b@example.net"))
 _HOST = matching(r"[A-Za-z0-9._:-]+", "a host name or an address", ("mail.example.net", "192.0.2.5"))
 _TOPIC = matching(r"[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, '_' and '-'", ("alerts", "backups"))
-_ON = "failure, success"
+_ON = "failure, success, updates"
 
 
 def _parse_on(key: str, value: t.Any) -> str:
-    if value not in (FAILURE, SUCCESS):
+    if value not in (FAILURE, SUCCESS, UPDATES):
         raise bad_value(key, value, _ON)
     return str(value)
 
@@ -102,7 +102,7 @@ OPTIONS = Options(
     _row(
         "targets[].on",
         "list",
-        each(Check(_parse_on, _ON, (FAILURE, SUCCESS)), sorts=True),
+        each(Check(_parse_on, _ON, (FAILURE, UPDATES)), sorts=True),
         show=listed,
         create=(FAILURE,),
     ),

@@ -55,23 +55,28 @@ def notice_for(
     """
     known: dict[str, t.Any] = dict(memory.get("conditions") or {})
     heard: dict[str, str] = dict(memory.get("well") or {})
-    standing = {its.key: its for its in conditions} if FAILURE in on else {}
+    standing = {its.key: its for its in conditions if its.on in on}
     wrong = [its for key, its in standing.items() if key not in known]
     before = [
         its
         for key, its in standing.items()
         if key in known and not its.happened and now - known[key]["told"] >= AGAIN_SECONDS
     ]
-    over = (
-        [its["text"] for key, its in known.items() if key not in standing and not its["happened"]]
-        if FAILURE in on
-        else []
-    )
+    over = [
+        its["text"]
+        for key, its in known.items()
+        if key not in standing and not its["happened"] and its.get("on", FAILURE) in on
+    ]
     news = [text for job, (ended, text) in well.items() if heard.get(job) != ended] if memory and SUCCESS in on else []
     told = {its.key for its in (*wrong, *before)}
     after = {
         "conditions": {
-            key: {"text": its.text, "happened": its.happened, "told": now if key in told else known[key]["told"]}
+            key: {
+                "text": its.text,
+                "happened": its.happened,
+                "on": its.on,
+                "told": now if key in told else known[key]["told"],
+            }
             for key, its in standing.items()
         },
         "well": {job: ended for job, (ended, dummy) in well.items()},

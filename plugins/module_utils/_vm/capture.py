@@ -378,10 +378,10 @@ def runner(name: str, seconds: int = _HOOK_SECONDS) -> hooks.Run:
     """What runs a shell inside through the agent, which answers at once also while that works."""
     until = time.monotonic() + seconds
 
-    def pause(seconds: float) -> None:
+    def pause(step: float) -> None:
         if time.monotonic() > until:
             raise hooks.HookError(f"backup: a hook of {name} took longer than {seconds} s")
-        time.sleep(seconds)
+        time.sleep(step)
 
     agent = Agent(connect(name, _AGENT_SECONDS), pause)
 

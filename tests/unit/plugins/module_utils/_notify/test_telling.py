@@ -51,6 +51,20 @@ def test_what_lasts_is_told_again_after_a_day_and_when_it_is_over() -> None:
     assert ear.hears(DAY + 4 * HOUR, FULL) == [FULL.text]
 
 
+def test_who_is_told_of_updates_alone_hears_of_nothing_else() -> None:
+    waiting = Condition("updates", "Updates wait", on="updates")
+    ear, deaf = Ear("updates"), Ear("failure")
+    assert ear.hears(0.0, FULL, waiting) == [waiting.text] and deaf.hears(0.0, FULL, waiting) == [FULL.text]
+    assert ear.hears(HOUR, FULL) == [f"Over: {waiting.text}"] and deaf.hears(HOUR, FULL) == []
+
+
+def test_who_is_no_longer_told_of_updates_is_not_told_that_they_are_over() -> None:
+    waiting, ear = Condition("updates", "Updates wait", on="updates"), Ear("failure", "updates")
+    assert ear.hears(0.0, waiting) == [waiting.text]
+    ear.on = ("failure",)
+    assert ear.hears(HOUR, waiting) == []
+
+
 def test_what_happened_is_told_once() -> None:
     ear = Ear("failure")
     assert ear.hears(0.0, BACK) == [BACK.text]
