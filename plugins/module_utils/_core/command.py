@@ -16,6 +16,8 @@ import typing as t
 from .errors import HybridError
 
 _READY_STEP_SECONDS, _END_SECONDS = 0.005, 5.0
+# Longer than any unit of this collection may take: a mount ends an attempt after 30 s, and no more than two are under way.
+_SYSTEMD_SECONDS = 120.0
 # Before a program that mounts: it does so in namespaces of its own. What it mounts and starts ends with it, and it with this process
 # (--pdeathsig), also by SIGKILL.
 ALONE = (
@@ -75,6 +77,14 @@ def run(
         told, said = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         raise CommandError(argv, done.returncode, said, told)
     return done.stdout.decode(errors="replace")
+
+
+def systemctl(*words: str) -> None:
+    """Have systemd do what *words* say. It may wait for a unit, and not for ever.
+
+    :raises CommandError:
+    """
+    run(["systemctl", *words], timeout=_SYSTEMD_SECONDS)
 
 
 def reading(

@@ -12,6 +12,7 @@ import os
 import typing as t
 
 from .._core import atomic, command, paths
+from .._core.command import systemctl
 from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._core.record import Owned
@@ -20,10 +21,7 @@ from .._host.mount_record import MountRecord
 from .plan import DEFINED, values_after
 from .spec import Spec
 from .state import State
-from .units import SECONDS, credentials_text, name_of, texts
-
-# systemd ends an attempt to mount or unmount after its own time; more than two of them are never under way.
-_TIMEOUT = 4 * SECONDS
+from .units import credentials_text, name_of, texts
 
 
 def apply_mount(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterator[Change | Step]:
@@ -73,9 +71,9 @@ def _write(path: str, wanted: t.Mapping[str, t.Any]) -> t.Iterator[Step]:
     for unit, text in texts(path, wanted, file if secret else None).items():
         atomic.write_file(unit, text, mode=0o644)
     yield Step("units written")
-    _systemctl("daemon-reload")
-    _systemctl("enable", "--quiet", automount)
-    _systemctl("start", automount)
+    systemctl("daemon-reload")
+    systemctl("enable", "--quiet", automount)
+    systemctl("start", automount)
     yield Step("mounted when it is asked for")
 
 
@@ -83,12 +81,12 @@ def _remove(path: str, own: Owned[MountRecord], plan: Plan) -> t.Iterator[Change
     name = name_of(path)
     automount, mount = f"{name}.automount", f"{name}.mount"
     with contextlib.suppress(command.CommandError):  # a unit that was never written is in no list
-        _systemctl("disable", "--quiet", automount)
+        systemctl("disable", "--quiet", automount)
     _end(automount, mount)
     yield Step("unmounted")
     for unit in (*texts(path, {"type": "nfs", "source": ""}, None), paths.credentials_path(name)):
         atomic.remove_file(unit)
-    _systemctl("daemon-reload")
+    systemctl("daemon-reload")
     if own.content.owns_folder and not _is_mounted(path):
         with contextlib.suppress(OSError):  # somebody has put something there
             os.rmdir(path)
@@ -104,10 +102,6 @@ def _is_mounted(path: str) -> bool:
 def _end(automount: str, mount: str) -> None:
     for unit in (automount, mount):
         with contextlib.suppress(command.CommandError):  # there is none that runs
-            _systemctl("stop", unit)
+            systemctl("stop", unit)
         with contextlib.suppress(command.CommandError):
-            _systemctl("reset-failed", unit)
-
-
-def _systemctl(*words: str) -> None:
-    command.run(["systemctl", *words], timeout=_TIMEOUT)
+            systemctl("reset-failed", unit)

@@ -12,7 +12,8 @@ import json
 import os
 import typing as t
 
-from .._core import atomic, command, paths
+from .._core import atomic, paths
+from .._core.command import systemctl
 from .._core.converge import Work
 from .._core.options import split
 from .._core.plan import Change, Plan, Step
@@ -67,15 +68,15 @@ def _write_units(kept: Kept) -> None:
         if atomic.read_text(f"{FOLDER}/{path}") != text:
             atomic.write_file(f"{FOLDER}/{path}", text)
     if has_systemd():
-        _systemctl("daemon-reload")
+        systemctl("daemon-reload")
         for timer in timers(wanted):
-            _systemctl("enable", "--quiet", "--now", timer)
+            systemctl("enable", "--quiet", "--now", timer)
 
 
 def _remove_units(gone: t.Iterable[str]) -> None:
     for path in gone:
         if has_systemd() and path.endswith(".timer") and os.path.exists(f"{FOLDER}/{path}"):
-            _systemctl("disable", "--quiet", "--now", path)
+            systemctl("disable", "--quiet", "--now", path)
         atomic.remove_file(f"{FOLDER}/{path}")
     for folder in folders():
         with contextlib.suppress(OSError):  # somebody else has something there
@@ -88,8 +89,4 @@ def _remove_all() -> None:
     for path in (PROGRAM, paths.NOTIFY_CONFIG, paths.TOLD, paths.ALERTS_TOLD, paths.ALERTS_SILENT, paths.DRIFT):
         atomic.remove_file(path)
     if has_systemd():
-        _systemctl("daemon-reload")
-
-
-def _systemctl(*words: str) -> None:
-    command.run(["systemctl", *words], timeout=120)
+        systemctl("daemon-reload")

@@ -12,6 +12,7 @@ import json
 import typing as t
 
 from .._core import atomic, command, paths
+from .._core.command import systemctl
 from .._core.converge import Work
 from .._core.plan import Change, Plan, Step
 from .._host.systemd import has_systemd
@@ -48,20 +49,16 @@ def _write_units(guests: t.Iterable[str]) -> None:
         if atomic.read_text(f"{FOLDER}/{path}") != text:
             atomic.write_file(f"{FOLDER}/{path}", text)
     if has_systemd():
-        _systemctl("daemon-reload")
-        _systemctl("enable", "--quiet", "--now", TIMER)
+        systemctl("daemon-reload")
+        systemctl("enable", "--quiet", "--now", TIMER)
 
 
 def _remove_all() -> None:
     """No guest is told anything any more."""
     if has_systemd():
         with contextlib.suppress(command.CommandError):  # it was never there
-            _systemctl("disable", "--quiet", "--now", TIMER)
+            systemctl("disable", "--quiet", "--now", TIMER)
     for path in (*(f"{FOLDER}/{name}" for name in units_of(())), PROGRAM, paths.OVERVIEW_CONFIG):
         atomic.remove_file(path)
     if has_systemd():
-        _systemctl("daemon-reload")
-
-
-def _systemctl(*words: str) -> None:
-    command.run(["systemctl", *words], timeout=120)
+        systemctl("daemon-reload")

@@ -12,6 +12,7 @@ import json
 import typing as t
 
 from ..._core import atomic, command, paths
+from ..._core.command import systemctl
 from ..._core.converge import Work
 from ..._core.options import split
 from ..._core.plan import Change, Plan, Step
@@ -84,20 +85,16 @@ def _write_units(area: str, job: str, wanted: t.Mapping[str, str]) -> None:
     for name, text in wanted.items():
         atomic.write_file(f"{FOLDER}/{name}", text)
     if has_systemd():
-        _systemctl("daemon-reload")
-        _systemctl("enable", "--quiet", *timers(wanted))
-        _systemctl("restart", *timers(wanted))
+        systemctl("daemon-reload")
+        systemctl("enable", "--quiet", *timers(wanted))
+        systemctl("restart", *timers(wanted))
 
 
 def _end(names: t.Iterable[str]) -> None:
     for name in names:
         if has_systemd() and name.endswith(".timer"):
             with contextlib.suppress(command.CommandError):  # it was never there
-                _systemctl("disable", "--quiet", "--now", name)
+                systemctl("disable", "--quiet", "--now", name)
         atomic.remove_file(f"{FOLDER}/{name}")
     if has_systemd():
-        _systemctl("daemon-reload")
-
-
-def _systemctl(*words: str) -> None:
-    command.run(["systemctl", *words], timeout=120)
+        systemctl("daemon-reload")
