@@ -49,6 +49,13 @@ def ask(url: str) -> str:
     return in_guest("watch", "python3", "-c", ASK, url)
 
 
+def groups_of(unit: str) -> list[str]:
+    """The groups of the process of *unit* on the hypervisor, by number."""
+    pid = on_host("systemctl", "show", "--property=MainPID", "--value", unit)
+    lines = on_host("cat", f"/proc/{pid}/status").splitlines()
+    return [word for line in lines if line.startswith(("Gid:", "Groups:")) for word in line.split()[1:]]
+
+
 def ask_beside() -> str:
     return on_host("python3", "-c", ASK, "http://127.0.0.1:9178/metrics", check=False)
 
@@ -92,9 +99,8 @@ def test_a_lab_is_watched_and_what_goes_wrong_is_told(heard: Listener, tmp_path:
     running = {("broker", "alpha", "node", "container"): 1, ("watch", "alpha", "node", "container"): 1}
     wait_until("the guests", lambda: figures("homelab_hybrid_guest_running") == running, timeout_seconds=180)
     assert figures('homelab_hybrid_container_memory_bytes{guest="broker"}') != {}
-    # The program that answers at those ports is nobody who could do more than ask libvirt.
-    users = on_host("ps", "-eo", "user:20,comm").splitlines()
-    assert {line.split()[0] for line in users if "prometheus-" in line} == {"homelab-exporter"}
+    for unit in ("prometheus-node-exporter", "prometheus-libvirt-exporter"):
+        assert on_host("getent", "group", "libvirt").split(":")[2] not in groups_of(unit), "it may only ask libvirt"
 
     # No virtual machine runs here: libvirt's own driver for tests has one.
     beside = ["prometheus-libvirt-exporter", "--web.listen-address=127.0.0.1:9178", "--libvirt.uri=test:///default"]
