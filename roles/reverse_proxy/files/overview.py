@@ -634,6 +634,9 @@ def main() -> None:
     asker = Asker()
     while True:
         lab = complete(json.loads(lab_file.read_text(encoding="utf-8")))
+        if not target.exists():
+            # The page is among what is asked: it answers before anything else is known.
+            write(target, page(Seen(lab, {}, read_hosts(folder), time.time())))
         answers = asker.ask(lab["guests"])
         write(target, page(Seen(lab, answers, read_hosts(folder), time.time())))
         tell("READY=1\nWATCHDOG=1")
