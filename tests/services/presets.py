@@ -63,7 +63,7 @@ SU_EXEC = '#!/bin/sh\nshift\nexec "$@"\n'
 # As that of Nextcloud: it installs where there is no version.
 CLOUD = """#!/bin/sh
 set -eu
-[ -e /var/www/html/version.php ] || /usr/bin/php install
+if ! [ -e /var/www/html/version.php ]; then /usr/bin/php install && chown -R 33:33 /var/www/html; fi
 [ "$1" = apache2-foreground ]
 exec /usr/bin/php serve
 """
