@@ -66,9 +66,9 @@ class Npm:
 
 
 # Whether its page lets in who has this token.
-LOGIN = """import socket, sys
+LOGIN = """import socket, sys, urllib.parse
 asked = socket.create_connection(("127.0.0.1", 8080), 5)
-head = "GET /api?token=" + sys.argv[1] + " HTTP/1.1\\r\\nHost: x\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n"
+head = "GET /api?token=" + urllib.parse.quote(sys.argv[1]) + " HTTP/1.1\\r\\nHost: x\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n"
 head += "Sec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\\r\\n\\r\\n"
 asked.sendall(head.encode())
 said = asked.makefile("rb")
