@@ -132,3 +132,9 @@ def test_a_lab_is_watched_and_what_goes_wrong_is_told(heard: Listener, tmp_path:
     write("/root/homelab.rules.yml", in_guest("watch", "cat", "/etc/prometheus/homelab.rules.yml") + "\n")
     write("/root/rules_cases.yml", (service_lab.ROOT / "tests/services/rules_cases.yml").read_text(encoding="utf-8"))
     in_guest("watch", "sh", "-c", "cd /root && promtool test rules rules_cases.yml")
+
+    off = ("-e", json.dumps({"hypervisor_metrics": False, "hypervisor_notify": [hook]}))
+    lab.play("hypervisors", *off).succeeded()
+    for unit in ("prometheus-node-exporter", "prometheus-libvirt-exporter", "homelab-hybrid-metrics.timer"):
+        assert on_host("systemctl", "is-active", unit, check=False) == "inactive", unit
+    assert lab.play("hypervisors", *off).succeeded().changed == 0
