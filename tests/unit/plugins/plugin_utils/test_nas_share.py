@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.plugin_utils._nas_share import md4, nt_hash, outdated, wrong
 
-USERS = [{"name": "alice", "groups": ["family"]}, {"name": "bob", "state": "absent"}]
+USERS = ({"name": "alice", "groups": ["family"]}, {"name": "bob", "state": "absent"})
 
 
 def share(**more: t.Any) -> dict[str, t.Any]:

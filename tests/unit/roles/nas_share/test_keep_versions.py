@@ -26,7 +26,7 @@ def without_shared_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     real = subprocess.run
 
     def run(argv: list[str], **more: t.Any) -> t.Any:
-        return real([each.replace("=always", "=auto") for each in argv], **more)
+        return real([each.replace("=always", "=auto") for each in argv], check=more.pop("check", False), **more)
 
     monkeypatch.setattr(subprocess, "run", run)
 
@@ -83,7 +83,7 @@ def test_there_is_a_version_where_something_changed(tmp_path: Path) -> None:
     for change in (
         lambda: (path / "in/note").write_text("two"),
         lambda: (path / "in/note").chmod(0o600),
-        lambda: (path / "in/note").unlink(),
+        (path / "in/note").unlink,
     ):
         count = len(versions(folder))
         change()

@@ -55,9 +55,9 @@ def host(*guests: dict[str, t.Any], **more: t.Any) -> dict[str, dict[str, t.Any]
     }
 
 
-def seen(lab: dict[str, t.Any] = LAB, hosts: t.Any = None, status: t.Any = None, now: float = NOW) -> t.Any:
+def seen(lab: dict[str, t.Any] | None = None, hosts: t.Any = None, status: t.Any = None, now: float = NOW) -> t.Any:
     answers = {("films", 0): status or SCRIPT["Status"]("well", "answers")}
-    return SCRIPT["Seen"](lab, answers, host(TOLD) if hosts is None else hosts, now)
+    return SCRIPT["Seen"](LAB if lab is None else lab, answers, host(TOLD) if hosts is None else hosts, now)
 
 
 def document(its: t.Any) -> lxml.html.HtmlElement:
