@@ -449,8 +449,8 @@ def test_what_a_kind_of_one_row_claims_is_compared(lamps):
 
 def test_every_resource_with_a_module_is_a_row():
     # A snapshot and a return from the quarantine are what somebody does, and no part of what a host is declared to have. What is mounted there
-    # from elsewhere is of its role, and so is who is told of it.
-    others = {"_mount", "_notify", "_quarantine", "_snapshot"}
+    # from elsewhere is of its role, and so is who is told of it, and what it shows.
+    others = {"_mount", "_notify", "_overview", "_quarantine", "_snapshot"}
     folders = {path.parent.name for path in SHARED.glob("*/resource.py")} - others
     assert {type(kind.resource).__module__ for kind in KINDS} == {
         f"{PACKAGE}.plugins.module_utils.{folder}.resource" for folder in folders
