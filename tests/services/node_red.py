@@ -31,7 +31,7 @@ class Npm:
         registry = npm_registry.Registry(releases)
         for archive in npm_registry.collect(LOCK, [f"{PALETTE}@0.4.1"]):
             registry.publish(archive)
-        return {"node_red_registry_url": registry.url}
+        return {"node_red_registry_url": registry.url, "node_red_index_url": npm_registry.serve_node(releases)}
 
     def small(self, releases: guest.Releases, version: str) -> Variables:
         """A version that is a program of its own."""
@@ -142,6 +142,7 @@ SCENARIO = Scenario(
     refusal="EINTEGRITY",
     gone=("/opt/node_red", "/etc/node_red/settings.js", "/etc/node_red/users.json"),
     judge=judge,
+    prepare=lambda: npm_registry.configure({}),
     refusals=(
         ({"node_red_palette": [{"name": PALETTE, "version": "^0.4.0"}]}, f"{PALETTE} ^0.4.0: write the version"),
         ({"node_red_users": []}, "nobody could log in"),

