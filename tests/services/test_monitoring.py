@@ -23,8 +23,12 @@ GUESTS: dict[str, service_lab.Variables] = {
     "broker": {"guest_services": ["mosquitto"]},
 }
 METRICS = "/var/lib/prometheus/node-exporter"
-# Written by hand, as the host and its backups write it.
+# Written by hand, as the host and its backups write it: of two files that tell one figure in other words the exporter takes one.
 WRONG = """\
+# HELP homelab_hybrid_pool_available_bytes How much of the storage pool is free.
+# TYPE homelab_hybrid_pool_available_bytes gauge
+# HELP homelab_hybrid_pool_warn_bytes How much of the storage pool should be free.
+# TYPE homelab_hybrid_pool_warn_bytes gauge
 homelab_hybrid_pool_available_bytes{pool="bulk"} 1
 homelab_hybrid_pool_warn_bytes{pool="bulk"} 1000
 homelab_hybrid_backup_job_due_timestamp_seconds{job="nightly",repository="nas"} 1000
@@ -101,6 +105,8 @@ def test_a_lab_is_watched_and_what_goes_wrong_is_told(heard: Listener, tmp_path:
     assert figures('homelab_hybrid_container_memory_bytes{guest="broker"}') != {}
     for unit in ("prometheus-node-exporter", "prometheus-libvirt-exporter"):
         assert on_host("getent", "group", "libvirt").split(":")[2] not in groups_of(unit), "it may only ask libvirt"
+        journal = on_host("journalctl", "--no-pager", "--unit", unit)
+        assert "collector failed" not in journal and "error gathering" not in journal
 
     # No virtual machine runs here: libvirt's own driver for tests has one.
     beside = ["prometheus-libvirt-exporter", "--web.listen-address=127.0.0.1:9178", "--libvirt.uri=test:///default"]
