@@ -96,6 +96,8 @@ ELSEWHERE = {
     "reverse_proxy_overview_title": "tests/playbooks/demo.sh",
     "hybrid_is_disposable": "tests/playbooks/demo.sh",
     "hypervisor_image_catalogue": "tests/matrix/test_image_catalogue.py",
+    "hypervisor_metrics": "tests/services/test_monitoring.py",
+    "hypervisor_packages_extra": "tests/recovery/test_files_of_machines.py",
     "hypervisor_mounts": "tests/homelab/test_nas_guest.py",
     "home_assistant_os_address": "tests/appliances/test_home_assistant_os.py",
     "hypervisor_overcommit": "tests/matrix/test_layout.py",
