@@ -22,6 +22,7 @@ class Debian:
     package: str
     program: str
     is_silent: str
+    loses: str = ""
     entry: str = "update"
 
     def first(self, releases: guest.Releases) -> Variables:
@@ -51,6 +52,9 @@ class Debian:
             version = fields["Version"] + suffix
             control.write_text(control.read_text().replace(f"Version: {fields['Version']}", f"Version: {version}"))
             if program:
-                (tree / self.program).write_text(program)
+                (file,) = tree.glob(self.program)
+                file.write_text(program)
+                if self.loses and not (tree / "DEBIAN/postinst").exists():
+                    debian_archive.write_control(tree, control.read_text(), self.loses)
             debian_archive.build(guest.rootfs(), tree, self.package, version)
         return version

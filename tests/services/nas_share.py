@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import subprocess
-import tempfile
 from pathlib import Path
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.waiting import wait_until
 from ansible_collections.homelab.hybrid.tests.harness import service_guest as guest
-from ansible_collections.homelab.hybrid.tests.services import debian_archive
-from ansible_collections.homelab.hybrid.tests.services.scenario import Scenario, Variables
+from ansible_collections.homelab.hybrid.tests.services.debian_package import Debian
+from ansible_collections.homelab.hybrid.tests.services.scenario import Scenario
 
 ALICE, BOB = ("alice", "a long and winding password"), ("bob", "another % password")
 # It takes what it finds away, and ends.
@@ -27,50 +24,6 @@ def smb(share: str, command: str, user: tuple[str, str] | None = ALICE) -> tuple
     """A command in the guest: Samba's client, with its own words for what it is to do."""
     login = ("-U", "%".join(user)) if user else ("-N",)
     return ("smbclient", f"//127.0.0.1/{share}", *login, "-c", command)
-
-
-@dataclasses.dataclass(frozen=True)
-class Debian:
-    """Nothing is pinned: a newer version is what the archive has when an update is asked for.
-
-    It is of *package*, on whose version no other depends, with its *daemon*.
-    """
-
-    package: str
-    daemon: str
-    entry: str = "update"
-
-    def first(self, releases: guest.Releases) -> Variables:
-        return {}
-
-    def turned(self, releases: guest.Releases) -> Variables:
-        debian_archive.turn(guest.rootfs(), self.package, self.publish("+test1"))
-        return {}
-
-    def silent(self, releases: guest.Releases) -> Variables:
-        self.publish("+test2", SILENT)
-        return {}
-
-    def publish(self, suffix: str, program: str | None = None) -> str:
-        """A newer version of Debian's package, with its daemon or with *program* instead."""
-        # Debian's own is fetched once: later it is not the newest any more.
-        fetch = 'mkdir -p /srv/debian && cd /srv/debian && { test -e *.deb || apt-get -qq download "$0"; }'
-        guest.inside("sh", "-c", fetch, self.package)
-        (found,) = (guest.rootfs() / "srv/debian").glob(f"{self.package}_*.deb")
-        with tempfile.TemporaryDirectory() as name:
-            tree = Path(name)
-            subprocess.run(["dpkg-deb", "-R", str(found), name], check=True)
-            control = tree / "DEBIAN" / "control"
-            (old,) = re.findall(r"(?m)^Version: (.+)$", control.read_text())
-            version = old + suffix
-            control.write_text(control.read_text().replace(f"Version: {old}", f"Version: {version}"))
-            if program:
-                (daemon,) = tree.glob(self.daemon)
-                daemon.write_text(program)
-                if not (tree / "DEBIAN/postinst").exists():
-                    debian_archive.write_control(tree, control.read_text(), LOSES)
-            debian_archive.build(guest.rootfs(), tree, self.package, version)
-        return version
 
 
 def judge(address: str) -> None:
@@ -129,7 +82,7 @@ SAMBA = Scenario(
     role="nas_share",
     unit="smbd.service",
     units=("nas-share-versions.timer",),
-    upstream=Debian("samba", "usr/sbin/smbd"),
+    upstream=Debian("samba", "usr/sbin/smbd", SILENT, LOSES),
     variables={
         # In Debian 13 the third is an empty one, which depends on the version of the first.
         "nas_share_packages": ["samba", "smbclient"],
@@ -225,7 +178,7 @@ NFS = Scenario(
     variant="nfs",
     unit="smbd.service",
     units=("nfs-ganesha.service",),
-    upstream=Debian("nfs-ganesha-vfs", "usr/lib/*/ganesha/libfsalvfs.so"),
+    upstream=Debian("nfs-ganesha-vfs", "usr/lib/*/ganesha/libfsalvfs.so", SILENT, LOSES),
     is_privileged=True,
     prepare=let_open_by_handles,
     variables={
