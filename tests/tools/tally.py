@@ -9,7 +9,8 @@ The records of a tier are JSON lines in .build/summary:
 {"tier", "name", "passed", "failed", "skipped", "seconds", "reasons": {reason: count}, "unsteady": [test]}.
 
 Of pytest on the host, where some thousand tests share two cores with all other tiers, up to UNSTEADY failed tests are run again
-when the rest has ended. One that passes then is unsteady: it is shown with its failure and named in the closing table.
+when the rest has ended, and so is side by side a command that is one of the tiers REPEATED. What passes then is unsteady: it is shown
+with its failure and named in the closing table.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ IS_SIDE_BY_SIDE = os.environ.get("SIDE_BY_SIDE") == "1"
 TAIL_LINES = 100
 ENDED_BY_ANOTHER = 3
 UNSTEADY = 3
+REPEATED = ("integration", "molecule")
 TIERS = ("lint", "sanity", "unit", "matrix", "integration", "molecule")
 LONG = ("services", "appliances", "homelab", "recovery")
 
@@ -144,6 +146,15 @@ def close(tier: str, name: str, seconds: float, status: int, output: str, log: P
         print(f"     the output is kept in {log}", flush=True)
 
 
+def check(arguments: argparse.Namespace, is_shown: bool, log: Path) -> tuple[int, str, int]:
+    """The status of the command, of 1 also where its output shows a failure, its output, and how many tests that has."""
+    status, output = execute(arguments.command, is_shown, log)
+    count = len(re.findall(arguments.count, output, re.MULTILINE)) if arguments.count else 1
+    if not status and (not count or (arguments.refuse and re.search(arguments.refuse, output, re.MULTILINE))):
+        status = 1
+    return status, output, count
+
+
 def run(arguments: argparse.Namespace) -> int:
     """One command is one test, or as many as its output has lines that match `count`."""
     log = BUILD / "logs" / f"{arguments.tier}-{re.sub(r'[^a-z0-9]+', '-', arguments.name.lower())}.log"
@@ -152,14 +163,17 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"---- {arguments.tier}: {arguments.name}", flush=True)
     announce(arguments.tier, arguments.name, log)
     began = time.monotonic()
-    status, output = execute(arguments.command, is_shown, log)
+    status, output, count = check(arguments, is_shown, log)
+    unsteady: list[str] = []
+    if status and status != ENDED_BY_ANOTHER and IS_SIDE_BY_SIDE and arguments.tier in REPEATED:
+        close(arguments.tier, arguments.name, time.monotonic() - began, status, output, log)
+        print(f"---- {arguments.tier}: again {arguments.name}", flush=True)
+        status, output, count = check(arguments, is_shown, log.with_name(f"{log.stem}-again.log"))
+        unsteady = [] if status else [arguments.name]
     seconds = time.monotonic() - began
-    count = len(re.findall(arguments.count, output, re.MULTILINE)) if arguments.count else 1
-    if not status and (not count or (arguments.refuse and re.search(arguments.refuse, output, re.MULTILINE))):
-        status = 1
     if status != ENDED_BY_ANOTHER or not IS_SIDE_BY_SIDE:
         failed = 1 if status else 0
-        append(arguments.tier, arguments.name, seconds, max(count - failed, 0), failed, {})
+        append(arguments.tier, arguments.name, seconds, max(count - failed, 0), failed, {}, unsteady)
     if status and not is_shown and not IS_SIDE_BY_SIDE:
         print(output, end="" if output.endswith("\n") else "\n")
     close(arguments.tier, arguments.name, seconds, status, output, log)
