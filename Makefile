@@ -115,7 +115,7 @@ matrix: $(call NEEDS,host) ## Every option on the real host, driven from pytest;
 
 # Each part is for itself, and `make -j4 integration` runs them side by side.
 .PHONY: integration integration-start integration-targets integration-playbooks integration-awx integration-demo
-integration: integration-targets integration-playbooks integration-awx integration-demo ## Integration targets through ansible-playbook; playbooks on small labs; the plan of each service role, two of them with a way back; a host whose network is changed over a wire; every playbook as AWX runs it; demo, demo again, destroy
+integration: integration-targets integration-playbooks integration-awx integration-demo ## Integration targets through ansible-playbook; playbooks on small labs; the plans of service roles, one of them with a way back; a host whose network is changed over a wire; every playbook as AWX runs it; demo, demo again, destroy
 
 integration-start: host artifact
 	@$(TALLY) start integration
@@ -123,15 +123,17 @@ integration-start: host artifact
 integration-targets: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "targets" --stream --count '^TASK \[\S+ : Run \| ' -- $(CELL) $(VENV)/bin/python tests/tools/in_real_tree.py integration --color no --allow-destructive
 
-# The quickest of the long suites.
-QUICK = $(patsubst %,'tests/services/test_services.py::test_a_service_has_a_way_back[%]',mosquitto adguard_home) \
+# The quickest of the long suites, and of the service roles one for each way to install.
+QUICK = 'tests/services/test_services.py::test_a_service_has_a_way_back[mosquitto]' \
+  $(patsubst %,'tests/services/test_plans.py::test_the_plan_of_a_role_is_whole_and_does_nothing[%]', \
+    adguard_home compose_app home_assistant jellyfin monitoring nas_share node_red reverse_proxy) \
   $(patsubst %,'tests/wire/test_switch.py::test_%[networkd]',check_mode_says_what_will_be_confirmed_and_changes_nothing \
     a_good_change_is_confirmed_and_a_second_run_changes_nothing a_control_node_that_is_killed_confirms_nothing) \
   $(patsubst %,'tests/appliances/test_windows_server.py::test_%',the_machine_is_planned_with_all_that_windows_wants \
     a_password_that_windows_does_not_take_fails_in_the_plan)
 
 integration-playbooks: $(call NEEDS,integration-start)
-	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks tests/services/test_plans.py $(QUICK)
+	@$(TALLY) pytest integration -- -q $(call IN_CELLS,2) --dist loadfile tests/playbooks $(QUICK)
 
 integration-awx: $(call NEEDS,integration-start)
 	@$(TALLY) run integration "playbooks in AWX" --stream --count '^awx ok: ' -- $(CELL) $(VENV)/bin/python tests/playbooks/awx.py $(ARTIFACT)
@@ -143,17 +145,14 @@ integration-demo: $(call NEEDS,integration-start)
 SCENARIO = $(TALLY) run molecule $(1) --stream --count '^TASK \[Verify \| ' --refuse 'Missing playbook .Remove from test_sequence' \
   -- env NO_COLOR=1 MOLECULE_COMMAND_BORDERS=0 $(CELL) molecule test -s $(2)
 
-.PHONY: molecule molecule-start molecule-fleet molecule-newcomer
-molecule: molecule-fleet molecule-newcomer ## Scenarios with real init systems: two hypervisors, and a newcomer on Debian 13
+.PHONY: molecule molecule-start molecule-fleet
+molecule: molecule-fleet ## Two hypervisors with real init systems, Debian 12 and 13
 
 molecule-start: host
 	@$(TALLY) start molecule
 
 molecule-fleet: $(call NEEDS,molecule-start)
 	@$(call SCENARIO,fleet,fleet)
-
-molecule-newcomer: $(call NEEDS,molecule-start)
-	@$(call SCENARIO,newcomer,newcomer --platform-name hlmo-bare-trixie)
 
 .PHONY: newcomer
 newcomer: host ## git, make and a clone of this repository: make demo, on Debian 12 and 13
@@ -164,7 +163,7 @@ ordinary: host ## What a container cannot prove: an ordinary Debian 13 in a virt
 	@$(call SCENARIO,ordinary,ordinary)
 
 .PHONY: test
-test: tools ## lint, unit, then all the others side by side; fails early; ends with the count of tests
+test: tools ## lint, unit, then the other tiers side by side; fails early; ends with the count of tests
 	@rm -f $(BUILD)/summary; status=0; \
 	for tier in lint unit; do \
 	  echo "==== $$tier"; $(MAKE) $$tier || { status=1; break; }; \
@@ -179,7 +178,7 @@ test: tools ## lint, unit, then all the others side by side; fails early; ends w
 SIDES ?= 4
 SIDE_CELLS ?= 3
 .PHONY: side-by-side
-side-by-side: sanity-others molecule-newcomer molecule-fleet matrix integration-playbooks integration-demo integration-awx integration-targets
+side-by-side: sanity-others molecule-fleet matrix integration-playbooks integration-demo integration-awx integration-targets
 
 .PHONY: bench
 bench: host ## What a task without changes costs, whole hosts and a fleet, as ratios; beside it what others do to the same guests
