@@ -471,7 +471,7 @@ PARTS: dict[str, t.Callable[[], t.Iterator[Row]]] = {
     "snapshots": in_a_lab(snapshots_made),
     "clones": in_a_lab(containers_cloned),
     "backups of containers": in_a_lab(backups.containers_backed_up),
-    "backups of machines": in_a_lab(backups.machine_backed_up),
+    "backups of machines": in_a_lab(backups.machines_backed_up),
     "containers of others": in_a_lab(containers_of_others),
     "site": in_a_lab(site_run.rows),
 }

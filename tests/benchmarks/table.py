@@ -21,7 +21,7 @@ import fleet
 import hosts
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
-from pages import PAGES, list_table, replaced
+from pages import PAGES, list_table, merged, replaced, standing_rows
 
 PAGE = PAGES / "benchmarks.rst"
 BEGIN, END = "benchmarks: written by make bench-write", "end of benchmarks"
@@ -67,7 +67,7 @@ def write(rows: list[hosts.Row], missing: list[str], load: float) -> None:
     _put(rows, f"{host}\n{left}")
 
 
-def _put(rows: t.Iterable[hosts.Row], below: str) -> None:
+def _put(rows: t.Iterable[t.Sequence[str]], below: str) -> None:
     table = list_table(HEAD, ([cell.replace("`", "``") for cell in row] for row in rows))
     PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), BEGIN, END, f"{table}\n{below}"), encoding="utf-8")
 
@@ -81,21 +81,6 @@ def rewrite(name: str, rows: list[hosts.Row], load: float) -> None:
         line for line in below.split("\n") if not (line.startswith("Measured later") and line.endswith(f" {name}."))
     ]
     _put(merged(standing_rows(table), rows), "".join(f"{line}\n" for line in (*said, since)))
-
-
-def standing_rows(table: str) -> list[hosts.Row]:
-    """The rows of a table of the page, without its head."""
-    lines = [line.replace("``", "`") for line in table.split("\n")]
-    cells = [line[6:] for line in lines if line.startswith(("  * -", "    -"))]
-    return t.cast("list[hosts.Row]", list(zip(cells[3::3], cells[4::3], cells[5::3], strict=True)))
-
-
-def merged(before: t.Sequence[hosts.Row], rows: t.Sequence[hosts.Row]) -> list[hosts.Row]:
-    """The rows of *before* with *rows*, of one part, in the place of those that name the same before their colon."""
-    same = rows[0][0].partition(": ")[0] + ": "
-    places = [place for place, row in enumerate(before) if row[0].startswith(same)] or [len(before)]
-    left = [row for row in before if not row[0].startswith(same)]
-    return [*left[: places[0]], *rows, *left[places[0] :]]
 
 
 def main() -> int:

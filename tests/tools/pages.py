@@ -30,3 +30,18 @@ def replaced(page: str, begin: str, end: str, text: str) -> str:
     if not found or not closed:
         raise ValueError(f"the page has no comments '{begin}' and '{end}'")
     return f"{before}{found}\n{text}\n{closed}{after}"
+
+
+def standing_rows(table: str) -> list[tuple[str, ...]]:
+    """The rows of a table of three columns as ``list_table`` makes it, without its head."""
+    lines = [line.replace("``", "`") for line in table.split("\n")]
+    cells = [line[6:] for line in lines if line.startswith(("  * -", "    -"))]
+    return list(zip(cells[3::3], cells[4::3], cells[5::3], strict=True))
+
+
+def merged(before: t.Sequence[tuple[str, ...]], rows: t.Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The rows of *before* with *rows* in the place of those that name the same before their first colon."""
+    same = {row[0].partition(": ")[0] for row in rows}
+    places = [place for place, row in enumerate(before) if row[0].partition(": ")[0] in same] or [len(before)]
+    left = [row for row in before if row[0].partition(": ")[0] not in same]
+    return [*left[: places[0]], *rows, *left[places[0] :]]

@@ -401,6 +401,20 @@ def test_what_is_said_of_presets_is_that_of_their_data() -> None:
     assert said.with_text(page) == page, "stale: make docs"
 
 
+def test_what_was_measured_again_comes_into_its_place() -> None:
+    pages = tool("pages")
+    head = ("what", "time", "ratio")
+    standing = [
+        *(("a: x", "1 s", "1.0"), ("night one: of `tar`", "2 s", "1.0"), ("night two: of `tar`", "3 s", "1.0")),
+        ("b: x", "4 s", "1.0"),
+    ]
+    page = pages.list_table(head, ([cell.replace("`", "``") for cell in row] for row in standing))
+    assert pages.standing_rows(page) == standing
+    new = [("night one: anew", "5 s", "1.0"), ("night two: anew", "6 s", "1.2"), ("night three: anew", "7 s", "")]
+    assert pages.merged(standing, new) == [standing[0], *new, standing[3]]
+    assert pages.merged(standing, [("c: x", "8 s", "1.0")]) == [*standing, ("c: x", "8 s", "1.0")]
+
+
 def test_the_table_of_benchmarks_has_its_place() -> None:
     """``make bench-write`` would find out only when it has measured for minutes."""
     page = (PAGES / "benchmarks.rst").read_text(encoding="utf-8")
