@@ -23,13 +23,12 @@ from ..._container.observe import free_ids, has_ids
 from ..._container.state import ROOTFS
 from ..._core import atomic, command, lock
 from ..._core.converge import Work
-from ..._core.errors import ApplyError, ObserveError
+from ..._core.errors import ApplyError
 from ..._core.plan import Step
 from ..._core.removal import remove_tree
 from ..._guest.allocation import check_macs
 from ..._guest.identity import MACHINE_ID, link_name
 from ..._guest.ownership import Ownership
-from ..._guest.record import RecordedVolume, load
 from ..._host.lxc import config_path
 from ..._host.snapshot import Host
 from ..._storage.choice import drivers_of
@@ -52,27 +51,9 @@ def claim(spec: Spec, state: State, own: Ownership) -> None:
 
     :raises ApplyError, ObserveError:
     """
-    manifest = _manifest(state)
-    was = load(manifest.record, exists=True)
     with lock.allocations():
         check_macs(spec.name, state.macs)
-        own.save(
-            was.replace(
-                is_building=True,
-                volumes={item: RecordedVolume(volume, is_fresh=True) for item, volume in state.volumes.items()},
-                idmap=_ids(spec, manifest),
-                macs=state.macs,
-                snapshots=own.record.snapshots,
-                addresses=was.addresses if not spec.is_renamed else {},
-                addresses6=was.addresses6 if not spec.is_renamed else {},
-                due_power=None,
-                run=None,
-                reverting=None,
-                origin=None,
-                holds=None,
-                restored=None,
-            )
-        )
+        own.save(state.begun(spec, _ids(spec, state.of_backup())))
 
 
 def _ids(spec: Spec, manifest: Manifest) -> tuple[int, int] | None:
@@ -102,7 +83,7 @@ def fill(
 
     :raises ApplyError, CommandError, RepositoryError: nothing of it is left then.
     """
-    manifest = _manifest(state)
+    manifest = state.of_backup()
     its = manifest.volumes[item]
     attempt = driver.create(volume, keep_fds=fds)
     try:
@@ -163,7 +144,7 @@ def define(
 
     :raises ApplyError:
     """
-    manifest, volume = _manifest(state), state.volumes[ROOTFS]
+    manifest, volume = state.of_backup(), state.volumes[ROOTFS]
     driver = drivers_of(work.host)[volume.pool]
     place, its = driver.location(volume), manifest.volumes[ROOTFS]
     os.chmod(place, int(its["mode"]))
@@ -194,7 +175,7 @@ def lay_beside(spec: Spec, state: State, source: Source, name: str, host: Host) 
 
 def _config(config: Config, spec: Spec, state: State, own: Ownership) -> Config:
     """The configuration of the backup for the guest that comes of it."""
-    manifest, ids = _manifest(state), own.record.idmap
+    manifest, ids = state.of_backup(), own.record.idmap
     if ids and ids != manifest.idmap:
         config = config.set_all("lxc.idmap", idmap.lines(idmap.Range(*ids)))
     if spec.is_renamed and config.get(_LXC_HOSTNAME) == spec.source:
@@ -237,9 +218,3 @@ def start(name: str) -> None:
     :raises ApplyError:
     """
     power.start(name)
-
-
-def _manifest(state: State) -> Manifest:
-    if state.manifest is None:
-        raise ObserveError("the backup has no manifest")
-    return state.manifest

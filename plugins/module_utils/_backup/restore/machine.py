@@ -16,7 +16,7 @@ import uuid
 
 from ..._core import atomic, command, libraries, lock, paths
 from ..._core.converge import Work
-from ..._core.errors import ApplyError, ObserveError
+from ..._core.errors import ApplyError
 from ..._core.plan import Step
 from ..._core.removal import remove_tree
 from ..._guest import beside
@@ -37,7 +37,6 @@ from ..._vm.firmware import NVRAM, TPM
 from ..._vm.options import SEED_DISK
 from ..._vm.returning import Place, rewrite
 from ..._vm.xml import domain as domain_xml
-from ..manifest import Manifest
 from .source import Source
 from .spec import Spec
 from .state import State
@@ -50,27 +49,9 @@ def claim(spec: Spec, state: State, own: Ownership) -> None:
 
     :raises ApplyError:
     """
-    was = load(_manifest(state).record, exists=True)
-    others: dict[str, t.Any] = {"addresses": {}, "addresses6": {}, "reservations": ()} if spec.is_renamed else {}
     with lock.allocations():
         check_macs(spec.name, state.macs)
-        own.save(
-            was.replace(
-                is_building=True,
-                uuid=None,
-                volumes={item: RecordedVolume(volume, is_fresh=True) for item, volume in state.volumes.items()},
-                files={},
-                macs=state.macs,
-                snapshots=own.record.snapshots,
-                due_power=None,
-                run=None,
-                reverting=None,
-                origin=None,
-                holds=None,
-                restored=None,
-                **others,
-            )
-        )
+        own.save(state.begun(spec))
 
 
 def fill(
@@ -86,7 +67,7 @@ def fill(
 
     :raises ApplyError, CommandError, RepositoryError: nothing of it is left then.
     """
-    its = _manifest(state).volumes[item]
+    its = state.of_backup().volumes[item]
     form = its["format"] if its["format"] in driver.formats else driver.formats[0]
     attempt = driver.create(volume, size=int(its["size"]), format=form, keep_fds=fds)
     image = ["qemu-nbd", f"--format={attempt.format}", "--discard=unmap", "--detect-zeroes=unmap", attempt.path]
@@ -111,7 +92,7 @@ def define(
     """
     try:
         with beside_in(paths.restore_folder(state.chosen.id), state, source) as found:
-            text = source.read(state.chosen.id, os.path.join(state.chosen.folder, _manifest(state).definition))
+            text = source.read(state.chosen.id, os.path.join(state.chosen.folder, state.of_backup().definition))
             told = yield from Definition(spec, state, text, own, work.host, found).steps(work)
     except Exception:
         _give_up(spec.name, own, work)
@@ -193,7 +174,7 @@ class Definition:
         self.host = host
         self.kept = kept
         self.drivers = drivers_of(host)
-        self.manifest = _manifest(state)
+        self.manifest = state.of_backup()
         self.was = load(self.manifest.record, exists=True)
         self.root = domain_xml.parse(text)
         self.uuid = self._uuid()
@@ -282,12 +263,6 @@ class Definition:
         taps = {card: link_name(self.spec.name, card, links) for card in self.state.macs if self.spec.is_renamed}
         seed = None if self.seed is None else self.drivers[self.seed.pool].disk_source(self.seed).path
         return Place(self.spec.name, self.uuid, disks, seed, new, taps, self.spec.network, self.places)
-
-
-def _manifest(state: State) -> Manifest:
-    if state.manifest is None:
-        raise ObserveError("the backup has no manifest")
-    return state.manifest
 
 
 def remove(path: str) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ..._guest.record import GuestRecord
+from ..._core.errors import ObserveError
+from ..._guest.record import GuestRecord, RecordedVolume, load
 from ..._storage.volume import Volume
 from ..manifest import Manifest
 from ..stored import Stored
+from .spec import Spec
 
 
 class State(t.NamedTuple):
@@ -32,6 +34,36 @@ class State(t.NamedTuple):
     macs: t.Mapping[str, str] = {}
     bridges: t.Mapping[str, str] = {}
     obstacle: str | None = None
+
+    def of_backup(self) -> Manifest:
+        """What the backup says of itself.
+
+        :raises ObserveError: where it was not asked for that.
+        """
+        if self.manifest is None:
+            raise ObserveError("the backup has no manifest")
+        return self.manifest
+
+    def begun(self, spec: Spec, idmap: tuple[int, int] | None = None) -> GuestRecord:
+        """The record of the guest of *spec* that is begun: that in the backup, but for what was of its moment, and what another guest gets anew."""
+        was = load(self.of_backup().record, exists=True)
+        others: dict[str, t.Any] = {"addresses": {}, "addresses6": {}, "reservations": ()} if spec.is_renamed else {}
+        return was.replace(
+            is_building=True,
+            uuid=None,
+            volumes={item: RecordedVolume(volume, is_fresh=True) for item, volume in self.volumes.items()},
+            files={},
+            idmap=idmap,
+            macs=self.macs,
+            snapshots=self.record.snapshots,
+            due_power=None,
+            run=None,
+            reverting=None,
+            origin=None,
+            holds=None,
+            restored=None,
+            **others,
+        )
 
     @property
     def is_there(self) -> bool:
