@@ -244,6 +244,7 @@ docs: tools ## Write what follows from rows and argument specs (tables, defaults
 	@$(VENV)/bin/python tests/tools/apply_paths.py --write
 	@$(VENV)/bin/python tests/tools/option_docs.py
 	@$(VENV)/bin/python tests/tools/layout_docs.py
+	@$(VENV)/bin/python tests/tools/private_docs.py
 	@$(VENV)/bin/python tests/tools/role_docs.py
 	@$(VENV)/bin/python tests/tools/catalogue_docs.py
 	@$(VENV)/bin/python tests/tools/preset_docs.py

@@ -42,8 +42,14 @@ options:
         default: present
   targets:
     description:
-      - Who is told.
-      - A target is what is written of it. One that is no longer listed stays as it is.
+      - Who is told what goes wrong on the host, and when it is over. Told is that a backup, a verification, a drill or a replication
+        failed, or did not run when it should have, that a storage pool fills up (C(warn_free) of the pool, 10% where that says
+        nothing), that a change of the network was taken back, that a unit of this collection or Debian's own updates failed,
+        that the host waits for a restart, and what C(homelab-hybrid-notify drift) is given on its standard input, a line each,
+        that is not as it is declared.
+      - The host looks when a backup or a replication has ended, and each hour by a timer of systemd. The same is told again
+        after a day. What could not be told is tried again each hour. Try it on the host with C(homelab-hybrid-notify test).
+      - A target is what is written of it. One that is no longer listed stays as it is; take it away with C(state) V(absent).
     type: list
     elements: dict
     suboptions:
@@ -54,14 +60,24 @@ options:
       state:
         description: Whether it is told anything.
         type: str
-        choices: [present, absent]
+        choices:
+          - present
+          - absent
         default: present
       type:
-        description: How it is told.
+        description: How it is told, by V(mail), by a server of V(ntfy), or by a V(webhook) that gets JSON.
         type: str
-        choices: [mail, ntfy, webhook]
+        choices:
+          - mail
+          - ntfy
+          - webhook
       'on':
-        description: What it is told, V(failure), V(updates) and V(success). A new target gets V(failure).
+        description:
+          - What it is told, V(failure), V(updates) and V(success), which is each run of a backup job that went well. Without
+            it V(failure) alone.
+          - V(updates) are packages of the host and of guests that run of which apt knows an update for security. apt is asked
+            each hour, a virtual machine by its agent, and fetches no lists for it; that nothing has fetched any for 30 days
+            is told, too.
         type: list
         elements: str
       to:
@@ -69,35 +85,39 @@ options:
         type: list
         elements: str
       from:
-        description: The address that the mail is from. Without it that of root at this host.
+        description: The address that the mail is from. Without it that of root at the host.
         type: str
       server:
         description: The server that takes the mail. Without it the sendmail of the host does.
         type: str
       port:
-        description: The port of the server. Without it what belongs to O(targets[].security), V(587), V(465) or V(25).
+        description: The port of the server. Without it V(587) for V(starttls), V(465) for V(tls) and V(25) for V(none).
         type: int
       security:
         description: How what is sent to the server is kept from others. Without it V(starttls).
         type: str
-        choices: [starttls, tls, none]
+        choices:
+          - starttls
+          - tls
+          - none
       username:
         description: Who logs in at the server.
         type: str
       password:
-        description: The password of O(targets[].username).
+        description: The password of C(username), at least 8 characters.
         type: str
       url:
-        description: The address of the server of ntfy, or of the webhook. It is kept as a secret, which that of a webhook often is.
+        description: The address of the server of ntfy, such as V(https://ntfy.sh), or of the webhook. It is a secret here,
+          as that of a webhook often is.
         type: str
       topic:
-        description: The topic, of ntfy.
+        description: The topic, of V(ntfy).
         type: str
       token:
-        description: The access token, of ntfy.
+        description: The access token, of V(ntfy).
         type: str
       headers:
-        description: Headers for the webhook, one a line.
+        description: 'Headers for the V(webhook), one a line, such as C(Authorization: Bearer ...). All of it is kept as a secret.'
         type: str
 seealso:
   - module: homelab.hybrid.host_info

@@ -229,62 +229,6 @@ replications:
       returned: always
       type: str
   sample: [{job: spare, guest: jellyfin, target: pve2, pool: far, status: ok, made: "2026-11-27T22:15:00Z", age: 312, error: null}]
-replication_jobs:
-  description: The jobs of replication of the host, and how each went.
-  returned: always
-  type: list
-  elements: dict
-  contains:
-    name:
-      description: The job.
-      returned: always
-      type: str
-    target:
-      description: The host that it replicates to.
-      returned: always
-      type: str
-    pool:
-      description: The storage pool there.
-      returned: always
-      type: str
-    schedule:
-      description: When it runs, as for C(OnCalendar) of systemd.
-      returned: always
-      type: str
-    result:
-      description: V(ok) or V(failed), of its last run; null before that.
-      returned: always
-      type: str
-    began:
-      description: When its last run began, in UTC.
-      returned: always
-      type: str
-    ended:
-      description: When it ended, in UTC.
-      returned: always
-      type: str
-    seconds:
-      description: How long it took.
-      returned: always
-      type: float
-    error:
-      description: Why it came to no guest, or not to its end; null where it did.
-      returned: always
-      type: str
-    failed:
-      description: The guests that it failed for, each with why.
-      returned: always
-      type: dict
-    due:
-      description: When it was to run next, or should have run since, in UTC; null where systemd could not be asked.
-      returned: always
-      type: str
-    overdue:
-      description: Whether that is more than an hour ago, and it does not run right now.
-      returned: always
-      type: bool
-  sample: [{name: spare, target: pve2, pool: far, schedule: hourly, result: ok, began: "2026-11-28T02:00:01Z", ended: "2026-11-28T02:00:09Z",
-    seconds: 8.1, error: null, failed: {}, due: "2026-11-28T03:00:00Z", overdue: false}]
 quarantine:
   description: What was deleted of guests and lies in the quarantine of the storage pools, in the order in which it goes.
   returned: always
@@ -388,50 +332,84 @@ backup_jobs:
       description: The repository that it backs up into.
       returned: always
       type: str
-    schedule:
-      description: When it runs, as for C(OnCalendar) of systemd.
+    <<: &ran
+      schedule:
+        description: When it runs, as for C(OnCalendar) of systemd.
+        returned: always
+        type: str
+      result:
+        description: V(ok) or V(failed), of its last run; null before that.
+        returned: always
+        type: str
+      began:
+        description: When its last run began, in UTC.
+        returned: always
+        type: str
+      ended:
+        description: When it ended, in UTC.
+        returned: always
+        type: str
+      seconds:
+        description: How long it took.
+        returned: always
+        type: float
+      error:
+        description: Why it came to no guest, or not to its end; null where it did.
+        returned: always
+        type: str
+      failed:
+        description: The guests that it failed for, each with why.
+        returned: always
+        type: dict
+      due:
+        description: When it was to run next, or should have run since, in UTC; null where systemd could not be asked.
+        returned: always
+        type: str
+      overdue:
+        description: Whether that is more than an hour ago, and it does not run right now.
+        returned: always
+        type: bool
+    notify:
+      description: The targets that hear of it, by name; none for all of them.
       returned: always
-      type: str
-    result:
-      description: V(ok) or V(failed), of its last run; null before that.
-      returned: always
-      type: str
-    began:
-      description: When its last run began, in UTC.
-      returned: always
-      type: str
-    ended:
-      description: When it ended, in UTC.
-      returned: always
-      type: str
-    seconds:
-      description: How long it took.
-      returned: always
-      type: float
-    error:
-      description: Why it came to no guest, or not to its end; null where it did.
-      returned: always
-      type: str
-    failed:
-      description: The guests that it failed for, each with why.
-      returned: always
-      type: dict
-    due:
-      description: When it was to run next, or should have run since, in UTC; null where systemd could not be asked.
-      returned: always
-      type: str
-    overdue:
-      description: Whether that is more than an hour ago, and it does not run right now.
-      returned: always
-      type: bool
+      type: list
+      elements: str
     verify:
       description:
-        - How the last reading of a share of its repository went, with C(when), C(percent), C(result), C(error) where there is one and C(seconds);
-          null before that.
+        - How the last reading of a share of its repository went, with C(when), which is null before the first, C(percent), C(result), C(error) where there
+          is one and C(seconds). When the next is or was C(due), and whether it is C(overdue), is as of the job. Null where none was made nor will be.
+      returned: always
+      type: dict
+    drill:
+      description:
+        - How its last drill went as a whole, with C(began), C(ended) and C(result), which are null before the first. When the next is or was C(due), and
+          whether it is C(overdue), is as of the job. Null where none was made nor will be.
       returned: always
       type: dict
   sample: [{name: nightly, repository: nas, schedule: "*-*-* 02:30", result: ok, began: "2026-11-28T02:30:01Z", ended: "2026-11-28T02:31:12Z",
-    seconds: 71.2, error: null, failed: {}, due: "2026-11-29T02:30:00Z", overdue: false, verify: null}]
+    seconds: 71.2, error: null, failed: {}, due: "2026-11-29T02:30:00Z", overdue: false, notify: [],
+    verify: null, drill: {began: "2026-11-28T05:00:02Z", ended: "2026-11-28T05:00:31Z", result: ok, due: "2026-12-05T05:00:00Z", overdue: false}}]
+replication_jobs:
+  description: The jobs of replication of the host, and how each went.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The job.
+      returned: always
+      type: str
+    target:
+      description: The host that it replicates to.
+      returned: always
+      type: str
+    pool:
+      description: The storage pool there.
+      returned: always
+      type: str
+    <<: *ran
+  sample: [{name: spare, target: pve2, pool: far, schedule: hourly, result: ok, began: "2026-11-28T02:00:01Z", ended: "2026-11-28T02:00:09Z",
+    seconds: 8.1, error: null, failed: {}, due: "2026-11-28T03:00:00Z", overdue: false}]
 journal:
   description: The latest entries of the journal, the oldest first.
   returned: when O(journal) is not 0

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ..module_utils._backup.words import FAILED, STATUSES, TROUBLE
 from ..module_utils._bridge.switch.state import OPEN
 from ..module_utils._core.units import MIB, show_size, show_span
 from ..module_utils._layout.kinds import KINDS
@@ -21,9 +22,6 @@ from ._profiles import dictionaries
 Told = dict[str, t.Any]
 LISTS = ("plan", "restart_required", "unmanaged", "kept")
 LONGEST = 60
-# What is told first of backups, and what of it is not as a job is declared.
-BACKUP_TROUBLE = ("failed", "overdue")
-BACKUP_WORDS = (*BACKUP_TROUBLE, "none", "no longer", "waits", "ok")
 
 
 def lab_report(
@@ -77,11 +75,11 @@ def lab_report(
         ],
         "backups": sorted(
             (backup(name, its) for name, told in hosts.items() for its in told["backups"]),
-            key=lambda its: (BACKUP_WORDS.index(its["status"]), its["host"], its["guest"]),
+            key=lambda its: (STATUSES.index(its["status"]), its["host"], its["guest"]),
         ),
         "replications": sorted(
             (replication(name, its) for name, told in hosts.items() for its in told["replications"]),
-            key=lambda its: (BACKUP_WORDS.index(its["status"]), its["host"], its["guest"]),
+            key=lambda its: (STATUSES.index(its["status"]), its["host"], its["guest"]),
         ),
         "quarantine": [lying(name, its) for name, told in hosts.items() for its in told["quarantine"]],
     }
@@ -110,7 +108,7 @@ def backup(hypervisor: str, its: t.Mapping[str, t.Any]) -> Told:
         "job": last.get("job") or ", ".join(its.get("jobs") or ()),
         "drill": drill.get("result"),
         "recovery": None if recovery is None else f"{recovery:g} s",
-        "why": failure.get("error") if its["status"] == "failed" else None,
+        "why": failure.get("error") if its["status"] == FAILED else None,
     }
 
 
@@ -139,11 +137,11 @@ def missed(hypervisor: str, told: Told, hostvars: t.Mapping[str, t.Any]) -> list
             "kind": kind,
             "name": its["guest"],
             "status": its["status"],
-            "differences": error if its["status"] == "failed" else "its job did not run",
+            "differences": error if its["status"] == FAILED else "its job did not run",
         }
         for kind, things in (("backup", backups), ("replication", copies))
         for its, jobs, error in things
-        if its["status"] in BACKUP_TROUBLE and declared_jobs(hypervisor, kind, hostvars).intersection(jobs)
+        if its["status"] in TROUBLE and declared_jobs(hypervisor, kind, hostvars).intersection(jobs)
     ]
 
 

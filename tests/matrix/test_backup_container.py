@@ -350,7 +350,11 @@ def test_what_a_job_does_not_keep_goes() -> None:
     ids = [its["id"] for its in backups.listed(ct.REPOSITORY)]
     assert len(ids) == 2
     assert len(backups.report()["forgotten"]) == 1
-    converge_now(backups.BACKUP, backups.declared(ct.REPOSITORY, keep={"last": 1}))
+    less = backups.declared(ct.REPOSITORY, keep={"last": 1})
+    checked = converge_now(backups.BACKUP, less, dry_run=True)
+    goes = f"jobs[{backups.JOB}].keep: the next run lets go of {ct.NAME} {ids[0][:8]} of "
+    assert [its.startswith(goes) and ids[1][:8] not in its for its in checked.plan.warnings] == [True]
+    converge_now(backups.BACKUP, less)
     said = backups.backup("forget", backups.JOB, "--dry-run").stderr
     assert ids[0][:8] in said and ids[1][:8] not in said
     assert len(backups.listed(ct.REPOSITORY)) == 2

@@ -174,7 +174,7 @@ def test_a_backup_that_fails_and_one_that_does_not_run_are_told_and_when_they_ar
     listener: Listener, tmp_path: Path
 ) -> None:
     # Of no guest that somebody has.
-    backups.set_up(tmp_path / "restic", tags=["hlnt-nobody"])
+    backups.set_up(tmp_path / "restic", tags=["hlnt-nobody"], drill={"schedule": "daily"})
     try:
         converge_now(NOTIFY, {"targets": [phone(listener, on=["failure", "success"])]})
         notify("look")
@@ -199,7 +199,11 @@ def test_a_backup_that_fails_and_one_that_does_not_run_are_told_and_when_they_ar
         report = backups.report() | {"began": long_ago.strftime("%Y-%m-%dT%H:%M:%SZ")}
         Path(paths.backup_report(backups.JOB)).write_text(json.dumps(report), encoding="utf-8")
         os.utime(timer_of(backups.JOB), (long_ago.timestamp(),) * 2)
-        assert f"The backup job {backups.JOB} did not run" in notify_dry()
+        assert f"The backup job {backups.JOB} did not run" in notify_dry() and "were not tried" not in notify_dry()
+        drills = timer_of(backups.JOB, paths.DRILL_UNIT)
+        os.utime(drills, (long_ago.timestamp(),) * 2)
+        assert f"The backups of {backups.JOB} were not tried: that was due at" in notify_dry()
+        os.utime(drills)
         notify("look")
         assert [f"The backup job {backups.JOB} did not run" in its.body["message"] for its in listener.take()] == [True]
         notify("look")

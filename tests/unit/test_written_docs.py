@@ -84,7 +84,7 @@ def role_docs() -> t.Any:
     return importlib.import_module("role_docs")
 
 
-@pytest.mark.parametrize("tool", ["option_docs", "layout_docs", "role_docs"])
+@pytest.mark.parametrize("tool", ["option_docs", "layout_docs", "private_docs", "role_docs"])
 def test_what_make_docs_writes_is_not_stale(tool: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests" / "tools" / f"{tool}.py"), "--check"],

@@ -15,15 +15,18 @@ from .._core.errors import ObserveError
 from .._guest.capture import SNAPSHOT
 
 SCHEMA = 1
+REPOSITORIES, JOBS, REPLICATIONS = "repositories", "jobs", "replications"
+AREAS = (REPOSITORIES, JOBS, REPLICATIONS)
 # Which of the backups of a guest a drill tries.
 NEWEST, RANDOM = "newest", "random"
 PICKS = (NEWEST, RANDOM)
+Values = t.Mapping[str, t.Any]
 
 
 class Job(t.NamedTuple):
     """One job. Without *guests* and *tags* it is of all guests of the host; *keep* has a number for some of Proxmox's words. Its drills are
-    of *drill_guests*, without any of all its guests, and give each *drill_timeout* seconds to be well. *is_append_only*: nothing goes
-    out of its repository by this host.
+    of *drill_guests*, without any of all its guests, and give each *drill_timeout* seconds to be well. *notify* are the targets that hear of
+    it, without any all of them. *is_append_only*: nothing goes out of its repository by this host.
     """
 
     name: str
@@ -35,10 +38,13 @@ class Job(t.NamedTuple):
     mode: str = SNAPSHOT
     keep: t.Mapping[str, int] = {}
     bandwidth: int | None = None
-    verify_percent: int | None = None
+    notify: tuple[str, ...] = ()
+    verify_schedule: str | None = None
+    verify_percent: int = 5
+    drill_schedule: str | None = None
     drill_guests: tuple[str, ...] = ()
     drill_pick: str = NEWEST
-    drill_timeout: int | None = None
+    drill_timeout: int = 600
     is_append_only: bool = False
 
     def wants(self, guest: str, tags: t.Collection[str]) -> bool:
@@ -76,41 +82,27 @@ def _is_of(its: Job | Replication, guest: str, tags: t.Collection[str]) -> bool:
     return is_named or not (its.guests or its.tags)
 
 
-def job_of(name: str, values: t.Mapping[str, t.Any], repository: t.Mapping[str, t.Any]) -> Job:
+def keep_of(values: Values) -> dict[str, int]:
+    """How many backups a job with these *values* keeps, by Proxmox's words."""
+    return {key.removeprefix("keep."): int(value) for key, value in values.items() if key.startswith("keep.")}
+
+
+def job_of(name: str, values: Values, repository: Values) -> Job:
     """The job *name* of the values of its options, by their keys, and those of its *repository*."""
-    return Job(
-        name,
-        str(values["repository"]),
-        str(values.get("schedule", "")),
-        guests=tuple(values.get("guests") or ()),
-        tags=tuple(values.get("tags") or ()),
-        exclude=tuple(values.get("exclude") or ()),
-        mode=str(values.get("mode") or SNAPSHOT),
-        keep={key.partition(".")[2]: int(value) for key, value in values.items() if key.startswith("keep.")},
-        bandwidth=values.get("bandwidth"),
-        verify_percent=values.get("verify.percent"),
-        drill_guests=tuple(values.get("drill.guests") or ()),
-        drill_pick=str(values.get("drill.pick") or NEWEST),
-        drill_timeout=values.get("drill.timeout"),
-        is_append_only=bool(repository.get("append_only")),
-    )
+    fields = _fields_of(Job, values)
+    is_append_only = bool(repository.get("append_only"))
+    return Job(**{**fields, "name": name, "keep": keep_of(values), "is_append_only": is_append_only})
 
 
-def replication_of(name: str, values: t.Mapping[str, t.Any]) -> Replication:
+def replication_of(name: str, values: Values) -> Replication:
     """The job of replication *name* of the values of its options, by their keys."""
-    return Replication(
-        name,
-        str(values["host"]),
-        str(values["pool"]),
-        str(values.get("schedule", "")),
-        user=str(values.get("user") or "root"),
-        port=int(values.get("port") or 22),
-        guests=tuple(values.get("guests") or ()),
-        tags=tuple(values.get("tags") or ()),
-        exclude=tuple(values.get("exclude") or ()),
-        keep=int(values.get("keep") or 1),
-        bandwidth=values.get("bandwidth"),
-    )
+    return Replication(**{**_fields_of(Replication, values), "name": name})
+
+
+def _fields_of(its: type[Job | Replication], values: Values) -> dict[str, t.Any]:
+    """The fields that *values* are of: ``drill.pick`` is ``drill_pick``. What is not written is what the field says."""
+    known = {key.replace(".", "_"): tuple(it) if isinstance(it, list) else it for key, it in values.items()}
+    return {field: it for field, it in known.items() if field in its._fields}
 
 
 class Jobs(t.NamedTuple):
@@ -120,27 +112,38 @@ class Jobs(t.NamedTuple):
     replications: t.Mapping[str, Replication] = {}
 
 
-def load(text: str | None) -> Jobs:
-    """The jobs that the file with *text* has; ``None``: there is no file.
+def read(text: str | None) -> dict[str, dict[str, t.Any]]:
+    """What the file with *text* has, by list and name, as it is written; ``None``: there is no file.
 
     :raises ObserveError: when no version, or only a newer one, writes that.
     """
     if text is None:
-        return Jobs()
+        return {area: {} for area in AREAS}
     try:
         data = json.loads(text)
         if int(data["schema"]) > SCHEMA:
             raise ObserveError(f"it has schema {data['schema']}, and this version of homelab.hybrid knows {SCHEMA}")
-        known = data.get("repositories") or {}
+        # A file of an earlier version has no replications.
+        return {area: dict(data.get(area, {}) if area == REPLICATIONS else data[area]) for area in AREAS}
+    except (TypeError, ValueError, KeyError, AttributeError, ObserveError) as exc:
+        raise _unreadable(exc) from exc
+
+
+def load(text: str | None) -> Jobs:
+    """The jobs of that.
+
+    :raises ObserveError:
+    """
+    data = read(text)
+    known = data[REPOSITORIES]
+    try:
         return Jobs(
-            {
-                name: job_of(name, values, known.get(values["repository"]) or {})
-                for name, values in data["jobs"].items()
-            },
-            # A file of an earlier version has none.
-            {name: replication_of(name, values) for name, values in data.get("replications", {}).items()},
+            {name: job_of(name, its, known.get(its["repository"]) or {}) for name, its in data[JOBS].items()},
+            {name: replication_of(name, its) for name, its in data[REPLICATIONS].items()},
         )
     except (TypeError, ValueError, KeyError, AttributeError) as exc:
-        raise ObserveError(
-            f"{paths.BACKUP_CONFIG} cannot be read: {exc}. Move it away, and run the role again"
-        ) from exc
+        raise _unreadable(exc) from exc
+
+
+def _unreadable(why: Exception) -> ObserveError:
+    return ObserveError(f"{paths.BACKUP_CONFIG} cannot be read: {why}. Move it away, and run the role again")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import typing as t
 
-OK, FAILED = "ok", "failed"
 Told = t.Dict[str, t.Any]  # noqa: UP006  # evaluated by the Python of a managed host
 
 

@@ -10,15 +10,8 @@ from __future__ import annotations
 import typing as t
 
 from .._core.exposition import PREFIX, Labels, Metric, Told, lines
-from .history import OK
-from .stored import seconds_of
-
-
-def _moment(text: t.Any) -> float | None:
-    try:
-        return seconds_of(str(text))
-    except ValueError:
-        return None
+from .._core.units import seconds_or_none
+from .words import OK
 
 
 def _is(result: t.Any) -> float | None:
@@ -37,7 +30,7 @@ _OF_BACKUPS = (
     Metric(
         "last_success_timestamp_seconds",
         "When the last backup of the guest was made.",
-        lambda its: _moment(its["made"]),
+        lambda its: seconds_or_none(its["made"]),
     ),
     Metric("processed_bytes", "What the last backup of the guest holds.", lambda its: its["processed"]),
     Metric(
@@ -47,7 +40,9 @@ _OF_BACKUPS = (
 )
 _OF_DRILLS = (
     Metric("drill_success", "Whether the last drill of the guest came to life.", lambda its: _is(its["result"])),
-    Metric("drill_timestamp_seconds", "When the last drill of the guest ended.", lambda its: _moment(its["ended"])),
+    Metric(
+        "drill_timestamp_seconds", "When the last drill of the guest ended.", lambda its: seconds_or_none(its["ended"])
+    ),
     Metric(
         "drill_recovery_seconds",
         "How long the last drill of the guest took until the guest was well.",
@@ -56,10 +51,16 @@ _OF_DRILLS = (
 )
 _OF_RUNS = (
     Metric("job_success", "Whether the last run of the job went well.", lambda its: _is(its["result"])),
-    Metric("job_last_run_timestamp_seconds", "When the last run of the job began.", lambda its: _moment(its["began"])),
+    Metric(
+        "job_last_run_timestamp_seconds",
+        "When the last run of the job began.",
+        lambda its: seconds_or_none(its["began"]),
+    ),
     Metric("job_duration_seconds", "How long the last run of the job took.", lambda its: its["seconds"]),
     Metric(
-        "job_due_timestamp_seconds", "When the job is to run next, or should have run.", lambda its: _moment(its["due"])
+        "job_due_timestamp_seconds",
+        "When the job is to run next, or should have run.",
+        lambda its: seconds_or_none(its["due"]),
     ),
 )
 _OF_VERIFICATIONS = (
@@ -71,21 +72,31 @@ _OF_VERIFICATIONS = (
     Metric(
         "verify_timestamp_seconds",
         "When the repository was read last.",
-        lambda its: _moment((its["verify"] or {}).get("when")),
+        lambda its: seconds_or_none((its["verify"] or {}).get("when")),
+    ),
+    Metric(
+        "verify_due_timestamp_seconds",
+        "When the repository is to be read next, or should have been.",
+        lambda its: seconds_or_none((its["verify"] or {}).get("due")),
+    ),
+    Metric(
+        "drill_due_timestamp_seconds",
+        "When backups of the job are to be tried next, or should have been.",
+        lambda its: seconds_or_none((its["drill"] or {}).get("due")),
     ),
 )
 _OF_REPLICATIONS = (
     Metric(
         "last_success_timestamp_seconds",
         "The moment that the newest copy of the guest on the other host is of.",
-        lambda its: _moment(its["made"]),
+        lambda its: seconds_or_none(its["made"]),
     ),
 )
 _OF_REPLICAS = (
     Metric(
         "timestamp_seconds",
         "The moment that the newest copy of a guest of another host is of.",
-        lambda its: _moment(its["made"]),
+        lambda its: seconds_or_none(its["made"]),
     ),
 )
 

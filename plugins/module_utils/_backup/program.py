@@ -21,8 +21,9 @@ import typing as t
 from .._core import atomic, paths
 from .._core.errors import HybridError, ObserveError
 from .._host.snapshot import Host
+from .._run.program import say, status_of
 from . import running
-from .config import Job, Jobs, load
+from .config import JOBS, REPOSITORIES, Job, Jobs, load, read
 from .drill import running as drilling
 from .drill.plan import Tried
 from .drill.trying import clear_all as clear_drills
@@ -35,24 +36,13 @@ from .schedule.sheet import sheet_of
 from .seen import read_backups
 from .taking import clear_all
 
-NAME = "homelab-hybrid-backup"
+NAME = paths.BACKUP_UNIT
 Its = t.TypeVar("Its")
 
 
 def main(argv: t.Sequence[str] | None = None) -> int:
     """Do what *argv* says, and answer the status that the program ends with."""
-    words = _parser().parse_args(argv)
-    try:
-        return int(not words.act(words))
-    except HybridError as exc:
-        say(f"<3>{exc.message}")
-        return 1
-
-
-def say(line: str) -> None:
-    """One line for who looks on, or for the journal, which reads how grave it is from its beginning."""
-    sys.stderr.write((line.removeprefix("<3>").removeprefix("<4>") if sys.stderr.isatty() else line) + "\n")
-    sys.stderr.flush()
+    return status_of(_parser(), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -156,15 +146,15 @@ def _drill(words: t.Any) -> bool:
 
 def _sheet(words: t.Any) -> bool:
     """The one place that prints a password, and only when it is told to: on the terminal or the printer of root."""
-    config = json.loads(atomic.read_text(paths.BACKUP_CONFIG) or "{}")
-    known = config.get("repositories") or {}
+    config = read(atomic.read_text(paths.BACKUP_CONFIG))
+    known = config[REPOSITORIES]
     names = [words.repository] if words.repository else sorted(known)
     if not names or not set(names) <= set(known):
         raise ObserveError(f"this host has no such backup repository. It has: {', '.join(sorted(known)) or 'none'}")
     for name in names:
         text = atomic.read_text(paths.repository_file(name, "password")) if words.with_password else None
         password = text.removesuffix("\n") if text else None
-        sys.stdout.write(sheet_of(platform.node(), name, known[name], config["jobs"], password) + "\n")
+        sys.stdout.write(sheet_of(platform.node(), name, known[name], config[JOBS], password) + "\n")
     return True
 
 

@@ -22,7 +22,7 @@ import typing as t
 from .._core import atomic, command, lock, paths
 from .._core.errors import HybridError
 from .opened import Opened
-from .stored import NOT_WHOLE, Stored, read
+from .stored import NOT_WHOLE, Stored, read, short
 
 _CACHE = "/var/cache/homelab_hybrid/restic"
 _ABSENT, _LOCKED, _PASSWORD, _PARTIAL = 10, 11, 12, 3
@@ -195,7 +195,7 @@ class Repository:
             self._ask(
                 "backup", "--stdin", "--stdin-filename", "not-whole", "--tag", f"{NOT_WHOLE}{id}", input=f"{id}\n"
             )
-            return f"the backup {id[:8]}, which is not whole, stays in {self.name} for who owns it to let go of, marked so that nothing takes it"
+            return f"the backup {short(id)}, which is not whole, stays in {self.name} for who owns it to let go of, marked so that nothing takes it"
         self._ask("forget", id)
         return ""
 

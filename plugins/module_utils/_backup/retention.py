@@ -15,6 +15,7 @@ from __future__ import annotations
 import datetime
 import typing as t
 
+from .config import Job
 from .stored import Stored
 
 # In the order in which they count.
@@ -35,6 +36,13 @@ _SPANS: dict[str, t.Callable[[datetime.datetime], tuple[t.Any, ...]]] = {
     "monthly": lambda moment: (moment.year, moment.month),
     "yearly": lambda moment: (moment.year,),
 }
+
+
+def unkept(backups: t.Iterable[Stored], job: Job, guests: t.Iterable[str], host: str, now: float) -> list[Stored]:
+    """Those of the *backups* of a repository that *job* made of *guests* on *host*, and does not keep at *now*."""
+    # What was made while the clock was ahead would be the newest for years, and each new one not be kept.
+    own = [its for its in backups if (its.job, its.host) == (job.name, host) and its.made <= now]
+    return [its for guest in sorted(guests) for its in beyond([it for it in own if it.guest == guest], job.keep)]
 
 
 def beyond(backups: t.Iterable[Stored], keep: Keep, zone: datetime.tzinfo | None = None) -> list[Stored]:

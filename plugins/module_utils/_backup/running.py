@@ -19,16 +19,14 @@ from .._core.units import show_moment
 from .._host.snapshot import Host
 from .config import Job
 from .guests import guests_of
-from .history import FAILED, OK, loaded, remembered
+from .history import Told, loaded, remembered
 from .repository import Repository
-from .retention import beyond
-from .stored import Stored
+from .retention import unkept
+from .stored import Stored, short
 from .taking import take
+from .words import FAILED, OK
 
 Say = t.Callable[[str], None]
-# What a verification without a share of its own reads.
-PERCENT = 5
-Told = t.Dict[str, t.Any]  # noqa: UP006  # evaluated by the Python of a managed host
 
 
 def run(job: Job, host: Host, say: Say) -> bool:
@@ -61,7 +59,7 @@ def reporting(path: str, say: Say, **told: str) -> t.Iterator[Told]:
         "result": OK if is_whole else FAILED,
         "last": remembered(loaded(atomic.read_text(path)), report["guests"]),
     }
-    _write(path, report)
+    write_report(path, report)
 
 
 @contextlib.contextmanager
@@ -79,7 +77,7 @@ def reporting_guest(guest: str, say: Say) -> t.Iterator[Told]:
 
 def verify(job: Job, percent: int | None, say: Say) -> bool:
     """Read a share of what the repository of *job* holds. Answers whether it is what was stored; the report says what is not."""
-    began, share = time.time(), percent or job.verify_percent or PERCENT
+    began, share = time.time(), percent or job.verify_percent
     report: Told = {"when": show_moment(began), "repository": job.repository, "percent": share, "result": OK}
     try:
         Repository(job.repository).check(share)
@@ -89,11 +87,12 @@ def verify(job: Job, percent: int | None, say: Say) -> bool:
     except HybridError as exc:
         report |= {"result": FAILED, "error": exc.message}
         say(f"<3>{exc.message}")
-    _write(paths.verify_report(job.name), {**report, "seconds": round(time.time() - began, 1)})
+    write_report(paths.verify_report(job.name), {**report, "seconds": round(time.time() - began, 1)})
     return "error" not in report
 
 
-def _write(path: str, report: Told) -> None:
+def write_report(path: str, report: Told) -> None:
+    """Put the report at *path*, for root alone."""
     atomic.write_file(path, json.dumps(report, indent=1) + "\n", mode=0o600)
 
 
@@ -102,7 +101,7 @@ def _run_one(guest: str, job: Job, host: Host, say: Say) -> Told:
         told["repository"] = job.repository
         its = take(guest, job, host)
         told |= {
-            "backup": its.added.id[:8],
+            "backup": short(its.added.id),
             "consistent": its.consistent,
             "added": its.added.added,
             "processed": its.added.processed,
@@ -121,13 +120,9 @@ def forget(
     """
     if job.is_append_only:
         return []
-    # What was made while the clock was ahead would be the newest for years, and each new one not be kept.
-    known = [
-        it for it in repository.list() if it.job == job.name and it.host == platform.node() and it.made <= time.time()
-    ]
-    gone = [it for guest in sorted(guests) for it in beyond([its for its in known if its.guest == guest], job.keep)]
+    gone = unkept(repository.list(), job, guests, platform.node(), time.time())
     for its in gone:
-        say(f"{its.guest}: the backup {its.id[:8]} of {its.told()['made']} is not kept any more")
+        say(f"{its.guest}: the backup {its} is not kept any more")
     if gone and not tries_only:
         repository.forget([its.id for its in gone])
     return gone

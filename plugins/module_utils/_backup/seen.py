@@ -13,20 +13,17 @@ import typing as t
 
 from .._core import atomic, command, paths
 from .._core.errors import HybridError
-from .._core.units import show_moment
+from .._core.paths import BACKUP_UNIT, DRILL_UNIT, REPLICATION_UNIT, VERIFY_UNIT
+from .._core.units import age_of, seconds_or_none, show_moment
 from .._guest.options import TAGS
 from .._guest.record import GuestRecord
 from .._host.snapshot import Host
 from .config import Job, Replication, load
 from .guests import guests_there
-from .history import FAILED, OK, Told, loaded
-from .schedule.spec import REPLICATIONS
-from .schedule.units import service_of, timer_of
-from .stored import seconds_of
+from .history import Told, loaded
+from .schedule.units import timer_of
+from .words import FAILED, NO_LONGER, NONE, OK, OVERDUE, WAITS
 
-# Beside OK and FAILED what is said of a guest: its job did not run when it should have, is still to run for the first time, there never was
-# one, and there is none any more.
-OVERDUE, WAITS, NONE, NO_LONGER = "overdue", "waits", "none", "no longer"
 # A timer waits for up to a minute, a host for its network, and a job for another one that has the repository.
 _LATE_SECONDS = 3600.0
 _OF_DRILL = ("ended", "job", "backup", "made", "result", "recovery_seconds", "error")
@@ -71,7 +68,7 @@ def _replications(
     told: list[Told] = []
     for name, job in sorted(jobs.items()):
         report = loaded(atomic.read_text(paths.replication_report(name)))
-        ran = _ran(job.schedule, report, timer_of(name, REPLICATIONS), service_of(name, REPLICATIONS), now)
+        ran = _ran(name, REPLICATION_UNIT, job.schedule, report, now)
         told.append({"name": name, "target": job.host, "pool": job.pool, **ran})
         for guest, its in guests.items():
             if job.wants(guest, its.value(TAGS)):
@@ -82,7 +79,7 @@ def _replications(
 def _replication(guest: str, name: str, job: Replication, report: Told, now: float, *, is_overdue: bool) -> Told:
     results = (report.get("last") or {}).get(guest) or {}
     went, failed = results.get(OK) or {}, _failure(guest, report, results.get(FAILED)) or {}
-    made = _seconds(went.get("made"))
+    made = seconds_or_none(went.get("made"))
     is_failed = str(failed.get("when", "")) > str(went.get("when", ""))
     return {
         "job": name,
@@ -91,7 +88,7 @@ def _replication(guest: str, name: str, job: Replication, report: Told, now: flo
         "pool": job.pool,
         "status": FAILED if is_failed else OVERDUE if is_overdue else WAITS if made is None else OK,
         "made": went.get("made"),
-        "age": None if made is None else max(0, int(now - made)),
+        "age": None if made is None else age_of(made, now),
         "error": failed.get("error") if is_failed else None,
     }
 
@@ -114,20 +111,25 @@ def _report_files() -> list[str]:
 
 
 def _job(job: Job, report: Told, now: float) -> Told:
-    ran = _ran(job.schedule, report, timer_of(job.name), service_of(job.name), now)
-    verify = loaded(atomic.read_text(paths.verify_report(job.name)))
+    verified = loaded(atomic.read_text(paths.verify_report(job.name)))
+    verify = {"when": None, **verified, **_due(job.name, VERIFY_UNIT, job.verify_schedule, verified.get("when"), now)}
+    drilled = loaded(atomic.read_text(paths.drill_report(job.name)))
+    drill = {
+        **{key: drilled.get(key) for key in ("began", "ended", "result")},
+        **_due(job.name, DRILL_UNIT, job.drill_schedule, drilled.get("began"), now),
+    }
     return {
         "name": job.name,
         "repository": job.repository,
-        **ran,
-        "verify": verify or None,
+        "notify": list(job.notify),
+        **_ran(job.name, BACKUP_UNIT, job.schedule, report, now),
+        "verify": verify if verified or job.verify_schedule else None,
+        "drill": drill if drilled or job.drill_schedule else None,
     }
 
 
-def _ran(schedule: str, report: Told, timer: str, service: str, now: float) -> Told:
+def _ran(job: str, unit: str, schedule: str, report: Told, now: float) -> Told:
     """How the last run of a job went, by its *report*, and when it is to run."""
-    began = _seconds(report.get("began"))
-    due = _next(schedule, max(began or 0.0, _written(timer)))
     return {
         "schedule": schedule,
         "result": report.get("result"),
@@ -136,9 +138,16 @@ def _ran(schedule: str, report: Told, timer: str, service: str, now: float) -> T
         "seconds": report.get("seconds"),
         "error": report.get("error"),
         "failed": {its["guest"]: its["error"] for its in report.get("guests") or () if its.get("result") == FAILED},
-        "due": None if due is None else show_moment(due),
-        "overdue": due is not None and due + _LATE_SECONDS < now and not _runs(service),
+        **_due(job, unit, schedule, report.get("began"), now),
     }
+
+
+def _due(job: str, unit: str, schedule: str | None, began: t.Any, now: float) -> Told:
+    """When *unit* is to run for *job*, which it did last at *began*, and whether that should have been long since."""
+    timer = timer_of(job, unit)
+    due = _next(schedule, max(seconds_or_none(began) or 0.0, _written(timer))) if schedule else None
+    is_overdue = due is not None and due + _LATE_SECONDS < now and not _runs(f"{unit}@{job}.service")
+    return {"due": None if due is None else show_moment(due), "overdue": is_overdue}
 
 
 def _guest(
@@ -183,11 +192,11 @@ def _newest(entries: t.Mapping[str, Told]) -> Told | None:
 
 
 def _shown_backup(its: Told, now: float) -> Told:
-    made = _seconds(its.get("when"))
+    made = seconds_or_none(its.get("when"))
     return {
         "id": its.get("backup"),
         "made": its.get("when"),
-        "age": None if made is None else max(0, int(now - made)),
+        "age": None if made is None else age_of(made, now),
         **{key: its.get(key) for key in ("job", "repository", "consistent", "added", "processed", "seconds")},
     }
 
@@ -220,16 +229,9 @@ def _next(schedule: str, after: float) -> float | None:
     except HybridError:
         return None
     found = _ELAPSES.search(told)
-    return None if found is None else _seconds(f"{found[1]}T{found[2]}Z")
+    return None if found is None else seconds_or_none(f"{found[1]}T{found[2]}Z")
 
 
 def _runs(service: str) -> bool:
     told = command.run(["systemctl", "show", "--property=ActiveState", "--", service], check=False)
     return "ActiveState=activating" in told.splitlines()
-
-
-def _seconds(text: t.Any) -> float | None:
-    try:
-        return seconds_of(str(text))
-    except ValueError:
-        return None

@@ -7,19 +7,18 @@
 
 from __future__ import annotations
 
-import datetime
-import re
 import typing as t
 
 from .._core.errors import ObserveError
+from .._core.units import seconds_of, show_moment
 
 # A backup that bears it is never forgotten by a job.
 PROTECTED = "keep"
 LATEST = "latest"
 # Before the id of a backup: the tag of what is stored to say that it is none.
 NOT_WHOLE = "not-whole="
-# restic counts nanoseconds, and a time zone may be written with or without a colon.
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:?\d\d)")
+# How much of an id a person reads, as of restic.
+_SHORT = 8
 
 
 class Stored(t.NamedTuple):
@@ -35,15 +34,23 @@ class Stored(t.NamedTuple):
     folder: str
     is_protected: bool = False
 
+    def __str__(self) -> str:
+        """By what a person tells it from others."""
+        return f"{short(self.id)} of {show_moment(self.made)}"
+
     def told(self) -> dict[str, t.Any]:
         """What is told of it."""
-        moment = datetime.datetime.fromtimestamp(int(self.made), datetime.UTC)
         return {
             "id": self.id,
-            "made": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "made": show_moment(self.made),
             **{key: getattr(self, key) for key in ("guest", "kind", "job", "consistent", "host")},
             "protected": self.is_protected,
         }
+
+
+def short(id: str) -> str:
+    """The id of a backup as a person reads it."""
+    return id[:_SHORT]
 
 
 def tags_of(guest: str, kind: str, job: str, consistent: str) -> tuple[str, ...]:
@@ -79,19 +86,6 @@ def _read(entry: t.Mapping[str, t.Any]) -> Stored | None:
     )
 
 
-def seconds_of(text: str) -> float:
-    """The moment *text* in seconds since 1970.
-
-    :raises ValueError:
-    """
-    match = _MOMENT.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is no moment such as 2026-11-27T22:00:00Z")
-    zone = "+0000" if match[3] == "Z" else match[3].replace(":", "")
-    moment = datetime.datetime.strptime(match[1] + zone, "%Y-%m-%dT%H:%M:%S%z")
-    return moment.timestamp() + float(match[2] or 0)
-
-
 def chosen(backups: t.Sequence[Stored], wanted: str, at: float | None, what: str) -> Stored:
     """The one of *backups*, all of *what*, the newest first, that *wanted* means: ``latest`` (of those made until *at*), or how an id begins.
 
@@ -113,6 +107,6 @@ def chosen(backups: t.Sequence[Stored], wanted: str, at: float | None, what: str
 
 
 def _listed(backups: t.Sequence[Stored]) -> str:
-    told = [f"{its.id[:8]} of {its.told()['made']}" for its in backups[:5]]
+    told = [str(its) for its in backups[:5]]
     more = len(backups) - len(told)
     return ", ".join([*told, *([f"{more} older"] if more else [])]) or "none"

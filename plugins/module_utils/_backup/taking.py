@@ -28,7 +28,7 @@ from .config import Job
 from .kinds import KINDS
 from .manifest import FILE, Manifest, made_of
 from .repository import Added, Repository
-from .stored import tags_of
+from .stored import short, tags_of
 
 # A guest that another job backs up over a slow line is waited for.
 WAIT_SECONDS = 12 * 3600.0
@@ -124,7 +124,7 @@ def captured(guest: str, host: Host, asked: Asking) -> t.Iterator[Shown]:
 
 
 def _whole(trouble: str, stored: Added) -> str:
-    return f"{trouble}. The backup {stored.id[:8]} is whole, and stored"
+    return f"{trouble}. The backup {short(stored.id)} is whole, and stored"
 
 
 def clear(guest: str, host: Host, fds: t.Sequence[int]) -> bool:

@@ -26,6 +26,10 @@ CREDENTIALS = STATE + "/credentials"
 # What the role hypervisor says of the quarantine, and the code that takes away what is past its time there.
 QUARANTINE = STATE + "/quarantine.json"
 QUARANTINE_CODE = PROGRAMS + "/quarantine.zip"
+# The units by which a host backs up, reads, tries and replicates by itself. Behind an @ comes the job.
+BACKUP_UNIT = "homelab-hybrid-backup"
+VERIFY_UNIT, DRILL_UNIT = BACKUP_UNIT + "-verify", BACKUP_UNIT + "-drill"
+REPLICATION_UNIT = "homelab-hybrid-replicate"
 BACKUP = STATE + "/backup"
 BACKUP_CONFIG = BACKUP + "/jobs.json"
 REPORT = STATE + "/report"

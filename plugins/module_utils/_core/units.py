@@ -122,6 +122,36 @@ def show_moment(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+# restic counts nanoseconds, and a time zone may be written with or without a colon.
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:?\d\d)")
+
+
+def seconds_of(text: str) -> float:
+    """The moment *text* in seconds since 1970.
+
+    :raises ValueError:
+    """
+    match = _MOMENT.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no moment such as 2026-11-27T22:00:00Z")
+    zone = "+0000" if match[3] == "Z" else match[3].replace(":", "")
+    moment = datetime.datetime.strptime(match[1] + zone, "%Y-%m-%dT%H:%M:%S%z")
+    return moment.timestamp() + float(match[2] or 0)
+
+
+def seconds_or_none(text: t.Any) -> float | None:
+    """The same of what a file says, which may be nothing; ``None`` where it is no moment."""
+    try:
+        return seconds_of(str(text))
+    except ValueError:
+        return None
+
+
+def age_of(seconds: float, now: float) -> int:
+    """How many whole seconds before *now* that moment was; 0 where a clock was ahead."""
+    return max(0, int(now - seconds))
+
+
 def show_span(seconds: float) -> str:
     """A span of time for a person to read, in the largest whole unit: ``3 hours``."""
     for length, word in _SPANS:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .._backup.words import FAILED
+from .._core import paths
 from .._core.units import MIB, show_size
 from .spec import FAILURE
 
@@ -17,53 +19,78 @@ Told = t.Mapping[str, t.Any]
 WARN_FREE = "10%"
 # How the keys of what is wrong of a job begin, by the unit that finds it.
 _WORDS = {
-    "homelab-hybrid-backup": "backup",
-    "homelab-hybrid-backup-verify": "verify",
-    "homelab-hybrid-backup-drill": "drill",
-    "homelab-hybrid-replicate": "replication",
+    paths.BACKUP_UNIT: "backup",
+    paths.VERIFY_UNIT: "verify",
+    paths.DRILL_UNIT: "drill",
+    paths.REPLICATION_UNIT: "replication",
 }
 
 
 class Condition(t.NamedTuple):
     """*text* is for a person. What *happened* is told once; anything else lasts, is told again, and is told when it is over. Who is told *on*
-    that word hears of it.
+    that word hears of it, of some only the targets that *to* names.
     """
 
     key: str
     text: str
     happened: bool = False
     on: str = FAILURE
+    to: frozenset[str] = frozenset()
+
+
+class Went(t.NamedTuple):
+    """That the last run of a job went well: when it *ended*, a sentence of it, and as of a ``Condition`` who hears of it."""
+
+    ended: str
+    text: str
+    to: frozenset[str] = frozenset()
 
 
 def of_jobs(jobs: t.Iterable[Told], what: str = "backup") -> t.Iterator[Condition]:
     """What is wrong of ``backup_jobs``, or of those of another kind, *what*, as ``_backup.seen`` has them."""
     for job in jobs:
-        name = job["name"]
-        if job["result"] == "failed":
-            whys = [job["error"]] if job["error"] else [f"{guest}: {why}" for guest, why in job["failed"].items()]
-            yield Condition(
-                f"{what} {name} failed", f"The {what} job {name} failed at {job['ended']}: {'; '.join(whys)}"
-            )
-        if job["overdue"]:
-            last = f"ran last at {job['began']}" if job["began"] else "has never run"
-            yield Condition(
-                f"{what} {name} overdue", f"The {what} job {name} did not run: it was due at {job['due']}, and {last}"
-            )
-        verify = job.get("verify") or {}
-        if verify.get("result") == "failed":
-            yield Condition(
-                f"verify {name} failed",
-                f"Reading the backups of {name} failed at {verify['when']}: {verify.get('error')}",
-            )
+        to = hearing(job)
+        for key, text in _wrong_of(job, what):
+            yield Condition(key, text, to=to)
 
 
-def of_drills(guests: t.Iterable[Told]) -> t.Iterator[Condition]:
-    """What is wrong of the drills in ``backups``, as ``_backup.seen`` has them."""
+def hearing(job: Told) -> frozenset[str]:
+    """The targets that hear of the job."""
+    return frozenset(job.get("notify") or ())
+
+
+def _wrong_of(job: Told, what: str) -> t.Iterator[tuple[str, str]]:
+    name, verify, drill = job["name"], job.get("verify") or {}, job.get("drill") or {}
+    if job["result"] == FAILED:
+        whys = [job["error"]] if job["error"] else [f"{guest}: {why}" for guest, why in job["failed"].items()]
+        yield f"{what} {name} failed", f"The {what} job {name} failed at {job['ended']}: {'; '.join(whys)}"
+    if job["overdue"]:
+        last = f"ran last at {job['began']}" if job["began"] else "has never run"
+        yield f"{what} {name} overdue", f"The {what} job {name} did not run: it was due at {job['due']}, and {last}"
+    if verify.get("result") == FAILED:
+        yield (
+            f"verify {name} failed",
+            f"Reading the backups of {name} failed at {verify['when']}: {verify.get('error')}",
+        )
+    if verify.get("overdue"):
+        yield f"verify {name} overdue", f"The backups of {name} were not read: {_missed(verify, verify['when'])}"
+    if drill.get("overdue"):
+        yield f"drill {name} overdue", f"The backups of {name} were not tried: {_missed(drill, drill['began'])}"
+
+
+def _missed(its: Told, last: str | None) -> str:
+    return f"that was due at {its['due']}, and {f'was done last at {last}' if last else 'was never done'}"
+
+
+def of_drills(guests: t.Iterable[Told], jobs: t.Iterable[Told] = ()) -> t.Iterator[Condition]:
+    """What is wrong of the drills in ``backups``, as ``_backup.seen`` has them with the *jobs*."""
+    to = {job["name"]: hearing(job) for job in jobs}
     for its in guests:
         drill = its.get("drill") or {}
-        if drill.get("result") == "failed":
+        if drill.get("result") == FAILED:
+            job = drill.get("job")
             text = f"The drill of {its['guest']} failed at {drill.get('ended')}: {drill.get('error')}"
-            yield Condition(f"drill {drill.get('job')} failed of {its['guest']}", text)
+            yield Condition(f"drill {job} failed of {its['guest']}", text, to=to.get(str(job), frozenset()))
 
 
 class Pool(t.NamedTuple):

@@ -12,6 +12,7 @@ import time
 import typing as t
 
 from .._backup.seen import read_backups
+from .._backup.words import OK
 from .._bridge.switch.read import read_switch
 from .._core import atomic, command, paths
 from .._core.errors import HybridError
@@ -19,7 +20,19 @@ from .._guest.quarantine import read_quarantine
 from .._host.snapshot import Host
 from .._host.systemd import has_systemd
 from .._storage.choice import absence, drivers_of
-from .conditions import Condition, Pool, of_drift, of_drills, of_jobs, of_pools, of_restart, of_switch, of_units
+from .conditions import (
+    Condition,
+    Pool,
+    Went,
+    hearing,
+    of_drift,
+    of_drills,
+    of_jobs,
+    of_pools,
+    of_restart,
+    of_switch,
+    of_units,
+)
 from .pending import of_updates
 from .spec import UPDATES
 from .targets import read_targets
@@ -30,11 +43,11 @@ from .updates import read_updates
 _RESTART, _PACKAGES = "/run/reboot-required", "/run/reboot-required.pkgs"
 _UPDATES = ("apt-daily.service", "apt-daily-upgrade.service")
 _OURS = "homelab-hybrid-*"
-Well = dict[str, tuple[str, str]]
+Well = dict[str, Went]
 
 
 def look(host: Host) -> tuple[list[Condition], Well]:
-    """All that is wrong on the host, and the jobs whose last run went well, each with when that ended and a sentence of it.
+    """All that is wrong on the host, and the jobs whose last run went well.
 
     What cannot be looked at is wrong, too.
     """
@@ -52,7 +65,7 @@ def look(host: Host) -> tuple[list[Condition], Well]:
         well.update(_well(seen["backup_jobs"]))
         yield from of_jobs(seen["backup_jobs"])
         yield from of_jobs(seen["replication_jobs"], "replication")
-        yield from of_drills(seen["backups"])
+        yield from of_drills(seen["backups"], seen["backup_jobs"])
 
     part("the backups", backups)
     part("the storage pools", lambda: of_pools(read_pools(host)))
@@ -68,12 +81,13 @@ def look(host: Host) -> tuple[list[Condition], Well]:
 
 def _well(jobs: t.Iterable[t.Mapping[str, t.Any]]) -> Well:
     return {
-        job["name"]: (
+        job["name"]: Went(
             str(job["ended"]),
             f"The backup job {job['name']} went well at {job['ended']}, in {job['seconds']} s",
+            hearing(job),
         )
         for job in jobs
-        if job["result"] == "ok"
+        if job["result"] == OK
     }
 
 

@@ -21,6 +21,7 @@ import typing as t
 from .._core import atomic, lock, paths
 from .._core.errors import HybridError, ObserveError
 from .._host.snapshot import Host
+from .._run.program import say, status_of
 from .alerts import SILENT_SECONDS, AlertsError, of_alerts, of_silence
 from .asking import ask
 from .conditions import Condition
@@ -30,24 +31,13 @@ from .look import Well, look
 from .measure import measure
 from .spec import ALERTS
 from .targets import read_kept, read_targets
-from .telling import Memory, Notice, notice_for
+from .telling import Memory, Notice, Target, notice_for
 from .units import NAME
 
 
 def main(argv: t.Sequence[str] | None = None) -> int:
     """Do what *argv* says, and answer the status that the program ends with."""
-    words = _parser().parse_args(argv)
-    try:
-        return int(not words.act(words))
-    except HybridError as exc:
-        say(f"<3>{exc.message}")
-        return 1
-
-
-def say(line: str) -> None:
-    """One line for who looks on, or for the journal, which reads how grave it is from its beginning."""
-    sys.stderr.write((line.removeprefix("<3>") if sys.stderr.isatty() else line) + "\n")
-    sys.stderr.flush()
+    return status_of(_parser(), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +76,7 @@ def _tell(conditions: t.Sequence[Condition], well: Well, path: str) -> bool:
     kept: dict[str, Memory] = {}
     for name, values in targets.items():
         before = memories.get(name, {})
-        notice, after = notice_for(values["on"], conditions, well, before, now)
+        notice, after = notice_for(Target(values["on"], name, targets), conditions, well, before, now)
         kept[name] = after if notice is None or _deliver(name, values, notice) else before
         all_took = all_took and (notice is None or kept[name] is after)
     _write(path, kept)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .conditions import Condition
+from .conditions import Condition, Went
 from .spec import FAILURE, SUCCESS
 
 # A little less than a day: what was told by a run at night is told again by the next one.
@@ -41,21 +41,31 @@ class Notice(t.NamedTuple):
         return FAILURE if self.wrong or self.before else "over" if self.over else SUCCESS
 
 
-def notice_for(
-    on: t.Collection[str],
-    conditions: t.Sequence[Condition],
-    well: t.Mapping[str, tuple[str, str]],
-    memory: Memory,
-    now: float,
-) -> tuple[Notice | None, Memory]:
-    """What a target that is told *on* these words is to hear at *now*, and what it remembers once it has heard that.
+class Target(t.NamedTuple):
+    """One that is told: *on* these words, and of what is for all or for its *name*. What is for none of the targets that are *known* is for all:
+    a target that is gone takes no word with it.
+    """
 
-    *well* are the jobs whose last run went well, each with when that ended and a sentence of it. *memory* is empty for a target that
-    never heard anything.
+    on: t.Collection[str]
+    name: str = ""
+    known: t.Collection[str] = ()
+
+    def is_told(self, to: frozenset[str]) -> bool:
+        """Whether it hears of what is for *to*."""
+        return self.name in to or to.isdisjoint(self.known)
+
+
+def notice_for(
+    target: Target, conditions: t.Sequence[Condition], well: t.Mapping[str, Went], memory: Memory, now: float
+) -> tuple[Notice | None, Memory]:
+    """What *target* is to hear at *now*, and what it remembers once it has heard that.
+
+    *well* are the jobs whose last run went well. *memory* is empty for a target that never heard anything.
     """
     known: dict[str, t.Any] = dict(memory.get("conditions") or {})
     heard: dict[str, str] = dict(memory.get("well") or {})
-    standing = {its.key: its for its in conditions if its.on in on}
+    lasting = {its.key for its in conditions}
+    standing = {its.key: its for its in conditions if its.on in target.on and target.is_told(its.to)}
     wrong = [its for key, its in standing.items() if key not in known]
     before = [
         its
@@ -65,9 +75,13 @@ def notice_for(
     over = [
         its["text"]
         for key, its in known.items()
-        if key not in standing and not its["happened"] and its.get("on", FAILURE) in on
+        if key not in lasting and not its["happened"] and its.get("on", FAILURE) in target.on
     ]
-    news = [text for job, (ended, text) in well.items() if heard.get(job) != ended] if memory and SUCCESS in on else []
+    # What it never heard of before is no news.
+    hears_well = memory and SUCCESS in target.on
+    news = [
+        its.text for job, its in well.items() if hears_well and heard.get(job) != its.ended and target.is_told(its.to)
+    ]
     told = {its.key for its in (*wrong, *before)}
     after = {
         "conditions": {
@@ -79,7 +93,7 @@ def notice_for(
             }
             for key, its in standing.items()
         },
-        "well": {job: ended for job, (ended, dummy) in well.items()},
+        "well": {job: its.ended for job, its in well.items()},
     }
     its_notice = Notice(tuple(wrong), tuple(before), tuple(over), tuple(news))
     return (its_notice if its_notice.lines else None), after

@@ -12,6 +12,7 @@ from __future__ import annotations
 import typing as t
 
 from .._core import paths
+from .._core.paths import BACKUP_UNIT, DRILL_UNIT, REPLICATION_UNIT, VERIFY_UNIT
 from .state import Kept
 
 FOLDER = "/etc/systemd/system"
@@ -22,10 +23,7 @@ _METRICS, _ALERTS = "homelab-hybrid-metrics", "homelab-hybrid-alerts"
 _MARK = "# Written by homelab.hybrid (hypervisor_notify)."
 # What is told at once. Anything else that fails, or does not come to run, is seen by the timer.
 _TOLD = (
-    "homelab-hybrid-backup@.service",
-    "homelab-hybrid-backup-verify@.service",
-    "homelab-hybrid-backup-drill@.service",
-    "homelab-hybrid-replicate@.service",
+    *(f"{unit}@.service" for unit in (BACKUP_UNIT, VERIFY_UNIT, DRILL_UNIT, REPLICATION_UNIT)),
     "homelab-hybrid-quarantine.service",
 )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._backup.stored import seconds_of
+from .._core.units import seconds_or_none
 
 Told = t.Dict[str, t.Any]  # noqa: UP006  # evaluated by the Python of a managed host
 Facts = t.Mapping[str, t.Any]
@@ -78,7 +78,4 @@ def pending_of(journal: t.Iterable[Facts], started: t.Mapping[str, float]) -> di
 
 def _moment(text: str) -> float:
     """The seconds since 1970 of a moment in UTC, to the second as the journal has it too; what is none is long ago."""
-    try:
-        return seconds_of(f"{text[:19]}Z")
-    except ValueError:
-        return 0.0
+    return seconds_or_none(f"{text[:19]}Z") or 0.0

@@ -11,11 +11,11 @@ import typing as t
 
 from ..._core import paths
 from ..._core.errors import ObserveError
+from ..._core.units import show_moment
 from ..config import RANDOM, Job
-from ..stored import Stored
+from ..stored import Stored, short
+from ..words import FAILED, OK
 from .health import Answer
-
-TIMEOUT_SECONDS = 600
 
 
 class Tried(t.NamedTuple):
@@ -43,8 +43,12 @@ class Tried(t.NamedTuple):
     def told(self) -> dict[str, t.Any]:
         """What the report has of it."""
         its = self.backup
-        told: dict[str, t.Any] = {"guest": self.guest, "result": "ok" if self.is_well else "failed"}
-        told |= {} if its is None else {"backup": its.id[:8], "made": its.told()["made"], "consistent": its.consistent}
+        told: dict[str, t.Any] = {"guest": self.guest, "result": OK if self.is_well else FAILED}
+        told |= (
+            {}
+            if its is None
+            else {"backup": short(its.id), "made": show_moment(its.made), "consistent": its.consistent}
+        )
         told |= {"error": self.error} if self.error else {}
         return {
             **told,

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 import typing as t
@@ -17,7 +16,9 @@ from ..._core.units import show_moment
 from ..._host.snapshot import Host
 from ..config import Job
 from ..guests import guests_of
-from ..running import Say
+from ..history import loaded
+from ..running import Say, write_report
+from ..words import FAILED, OK
 from .plan import Tried, merged
 from .trying import drill
 
@@ -42,7 +43,7 @@ def run(job: Job, host: Host, say: Say, guests: t.Collection[str] = (), *, is_na
 def _say(its: Tried, say: Say) -> None:
     if its.is_well:
         seconds = sum(its.seconds.values())
-        say(f"{its.guest}: the backup {its.backup.id[:8] if its.backup else ''} came to life in {seconds:.1f} s")
+        say(f"{its.guest}: the backup {its.backup} came to life in {seconds:.1f} s")
     else:
         say(f"<3>{its.guest}: the drill failed: {its.error}")
     for what in its.left_out:
@@ -51,17 +52,14 @@ def _say(its: Tried, say: Say) -> None:
 
 def _tell(job: Job, began: float, tried: t.Sequence[Tried]) -> None:
     path, now = paths.drill_report(job.name), show_moment(time.time())
-    try:
-        before = json.loads(atomic.read_text(path) or "{}").get("guests")
-    except (ValueError, AttributeError):
-        before = None
+    before = loaded(atomic.read_text(path)).get("guests")
     report = {
         "job": job.name,
         "repository": job.repository,
         "began": show_moment(began),
         "ended": now,
         "seconds": round(time.time() - began, 1),
-        "result": "ok" if all(its.is_well for its in tried) else "failed",
+        "result": OK if all(its.is_well for its in tried) else FAILED,
         "guests": merged(before, tried, now),
     }
-    atomic.write_file(path, json.dumps(report, indent=1) + "\n", mode=0o600)
+    write_report(path, report)

@@ -34,7 +34,7 @@ from .asking import ask_until_well, look_into
 from .health import wanted_of
 from .kinds import SCRATCHES, Scratch
 from .network import Network
-from .plan import TIMEOUT_SECONDS, Tried, picked, scratch_name
+from .plan import Tried, picked, scratch_name
 
 _DRILLS = "drills"
 _MOST_LOG = 1 << 18
@@ -103,8 +103,7 @@ class _Drill:
         self._spent("restore")
         scratch.start()
         try:
-            timeout_seconds = self.job.drill_timeout or TIMEOUT_SECONDS
-            answers = ask_until_well(scratch, manifest.record, seen, self.network, timeout_seconds)
+            answers = ask_until_well(scratch, manifest.record, seen, self.network, self.job.drill_timeout)
             self.tried = self.tried._replace(answers=answers)
             self._spent("boot")
         finally:

@@ -20,6 +20,7 @@ from ..manifest import Manifest
 from ..opened import Opened
 from ..restore.observe import choose, load
 from ..restore.spec import Spec
+from ..stored import short
 from . import guestfish
 from .inner import answers, questions
 from .state import NOTE, FilesState, Part
@@ -61,7 +62,7 @@ def _look_into_machine(spec: Spec, state: FilesState, repository: _Store, manife
     order = sorted(manifest.volumes.values(), key=lambda its: (len(str(its["target"])), str(its["target"])))
     state = state._replace(disks=tuple(os.path.join(state.chosen.folder, its["file"]) for its in order))
     if not state.disks:
-        return state._replace(obstacle=f"the backup {state.chosen.id[:8]} has no disk of {spec.source}")
+        return state._replace(obstacle=f"the backup {short(state.chosen.id)} has no disk of {spec.source}")
     if (package := guestfish.missing()) is not None:
         return state._replace(
             obstacle=f"{spec.source} is a virtual machine, whose file systems are never opened by its host. libguestfs reads them in a machine "

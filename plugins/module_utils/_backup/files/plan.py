@@ -10,7 +10,6 @@ from __future__ import annotations
 from ..._core.decide import Draft, Power
 from ..._core.options import NEVER_PERMITTED
 from ..._core.plan import Plan
-from ..._core.units import show_moment
 from ..._guest.capture import CRASH
 from ..._guest.content import show_copied
 from ..restore.spec import OPTIONS, Spec
@@ -29,14 +28,12 @@ def plan_files(spec: Spec, state: FilesState) -> Plan:
     for path, size in state.sizes.items():
         draft.add(f"paths[{path}]", None, f"{spec.to}{path} ({size} bytes)")
     if state.chosen.consistent == CRASH:
-        draft.plan.warnings.append(
-            f"the backup {state.chosen.id[:8]} of {show_moment(state.chosen.made)} holds what a power cut would have left of {spec.source}"
-        )
+        draft.plan.warnings.append(f"the backup {state.chosen} holds what a power cut would have left of {spec.source}")
     return draft.finish()
 
 
 def _obstacle(spec: Spec, state: FilesState) -> str | None:
-    its = f"the backup {state.chosen.id[:8]} of {show_moment(state.chosen.made)}"
+    its = f"the backup {state.chosen}"
     if state.obstacle is not None:
         return f"paths: {state.obstacle}"
     missing = [path for path, size in state.sizes.items() if size is None]

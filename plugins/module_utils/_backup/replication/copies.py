@@ -13,7 +13,7 @@ import typing as t
 
 from ..._core import atomic
 from ..._core.errors import ObserveError
-from ..._core.units import show_moment
+from ..._core.units import age_of, show_moment
 from ..._host.snapshot import Host
 from ..._storage.choice import drivers_of
 from ..._storage.driver import SEND
@@ -72,7 +72,7 @@ def read_replicas(host: Host) -> list[dict[str, t.Any]]:
             "origin": its.origin,
             "pool": its.pool,
             "made": show_moment(its.manifest.made),
-            "age": max(0, int(now - its.manifest.made)),
+            "age": age_of(its.manifest.made, now),
             "consistent": its.manifest.consistent,
             "bytes": its.manifest.used_bytes,
             "path": its.folder,

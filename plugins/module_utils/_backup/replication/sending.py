@@ -26,10 +26,11 @@ from ..._storage.driver import Sending
 from ..._storage.volume import Volume
 from ..config import Replication
 from ..guests import guests_of
-from ..history import OK, Told
+from ..history import Told
 from ..running import Say, reporting, reporting_guest
 from ..sendable import send_obstacle
 from ..taking import captured
+from ..words import OK
 from .kept import drop, drop_orphans, kept_of
 from .naming import Kept, kept_name, moment_of
 from .stream import parts

@@ -17,7 +17,7 @@ from ..._core.errors import ObserveError
 from ..._host.snapshot import Host
 from ..._storage.driver import KEPT_DISK
 from ..._storage.volume import BLOCK
-from ..stored import Stored
+from ..stored import Stored, short
 from .copies import Copy, copies_of
 from .naming import VOLUMES
 
@@ -57,7 +57,7 @@ class Copies:
 
         :raises ObserveError: when it is gone.
         """
-        its, gone = self._copies().get(backup), f"the copy {backup[:8]} has made room for a newer one. Run again"
+        its, gone = self._copies().get(backup), f"the copy {short(backup)} has made room for a newer one. Run again"
         if its is None:
             raise ObserveError(gone)
         with lock.replicating(f"{its.origin}+{its.manifest.guest}", wait_seconds=_WAIT_SECONDS):

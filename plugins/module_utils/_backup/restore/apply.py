@@ -18,6 +18,7 @@ from ..._snapshot.resource import GuestSnapshot
 from ..._storage.choice import drivers_of
 from ..._storage.driver import Driver
 from ..._storage.volume import Volume
+from ..stored import short
 from .kinds import KINDS
 from .source import load
 from .spec import Spec
@@ -93,7 +94,7 @@ class _Run:
 
     def overwrite(self) -> Steps:
         """What is in the backup becomes a snapshot of the guest, which is brought back to that; what there was is a snapshot, too."""
-        own, name = self._own(), f"restored-{self.state.chosen.id[:8]}"
+        own, name = self._own(), f"restored-{short(self.state.chosen.id)}"
         reverting = own.record.reverting
         if reverting is None or reverting.target != name:
             yield from self._lay_beside(own, name)

@@ -10,9 +10,10 @@ import platform
 import typing as t
 
 from ..._core.errors import ObserveError, SpecError
+from ..._core.units import seconds_of
 from ..._guest.recorded import load_file
 from ..._host.snapshot import Host
-from ..stored import LATEST, Stored, chosen, seconds_of
+from ..stored import LATEST, Stored, chosen
 from .observe import load, power_of
 
 KINDS = {"containers": "container", "vms": "vm"}

@@ -23,7 +23,7 @@ def plan_restore(spec: Spec, state: State) -> Plan:
     if state.is_there:
         return draft.finish()
     before = "absent" if state.power == "absent" else "present"
-    its = f"the {'copy' if spec.replica else 'backup'} {state.chosen.id[:8]} of {show_moment(state.chosen.made)}"
+    its = f"the {'copy' if spec.replica else 'backup'} {state.chosen}"
     if state.obstacle is not None or state.manifest is None:
         draft.add("state", before, "restored", permit=NEVER_PERMITTED, reason=f"state: {state.obstacle}")
         return draft.finish()

@@ -12,8 +12,9 @@ import typing as t
 
 from ..._core.errors import SpecError, bad_value
 from ..._core.options import ITEM_NAME, LINE, LINK_NAME, NAME, PATH, TASK, Check, Option, Options, each
+from ..._core.units import seconds_of
 from ..._guest.options import FORCE_STOP, SHUTDOWN_TIMEOUT, words
-from ..stored import LATEST, seconds_of
+from ..stored import LATEST
 
 ALLOW = ("overwrite",)
 _ID = re.compile(r"[0-9a-f]{8,64}")

@@ -18,12 +18,12 @@ from ..._core.options import split
 from ..._core.plan import Change, Plan, Step
 from ..._host.systemd import has_systemd
 from ..._run.packing import packed
-from ..config import SCHEMA
+from ..config import AREAS, JOBS, REPLICATIONS, REPOSITORIES, SCHEMA
 from ..replication.kept import drop, kept_of
 from .observe import contents_of, files_for
 from .packing import load
 from .plan import after_all
-from .spec import AREAS, JOBS, REPLICATIONS, REPOSITORIES, SECRETS, Spec
+from .spec import SECRETS, Spec
 from .state import State
 from .units import FOLDER, PROGRAM, all_names, texts, timers
 

@@ -11,18 +11,14 @@ import os
 import typing as t
 
 from ..._core import atomic, command, paths
-from ..._core.errors import HybridError, ObserveError
+from ..._core.errors import HybridError
 from ..._host.snapshot import Host
 from ..._host.systemd import has_systemd, is_started
 from ..._run.packing import packed
-from ..config import job_of
+from ..config import JOBS, REPLICATIONS, REPOSITORIES, job_of, keep_of, read
 from .packing import load
 from .spec import (
-    AREAS,
-    JOBS,
     LOCAL,
-    REPLICATIONS,
-    REPOSITORIES,
     S3,
     SCHEDULES,
     SECRETS,
@@ -39,7 +35,7 @@ def observe(spec: Spec, host: Host) -> State:
 
     :raises ObserveError:
     """
-    data = _read()
+    data = read(atomic.read_text(paths.BACKUP_CONFIG))
     repositories = {name: {**its, **_secrets(name)} for name, its in data[REPOSITORIES].items()}
     jobs, replications = (
         {name: {key: _value(it) for key, it in its.items()} for name, its in data[area].items()}
@@ -65,6 +61,7 @@ def observe(spec: Spec, host: Host) -> State:
         unreachable=_unreachable(spec, repositories),
         mute=_mute(spec, host),
         unsendable=_unsendable(spec, host),
+        unkept=_unkept(spec, jobs, repositories, host),
     )
 
 
@@ -86,18 +83,6 @@ def contents_of(values: t.Mapping[str, t.Any]) -> dict[str, str]:
     credentials = credentials_of(values)
     secrets = {key: values[key] for key in SECRETS if key in values and key != "password"}
     return {**found, "secrets": json.dumps(secrets) + "\n", **({"credentials": credentials} if credentials else {})}
-
-
-def _read() -> dict[str, t.Any]:
-    text = atomic.read_text(paths.BACKUP_CONFIG)
-    if text is None:
-        return {area: {} for area in AREAS}
-    try:
-        data = json.loads(text)
-        # A file of an earlier version has no replications.
-        return {area: dict(data[area] if area != REPLICATIONS else data.get(area, {})) for area in AREAS}
-    except (ValueError, KeyError, TypeError) as exc:
-        raise ObserveError(f"{paths.BACKUP_CONFIG} cannot be read: {exc}. Move it away, and run again") from exc
 
 
 def _value(value: t.Any) -> t.Any:
@@ -149,6 +134,25 @@ def _mute(spec: Spec, host: Host) -> dict[str, tuple[str, ...]]:
 
     found = {its.name: mute(job_of(its.name, its.values, {}), host) for its in wanted}
     return {job: guests for job, guests in found.items() if guests}
+
+
+def _unkept(
+    spec: Spec,
+    jobs: t.Mapping[str, t.Mapping[str, t.Any]],
+    repositories: t.Mapping[str, t.Mapping[str, t.Any]],
+    host: Host,
+) -> dict[str, str]:
+    """See ``unkept.told_of``."""
+    found = {}
+    for its in spec.jobs:
+        before = jobs.get(its.name, {})
+        if not its.is_wanted or keep_of(its.values) == keep_of(before):
+            continue
+        from .unkept import told_of  # most runs change nothing of that
+
+        job = job_of(its.name, its.values, repositories.get(str(its.get("repository")), {}))
+        found[its.name] = told_of(job, before, host)
+    return {job: told for job, told in found.items() if told is not None}
 
 
 def _unreachable(spec: Spec, known: t.Mapping[str, t.Any]) -> dict[str, str]:

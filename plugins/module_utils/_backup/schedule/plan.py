@@ -12,8 +12,9 @@ import typing as t
 from ..._core.decide import Draft, Power
 from ..._core.options import NEVER_PERMITTED, Item
 from ..._core.plan import Plan
+from ..config import AREAS, JOBS, REPLICATIONS, REPOSITORIES, keep_of
 from ..drill.health import MUTE
-from .spec import AREAS, JOBS, OPTIONS, REPLICATIONS, REPOSITORIES, SCHEDULES, SECRETS, Spec
+from .spec import OPTIONS, SCHEDULES, SECRETS, Spec
 from .state import State
 
 # Of backups in a repository to which this host can only add.
@@ -53,6 +54,7 @@ def plan_backups(spec: Spec, state: State) -> Plan:
         for job, guests in state.mute.items()
         for guest in guests
     ]
+    draft.plan.warnings += [f"jobs[{job}].keep: {told}" for job, told in state.unkept.items()]
     return draft.finish()
 
 
@@ -111,6 +113,8 @@ def _obstacle(area: str, its: Item, spec: Spec, state: State) -> str | None:
         for guest in its.get("guests") or ():
             if guest in state.unsendable:
                 return f".guests: {state.unsendable[guest]}"
+    elif spec.targets is not None and (strangers := sorted({*its.get("notify", ())} - {*spec.targets})):
+        return f".notify: there is no target {strangers[0]}. Declare it in hypervisor_notify"
     elif its.get("repository") not in after[REPOSITORIES]:
         return f".repository: there is no repository {its.get('repository')}. Declare it too"
     elif after[REPOSITORIES][its.get("repository")].get("append_only") and _keeps(its.values):
@@ -126,7 +130,7 @@ def _obstacle(area: str, its: Item, spec: Spec, state: State) -> str | None:
 
 def _keeps(job: t.Mapping[str, t.Any]) -> bool:
     """Whether *job* lets go of what it does not keep."""
-    return any(key.startswith("keep.") and value for key, value in job.items())
+    return any(keep_of(job).values())
 
 
 def _obstacle_to_removal(area: str, name: str, spec: Spec, state: State) -> str | None:

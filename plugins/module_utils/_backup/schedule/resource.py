@@ -13,10 +13,11 @@ from ..._core.converge import OutsideLayout, Work
 from ..._core.plan import Change, Plan, Step
 from ..._core.reference import Reference, ReferenceKind
 from ..._host.snapshot import Host
+from ..config import AREAS
 from .observe import observe
 from .plan import plan_backups, shown
 from .sheet import sheet_of
-from .spec import AREAS, Spec, parse
+from .spec import Spec, parse
 from .state import State
 
 # Nothing but a run on it locks it.

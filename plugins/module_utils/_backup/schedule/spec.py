@@ -18,6 +18,7 @@ from ..._core.options import (
     NAME,
     PATH,
     SECRET,
+    TASK,
     Item,
     Option,
     Options,
@@ -27,8 +28,8 @@ from ..._core.options import (
     matching,
     number,
 )
-from ..._guest.capture import MODES, SNAPSHOT
-from ..config import PICKS
+from ..._guest.capture import MODES
+from ..config import AREAS, JOBS, PICKS, REPLICATIONS, REPOSITORIES, Job, Replication
 from ..retention import WORDS
 
 LOCAL, SFTP, REST, S3 = "local", "sftp", "rest", "s3"
@@ -47,10 +48,12 @@ _NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     REST: (("url",), ("username", "login_password")),
     S3: (("url", "access_key", "secret_key"), ()),
 }
-REPOSITORIES, JOBS, REPLICATIONS = "repositories", "jobs", "replications"
-AREAS = (REPOSITORIES, JOBS, REPLICATIONS)
 # What an item of a list cannot be without.
 _NEEDED = {JOBS: ("repository", "schedule"), REPLICATIONS: ("host", "pool", "schedule")}
+
+
+# A new item has them written out. What else is not written of a job is left to the program.
+_JOB, _REPLICATION = Job._field_defaults, Replication._field_defaults
 
 
 def _row(path: str, type: str = "str", *arguments: t.Any, **more: t.Any) -> Option:
@@ -58,6 +61,7 @@ def _row(path: str, type: str = "str", *arguments: t.Any, **more: t.Any) -> Opti
 
 
 OPTIONS = Options(
+    Option("targets", "list", each(ITEM_NAME), home=TASK),
     _row("repositories[]", "item", ITEM_NAME),
     _row("repositories[].type", choices=TYPES),
     _row("repositories[].path", check=PATH),
@@ -77,9 +81,10 @@ OPTIONS = Options(
     _row("jobs[].tags", "list", _NAMES, show=listed),
     _row("jobs[].exclude", "list", _NAMES, show=listed),
     _row("jobs[].schedule", check=LINE),
-    _row("jobs[].mode", choices=MODES, create=SNAPSHOT),
+    _row("jobs[].mode", choices=MODES, create=_JOB["mode"]),
     *(_row(f"jobs[].keep.{word}", "int", _COUNT) for word in WORDS),
     _row("jobs[].bandwidth", "int", number(1, 10_000_000)),
+    _row("jobs[].notify", "list", each(ITEM_NAME, sorts=True), show=listed),
     _row("jobs[].verify.schedule", check=LINE),
     _row("jobs[].verify.percent", "int", number(1, 100)),
     _row("jobs[].drill.schedule", check=LINE),
@@ -91,26 +96,29 @@ OPTIONS = Options(
     _row("replications[].tags", "list", _NAMES, show=listed),
     _row("replications[].exclude", "list", _NAMES, show=listed),
     _row("replications[].host", check=_HOST),
-    _row("replications[].port", "int", number(1, 65535), create=22),
-    _row("replications[].user", check=_USER, create="root"),
+    _row("replications[].port", "int", number(1, 65535), create=_REPLICATION["port"]),
+    _row("replications[].user", check=_USER, create=_REPLICATION["user"]),
     _row("replications[].pool", check=ITEM_NAME),
     _row("replications[].schedule", check=LINE),
-    _row("replications[].keep", "int", number(1, 1000), create=1),
+    _row("replications[].keep", "int", number(1, 1000), create=_REPLICATION["keep"]),
     _row("replications[].bandwidth", "int", number(1, 10_000_000)),
 )
 ARGUMENTS = OPTIONS.arguments()
 CONSTRAINTS: dict[str, t.Any] = {}
 # The times at which units start.
 SCHEDULES = ("schedule", "verify.schedule", "drill.schedule")
-SECRETS = ("password", "login_password", "secret_key")
+SECRETS = tuple(key for key, row in OPTIONS.lists[REPOSITORIES].items() if row.secret)
 
 
 class Spec(t.NamedTuple):
-    """The *repositories*, *jobs* and *replications* that were written, each with all that it is; one that shall go is not wanted."""
+    """The *repositories*, *jobs* and *replications* that were written, each with all that it is; one that shall go is not wanted. *targets* are
+    those that the host tells what happens, ``None`` where that was not written.
+    """
 
     repositories: tuple[Item, ...] = ()
     jobs: tuple[Item, ...] = ()
     replications: tuple[Item, ...] = ()
+    targets: tuple[str, ...] | None = None
 
     def items(self) -> t.Iterator[tuple[str, Item]]:
         """Each with the list that it is in."""
@@ -135,7 +143,7 @@ def parse(params: t.Mapping[str, t.Any]) -> Spec:
             for key in keys if its.is_wanted else ():
                 if its.get(key) is None:
                     raise SpecError(f"{area}[{its.name}].{key}: is needed", key=f"{area}[{its.name}].{key}")
-    return Spec(**found)
+    return Spec(**found, targets=declared.values.get("targets"))
 
 
 def _check_repository(its: Item) -> None:

@@ -18,7 +18,8 @@ class State(t.NamedTuple):
     *broken* are the names of those whose files and units are not as they were written; not *has_program*: the program is missing, or of
     another version. *problems* say of schedules, by their text, what systemd has against them. *unreachable* says of new local repositories, by
     name, why they cannot be where they shall; *unsendable* says of guests of the host why they cannot be replicated. *mute* has the guests, by
-    the job whose drills try them, of which none could tell whether they are well.
+    the job whose drills try them, of which none could tell whether they are well. *unkept* says of jobs that keep otherwise what the next run
+    lets go of.
     """
 
     repositories: Things = {}
@@ -31,3 +32,4 @@ class State(t.NamedTuple):
     unreachable: t.Mapping[str, str] = {}
     mute: t.Mapping[str, tuple[str, ...]] = {}
     unsendable: t.Mapping[str, str] = {}
+    unkept: t.Mapping[str, str] = {}

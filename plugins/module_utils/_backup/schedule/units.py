@@ -12,24 +12,17 @@ from __future__ import annotations
 import typing as t
 
 from ..._core import paths
-from .spec import JOBS, REPLICATIONS
+from ..._core.paths import BACKUP_UNIT, DRILL_UNIT, REPLICATION_UNIT, VERIFY_UNIT
+from ..config import REPLICATIONS
 
 FOLDER = "/etc/systemd/system"
 _MARK = "# Written by homelab.hybrid (hypervisor_backup_jobs, hypervisor_replication_jobs)."
-PROGRAM = paths.PROGRAMS + "/homelab-hybrid-backup"
-_RUN, _VERIFY, _DRILL = "homelab-hybrid-backup", "homelab-hybrid-backup-verify", "homelab-hybrid-backup-drill"
-_REPLICATE = "homelab-hybrid-replicate"
-_BY_AREA = {JOBS: _RUN, REPLICATIONS: _REPLICATE}
+PROGRAM = f"{paths.PROGRAMS}/{BACKUP_UNIT}"
 
 
-def timer_of(job: str, area: str = JOBS) -> str:
-    """The file of the timer of *job*, of that list."""
-    return f"{FOLDER}/{_BY_AREA[area]}@{job}.timer"
-
-
-def service_of(job: str, area: str = JOBS) -> str:
-    """The unit that runs *job*."""
-    return f"{_BY_AREA[area]}@{job}.service"
+def timer_of(job: str, unit: str = BACKUP_UNIT) -> str:
+    """The file of the timer of *unit* for *job*."""
+    return f"{FOLDER}/{unit}@{job}.timer"
 
 
 def timers(units: t.Mapping[str, str]) -> list[str]:
@@ -39,7 +32,7 @@ def timers(units: t.Mapping[str, str]) -> list[str]:
 
 def all_names(area: str, job: str) -> list[str]:
     """All units that a job of that list may have."""
-    names = (_REPLICATE,) if area == REPLICATIONS else (_RUN, _VERIFY, _DRILL)
+    names = (REPLICATION_UNIT,) if area == REPLICATIONS else (BACKUP_UNIT, VERIFY_UNIT, DRILL_UNIT)
     return [f"{name}@{job}.{suffix}" for name in names for suffix in ("timer", "service")]
 
 
@@ -48,23 +41,23 @@ def texts(area: str, job: str, values: t.Mapping[str, t.Any], files: t.Mapping[s
     if area == REPLICATIONS:
         told = f"Replicate guests ({job})"
         return {
-            f"{_REPLICATE}@{job}.service": _service(told, f"replicate {job}", "", is_long=True),
-            f"{_REPLICATE}@{job}.timer": _timer(told, values["schedule"]),
+            f"{REPLICATION_UNIT}@{job}.service": _service(told, f"replicate {job}", "", is_long=True),
+            f"{REPLICATION_UNIT}@{job}.timer": _timer(told, values["schedule"]),
         }
     # What systemd hands over is in a memory of the unit's own, also where the file is encrypted one day.
     load = "".join(f"LoadCredential={name}:{path}\n" for name, path in files.items())
     found = {
-        f"{_RUN}@{job}.service": _service(f"Back up guests ({job})", f"run {job}", load, is_long=True),
-        f"{_RUN}@{job}.timer": _timer(f"Back up guests ({job})", values["schedule"]),
+        f"{BACKUP_UNIT}@{job}.service": _service(f"Back up guests ({job})", f"run {job}", load, is_long=True),
+        f"{BACKUP_UNIT}@{job}.timer": _timer(f"Back up guests ({job})", values["schedule"]),
     }
     if values.get("verify.schedule"):
         told = f"Read a share of the backups ({job})"
-        found[f"{_VERIFY}@{job}.service"] = _service(told, f"verify {job}", load, is_long=False)
-        found[f"{_VERIFY}@{job}.timer"] = _timer(told, values["verify.schedule"])
+        found[f"{VERIFY_UNIT}@{job}.service"] = _service(told, f"verify {job}", load, is_long=False)
+        found[f"{VERIFY_UNIT}@{job}.timer"] = _timer(told, values["verify.schedule"])
     if values.get("drill.schedule"):
         told = f"Try backups by starting them ({job})"
-        found[f"{_DRILL}@{job}.service"] = _service(told, f"drill {job}", load, is_long=True)
-        found[f"{_DRILL}@{job}.timer"] = _timer(told, values["drill.schedule"])
+        found[f"{DRILL_UNIT}@{job}.service"] = _service(told, f"drill {job}", load, is_long=True)
+        found[f"{DRILL_UNIT}@{job}.timer"] = _timer(told, values["drill.schedule"])
     return found
 
 

@@ -47,7 +47,8 @@ JOB = {
     "began": "2026-11-28T02:30:01Z",
     "seconds": 70.0,
     "due": "2026-11-29T02:30:00Z",
-    "verify": {"result": "ok", "when": "2026-11-28T05:00:00Z"},
+    "verify": {"result": "ok", "when": "2026-11-28T05:00:00Z", "due": "2026-11-29T02:30:00Z"},
+    "drill": {"result": None, "began": None, "due": "2026-11-29T02:30:00Z"},
 }
 
 
@@ -86,10 +87,13 @@ def test_what_a_host_knows_is_read_by_prometheus() -> None:
         {("web", "nightly"): 41.5},
     )
     assert found["drill_timestamp_seconds"] == {("web", "nightly"): 1795838400}
-    assert found["job_due_timestamp_seconds"] == {("nightly", "nas"): 1795919400}
+    for what in ("job", "verify", "drill"):
+        assert found[f"{what}_due_timestamp_seconds"] == {("nightly", "nas"): 1795919400}
 
 
-@pytest.mark.parametrize("jobs", [[], [{**JOB, **dict.fromkeys(("result", "began", "seconds", "due", "verify"))}]])
+@pytest.mark.parametrize(
+    "jobs", [[], [{**JOB, **dict.fromkeys(("result", "began", "seconds", "due", "verify", "drill"))}]]
+)
 def test_what_is_not_known_is_not_measured(jobs: list[dict[str, t.Any]]) -> None:
     assert set(read(seen([BARE], jobs))) == {"guest_ok", "guest_jobs"}
 

@@ -61,10 +61,12 @@ def test_a_kept_snapshot_says_of_what_it_is() -> None:
 
 def test_a_job_is_of_the_guests_that_a_backup_would_be_of() -> None:
     declared = {"spare": {**WRITTEN, "tags": ["a"], "exclude": ["db"], "keep": 3}}
-    job = load(json.dumps({"schema": 1, "jobs": {}, "replications": declared})).replications["spare"]
+    job = load(json.dumps({"schema": 1, "repositories": {}, "jobs": {}, "replications": declared})).replications[
+        "spare"
+    ]
     assert job.wants("web", ["a"]) and not job.wants("web", []) and not job.wants("db", ["a"])
     assert (job.host, job.port, job.user, job.pool, job.keep) == ("pve2", 22, "root", "far", 3)
-    assert not load(None).replications and not load('{"schema": 1, "jobs": {}}').replications
+    assert not load(None).replications and not load('{"schema": 1, "repositories": {}, "jobs": {}}').replications
     with pytest.raises(ObserveError, match="has schema 99"):
         load('{"schema": 99}')
 

@@ -8,7 +8,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.homelab.hybrid.plugins.module_utils._backup.retention import beyond
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.config import Job
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.retention import beyond, unkept
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup.stored import Stored
 
 UTC = datetime.UTC
@@ -87,3 +88,14 @@ def test_a_day_is_one_of_the_host() -> None:
     east = datetime.timezone(datetime.timedelta(hours=1))
     assert [its.id for its in beyond(backups, {"daily": 2}, UTC)] == ["2026-11-02T22:30"]
     assert beyond(backups, {"daily": 2}, east) == []
+
+
+def test_a_job_lets_go_of_what_it_made_of_its_guests_on_its_host_alone() -> None:
+    its = [made(moment) for moment in ("2026-11-02T02:00", "2026-11-03T02:00", "2026-11-04T02:00", "2026-11-05T02:00")]
+    others = [its[0]._replace(id=key, **{key: "other"}) for key in ("guest", "job", "host")]
+    job, now = Job("nightly", "disk", keep={"last": 1}), made("2026-11-04T03:00").made
+    # The newest was made while the clock was ahead.
+    assert unkept([*its, *others], job, ["web", "db"], "alpha", now) == [its[1], its[0]]
+    assert (
+        unkept(its, job, ["db"], "alpha", now) == [] and unkept(its, job._replace(keep={}), ["web"], "alpha", now) == []
+    )

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._backup import seen
-from ansible_collections.homelab.hybrid.plugins.module_utils._backup.stored import seconds_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
+from ansible_collections.homelab.hybrid.plugins.module_utils._core.units import seconds_of
 from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 
 pytestmark = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd says when a job is due")
@@ -176,7 +176,36 @@ def test_a_reading_of_the_repository_is_told(host: Host) -> None:
         "error": "pack 1234",
     }
     Path(paths.verify_report("nightly")).write_text(json.dumps(verify), encoding="utf-8")
-    assert nightly(host)["verify"] == verify
+    assert nightly(host)["verify"] == {**verify, "due": None, "overdue": False}
+
+
+@pytest.mark.parametrize(
+    ("began", "now", "due", "is_overdue"),
+    [
+        (None, "2026-11-01T00:00:00Z", "2026-11-01T05:00:00Z", False),
+        (None, "2026-11-01T06:01:00Z", "2026-11-01T05:00:00Z", True),
+        ("2026-11-22T05:00:01Z", "2026-11-28T12:00:00Z", "2026-11-29T05:00:00Z", False),
+        ("2026-11-15T05:00:01Z", "2026-11-28T12:00:00Z", "2026-11-22T05:00:00Z", True),
+    ],
+)
+def test_a_reading_and_a_drill_that_did_not_take_place_are_overdue(
+    host: Host, began: str | None, now: str, due: str, is_overdue: bool
+) -> None:
+    weekly = {"verify.schedule": "Sun 05:00", "drill.schedule": "Sun 05:00"}
+    jobs({"nightly": {"repository": "disk", "schedule": "*-*-* 02:30", "notify": ["phone"], **weekly}})
+    if began is not None:
+        for path, key in ((paths.verify_report("nightly"), "when"), (paths.drill_report("nightly"), "began")):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(json.dumps({key: began, "result": "ok"}), encoding="utf-8")
+    (its,) = seen.read_backups(host, seconds_of(now))["backup_jobs"]
+    assert its["notify"] == ["phone"]
+    for key in ("verify", "drill"):
+        assert (its[key]["due"], its[key]["overdue"]) == (due, is_overdue), key
+    assert (its["verify"]["when"], its["drill"]["began"]) == (began, began)
+
+
+def test_a_job_without_them_has_neither(host: Host) -> None:
+    assert (nightly(host)["verify"], nightly(host)["drill"]) == (None, None)
 
 
 REPLICATED = {"guest": "web", "result": "ok", "when": "2026-11-28T02:00:01Z", "made": "2026-11-28T02:00:00Z"}
@@ -203,7 +232,12 @@ def test_the_age_of_the_copy_on_another_host_is_told(
     age: int | None,
 ) -> None:
     job = {"host": "pve2", "pool": "main", "schedule": "hourly"}
-    declared = {"schema": 1, "jobs": {}, "replications": {"spare": job, "other": {**job, "guests": ["mail"]}}}
+    declared = {
+        "schema": 1,
+        "repositories": {},
+        "jobs": {},
+        "replications": {"spare": job, "other": {**job, "guests": ["mail"]}},
+    }
     Path(paths.BACKUP_CONFIG).write_text(json.dumps(declared), encoding="utf-8")
     for name in ("spare", "other"):
         (tmp_path / f"{name}.timer").touch()

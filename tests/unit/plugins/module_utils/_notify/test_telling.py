@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.homelab.hybrid.plugins.module_utils._notify.conditions import (
     Condition,
     Pool,
+    Went,
     of_drift,
     of_drills,
     of_jobs,
@@ -18,25 +19,26 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._notify.conditions 
     of_switch,
     of_units,
 )
-from ansible_collections.homelab.hybrid.plugins.module_utils._notify.telling import notice_for, subject_of
+from ansible_collections.homelab.hybrid.plugins.module_utils._notify.telling import Target, notice_for, subject_of
 
 HOUR, DAY = 3600.0, 86400.0
 FULL = Condition("pool main", "The storage pool main fills up")
 BACK = Condition("switch 1", "The change was taken back", happened=True)
-RAN = {"nightly": ("2026-11-28T02:31:00Z", "nightly went well")}
+RAN = {"nightly": Went("2026-11-28T02:31:00Z", "nightly went well")}
 
 
 class Ear:
     """A target that hears all that it is told."""
 
-    def __init__(self, *on: str) -> None:
+    def __init__(self, *on: str, name: str = "ear") -> None:
         self.on = on
+        self.name = name
         self.memory: dict[str, t.Any] = {}
 
-    def hears(
-        self, now: float, *conditions: Condition, well: t.Mapping[str, tuple[str, str]] | None = None
-    ) -> list[str]:
-        notice, self.memory = notice_for(self.on, conditions, well or {}, self.memory, now)
+    def hears(self, now: float, *conditions: Condition, well: t.Mapping[str, Went] | None = None) -> list[str]:
+        notice, self.memory = notice_for(
+            Target(self.on, self.name, ("ear", "phone")), conditions, well or {}, self.memory, now
+        )
         return notice.lines if notice else []
 
 
@@ -82,14 +84,33 @@ def test_what_was_not_delivered_is_told_by_the_next_look() -> None:
 def test_a_run_that_went_well_is_told_to_who_asked_for_it_and_once() -> None:
     ear, other = Ear("success"), Ear("failure")
     assert ear.hears(0.0, well=RAN) == []  # it ran before anybody asked
-    later = {"nightly": ("2026-11-29T02:31:00Z", "nightly went well again")}
+    later = {"nightly": Went("2026-11-29T02:31:00Z", "nightly went well again")}
     assert ear.hears(DAY, FULL, well=later) == ["nightly went well again"]
     assert ear.hears(DAY + HOUR, well=later) == []
     assert other.hears(0.0, well=RAN) == [] and other.hears(DAY, well=later) == []
 
 
+def test_what_is_for_some_is_told_to_none_but_them() -> None:
+    ear, phone = Ear("failure", "success"), Ear("failure", "success", name="phone")
+    its = FULL._replace(to=frozenset(["phone", "gone"]))
+    assert ear.hears(0.0, BACK, its) == [BACK.text] and phone.hears(0.0, BACK, its) == [FULL.text, BACK.text][::-1]
+    ran = {"nightly": Went("2026-11-29T02:31:00Z", "nightly went well", its.to)}
+    assert ear.hears(HOUR, BACK, well=ran) == []
+    assert phone.hears(HOUR, BACK, well=ran) == [f"Over: {FULL.text}", "nightly went well"]
+
+
+def test_what_is_for_a_target_that_is_gone_is_told_to_all() -> None:
+    assert Ear("failure").hears(0.0, FULL._replace(to=frozenset(["gone"]))) == [FULL.text]
+
+
+def test_who_hears_no_more_of_what_lasts_is_not_told_that_it_is_over() -> None:
+    ear = Ear("failure")
+    assert ear.hears(0.0, FULL) == [FULL.text]
+    assert ear.hears(HOUR, FULL._replace(to=frozenset(["phone"]))) == []
+
+
 def test_the_subject_names_the_host_and_how_much_there_is() -> None:
-    notice, dummy = notice_for(["failure"], [FULL, BACK], {}, {}, 0.0)
+    notice, dummy = notice_for(Target(["failure"]), [FULL, BACK], {}, {}, 0.0)
     assert notice is not None and notice.word == "failure"
     assert subject_of(notice, "alpha") == "alpha: The storage pool main fills up (and 1 more)"
 
@@ -114,12 +135,24 @@ JOB: dict[str, t.Any] = {
         ({"overdue": True, "due": "T1", "began": "T0"}, "backup nightly overdue", "ran last at T0"),
         ({"verify": {"result": "failed", "when": "T", "error": "pack 12"}}, "verify nightly failed", "pack 12"),
         ({"verify": {"result": "ok"}}, None, ""),
+        ({"verify": {"overdue": True, "due": "T1", "when": None}}, "verify nightly overdue", "T1, and was never done"),
+        ({"drill": {"overdue": True, "due": "T1", "began": "T0"}}, "drill nightly overdue", "was done last at T0"),
+        ({"drill": {"overdue": False, "result": "failed", "began": "T0"}}, None, ""),
     ],
 )
 def test_what_is_wrong_of_a_job(job: dict[str, t.Any], key: str | None, says: str) -> None:
     found = list(of_jobs([{**JOB, **job}]))
     assert [its.key for its in found] == ([key] if key else [])
     assert all(says in its.text for its in found)
+
+
+def test_all_of_a_job_is_for_whom_it_names() -> None:
+    late = {"overdue": True, "due": "T1", "when": None, "began": None}
+    wrong = {"result": "failed", "error": "away", "notify": ["phone"], **dict.fromkeys(("verify", "drill"), late)}
+    assert [its.to for its in of_jobs([{**JOB, **wrong}])] == [frozenset(["phone"])] * 3
+    drill = {"guest": "web", "drill": {"job": "nightly", "result": "failed", "error": "no answer"}}
+    assert [its.to for its in of_drills([drill], [{**JOB, "notify": ["phone"]}])] == [frozenset(["phone"])]
+    assert [its.to for its in of_drills([drill])] == [frozenset()]
 
 
 def test_a_replication_that_did_not_run_is_told_as_one() -> None:

@@ -52,6 +52,20 @@ def test_a_job_that_stands_is_named_before_its_repository_becomes_append_only() 
     assert planned(State(repositories={"nas": REST}, jobs={"nightly": JOB}, has_program=True))[1] == []
 
 
+def test_a_target_that_is_not_declared_is_no_one_to_tell() -> None:
+    params: dict[str, t.Any] = {"repositories": [{"name": "nas", **REST}]}
+    params["jobs"] = [{"name": "nightly", **JOB, "notify": ["phone", "mail"]}]
+    assert not plan_backups(parse(params), State(has_program=True)).refused
+    assert not plan_backups(parse({**params, "targets": ["mail", "phone", "chat"]}), State(has_program=True)).refused
+    (refused,) = plan_backups(parse({**params, "targets": ["mail"]}), State(has_program=True)).refused
+    assert refused.reason == "jobs[nightly].notify: there is no target phone. Declare it in hypervisor_notify"
+
+
+def test_what_the_next_run_lets_go_of_is_said_before() -> None:
+    state = State(repositories={"nas": REST}, jobs={"nightly": JOB}, has_program=True, unkept={"nightly": "it goes"})
+    assert planned(state, append_only=False, keep={"last": 1})[2] == ["jobs[nightly].keep: it goes"]
+
+
 def test_a_job_knows_of_its_repository() -> None:
     data = {"schema": 1, "repositories": {"nas": {"append_only": True}, "disk": {}}, "jobs": {}}
     data["jobs"] = {"a": {"repository": "nas"}, "b": {"repository": "disk"}, "c": {"repository": "none"}}
