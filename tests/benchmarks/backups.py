@@ -209,8 +209,9 @@ def inside(name: str, script: str) -> None:
 def in_this_process() -> None:
     """What the program on the host does, where one can see what it asks of libvirt."""
     its = load(atomic.read_text(paths.BACKUP_CONFIG)).backups[backups.JOB]
-    if not running.run(its, Host(), lambda line: None):
-        raise SystemExit(f"the backup failed: {backups.report()}")
+    is_well = running.run(its, Host(), lambda line: None)
+    if not is_well or backups.report()["guests"][0]["consistent"] != "application":
+        raise SystemExit(f"no backup of a machine that was frozen: {backups.report()}")
 
 
 def frozen(work: t.Callable[[], object]) -> float:
