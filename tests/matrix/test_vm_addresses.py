@@ -86,7 +86,9 @@ def card(ip: str | None = None, **keys: t.Any) -> dict[str, t.Any]:
 
 
 def machine(state: str = "stopped", **params: t.Any) -> dict[str, t.Any]:
-    return {"name": NAME, "state": state, **PAPER, **params}
+    """One without a link: the firmware of a machine that has nothing else to start asks for an address by itself."""
+    networks = [{"link": "down", **network} for network in params.pop("networks", ())]
+    return {"name": NAME, "state": state, **PAPER, **params, **({"networks": networks} if networks else {})}
 
 
 def recorded(name: str = NAME) -> dict[str, t.Any]:

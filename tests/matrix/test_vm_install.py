@@ -170,7 +170,7 @@ def test_a_kernel_of_the_host_is_booted_for_the_installation_alone(folder: Path,
 
 def test_only_the_user_of_qemu_reads_the_answer(folder: Path, kernel_medium: Path) -> None:
     """While it is at work; it waits for a mirror, and what it says of it is in the error."""
-    params = machine(media=str(kernel_medium), answer="kickstart", answer_text="wait and fail", timeout=15)
+    params = machine(media=str(kernel_medium), answer="kickstart", answer_text="wait and fail", timeout=45)
     run = converge_now(VM, params)
     assert run.error is not None and "no mirror answers" in run.error.message, run.error
     assert run.changed and not [change.path for change in run.plan.changes if change.path == "install" and change.done]
