@@ -14,13 +14,21 @@ import lxml.html
 
 # Of the setting preferredColorScheme in blink.
 SCHEMES = {"dark": 0, "light": 1}
+# No window of it is narrower, but what is shown in a frame is.
+LEAST_WIDTH = 500
+FRAME = """<!DOCTYPE html>
+<body style="margin: 0">
+<iframe src="framed.html" style="border: 0; width: {width}px; height: {height}px"
+  onload="document.title = this.contentDocument.documentElement.scrollWidth"></iframe>
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Browser:
-    """Its profile lies in *folder*. *names* are the names that it knows, each with an address."""
+    """Its profile lies in *folder*, and its pictures in *pictures*. *names* are the names that it knows, each with an address."""
 
     folder: Path
+    pictures: Path
     names: t.Mapping[str, str]
 
     def page(self, url: str) -> lxml.html.HtmlElement:
@@ -29,10 +37,23 @@ class Browser:
 
     def picture(self, url: str, name: str, *, scheme: str = "light", width: int = 1200, height: int = 1400) -> Path:
         """How it looks."""
-        path = self.folder / f"{name}.png"
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        path = self.pictures / f"{name}.png"
+        if width < LEAST_WIDTH:
+            url = self._framed(url, width, height)
         look = (f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}", f"--window-size={width},{height}")
         self._run(url, f"--screenshot={path}", "--hide-scrollbars", *look)
         return path
+
+    def width(self, url: str, screen: int) -> int:
+        """How wide the page is on a screen of that width: wider where one has to move it aside to read it."""
+        return int(self.page(self._framed(url, screen, 1400)).findtext(".//title") or 0)
+
+    def _framed(self, url: str, width: int, height: int) -> str:
+        (self.folder / "framed.html").write_text(self._run(url, "--dump-dom"), encoding="utf-8")
+        frame = self.folder / "frame.html"
+        frame.write_text(FRAME.format(width=width, height=height), encoding="utf-8")
+        return frame.as_uri()
 
     def _run(self, url: str, *argv: str) -> str:
         rules = ", ".join(f"MAP {name} {address}" for name, address in self.names.items())
@@ -40,6 +61,7 @@ class Browser:
         always = (
             *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"),
             *("--disable-background-networking", "--ignore-certificate-errors", f"--host-resolver-rules={rules}"),
+            "--allow-file-access-from-files",
         )
         argv = ("chromium", *always, f"--user-data-dir={self.folder / 'profile'}", *argv, url)
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)

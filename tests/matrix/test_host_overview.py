@@ -72,10 +72,14 @@ def test_who_is_told_is_declared_mended_and_taken_back() -> None:
 
 @backups.ON_ONE_POOL
 def test_a_guest_is_told_what_its_host_knows_of_it(pool: str) -> None:
-    ct.make(state="started", networks=[ct.LAN], memory="64MiB", autostart=False)
+    root = {"pool": ct.POOL, "size": "64MiB"}
+    ct.make(state="started", networks=[ct.LAN], memory="64MiB", autostart=False, rootfs=root)
     converge_now(OVERVIEW, TOLD)
+    (ct.rootfs() / "written").write_bytes(b"x" * (8 << 20))
+    counted = ct.run("btrfs", "qgroup", "show", "--sync", "--raw", "-f", str(ct.rootfs())).splitlines()[-1].split()[1]
     program("tell")
     its = told()
+    assert its["disk"] == 64 << 20 and abs(its["disk_used"] - int(counted)) < 1 << 20 and int(counted) > 8 << 20
     assert (its["state"], its["autostart"], its["memory"], its["backup"]["status"]) == (
         "started",
         False,

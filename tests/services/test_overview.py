@@ -54,7 +54,8 @@ def lab(tmp_path: Path) -> t.Iterator[Lab]:
     try:
         guest.set_up("overview.img")
         guest.add_second()
-        guest.converge(containers=[{"name": guest.SECOND, "memory": "384MiB", "autostart": True}])
+        limits = {"memory": "384MiB", "rootfs": {"size": "3GiB"}}
+        guest.converge(containers=[{"name": guest.SECOND, "autostart": True, **limits}])
         yield Lab(tmp_path, "reverse_proxy", VARIABLES)
     finally:
         guest.tear_down()
@@ -62,7 +63,8 @@ def lab(tmp_path: Path) -> t.Iterator[Lab]:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Browser:
-    return Browser(tmp_path, {"overview.home.arpa": guest.ADDRESS, "films.test": guest.ADDRESS})
+    names = {"overview.home.arpa": guest.ADDRESS, "films.test": guest.ADDRESS}
+    return Browser(tmp_path, guest.ROOT / ".build" / "pictures", names)
 
 
 def second(*argv: str, check: bool = True) -> str:
@@ -116,20 +118,22 @@ def test_the_page_says_of_services_and_guests_what_is_so(lab: Lab, browser: Brow
     assert page.attention == "Nothing needs a look"
     said = page.said(guest.SECOND)
     assert said["Address"] == guest.SECOND_ADDRESS
-    assert said["Disk"] == f"as large as {guest.POOL}"
+    told = re.fullmatch(rf"(\d+) MiB of 3 GiB in {guest.POOL}", said["Disk"])
+    assert told and abs(int(told[1]) - disk_of(guest.SECOND)) < 32, said
     told = re.fullmatch(r"(\d+) MiB of 384 MiB", said["Memory"])
     assert told and abs(int(told[1]) - memory_of(guest.SECOND)) < 24, said
     assert guest.run("lxc-cgroup", "-n", guest.SECOND, "memory.limit_in_bytes") == str(384 << 20)
-    assert said["Packages changed"].endswith((" minute ago", " min ago"))
-    changed = page.cards[guest.SECOND].xpath(".//dt[.='Packages changed']/..//time/@datetime")
+    assert said["Last update"].endswith((" minute ago", " min ago"))
+    changed = page.cards[guest.SECOND].xpath(".//dt[.='Last update']/..//time/@datetime")
     assert changed == [second("date", "--utc", "--reference=/var/lib/dpkg/status", "+%Y-%m-%dT%H:%M:%SZ")]
     link = page.cards["Films {{ env"].find(".//h3/a")
     assert "Directory listing" in browser.page(link.get("href")).text_content()
     # Nothing of it comes from elsewhere, and nothing of it runs.
     assert not page.dom.xpath("//script | //img | //link | //iframe | //*[@src]")
     assert page.dom.get("lang") == "en" and len(page.dom.xpath("//main")) == len(page.dom.xpath("//h1")) == 1
-    for scheme, width in (("light", 1200), ("dark", 1200), ("light", 500)):
+    for scheme, width in (("light", 1200), ("dark", 1200), ("light", 360), ("dark", 360)):
         assert browser.picture(PAGE, f"well-{scheme}-{width}", scheme=scheme, width=width).stat().st_size > 20_000
+    assert browser.width(PAGE, 360) == 360, "nothing of it is cut off on a telephone"
     assert lab.playbook("services").succeeded().changed == 0
 
     # Services stop.
@@ -139,7 +143,9 @@ def test_the_page_says_of_services_and_guests_what_is_so(lab: Lab, browser: Brow
         page = wait_for(browser, lambda page, name=name: page.state(name) == "does not answer")
         assert f"{name} on {guest.SECOND} does not answer" in page.attention
     assert "refuses connections" in page.attention and page.state("Overview of the lab (Caddy)") == "answers"
-    browser.picture(PAGE, "ill-dark", scheme="dark")
+    for scheme, width in (("dark", 1200), ("light", 360)):
+        browser.picture(PAGE, f"ill-{scheme}-{width}", scheme=scheme, width=width)
+    assert browser.width(PAGE, 360) == 360
     second("systemctl", "start", "mosquitto", "unbound")
     wait_for(browser, lambda page: page.state("Mosquitto") == page.state(RESOLVER) == "answers")
 
@@ -168,21 +174,22 @@ def test_the_page_says_of_services_and_guests_what_is_so(lab: Lab, browser: Brow
     page = wait_for(browser, lambda page: page.state(guest.NAME) == "not known")
     assert page.title == "Homelab: 0 of 2 guests running, 2 not known"
     assert page.state("alpha") == "not known" and "alpha has not told anything for 1 h" in page.attention
-    assert "Memory" in page.said(guest.SECOND) and "Started" not in page.said(guest.SECOND)
+    assert page.said(guest.SECOND)["Memory"] == "384 MiB" and "Started" not in page.said(guest.SECOND)
 
     # Nobody writes the page any more, and then there is none.
     guest.inside("systemctl", "kill", "--signal=STOP", "homelab-overview.service")
     page = wait_for(browser, lambda page: "Nobody" in page.attention, seconds=120)
     assert {page.state(name) for name in page.cards} == {"not known"}
+    browser.picture(PAGE, "old-light-1200")
     guest.inside("systemctl", "kill", "--signal=KILL", "homelab-overview.service")
     wait_for(browser, lambda page: page.state("Overview of the lab (Caddy)") == "answers")
     guest.inside("systemctl", "stop", "homelab-overview.service")
     assert "Nobody looks after the overview" in browser.page(PAGE).text_content()
 
     # It is brought back, hidden, and taken away.
+    lab.playbook("services").succeeded()
+    wait_for(browser, lambda page: page.state("Overview of the lab (Caddy)") == "answers")
     here = ("--limit", guest.NAME)
-    lab.entry("main", *here).succeeded()
-    assert Page(browser).state("Overview of the lab (Caddy)") == "answers"
     lab.entry("main", *here, reverse_proxy_overview=False, reverse_proxy_check_name="films.test").succeeded()
     assert guest.status("systemctl", "is-active", "--quiet", "homelab-overview.service") != 0
     assert not Path(PROGRAM).exists()
@@ -205,6 +212,12 @@ def wait_for(browser: Browser, is_so: t.Callable[[Page], bool], seconds: float =
 
     wait_until("the page", look, timeout_seconds=seconds)
     return found[-1]
+
+
+def disk_of(name: str) -> int:
+    """What the root of a container refers to, in MiB, as btrfs counts it."""
+    lines = guest.run("btrfs", "qgroup", "show", "--sync", "--raw", "-f", str(guest.rootfs(name))).splitlines()
+    return int(lines[-1].split()[1]) >> 20
 
 
 def memory_of(name: str) -> int:

@@ -11,26 +11,27 @@ import re
 import typing as t
 
 from .._core.units import seconds_or_none
+from .._snapshot.plan import ASIDE
 
 Told = t.Dict[str, t.Any]  # noqa: UP006  # evaluated by the Python of a managed host
 Facts = t.Mapping[str, t.Any]
-# What the door for versions keeps of a guest right before it raises something.
-_BEFORE_UPDATE = "before-"
+# What the door for versions keeps of a guest right before it raises something: roles/_service/tasks/door.yml.
+_BEFORE_UPDATE = re.compile(r"before-.+-\d{8}T\d{6}Z")
 _ITEM = re.compile(r"[^\[\]]*\[(.+)\]")
 
 
 class Use(t.NamedTuple):
-    """What a guest has in use: its *memory* in bytes, and when its packages changed last, in seconds since 1970."""
+    """What a guest has in use: its *memory* and *disk* in bytes, and when its packages changed last, in seconds since 1970."""
 
     memory: int | None = None
+    disk: int | None = None
     updated: float | None = None
 
 
 def of_guest(facts: Facts, use: Use, backup: Facts | None, pending: t.Sequence[str]) -> Told:
     """One guest, from what guest_info tells of it, from its entry in ``backups`` of host_info, and with the options that wait for a restart."""
     sizes = [disk["size_bytes"] for disk in facts["disks"] if disk.get("size_bytes")]
-    raised = [_moment(its["created"]) for its in facts["snapshots"] if str(its["name"]).startswith(_BEFORE_UPDATE)]
-    times = [moment for moment in (use.updated, *raised) if moment is not None]
+    times = [moment for moment in (use.updated, _raised(facts["snapshots"])) if moment is not None]
     memory = facts["memory_kib"]
     return {
         "name": facts["name"],
@@ -41,12 +42,24 @@ def of_guest(facts: Facts, use: Use, backup: Facts | None, pending: t.Sequence[s
         "memory": memory and memory * 1024,
         "memory_used": use.memory,
         "disk": sum(sizes) or None,
+        "disk_used": use.disk,
         "uptime": facts["uptime_seconds"],
         "updated": max(times, default=None),
         "restart_required": list(pending),
         "backup": backup and _backup(backup),
         "drill": backup and _drill(backup["drill"]),
     }
+
+
+def _raised(snapshots: t.Iterable[Facts]) -> float | None:
+    """When something was raised last of which a guest with these *snapshots*, the oldest first, did not go back."""
+    found: list[float] = []
+    for its in snapshots:
+        if str(its["name"]).startswith(ASIDE):
+            found = found[:-1]
+        elif _BEFORE_UPDATE.fullmatch(str(its["name"])):
+            found.append(_moment(its["created"]))
+    return found[-1] if found else None
 
 
 def _backup(its: Facts) -> Told:

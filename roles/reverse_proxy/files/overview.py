@@ -35,6 +35,8 @@ ANSWER_SECONDS = 5.0
 ROUND_SECONDS = 12.0
 # A hypervisor tells each minute. What it told longer ago is not known any more.
 TOLD_SECONDS = 300
+# The share of a container's disk from which it fills up. Storage pools have an option for that.
+FULL = 0.9
 MOST_BYTES = 4 << 20
 MIB, GIB = 2**20, 2**30
 KINDS = {"vm": "virtual machine", "container": "container"}
@@ -53,6 +55,7 @@ class Status(t.NamedTuple):
 NOT_KNOWN = Status(UNKNOWN, "not known")
 # It serves nobody over the network, such as Docker.
 NOT_ASKED = Status(UNKNOWN, "not asked")
+OFF_WITH_GUEST = Status(OFF, "off")
 
 
 # ---- asking ------------------------------------------------------------------------------------------------------------
@@ -226,9 +229,12 @@ class Seen(t.NamedTuple):
 
     def service(self, guest: Facts, place: int) -> Status:
         """How the service is that the *guest* has at that *place* of its list."""
-        if not self.is_old and not guest["services"][place]["asks"]:
+        if self.is_old:
+            return NOT_KNOWN
+        if not guest["services"][place]["asks"]:
             return NOT_ASKED
-        return NOT_KNOWN if self.is_old else self.answers.get((guest["name"], place), NOT_KNOWN)
+        status = self.answers.get((guest["name"], place), NOT_KNOWN)
+        return OFF_WITH_GUEST if status.kind == ILL and is_off(self.told(guest) or {}) else status
 
 
 def state_of(told: Facts | None) -> Status:
@@ -239,6 +245,11 @@ def state_of(told: Facts | None) -> Status:
     return Status(WELL if told["state"] == "started" else OFF, word)
 
 
+def is_off(told: Facts) -> bool:
+    """Whether a guest of which its hypervisor *told* is stopped because somebody wants it so."""
+    return told.get("state") == "stopped" and not told.get("autostart")
+
+
 def troubles(seen: Seen) -> list[tuple[str, str]]:
     """What somebody should look at, each with what it is about."""
     found = []
@@ -246,10 +257,8 @@ def troubles(seen: Seen) -> list[tuple[str, str]]:
         host = seen.host(name)
         if host is None and name in seen.hosts:
             found.append((name, f"has not told anything for {ago(seen.now - seen.hosts[name]['told'])}"))
-        elif host is not None and host["restart"] is not None:
-            found.append(
-                (name, "waits for a restart" + (f" ({', '.join(host['restart'])})" if host["restart"] else ""))
-            )
+        elif host is not None:
+            found += [(name, text) for text in troubles_of_host(host)]
     for guest in seen.guests:
         told = seen.told(guest)
         for place, service in enumerate(guest["services"]):
@@ -260,11 +269,20 @@ def troubles(seen: Seen) -> list[tuple[str, str]]:
     return found
 
 
+def troubles_of_host(host: Facts) -> t.Iterator[str]:
+    if host["restart"] is not None:
+        yield "waits for a restart" + (f" ({', '.join(host['restart'])})" if host["restart"] else "")
+    for pool in host["pools"]:
+        free = pool["capacity"] - pool["used"]
+        if free < pool.get("least", 0):
+            yield f"has a storage pool that fills up ({pool['name']}: {size(free)} of {size(pool['capacity'])} are free)"
+
+
 def troubles_of(told: Facts) -> t.Iterator[str]:
     """What is wrong of a guest of which its hypervisor *told*."""
     if told.get("is_absent"):
         yield "is not on its hypervisor"
-    elif told.get("state") == "stopped" and told.get("autostart"):
+    elif told.get("state") == "stopped" and not is_off(told):
         yield "is stopped, and starts with its host"
     elif told.get("state") in ("paused", "suspended"):
         yield f"is {told['state']}"
@@ -272,13 +290,19 @@ def troubles_of(told: Facts) -> t.Iterator[str]:
         yield str(told["problem"])
     if told.get("restart_required"):
         yield f"waits for a restart ({', '.join(told['restart_required'])})"
+    if fills_up(told):
+        yield f"has a disk that fills up ({size(told['disk_used'])} of {size(told['disk'])} are used)"
     backup, drill = told.get("backup") or {}, told.get("drill") or {}
     if backup.get("status") in ("failed", "overdue"):
-        yield (
-            f"has a backup that is {backup['status']}" if backup["status"] == "overdue" else "has a backup that failed"
-        )
+        yield f"has a backup that {'is overdue' if backup['status'] == 'overdue' else 'failed'}"
     if drill.get("result") == "failed":
         yield "has a drill that failed"
+
+
+def fills_up(told: Facts) -> bool:
+    """Whether a container has used almost all of its disk. What a machine has free in its own no host sees."""
+    used, most = told.get("disk_used"), told.get("disk")
+    return told.get("kind") == "container" and bool(used and most and used >= FULL * most)
 
 
 # ---- writing the page --------------------------------------------------------------------------------------------------
@@ -438,11 +462,11 @@ def card_of_guest(seen: Seen, guest: Facts) -> str:
     said = rows(
         (
             ("Memory", used(its.get("memory_used"), its.get("memory") or None, guest["memory"])),
-            ("Disk", safe(disk(its.get("disk"), guest))),
+            ("Disk", disk(its, guest)),
             ("CPUs", safe(guest["cpus"])),
-            ("Address", ", ".join(f"<code>{safe(address)}</code>" for address in guest["addresses"])),
+            ("Address", " ".join(f"<code>{safe(address)}</code>" for address in guest["addresses"])),
             ("Started", since(its.get("uptime"), seen.now)),
-            ("Packages changed", moment(its.get("updated"), seen.now) if told else ""),
+            ("Last update", moment(its.get("updated"), seen.now) if told else ""),
             ("Last backup", backup(its.get("backup"), seen.now)),
             ("Last drill", drill(its.get("drill"), seen.now)),
             ("Waits for a restart", f'<span class="warn">{safe(restart)}</span>' if restart else ""),
@@ -457,24 +481,30 @@ def card_of_guest(seen: Seen, guest: Facts) -> str:
 """
 
 
-def used(count: float | None, most: float | None, declared: str) -> str:
+def used(count: float | None, most: float | None, declared: str, where: str = "", is_full: bool = False) -> str:
     """How much of it is used, with a bar where it has a limit."""
     whole = size(most) if most else spaced(declared)
-    if count is None:
-        return safe(whole)
-    if not most:
-        return f"{size(count)} used"
+    if count is None or not most:
+        return safe(f"{whole}{where}" if count is None else f"{size(count)} used{where}")
     share = min(100, round(100 * count / most))
-    gauge = f'<span class="bar" aria-hidden="true"><span style="width:{share}%"></span></span>'
-    return f"{size(count)} of {whole}{gauge}"
+    kind = "bar full" if is_full else "bar"
+    gauge = f'<span class="{kind}" aria-hidden="true"><span style="width:{share}%"></span></span>'
+    return f"{safe(f'{size(count)} of {whole}{where}')}{gauge}"
 
 
-def disk(count: float | None, guest: Facts) -> str:
-    """How large the disks of a guest are together, and where they lie. The root of a container may have no limit but its pool."""
-    whole = size(count) or spaced(guest["disk"])
-    if not guest["pool"]:
-        return whole
-    return f"{whole} in {guest['pool']}" if whole else f"as large as {guest['pool']}"
+def disk(told: Facts, guest: Facts) -> str:
+    """How large the disks of a guest are together, what of them is used, and where they lie.
+
+    What is written to the disks of a machine may be in use no more; so that is no share of them. The root of a container may have no limit but its
+    pool.
+    """
+    whole, most, count = size(told.get("disk")) or spaced(guest["disk"]), told.get("disk"), told.get("disk_used")
+    where = f" in {guest['pool']}" if guest["pool"] else ""
+    if told.get("kind") == "vm" and count:
+        return safe(f"{whole}{where}, {size(count)} written")
+    if not whole and count is None:
+        return safe(f"as large as {guest['pool']}") if where else ""
+    return used(count, most, guest["disk"], where, fills_up(told))
 
 
 def spaced(text: str) -> str:
@@ -527,12 +557,17 @@ def card_of_host(seen: Seen, name: str) -> str:
     said = rows(
         (
             ("Memory", used(host["memory_used"], host["memory"], "")),
-            *((f"Pool {safe(its['name'])}", used(its["used"], its["capacity"], "")) for its in host["pools"]),
+            *((f"Pool {safe(its['name'])}", room(its)) for its in host["pools"]),
             ("Told", moment(host["told"], seen.now)),
             ("Waits for a restart", "" if host["restart"] is None else f'<span class="warn">{safe(restart)}</span>'),
         )
     )
     return f'<li class="card">\n<h3>{safe(name)}</h3>\n{pill(Status(WELL, "running"))}\n{said}</li>\n'
+
+
+def room(pool: Facts) -> str:
+    is_full = pool["capacity"] - pool["used"] < pool.get("least", 0)
+    return used(pool["used"], pool["capacity"], "", is_full=is_full)
 
 
 def authority(seen: Seen) -> str:
@@ -593,14 +628,18 @@ STYLE = """
     border-bottom: .58rem solid currentColor; }
   .state.well { color: var(--well); background: var(--well-back); } .state.ill { color: var(--ill); background: var(--ill-back); }
   .state.off { color: var(--off); background: var(--off-back); } .state.unknown { color: var(--unknown); background: var(--unknown-back); }
-  dl { margin: .6rem 0 0; padding-top: .6rem; border-top: 1px solid var(--line); font-size: .9rem; }
-  dl div { display: grid; grid-template-columns: 9.5rem 1fr; gap: .5rem; padding: .1rem 0; }
+  dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .2rem .9rem; margin: .6rem 0 0; padding-top: .6rem;
+    border-top: 1px solid var(--line); font-size: .9rem; }
+  dl div { display: contents; }
+  dl + p { margin-top: .5rem; }
   dt { color: var(--soft); }
   dd { margin: 0; overflow-wrap: anywhere; }
   .bar { display: block; height: .3rem; margin: .2rem 0 .15rem; border-radius: .15rem; background: var(--track); }
   .bar span { display: block; height: 100%; border-radius: .15rem; background: var(--accent); }
+  .bar.full span { background: var(--ill); }
   .warn { color: var(--off); font-weight: 600; }
   code { font: .92em ui-monospace, monospace; }
+  dd code { display: block; line-height: inherit; }
   footer { margin-top: 2.5rem; font-size: .85rem; }
 """
 

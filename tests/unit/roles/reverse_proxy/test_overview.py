@@ -33,12 +33,14 @@ GUEST = {
 }
 TOLD = {
     "name": "films",
+    "kind": "container",
     "state": "started",
     "problem": None,
     "autostart": True,
     "memory": 512 << 20,
     "memory_used": 128 << 20,
     "disk": 8 << 30,
+    "disk_used": 3 << 30,
     "uptime": 7200,
     "updated": NOW - 86400 * 2,
     "restart_required": [],
@@ -50,9 +52,8 @@ LAB = {"title": "Homelab", "interval": 30, "authority": True, "guests": [GUEST]}
 
 def host(*guests: dict[str, t.Any], **more: t.Any) -> dict[str, dict[str, t.Any]]:
     its = {"schema": 1, "host": "alpha", "told": NOW - 20, "memory": 8 << 30, "memory_used": 2 << 30, "restart": None}
-    return {
-        "alpha": {**its, "pools": [{"name": "main", "capacity": 4 << 30, "used": 1 << 30}], "guests": guests, **more}
-    }
+    pools = [{"name": "main", "capacity": 4 << 30, "used": 1 << 30, "least": 1 << 29}]
+    return {"alpha": {**its, "pools": pools, "guests": guests, **more}}
 
 
 def seen(lab: dict[str, t.Any] | None = None, hosts: t.Any = None, status: t.Any = None, now: float = NOW) -> t.Any:
@@ -78,7 +79,7 @@ def test_a_lab_that_is_well_says_so() -> None:
     assert text(dom, "attention") == "Nothing needs a look"
     assert states(dom) == ["answers", "running", "running"]
     said = text(dom, "guest-films")
-    for words in ("128 MiB of 512 MiB", "8 GiB in main", "2 h ago", "2 d ago", "5 h ago"):
+    for words in ("128 MiB of 512 MiB", "3 GiB of 8 GiB in main", "2 h ago", "2 d ago", "5 h ago"):
         assert words in said, said
     assert "3 d ago, came to life" in said
     assert [link.get("href") for link in dom.xpath("//h3/a")] == ["https://films.lab/"]
@@ -94,6 +95,7 @@ def test_a_lab_that_is_well_says_so() -> None:
             {"restart_required": ["cpu.cores", "features.nesting"]},
             "films waits for a restart (cpu.cores, features.nesting)",
         ),
+        ({"disk_used": 7.5 * 2**30}, "films has a disk that fills up (7.5 GiB of 8 GiB are used)"),
         ({"backup": {"status": "failed", "made": None}}, "films has a backup that failed"),
         ({"backup": {"status": "overdue", "made": 5.0}}, "films has a backup that is overdue"),
         ({"drill": {"result": "failed", "ended": 5.0}}, "films has a drill that failed"),
@@ -104,7 +106,12 @@ def test_what_needs_a_look_is_named(told: dict[str, t.Any], says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [{"state": "stopped", "autostart": False}, {"backup": {"status": "none", "made": None}}]
+    "told",
+    [
+        {"state": "stopped", "autostart": False},
+        {"backup": {"status": "none", "made": None}},
+        {"kind": "vm", "disk_used": 8 << 30},
+    ],
 )
 def test_what_somebody_wants_needs_no_look(told: dict[str, t.Any]) -> None:
     assert text(document(seen(hosts=host({**TOLD, **told}))), "attention") == "Nothing needs a look"
@@ -113,6 +120,39 @@ def test_what_somebody_wants_needs_no_look(told: dict[str, t.Any]) -> None:
 def test_a_guest_that_is_gone_and_a_host_that_waits_need_a_look() -> None:
     said = text(document(seen(hosts=host(restart=["linux-image-amd64"]))), "attention")
     assert "films is not on its hypervisor" in said and "alpha waits for a restart (linux-image-amd64)" in said
+
+
+def test_a_storage_pool_that_fills_up_needs_a_look() -> None:
+    pool = {"name": "main", "capacity": 4 << 30, "used": (4 << 30) - (100 << 20), "least": 1 << 29}
+    dom = document(seen(hosts=host(TOLD, pools=[pool])))
+    says = "alpha has a storage pool that fills up (main: 100 MiB of 4 GiB are free)"
+    assert says in text(dom, "attention") and len(dom.find_class("full")) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({}, "3 GiB of 8 GiB in main"),
+        ({"disk_used": None}, "8 GiB in main"),
+        ({"disk": None}, "3 GiB used in main"),
+        ({"disk": None, "disk_used": None}, "as large as main"),
+        ({"kind": "vm"}, "8 GiB in main, 3 GiB written"),
+        ({"kind": "vm", "disk_used": None}, "8 GiB in main"),
+    ],
+)
+def test_a_disk_says_what_is_known_of_it(told: dict[str, t.Any], says: str) -> None:
+    guest = {**GUEST, "disk": "" if "disk" in told else "8GiB"}
+    dom = document(seen({**LAB, "guests": [guest]}, host({**TOLD, **told})))
+    (disk,) = dom.xpath("//*[@id='guest-films']//dt[.='Disk']/../dd")
+    assert disk.text_content() == says
+
+
+def test_the_services_of_a_guest_that_somebody_turned_off_are_off() -> None:
+    ill = SCRIPT["Status"]("ill", "does not answer", "refuses connections")
+    for told, state in (({"autostart": False}, "off"), ({}, "does not answer")):
+        dom = document(seen(hosts=host({**TOLD, "state": "stopped", **told}), status=ill))
+        assert states(dom)[0] == state and ("Jellyfin" in text(dom, "attention")) == (state != "off")
+    assert states(document(seen(hosts={}, status=ill)))[0] == "does not answer", "nobody knows whether it is off"
 
 
 def test_a_service_that_does_not_answer_says_why() -> None:

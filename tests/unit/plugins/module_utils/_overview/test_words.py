@@ -20,8 +20,8 @@ FACTS: dict[str, t.Any] = {
     "addresses": ["192.0.2.7"],
     "disks": [{"name": "rootfs", "path": "/srv/secret", "size_bytes": 2048}, {"name": "data", "size_bytes": None}],
     "snapshots": [
-        {"name": "before-films-1", "created": "2026-11-01T00:00:10Z"},
-        {"name": "mine", "created": "2026-11-20T00:00:00Z"},
+        {"name": "before-films-20261101T000010Z", "created": "2026-11-01T00:00:10Z"},
+        {"name": "before-upgrade", "created": "2026-11-20T00:00:00Z"},
     ],
     "uptime_seconds": 60,
 }
@@ -35,7 +35,7 @@ BACKUP = {
 
 
 def test_a_guest_is_told_in_figures_and_without_an_address_or_a_path() -> None:
-    told = of_guest(FACTS, Use(512, None), BACKUP, ["cpu.cores"])
+    told = of_guest(FACTS, Use(512, 1024), BACKUP, ["cpu.cores"])
     assert told == {
         "name": "films",
         "kind": "container",
@@ -45,6 +45,7 @@ def test_a_guest_is_told_in_figures_and_without_an_address_or_a_path() -> None:
         "memory": 1024 * 1024,
         "memory_used": 512,
         "disk": 2048,
+        "disk_used": 1024,
         "uptime": 60,
         "updated": NOVEMBER + 10,
         "restart_required": ["cpu.cores"],
@@ -58,6 +59,17 @@ def test_the_last_update_is_the_later_of_what_dpkg_wrote_and_of_what_went_throug
     assert of_guest(FACTS, Use(updated=NOVEMBER + 99), None, [])["updated"] == NOVEMBER + 99
     assert of_guest(FACTS, Use(updated=NOVEMBER), None, [])["updated"] == NOVEMBER + 10
     assert of_guest({**FACTS, "snapshots": []}, Use(), None, [])["updated"] is None
+
+
+def test_what_a_guest_went_back_from_was_no_update() -> None:
+    aside = {"name": "before-revert-1", "created": "2026-11-02T00:00:01Z"}
+    failed = {"name": "before-debian-20261102T000000Z", "created": "2026-11-02T00:00:00Z"}
+    its = {**FACTS, "snapshots": [FACTS["snapshots"][0], failed, aside]}
+    assert of_guest(its, Use(), None, [])["updated"] == NOVEMBER + 10
+    its = {**FACTS, "snapshots": [failed, aside]}
+    assert of_guest(its, Use(), None, [])["updated"] is None
+    its = {**FACTS, "snapshots": [failed]}
+    assert of_guest(its, Use(), None, [])["updated"] == NOVEMBER + 86400
 
 
 def test_a_guest_that_nobody_limits_or_backs_up_has_no_figures_of_that() -> None:
