@@ -472,7 +472,7 @@ def card_of_guest(seen: Seen, guest: Facts) -> str:
             ("Waits for a restart", f'<span class="warn">{safe(restart)}</span>' if restart else ""),
         )
     )
-    silent = "" if told else '<p class="soft">Its hypervisor does not tell this page how it is.</p>\n'
+    silent = "" if told or seen.is_old else '<p class="soft">Its hypervisor does not tell this page how it is.</p>\n'
     return f"""<li class="card" id="guest-{safe(guest["name"])}">
 <h3>{safe(guest["name"])}</h3>
 {pill(state_of(told))}
@@ -547,8 +547,9 @@ def card_of_host(seen: Seen, name: str) -> str:
     host = seen.host(name)
     if host is None:
         last = seen.hosts.get(name)
+        # A page that nobody writes any more does not know how long ago that is.
         why = (
-            f"It told something last {moment(last['told'], seen.now)}."
+            f"It told something last {exactly(last['told']) if seen.is_old else moment(last['told'], seen.now)}."
             if last
             else "It does not tell this page anything."
         )

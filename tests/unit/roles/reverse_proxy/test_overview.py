@@ -192,6 +192,7 @@ def test_the_page_has_itself_for_when_nobody_writes_it_any_more() -> None:
     old = lxml.html.fromstring(match[3])
     assert set(states(old)) == {"not known"} and "Nobody looks after this page" in text(old, "attention")
     assert "{{ $age }} s ago" in match[2] and "{{" not in match[3]
+    assert " ago" not in old.text_content() and "does not tell this page" not in old.text_content()
 
 
 def test_nothing_that_somebody_wrote_is_a_part_of_the_page_or_of_its_template() -> None:
