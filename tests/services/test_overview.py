@@ -103,9 +103,9 @@ def test_the_page_says_of_services_and_guests_what_is_so(lab: Lab, browser: Brow
     second("systemd-run", "--unit=films", "--working-directory=/srv", "/usr/bin/python3", "-m", "http.server", "8080")
     lab.playbook("services").succeeded()
 
-    # All is well.
-    page = Page(browser)
-    assert page.title == "Homelab: 2 of 2 guests running"
+    # All is well. Where nobody tells each minute, what was told while the page was made may be too old by now.
+    tell()
+    page = wait_for(browser, lambda page: page.title == "Homelab: 2 of 2 guests running")
     names = [guest.NAME, guest.SECOND]
     assert [page.state(name) for name in names] == ["running", "running"]
     assert [state_of(name) for name in names] == ["running", "running"]
