@@ -204,7 +204,7 @@ def test_a_protected_container_stays():
         ({"rootfs": None}, "rootfs.pool: is needed to make the container"),
         ({"image": "hlct-none"}, "there is no image hlct-none"),
         ({"rootfs": {"pool": "hlct-none"}}, "there is no storage pool hlct-none"),
-        ({"rootfs": {"pool": ct.POOL, "size": "8G"}}, "which enforces no project quotas"),
+        ({"rootfs": {"pool": ct.POOL, "size": "8G"}}, f"rootfs.size: the storage pool {ct.POOL} of type dir lies on"),
         ({"networks": [{"name": "lan", "bridge": "hlctnone"}]}, "there is no bridge hlctnone"),
         ({"networks": [{"name": "lan"}]}, "networks[lan].bridge: is needed"),
         ({"mounts": [{"name": "data", "path": "/data"}]}, "mounts[data].source: is needed"),

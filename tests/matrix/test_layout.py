@@ -272,6 +272,18 @@ def test_a_vlan_on_a_bridge_that_will_know_none_fails_its_guests_alone_before_th
 
 
 @pytest.mark.parametrize("is_there", [False, True])
+def test_a_size_in_a_pool_that_holds_none_is_refused_before_the_guest_is_made(layout, is_there):
+    if is_there:
+        assert run({"storage_pools": layout["storage_pools"]}).error is None
+    layout["containers"][1]["rootfs"]["size"] = "64M"
+    for outcome in (run(layout, dry_run=True), run(layout)):
+        assert outcome.error is not None
+        assert f"rootfs.size: the storage pool {POOL} of type dir lies on" in item(outcome, NAMES[1])["msg"]
+        assert {each["name"] for each in outcome.told["resources"] if each["failed"]} == {NAMES[1]}
+    assert power(NAMES[0]) == "RUNNING" and not (LXC / NAMES[1]).exists()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
 def test_an_image_for_the_other_kind_of_guest_is_refused_before_the_guest_is_made(layout, is_there, tmp_path):
     disk = tmp_path / "disk.qcow2"
     command("qemu-img", "create", "-q", "-f", "qcow2", str(disk), "16M")

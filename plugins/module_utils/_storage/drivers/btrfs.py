@@ -33,7 +33,7 @@ class Btrfs(Folder):
     def obstacle(self, ability: str) -> str | None:
         if ability == LIMIT and os.path.isdir(self.path) and not Quota(self.path).is_enabled:
             return (
-                f"the file system of the storage pool {self.pool} has its quotas disabled. "
+                f"the file system of the storage pool {self.pool} of type btrfs has its quotas disabled. "
                 "Run homelab.hybrid.storage_pool for it, which enables them"
             )
         return super().obstacle(ability)

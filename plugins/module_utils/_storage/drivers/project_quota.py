@@ -43,7 +43,8 @@ def obstacle(pool: str, path: str) -> str | None:
     mount = mounts.mount_of(path)
     if mount.type in _WAYS and mount.options & _ENFORCED:
         return None
-    where = f"the storage pool {pool} lies on {mount.type} at {mount.point}, which enforces no project quotas"
+    place = f"lies on {mount.type} at {mount.point}"
+    where = f"the storage pool {pool} of type dir {place}, which enforces no project quotas"
     if mount.type in _WAYS:
         return f"{where}. It takes {_WAYS[mount.type]}; or a pool of type btrfs"
     return f"{where}. It takes a pool of type btrfs, or a folder on ext4 or XFS that is mounted with prjquota"
