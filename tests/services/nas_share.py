@@ -112,14 +112,18 @@ SAMBA = Scenario(
     judge=judge,
     refusal="Hash Sum mismatch",
     refusals=(
-        ({"nas_share_nfs": True}, "Make it a virtual machine"),
+        (
+            {"nas_share_nfs": True, "nas_share_shares": [{"name": "boot", "path": "/run/boot", "versions": {}}]},
+            "or serve SMB alone (nas_share_nfs: false); versions of /run/boot cannot share their blocks with it",
+        ),
         ({"nas_share_groups": [{"name": "family", "gid": 4999}]}, "the group family has the gid"),
         (
-            {"nas_share_shares": [{"name": "boot", "path": "/run/boot", "versions": {}}]},
-            "cannot share their blocks with it",
+            {
+                "nas_share_shares": [{"name": "films", "users": ["dave"]}],
+                "nas_share_exports": [{"path": "/srv/films", "clients": ["*"]}],
+            },
+            "there is no user dave in nas_share_users; nas_share_exports are served with nas_share_nfs: true alone",
         ),
-        ({"nas_share_shares": [{"name": "films", "users": ["dave"]}]}, "there is no user dave in nas_share_users"),
-        ({"nas_share_exports": [{"path": "/srv/films", "clients": ["*"]}]}, "with nas_share_nfs: true alone"),
     ),
     gone=("/etc/samba/smb.conf", "/etc/samba/homelab.shares.conf", "/etc/samba/homelab.check", "/usr/sbin/smbd"),
 )
