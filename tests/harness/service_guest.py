@@ -272,3 +272,14 @@ class Releases:
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: t.Any) -> None:
         pass
+
+
+@contextlib.contextmanager
+def served(disk: str, folder: Path) -> t.Iterator[Releases]:
+    """A guest that runs, on a file of this name, and a server of releases beside it."""
+    try:
+        set_up(disk)
+        with contextlib.closing(Releases(folder / "releases")) as releases:
+            yield releases
+    finally:
+        tear_down()

@@ -19,13 +19,8 @@ SCENARIO = node_red.SCENARIO
 
 @pytest.fixture
 def releases(tmp_path: Path) -> t.Iterator[guest.Releases]:
-    try:
-        guest.set_up("node_red-palette.img")
-        served = guest.Releases(tmp_path / "releases")
+    with guest.served("node_red-palette.img", tmp_path) as served:
         yield served
-        served.close()
-    finally:
-        guest.tear_down()
 
 
 @pytest.fixture

@@ -49,13 +49,8 @@ DECLARATION = {
 
 @pytest.fixture
 def releases(tmp_path: Path) -> t.Iterator[guest.Releases]:
-    try:
-        guest.set_up("clock.img")
-        served = guest.Releases(tmp_path / "releases")
+    with guest.served("clock.img", tmp_path) as served:
         yield served
-        served.close()
-    finally:
-        guest.tear_down()
 
 
 def write_role(folder: Path) -> None:

@@ -19,14 +19,9 @@ SCENARIO = zigbee2mqtt.SCENARIO
 
 @pytest.fixture
 def lab(tmp_path: Path) -> t.Iterator[guest.Lab]:
-    try:
-        guest.set_up("zigbee2mqtt-settings.img")
+    with guest.served("zigbee2mqtt-settings.img", tmp_path) as releases:
         zigbee2mqtt.adapter()
-        releases = guest.Releases(tmp_path / "releases")
         yield guest.Lab(tmp_path, SCENARIO.role, {**SCENARIO.variables, **SCENARIO.upstream.first(releases)})
-        releases.close()
-    finally:
-        guest.tear_down()
 
 
 def configuration() -> dict[str, t.Any]:
