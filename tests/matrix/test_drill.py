@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.seen import read_backups
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import Host
 from ansible_collections.homelab.hybrid.tests.harness import backups
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now
@@ -267,3 +269,20 @@ def test_a_drill_that_is_killed_leaves_nothing_that_tidy_does_not_take_away(step
     backups.backup("tidy")
     assert ct.left_of_a_drill() == []
     assert fetched() == "written before"
+
+
+@backups.ON_ONE_POOL
+def test_a_host_that_knows_a_repository_no_more_tells_of_nothing_in_it() -> None:
+    serving(SERVED)
+    drill()
+    backups.backup("verify", backups.JOB)
+    cache = Path("/var/cache/homelab_hybrid/restic", json.loads(backups.restic(ct.REPOSITORY, "cat", "config"))["id"])
+    assert cache.is_dir()
+    assert converge_now(backups.BACKUP, {"jobs": backups.gone()["jobs"]}).error is None
+    (told,) = read_backups(Host())["backups"]
+    assert (told["status"], told["drill"]["result"]) == ("no longer", "ok")
+    assert converge_now(backups.BACKUP, backups.gone()).error is None
+    (told,) = read_backups(Host())["backups"]
+    assert (told["status"], told["backup"], told["drill"]) == ("none", None, None)
+    assert not cache.exists() and not list(Path(paths.REPORT).rglob("hl*"))
+    assert len(backups.listed(ct.REPOSITORY)) == 1

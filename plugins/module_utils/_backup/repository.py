@@ -21,6 +21,7 @@ import typing as t
 
 from .._core import atomic, command, lock, paths
 from .._core.errors import HybridError
+from .._core.removal import remove_tree
 from .opened import Opened
 from .stored import NOT_WHOLE, Stored, read, short
 
@@ -279,6 +280,13 @@ class Repository:
     def digs_holes(self) -> bool:
         """Whether a restore keeps the holes in files by itself."""
         return _version() >= _KNOWS_SPARSE
+
+
+def drop_cache(id: str) -> None:
+    """Take away what restic keeps on this host of the repository *id*, where it was ever used."""
+    path = os.path.join(_CACHE, id)
+    if id and os.path.isdir(path):
+        remove_tree(path)
 
 
 @functools.cache

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import typing as t
 
@@ -19,7 +20,9 @@ from ..._core.plan import Change, Plan, Step
 from ..._host.systemd import has_systemd
 from ..._run.packing import packed
 from ..config import AREAS, JOBS, REPLICATIONS, REPOSITORIES, SCHEMA
+from ..history import loaded
 from ..replication.kept import drop, kept_of
+from ..repository import drop_cache
 from .observe import contents_of, files_for
 from .packing import load
 from .plan import after_all
@@ -65,9 +68,25 @@ def apply_backups(spec: Spec, state: State, plan: Plan, work: Work) -> t.Iterato
                 yield Step(f"units of {job} written")
     for name in state.repositories:
         if name not in after[REPOSITORIES]:
-            for what in _WHATS:
-                atomic.remove_file(paths.repository_file(name, what))
+            _forget(name)
+    if not after[JOBS] and not after[REPLICATIONS]:
+        atomic.remove_file(paths.metrics_file())
     yield from plan.changes
+
+
+def _forget(repository: str) -> None:
+    """Let the host know nothing of *repository* any more: neither how it is reached, nor what it was told to hold."""
+    for path in (*glob.glob(f"{paths.REPORT}/*.json"), *glob.glob(f"{paths.DRILL_REPORTS}/*.json")):
+        report = loaded(atomic.read_text(path))
+        if report.get("repository") != repository:
+            continue
+        if path.startswith(f"{paths.DRILL_REPORTS}/"):
+            for its in report.get("guests") or ():
+                atomic.remove_file(paths.drill_log(its["guest"]))
+        atomic.remove_file(path)
+    drop_cache((atomic.read_text(paths.repository_file(repository, "id")) or "").strip())
+    for what in _WHATS:
+        atomic.remove_file(paths.repository_file(repository, what))
 
 
 def _end_gone(state: State, after: t.Mapping[str, t.Mapping[str, t.Any]], work: Work) -> None:
