@@ -16,6 +16,7 @@ from ansible.template import Templar
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from unit.tree import ROOT
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.schedule.units import PROGRAM as PROGRAM_OF_BACKUPS
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 
 ROLE = ROOT / "roles" / "hypervisor"
@@ -134,12 +135,17 @@ DRIFTS: list[tuple[t.Callable[[Read], t.Any], list[str]]] = [
     # Started by its socket, and ended when idle.
     (lambda read: read["host"]["services"].update(libvirtd=False), []),
 ]
-QUARANTINE: dict[str, t.Any] = {"file": paths.QUARANTINE, "code": paths.QUARANTINE_CODE}
+PLACES: dict[str, t.Any] = {
+    "quarantine_file": paths.QUARANTINE,
+    "quarantine_code": paths.QUARANTINE_CODE,
+    "backup_file": paths.BACKUP_CONFIG,
+    "backup_program": PROGRAM_OF_BACKUPS,
+}
 
 
-@pytest.mark.parametrize("what", QUARANTINE)
-def test_role_and_modules_have_the_quarantine_in_the_same_place(what: str) -> None:
-    assert Role(host_as_kept())[f"quarantine_{what}"] == QUARANTINE[what]
+@pytest.mark.parametrize("what", PLACES)
+def test_role_and_modules_have_it_in_the_same_place(what: str) -> None:
+    assert Role(host_as_kept())[what] == PLACES[what]
 
 
 DRIFTS_WITHOUT_SYSTEMD: list[tuple[t.Callable[[Read], t.Any], list[str]]] = [
