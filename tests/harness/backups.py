@@ -21,6 +21,7 @@ from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now
 
 PROGRAM = paths.PROGRAMS + "/homelab-hybrid-backup"
+LINK = "/usr/local/sbin/homelab-hybrid-backup"
 CHILD = Path(__file__).with_name("backup_child.py")
 PASSWORD = "correct horse battery"
 REPOSITORY, JOB = "hlbk-disk", "hlbk-nightly"
@@ -65,7 +66,7 @@ def set_up(folder: Path, **job: t.Any) -> None:
 def tear_down(folder: Path) -> None:
     converge_now(BACKUP, gone())
     shutil.rmtree(folder, ignore_errors=True)
-    for path in (PROGRAM, paths.backup_report(JOB), paths.verify_report(JOB)):
+    for path in (PROGRAM, LINK, paths.backup_report(JOB), paths.verify_report(JOB)):
         Path(path).unlink(missing_ok=True)
 
 

@@ -41,6 +41,8 @@ NAMESPACES = ("mount", "uts", "ipc", "pid", "cgroup")
 ON_DISK = ("/srv", "/tmp", "/var/tmp", "/var/lib/lxc", "/var/lib/libvirt", "/var/lib/homelab_hybrid")
 # Shown as it is: containers of tests mount it with shifted owners, which an overlay does not carry either.
 READ_ONLY = "/usr"
+# Where in it the role links its programs.
+LINKS = "/usr/local/sbin"
 # Made by the tests once, each file under a name that says what is in it.
 SHARED = (ROOT, ROOT / ".build" / "cache", Path("/var/cache/homelab_hybrid/tiny"))
 # Definitions of guests, pools and networks that somebody has on the host.
@@ -395,6 +397,7 @@ def mount_folders(folder: Path, root: Path) -> None:
         bind(path, root / str(path).lstrip("/"))
     bind(Path(READ_ONLY), root / READ_ONLY.lstrip("/"))
     run("mount", "-o", "remount,bind,ro", f"{root}{READ_ONLY}")
+    run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", f"{root}{LINKS}")
 
 
 def copy_skeleton(pattern: str, root: Path) -> None:

@@ -30,8 +30,8 @@ RUNNING = {FIRST: "running", SECOND: "running", MACHINE: "running"}
 def _backed_up(lab: Lab) -> t.Iterator[None]:
     """A backup of one container and of the machine, each with something of its own in it."""
     backups.set_up(REPOSITORY, guests=[FIRST, MACHINE])
-    # In a cell nobody may link the program of the jobs into /usr/local/sbin.
-    lab.host["hypervisor_backup_repositories"] = backups.declared(REPOSITORY)["repositories"]
+    its = backups.declared(REPOSITORY, guests=[FIRST, MACHINE])
+    lab.host |= {"hypervisor_backup_repositories": its["repositories"], "hypervisor_backup_jobs": its["jobs"]}
     NOTE.write_text("kept")
     labs.run("virsh", "-c", "qemu:///system", "destroy", MACHINE)
     labs.run("qemu-io", "-f", "qcow2", "-c", "write -P 7 1M 64k", str(DISK))
