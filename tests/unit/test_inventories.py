@@ -16,6 +16,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from unit.documents import blocks
 from unit.tree import ROOT
 
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.schedule import spec as backups
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.schedule.plan import plan_backups
+from ansible_collections.homelab.hybrid.plugins.module_utils._backup.schedule.state import State
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.kinds import ARGUMENTS, KINDS
 from ansible_collections.homelab.hybrid.plugins.module_utils._layout.spec import parse
 
@@ -33,6 +36,9 @@ READ = """
       images: "{{ hostvars[inventory_hostname] | homelab.hybrid._host_options('images', guests_of[inventory_hostname], hostvars) }}"
       vms: "{{ guests_of[inventory_hostname] | homelab.hybrid.guest_options(hostvars, 'vm') }}"
       containers: "{{ guests_of[inventory_hostname] | homelab.hybrid.guest_options(hostvars, 'container') }}"
+    backups:
+      repositories: "{{ hypervisor_backup_repositories | default([]) }}"
+      jobs: "{{ hypervisor_backup_jobs | default([]) }}"
   tasks:
     - ansible.builtin.import_tasks: "{{ playbooks }}/tasks/inventory.yml"
     - homelab.hybrid._guests_apart:
@@ -40,7 +46,7 @@ READ = """
     - ansible.builtin.copy:
         dest: "{{ folder }}/{{ inventory_hostname }}.json"
         content: >-
-          {{ {'layout': layout, 'guests': guests_of[inventory_hostname]} | to_json }}
+          {{ {'layout': layout, 'backups': backups, 'guests': guests_of[inventory_hostname]} | to_json }}
       delegate_to: localhost
       vars:
         ansible_connection: local
@@ -92,3 +98,8 @@ def assert_accepted(inventory: Path, tmp_path: Path) -> None:
         for item in layout.items:
             item.kind.resource.parse(item.params)
         assert sorted(item.name for item in layout.items if item.kind.is_guest) == sorted(told["guests"])
+        result = ArgumentSpecValidator(backups.ARGUMENTS).validate(told["backups"])
+        assert not result.error_messages
+        wanted = backups.parse(result.validated_parameters)
+        assert not plan_backups(wanted, State()).refused
+        assert {guest for job in wanted.jobs for guest in job.get("guests") or ()} <= {*told["guests"]}
