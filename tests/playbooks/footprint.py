@@ -35,6 +35,8 @@ FILES = (
     "default/libvirt-guests",
     "libvirt/qemu",
 )
+# `ip netns` mounts it over itself with the first namespace on a host, and leaves it so: only what is in it counts.
+SPACES = "/run/netns"
 OBJECTS = ("list --all --name", "net-list --all --name", "pool-list --all --name", "nwfilter-list", "secret-list")
 FOLDERS = (
     "/srv",
@@ -97,9 +99,9 @@ def files() -> t.Iterator[str]:
 def everything() -> t.Iterator[str]:
     yield from processes()
     yield from links()
-    yield from (
-        f"mount {line.split(' ')[4]}" for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    )
+    points = (line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines())
+    yield from (f"mount {point}" for point in points if point != SPACES)
+    yield from (f"network namespace {path.name}" for path in sorted(Path(SPACES).glob("*")))
     # All cells see all loop devices: those of others are of files that are not here.
     loops = output("losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE")
     yield from (f"loop {line}" for line in loops if Path(line.split(maxsplit=1)[-1]).exists())
