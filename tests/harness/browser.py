@@ -42,7 +42,7 @@ class Browser:
         if width < LEAST_WIDTH:
             url = self._framed(url, width, height)
         look = (f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}", f"--window-size={width},{height}")
-        self._run(url, f"--screenshot={path}", "--hide-scrollbars", *look)
+        self._run(url, f"--screenshot={path}", *look)
         return path
 
     def width(self, url: str, screen: int) -> int:
@@ -61,7 +61,7 @@ class Browser:
         always = (
             *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"),
             *("--disable-background-networking", "--ignore-certificate-errors", f"--host-resolver-rules={rules}"),
-            "--allow-file-access-from-files",
+            *("--allow-file-access-from-files", "--hide-scrollbars"),
         )
         argv = ("chromium", *always, f"--user-data-dir={self.folder / 'profile'}", *argv, url)
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
