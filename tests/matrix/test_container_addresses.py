@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import ipaddress
 import json
+import socket
 import subprocess
 import typing as t
 from pathlib import Path
@@ -14,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
+from ansible_collections.homelab.hybrid.plugins.module_utils._layout.run import converge_layout
 from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness.cases import check_run_again, converge_now, refuse
 
@@ -97,6 +101,24 @@ def test_an_address_that_somebody_has_is_not_taken(neighbour: t.Callable[[str], 
     assert outcome.error is not None
     assert "networks[lan].ip: no address of 10.91.7.0/24 that may be taken" in outcome.error.message
     assert not (ct.LXC / f"{ct.NAME}2").exists()
+
+
+def test_all_that_a_layout_gives_is_asked_for_once(neighbour: t.Callable[[str], None]) -> None:
+    neighbour("10.91.7.60/24")
+    guests = [{**ct.BASE, **card(f"10.91.7.{61 + number}/24"), "name": f"{ct.NAME}{number}"} for number in range(3)]
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as heard:
+        # What the bridge sends out of a port hears only who listens to all protocols.
+        heard.bind((LINK, 0x0003))
+        heard.setblocking(False)
+        outcome = converge_layout({"containers": guests, "parallel": 2}, dry_run=False)
+        assert outcome.error is None, outcome.error
+        asked: list[str] = []
+        with contextlib.suppress(BlockingIOError):
+            while frame := heard.recv(64):
+                # A question from no address; three times, as RFC 5227 wants it.
+                if frame[12:14] == b"\x08\x06" and frame[28:32] == bytes(4):
+                    asked.append(socket.inet_ntoa(frame[38:42]))
+    assert collections.Counter(asked) == {f"10.91.7.{61 + number}": 3 for number in range(3)}
 
 
 def test_a_declared_address_that_answers_is_refused_with_who_answers(neighbour: t.Callable[[str], None]) -> None:

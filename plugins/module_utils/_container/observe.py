@@ -26,7 +26,7 @@ from .._guest.record import GuestRecord
 from .._guest.recorded import load_file, load_others
 from .._guest.removal import kept_snapshots, obstacle_to_deletion
 from .._guest.spec import GuestSpec
-from .._host import neighbours, remote
+from .._host import remote
 from .._host.hardware import read_hardware
 from .._host.lxc import Container, config_path, read_containers
 from .._host.snapshot import IMAGE, Host
@@ -431,7 +431,7 @@ def _observe_neighbours(kept: Definition, spec: GuestSpec, host: Host) -> dict[s
     found = {}
     for (bridge, vlan), addresses in asked.items():
         if addresses and bridge in host.link_names:
-            found.update(neighbours.who_answers(bridge, addresses, vlan))
+            found.update(host.who_answers(bridge, addresses, vlan))
     return {address: mac for address, mac in found.items() if mac not in own}
 
 

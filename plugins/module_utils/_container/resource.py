@@ -12,6 +12,7 @@ import typing as t
 from .._core.converge import Waiting, Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
+from .._guest.claims import foreseen
 from .._guest.spec import GuestSpec
 from .._guest.waits import has_to_wait
 from .._host.snapshot import BRIDGE, FOLDER, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LXC, Host
@@ -79,8 +80,8 @@ class LxcContainer:
         return standing(host)
 
     def promises(self, spec: GuestSpec) -> dict[str, t.Any]:
-        """Nothing is planned on a guest."""
-        return {}
+        """Its cards: what they get is asked for with what others get."""
+        return foreseen(spec)
 
     def waiting(self, spec: GuestSpec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
         guest = facts["guest"]

@@ -41,6 +41,11 @@ def as_it_is(state: GuestState, cards: Cards, *, memory_kib: int, links: t.Itera
     )
 
 
+def foreseen(spec: GuestSpec) -> dict[str, t.Any]:
+    """What others may know of a guest before *spec* stands: its cards, as far as they are declared."""
+    return {"networks": tuple(cards_after({}, spec.wanted("networks"), is_exact=False, unset=()).values())}
+
+
 def when_it_goes(kind: Kind) -> Claims:
     """What is left of it: the volumes that no word of ``delete`` names."""
     words = {*kind.spec.delete}

@@ -53,13 +53,14 @@ def who_answers(
 ) -> dict[str, str]:
     """Those of the *addresses* that somebody else on *bridge* has or is about to take, each with the MAC that says so.
 
-    In a VLAN, which the bridge itself is seldom in, its ports are asked. A link that is down says nothing. Who is about to take an address of
-    IPv6 gives it up when it is asked like that, but not where the question comes *as_neighbour*.
+    In a VLAN, which the bridge itself is seldom in, its ports are asked. A link that is down says nothing, and where nothing is plugged in nobody
+    is waited for. Who is about to take an address of IPv6 gives it up when it is asked like that, but not where the question comes *as_neighbour*.
     """
     mac = atomic.read_text(f"/sys/class/net/{bridge}/address")
     if not mac:
         return {}
-    ports = vlans.ports_in(links.ports_of(bridge), links.read_vlans(), vlan) if vlan else [Port(bridge)]
+    plugged = links.ports_of(bridge)
+    ports = vlans.ports_in(plugged, links.read_vlans(), vlan) if vlan else [Port(bridge)] if plugged else []
     return ask(bytes.fromhex(mac.strip().replace(":", "")), ports, addresses, as_neighbour=as_neighbour)
 
 

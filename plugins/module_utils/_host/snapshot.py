@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 import typing as t
 
 from .._core import record
+from .._core.claims import addresses_in
 from .._core.errors import HybridError, MissingLibrary
 from .._core.reference import Reference, ReferenceKind
-from . import capabilities, descriptors, libvirt, links, lxc, mounts, probe, rates, remote, vlans
+from . import capabilities, descriptors, libvirt, links, lxc, mounts, neighbours, probe, rates, remote, vlans
 from .pool_record import PoolRecord
 
+# A bridge, a VLAN of it (0 for none) and an address there.
+Asked = tuple[str, int, str]
 Derived = t.TypeVar("Derived")
 Read = t.TypeVar("Read")
+
+
+# How long nobody has an address that nobody had: the next one who asks in the same run is told so without another question.
+SILENCE_SECONDS = 60
 
 
 class _Lasting(functools.cached_property[Read]):
@@ -215,6 +223,34 @@ class Host:
         pools = ((it.name, its) for it, its in self.expected.items() if it.kind is POOL)
         return {name: (its["type"], its["path"]) for name, its in pools if "path" in its}
 
+    def who_answers(self, bridge: str, addresses: t.Collection[str], vlan: int = 0) -> dict[str, str]:
+        """Those of the *addresses* that somebody else on *bridge* has, each with its MAC; see ``neighbours.who_answers``.
+
+        To hear that nobody has one takes half a second. So what guests that a layout makes will have there is asked for with the first of them.
+        """
+        since = time.monotonic() - SILENCE_SECONDS
+        asked = {address for address in addresses if self.silent.get((bridge, vlan, address), since) <= since}
+        if not asked:
+            return {}
+        asked |= {address for address in self._foreseen(bridge, vlan) if (bridge, vlan, address) not in self.silent}
+        found = neighbours.who_answers(bridge, asked, vlan)
+        now = time.monotonic()
+        self.silent.update({(bridge, vlan, address): now for address in asked.difference(found)})
+        return {address: mac for address, mac in found.items() if address in addresses}
+
+    @_Lasting
+    def silent(self) -> dict[Asked, float]:
+        """The addresses that nobody had who was asked, and when that was, by the monotonic clock in seconds. Who answers may do so no more."""
+        return {}
+
+    def _foreseen(self, bridge: str, vlan: int) -> t.Iterator[str]:
+        """The addresses on *bridge* of guests that are not there yet, as far as a layout says: one that starts would give up its own."""
+        for it, its in self.expected.items():
+            if it.kind is GUEST and it.name not in self.containers and it.name not in self.domains:
+                for card in its.get("networks", ()):
+                    if (card.bridge, card.vlan) == (bridge, vlan):
+                        yield from addresses_in(*card.addresses)
+
     def vlan_obstacle(self, bridge: str) -> str | None:
         """Why no guest on *bridge* can be in a VLAN, and what permits it; ``None`` where it can, or nothing is known yet."""
         expected = {
@@ -312,6 +348,7 @@ class _HostWithout(Host):
 
     connection = _shared("connection")
     expected = _shared("expected")
+    silent = _shared("silent")
     pools = _shared("pools")
     networks = _shared("networks")
     listings = _shared("listings")

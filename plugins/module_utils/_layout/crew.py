@@ -18,9 +18,11 @@ import selectors
 import socket
 import traceback
 import typing as t
+from types import MappingProxyType
 
 from .._core.claims import Address
 from .._core.errors import ApplyError
+from .._host.snapshot import Asked
 from .plan import Item, defer_reason, dependencies, empty, in_order, skip_reason
 
 Message = dict[str, t.Any]
@@ -52,8 +54,9 @@ class _Job:
 
 class Crew:
     """Brings items to their end. *parallel* is how many write at once; as many more may look at what they have written. *report* hears
-    of every step. The worker of a guest inherits the locks of its addresses out of those that are *claimed*, by their descriptors.
-    What waits for one of *serve_later* may be deferred by its worker, and at once where that guest is only made in this run.
+    of every step. The worker of a guest inherits the locks of its addresses out of those that are *claimed*, by their descriptors, and does not
+    ask again for those that are *silent* (see ``Host.silent``). What waits for one of *serve_later* may be deferred by its worker, and at once
+    where that guest is only made in this run.
 
     A worker writes its own line in the journal; *note* writes that of one which did not come to it.
     """
@@ -67,10 +70,12 @@ class Crew:
         note: Note,
         report: Report | None = None,
         claimed: t.Mapping[Address, int],
+        silent: t.Mapping[Asked, float] = MappingProxyType({}),
         serve_later: t.Sequence[str] = (),
     ) -> None:
         self._spawner = spawner
         self._claimed = claimed
+        self._silent = [[*asked, when] for asked, when in silent.items()]
         self._serve_later = serve_later
         self._items = in_order(items)
         self._before = dict(zip(map(id, self._items), dependencies(self._items), strict=True))
@@ -131,6 +136,8 @@ class Crew:
         self._report({"item": declared.path, "started": True})
         kept = [fd for address, fd in self._claimed.items() if address in item.after.addresses]
         order: Message = {"kind": declared.kind.word, "name": declared.name, "params": dict(declared.params)}
+        if self._silent:
+            order["silent"] = self._silent
         if self._serve_later:
             made = {other.declared.name for other in self._before[id(item)] if other.is_new}
             order["serve_later"] = {guest: guest not in made for guest in self._serve_later}

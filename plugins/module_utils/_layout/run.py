@@ -133,6 +133,7 @@ def _run(
                 note=_note,
                 report=report,
                 claimed=claimed,
+                silent=host.silent,
                 serve_later=spec.serve_later,
             ).work()
     left = [guest for guest in look.unlisted if not (spec.prune and guest.is_made)]
@@ -373,10 +374,12 @@ def _work(order: Message, tell_it: Tell, kinds: t.Sequence[Kind], host: MakeHost
     kind = _kind(order["kind"], kinds)
     later = order.get("serve_later") or {}
     served = _served_by(later, kind, order["params"]) if later else {}
+    its_host = host()
+    its_host.silent.update({(bridge, vlan, address): when for bridge, vlan, address, when in order.get("silent") or ()})
     outcome = converge(
         kind.resource,
         order["params"],
-        host=host(),
+        host=its_host,
         dry_run=False,
         report=report,
         # It writes no more, and another item may begin.

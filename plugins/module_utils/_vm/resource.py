@@ -12,6 +12,7 @@ import typing as t
 from .._core.converge import Waiting, Work
 from .._core.plan import Change, Plan, Step
 from .._core.reference import Reference
+from .._guest.claims import foreseen
 from .._guest.waits import has_to_wait
 from .._host.snapshot import BRIDGE, FOLDER, GUEST, IMAGE, ORIGIN, POOL, SERVICE_LIBVIRT, Host
 from .._image.store import file_of
@@ -88,8 +89,8 @@ class KvmVm:
         return standing(host)
 
     def promises(self, spec: Spec) -> dict[str, t.Any]:
-        """Nothing is planned on a guest."""
-        return {}
+        """Its cards: what they get is asked for with what others get."""
+        return foreseen(spec)
 
     def waiting(self, spec: Spec, facts: t.Mapping[str, t.Any]) -> Waiting | None:
         installer = installer_of(spec.values)

@@ -16,7 +16,7 @@ from .._guest import options as guest_options
 from .._guest.auto_address import is_auto
 from .._guest.cards import KEYS
 from .._guest.record import GuestRecord
-from .._host import handed_out, neighbours, vlans
+from .._host import handed_out, vlans
 from .._host.libvirt import dotted, errors_of
 from .._host.snapshot import SERVICE_LIBVIRT, Host
 from . import process, seed
@@ -164,7 +164,7 @@ def who_has_addresses(spec: Spec, state: State, host: Host) -> tuple[dict[str, d
             continue
         if is_address(new.get("ip")):
             leases[bridge] = handed_out.leases(host, bridge)
-        found.update(neighbours.who_answers(bridge, asked, vlan if isinstance(vlan, int) else 0))
+        found.update(host.who_answers(bridge, asked, vlan if isinstance(vlan, int) else 0))
     return leases, {address: mac for address, mac in found.items() if mac not in own}
 
 

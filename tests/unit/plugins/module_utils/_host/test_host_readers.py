@@ -12,8 +12,15 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.record import Record
 from ansible_collections.homelab.hybrid.plugins.module_utils._core.reference import Reference
-from ansible_collections.homelab.hybrid.plugins.module_utils._host import libvirt, links, lxc
-from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import BRIDGE, Gone, Host, vlan_users
+from ansible_collections.homelab.hybrid.plugins.module_utils._host import libvirt, links, lxc, neighbours
+from ansible_collections.homelab.hybrid.plugins.module_utils._host.snapshot import (
+    BRIDGE,
+    GUEST,
+    SILENCE_SECONDS,
+    Gone,
+    Host,
+    vlan_users,
+)
 
 
 def test_a_container_runs_when_its_monitor_listens():
@@ -59,7 +66,7 @@ def test_what_is_derived_of_a_look_is_made_once_and_forgotten_with_it():
     assert host.derived(names) == [] and made == [1, 1]
 
 
-def test_a_new_look_forgets_every_area_but_the_connection_and_what_is_expected():
+def test_a_new_look_forgets_every_area_but_the_connection_what_is_expected_and_who_was_silent():
     areas = {name for name, value in vars(Host).items() if isinstance(value, functools.cached_property)}
     host = Host()
     host.__dict__.update(dict.fromkeys(areas))
@@ -73,7 +80,38 @@ def test_a_new_look_forgets_every_area_but_the_connection_and_what_is_expected()
         "_derived",
         "_missing",
     }
-    assert set(host.__dict__) == {"connection", "expected"}
+    assert set(host.__dict__) == {"connection", "expected", "silent"}
+
+
+def test_what_guests_of_a_layout_get_is_asked_for_at_once_and_again_only_where_somebody_answers(monkeypatch):
+    questions = []
+
+    def answer(bridge, addresses, vlan):
+        questions.append((bridge, vlan, *sorted(addresses)))
+        return {"10.0.0.4": "02:00:00:00:00:04"} if "10.0.0.4" in addresses else {}
+
+    monkeypatch.setattr(neighbours, "who_answers", answer)
+    host = Host()
+    host.__dict__.update(domains={}, containers={"there": lxc.Container("there", "")})
+    for name, bridge, address in (
+        ("web", "br0", "10.0.0.2/24"),
+        ("db", "br0", "10.0.0.3/24"),
+        ("nas", "br0", "10.0.0.4/24"),
+        ("tv", "br1", "10.0.1.2/24"),
+        ("there", "br0", "10.0.0.5/24"),
+    ):
+        card = types.SimpleNamespace(bridge=bridge, vlan=0, addresses=(address, "dhcp"))
+        host.expected[Reference(GUEST, name)] = {"networks": (card,)}
+    assert host.who_answers("br0", ["10.0.0.2"]) == {} and questions == [("br0", 0, "10.0.0.2", "10.0.0.3", "10.0.0.4")]
+    host.drop()
+    host.__dict__.update(domains={}, containers={})
+    assert host.without({}).who_answers("br0", ["10.0.0.3"]) == {} and len(questions) == 1
+    for dummy in range(2):
+        assert host.who_answers("br0", ["10.0.0.4"]) == {"10.0.0.4": "02:00:00:00:00:04"}
+    assert questions[1:] == [("br0", 0, "10.0.0.4", "10.0.0.5"), ("br0", 0, "10.0.0.4")]
+    assert host.who_answers("br0", ["10.0.0.2"], 7) == {} and questions[3:] == [("br0", 7, "10.0.0.2")]
+    host.silent["br0", 0, "10.0.0.2"] -= SILENCE_SECONDS + 1
+    assert host.who_answers("br0", ["10.0.0.2"]) == {} and questions[4:] == [("br0", 0, "10.0.0.2", "10.0.0.4")]
 
 
 def test_the_names_of_links_are_those_that_the_kernel_tells():
