@@ -72,13 +72,16 @@ def test_a_host_comes_back_from_its_inventory_and_its_repository(lab: Lab) -> No
     assert checked.returncode == 0 and "What comes back is known after apply" in checked.stdout, checked.stdout
     assert power() == {} and not (FOLDER / "pool").exists()
 
-    refused = lab.play("rebuild", "--limit", FIRST)
-    assert refused.returncode and f"{FIRST} would be made anew" in refused.stdout, refused.stdout
-    refused = lab.play("rebuild")
-    assert refused.returncode and f"{SECOND} has no backup" in refused.stdout, refused.stdout
-    refused = lab.play("rebuild", rebuild_host="another")
-    assert f"{FIRST} has no backup of the host another" in refused.stdout, refused.stdout
+    limited = lab.play("rebuild", "--limit", FIRST)
+    assert limited.returncode and f"{FIRST} would be made anew" in limited.stdout, limited.stdout
+    whole = lab.play("rebuild")
+    assert whole.returncode and f"{SECOND} has no backup" in whole.stdout, whole.stdout
+    other = lab.play("rebuild", rebuild_host="another")
+    assert f"{FIRST} has no backup of the host another" in other.stdout, other.stdout
     assert power() == {}
+    # What belongs on paper is shown by the run that makes the host know the repository, once, and has no secret on it.
+    assert [its.stdout.count("RECOVERY SHEET") for its in (checked, limited, whole, other)] == [0, 0, 1, 0]
+    assert backups.PASSWORD not in whole.stdout + whole.stderr
 
     planned = lab.play("rebuild", "--check", rebuild_anew=True)
     assert planned.returncode == 0, planned.stdout
