@@ -1,10 +1,12 @@
 # Copyright: homelab.hybrid contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a service holds in its memory is in the backup of its guest, which its hypervisor takes by itself. Read with restic and grep."""
+"""What a service holds in its memory is in the backup of its guest, which its hypervisor takes and tries by itself. Read with restic and grep."""
 
 from __future__ import annotations
 
+import json
+import shlex
 import typing as t
 from pathlib import Path
 
@@ -12,10 +14,13 @@ import pytest
 
 from ansible_collections.homelab.hybrid.plugins.module_utils._core import paths
 from ansible_collections.homelab.hybrid.tests.harness import backups
+from ansible_collections.homelab.hybrid.tests.harness import containers as ct
 from ansible_collections.homelab.hybrid.tests.harness import service_guest as guest
+from ansible_collections.homelab.hybrid.tests.harness.cases import converge_now
 from ansible_collections.homelab.hybrid.tests.services import mosquitto
 
 REPOSITORY = guest.FOLDER / "restic"
+ROW = f"command:{shlex.join(mosquitto.SCENARIO.read)}"
 
 
 @pytest.fixture
@@ -41,6 +46,15 @@ def test_what_a_service_has_in_its_memory_is_in_the_backup_of_its_guest(lab: gue
     root = tmp_path / "restored" / paths.capture_folder(guest.NAME).lstrip("/") / "rootfs"
     assert b"kept" in (root / "var/lib/mosquitto/mosquitto.db").read_bytes()
     assert guest.inside(*mosquitto.SCENARIO.read) == "kept"
+
+    # A drill asks the service that comes out of that backup, whatever the one that goes on has been told since.
+    converge_now(ct.CONTAINER, {"name": guest.NAME, "backup": {"health": [ROW]}})
+    guest.inside(*mosquitto.SCENARIO.write[:-1], "since")
+    backups.backup("drill", backups.JOB)
+    (its,) = json.loads(Path(paths.drill_report(backups.JOB)).read_text(encoding="utf-8"))["guests"]
+    (asked,) = [each for each in its["checks"] if each["check"].startswith("command 'mosquitto_sub")]
+    assert (its["backup"], asked["said"]) == (told["backup"], "kept")
+    assert guest.inside(*mosquitto.SCENARIO.read) == "since"
 
     guest.inside("sh", "-c", "kill -STOP $(cat /run/mosquitto/mosquitto.pid)")
     done = backups.backup("run", backups.JOB, check=False)
