@@ -233,11 +233,20 @@ wire: host ## Change the network of a host that is reached by it alone: confirme
 	@PYTHONPATH=$(BUILD) $(CELL) $(VENV)/bin/python -m pytest -q tests/wire
 
 SERVICE_CELLS ?= 3
+SCENARIOS := $(addprefix tests/services/,test_services.py test_plans.py)
+
 .PHONY: services
-services: host ## Each service role in a real Debian 13: applied, healed, updated, brought back, removed; the updates of Debian; and a whole lab of them
+services: host ## Each service role in a real Debian 13: applied, healed, updated, brought back, removed
 	@$(TALLY) start services
-	@status=0; $(TALLY) pytest services -- -q $(call IN_CELLS,$(SERVICE_CELLS)) --dist worksteal tests/services || status=1; \
+	@status=0; $(TALLY) pytest services -- -q $(call IN_CELLS,$(SERVICE_CELLS)) --dist worksteal $(SCENARIOS) || status=1; \
 	$(TALLY) report services || status=1; exit $$status
+
+.PHONY: labs
+labs: host ## What services do beside that: applications of Docker, updates of guests and hosts, what is configured by an API, a whole lab, its start page and its monitoring
+	@$(TALLY) start labs
+	@status=0; $(TALLY) pytest labs -- -q $(call IN_CELLS,$(SERVICE_CELLS)) --dist worksteal \
+	  $(filter-out $(SCENARIOS),$(sort $(wildcard tests/services/test_*.py))) || status=1; \
+	$(TALLY) report labs || status=1; exit $$status
 
 .PHONY: docs
 docs: tools ## Write what follows from rows and argument specs (tables, defaults of roles), and render the documentation into .build/docs
