@@ -23,7 +23,7 @@ from .._guest.clones import clones_of
 from .._host import remote
 from .._host.mount_record import MountRecord
 from .._host.probe import read_memory
-from .._host.snapshot import FOLDER, Gone, Host
+from .._host.snapshot import BRIDGE, FOLDER, Asked, Gone, Host
 from .._run import journal
 from .._storage.choice import load_drivers
 from . import refusals
@@ -133,7 +133,7 @@ def _run(
                 note=_note,
                 report=report,
                 claimed=claimed,
-                silent=host.silent,
+                silent=_still_silent(host.silent, items),
                 serve_later=spec.serve_later,
             ).work()
     left = [guest for guest in look.unlisted if not (spec.prune and guest.is_made)]
@@ -146,6 +146,13 @@ class _Look(t.NamedTuple):
     items: list[Item]
     unlisted: list[Unlisted]
     conflicts: list[str]
+
+
+def _still_silent(silent: t.Mapping[Asked, float], items: t.Iterable[Item]) -> dict[Asked, float]:
+    """Those of the *silent* that nobody new can have: what is plugged into a bridge that changes first was not asked."""
+    provided = (reference for item in items if item.told.get("plan") for reference in item.provides)
+    changing = {reference.name for reference in provided if reference.kind is BRIDGE}
+    return {asked: when for asked, when in silent.items() if asked[0] not in changing}
 
 
 def _look(spec: Spec, host: Host, kinds: t.Sequence[Kind]) -> _Look:

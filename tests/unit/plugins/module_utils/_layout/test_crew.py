@@ -332,3 +332,15 @@ def test_a_layout_loads_its_kinds_into_the_spawner_and_lets_that_go(monkeypatch:
     monkeypatch.setattr(run, "load_drivers", lambda: told.append("drivers loaded"))
     run.converge_layout({"vms": [{"name": "web"}, {"name": "db"}]}, host=lambda: t.cast(t.Any, None), dry_run=False)
     assert told == ["vm loaded", "drivers loaded", "run", "closed"] and kind.word == "vm"
+
+
+def test_what_nobody_answered_on_a_bridge_that_changes_first_is_asked_again() -> None:
+    silent = {("br0", 0, "10.0.0.2"): 1.0, ("br1", 7, "10.0.1.2"): 2.0}
+    guest = make("vm", "web", "bridge br0", "bridge br1")
+    assert (
+        run._still_silent(silent, [guest, make("bridge", "br0", paths=()), make("bridge", "br1", paths=())]) == silent
+    )
+    changed = run._still_silent(
+        silent, [guest, make("bridge", "br0", paths=("ports",)), make("bridge", "br1", paths=())]
+    )
+    assert changed == {("br1", 7, "10.0.1.2"): 2.0}
