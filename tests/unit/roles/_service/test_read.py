@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+from unit.play import played
 from unit.tree import ROOT
 
 FOLDER = ROOT / "roles" / "_service"
@@ -24,10 +21,6 @@ def test_what_cannot_be_read_is_no_file_that_is_missing(tmp_path: Path) -> None:
         if text is not None:
             (tmp_path / name).write_text(text, encoding="utf-8")
     (tmp_path / "folder").mkdir()
-    variables = {
-        "__service_declaration": {"title": "Clock"},
-        "__service_read_path": f"{tmp_path}/{{{{ inventory_hostname }}}}",
-    }
     tasks = [
         {"name": "Read", "ansible.builtin.include_tasks": str(FOLDER / "tasks/read.yml")},
         {
@@ -35,31 +28,14 @@ def test_what_cannot_be_read_is_no_file_that_is_missing(tmp_path: Path) -> None:
             "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} has {{ __service_read | to_json }}!"},
         },
     ]
-    play = {
-        "name": "Read",
-        "hosts": "all",
-        "gather_facts": False,
-        "vars": variables,
-        "vars_files": [str(FOLDER / "vars/main.yml")],
-    }
-    (tmp_path / "play.yml").write_text(json.dumps([{**play, "tasks": tasks}]), encoding="utf-8")
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    inventory = {"all": {"hosts": dict.fromkeys([*FILES, "folder"], local)}}
-    (tmp_path / "hosts.json").write_text(json.dumps(inventory), encoding="utf-8")
-    argv = [
-        str(Path(sys.executable).with_name("ansible-playbook")),
-        "-i",
-        str(tmp_path / "hosts.json"),
-        str(tmp_path / "play.yml"),
-    ]
-    environment = {
-        **os.environ,
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_HOME": str(tmp_path / "home"),
-        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-    }
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
-    said = " ".join((done.stdout + done.stderr).split())
+    said = played(
+        tmp_path,
+        [*FILES, "folder"],
+        tasks,
+        [FOLDER / "vars/main.yml"],
+        __service_declaration={"title": "Clock"},
+        __service_read_path=f"{tmp_path}/{{{{ inventory_hostname }}}}",
+    )
     # Which of two hosts answers first is chance.
     assert sorted(re.findall(r"(\w+) has (\{.*?\})!", said)) == [("json", '{"a": {"b": 1}}'), ("none", "{}")], said
     assert f"Clock of folder: Source is a directory and must be a file: {tmp_path}/folder. Mend it" in said

@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+from unit.play import played
 from unit.tree import ROOT
 
 ROLE = ROOT / "roles" / "hypervisor"
@@ -26,39 +24,21 @@ def test_what_a_host_was_told_is_read_whole_or_refused(tmp_path: Path) -> None:
             (tmp_path / name / "jobs.json").write_text(text, encoding="utf-8")
     (tmp_path / "folder" / "jobs.json").mkdir(parents=True)
     (tmp_path / "backups" / "targets.json").write_text('{"targets": {}}', encoding="utf-8")
-    play = {
-        "name": "Read",
-        "hosts": "all",
-        "gather_facts": False,
-        "vars_files": [str(ROLE / "vars/main.yml")],
-        "tasks": [
-            {"name": "Read", "ansible.builtin.include_tasks": str(ROLE / "tasks/told.yml")},
-            {
-                "name": "Say",
-                "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} has {{ __hypervisor_told | to_json }}!"},
-            },
-        ],
-    }
-    (tmp_path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
-    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    inventory = {"all": {"hosts": dict.fromkeys([*FILES, "folder"], local)}}
-    (tmp_path / "hosts.json").write_text(json.dumps(inventory), encoding="utf-8")
-    places = {
-        "__hypervisor_backup_file": f"{tmp_path}/{{{{ inventory_hostname }}}}/jobs.json",
-        "__hypervisor_notify_file": f"{tmp_path}/{{{{ inventory_hostname }}}}/targets.json",
-    }
-    argv = [
-        str(Path(sys.executable).with_name("ansible-playbook")),
-        *("-i", str(tmp_path / "hosts.json"), "-e", json.dumps(places), str(tmp_path / "play.yml")),
+    tasks = [
+        {"name": "Read", "ansible.builtin.include_tasks": str(ROLE / "tasks/told.yml")},
+        {
+            "name": "Say",
+            "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} has {{ __hypervisor_told | to_json }}!"},
+        },
     ]
-    environment = {
-        **os.environ,
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_HOME": str(tmp_path / "home"),
-        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-    }
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
-    said = " ".join((done.stdout + done.stderr).split())
+    said = played(
+        tmp_path,
+        [*FILES, "folder"],
+        tasks,
+        [ROLE / "vars/main.yml"],
+        __hypervisor_backup_file=f"{tmp_path}/{{{{ inventory_hostname }}}}/jobs.json",
+        __hypervisor_notify_file=f"{tmp_path}/{{{{ inventory_hostname }}}}/targets.json",
+    )
     its = tmp_path / "backups"
     read = {str(its / "jobs.json"): {"repositories": {"nas": {}}}, str(its / "targets.json"): {"targets": {}}}
     told = {name: json.loads(text) for name, text in re.findall(r"(\w+) has (\{.*?\})!", said)}
