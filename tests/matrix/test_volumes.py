@@ -391,6 +391,9 @@ def test_a_snapshot_holds_the_subvolumes_in_it_and_nothing_writes_to_it(on_btrfs
     run("btrfs", "subvolume", "create", f"{place}/inner")
     run("btrfs", "subvolume", "create", f"{place}/inner/deeper")
     Path(place, "inner/deeper/file").write_text("before", encoding="utf-8")
+    Path(place, "inner/large").write_bytes(b"x" * 3 * MIB)
+    run("sync", "--file-system", place)
+    assert on_btrfs.used_bytes(ROOT) > 3 * MIB
     kept = on_btrfs.snapshot(ROOT, "before-upgrade")
     Path(place, "inner/deeper/file").write_text("after", encoding="utf-8")
     there = Path(on_btrfs.location(kept))

@@ -113,6 +113,12 @@ class Btrfs(Folder):
             else super().snapshot_bytes(volume)
         )
 
+    def _file_systems(self, volume: Volume) -> list[str]:
+        place = self.location(volume)
+        if volume.kind == BLOCK or not subvolume.is_subvolume(place):
+            return [place]
+        return [place, *(os.path.join(place, its.path) for its in subvolume.nested_in(place))]
+
     def is_of_one_moment(self, volume: Volume) -> bool:
         place = self.location(volume)
         return volume.kind == BLOCK or (subvolume.is_subvolume(place) and not subvolume.nested_in(place))

@@ -150,8 +150,13 @@ class Folder:
         return self.used_bytes(volume)
 
     def used_bytes(self, volume: Volume) -> int:
-        told = command.run(["du", "--one-file-system", "--summarize", "--block-size=1", self.location(volume)])
-        return int(told.split()[0])
+        places = self._file_systems(volume)
+        told = command.run(["du", "--one-file-system", "--summarize", "--total", "--block-size=1", *places])
+        return int(told.splitlines()[-1].split()[0])
+
+    def _file_systems(self, volume: Volume) -> list[str]:
+        """Where all that belongs to the volume lies, as the kernel tells file systems apart."""
+        return [self.location(volume)]
 
     def is_of_one_moment(self, volume: Volume) -> bool:
         return False
