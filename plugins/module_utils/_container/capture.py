@@ -146,11 +146,12 @@ class _Capture:
         self.mounts = self._wanted_mounts(record) if self.wish.keep is None else {}
         volume = its.volumes[ROOTFS]
         driver = drivers_of(self.host)[volume.pool]
-        size = t.cast(Snapshotting, driver).used_bytes(volume)
+        able = t.cast(Snapshotting, driver)
         if self.wish.keep is not None:
             self.wish.keep({ROOTFS: volume})
+            used = able.used_bytes(volume)
         else:
-            place = self._place(volume, driver, size, its.power)
+            place, used = self._place(volume, driver, able, its.power)
             _mount(place, os.path.join(self.wish.folder, ROOTFS))
         for name, entry in self.mounts.items():
             _mount(entry.source, self._shown(name))
@@ -162,7 +163,7 @@ class _Capture:
         is_whole = its.power == "stopped" or (runs and (self.written.is_whole or self.wish.mode == STOP))
         # Nobody but root may pass a snapshot: what the root has itself is told beside.
         mode, limit = os.stat(driver.location(volume)).st_mode & 0o7777, driver.limit(volume).size
-        root = {"file": ROOTFS, "pool": volume.pool, "kind": volume.kind, "used": size, "mode": mode}
+        root = {"file": ROOTFS, "pool": volume.pool, "kind": volume.kind, "used": used, "mode": mode}
         root |= {"size": limit} if limit else {}
         return Captured(
             APPLICATION if is_whole else CRASH,
@@ -253,16 +254,20 @@ class _Capture:
             elif inner and not Tree(shown).has(inner):
                 yield f"the data at {path} of {self.guest} are not in its backup: there is no such path"
 
-    def _place(self, volume: Volume, driver: Driver, size: int, power_now: str) -> str:
-        """Where the root lies as of one moment."""
-        able, runs = t.cast(Snapshotting, driver), power_now == "started"
+    def _place(self, volume: Volume, driver: Driver, able: Snapshotting, power_now: str) -> tuple[str, int]:
+        """Where the root lies as of one moment, and how many bytes it holds.
+
+        Where blocks are shared that is counted in the snapshot: to count reads each inode, which is in memory then for who stores them.
+        """
+        runs = power_now == "started"
         shares = driver.obstacle(SNAPSHOT) is None and able.snapshot_bytes(volume) == 0
         if not shares and not runs:
             self.bare = power_now
-            return driver.location(volume)
-        if not shares and size > driver.usage().available:
+            return driver.location(volume), able.used_bytes(volume)
+        used = 0 if shares else able.used_bytes(volume)
+        if used > driver.usage().available:
             raise ApplyError(
-                f"a copy of the root of {self.guest} takes {show_copied(size)}, and the storage pool {volume.pool} has "
+                f"a copy of the root of {self.guest} takes {show_copied(used)}, and the storage pool {volume.pool} has "
                 f"{show_copied(driver.usage().available)} left. Make room, or use a pool of type btrfs"
             )
         self.kept = volume.snapshot(_KEPT)
@@ -271,12 +276,13 @@ class _Capture:
         if shares:
             stops = runs and (self.wish.mode in (SUSPEND, STOP) or not able.is_of_one_moment(volume))
             with self._held() if stops else contextlib.nullcontext():
-                return driver.location(able.snapshot(volume, _KEPT, keep_fds=self.fds))
+                kept = able.snapshot(volume, _KEPT, keep_fds=self.fds)
+            return driver.location(kept), able.used_bytes(kept)
         attempt = driver.create(self.kept, keep_fds=self.fds)
         self._copy(driver.location(volume), attempt.path, may_vanish=True)
         with self._held():
             self._copy(driver.location(volume), attempt.path, may_vanish=False)
-        return attempt.path
+        return attempt.path, used
 
     def _copy(self, source: str, target: str, *, may_vanish: bool) -> None:
         try:
