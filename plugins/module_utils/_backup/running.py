@@ -34,11 +34,13 @@ def run(job: Job, host: Host, say: Say) -> bool:
     with reporting(paths.backup_report(job.name), say, job=job.name, repository=job.repository) as report:
         report["forgotten"] = []
         repository = Repository(job.repository, is_append_only=job.is_append_only)
-        if repository.make():
+        was_made = repository.make()
+        if was_made:
             say(f"the backup repository {job.repository} was made")
         for guest in guests_of(job, host):
             report["guests"].append(_run_one(guest, job, host, say))
-        report["forgotten"] = [its.id for its in forget(job, repository, guests_of(job, host), say)]
+        if not was_made:
+            report["forgotten"] = [its.id for its in forget(job, repository, guests_of(job, host), say)]
     return bool(report["result"] == OK)
 
 
