@@ -102,8 +102,10 @@ def converge(**lists: t.Any) -> None:
 def set_up(disk: str, **options: t.Any) -> None:
     """A guest that runs, with *options* of its own.
 
-    *disk* names the file of its pool: all cells see each other's loop devices by the name of their file.
+    *disk* names the file of its pool, beside the worker: all cells see each other's loop devices by the name of their file, and a worker
+    takes over what another one has not begun.
     """
+    disk = f"{os.environ.get('PYTEST_XDIST_WORKER', '')}{disk}"
     tear_down()
     FOLDER.mkdir(parents=True)
     for mount in options.get("mounts", ()):
@@ -165,6 +167,11 @@ class Play:
 
     def succeeded(self) -> Play:
         assert self.status == 0, self.printed[-8000:]
+        return self
+
+    def unchanged(self) -> Play:
+        self.succeeded()
+        assert self.changed == 0, self.changes
         return self
 
     def failed(self) -> Play:

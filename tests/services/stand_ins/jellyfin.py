@@ -13,6 +13,7 @@ Python's own library; ``release.json`` beside it says which version it is: ``{ve
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import http.server
 import json
@@ -22,6 +23,7 @@ import secrets
 import signal
 import socket
 import socketserver
+import sqlite3
 import sys
 import threading
 import time
@@ -141,8 +143,10 @@ class Server:
         self.is_ready = False
         self.tokens: dict[str, Document] = {}
         self.data: Document = {"schema": RELEASE["schema"], "id": secrets.token_hex(16), "users": [], "libraries": []}
-        if self.path.exists():
-            self.data = json.loads(self.path.read_text(encoding="utf-8"))
+        with contextlib.closing(self.database()) as database, database:
+            database.execute("CREATE TABLE IF NOT EXISTS Documents (Id INTEGER PRIMARY KEY, Data TEXT NOT NULL)")
+            for row in database.execute("SELECT Data FROM Documents"):
+                self.data = json.loads(row[0])
         self.data.setdefault("keys", [])
         self.data.setdefault("encoding", dict(ENCODING))
         self.data.setdefault("tokens", {})
@@ -160,10 +164,12 @@ class Server:
         time.sleep(STARTING_SECONDS)
         self.is_ready = RELEASE["answers"]
 
+    def database(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=30)
+
     def save(self) -> None:
-        made = self.path.with_suffix(".new")
-        made.write_text(json.dumps(self.data), encoding="utf-8")
-        made.rename(self.path)
+        with contextlib.closing(self.database()) as database, database:
+            database.execute("INSERT OR REPLACE INTO Documents VALUES (1, ?)", [json.dumps(self.data)])
 
     def user(self, identity: str) -> Document:
         wanted = identity.replace("-", "").lower()
