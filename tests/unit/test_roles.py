@@ -17,6 +17,7 @@ import pytest
 import yaml
 from unit.tree import ROLES, ROOT, files, relative, tasks_of
 
+SET_FACT = "ansible.builtin.set_fact"
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 
 
@@ -51,11 +52,21 @@ def test_variables_bear_the_name_of_the_role(role: Path) -> None:
         for task in tasks_of(path.read_text(encoding="utf-8")):
             own = [task["register"]] if "register" in task else []
             assert not [key for key in own if not key.startswith(f"__{name}_")], f"{path}: {task.get('name')}"
-            facts = [key for key in task.get("ansible.builtin.set_fact") or {} if key != "cacheable"]
+            facts = [key for key in task.get(SET_FACT) or {} if key != "cacheable"]
             # What the playbooks ask every role of an appliance for, by one name.
             asked = {"guest.yml": "guest_appliance", "check.yml": "service_checks"}
             prefixes = (f"__{name}_", f"{name}_", *([asked[path.name]] if path.name in asked else []))
             assert not [key for key in facts if not key.startswith(prefixes)], f"{path}: {task.get('name')}"
+
+
+@each_role
+def test_what_a_task_finds_takes_no_place_of_a_variable(role: Path) -> None:
+    """What is registered hides a variable of the role by that name, in all that runs in the host afterwards."""
+    frame = ROOT / "roles" / "_service"
+    known = {key for path in (role, frame) for part in ("vars", "defaults") for key in load(path / part / "main.yml")}
+    for path in files(role / "tasks", "*.yml"):
+        for task in tasks_of(path.read_text(encoding="utf-8")):
+            assert not known & {task.get("register"), *task.get(SET_FACT, ())}, f"{path}: {task.get('name')}"
 
 
 @each_role

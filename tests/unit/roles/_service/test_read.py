@@ -25,7 +25,7 @@ def test_what_cannot_be_read_is_no_file_that_is_missing(tmp_path: Path) -> None:
         {"name": "Read", "ansible.builtin.include_tasks": str(FOLDER / "tasks/read.yml")},
         {
             "name": "Say",
-            "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} has {{ __service_read | to_json }}!"},
+            "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} has {{ __service_read_content | to_json }}!"},
         },
     ]
     said = played(
