@@ -215,8 +215,10 @@ def test_the_restic_of_the_next_debian(store: None, monkeypatch: pytest.MonkeyPa
     shutil.rmtree(ct.REPOSITORY)
     assert "there is no backup repository at the place" in fails("run", backups.JOB)
     backups.set_up(ct.REPOSITORY, guests=[ct.NAME], keep={"last": 1})
-    for dummy in range(2):
-        backups.backup("run", backups.JOB)
+    backups.backup("run", backups.JOB)
+    remembered_id = Path(paths.repository_file(backups.REPOSITORY, "id"))
+    assert remembered_id.read_text().strip() == json.loads(backups.restic(ct.REPOSITORY, "cat", "config"))["id"]
+    backups.backup("run", backups.JOB)
     assert len(backups.listed(ct.REPOSITORY)) == 1 and is_back("by 0.18")
 
 

@@ -19,7 +19,8 @@ SCHEMA = 1
 class Manifest(t.NamedTuple):
     """What a restore has to know. *made* is when, in seconds since 1970; *record* what the ownership record of the guest said then.
 
-    The others are those of ``_guest.capture.Captured``.
+    *definition* is the text of that, which a restore would else open the repository once more for. The others are those of
+    ``_guest.capture.Captured``.
     """
 
     guest: str
@@ -48,7 +49,15 @@ class Manifest(t.NamedTuple):
 
 
 def made_of(
-    captured: Captured, *, guest: str, kind: str, host: str, made: float, mode: str, record: t.Mapping[str, t.Any]
+    captured: Captured,
+    *,
+    guest: str,
+    kind: str,
+    host: str,
+    made: float,
+    mode: str,
+    definition: str,
+    record: t.Mapping[str, t.Any],
 ) -> Manifest:
     """The manifest of what is *captured*."""
     return Manifest(
@@ -58,7 +67,7 @@ def made_of(
         made,
         mode,
         captured.consistent,
-        captured.definition,
+        definition,
         captured.volumes,
         captured.idmap,
         captured.macs,

@@ -143,8 +143,9 @@ class Repository:
         else:
             self._remember(its)
             return False
-        self._ask("init")
-        self._remember(json.loads(self._ask("cat", "config")))
+        told = self._ask("init", "--json")
+        # restic 0.14 has no JSON there.
+        self._remember(json.loads(told if told.startswith("{") else self._ask("cat", "config")))
         return True
 
     def _remember(self, its: t.Mapping[str, t.Any]) -> None:

@@ -115,6 +115,7 @@ def captured(guest: str, host: Host, asked: Asking) -> t.Iterator[Shown]:
                     host=platform.node(),
                     made=round(time.time(), 3),
                     mode=wish.mode,
+                    definition=atomic.read_text(os.path.join(folder, its.definition)) or "",
                     record=dict(host.record("guests", guest).data),
                 )
                 _write(os.path.join(folder, FILE), manifest.dump())

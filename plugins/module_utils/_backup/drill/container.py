@@ -61,7 +61,7 @@ class Container:
         argv = [program, "-n", self.name, "-P", _FOLDER, *words]
         return command.run(self.network.within(argv), check=check, timeout=timeout)
 
-    def obstacle(self, manifest: Manifest, text: str, checks: t.Sequence[Check]) -> str | None:
+    def obstacle(self, manifest: Manifest, checks: t.Sequence[Check]) -> str | None:
         """Nothing: a container can always be looked into, and takes no memory but what it uses."""
         return None
 
@@ -97,8 +97,8 @@ class Container:
         folder, name = os.path.split(self.brought[point])
         return _judged(Tree(folder), f"/{name}{path.removeprefix(point)}", path, must_have=must_have)
 
-    def define(self, state: State, text: str, repository: Repository) -> tuple[str, ...]:
-        """Make it of the volumes that are in their places, from the definition *text*. Returns what it has to do without.
+    def define(self, state: State, repository: Repository) -> tuple[str, ...]:
+        """Make it of the volumes that are in their places, from its definition. Returns what it has to do without.
 
         :raises ApplyError:
         """
@@ -106,14 +106,18 @@ class Container:
         driver, ids = self.drivers[volume.pool], self.own.record.idmap
         self.root = driver.location(volume)
         brought: dict[Mount, str] = {}
-        if (manifest := state.manifest) is not None:
-            os.chmod(self.root, int(manifest.volumes[ROOTFS]["mode"]))
-            if manifest.mounts:
-                place = bring_mounts(state.chosen, manifest, self.name, volume, driver, repository, self.own)
-                brought = {(its["source"], its["path"]): os.path.join(place, it) for it, its in manifest.mounts.items()}
+        manifest = state.of_backup()
+        os.chmod(self.root, int(manifest.volumes[ROOTFS]["mode"]))
+        if manifest.mounts:
+            place = bring_mounts(state.chosen, manifest, self.name, volume, driver, repository, self.own)
+            brought = {(its["source"], its["path"]): os.path.join(place, it) for it, its in manifest.mounts.items()}
         lines = idmap.lines(idmap.Range(*ids)) if ids else []
         its = isolated(
-            Config.parse(text), root=driver.lxc_root(volume), ids=lines, console=self.console, brought=brought
+            Config.parse(manifest.definition),
+            root=driver.lxc_root(volume),
+            ids=lines,
+            console=self.console,
+            brought=brought,
         )
         if HOOK in its.config.text:
             mounting.lay_down()

@@ -70,9 +70,9 @@ class Machine:
         self.has_agent = False
         self.known: tuple[Place, ...] = ()
 
-    def obstacle(self, manifest: Manifest, text: str, checks: t.Sequence[Check]) -> str | None:
+    def obstacle(self, manifest: Manifest, checks: t.Sequence[Check]) -> str | None:
         """Why it cannot be tried now, as a sentence."""
-        root = domain_xml.parse(text)
+        root = domain_xml.parse(manifest.definition)
         if is_mute(root, checks):
             return MUTE
         wanted, free = memory.read_maximum(root) * KIB + _BESIDE_BYTES, probe.read_free_memory()
@@ -85,7 +85,7 @@ class Machine:
     def claim(self, manifest: Manifest) -> None:
         """Nothing: what it gets beside its disks is known by its definition."""
 
-    def define(self, state: State, text: str, repository: Repository) -> tuple[str, ...]:
+    def define(self, state: State, repository: Repository) -> tuple[str, ...]:
         """Lay out what is to be started. Returns what it has to do without.
 
         :raises ApplyError, CommandError, RepositoryError:
@@ -93,7 +93,7 @@ class Machine:
         os.makedirs(self.folder, mode=0o711, exist_ok=True)
         spec = Spec(state.chosen.guest, self.name, repository.name)
         with machine.beside_in(os.path.join(self.folder, "beside"), state, repository) as kept:
-            its = machine.Definition(spec, state, text, self.own, self.host, kept)
+            its = machine.Definition(spec, state, self.own, self.host, kept)
             before = disks_of(its.root)
             for dummy in its.lay_out():
                 pass

@@ -88,16 +88,16 @@ class _Drill:
         self.began = now
 
     def _through(self, its: Stored) -> None:
-        manifest = manifests.load(json.loads(self._read(its, manifests.FILE)))
+        manifest = manifests.load(json.loads(self.repository.read(its.id, os.path.join(its.folder, manifests.FILE))))
         if its.kind not in SCRATCHES:
             raise ApplyError(f"a guest of the kind {its.kind} cannot be tried yet")
-        volumes, text = self._volumes(manifest), self._read(its, manifest.definition)
+        volumes = self._volumes(manifest)
         scratch = SCRATCHES[its.kind](self.guest, self.network, self.own, self.drivers)
-        why = scratch.obstacle(manifest, text, wanted_of(manifest.record, {}).checks)
+        why = scratch.obstacle(manifest, wanted_of(manifest.record, {}).checks)
         if why is not None:
             raise ApplyError(why)
         state = self._bring_back(its, manifest, volumes, scratch)
-        left_out = scratch.define(state, text, self.repository)
+        left_out = scratch.define(state, self.repository)
         seen = look_into(scratch, manifest.record) if scratch.is_open else None
         self.tried = self.tried._replace(left_out=left_out, answers=seen.data if seen else ())
         self._spent("restore")
@@ -109,9 +109,6 @@ class _Drill:
         finally:
             log = scratch.boot_log().encode(errors="surrogateescape")[-_MOST_LOG:]
             atomic.write_file(paths.drill_log(self.guest), log, mode=0o600)
-
-    def _read(self, its: Stored, file: str) -> str:
-        return self.repository.read(its.id, os.path.join(its.folder, file))
 
     def _volumes(self, manifest: Manifest) -> dict[str, Volume]:
         """The volumes that come of the backup, where it is known that they fit."""

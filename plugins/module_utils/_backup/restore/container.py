@@ -150,8 +150,7 @@ def define(
     os.chmod(place, int(its["mode"]))
     if its.get("size") and driver.obstacle(LIMIT) is None:
         driver.resize(volume, int(its["size"]), keep_fds=work.held.fds)
-    text = source.read(state.chosen.id, os.path.join(state.chosen.folder, manifest.definition))
-    config = _config(Config.parse(text), spec, state, own)
+    config = _config(Config.parse(manifest.definition), spec, state, own)
     config = config.set("lxc.rootfs.path", driver.lxc_root(volume))
     if spec.is_renamed:
         _rename_inside(place, spec, own)

@@ -92,8 +92,7 @@ def define(
     """
     try:
         with beside_in(paths.restore_folder(state.chosen.id), state, source) as found:
-            text = source.read(state.chosen.id, os.path.join(state.chosen.folder, state.of_backup().definition))
-            told = yield from Definition(spec, state, text, own, work.host, found).steps(work)
+            told = yield from Definition(spec, state, own, work.host, found).steps(work)
     except Exception:
         _give_up(spec.name, own, work)
         raise
@@ -167,7 +166,7 @@ def beside_in(folder: str, state: State, source: Source) -> t.Iterator[str]:
 class Definition:
     """The definition of one machine that comes out of a backup. *root* is that once all is laid out, *places* has what lies beside its disks."""
 
-    def __init__(self, spec: Spec, state: State, text: str, own: Ownership, host: Host, kept: str) -> None:
+    def __init__(self, spec: Spec, state: State, own: Ownership, host: Host, kept: str) -> None:
         self.spec = spec
         self.state = state
         self.own = own
@@ -176,7 +175,7 @@ class Definition:
         self.drivers = drivers_of(host)
         self.manifest = state.of_backup()
         self.was = load(self.manifest.record, exists=True)
-        self.root = domain_xml.parse(text)
+        self.root = domain_xml.parse(self.manifest.definition)
         self.uuid = self._uuid()
         self.places = self._places()
         self.seed = self._seed()

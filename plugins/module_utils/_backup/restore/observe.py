@@ -54,7 +54,7 @@ def observe(spec: Spec, host: Host) -> State:
     manifest = manifests.load(json.loads(source.read(its.id, os.path.join(its.folder, manifests.FILE))))
     if its.kind not in READING:
         return state._replace(obstacle=f"a guest of the kind {its.kind} cannot be brought back yet")
-    return _look(spec, state, manifest, source, host)
+    return _look(spec, state, manifest, host)
 
 
 def choose(spec: Spec, source: Source) -> Stored:
@@ -81,19 +81,18 @@ def power_of(guest: str, record: GuestRecord, host: Host) -> str:
     return "absent"
 
 
-def _look(spec: Spec, state: State, manifest: Manifest, source: Source, host: Host) -> State:
+def _look(spec: Spec, state: State, manifest: Manifest, host: Host) -> State:
     drivers, record = drivers_of(host), state.record
     volumes = {item: _volume(spec, item, its, record, state.power) for item, its in manifest.volumes.items()}
     obstacle = _obstacle(spec, state, volumes, host, drivers)
     pools = {volume.pool for volume in volumes.values() if volume.pool in drivers}
     kind = READING[state.chosen.kind]
-    text = source.read(state.chosen.id, os.path.join(state.chosen.folder, manifest.definition))
     return state._replace(
         manifest=manifest,
         volumes=volumes,
         available_bytes=min((drivers[pool].usage().available for pool in pools), default=0),
         macs=_macs(spec, manifest, kind.mac_prefix, host),
-        bridges=kind.bridges_of(text, manifest.macs),
+        bridges=kind.bridges_of(manifest.definition, manifest.macs),
         obstacle=obstacle,
     )
 
