@@ -234,6 +234,7 @@ wire: host ## Change the network of a host that is reached by it alone: confirme
 
 SERVICE_CELLS ?= 3
 SCENARIOS := $(addprefix tests/services/,test_services.py test_plans.py)
+APPLICATIONS := $(patsubst %,tests/services/test_%.py,docker presets immich jellyfin paperless pihole node_red zigbee2mqtt)
 
 .PHONY: services
 services: host ## Each service role in a real Debian 13: applied, healed, updated, brought back, removed
@@ -241,11 +242,17 @@ services: host ## Each service role in a real Debian 13: applied, healed, update
 	@status=0; $(TALLY) pytest services -- -q $(call IN_CELLS,$(SERVICE_CELLS)) --dist worksteal $(SCENARIOS) || status=1; \
 	$(TALLY) report services || status=1; exit $$status
 
+.PHONY: applications
+applications: host ## What is configured in services beside that: applications of Docker and the presets, users and libraries by an API
+	@$(TALLY) start applications
+	@status=0; $(TALLY) pytest applications -- -q $(call IN_CELLS,$(SERVICE_CELLS)) --dist worksteal $(APPLICATIONS) || status=1; \
+	$(TALLY) report applications || status=1; exit $$status
+
 .PHONY: labs
-labs: host ## What services do beside that: applications of Docker, updates of guests and hosts, what is configured by an API, a whole lab, its start page and its monitoring
+labs: host ## What several services do together: updates of guests and hosts, backups, a whole lab, its door, its start page and its monitoring
 	@$(TALLY) start labs
 	@status=0; $(TALLY) pytest labs -- -q $(call IN_CELLS,$(SERVICE_CELLS)) --dist worksteal \
-	  $(filter-out $(SCENARIOS),$(sort $(wildcard tests/services/test_*.py))) || status=1; \
+	  $(filter-out $(SCENARIOS) $(APPLICATIONS),$(sort $(wildcard tests/services/test_*.py))) || status=1; \
 	$(TALLY) report labs || status=1; exit $$status
 
 .PHONY: docs

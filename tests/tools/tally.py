@@ -38,7 +38,7 @@ ENDED_BY_ANOTHER = 3
 UNSTEADY = 3
 REPEATED = ("integration", "molecule")
 TIERS = ("lint", "sanity", "unit", "matrix", "integration", "molecule")
-LONG = ("services", "labs", "appliances", "homelab", "recovery")
+LONG = ("services", "applications", "labs", "appliances", "homelab", "recovery")
 
 Record = dict[str, t.Any]
 
