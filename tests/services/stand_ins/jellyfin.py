@@ -143,7 +143,7 @@ class Server:
         self.is_ready = False
         self.tokens: dict[str, Document] = {}
         self.data: Document = {"schema": RELEASE["schema"], "id": secrets.token_hex(16), "users": [], "libraries": []}
-        with contextlib.closing(self.database()) as database, database:
+        with contextlib.closing(self.database()) as database:
             database.execute("CREATE TABLE IF NOT EXISTS Documents (Id INTEGER PRIMARY KEY, Data TEXT NOT NULL)")
             for row in database.execute("SELECT Data FROM Documents"):
                 self.data = json.loads(row[0])
@@ -168,8 +168,9 @@ class Server:
         return sqlite3.connect(self.path, timeout=30)
 
     def save(self) -> None:
-        with contextlib.closing(self.database()) as database, database:
+        with contextlib.closing(self.database()) as database:
             database.execute("INSERT OR REPLACE INTO Documents VALUES (1, ?)", [json.dumps(self.data)])
+            database.commit()
 
     def user(self, identity: str) -> Document:
         wanted = identity.replace("-", "").lower()
