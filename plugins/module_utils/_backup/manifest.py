@@ -19,8 +19,8 @@ SCHEMA = 1
 class Manifest(t.NamedTuple):
     """What a restore has to know. *made* is when, in seconds since 1970; *record* what the ownership record of the guest said then.
 
-    *definition* is the text of that, which a restore would else open the repository once more for. The others are those of
-    ``_guest.capture.Captured``.
+    *definition* is what the file of that name in ``_guest.capture.Captured`` holds: to read that, too, a restore would open the repository once
+    more. The others are those of ``Captured``.
     """
 
     guest: str

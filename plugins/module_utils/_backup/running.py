@@ -39,6 +39,7 @@ def run(job: Job, host: Host, say: Say) -> bool:
             say(f"the backup repository {job.repository} was made")
         for guest in guests_of(job, host):
             report["guests"].append(_run_one(guest, job, host, say))
+        # To look for what is not kept opens the repository once more.
         if not was_made:
             report["forgotten"] = [its.id for its in forget(job, repository, guests_of(job, host), say)]
     return bool(report["result"] == OK)

@@ -30,7 +30,7 @@ from .._host.lxc import config_path
 from .._host.snapshot import GUEST, Host
 from .._storage import fstab
 from .._storage.choice import drivers_of
-from .._storage.driver import SNAPSHOT, Driver, Snapshotting
+from .._storage.driver import SNAPSHOT, Snapshotting
 from .._storage.volume import Volume
 from . import content, live, power
 from .config import MountEntry
@@ -145,13 +145,12 @@ class _Capture:
         runs = its.power == "started"
         self.mounts = self._wanted_mounts(record) if self.wish.keep is None else {}
         volume = its.volumes[ROOTFS]
-        driver = drivers_of(self.host)[volume.pool]
-        able = t.cast(Snapshotting, driver)
+        driver = t.cast(Snapshotting, drivers_of(self.host)[volume.pool])
         if self.wish.keep is not None:
             self.wish.keep({ROOTFS: volume})
-            used = able.used_bytes(volume)
+            used = driver.used_bytes(volume)
         else:
-            place, used = self._place(volume, driver, able, its.power)
+            place, used = self._place(volume, driver, its.power)
             _mount(place, os.path.join(self.wish.folder, ROOTFS))
         for name, entry in self.mounts.items():
             _mount(entry.source, self._shown(name))
@@ -254,17 +253,17 @@ class _Capture:
             elif inner and not Tree(shown).has(inner):
                 yield f"the data at {path} of {self.guest} are not in its backup: there is no such path"
 
-    def _place(self, volume: Volume, driver: Driver, able: Snapshotting, power_now: str) -> tuple[str, int]:
+    def _place(self, volume: Volume, driver: Snapshotting, power_now: str) -> tuple[str, int]:
         """Where the root lies as of one moment, and how many bytes it holds.
 
         Where blocks are shared that is counted in the snapshot: to count reads each inode, which is in memory then for who stores them.
         """
         runs = power_now == "started"
-        shares = driver.obstacle(SNAPSHOT) is None and able.snapshot_bytes(volume) == 0
+        shares = driver.obstacle(SNAPSHOT) is None and driver.snapshot_bytes(volume) == 0
         if not shares and not runs:
             self.bare = power_now
-            return driver.location(volume), able.used_bytes(volume)
-        used = 0 if shares else able.used_bytes(volume)
+            return driver.location(volume), driver.used_bytes(volume)
+        used = 0 if shares else driver.used_bytes(volume)
         if used > driver.usage().available:
             raise ApplyError(
                 f"a copy of the root of {self.guest} takes {show_copied(used)}, and the storage pool {volume.pool} has "
@@ -274,10 +273,10 @@ class _Capture:
         self.note(**{_VOLUME: self.kept._asdict()})
         _remove(self.kept, self.host)
         if shares:
-            stops = runs and (self.wish.mode in (SUSPEND, STOP) or not able.is_of_one_moment(volume))
+            stops = runs and (self.wish.mode in (SUSPEND, STOP) or not driver.is_of_one_moment(volume))
             with self._held() if stops else contextlib.nullcontext():
-                kept = able.snapshot(volume, _KEPT, keep_fds=self.fds)
-            return driver.location(kept), able.used_bytes(kept)
+                kept = driver.snapshot(volume, _KEPT, keep_fds=self.fds)
+            return driver.location(kept), driver.used_bytes(kept)
         attempt = driver.create(self.kept, keep_fds=self.fds)
         self._copy(driver.location(volume), attempt.path, may_vanish=True)
         with self._held():

@@ -150,8 +150,9 @@ class Folder:
         return self.used_bytes(volume)
 
     def used_bytes(self, volume: Volume) -> int:
-        places = self._file_systems(volume)
-        told = command.run(["du", "--one-file-system", "--summarize", "--total", "--block-size=1", *places])
+        # A guest may have more subvolumes than a command line has room for.
+        argv = ["du", "--one-file-system", "--summarize", "--total", "--block-size=1", "--files0-from=-"]
+        told = command.run(argv, input="\0".join(self._file_systems(volume)))
         return int(told.splitlines()[-1].split()[0])
 
     def _file_systems(self, volume: Volume) -> list[str]:
