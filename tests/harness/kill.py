@@ -29,7 +29,9 @@ MOMENTS = None if os.environ.get("HARNESS_SEED") else 1
 class Child:
     """A run in a process of its own, of a layout where there is no *resource*."""
 
-    def __init__(self, resource: AnyResource | None, params: Params, kill_at: int | None = None) -> None:
+    def __init__(
+        self, resource: AnyResource | None, params: Params, kill_at: int | None = None, *, is_watched: bool = False
+    ) -> None:
         kind = type(resource)
         self.process = subprocess.Popen(
             [sys.executable, str(CHILD)],
@@ -46,6 +48,7 @@ class Child:
                 "resource": None if resource is None else [kind.__module__, kind.__name__],
                 "params": dict(params),
                 "kill_at": kill_at,
+                "watch": is_watched,
             },
             self.process.stdin,
         )
@@ -93,6 +96,8 @@ def survive_kills(
 ) -> int:
     """Kill the run at each of its steps and at *moments* random moments, without HARNESS_SEED at MOMENTS. Returns how many kills there were.
 
+    Of steps between which nothing is done the last one is taken, where most was told: the host is the same at all of them.
+
     *begin* brings the host to where the run starts from. After each kill no change that was told to stand is planned again,
     the next run, of *then* where that is given, must converge, *verify* must accept what stands, and a further run must find
     nothing to do.
@@ -101,12 +106,13 @@ def survive_kills(
     moments = min(moments, moments if MOMENTS is None else MOMENTS)
     begin()
     started = time.monotonic()
-    steps, result = Child(resource, params).finish()
+    steps, result = Child(resource, params, is_watched=True).finish()
     duration = time.monotonic() - started
     assert result is not None and "msg" not in result, result
     draw = random.Random(seed)
-    print(f"kills: {len(steps)} steps {steps}, then {moments} moments of {duration:.2f} s, seed {seed}")
-    for number in range(1, len(steps) + 1):
+    numbers = [number for number in range(1, len(steps) + 1) if number + 1 not in result["idle"]]
+    print(f"kills: at {numbers} of {len(steps)} steps {steps}, then {moments} moments of {duration:.2f} s, seed {seed}")
+    for number in numbers:
         begin()
         stood, killed = Child(resource, params, kill_at=number).finish()
         assert killed is None and len(stood) == number
@@ -119,7 +125,7 @@ def survive_kills(
         child.kill()
         stood = child.finish()[0]
         _converges(resource, then, verify, f"killed after {moment:.3f} s (seed {seed})", stood)
-    return len(steps) + moments
+    return len(numbers) + moments
 
 
 def _converges(
