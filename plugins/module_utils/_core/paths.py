@@ -13,6 +13,8 @@ STATE = "/var/lib/homelab_hybrid"
 RUN = "/run/homelab_hybrid"
 PROGRESS = RUN + "/progress"
 CODE = RUN + "/code"
+# Where programs that lie here as one file (PROGRAMS) have their code while they run.
+RUNNING_CODE = RUN + "/programs"
 # /run/lock is for everybody to write in: who comes first there could lay a link in our place.
 LOCKS = RUN + "/locks"
 IMAGES = STATE + "/image_store"

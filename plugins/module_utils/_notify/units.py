@@ -81,7 +81,6 @@ Description={told}
 
 [Service]
 Type=oneshot
-Environment=PYTHONDONTWRITEBYTECODE=1
 {load}ExecStart={PROGRAM} {verb}
 TimeoutStartSec=5min
 LogLevelMax=notice
@@ -109,7 +108,6 @@ After=network-online.target
 
 [Service]
 Type=oneshot
-Environment=PYTHONDONTWRITEBYTECODE=1
 {load}ExecStart={PROGRAM} look
 TimeoutStartSec=15min
 """

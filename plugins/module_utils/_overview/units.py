@@ -33,7 +33,6 @@ Description=Tell the overview page of the lab how the guests of this host are
 {conditions}
 [Service]
 Type=oneshot
-Environment=PYTHONDONTWRITEBYTECODE=1
 ExecStart={PROGRAM} tell
 TimeoutStartSec=2min
 Nice=10

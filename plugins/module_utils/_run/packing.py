@@ -12,10 +12,16 @@ import os
 import typing as t
 import zipfile
 
+from .._core import paths
+from . import unpacking
+
 # Where the shared code begins, in the name of this module and in the archive that Ansible sends.
 _SHARED = __name__.partition("._run.")[0]
-_MAIN = "from {} import main\n\nraise SystemExit(main())\n"
+_BEGINNING = unpacking.__name__.replace(".", "/") + ".py"
+_MAIN = "\n\n{enter}({folder!r})\nfrom {program} import main\n\nraise SystemExit(main())\n"
 _SHEBANG = b"#!/usr/bin/python3 -I\n"
+# Each run without changes packs it as well, to compare: a third of the time of the default, for a file that is a tenth larger.
+_QUICKLY = 1
 
 
 @functools.cache
@@ -25,11 +31,12 @@ def packed(program: str) -> bytes:
     folders = {folder for path in files for folder in _above(path)}
     # zipimport of Python 3.11 sees a folder only with an entry of its own.
     files.update({f"{folder}/__init__.py": b"" for folder in folders if f"{folder}/__init__.py" not in files})
-    files["__main__.py"] = _MAIN.format(program).encode()
+    main = _MAIN.format(enter=unpacking.enter.__name__, folder=paths.RUNNING_CODE, program=program)
+    files["__main__.py"] = files[_BEGINNING] + main.encode()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(files):
             # Without a date of its own the same text is the same file.
-            archive.writestr(zipfile.ZipInfo(path), files[path], zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(path), files[path], zipfile.ZIP_DEFLATED, _QUICKLY)
     return _SHEBANG + stream.getvalue()
 
 

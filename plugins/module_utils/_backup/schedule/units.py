@@ -72,7 +72,6 @@ After=network-online.target libvirtd.service lxc.service
 
 [Service]
 Type=oneshot
-Environment=PYTHONDONTWRITEBYTECODE=1
 {load}ExecStart={PROGRAM} {words}
 {tidy}TimeoutStartSec=infinity
 Nice=19
