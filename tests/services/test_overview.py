@@ -103,6 +103,8 @@ def test_the_page_says_of_services_and_guests_what_is_so(lab: Lab, browser: Brow
     second("systemd-run", "--unit=films", "--working-directory=/srv", "/usr/bin/python3", "-m", "http.server", "8080")
     lab.playbook("services").succeeded()
 
+    # What is written and not yet on the disk is in no figure of btrfs.
+    guest.run("btrfs", "filesystem", "sync", str(guest.rootfs(guest.SECOND)))
     # All is well. Where nobody tells each minute, what was told while the page was made may be too old by now.
     tell()
     page = wait_for(browser, lambda page: page.title == "Homelab: 2 of 2 guests running")
