@@ -94,6 +94,9 @@ def _remove_unused(folder: str) -> None:
             held = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(entry.path)
+                # By its name it is whole or not there, also where this process is killed in between.
+                aside = f"{entry.path}.gone"
+                os.rename(entry.path, aside)
+                shutil.rmtree(aside)
             finally:
                 os.close(held)

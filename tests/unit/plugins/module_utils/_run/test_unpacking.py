@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -99,6 +100,26 @@ def test_what_nobody_runs_any_more_goes_with_the_next_version(tmp_path: Path, co
     told(program(tmp_path, 2, code))
     (new,) = code.iterdir()
     assert new != old
+
+
+def test_a_removal_that_is_killed_leaves_no_half_of_a_program(
+    tmp_path: Path, code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = program(tmp_path, 1, code)
+    told(file)
+    (place,) = code.iterdir()
+    os.utime(place, (LONG_AGO, LONG_AGO))
+
+    def be_killed(path: str) -> None:
+        Path(path, "tiny/late.py").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", be_killed)
+    with pytest.raises(KeyboardInterrupt):
+        unpacking._remove_unused(str(code))
+    monkeypatch.undo()
+    assert told(file)[1] == "1"
+    assert [path for path in code.iterdir() if path.is_dir()] == [place]
 
 
 def test_many_at_once_unpack_one(tmp_path: Path, code: Path) -> None:
