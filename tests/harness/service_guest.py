@@ -99,23 +99,29 @@ def converge(**lists: t.Any) -> None:
     assert outcome.error is None, outcome.error
 
 
-def set_up(disk: str, **options: t.Any) -> None:
-    """A guest that runs, with *options* of its own.
+def make_disk(folder: Path, name: str, size: str) -> str:
+    """A file for a pool, of which nothing is written but what is used. Returns its path.
 
-    *disk* names the file of its pool, beside the worker: all cells see each other's loop devices by the name of their file, and a worker
-    takes over what another one has not begun.
+    Its name has the worker beside *name*: all cells see each other's loop devices by the name of their file, and a worker takes over what
+    another one has not begun.
     """
-    disk = f"{os.environ.get('PYTEST_XDIST_WORKER', '')}{disk}"
+    path = folder / f"{os.environ.get('PYTEST_XDIST_WORKER', '')}{name}"
+    run("truncate", "-s", size, str(path))
+    return str(path)
+
+
+def set_up(disk: str, **options: t.Any) -> None:
+    """A guest that runs, with *options* of its own. *disk* names the file of its pool."""
     tear_down()
     FOLDER.mkdir(parents=True)
     for mount in options.get("mounts", ()):
         Path(mount["source"]).mkdir()
-    run("truncate", "-s", "4G", str(FOLDER / disk))
+    source = make_disk(FOLDER, disk, "4G")
     archive = debian_images.container_root("trixie")
     lan = {"name": "lan", "bridge": BRIDGE, "ip": f"{ADDRESS}/24", "gateway": GATEWAY}
     converge(
         bridges=[{"name": BRIDGE, "mode": "nat", "address": f"{GATEWAY}/24"}],
-        storage_pools=[{"name": POOL, "type": "btrfs", "path": str(FOLDER / "pool"), "source": str(FOLDER / disk)}],
+        storage_pools=[{"name": POOL, "type": "btrfs", "path": str(FOLDER / "pool"), "source": source}],
         images=[{"name": IMAGE, "kind": "container", "path": str(archive)}],
         containers=[
             {

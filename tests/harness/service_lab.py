@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from ansible_collections.homelab.hybrid.tests.harness import debian_images, nested
-from ansible_collections.homelab.hybrid.tests.harness.service_guest import Play, converge, run
+from ansible_collections.homelab.hybrid.tests.harness.service_guest import Play, converge, make_disk, run
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "hlla"
@@ -75,17 +75,14 @@ def set_up(*, is_between: bool = False) -> None:
     """The hypervisor, which runs and has nothing but its packages; one *is_between* two networks, with a second card that is nobody's."""
     tear_down()
     FOLDER.mkdir(parents=True)
-    # Nothing of it is written but what is used.
-    run("truncate", "-s", "200G", str(FOLDER / "lab.img"))
+    disk = make_disk(FOLDER, "lab.img", "200G")
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(KEY))
     converge(
         bridges=[
             {"name": BRIDGE, "mode": "nat", "address": f"{GATEWAY}/24"},
             *([{"name": OUTER, "mode": "isolated"}] if is_between else []),
         ],
-        storage_pools=[
-            {"name": POOL, "type": "btrfs", "path": str(FOLDER / "pool"), "source": str(FOLDER / "lab.img")}
-        ],
+        storage_pools=[{"name": POOL, "type": "btrfs", "path": str(FOLDER / "pool"), "source": disk}],
         images=[
             {
                 "name": IMAGE,
