@@ -37,23 +37,30 @@ CALCULATING_TYPES = (
     types.GeneratorType,
     types.MappingProxyType,
 )
-CALCULATING_MODULES = ("_collections", "_functools", "_operator", "_sre", "itertools", "math", "time")
+CALCULATING_MODULES = ("_collections", "_functools", "_operator", "_sre", "itertools", "math")
 REACHING = ("open", "exec", "eval", "compile", "input", "__import__")
 
 
 class Watch:
-    """Whether anything was done since it was last asked, other than to calculate: told by the calls of what is written in C."""
+    """The numbers of the steps that are *idle*: since the one before nothing was done but to calculate.
+
+    As a function for ``sys.setprofile`` it hears of each call of what is written in C.
+    """
 
     def __init__(self) -> None:
-        self.is_idle = True
+        self.idle: list[int] = []
+        self._steps = 0
+        self._has_acted = False
 
-    def __call__(self, frame: types.FrameType, event: str, called: t.Any) -> None:
-        if event == "c_call" and self.is_idle:
-            self.is_idle = calculates(called)
+    def __call__(self, frame: types.FrameType | None, event: str, called: t.Any) -> None:
+        if event == "c_call" and not self._has_acted:
+            self._has_acted = not calculates(called)
 
-    def was_idle(self) -> bool:
-        was, self.is_idle = self.is_idle, True
-        return was
+    def note_step(self) -> None:
+        self._steps += 1
+        if not self._has_acted:
+            self.idle.append(self._steps)
+        self._has_acted = False
 
 
 def calculates(called: t.Any) -> bool:
@@ -68,9 +75,9 @@ def calculates(called: t.Any) -> bool:
 
 def main() -> None:
     order = json.load(sys.stdin)
-    idle: list[int] = []
-    outcome = run_layout(order) if order["resource"] is None else run_resource(order, idle)
-    told = {**outcome.result(), "idle": idle} if order.get("watch") else outcome.result()
+    watch = Watch()
+    outcome = run_layout(order) if order["resource"] is None else run_resource(order, watch)
+    told = {**outcome.result(), "idle": watch.idle} if order.get("watch") else outcome.result()
     print("RESULT " + json.dumps(told, default=str), flush=True)
 
 
@@ -80,16 +87,13 @@ def run_layout(order: dict[str, t.Any]) -> t.Any:
     return converge_layout(order["params"], dry_run=False, report=lambda message: print(message, flush=True))
 
 
-def run_resource(order: dict[str, t.Any], idle: list[int]) -> t.Any:
-    """*idle* is filled with what is told under that name."""
+def run_resource(order: dict[str, t.Any], watch: Watch) -> t.Any:
     module, name = order["resource"]
     resource = getattr(importlib.import_module(module), name)()
     steps: list[str] = []
-    watch = Watch()
 
     def report(step: Change | Step) -> None:
-        if watch.was_idle():
-            idle.append(len(steps) + 1)
+        watch.note_step()
         steps.append(step.name if isinstance(step, Step) else step.path)
         print(steps[-1], flush=True)
         if len(steps) == order.get("kill_at"):
